@@ -1,4 +1,4 @@
-//! DuckDB from PyPI, as a reference: a child process that answers one timed query after another.
+//! DuckDB from PyPI as a reference: a child process that runs timed queries.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ for line in sys.stdin:
     print(json.dumps([took, len(rows), texts]), flush=True)
 ";
 
-/// A DuckDB that waits for queries.
+/// A DuckDB process that accepts queries.
 pub struct DuckDb {
     environment: PathBuf,
     child: Child,
@@ -31,7 +31,7 @@ pub struct DuckDb {
 }
 
 impl DuckDb {
-    /// Installs DuckDB into `folder` and starts it with so many threads.
+    /// Installs DuckDB into `folder` and starts it with `threads` threads.
     pub fn start(folder: &Path, threads: usize) -> Outcome<Self> {
         let environment = folder.join("duckdb");
         run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
@@ -100,5 +100,5 @@ impl Drop for DuckDb {
 
 fn run(command: &mut Command) -> Outcome<()> {
     let status = command.stdout(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
+    if status.success() { Ok(()) } else { Err(format!("{command:?} exited with {status}").into()) }
 }

@@ -1,5 +1,5 @@
-//! Durable writes beside one `fdatasync`: making a branch in a lake of 5,000 tables, and appending one
-//! row to a table.
+//! Durable writes, compared with one `fdatasync`: creation of a branch in a lake of 5,000 tables,
+//! and an append of one row.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::sample::{SyncProbe, median};
 const TABLES: usize = 5_000;
 const SAMPLES: usize = 300;
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;
@@ -48,8 +48,7 @@ async fn branches(
     Ok(())
 }
 
-/// Adds tables as the catalog knows them, `main_0` and so on for `main`; their files play no part in
-/// branches.
+/// Adds tables to the catalog, without files: `main_0` and so on for `main`.
 pub async fn add_tables(lake: &Lake, branch: &str, count: usize) -> Outcome<()> {
     let changes = (0..count).map(|index| {
         let entry = TableEntry {

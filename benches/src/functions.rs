@@ -21,12 +21,12 @@ const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("pyar
 const IMPORTS: &str = "import numpy, pandas, pyarrow";
 const NOTHING: &str = "def f():\n    return True\n";
 
-/// Of so many plain interpreters it is told how long as many take as there are instances in a burst, and so
-/// many run at a time.
+/// Number of plain interpreters whose time is extrapolated to a burst, and how many run
+/// concurrently.
 const PLAIN: usize = 40;
-const AT_A_TIME: usize = 2;
+const CONCURRENT: usize = 2;
 
-/// Adds the figures of the parts that are wanted: so many starts for each, and what is handed over.
+/// Adds the results of the requested parts, with `samples` starts for each.
 pub async fn measure(
     report: &mut Report,
     samples: usize,
@@ -37,8 +37,8 @@ pub async fn measure(
     if wanted("warm") {
         tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * samples))?;
     }
-    // Starts before tables: for a while after some of a gigabyte were handed over, the kernel gives out
-    // memory slower than on a machine at rest.
+    // Starts are measured first: after the transfer of large tables the kernel allocates memory
+    // more slowly for a while.
     if wanted("starts") {
         bench.edited_to_result(report).await?;
         bench.package_added(report).await?;
@@ -47,7 +47,7 @@ pub async fn measure(
         bench.first_start(report).await?;
     }
     if wanted("handover") {
-        bench.handed_over(report).await?;
+        bench.transfer(report).await?;
     }
     Ok(())
 }
@@ -73,16 +73,13 @@ impl Bench {
     }
 
     /// Measures the transfer of tables between functions.
-    async fn handed_over(&self, report: &mut Report) -> Outcome<()> {
+    async fn transfer(&self, report: &mut Report) -> Outcome<()> {
         let functions = self.runtime("lake").await?;
         let packed = self.environment(&functions, &PACKAGES).await?;
-        // Ray has no wheels for some machines.
+        // Ray does not have wheels for all machines.
         let with_ray = [&PACKAGES[..], &[("ray", "2")]].concat();
         let with_ray = self.environment(&functions, &with_ray).await.ok();
-        crate::handover::measure(report, &functions, &packed, with_ray.as_ref()).await?;
-        let all = [&PACKAGES[..], &[("polars", "1.38.1")]].concat();
-        let all = self.environment(&functions, &all).await?;
-        crate::handover::measure_arena(report, &functions, &all).await
+        crate::handover::measure(report, &functions, &packed, with_ray.as_ref()).await
     }
 
     async fn runtime(&self, name: &str) -> Outcome<Functions> {
@@ -114,7 +111,6 @@ impl Bench {
             reachable_own: Vec::new(),
             connections_max: None,
             isolation: Isolation::Sandbox,
-            arena: true,
             zygotes: ZygoteOptions::default(),
         }
     }
@@ -132,7 +128,7 @@ impl Bench {
         Ok(functions.environment(&spec, &tell).await?)
     }
 
-    /// Every call is a new process in a new sandbox; only the zygote is warm.
+    /// Measures calls in new processes and sandboxes; only the zygote is warm.
     async fn starts(
         &self,
         report: &mut Report,
@@ -147,16 +143,16 @@ impl Bench {
         ] {
             call(functions, environment, source).await?;
             tokio::task::block_in_place(wait_until_quiet)?;
-            let (mut taken, mut beside) = (Vec::new(), Vec::new());
+            let (mut taken, mut references) = (Vec::new(), Vec::new());
             for index in 0..self.samples {
                 taken.push(call(functions, environment, source).await?);
                 if index % 10 == 0 {
-                    beside.push(python(environment, plain)?);
+                    references.push(python(environment, plain)?);
                 }
             }
-            let beside = format!("python -c \"{plain}\" {}", duration(median(beside)));
+            let references = format!("python -c \"{plain}\" {}", duration(median(references)));
             let millis = |bound| Duration::from_millis(bound);
-            report.spread(what, &taken, &beside, (millis(bounds.0), millis(bounds.1)));
+            report.spread(what, &taken, &references, (millis(bounds.0), millis(bounds.1)));
         }
         Ok(())
     }
@@ -173,9 +169,9 @@ impl Bench {
             let source = format!("{IMPORTS}\n# edit {edit}\n{NOTHING}");
             taken.push(call(functions, packed, &source).await?);
         }
-        let beside = format!("python -c \"{IMPORTS}\" {}", duration(python(packed, IMPORTS)?));
+        let references = format!("python -c \"{IMPORTS}\" {}", duration(python(packed, IMPORTS)?));
         let bound = Duration::from_millis(150);
-        report.time("code edited to its result", median(taken), &beside, bound);
+        report.time("code edited to its result", median(taken), &references, bound);
         Ok(())
     }
 
@@ -198,33 +194,33 @@ impl Bench {
         }
         let taken = began.elapsed();
         let plain = tokio::task::block_in_place(|| plain_burst(bare, count))?;
-        let beside = format!(
-            "{} each; as many `python -c pass`, {AT_A_TIME} at a time, by {PLAIN} of them {}",
+        let references = format!(
+            "{} each; the same number of `python -c pass`, {CONCURRENT} concurrent, extrapolated from {PLAIN}: {}",
             duration(taken / u32::try_from(count)?),
             duration(plain)
         );
         let bound = Duration::from_secs(10) * u32::try_from(count)? / 1_000;
-        report.time(&format!("burst to {count} instances"), taken, &beside, bound);
+        report.time(&format!("burst to {count} instances"), taken, &references, bound);
         Ok(())
     }
 
-    /// A function of an environment that was never put together here, of packages that are in the store.
+    /// Measures the first call in a new environment whose packages are in the package store.
     async fn first_start(&self, report: &mut Report) -> Outcome<()> {
         let source = format!("{IMPORTS}\n{NOTHING}");
         let functions = self.runtime("first").await?;
         let environment = self.environment(&functions, &PACKAGES).await?;
         call(&functions, &environment, &source).await?;
-        // Packages are compiled once, in the background, and are in the store from then on.
+        // The packages are compiled once, in the background, and stored.
         tokio::task::block_in_place(wait_until_quiet)?;
         drop((functions, environment));
-        let (mut taken, mut beside) = (Vec::new(), Vec::new());
-        let mut store = bytecode_of(&self.options("first"));
+        let (mut taken, mut references) = (Vec::new(), Vec::new());
+        let mut store = bytecode_folder(&self.options("first"));
         for index in 0..(self.samples / 20).max(3) {
-            // Another folder each time. To remove the environment of the one before would be in the way of
-            // the next: ext4 looks for folders to make that were not removed a moment ago.
+            // A new folder for each sample. Removal of the previous environment would slow down the
+            // next sample, because ext4 avoids recently freed inodes.
             let options = self.options(&format!("first-{index}"));
             std::fs::create_dir_all(&options.environments_dir)?;
-            let moved = bytecode_of(&options);
+            let moved = bytecode_folder(&options);
             std::fs::rename(&store, &moved)?;
             store = moved;
             let functions = Functions::start(options).await?;
@@ -233,14 +229,20 @@ impl Bench {
             let environment = self.environment(&functions, &PACKAGES).await?;
             call(&functions, &environment, &source).await?;
             taken.push(began.elapsed());
-            beside.push(python(&environment, IMPORTS)?);
+            references.push(python(&environment, IMPORTS)?);
         }
         let name = format!("python -c \"{IMPORTS}\"");
-        report.ratio("first start of an environment", median(taken), (&name, median(beside)), 1.2);
+        report.ratio(
+            "first start of an environment",
+            median(taken),
+            (&name, median(references)),
+            1.2,
+        );
         Ok(())
     }
 
-    /// One package more, its wheel known to uv: from the edit to the result, less the imports.
+    /// Measures the time from adding a package to the result, without the imports. Its wheel is in
+    /// uv's cache.
     async fn package_added(&self, report: &mut Report) -> Outcome<()> {
         const VERSIONS: [&str; 4] = ["1.17.0", "1.16.0", "1.15.0", "1.14.0"];
         let functions = Functions::start(self.options("lake")).await?;
@@ -248,7 +250,7 @@ impl Bench {
             self.environment(&functions, &[&PACKAGES[..], &[("six", version)]].concat()).await?;
         }
         let source = format!("{IMPORTS}, six\n{NOTHING}");
-        let (mut taken, mut imports, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut taken, mut imports, mut references) = (Vec::new(), Vec::new(), Vec::new());
         let functions = Functions::start(self.options("another")).await?;
         for version in VERSIONS {
             let began = Instant::now();
@@ -257,17 +259,17 @@ impl Bench {
             call(&functions, &environment, &source).await?;
             taken.push(began.elapsed());
             imports.push(python(&environment, &format!("{IMPORTS}, six"))?);
-            beside.extend(self.uv_run(version)?);
+            references.extend(self.uv_run(version)?);
         }
         let (taken, imports) = (median(taken), median(imports));
-        let uv = if beside.is_empty() {
+        let uv = if references.is_empty() {
             String::new()
         } else {
-            format!(", uv run {}", duration(median(beside)))
+            format!(", uv run {}", duration(median(references)))
         };
-        let beside = format!("in all {}, imports {}{uv}", duration(taken), duration(imports));
+        let references = format!("total {}, imports {}{uv}", duration(taken), duration(imports));
         let added = taken.saturating_sub(imports);
-        report.time("one package added, over its imports", added, &beside, Duration::from_secs(1));
+        report.time("added package, without imports", added, &references, Duration::from_secs(1));
         Ok(())
     }
 
@@ -290,8 +292,8 @@ impl Bench {
     }
 }
 
-/// Where a runtime keeps the bytecode of packages, which is the part of its store beside uv's cache.
-fn bytecode_of(options: &FunctionsOptions) -> PathBuf {
+/// Returns the folder of a runtime's compiled bytecode.
+fn bytecode_folder(options: &FunctionsOptions) -> PathBuf {
     options.environments_dir.join(".bytecode")
 }
 
@@ -339,24 +341,24 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         room: None,
         reuse: false,
         share: Share::default(),
-        arena: false,
         begins_until: CancellationToken::new(),
     }
 }
 
-/// What a plain interpreter of the environment takes for a line.
+/// Measures a plain interpreter of the environment that executes one line.
 fn python(environment: &Environment, line: &str) -> Outcome<Duration> {
     let began = Instant::now();
     let status = Command::new(&environment.python).args(["-I", "-c", line]).status()?;
     if status.success() { Ok(began.elapsed()) } else { Err(format!("`{line}`: {status}").into()) }
 }
 
-/// What so many plain interpreters take that do nothing, some at a time, as a sample of them says.
+/// Estimates the time of `count` plain interpreters that do nothing, from a sample.
 fn plain_burst(environment: &Environment, count: usize) -> Outcome<Duration> {
     let began = Instant::now();
     std::thread::scope(|scope| {
-        let one = || (0..PLAIN / AT_A_TIME).try_for_each(|_| python(environment, "pass").map(drop));
-        let all = [(); AT_A_TIME].map(|()| scope.spawn(one));
+        let one =
+            || (0..PLAIN / CONCURRENT).try_for_each(|_| python(environment, "pass").map(drop));
+        let all = [(); CONCURRENT].map(|()| scope.spawn(one));
         all.into_iter().try_for_each(|one| one.join().map_err(|_| "a thread failed")?)
     })?;
     Ok(began.elapsed() * u32::try_from(count)? / u32::try_from(PLAIN)?)

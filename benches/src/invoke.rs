@@ -1,5 +1,5 @@
-//! A warm call of a function by HTTP, the job recorded, beside the server's own `GET /health` on the
-//! same connection.
+//! Latency of a warm function call over HTTP with its job stored, compared with `GET /health` on
+//! the same connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,58 +16,58 @@ const INVOKE: &str = "/v1/functions/nothing/invoke";
 const PROJECT: &str = "[project]\nname = \"bench\"\n";
 const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True, memory=\"256MiB\")\ndef nothing():\n    return True\n";
 
-/// Adds the figure to the report: so many calls, one after the other.
+/// Adds the latency of sequential calls to the report.
 pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let server = Serving::of(folder.path(), &[("nothing.py", FUNCTION)])?;
+    let server = Server::create(folder.path(), &[("nothing.py", FUNCTION)])?;
     let mut connection = server.connect()?;
-    // The first makes the environment and starts the process.
+    // The first call creates the environment and starts the process.
     for _ in 0..10 {
-        connection.ask("POST", INVOKE, "{}")?;
+        connection.request("POST", INVOKE, "{}")?;
     }
     wait_until_quiet()?;
-    let (mut taken, mut beside) = (Vec::new(), Vec::new());
+    let (mut taken, mut references) = (Vec::new(), Vec::new());
     for _ in 0..calls {
-        taken.push(connection.ask("POST", INVOKE, "{}")?);
-        beside.push(connection.ask("GET", "/health", "")?);
+        taken.push(connection.request("POST", INVOKE, "{}")?);
+        references.push(connection.request("GET", "/health", "")?);
     }
-    let round = median(beside);
+    let round = median(references);
     let name = format!("GET /health {}", duration(round));
     let bounds = (Duration::from_millis(1) + round, Duration::from_millis(5) + round);
-    report.spread("warm call by HTTP, no-op, its job stored", &taken, &name, bounds);
+    report.spread("warm no-op call over HTTP, job stored", &taken, &name, bounds);
     Ok(())
 }
 
-/// A server of a folder's lake; ended when dropped.
-pub struct Serving {
+/// A server of a folder's lake; stopped when dropped.
+pub struct Server {
     child: Child,
     address: String,
     token: String,
 }
 
-impl Serving {
-    /// A server of a new lake and project with these files.
-    pub fn of(folder: &Path, files: &[(&str, &str)]) -> Outcome<Self> {
+impl Server {
+    /// Starts a server with a new lake and a project of these files.
+    pub fn create(folder: &Path, files: &[(&str, &str)]) -> Outcome<Self> {
         run(headwater(folder).arg("init").arg(folder))?;
         std::fs::write(folder.join("headwater.toml"), PROJECT)?;
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
         }
         run(headwater(folder).arg("deploy"))?;
-        Serving::start(folder)
+        Server::start(folder)
     }
 
-    /// Its process.
+    /// Returns the id of the server's process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// Returns the HTTP address.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// What it asks for.
+    /// Returns the token for requests.
     pub fn token(&self) -> &str {
         self.token.trim()
     }
@@ -76,7 +76,7 @@ impl Serving {
         let mut command = headwater(folder);
         command.args(["serve", "--http", "127.0.0.1:0"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let mut server = Serving { child, address: String::new(), token: String::new() };
+        let mut server = Server { child, address: String::new(), token: String::new() };
         let lake = folder.join(".headwater");
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
@@ -89,10 +89,10 @@ impl Serving {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Err("the server does not start".into())
+        Err("the server did not start".into())
     }
 
-    /// A connection to it.
+    /// Opens a connection.
     pub fn connect(&self) -> Outcome<Connection> {
         let stream = TcpStream::connect(&self.address)?;
         stream.set_nodelay(true)?;
@@ -101,14 +101,14 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
 }
 
-/// One connection that asks and is answered.
+/// An HTTP connection with keep-alive.
 pub struct Connection {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
@@ -116,30 +116,30 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn exactly(&mut self, length: usize) -> Outcome<Vec<u8>> {
-        let mut found = vec![0; length];
-        self.reader.read_exact(&mut found)?;
-        Ok(found)
+    fn read_exactly(&mut self, length: usize) -> Outcome<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
-    /// A body of which nobody said before how long it is.
-    fn chunks(&mut self) -> Outcome<Vec<u8>> {
-        let mut found = Vec::new();
+    /// Reads a chunked body.
+    fn read_chunked(&mut self) -> Outcome<Vec<u8>> {
+        let mut body = Vec::new();
         loop {
             let mut line = String::new();
             self.reader.read_line(&mut line)?;
             let length = usize::from_str_radix(line.trim(), 16)?;
-            // Each ends with an empty line, the last, empty one as well.
-            let part = self.exactly(length + 2)?;
+            // Every chunk ends with CRLF, including the last one.
+            let part = self.read_exactly(length + 2)?;
             if length == 0 {
-                return Ok(found);
+                return Ok(body);
             }
-            found.extend_from_slice(&part[..length]);
+            body.extend_from_slice(&part[..length]);
         }
     }
 
-    /// How long it takes from a request to the whole answer; one that is not 200 is an error.
-    pub fn ask(&mut self, method: &str, path: &str, body: &str) -> Outcome<Duration> {
+    /// Sends a request and returns its latency. A status other than 200 is an error.
+    pub fn request(&mut self, method: &str, path: &str, body: &str) -> Outcome<Duration> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -164,7 +164,7 @@ impl Connection {
             }
             chunked |= text == "transfer-encoding: chunked";
         }
-        let answer = if chunked { self.chunks()? } else { self.exactly(length)? };
+        let answer = if chunked { self.read_chunked()? } else { self.read_exactly(length)? };
         let taken = began.elapsed();
         if status.contains(" 200 ") {
             Ok(taken)

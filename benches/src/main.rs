@@ -1,7 +1,7 @@
-//! Benchmarks, each beside its reference in the same run: `cargo xtask bench SUITE`.
+//! Benchmarks, each compared with a reference in the same run: `cargo xtask bench SUITE`.
 //!
-//! Every figure is reported as a ratio to something measured a moment before or after on the same
-//! machine; nothing here asserts on time.
+//! Results are reported relative to a reference measured at the same time on the same machine.
+//! Bounds are printed, not asserted.
 
 mod batches;
 mod commands;
@@ -31,7 +31,7 @@ const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [comm
        cargo xtask bench functions [SAMPLES] [warm] [starts] [first] [handover] [usage] [hot] [neighbours]
                                    [local] [idle] [batches [GIGABYTES]]";
 
-/// The size of the table that one function reads as batches, where nothing is said.
+/// Default size of the table that one function reads as batches.
 const GIGABYTES: u64 = 10;
 
 fn main() -> ExitCode {
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What goes wrong in a benchmark is for the person who runs it.
+/// Result of a benchmark; errors are printed.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn first_light(parts: &[&str]) -> Outcome<()> {
@@ -93,7 +93,7 @@ fn measure_tables(parts: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-/// So many starts of each kind, and what else is wanted.
+/// Measures the requested parts of the `functions` suite, with `samples` starts of each kind.
 fn measure_functions(samples: usize, parts: &[&str]) -> Outcome<()> {
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,5 +1,5 @@
-//! Suites of queries through Headwater's Iceberg tables, DataFusion on the same Parquet files, and
-//! DuckDB on them, in turns, query by query.
+//! Suites of queries on Headwater's Iceberg tables, compared with DataFusion and DuckDB on the same
+//! Parquet files. The engines alternate for each query.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -62,8 +62,8 @@ impl Engines {
         Ok(Engines { headwater, datafusion, duckdb })
     }
 
-    /// Runs every query `rounds` times in each engine and reports the geometric means of the
-    /// medians' ratios. A query with another number of rows than in DuckDB is an error.
+    /// Runs every query `rounds` times in each engine and reports the geometric means of the ratios
+    /// of medians. A number of rows that differs from DuckDB's is an error.
     pub async fn compare(
         &mut self,
         report: &mut Report,
@@ -92,7 +92,7 @@ impl Engines {
         let mut times: [Vec<Duration>; 3] = Default::default();
         for round in 0..rounds {
             let mut rows = [0; 3];
-            // Each engine is first as often as the others: the second finds warmer caches.
+            // The order of engines rotates, because later engines find warmer caches.
             for turn in 0..3 {
                 let engine = (round + turn) % 3;
                 let (time, count) = match engine {

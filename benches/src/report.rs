@@ -44,7 +44,12 @@ impl Report {
     }
 
     /// Adds a time and its ratio to a reference, without a bound.
-    pub fn beside(&mut self, what: &str, measured: Duration, (name, reference): (&str, Duration)) {
+    pub fn unbounded_ratio(
+        &mut self,
+        what: &str,
+        measured: Duration,
+        (name, reference): (&str, Duration),
+    ) {
         self.push(Line {
             what: what.to_owned(),
             measured: duration(measured),
@@ -54,7 +59,7 @@ impl Report {
         });
     }
 
-    /// How many a second, beside the time of a reference, held to a number a second where there is one.
+    /// Adds a rate per second and the ratio of its period to a reference, with an optional bound.
     pub fn rate(
         &mut self,
         what: &str,
@@ -122,21 +127,6 @@ impl Report {
             reference: reference.to_owned(),
             ratio: None,
             bound: format!("under {} / {}", duration(middle), duration(most)),
-        });
-    }
-
-    /// Adds the median, 90th percentile and maximum of samples and of references, without a bound.
-    pub fn effect(&mut self, what: &str, samples: &[Duration], others: &[(&str, Vec<Duration>)]) {
-        let figures = |samples: &[Duration]| {
-            [50, 90, 100].map(|share| duration(percentile(samples, share))).join(" / ")
-        };
-        let others = others.iter().map(|(name, samples)| format!("{name} {}", figures(samples)));
-        self.push(Line {
-            what: what.to_owned(),
-            measured: figures(samples),
-            reference: others.collect::<Vec<_>>().join(", "),
-            ratio: None,
-            bound: String::new(),
         });
     }
 

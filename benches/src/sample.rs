@@ -8,7 +8,7 @@ pub fn median(mut samples: Vec<Duration>) -> Duration {
     samples.get(samples.len() / 2).copied().unwrap_or_default()
 }
 
-/// The sample below which so many in a hundred of them lie; the largest where that is all.
+/// Returns a percentile; `share` is in percent.
 pub fn percentile(samples: &[Duration], share: usize) -> Duration {
     let mut sorted = samples.to_vec();
     sorted.sort();
@@ -16,17 +16,19 @@ pub fn percentile(samples: &[Duration], share: usize) -> Duration {
     sorted.get((sorted.len() * share / 100).min(last)).copied().unwrap_or_default()
 }
 
-/// How long a look at the processors takes, how idle they must be in it, and how often it is looked.
-const LOOK: Duration = Duration::from_millis(500);
+/// Interval of samples of processor usage, minimum idle share, and maximum number of samples.
+const INTERVAL: Duration = Duration::from_millis(500);
 const IDLE_SHARE_MIN: f64 = 0.95;
-const LOOKS_MAX: usize = 240;
+const INTERVALS_MAX: usize = 240;
 
-/// Waits until the processors have little to do, and says where that never comes: what the making of an
-/// environment leaves to be done in the background, bytecode above all, is no part of what is measured next.
+/// Waits until the processors are idle, and warns on a timeout.
+///
+/// Background work after the creation of an environment, such as bytecode compilation, would
+/// otherwise affect the next measurement.
 pub fn wait_until_quiet() -> std::io::Result<()> {
     let mut before = processor_ticks()?;
-    for _ in 0..LOOKS_MAX {
-        std::thread::sleep(LOOK);
+    for _ in 0..INTERVALS_MAX {
+        std::thread::sleep(INTERVAL);
         let now = processor_ticks()?;
         let idle = (now.0 - before.0) as f64 / (now.1 - before.1).max(1) as f64;
         if idle >= IDLE_SHARE_MIN {
@@ -34,11 +36,11 @@ pub fn wait_until_quiet() -> std::io::Result<()> {
         }
         before = now;
     }
-    eprintln!("the machine does not become quiet: something else runs on it");
+    eprintln!("the machine is not idle: other processes affect the results");
     Ok(())
 }
 
-/// The ticks in which the processors were idle, and all of them, since the machine started.
+/// Returns the idle ticks and all ticks of the processors since boot.
 fn processor_ticks() -> std::io::Result<(u64, u64)> {
     let text = std::fs::read_to_string("/proc/stat")?;
     let first = text.lines().next().unwrap_or_default();
@@ -47,7 +49,7 @@ fn processor_ticks() -> std::io::Result<(u64, u64)> {
     Ok((ticks.iter().skip(3).take(2).sum(), ticks.iter().take(8).sum()))
 }
 
-/// Appends to a file and syncs it: what one durable write costs on this disk.
+/// A probe for the cost of one durable write on a disk.
 pub struct SyncProbe {
     file: std::fs::File,
 }

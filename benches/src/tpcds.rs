@@ -1,4 +1,5 @@
-//! TPC-DS, scale factor 1, 99 queries. DuckDB's `tpcds` extension generates the data and the queries.
+//! TPC-DS, scale factor 1, 99 queries. DuckDB's `tpcds` extension generates the data and the
+//! queries.
 
 use std::fs::File;
 
@@ -12,7 +13,7 @@ use crate::report::Report;
 
 const ROUNDS: usize = 3;
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let threads = std::thread::available_parallelism()?.get();

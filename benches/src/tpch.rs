@@ -22,7 +22,7 @@ const ROUNDS: usize = 9;
 const TABLES: [&str; 8] =
     ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;

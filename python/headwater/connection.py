@@ -245,7 +245,7 @@ class Connection:
 
 
 def _installed_command() -> str:
-    """Returns the command that the wheel installed beside this interpreter, or its name for `PATH`."""
+    """Returns the command that the wheel installed for this interpreter, or its name for `PATH`."""
     installed = os.path.join(sysconfig.get_path("scripts"), "headwater")
     return installed if os.path.isfile(installed) else "headwater"
 

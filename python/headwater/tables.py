@@ -121,7 +121,7 @@ class Tables(Requests):
     def trigger_events(
         self, *, status: str | None = None, trigger: str | None = None, limit: int = 100
     ) -> list[dict[str, Any]]:
-        """Lists trigger events, newest first.
+        """Lists trigger events, newest first: the fields of CloudEvents, and those of the delivery.
 
         `status` is `pending`, `running`, `done` or `failed`; several with commas between them.
         """
@@ -129,7 +129,7 @@ class Tables(Requests):
         return self._list("/v1/trigger-events", filters)
 
     def replay_trigger_event(self, id: str) -> dict[str, Any]:
-        """Acts on an event again: one that failed starts over, a pending one is due at once."""
+        """Delivers an event again: one that failed starts over, a pending one is due at once."""
         return self._dict("POST", segments("v1", "trigger-events", id, "replay"))
 
 

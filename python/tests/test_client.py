@@ -53,7 +53,7 @@ class Requests(WithServer):
         self.assertEqual(seen.parameters, parameters or {})
         self.assertEqual(seen.body, body)
 
-    def test_every_noun_has_its_address(self):
+    def test_every_noun_has_its_path(self):
         client = self.client
         check = self.check
         check(client.branches, "GET", "/v1/branches")
@@ -87,7 +87,7 @@ class Requests(WithServer):
             {"key": "a,b", "limit": "100", "stats": "true"},
         )
 
-    def test_refs_are_made_merged_and_removed(self):
+    def test_refs_are_created_merged_and_deleted(self):
         client = self.client
         made = {"name": "dev", "from": "v1", "if_not_exists": False}
         self.check(
@@ -118,7 +118,7 @@ class Requests(WithServer):
         self.assertIsNone(client.delete_branch("team/dev", if_exists=True))
         self.assertEqual(self.server.last().parameters, {"if_exists": "true"})
 
-    def test_the_author_goes_with_every_request(self):
+    def test_every_request_has_the_author(self):
         self.server.on("GET", "/v1/tags", Answer([]))
         self.client.tags()
         author = self.server.last().headers["x-headwater-author"]
@@ -138,7 +138,7 @@ class Requests(WithServer):
         with self.assertRaisesRegex(errors.InternalError, "HTTP status `502`"):
             self.client.tags()
 
-    def test_an_answer_that_is_cut_is_no_answer(self):
+    def test_a_truncated_response_is_an_error(self):
         self.server.on("GET", "/v1/tags", Answer(chunks=[b"[{}"], cut=True))
         with self.assertRaisesRegex(errors.UnavailableError, "cut off"):
             self.client.tags()
@@ -156,7 +156,7 @@ class Functions(WithServer):
         self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
         self.assertEqual(self.client.functions(), [{"name": "greet"}])
 
-    def test_a_folder_is_deployed_and_a_version_put_in_force_again(self):
+    def test_a_folder_is_deployed_and_an_earlier_version_activated(self):
         root = self.folder()
         (root / "headwater.toml").write_text("[project]\n")
         self.server.on("POST", "/v1/deployments", Answer({"dry_run": True}))
@@ -168,7 +168,7 @@ class Functions(WithServer):
         self.server.on("POST", "/v1/deployments/3fa9/activate", Answer({"dry_run": False}))
         self.assertEqual(self.client.rollback("3fa9"), {"dry_run": False})
 
-    def test_a_table_goes_in_arrows_form_beside_the_values(self):
+    def test_a_table_argument_is_sent_as_arrow(self):
         Table = type("Table", (), {"__module__": "pyarrow.lib"})
         self.server.on("POST", self.PATH, Answer(3))
         with mock.patch("headwater.client.to_stream", return_value=b"rows"):
@@ -179,7 +179,7 @@ class Functions(WithServer):
         self.assertEqual((seen.body, seen.headers["content-type"]), (b"rows", ARROW))
         self.assertEqual(seen.parameters, {"table": "rows", "arguments": '{"times": 2}'})
 
-    def test_what_a_function_raised_is_raised(self):
+    def test_a_functions_error_is_raised(self):
         problem = {"code": "function_failed", "message": "ValueError: no"}
         self.server.on("POST", self.PATH, Answer(problem, 422))
         with self.assertRaisesRegex(errors.FunctionFailedError, "ValueError: no"):
@@ -193,7 +193,7 @@ class Arguments(unittest.TestCase):
         with self.assertRaisesRegex(errors.UnavailableError, f"no server answers at `{url}`"):
             client.tags()
 
-    def test_a_token_is_shown(self):
+    def test_the_token_is_sent(self):
         with serve_tcp() as (server, url):
             server.on("GET", "/v1/tags", Answer([]))
             headwater.Client(url=url).tags()
@@ -218,7 +218,7 @@ class Arguments(unittest.TestCase):
                 self.assertEqual(server.last().headers.get("authorization"), shown)
             os.chdir(before)
 
-    def test_arguments_that_cannot_be_meant_are_refused(self):
+    def test_invalid_client_arguments_are_rejected(self):
         for arguments in (
             {"url": "127.0.0.1:4280"},
             {"url": "ftp://127.0.0.1"},
@@ -245,7 +245,7 @@ class Queries(WithServer):
         self.assertEqual(seen.headers["accept"], "application/json")
         self.assertEqual(seen.body, {"sql": "SELECT 1", "ref": "dev", "limit": 5})
 
-    def test_a_cut_answer_raises_what_its_job_says(self):
+    def test_a_truncated_response_raises_the_jobs_error(self):
         problem = {"code": "memory_limit", "message": "`1` byte", "context": {}}
         cut = Answer(chunks=[b'[{"city":"Oslo"}'], cut=True, headers=self.headers)
         self.server.on("POST", "/v1/query", cut)
@@ -259,7 +259,7 @@ class Queries(WithServer):
             self.client.query_rows("SELECT 1")
         self.assertEqual(raised.exception.context["job"], JOB)
 
-    def test_a_cut_answer_without_a_reason_is_unavailable(self):
+    def test_a_truncated_response_without_a_job_error_is_unavailable(self):
         self.server.on("POST", "/v1/query", Answer(chunks=[b"["], cut=True, headers=self.headers))
         with self.assertRaisesRegex(errors.UnavailableError, "cut off"):
             self.client.query_rows("SELECT 1")
@@ -286,14 +286,14 @@ class Queries(WithServer):
         pyarrow.ipc.open_stream = Reader
         return mock.patch.dict(sys.modules, {"pyarrow": pyarrow, "pyarrow.ipc": pyarrow.ipc})
 
-    def test_a_whole_stream_is_a_table(self):
+    def test_a_complete_stream_is_a_table(self):
         answer = Answer(chunks=[b"batches", ARROW_END[:3], ARROW_END[3:]], headers=self.headers)
         self.server.on("POST", "/v1/query", answer)
         with self.arrow():
             self.assertEqual(self.client.query("SELECT 1"), b"batches" + ARROW_END)
         self.assertEqual(self.server.last().headers["accept"], ARROW)
 
-    def test_a_stream_without_its_end_is_no_table(self):
+    def test_a_stream_without_its_end_is_an_error(self):
         problem = {"code": "disk_full", "message": "no room"}
         self.server.on("POST", "/v1/query", Answer(chunks=[b"batches"], headers=self.headers))
         self.server.on("GET", f"/v1/jobs/{JOB}", Answer(job("failed", error=problem)))
@@ -356,7 +356,7 @@ class Work(WithServer):
         )
         self.assertEqual(self.server.seen[1].parameters, {"after": "0", "follow": "true"})
 
-    def test_a_broken_event_stream_is_taken_up_again(self):
+    def test_a_broken_event_stream_is_resumed(self):
         broken = Answer(chunks=[*events("started", "log"), b'{"sequence": 3, "ty'], cut=True)
         rest = Answer(chunks=events("log", "ended", first=3))
         self.started(broken, rest, ended=job(result={}))
@@ -373,7 +373,7 @@ class Work(WithServer):
             self.client.run(self.project())
         self.assertEqual(raised.exception.context["job"], JOB)
 
-    def test_a_run_that_was_interrupted_says_so(self):
+    def test_an_interrupted_run_raises_its_status(self):
         self.started(Answer(chunks=events("started")), ended=job("interrupted"))
         with self.assertRaises(errors.InterruptedError):
             self.client.run(self.project())
@@ -388,7 +388,7 @@ class Work(WithServer):
             self.client.run(self.project(), on_event=press)
         self.assertEqual(self.server.last().path, f"/v1/jobs/{JOB}/stop")
 
-    def test_a_dry_run_answers_the_plan(self):
+    def test_a_dry_run_returns_the_plan(self):
         plan = {"project": "shop", "steps": []}
         self.server.on("POST", "/v1/runs", Answer(plan))
         self.assertEqual(self.client.run(self.project(), dry_run=True), plan)
@@ -398,7 +398,7 @@ class Work(WithServer):
         with self.assertRaisesRegex(errors.InvalidArgumentError, "parameter `day` cannot be"):
             self.client.run(self.project(), parameters={"day": [1]})
 
-    def test_an_import_names_its_files_whole(self):
+    def test_an_import_sends_absolute_paths(self):
         report = {"table": "orders", "rows": 3}
         self.started(Answer(chunks=events("ended")), ended=job(result=report))
         answer = self.client.import_files(

@@ -26,7 +26,7 @@ class Decorators(unittest.TestCase):
         self.assertEqual(doubled(21), 42)
         self.assertEqual((doubled.__name__, doubled.__doc__), ("doubled", "Twice as much."))
 
-    def test_decorators_stand_in_any_order(self):
+    def test_decorators_apply_in_any_order(self):
         def noted(*decorators):
             def function():
                 return True
@@ -39,7 +39,7 @@ class Decorators(unittest.TestCase):
         for other in (headwater.model(), headwater.expectation("positive")):
             self.assertEqual(noted(python, other), noted(other, python))
 
-    def test_all_that_was_said_is_noted(self):
+    def test_all_arguments_are_stored(self):
         noted = read(
             name="shop.daily",
             materialization="merge",
@@ -80,7 +80,7 @@ class Decorators(unittest.TestCase):
         for timeout in ("500ms", "30s", "5m", "1h", 30, 0.5):
             self.assertEqual(read(timeout=timeout)["timeout"], timeout)
 
-    def test_arguments_that_cannot_be_meant_are_refused_by_value(self):
+    def test_invalid_decorator_arguments_are_rejected_by_value(self):
         for arguments, value in (
             ({"name": "a/b"}, "`a/b`"),
             ({"name": "a..c"}, "`a..c`"),
@@ -122,7 +122,7 @@ class Decorators(unittest.TestCase):
         for duration in ("90s", "250ms", " 15 m", "10min", "1h30m", "1h 30min 5s", "1.5h", "2d", "60"):
             headwater.model(timeout=duration)
 
-    def test_environments_that_cannot_be_meant_are_refused(self):
+    def test_invalid_environments_are_rejected(self):
         for arguments, value in (
             ({"version": 3.10}, "`3.1`"),
             ({"version": "three"}, "`three`"),
@@ -148,7 +148,7 @@ class Decorators(unittest.TestCase):
             self.assertIn("without parentheses on `daily`", str(raised.exception))
             self.assertIn(f"Write `@headwater.{decorate.__name__}(", raised.exception.hint)
 
-    def test_a_function_is_one_thing_once(self):
+    def test_a_function_has_one_kind_of_decorator_once(self):
         with self.assertRaisesRegex(InvalidProjectError, "both a model and an expectation"):
             headwater.expectation()(headwater.model()(lambda: None))
         with self.assertRaisesRegex(InvalidProjectError, "`@headwater.model` twice"):
@@ -158,7 +158,7 @@ class Decorators(unittest.TestCase):
 
 
 class Markers(unittest.TestCase):
-    def test_markers_hold_what_was_said(self):
+    def test_markers_store_their_arguments(self):
         marker = headwater.Model("orders", columns=["id", "amount"], filter="amount > $minimum")
         fields = (marker.name, marker.columns, marker.filter)
         self.assertEqual(fields, ("orders", ("id", "amount"), "amount > $minimum"))
@@ -176,7 +176,7 @@ class Markers(unittest.TestCase):
         self.assertEqual(pickle.loads(pickle.dumps(one)), one)
         self.assertEqual(copy.deepcopy(one), one)
 
-    def test_markers_never_change(self):
+    def test_markers_are_immutable(self):
         marker = headwater.Parameter("minimum")
         with self.assertRaises(AttributeError):
             marker.name = "maximum"
@@ -185,7 +185,7 @@ class Markers(unittest.TestCase):
         with self.assertRaises(AttributeError):
             marker.other = 1
 
-    def test_markers_that_cannot_be_meant_are_refused(self):
+    def test_invalid_markers_are_rejected(self):
         for make in (
             lambda: headwater.Model(""),
             lambda: headwater.Model(7),
@@ -213,7 +213,7 @@ class Import(unittest.TestCase):
             ["__future__", "headwater", "headwater.decorators", "headwater.markers", "headwater.quantity"],
         )
 
-    def test_what_is_loaded_late_is_there(self):
+    def test_lazily_loaded_names_exist(self):
         self.assertEqual(headwater.Client.__name__, "Client")
         self.assertIs(headwater.HeadwaterError, headwater.errors.HeadwaterError)
         self.assertTrue(callable(headwater.expectations.expect_column_no_nulls))

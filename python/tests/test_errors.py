@@ -40,7 +40,7 @@ class Errors(unittest.TestCase):
             "hint: Did you mean `flights`?",
         )
 
-    def test_what_a_problem_may_leave_out_is_left_out(self):
+    def test_optional_fields_of_a_problem_can_be_missing(self):
         error = errors.from_problem({"code": "internal", "message": "a fault"})
         self.assertEqual((str(error), error.hint, error.context), ("a fault", None, {}))
 
@@ -49,7 +49,7 @@ class Errors(unittest.TestCase):
         self.assertIs(type(error), errors.HeadwaterError)
         self.assertEqual(error.code, "sunspots")
 
-    def test_errors_travel_between_processes(self):
+    def test_errors_can_be_pickled(self):
         error = errors.make("bad_row", "row `3`", "Mend it.", {"line": 3}, ["a letter"])
         for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
             self.assertIs(type(twin), errors.BadRowError)

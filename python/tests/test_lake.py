@@ -44,7 +44,7 @@ class Lake(unittest.TestCase):
             self.assertEqual(client.branches(), [{"name": "main"}])
             self.assertEqual(client.query_rows("SELECT 1 AS one"), [{"one": 1}])
 
-    def test_a_socket_may_lie_deep(self):
+    def test_a_socket_can_have_a_long_path(self):
         deep = self.root / ("long-" * 30) / ".headwater"
         with serve_lake(deep) as server:
             server.on("GET", "/v1/branches", Answer([]))
@@ -57,7 +57,7 @@ class Lake(unittest.TestCase):
         path.chmod(0o755)
         return str(path)
 
-    def test_a_lake_without_a_server_gets_one(self):
+    def test_a_server_is_started_for_a_lake_without_one(self):
         self.lake.mkdir()
         # What a killed server left behind: a note, and a socket that nobody listens on.
         dead = socket.socket(socket.AF_UNIX)
@@ -89,7 +89,7 @@ class Lake(unittest.TestCase):
             headwater.Client(lake=self.root, command=command).branches()
         self.assertEqual(raised.exception.causes, ("error: the disk is full",))
 
-    def test_a_command_that_is_not_there_is_named(self):
+    def test_a_missing_command_is_named(self):
         self.lake.mkdir()
         client = headwater.Client(lake=self.root, command=str(self.root / "missing"))
         with self.assertRaisesRegex(errors.UnavailableError, "missing` is not there"):

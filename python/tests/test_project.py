@@ -19,7 +19,7 @@ class ReadProject(unittest.TestCase):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    def test_code_travels_and_all_else_stays(self):
+    def test_only_code_files_are_sent(self):
         for path in (
             "models/deep/er/c.py",
             "models/b.py",
@@ -46,22 +46,22 @@ class ReadProject(unittest.TestCase):
         )
         self.assertEqual(files["models/b.py"], "-- models/b.py")
 
-    def test_text_arrives_as_it_was_saved(self):
+    def test_text_is_sent_unchanged(self):
         self.write("headwater.toml")
         self.write("a.sql", "SELECT 'é'\r\n")
         self.assertEqual(project.read_project(str(self.root))["a.sql"], "SELECT 'é'\r\n")
 
-    def test_a_folder_without_a_project_is_refused(self):
+    def test_a_folder_without_a_project_is_rejected(self):
         with self.assertRaisesRegex(errors.FileNotFoundError, "no `headwater.toml` in `"):
             project.read_project(self.root)
 
-    def test_text_of_another_encoding_is_refused_by_name(self):
+    def test_a_file_in_another_encoding_is_rejected_by_name(self):
         self.write("headwater.toml")
         self.write("latin.sql", b"SELECT '\xe9'")
         with self.assertRaisesRegex(errors.InvalidArgumentError, "latin.sql` is not UTF-8"):
             project.read_project(self.root)
 
-    def test_a_project_is_small(self):
+    def test_a_project_over_the_size_limit_is_rejected(self):
         self.write("headwater.toml")
         with open(self.root / "big.sql", "wb") as file:
             file.truncate(project.PROJECT_BYTES_MAX + 1)

@@ -32,7 +32,7 @@ class Batches:
 
     @property
     def schema(self):
-        """The columns, as a `pyarrow.Schema`."""
+        """Returns the columns as a `pyarrow.Schema`."""
         return self._source.schema
 
     def __iter__(self):
@@ -67,7 +67,7 @@ def cut(batches, rows_max):
 
 
 class Whole:
-    """The batches of a table that is there."""
+    """The batches of an existing table."""
 
     def __init__(self, table):
         self._table = table
@@ -124,7 +124,7 @@ class Feed:
             return Scan(self, self._last)
 
     def next(self, number):
-        """The next batch of an iteration; none after the last."""
+        """Returns the next batch of an iteration; None after the last."""
         import pyarrow
 
         if os.getpid() != self._pid:
@@ -213,7 +213,7 @@ class Feed:
         return pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)
 
     def stop(self, number):
-        """Says that no more of an iteration is wanted."""
+        """Cancels an iteration."""
         if os.getpid() != self._pid or not self._lock.acquire(blocking=False):
             return
         try:

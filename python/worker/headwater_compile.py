@@ -26,7 +26,7 @@ UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 class Lie(Exception):
-    """A RECORD says what is not so."""
+    """A RECORD does not match its files."""
 
 
 def sources(record):

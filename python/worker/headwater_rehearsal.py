@@ -36,7 +36,6 @@ TASK = {
     "files": [],
     "feeds": 0,
     "huge_pages": False,
-    "arena_bytes": 0,
     "network": False,
     "reuse": False,
     "part_bytes": 1 << 20,
@@ -134,7 +133,6 @@ class Play:
             "bytes": size,
             "extents": [[0, size, 0, 0]],
             "batches": False,
-            "look": False,
         }
         try:
             self._call(lambda rows: rows, [descriptor], files=[True], arguments=[rows])

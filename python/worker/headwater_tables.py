@@ -24,7 +24,6 @@ EXTENTS_MAX = 900
 PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20
 OWN = -1  # The number of the file that a function writes.
-ARENA = -2  # That of the file that its large allocations lie in.
 
 
 class Mapped:
@@ -64,7 +63,6 @@ class Inputs:
         self._files = files
         self._shared = shared
         self._regions = []
-        self.has_arena = False
         self._held = []  # What is referred to by its address must not be anything else meanwhile.
 
     def open(self, size, extents):
@@ -87,36 +85,8 @@ class Inputs:
         self._held.append(buffer)
         return pyarrow.ipc.open_file(buffer).read_all()
 
-    def open_arena(self, file, size):
-        """Has large allocations lie in a file from here on; whether that can be."""
-        self._arena = ctypes.CDLL(None)
-        try:
-            start = self._arena.headwater_arena_start
-        except AttributeError:
-            return False
-        start.restype, start.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_size_t]
-        address = start(file, size)
-        if address:
-            self._regions.append((address, size, ARENA, 0))
-            self._regions.sort()
-            self.has_arena = True
-        return self.has_arena
-
-    def freeze_arena(self):
-        """From here on nothing that lies there goes away."""
-        if self.has_arena:
-            self._arena.headwater_arena_freeze()
-
-    def fill_arena(self, start, length):
-        """Has the file hold what nobody has written to yet."""
-        fill = self._arena.headwater_arena_fill
-        fill.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        address = next(region[0] for region in self._regions if region[2] == ARENA)
-        if not fill(address + start, length):
-            raise OSError(ctypes.get_errno(), "the arena cannot be read")
-
     def close(self):
-        """Closes the files; what is mapped stays."""
+        """Closes the files; mappings stay valid."""
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []
@@ -194,7 +164,7 @@ class Writer:
                 pieces = [pieces[0][written:], *pieces[1:]]
 
     def finish(self):
-        """Waits for everything to be written."""
+        """Waits until all writes are complete."""
         try:
             self._send()
         finally:
@@ -214,7 +184,7 @@ class Sink:
 
     def __init__(self, writer, inputs):
         self._writer = writer
-        self.inputs = inputs
+        self._inputs = inputs
         self._position = 0
         self._own = 0
         self._skip = False
@@ -227,7 +197,7 @@ class Sink:
         length = data.size if is_buffer else len(data)
         found = None
         if is_buffer and length >= REFERRED_BYTES_MIN:
-            found = self.inputs.find(data.address, length)
+            found = self._inputs.find(data.address, length)
         if found is not None:
             self.referred[self._position] = (*found, length)
             self._skip = True
@@ -332,9 +302,6 @@ class Layout:
         self._keys = [(extent, start) for extent, _, start, _ in self._regions]
         self.patches = []
         self._place()
-        for _, file, start, end in self._regions:
-            if file == ARENA:
-                sink.inputs.fill_arena(start, end - start)
 
     @staticmethod
     def _merge(referred, gap):
@@ -343,9 +310,7 @@ class Layout:
             end = start + length
             start -= start % PAGE
             last = regions[-1] if regions else None
-            # What lies between two in the arena is nobody's, and may be a hole.
-            near = 0 if file == ARENA else gap
-            if last and last[0] == extent and start <= last[3] + near:
+            if last and last[0] == extent and start <= last[3] + gap:
                 last[3] = max(last[3], end)
             else:
                 regions.append([extent, file, start, end])
@@ -435,13 +400,13 @@ class Layout:
 
 
 def threads_for(size):
-    """How many threads write so many bytes."""
+    """Returns the number of writer threads for a size."""
     count = min(THREADS_MAX, len(os.sched_getaffinity(0)))
     return count if count > 1 and size >= 4 * BLOCK_BYTES else 0
 
 
 def size_of(table):
-    """About how many bytes a table has."""
+    """Estimates the size of a table in bytes."""
     try:
         return table.nbytes
     except Exception:
@@ -450,8 +415,6 @@ def size_of(table):
 
 def write_whole(table, rows_max, descriptor, inputs):
     """Writes a table that lies in memory: its bytes, and its extents."""
-    # The offsets of texts are written anew wherever a batch begins within a chunk.
-    rows_max = None if inputs.has_arena else rows_max
     import pyarrow
 
     writer = Writer(descriptor, threads_for(size_of(table)))

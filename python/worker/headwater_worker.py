@@ -58,7 +58,7 @@ NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EH
 
 
 class Stopped(BaseException):
-    """Raised in the user's code when it is asked to end; `except Exception` lets it pass."""
+    """Raised in the user's code to stop it; `except Exception` lets it pass."""
 
 
 class Unfit(Exception):
@@ -78,7 +78,7 @@ PIECES_HINT = "Yield at least one table, and each with the columns of the first.
 
 
 class Server:
-    """The other end of the socket."""
+    """The connection to the server."""
 
     def __init__(self, descriptor=CONTROL):
         self.socket = socket.socket(fileno=descriptor)
@@ -95,21 +95,21 @@ class Server:
             socket.send_fds(self.socket, [message], list(descriptors))
 
     def wait_for_next(self):
-        """Waits until the server has put away a part; there is nothing to do where it wants no more."""
+        """Waits until the server has stored a part. Ends if the server needs no more parts."""
         if self.socket.recv(64) != b"next":
             os._exit(0)
         self.unanswered = False
 
-    def ask_for_file(self, arena=False):
-        """A file of the server's, of huge pages, to write a table to or to have allocations in."""
-        self.send("file", arena=arena)
+    def ask_for_file(self):
+        """Requests a file of the server, with huge pages, to write a table to."""
+        self.send("file")
         data, received, _, _ = socket.recv_fds(self.socket, 64, 1)
         if not data:
             os._exit(0)
         return received[0] if received else None
 
     def receive_task(self):
-        """The task, and the descriptors of the files of its tables and of its feeds."""
+        """Receives the task, and the descriptors of its tables and feeds."""
         descriptors = []
         task = None
         while task is None or len(descriptors) < len(task["files"]) + 2 * task["feeds"]:
@@ -133,7 +133,7 @@ def read_task(descriptor):
 
 
 def shorten(value):
-    """A text that is too long without its middle; a list that is too long without its beginning."""
+    """Shortens a long text in its middle, or a long list at its start."""
     if isinstance(value, str) and len(value) > 2000:
         return f"{value[:1500]} ... {value[-400:]}"
     if isinstance(value, list):
@@ -187,14 +187,14 @@ class Printer(io.TextIOBase):
         return len(text)
 
     def finish(self):
-        """Sends a last line without an end."""
+        """Sends the last line if it has no newline."""
         with self._lock:
             if self._pending:
                 self._send(self._pending)
                 self._pending = ""
 
     def _find(self, frame):
-        """The user's file and line nearest to a frame."""
+        """Returns the user's file and line nearest to a frame."""
         while frame is not None:
             file = relative(frame.f_code.co_filename, self._project)
             if file is not None:
@@ -216,13 +216,13 @@ class Printer(io.TextIOBase):
 
 
 def relative(file, project):
-    """The path of a file of the project, relative to it; none for every other file."""
+    """Returns the path of a project file relative to the project; None for other files."""
     prefix = project + os.sep
     return file[len(prefix):] if file.startswith(prefix) else None
 
 
 def forget_shadowed(folders):
-    """Has a module of the project be imported in place of a package of the same name."""
+    """Gives modules of the project precedence over packages of the same name."""
     own = set()
     for folder in folders:
         try:
@@ -286,7 +286,7 @@ def type_name(value):
 
 
 def to_arrow(value):
-    """What a function returned as a table or a reader of record batches."""
+    """Converts a returned value to a table or a reader of record batches."""
     import pyarrow
 
     if isinstance(value, (pyarrow.Table, pyarrow.RecordBatchReader)):
@@ -382,7 +382,7 @@ def from_rows(pyarrow, rows):
 
 
 def why_no_rows(rows):
-    """Why a list is no list of dicts."""
+    """Returns why a value is not a list of dicts."""
     number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
     return f"its item {number} is {shown(row)}, and each has to be a dict"
 
@@ -404,7 +404,7 @@ def why_no_column(name, values, error):
 
 
 def shown(value):
-    """A value with its type, short enough for a line."""
+    """Formats a value with its type, shortened to one line."""
     try:
         text = repr(value)
     except Exception:
@@ -490,7 +490,6 @@ def send_whole(server, table, inputs, huge_pages):
     large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = memory_file("headwater-output") if given is None else given
-    inputs.freeze_arena()
     size, extents = tables.write_whole(table, BATCH_ROWS_MAX, own, inputs)
     outline = memory_file("headwater-outline")
     with open(outline, "wb", closefd=False) as file:
@@ -529,7 +528,7 @@ def send_table(server, table, part_bytes, inputs, huge_pages):
 
 
 def plain(schema):
-    """The same columns without dictionaries."""
+    """Returns the schema without dictionary types."""
     import pyarrow
 
     fields = [
@@ -573,7 +572,7 @@ def plain_value(value):
 
 
 def send_value(server, value):
-    """Sends what is no table, as JSON."""
+    """Sends a value that is not a table as JSON."""
     try:
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -595,7 +594,7 @@ def send_output(server, said, output):
 
 
 def frames_of(error, project):
-    """The user's own frames, outermost first."""
+    """Returns the user's frames, outermost first."""
     frames = []
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = relative(frame.f_code.co_filename, project)
@@ -615,7 +614,7 @@ def frames_of(error, project):
 
 
 def chain(error):
-    """An exception and what caused it."""
+    """Returns an exception and its causes."""
     seen = []
     while error is not None and error not in seen:
         seen.append(error)
@@ -624,7 +623,7 @@ def chain(error):
 
 
 def hint_for(error, task):
-    """What to do about an exception, where that is known."""
+    """Returns a hint for known exceptions."""
     for cause in chain(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             top = cause.name.split(".")[0]
@@ -710,7 +709,7 @@ def be_ended():
 
 
 def run(server, task, descriptors):
-    """Calls the function and sends what came of it."""
+    """Calls the function and sends its result."""
     files = len(task["files"])
     feeds = []
     try:
@@ -731,18 +730,12 @@ def run_fed(server, task, files, fed, feeds):
             value = batches.Batches(name, feeds[-1])
         elif "extents" in argument:
             value = inputs.open(argument["bytes"], argument["extents"])
-            if argument["look"]:
-                look_at(name, value)
             if argument["batches"]:
                 value = batches.Batches(name, batches.Whole(value))
         else:
             value = argument["value"]
         arguments[name] = value
     inputs.close()
-    if task["arena_bytes"]:
-        file = server.ask_for_file(arena=True)
-        if file is not None and not inputs.open_arena(file, task["arena_bytes"]):
-            os.close(file)
     function = find_function(task)
     value = function(**arguments)
     if task["returns"] == "bool":
@@ -753,18 +746,6 @@ def run_fed(server, task, files, fed, feeds):
         send_value(server, value)
         return
     send_table(server, to_arrow(value), task["part_bytes"], inputs, task["huge_pages"])
-
-
-def look_at(name, table):
-    """Looks at what another function wrote before anybody goes where it points."""
-    import pyarrow
-
-    try:
-        table.validate(full=True)
-    except pyarrow.ArrowInvalid as error:
-        raise batches.InputFailed(
-            f"what a function returned for `{name}` is no table: {message_of(error)}"
-        ) from None
 
 
 def unfit_to_go_on(error):
@@ -829,7 +810,7 @@ def main():
 
 
 def call(server, task, descriptors):
-    """Runs one call to its end; whether there may be another."""
+    """Runs one call. Returns whether the process can run another one."""
     for descriptor in [CONTROL, *descriptors]:
         os.set_inheritable(descriptor, False)
     project = task["project"]

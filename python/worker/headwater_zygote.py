@@ -82,7 +82,7 @@ def modules_of(distributions):
 
 
 def plain(distribution):
-    """A package's name as all spell it."""
+    """Returns the normalized name of a package."""
     return "-".join(filter(None, distribution.lower().replace("_", "-").replace(".", "-").split("-")))
 
 
@@ -105,7 +105,7 @@ def listed(folder):
 
 
 def unfit():
-    """Why this process cannot be forked now, if so."""
+    """Returns why this process cannot be forked now, or None."""
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         # Libraries that can be forked stop their threads for it: OpenBLAS does.
@@ -177,7 +177,7 @@ def restart(skipped):
 
 
 def memory_bytes():
-    """Memory of this process alone, in bytes."""
+    """Returns the private memory of this process in bytes."""
     with open("/proc/self/smaps_rollup") as lines:
         private = [line.split()[1] for line in lines if line.startswith("Private_")]
     return 1024 * sum(map(int, private))
@@ -194,7 +194,7 @@ def folders_of(root):
 
 
 def fork(order, descriptors, folders):
-    """Forks for one order; returns in the zygote alone."""
+    """Forks for one order; returns only in the zygote."""
     seat, status = descriptors[:2]
     rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None

@@ -1,7 +1,7 @@
-"""Ways to hand a table on that people use today, and the least it could take: seconds, one line each.
+"""Alternatives for the transfer of a table, and a plain copy as a lower bound. Prints seconds, one line each.
 
-Arguments: which way, the table's bytes, how often. Each time counts from the table as it lies in memory to
-the end of the first look at all of it.
+Arguments: the alternative, the table's size in bytes, the number of rounds. The time is measured from the
+table in memory until all values have been read.
 """
 
 import mmap
@@ -19,17 +19,17 @@ COLUMNS = 8
 MADV_HUGEPAGE = 14
 
 
-def made(size):
+def create(size):
     rows = size // COLUMNS // 8
     return pyarrow.table({f"c{n}": numpy.arange(rows) + n for n in range(COLUMNS)})
 
 
-def looked_at(table):
+def read_all(table):
     return [pc.sum(column).as_py() for column in table.columns]
 
 
 def copy(size, times):
-    """Two threads, from huge pages to huge pages that nobody has touched yet."""
+    """Copies between huge pages with two threads; the target pages are not allocated yet."""
     source = mmap.mmap(-1, size)
     source.madvise(MADV_HUGEPAGE)
     source = numpy.frombuffer(source, dtype=numpy.uint8)
@@ -55,31 +55,31 @@ def copy(size, times):
 def parquet(size, times):
     import pyarrow.parquet
 
-    table = made(size)
+    table = create(size)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "table.parquet")
         for _ in range(times):
             began = time.monotonic()
             pyarrow.parquet.write_table(table, path)
-            looked_at(pyarrow.parquet.read_table(path))
+            read_all(pyarrow.parquet.read_table(path))
             yield time.monotonic() - began
 
 
 def flight(size, times):
     import pyarrow.flight
 
-    table = made(size)
+    table = create(size)
 
     class Server(pyarrow.flight.FlightServerBase):
         def do_get(self, context, ticket):
             return pyarrow.flight.RecordBatchStream(table)
 
-    # Over the loopback within one process: gRPC does not outlive a fork.
+    # Over loopback within one process, because gRPC does not survive a fork.
     server = Server("grpc://127.0.0.1:0")
     client = pyarrow.flight.connect(f"grpc://127.0.0.1:{server.port}")
     for _ in range(times):
         began = time.monotonic()
-        looked_at(client.do_get(pyarrow.flight.Ticket(b"")).read_all())
+        read_all(client.do_get(pyarrow.flight.Ticket(b"")).read_all())
         yield time.monotonic() - began
     client.close()
     server.shutdown()
@@ -93,14 +93,14 @@ def ray(size, times):
 
     @ray.remote
     def parent():
-        table = made(size)
+        table = create(size)
         began = time.monotonic()
         return began, ray.put(table), time.monotonic() - began
 
     @ray.remote
     def child(table):
         began = time.monotonic()
-        looked_at(table)
+        read_all(table)
         return time.monotonic() - began
 
     for _ in range(times):

@@ -1,4 +1,4 @@
-//! An environment of 300 MB whose packages are in the store.
+//! Creation of an environment of 300 MB whose packages are in the store.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const PACKAGES: [(&str, &str); 5] = [
     ("polars", "1.38.1"),
 ];
 
-/// Adds the figure to the report.
+/// Adds the result to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let bench = Bench { folder: folder.path().to_owned(), samples: 3 };
@@ -30,8 +30,8 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
         let environment = bench.environment(&functions, &PACKAGES).await?;
         taken.push(Duration::from_millis(environment.created_ms));
     }
-    let what = format!("{} MB of packages from the hot store", bytes / 1_000_000);
-    let beside = format!("fetched {}", duration(Duration::from_millis(first.created_ms)));
-    report.time(&what, median(taken), &beside, Duration::from_millis(1_500));
+    let what = format!("environment of {} MB from the package store", bytes / 1_000_000);
+    let reference = format!("fetched {}", duration(Duration::from_millis(first.created_ms)));
+    report.time(&what, median(taken), &reference, Duration::from_millis(1_500));
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What it costs to wait: a pandas instance some seconds after its last call, and a server that nobody asks
-//! anything.
+//! Cost of idle processes: a pandas instance some seconds after its last call, and a server without
+//! requests.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::Outcome;
 use crate::commands::python;
-use crate::invoke::Serving;
+use crate::invoke::Server;
 use crate::report::Report;
 
 const NAME: &str = "hw-bench-idle";
@@ -25,13 +25,13 @@ def idle():
     return int(pandas.DataFrame({"a": [1, 2, 3]})["a"].sum())
 "#;
 
-/// The same work in a process that nobody shares.
+/// The same work in a process without a zygote.
 const PLAIN: &str = "import ctypes, pandas
 int(pandas.DataFrame({'a': [1, 2, 3]})['a'].sum())
 print('done', flush=True)
 input()";
 
-/// A server that does nothing but wait, either.
+/// An idle HTTP server as the reference.
 const PLAIN_SERVER: &str = "import http.server, socketserver
 server = socketserver.ThreadingTCPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)
 print('done', flush=True)
@@ -39,13 +39,13 @@ server.serve_forever()";
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// After so long without a call an instance is idle, and has given back what it need not hold.
+/// Time without a call after which an instance is idle and has released memory.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let server = Serving::of(folder.path(), &[("idle.py", FUNCTION)])?;
+    let server = Server::create(folder.path(), &[("idle.py", FUNCTION)])?;
     let plain = Plain::start(Path::new("python3"), PLAIN_SERVER)?;
     std::thread::sleep(Duration::from_secs(2));
     let both = [server.id(), plain.id()];
@@ -54,45 +54,60 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     let after = each(both, ticks)?;
     drop(plain);
     let mib = |kib: u64| format!("{:.1} MB", kib as f64 * 1024.0 / 1e6);
-    let beside = |figure: String| format!("an idle HTTP server of plain Python {figure}");
+    let server_reference = |figure: String| format!("an idle HTTP server in plain Python {figure}");
     let [resident, plain] = resident.map(mib);
-    report.plain("idle server: resident memory", &resident, &beside(plain), "under 60 MB");
+    report.plain(
+        "idle server: resident memory",
+        &resident,
+        &server_reference(plain),
+        "under 60 MB",
+    );
     let busy = |of: usize| (after[of] - before[of]) as f64 / MINUTE.as_secs_f64();
     let [busy, plain] = [0, 1].map(|of| format!("{:.2} %", busy(of)));
-    report.plain("idle server: processor time over a minute", &busy, &beside(plain), "0 %");
+    report.plain(
+        "idle server: processor time over a minute",
+        &busy,
+        &server_reference(plain),
+        "0 %",
+    );
 
     let mut connection = server.connect()?;
     for _ in 0..3 {
-        connection.ask("POST", "/v1/functions/idle/invoke", "{}")?;
+        connection.request("POST", "/v1/functions/idle/invoke", "{}")?;
     }
-    let idle = named(NAME)?.ok_or("the instance is not found")?;
+    let idle = find_process(NAME)?.ok_or("the instance is not found")?;
     let called = smaps(idle, &["Private_"])?;
     std::thread::sleep(IDLE);
     let (private, all) = (smaps(idle, &["Private_"])?, smaps(idle, &["Rss:"])?);
     let plain = Plain::start(&python(folder.path())?, PLAIN)?;
-    let beside = format!(
-        "a plain Python that has done the same {}; right after a call {}, resident {}",
+    let reference_text = format!(
+        "plain Python after the same work {}; right after a call {}, resident {}",
         mib(smaps(plain.id(), &["Private_"])?),
         mib(called),
         mib(all)
     );
-    report.plain("idle pandas instance: private memory", &mib(private), &beside, "under 4 MB");
+    report.plain(
+        "idle pandas instance: private memory",
+        &mib(private),
+        &reference_text,
+        "under 4 MB",
+    );
     Ok(())
 }
 
-/// A plain Python that waits; ended when dropped.
+/// A waiting plain Python process; stopped when dropped.
 struct Plain(Child);
 
 impl Plain {
-    /// One that has done what this script does before it says that it is done.
+    /// Starts a script and waits until it prints `done`.
     fn start(python: &Path, script: &str) -> Outcome<Self> {
         let mut command = Command::new(python);
         command.args(["-I", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut plain = Plain(command.stderr(Stdio::null()).spawn()?);
-        let mut said = String::new();
+        let mut line = String::new();
         let stdout = plain.0.stdout.take().ok_or("no output")?;
-        BufReader::new(stdout).read_line(&mut said)?;
-        if said.trim() == "done" { Ok(plain) } else { Err(format!("{script}: it failed").into()) }
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.trim() == "done" { Ok(plain) } else { Err(format!("failed: {script}").into()) }
     }
 
     fn id(&self) -> u32 {
@@ -107,7 +122,7 @@ impl Drop for Plain {
     }
 }
 
-/// A figure of each of two processes.
+/// Reads a value of each of two processes.
 fn each(processes: [u32; 2], of: impl Fn(u32) -> Outcome<u64>) -> Outcome<[u64; 2]> {
     Ok([of(processes[0])?, of(processes[1])?])
 }
@@ -118,7 +133,7 @@ fn resident_kib(pid: u32) -> Outcome<u64> {
     Ok(line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?.parse()?)
 }
 
-/// Hundredths of a second on a processor.
+/// Returns the processor time in ticks of 1/100 second.
 fn ticks(pid: u32) -> Outcome<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
@@ -126,8 +141,8 @@ fn ticks(pid: u32) -> Outcome<u64> {
     Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
 }
 
-/// The process with this name.
-fn named(name: &str) -> Outcome<Option<u32>> {
+/// Finds a process by name.
+fn find_process(name: &str) -> Outcome<Option<u32>> {
     let is_named = |path: &Path| {
         std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name)
     };
@@ -135,9 +150,9 @@ fn named(name: &str) -> Outcome<Option<u32>> {
     Ok(found.and_then(|entry| entry.file_name().to_string_lossy().parse().ok()))
 }
 
-/// The sum of the lines that begin so, in KiB.
-fn smaps(pid: u32, begins: &[&str]) -> Outcome<u64> {
+/// Sums the lines of `smaps_rollup` with these prefixes, in KiB.
+fn smaps(pid: u32, prefixes: &[&str]) -> Outcome<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let wanted = text.lines().filter(|line| begins.iter().any(|begin| line.starts_with(begin)));
+    let wanted = text.lines().filter(|line| prefixes.iter().any(|begin| line.starts_with(begin)));
     wanted.map(|line| Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse::<u64>()?)).sum()
 }

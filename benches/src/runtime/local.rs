@@ -1,4 +1,4 @@
-//! A pandas function by `headwater run`, beside the same as a script that reads the same files.
+//! A pandas model run by `headwater run`, compared with a script that reads the same files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,7 @@ found = frame.groupby("zone", as_index=False).agg({"share": "mean", "fare": "sum
 found.to_parquet(sys.argv[1])
 "#;
 
-/// Adds the figure to the report.
+/// Adds the result to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let project = folder.path().join("project");
@@ -51,7 +51,7 @@ fn in_project(report: &mut Report, project: &Path) -> Outcome<()> {
     run(headwater(project).args(["table", "import", "trips"]).arg(&table))?;
     let files = data_files(project);
     let runs = || headwater(project).args(["run", "--no-cache"]).timed();
-    // The first makes the environment and imports its packages.
+    // The first run creates the environment and imports its packages.
     runs()?;
     let python = python(project)?;
     let script = project.join(".script.py");
@@ -63,13 +63,13 @@ fn in_project(report: &mut Report, project: &Path) -> Outcome<()> {
         Ok(began.elapsed())
     };
     scripts()?;
-    let (mut taken, mut beside) = (Vec::new(), Vec::new());
+    let (mut taken, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..7 {
         taken.push(runs()?);
-        beside.push(scripts()?);
+        reference.push(scripts()?);
     }
-    let what = format!("pandas over {ROWS} rows by `headwater run`");
-    report.ratio(&what, median(taken), ("plain script", median(beside)), 1.0);
+    let what = format!("`headwater run` of pandas over {ROWS} rows");
+    report.ratio(&what, median(taken), ("plain script", median(reference)), 1.0);
     Ok(())
 }
 
@@ -82,7 +82,7 @@ fn rows() -> String {
     text
 }
 
-/// The files of the table.
+/// Returns the data files of the table.
 fn data_files(project: &Path) -> Vec<PathBuf> {
     let is_data = |path: &PathBuf| path.extension().is_some_and(|end| end == "parquet");
     walk(&project.join(".headwater")).into_iter().filter(is_data).collect()

@@ -1,5 +1,5 @@
-//! What the function runtime costs beside the start of a function: neighbours, idle processes, metering,
-//! packages from the store, and a whole run beside a script.
+//! Costs of the function runtime: interference between callers, idle processes, metering, packages
+//! from the store, and a whole run compared with a script.
 
 mod hot;
 mod idle;
@@ -10,7 +10,7 @@ mod usage;
 use crate::Outcome;
 use crate::report::Report;
 
-/// Adds the figures of the parts that are wanted; so many samples for each.
+/// Adds the results of the requested parts, with `samples` samples each.
 pub async fn measure(
     report: &mut Report,
     samples: usize,

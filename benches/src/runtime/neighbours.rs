@@ -1,11 +1,12 @@
-//! A caller's function beside another's that takes all it can get: what that does to the slowest calls.
+//! Latency of one caller's function while another caller's function uses as many resources as
+//! possible.
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::invoke::{Connection, Serving};
+use crate::invoke::{Connection, Server};
 use crate::report::{Report, duration};
 use crate::sample::wait_until_quiet;
 
@@ -64,49 +65,49 @@ const VICTIM: &str = "/v1/functions/victim/invoke";
 const ROUNDS: usize = 5;
 const HOGS: [&str; 4] = ["processors", "memory", "processes", "files"];
 
-/// Adds the figures to the report: so many calls alone, and as many beside each neighbour.
+/// Adds the latency of `calls` calls alone, and with each kind of hog, to the report.
 pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
-    let server = Serving::of(folder.path(), &[("functions.py", FUNCTIONS)])?;
+    let server = Server::create(folder.path(), &[("functions.py", FUNCTIONS)])?;
     let mut connection = server.connect()?;
     for _ in 0..20 {
-        connection.ask("POST", VICTIM, "{}")?;
+        connection.request("POST", VICTIM, "{}")?;
     }
     wait_until_quiet()?;
     for hog in HOGS {
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        // What else this machine is at changes by the second: by turns, both have the same of it.
+        let (mut alone, mut with_hog) = (Vec::new(), Vec::new());
+        // Alternate, because other load on the machine varies over time.
         for _ in 0..ROUNDS {
             alone.extend(times(&mut connection, calls / ROUNDS)?);
-            let neighbour = begin(&server, hog)?;
-            // It is under way, and what it does is no news any more.
+            let hog_call = start_hog(&server, hog)?;
+            // Wait until the hog runs at full load.
             std::thread::sleep(Duration::from_millis(1500));
-            beside.extend(times(&mut connection, calls / ROUNDS)?);
-            // Going away ends it.
-            drop(neighbour);
+            with_hog.extend(times(&mut connection, calls / ROUNDS)?);
+            // The server cancels the call when its connection closes.
+            drop(hog_call);
             std::thread::sleep(Duration::from_secs(1));
         }
-        let (alone, beside) = (slowest(alone), slowest(beside));
-        let what = format!("warm call beside a hog of {hog}, median / p99");
+        let (alone, with_hog) = (median_and_p99(alone), median_and_p99(with_hog));
+        let what = format!("warm call with a hog of {hog}, median / p99");
         let name = format!("alone {} / p99", duration(alone.0));
-        let what = format!("{what} ({} / ·)", duration(beside.0));
-        report.ratio(&what, beside.1, (&name, alone.1), 2.0);
+        let what = format!("{what} ({} / ·)", duration(with_hog.0));
+        report.ratio(&what, with_hog.1, (&name, alone.1), 2.0);
     }
     Ok(())
 }
 
 fn times(connection: &mut Connection, calls: usize) -> Outcome<Vec<Duration>> {
-    (0..calls).map(|_| connection.ask("POST", VICTIM, "{}")).collect()
+    (0..calls).map(|_| connection.request("POST", VICTIM, "{}")).collect()
 }
 
-/// The median and the 99th percentile.
-fn slowest(mut taken: Vec<Duration>) -> (Duration, Duration) {
+/// Returns the median and the 99th percentile.
+fn median_and_p99(mut taken: Vec<Duration>) -> (Duration, Duration) {
     taken.sort();
     (taken[taken.len() / 2], taken[taken.len() * 99 / 100])
 }
 
-/// Has another caller call a function that does not end.
-fn begin(server: &Serving, function: &str) -> Outcome<TcpStream> {
+/// Starts an endless call as another caller.
+fn start_hog(server: &Server, function: &str) -> Outcome<TcpStream> {
     let mut stream = TcpStream::connect(server.address())?;
     let request = format!(
         "POST /v1/functions/{function}/invoke HTTP/1.1\r\nhost: localhost\r\n\

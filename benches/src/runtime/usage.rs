@@ -1,4 +1,4 @@
-//! What calls took, one by one, beside what the kernel says they took together.
+//! Metered processor time of single calls, compared with the kernel's total.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::Outcome;
 use crate::functions::{Bench, invocation};
 use crate::report::Report;
 
-const WORKS: &str = "import time\ndef f():\n    until = time.process_time() + 0.05\n    \
+const BUSY: &str = "import time\ndef f():\n    until = time.process_time() + 0.05\n    \
                      while time.process_time() < until:\n        pass\n    return True\n";
 const CALLS: usize = 60;
 
-/// Adds the figure to the report.
+/// Adds the result to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let bench = Bench { folder: folder.path().to_owned(), samples: CALLS };
@@ -32,10 +32,10 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     let total = async || functions.kernel_cpu_us().await.unwrap_or_default();
     let (before, mut sum) = (total().await, 0);
     for _ in 0..CALLS {
-        sum += call(invocation(&bare, WORKS)).await?;
+        sum += call(invocation(&bare, BUSY)).await?;
     }
     let kernels = Duration::from_micros(total().await.saturating_sub(before));
-    let what = format!("processor time of {CALLS} calls, added up");
+    let what = format!("sum of processor time over {CALLS} calls");
     report.ratio(&what, Duration::from_micros(sum), ("the kernel's total", kernels), 1.01);
     Ok(())
 }

@@ -1,5 +1,7 @@
-//! DELETE and MERGE of one row in a hundred of TPC-H's lineitem, merged on read, beside DuckDB on the same
-//! Iceberg table: each statement on a branch of its own, DuckDB's through the Iceberg REST catalog.
+//! Merge-on-read DELETE and MERGE of 1 % of TPC-H's lineitem, compared with DuckDB on the same
+//! Iceberg table.
+//!
+//! Each statement runs on a new branch; DuckDB uses the Iceberg REST catalog.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -26,7 +28,7 @@ const MODES: &str = "ALTER TABLE lineitem SET TBLPROPERTIES ('write.delete.mode'
 const CHANGED: &str = "CREATE TABLE changed AS SELECT l_orderkey, l_linenumber, l_quantity + 1 AS l_quantity \
     FROM lineitem WHERE l_orderkey % 100 = 7";
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;
@@ -50,21 +52,21 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     ] {
         let (mut ours, mut reference) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
-            let name = |who: &str| format!("{who}-{}-{round}", &what[..5].to_lowercase());
+            let name = |engine: &str| format!("{engine}-{}-{round}", &what[..5].to_lowercase());
             let (own, other) = (name("ours"), name("duckdb"));
             branch(&lake, &own).await?;
             branch(&lake, &other).await?;
             let began = Instant::now();
             on_branch(&engine, &own, &statement.replace("{in}", "")).await?;
             ours.push(began.elapsed());
-            let place = format!("round_{}_{round}", &what[..5]);
+            let attached = format!("round_{}_{round}", &what[..5]);
             duck.query(&format!(
-                "ATTACH '{other}' AS {place} (TYPE iceberg, ENDPOINT '{endpoint}', TOKEN '{token}')"
+                "ATTACH '{other}' AS {attached} (TYPE iceberg, ENDPOINT '{endpoint}', TOKEN '{token}')"
             ))?;
-            // What DuckDB asks the catalog for once is no part of the statement.
-            duck.query(&format!("SELECT count(*) FROM {place}.public.lineitem"))?;
-            duck.query(&format!("SELECT count(*) FROM {place}.public.changed"))?;
-            let sql = statement.replace("{in}", &format!("{place}.public."));
+            // Warm-up: DuckDB's first requests to the catalog are not measured.
+            duck.query(&format!("SELECT count(*) FROM {attached}.public.lineitem"))?;
+            duck.query(&format!("SELECT count(*) FROM {attached}.public.changed"))?;
+            let sql = statement.replace("{in}", &format!("{attached}.public."));
             reference.push(duck.query(&sql)?.0);
             let counts = "SELECT count(*) AS n, sum(l_quantity) AS q FROM lineitem";
             if on_branch(&engine, &own, counts).await? != on_branch(&engine, &other, counts).await?
@@ -96,14 +98,14 @@ async fn branch(lake: &Lake, name: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// A statement on a branch; its answer as text.
+/// Runs a statement on a branch and returns its result as text.
 async fn on_branch(engine: &Engine, branch: &str, sql: &str) -> Outcome<String> {
     let session = engine.session(SessionOptions::at(RefSpec::Name(branch.to_owned())))?;
     let batches: Vec<_> = session.execute(sql).await?.stream.try_collect().await?;
     Ok(format!("{batches:?}"))
 }
 
-/// A server of the lake, for DuckDB.
+/// A server of the lake for DuckDB.
 struct Server {
     child: Child,
     port: u16,
@@ -122,7 +124,7 @@ impl Server {
         let began = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             if began.elapsed() > Duration::from_secs(30) {
-                return Err("the server does not answer".into());
+                return Err("the server does not respond".into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,4 +1,5 @@
-//! How many commits a second are durable, from one writer and from eight, to tables of their own and to one.
+//! Durable commits per second by one writer, by eight writers to separate tables and by eight to
+//! one table.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,11 +15,11 @@ use crate::sample::{SyncProbe, median};
 const WRITERS: usize = 8;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     for (what, writers, one) in [
         ("commits, one writer", 1, true),
-        ("commits, 8 writers, a table each", WRITERS, false),
+        ("commits, 8 writers, separate tables", WRITERS, false),
         ("commits, 8 writers, one table", WRITERS, true),
     ] {
         let folder = tempfile::tempdir()?;
@@ -44,7 +45,7 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
             found += number(&engine, &format!("SELECT count(*) FROM {}", table.name)).await?;
         }
         if found != made {
-            return Err(format!("{made} commits were acknowledged, and {found} are there").into());
+            return Err(format!("{made} commits acknowledged, {found} rows found").into());
         }
         report.rate(what, made as u64, took, ("one fdatasync", reference), None);
     }
@@ -57,7 +58,7 @@ fn probe(folder: &Path) -> Outcome<Duration> {
     Ok(median(samples))
 }
 
-/// Commits a row at a time until the time is up; answers how many.
+/// Commits single rows until the window ends, and returns their number.
 async fn write(lake: Lake, table: TableName, began: Instant) -> Outcome<i64> {
     let mut made = 0;
     while began.elapsed() < WINDOW {

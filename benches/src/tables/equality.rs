@@ -1,5 +1,5 @@
-//! A table that 500 equality-delete files take rows of, as a streaming engine leaves it, beside the same
-//! table put together.
+//! Reads of a table with 500 equality-delete files, as a streaming engine writes it, compared with
+//! the same table compacted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const DELETE_FILES: i64 = 500;
 const ROWS_EACH: i64 = 200;
 const ROUNDS: usize = 15;
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;
@@ -56,18 +56,18 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
             times.push(began.elapsed());
         }
     }
-    let what = "read under 500 equality-delete files";
-    report.ratio(what, median(ours), ("the same, put together", median(reference)), 2.0);
+    let what = "read with 500 equality-delete files";
+    report.ratio(what, median(ours), ("the same table, compacted", median(reference)), 2.0);
     Ok(())
 }
 
-/// Registers what another engine makes of the table by taking rows away by their values.
+/// Deletes rows by equality deletes, as another engine does, and registers the table.
 async fn delete(lake: &Lake, name: &TableName) -> Outcome<()> {
     let view = lake.view(&RefSpec::main()).await?;
     let table = view.table(name).await?;
     let mut made = Vec::new();
     for number in 0..DELETE_FILES {
-        // Spread over the whole table, as updates of a stream are.
+        // Spread over the whole table, as streaming updates are.
         let step = ROWS / ROWS_EACH;
         let values = (0..ROWS_EACH).map(|row| row * step + number);
         made.push(delete_file(lake, &table, values.collect()).await?);
@@ -75,10 +75,10 @@ async fn delete(lake: &Lake, name: &TableName) -> Outcome<()> {
     let location = commit(lake, &table, made).await?;
     let mut transaction = lake.transaction("main", "bench").await?;
     transaction.drop(name, false).await?;
-    transaction.commit("make room").await?;
+    transaction.commit("drop the table").await?;
     let mut transaction = lake.transaction("main", "bench").await?;
     transaction.register(&"deleted".parse()?, &location, false).await?;
-    transaction.commit("as another engine left it").await?;
+    transaction.commit("register the table with equality deletes").await?;
     Ok(())
 }
 
@@ -104,7 +104,7 @@ async fn delete_file(lake: &Lake, table: &Table, values: Vec<i64>) -> Outcome<Da
     Ok(file.build()?)
 }
 
-/// Writes the metadata of a snapshot with the delete files; answers where it lies.
+/// Writes the metadata of a snapshot with the delete files, and returns its location.
 async fn commit(lake: &Lake, table: &Table, deletes: Vec<DataFile>) -> Outcome<String> {
     let tables = lake.tables();
     let content = tables.read_file(table.metadata_location()).await?;

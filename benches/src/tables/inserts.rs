@@ -1,5 +1,5 @@
-//! How many single-row INSERTs a second are durable from many sessions at once, for a minute; and that the
-//! table put together afterwards holds the same rows.
+//! Durable single-row INSERTs per second from concurrent sessions for one minute. Checks that
+//! compaction afterwards keeps the rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +18,7 @@ use crate::sample::{SyncProbe, median};
 const SESSIONS: usize = 32;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let mut probe = SyncProbe::new(folder.path())?;
@@ -54,10 +54,10 @@ async fn check(engine: &Engine, rows: i64, sum: i64) -> Outcome<()> {
     if (found, added) == (rows, sum) {
         return Ok(());
     }
-    Err(format!("{rows} rows were acknowledged, and {found} are there").into())
+    Err(format!("{rows} rows acknowledged, {found} found").into())
 }
 
-/// Inserts a row at a time until the time is up; answers how many.
+/// Inserts single rows until the window ends, and returns their number.
 async fn write(engine: Engine, next: Arc<AtomicI64>, began: Instant) -> Outcome<i64> {
     let mut made = 0;
     while began.elapsed() < WINDOW {

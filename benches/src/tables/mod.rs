@@ -1,6 +1,6 @@
-//! Tables and branches: commits, inserts, branches and merges beside one `fdatasync`, planning over many
-//! files, changed rows beside DuckDB, and reading what equality deletes took rows of beside the same table
-//! put together.
+//! Tables and branches: commits, inserts, branches and merges, compared with one `fdatasync`;
+//! planning over many files; changed rows, compared with DuckDB; reads with equality deletes,
+//! compared with the compacted table.
 
 mod branches;
 mod changes;
@@ -22,7 +22,7 @@ use headwater_model::{PartitionField, RefSpec, TableName};
 use crate::Outcome;
 use crate::report::Report;
 
-/// Adds the figures of the parts that are wanted to the report.
+/// Adds the results of the requested parts to the report.
 pub async fn measure(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     if wanted("commits") {
         commits::measure(report).await?;
@@ -45,7 +45,7 @@ pub async fn measure(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Outc
     Ok(())
 }
 
-/// The schema of tables of one column of numbers.
+/// Returns the schema of tables with one integer column.
 fn numbers() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("value", DataType::Int64, true)]))
 }
@@ -54,7 +54,7 @@ fn batch(values: Vec<i64>) -> Outcome<RecordBatch> {
     Ok(RecordBatch::try_new(numbers(), vec![Arc::new(Int64Array::from(values))])?)
 }
 
-/// Makes tables of one column of numbers, in one commit.
+/// Creates tables with one integer column, in one commit.
 async fn create(lake: &Lake, tables: &[TableName], partition: &[PartitionField]) -> Outcome<()> {
     let mut transaction = lake.transaction("main", "bench").await?;
     for table in tables {
@@ -80,17 +80,17 @@ fn engine(lake: &Lake, folder: &std::path::Path) -> Outcome<Engine> {
     Ok(Engine::new(lake.clone(), options)?)
 }
 
-/// All that a statement answers.
+/// Runs a statement and returns all batches.
 async fn answer(engine: &Engine, sql: &str) -> Outcome<Vec<RecordBatch>> {
     let session = engine.session(SessionOptions::at(RefSpec::main()))?;
     let answer = session.execute(sql).await?;
     Ok(answer.stream.try_collect().await?)
 }
 
-/// The first number of an answer.
+/// Runs a query and returns the first value of its first column.
 async fn number(engine: &Engine, sql: &str) -> Outcome<i64> {
     let batches = answer(engine, sql).await?;
     let batch = batches.iter().find(|batch| batch.num_rows() > 0).ok_or("no rows")?;
     let column = batch.column(0).as_any().downcast_ref::<Int64Array>();
-    Ok(column.ok_or("no whole number")?.value(0))
+    Ok(column.ok_or("not an integer column")?.value(0))
 }

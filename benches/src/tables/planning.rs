@@ -1,4 +1,4 @@
-//! Planning a scan of a table of 100,000 data files: by a lake that has just been opened, and again.
+//! Planning of a scan of a table with 100,000 data files, with cold and warm caches.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const COMMIT: i64 = 1_000;
 const COLD: usize = 5;
 const WARM: usize = 100;
 
-/// Adds the figures to the report.
+/// Adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     write(folder.path()).await?;
@@ -30,14 +30,14 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
             warm.push(plan(&engine, round as i64 * 4321).await?);
         }
     }
-    let reference = "WHERE value = n, one file of 100,000 is left";
+    let reference = "WHERE value = n, one of 100,000 files remains";
     let what = "plan a scan of 100,000 files";
     report.time(&format!("{what}, warm"), median(warm), reference, Duration::from_millis(5));
     report.time(&format!("{what}, cold"), median(cold), reference, Duration::from_millis(1500));
     Ok(())
 }
 
-/// A table with as many partitions of one row.
+/// Writes a table with `FILES` partitions of one row each.
 async fn write(folder: &Path) -> Outcome<()> {
     let lake = Lake::open_local(folder).await?;
     let table: TableName = "files".parse()?;
@@ -50,7 +50,7 @@ async fn write(folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// From the statement to the plan that can be executed.
+/// Measures planning, from the statement to the physical plan.
 async fn plan(engine: &Engine, value: i64) -> Outcome<Duration> {
     let sql = format!("SELECT value FROM files WHERE value = {value}");
     let began = Instant::now();

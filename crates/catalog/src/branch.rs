@@ -1,4 +1,4 @@
-//! Branches: names for commits that move.
+//! Branches: movable names of commits.
 
 use bytes::Bytes;
 use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, nearest, reference};
@@ -8,29 +8,29 @@ use crate::catalog::{ATTEMPTS_MAX, branch_ref, tag_ref};
 use crate::codec::{self, BranchRecord};
 use crate::{Catalog, Error, Result};
 
-/// How many refs are read at once when they are listed.
+/// The number of refs read from the store at once.
 const PAGE: usize = 1_000;
 
-/// Where a branch begins, and the ref that must not have moved for it.
-struct Start {
+/// The first commit of a new branch, and the precondition that its source has not moved.
+struct StartPoint {
     commit: CommitId,
     quarantine: Option<String>,
     unmoved: Option<RefChange>,
 }
 
-/// What a new branch carries.
+/// Options for a new branch.
 #[derive(Debug, Clone, Default)]
 pub struct NewBranch {
-    /// Takes no direct writes.
+    /// Rejects direct writes.
     pub protected: bool,
-    /// The failed run whose branch it is.
+    /// The failed run that owns the branch.
     pub quarantine: Option<String>,
-    /// Succeed where the name exists already, leaving it as it is.
+    /// Returns the existing branch if the name exists.
     pub if_not_exists: bool,
 }
 
 impl BranchRecord {
-    pub(crate) fn listed(self, name: &str) -> Branch {
+    pub(crate) fn into_branch(self, name: &str) -> Branch {
         Branch {
             name: name.to_owned(),
             commit: self.commit,
@@ -51,36 +51,36 @@ impl BranchRecord {
 }
 
 impl Catalog {
-    /// A branch; `RefNotFound` where there is none.
+    /// Returns a branch, or `RefNotFound`.
     pub async fn branch(&self, name: &str) -> Result<Branch> {
-        Ok(self.branch_record(name).await?.0.listed(name))
+        Ok(self.branch_record(name).await?.0.into_branch(name))
     }
 
-    /// The commit at which a branch came to be, where that is known; `RefNotFound` where there is no such
-    /// branch.
+    /// Returns the commit at which a branch was created, if known. Fails with `RefNotFound` if the
+    /// branch does not exist.
     pub async fn start_of(&self, name: &str) -> Result<Option<CommitId>> {
         Ok(self.branch_record(name).await?.0.start)
     }
 
-    /// Branches by name, those that begin with `prefix` where one is given.
+    /// Lists branches by name, optionally only those with a prefix.
     pub async fn branches(&self, prefix: Option<&str>) -> Result<Vec<Branch>> {
         let found = self.refs(&branch_ref(prefix.unwrap_or_default())).await?;
-        let listed = found.into_iter().map(|(name, bytes)| {
+        let branches = found.into_iter().map(|(name, bytes)| {
             let name = name.strip_prefix("branch/").unwrap_or(&name);
-            Ok(codec::decode::<BranchRecord>("a branch", &bytes)?.listed(name))
+            Ok(codec::decode::<BranchRecord>("a branch", &bytes)?.into_branch(name))
         });
-        listed.collect()
+        branches.collect()
     }
 
-    /// Makes a branch, in quarantine where the one it is made from is. Costs one durable write,
-    /// whatever the number of tables.
+    /// Creates a branch. It inherits the quarantine of its source. Costs one durable write for any
+    /// number of tables.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let from = request.from.unwrap_or_else(RefSpec::main);
         let options = NewBranch { if_not_exists: request.if_not_exists, ..NewBranch::default() };
         self.create_branch_with(&request.name, &from, options).await
     }
 
-    /// Makes a branch with more said about it.
+    /// Creates a branch with options.
     pub async fn create_branch_with(
         &self,
         name: &str,
@@ -88,23 +88,23 @@ impl Catalog {
         options: NewBranch,
     ) -> Result<Branch> {
         reference::check_ref_name(name, "branch")?;
-        if let Some(start) = self.start_seen(name, from)?
-            && let Some(branch) = self.make_branch(name, start, &options).await?
+        if let Some(start) = self.cached_start(name, from)?
+            && let Some(branch) = self.insert_branch(name, start, &options).await?
         {
             return Ok(branch);
         }
         let commit = self.resolve(from).await?.commit;
         let quarantine = self.quarantine_of(from, commit).await?;
-        let start = Start { commit, quarantine, unmoved: None };
-        let made = self.make_branch(name, start, &options).await?;
-        made.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
+        let start = StartPoint { commit, quarantine, unmoved: None };
+        let branch = self.insert_branch(name, start, &options).await?;
+        branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Where the branch begins if `from` is a branch that has not moved since it was last seen here, which
-    /// saves reading it.
-    fn start_seen(&self, name: &str, from: &RefSpec) -> Result<Option<Start>> {
+    /// Returns the start point from the cached head of branch `from`, if there is one. The creation
+    /// fails if that branch has moved.
+    fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
-        let Some(bytes) = self.heads.seen(source).filter(|_| source != name) else {
+        let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {
             return Ok(None);
         };
         let BranchRecord { commit, quarantine, .. } = BranchRecord::decode(source, &bytes)?;
@@ -113,14 +113,14 @@ impl Catalog {
             expected: Expected::Value(bytes.clone()),
             value: Some(bytes),
         };
-        Ok(Some(Start { commit, quarantine, unmoved: Some(unmoved) }))
+        Ok(Some(StartPoint { commit, quarantine, unmoved: Some(unmoved) }))
     }
 
-    /// Makes a branch; none where the branch it begins at has moved.
-    async fn make_branch(
+    /// Creates a branch. Returns `None` if the source branch has moved.
+    async fn insert_branch(
         &self,
         name: &str,
-        start: Start,
+        start: StartPoint,
         options: &NewBranch,
     ) -> Result<Option<Branch>> {
         let record = BranchRecord {
@@ -133,26 +133,31 @@ impl Catalog {
         };
         let value = record.encode()?;
         let names = (branch_ref(name), tag_ref(name));
-        match self.make_ref(names, value.clone(), start.unmoved).await? {
-            Made::Yes => {
+        match self.create_ref(names, value.clone(), start.unmoved).await? {
+            CreateRefOutcome::Created => {
                 self.heads.set(name, Some(value));
-                Ok(Some(record.listed(name)))
+                Ok(Some(record.into_branch(name)))
             }
-            Made::Moved => Ok(None),
-            Made::Exists if options.if_not_exists => self.branch(name).await.map(Some),
-            Made::Exists => Err(Error::RefExists { what: "branch", name: name.to_owned() }),
-            Made::OtherExists => Err(Error::RefExists { what: "tag", name: name.to_owned() }),
+            CreateRefOutcome::SourceMoved => Ok(None),
+            CreateRefOutcome::Exists if options.if_not_exists => self.branch(name).await.map(Some),
+            CreateRefOutcome::Exists => {
+                Err(Error::RefExists { what: "branch", name: name.to_owned() })
+            }
+            CreateRefOutcome::OtherKindExists => {
+                Err(Error::RefExists { what: "tag", name: name.to_owned() })
+            }
         }
     }
 
-    /// Deletes a branch that is neither `main` nor protected. Its commits can still be named by their hash.
+    /// Deletes a branch. Fails for `main` and protected branches. Its commits stay available by
+    /// hash.
     pub async fn delete_branch(&self, name: &str) -> Result<()> {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
 
-    /// What deletes a branch together with something else, as part of a batch that fails where the
-    /// branch has moved by then; none where it is not at this commit even now.
-    pub async fn closing(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
+    /// Returns the ref change that deletes a branch as part of a larger batch, which fails if the
+    /// branch moves first. Returns `None` if the branch is not at `head`.
+    pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
         let (record, bytes) = self.branch_record(name).await?;
         let expected = Expected::Value(bytes);
         Ok((record.commit == head).then(|| RefChange {
@@ -162,13 +167,13 @@ impl Catalog {
         }))
     }
 
-    /// Renames a branch that is neither `main` nor protected.
+    /// Renames a branch. Fails for `main` and protected branches.
     pub async fn rename_branch(&self, from: &str, to: &str) -> Result<Branch> {
-        refuse_main(from, "renamed")?;
+        reject_main(from, "renamed")?;
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // Else another branch could take the name, and with it the place of what was protected.
+            // Otherwise an unprotected branch could replace it under the same name.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {
@@ -183,13 +188,13 @@ impl Catalog {
         match self.store.apply(Batch { refs, ..Batch::default() }).await {
             Ok(_) => {
                 self.heads.set(from, None);
-                Ok(record.listed(to))
+                Ok(record.into_branch(to))
             }
             Err(error) => Err(rename_error(error, "branch", from, to)),
         }
     }
 
-    /// Refuses direct writes, or takes them again and requires nothing of merges.
+    /// Protects a branch from direct writes, or removes the protection and its required checks.
     pub async fn protect_branch(&self, name: &str, protected: bool) -> Result<Branch> {
         let change = |record: BranchRecord| {
             let requires = record.requires.clone().filter(|_| protected);
@@ -198,7 +203,7 @@ impl Catalog {
         self.change_branch(name, "", change).await
     }
 
-    /// Refuses direct writes, and merges of what the expectations of a project have not passed on.
+    /// Protects a branch, and requires that a project's expectations pass on every merge into it.
     pub async fn require_checks(&self, name: &str, project: &str) -> Result<Branch> {
         let requires = Some(project.to_owned());
         let change =
@@ -206,26 +211,26 @@ impl Catalog {
         self.change_branch(name, "", change).await
     }
 
-    /// Marks a branch as a failed run's, or lifts the mark.
+    /// Puts a branch in quarantine for a failed run, or releases it.
     pub async fn quarantine_branch(&self, name: &str, run: Option<&str>) -> Result<Branch> {
         let quarantine = run.map(str::to_owned);
         let change = |record| Some(BranchRecord { quarantine: quarantine.clone(), ..record });
         self.change_branch(name, "", change).await
     }
 
-    /// Changes a branch's record by compare-and-swap; none deletes it.
+    /// Updates a branch's record by compare-and-swap; `None` deletes the branch.
     async fn change_branch(
         &self,
         name: &str,
         what: &'static str,
         change: impl Fn(BranchRecord) -> Option<BranchRecord>,
     ) -> Result<Branch> {
-        let _turn = self.heads.turn(name).await;
+        let _lock = self.heads.lock(name).await;
         for _ in 0..ATTEMPTS_MAX {
             let (record, bytes) = self.branch_record(name).await?;
             let changed = change(record.clone());
             if changed.is_none() {
-                refuse_main(name, what)?;
+                reject_main(name, what)?;
                 if record.protected {
                     return Err(Error::Protected { branch: name.to_owned() });
                 }
@@ -234,16 +239,16 @@ impl Catalog {
             let expected = Expected::Value(bytes);
             let refs = vec![RefChange { name: branch_ref(name), expected, value: value.clone() }];
             let entries =
-                if changed.is_none() { self.removals(name, &record)? } else { Vec::new() };
+                if changed.is_none() { self.deletion_entries(name, &record)? } else { Vec::new() };
             let batch = Batch { refs, entries, ..Batch::default() };
             if self.try_apply(batch, name, value).await?.is_some() {
-                return Ok(changed.unwrap_or(record).listed(name));
+                return Ok(changed.unwrap_or(record).into_branch(name));
             }
         }
         Err(Error::Contended { name: name.to_owned(), attempts: ATTEMPTS_MAX })
     }
 
-    /// A branch's record, and its bytes for a compare-and-swap.
+    /// Returns a branch's record, and its bytes for a compare-and-swap.
     pub(crate) async fn branch_record(&self, name: &str) -> Result<(BranchRecord, Bytes)> {
         match self.find_branch(name).await? {
             Some(found) => Ok(found),
@@ -257,9 +262,9 @@ impl Catalog {
         found.map(|bytes| Ok((BranchRecord::decode(name, &bytes)?, bytes))).transpose()
     }
 
-    /// The failed run whose work `from` holds, where it does: a branch says so itself, and any other
-    /// commit is a failed run's where only branches that say so lead to it, or said so until they were
-    /// removed.
+    /// Returns the failed run that has `from` in quarantine, if any. A branch has its own mark. Any
+    /// other commit is in quarantine if it can be reached only from branches in quarantine, deleted
+    /// ones included.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,
@@ -272,19 +277,19 @@ impl Catalog {
             return Ok(record.quarantine);
         }
         let branches = self.branches(None).await?;
-        let (failed, sound): (Vec<Branch>, Vec<Branch>) =
+        let (failed, accepted): (Vec<Branch>, Vec<Branch>) =
             branches.into_iter().partition(|branch| branch.quarantine.is_some());
-        let there =
+        let existing =
             failed.into_iter().filter_map(|branch| Some((branch.commit, branch.quarantine?)));
-        let gone = self.removed_quarantine().await?;
-        let (heads, runs): (Vec<CommitId>, Vec<String>) = there.chain(gone).unzip();
-        let Some(place) = self.led_to(commit, &heads).await? else { return Ok(None) };
-        let sound: Vec<CommitId> = sound.iter().map(|branch| branch.commit).collect();
-        let is_sound = self.led_to(commit, &sound).await?.is_some();
-        Ok(runs.into_iter().nth(place).filter(|_| !is_sound))
+        let deleted = self.deleted_quarantine().await?;
+        let (heads, runs): (Vec<CommitId>, Vec<String>) = existing.chain(deleted).unzip();
+        let Some(index) = self.find_descendant(commit, &heads).await? else { return Ok(None) };
+        let accepted: Vec<CommitId> = accepted.iter().map(|branch| branch.commit).collect();
+        let is_accepted = self.find_descendant(commit, &accepted).await?.is_some();
+        Ok(runs.into_iter().nth(index).filter(|_| !is_accepted))
     }
 
-    /// The refs whose names begin with a prefix, by name.
+    /// Lists the refs with a prefix, by name.
     pub(crate) async fn refs(&self, prefix: &str) -> Result<Vec<(String, Bytes)>> {
         let mut found: Vec<(String, Bytes)> = Vec::new();
         loop {
@@ -298,30 +303,31 @@ impl Catalog {
         }
     }
 
-    /// Makes a ref whose name no other kind of ref may have, where `unmoved` holds.
-    pub(crate) async fn make_ref(
+    /// Creates a ref if neither its name nor the same name of the other kind exists, and `unmoved`
+    /// holds.
+    pub(crate) async fn create_ref(
         &self,
         (name, other): (String, String),
         value: Bytes,
         unmoved: Option<RefChange>,
-    ) -> Result<Made> {
+    ) -> Result<CreateRefOutcome> {
         let mut refs = vec![
             RefChange { name: name.clone(), expected: Expected::Absent, value: Some(value) },
             RefChange { name: other.clone(), expected: Expected::Absent, value: None },
         ];
         refs.extend(unmoved);
         match self.store.apply(Batch { refs, ..Batch::default() }).await {
-            Ok(_) => Ok(Made::Yes),
+            Ok(_) => Ok(CreateRefOutcome::Created),
             Err(headwater_store::Error::Conflict { name: found }) => match found {
-                found if found == name => Ok(Made::Exists),
-                found if found == other => Ok(Made::OtherExists),
-                _ => Ok(Made::Moved),
+                found if found == name => Ok(CreateRefOutcome::Exists),
+                found if found == other => Ok(CreateRefOutcome::OtherKindExists),
+                _ => Ok(CreateRefOutcome::SourceMoved),
             },
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The error for a name that nothing answers to, with the name that was probably meant.
+    /// Returns the error for an unknown name, with the most similar existing name.
     pub(crate) async fn no_ref(&self, what: &'static str, name: &str) -> Result<Error> {
         if what == "branch or tag" && self.is_hash(name).await? {
             return Ok(Error::RefNotFound {
@@ -342,19 +348,19 @@ impl Catalog {
     }
 }
 
-/// What became of a ref that was to be made.
-pub(crate) enum Made {
-    Yes,
+/// The result of creating a ref.
+pub(crate) enum CreateRefOutcome {
+    Created,
     Exists,
-    OtherExists,
-    Moved,
+    OtherKindExists,
+    SourceMoved,
 }
 
-fn refuse_main(name: &str, what: &'static str) -> Result<()> {
+fn reject_main(name: &str, what: &'static str) -> Result<()> {
     if name == MAIN_BRANCH { Err(Error::MainBranch { what }) } else { Ok(()) }
 }
 
-/// Tells which ref stood in the way of a rename.
+/// Returns the error for the ref that prevented a rename.
 pub(crate) fn rename_error(
     error: headwater_store::Error,
     what: &'static str,

@@ -1,4 +1,4 @@
-//! The catalog's handle, and how a lake begins.
+//! The catalog's handle, and the creation of a lake.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,20 +10,21 @@ use headwater_model::{
 use headwater_store::{Batch, Expected, RefChange, Store};
 
 use crate::codec::{self, BranchRecord, CommitObject};
-use crate::heads::Heads;
+use crate::head_cache::HeadCache;
 use crate::objects::{Objects, Pending};
 use crate::{Error, Result, State};
 
-/// How often a change is tried again when others changed the same ref first.
+/// The maximum number of attempts of a change when concurrent changes of the same ref succeed
+/// first.
 pub(crate) const ATTEMPTS_MAX: usize = 200;
 
-/// The catalog of a lake. Clones share one cache.
+/// The catalog of a lake. Clones share their caches.
 #[derive(Clone)]
 pub struct Catalog {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) objects: Objects,
-    pub(crate) heads: Heads,
+    pub(crate) heads: HeadCache,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -33,17 +34,18 @@ impl std::fmt::Debug for Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog in a store; a new one begins with `main` and the namespace `public`.
+    /// Opens the catalog in a store. A new catalog gets the branch `main` and the namespace
+    /// `public`.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Catalog> {
         let objects = Objects::new(Arc::clone(&store));
-        let catalog = Catalog { store, clock, objects, heads: Heads::new() };
+        let catalog = Catalog { store, clock, objects, heads: HeadCache::new() };
         if catalog.store.reference(&branch_ref(MAIN_BRANCH)).await?.is_none() {
-            catalog.begin().await?;
+            catalog.initialize().await?;
         }
         Ok(catalog)
     }
 
-    async fn begin(&self) -> Result<()> {
+    async fn initialize(&self) -> Result<()> {
         let mut pending = Pending::default();
         let public = Namespace { name: DEFAULT_NAMESPACE.to_owned(), properties: BTreeMap::new() };
         let namespaces = BTreeMap::from([(public.name.clone(), public)]);
@@ -51,7 +53,7 @@ impl Catalog {
         let first = CommitObject {
             parents: Vec::new(),
             author: "headwater".to_owned(),
-            message: "Begin the lake".to_owned(),
+            message: "Create the lake".to_owned(),
             time: now,
             properties: BTreeMap::new(),
             generation: 0,
@@ -69,18 +71,18 @@ impl Catalog {
         };
         let batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };
         match self.store.apply(batch).await {
-            // Another process began the same lake at the same moment.
+            // Another process created the same lake concurrently.
             Ok(_) | Err(headwater_store::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
@@ -89,18 +91,18 @@ impl Catalog {
         self.clock.now()
     }
 
-    /// The tables of a commit.
+    /// Returns the state of a commit.
     pub async fn state(&self, commit: CommitId) -> Result<State> {
         let object = self.objects.commit(commit).await?;
         Ok(State::new(commit, object, self.objects.clone()))
     }
 
-    /// A commit.
+    /// Reads a commit.
     pub async fn read_commit(&self, id: CommitId) -> Result<Commit> {
-        Ok(self.objects.commit(id).await?.listed(id))
+        Ok(self.objects.commit(id).await?.to_commit(id))
     }
 
-    /// The tables that differ, by name; equal parts of the two states are not looked at.
+    /// Lists the tables that differ between two commits, by name. Equal subtries are not read.
     pub async fn diff(&self, from: CommitId, to: CommitId) -> Result<Vec<crate::TableChange>> {
         let (from, to) = (self.objects.commit(from).await?, self.objects.commit(to).await?);
         self.diff_roots(from.tables, to.tables).await
@@ -118,14 +120,15 @@ impl Catalog {
         changes.collect()
     }
 
-    /// Applies a batch that changes a branch to `value`; `None` where somebody else was first.
+    /// Applies a batch that changes a branch to `value`. Returns `None` if the branch changed
+    /// concurrently.
     pub(crate) async fn try_apply(
         &self,
         batch: Batch,
         branch: &str,
         value: Option<Bytes>,
     ) -> Result<Option<()>> {
-        // Until the store has answered, nobody knows what the branch holds.
+        // If the store fails, the branch may have either value: remove it from the cache first.
         self.heads.set(branch, None);
         match self.store.apply(batch).await {
             Ok(_) => {
@@ -145,12 +148,12 @@ impl Catalog {
     }
 }
 
-/// Where a branch lies in the store.
+/// Returns the ref of a branch in the store.
 pub(crate) fn branch_ref(name: &str) -> String {
     format!("branch/{name}")
 }
 
-/// Where a tag lies in the store.
+/// Returns the ref of a tag in the store.
 pub(crate) fn tag_ref(name: &str) -> String {
     format!("tag/{name}")
 }

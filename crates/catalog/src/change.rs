@@ -1,4 +1,4 @@
-//! What a commit holds of a table, and what it changes.
+//! Table entries of commits, and the changes that a commit makes.
 
 use std::collections::BTreeMap;
 
@@ -6,75 +6,75 @@ use headwater_model::{ChangeKind, Namespace, TableName};
 use headwater_store::Batch;
 use serde::{Deserialize, Serialize};
 
-/// What the last change did to a table, in the words conflicts are told in.
+/// The kinds of a table's last change, as conflict messages show them.
 pub mod operation {
-    /// The table was made.
+    /// The table was created.
     pub const CREATED: &str = "created";
     /// Rows were added.
     pub const APPENDED: &str = "appended";
-    /// All rows, or all rows of some partitions, were put in place of others.
+    /// All rows, or all rows of some partitions, were replaced.
     pub const REPLACED: &str = "replaced";
-    /// Anything else, such as a new column, or some rows.
+    /// Any other change, such as a new column or updated rows.
     pub const CHANGED: &str = "changed";
-    /// The table was removed; no entry says so, since there is none.
+    /// The table was dropped. No entry has this value, because a dropped table has none.
     pub const DROPPED: &str = "dropped";
 }
 
-/// What a name in a commit stands for. A table and a view cannot have the same name.
+/// The kind of an entry. A table and a view cannot have the same name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// A table.
     #[default]
     Table,
-    /// A view: a query under a name.
+    /// An SQL view.
     View,
 }
 
 impl EntryKind {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
     fn is_table(&self) -> bool {
         *self == EntryKind::Table
     }
 }
 
-/// A table, or a view, in a commit: which it is, and where its state lies.
+/// A table or view in a commit: its identity and the location of its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableEntry {
-    /// A table or a view.
+    /// The kind: table or view.
     #[serde(default, skip_serializing_if = "EntryKind::is_table")]
     pub kind: EntryKind,
-    /// Iceberg's table id, or view id.
+    /// Iceberg's table UUID or view UUID.
     pub id: String,
-    /// The Iceberg metadata file.
+    /// The location of the Iceberg metadata file.
     pub metadata_location: String,
-    /// The current snapshot; none for a table that never held a row.
+    /// The current snapshot; `None` for a table without snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<i64>,
-    /// What the last change did: one of [`operation`].
+    /// The kind of the last change, one of [`operation`].
     pub operation: String,
 }
 
 impl TableEntry {
-    /// Whether it is a view.
+    /// Returns true for a view.
     pub fn is_view(&self) -> bool {
         self.kind == EntryKind::View
     }
 }
 
-/// A table that differs, or is to differ, between two states.
+/// A difference of one table between two states, or a requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableChange {
     /// The table.
     pub table: TableName,
-    /// Before; none where there was no such table.
+    /// The entry before; `None` for a new table.
     pub from: Option<TableEntry>,
-    /// After; none where there is no such table any more.
+    /// The entry after; `None` for a dropped table.
     pub to: Option<TableEntry>,
 }
 
 impl TableChange {
-    /// Added, removed or changed.
+    /// Returns the kind: added, removed or changed.
     pub fn kind(&self) -> ChangeKind {
         match (&self.from, &self.to) {
             (None, _) => ChangeKind::Added,
@@ -83,7 +83,7 @@ impl TableChange {
         }
     }
 
-    /// The change in a word: `created`, `appended`, `replaced`, `changed`, `dropped`.
+    /// Returns the operation: `created`, `appended`, `replaced`, `changed` or `dropped`.
     pub fn word(&self) -> &str {
         match (&self.from, &self.to) {
             (_, None) => operation::DROPPED,
@@ -94,42 +94,42 @@ impl TableChange {
     }
 }
 
-/// A namespace to make or to remove.
+/// A change of a namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NamespaceChange {
-    /// Make it, and the outer namespaces that are missing; an error where it exists.
+    /// Creates the namespace and missing outer namespaces. Fails if it exists.
     Create(Namespace),
-    /// Set some of its properties, and remove others; an error where it is not there.
+    /// Sets and removes properties. Fails if the namespace does not exist.
     Update {
-        /// Its name.
+        /// The namespace's name.
         name: String,
         /// The properties to set.
         updates: BTreeMap<String, String>,
         /// The properties to remove.
         removals: Vec<String>,
     },
-    /// Remove it; an error where it is not there, or holds tables or namespaces once the commit's changes
-    /// are made.
+    /// Drops the namespace. Fails if it does not exist, or is not empty after the commit's other
+    /// changes.
     Drop(String),
 }
 
-/// Asks for a commit.
+/// A request for a commit.
 #[derive(Debug, Clone, Default)]
 pub struct CommitRequest {
     /// The branch to commit to.
     pub branch: String,
-    /// The tables to change. Each `from` must be what the branch holds when the commit is made.
+    /// The tables to change. Each `from` must equal the branch's current entry.
     pub changes: Vec<TableChange>,
-    /// The namespaces to make, before the tables are changed, and to remove, after.
+    /// The namespace changes. Creations apply before the table changes, drops after them.
     pub namespaces: Vec<NamespaceChange>,
-    /// Who makes it.
+    /// The author.
     pub author: String,
-    /// Its message; the first line is the subject.
+    /// The message; the first line is the subject.
     pub message: String,
-    /// Anything else to keep with it.
+    /// Additional properties of the commit.
     pub properties: BTreeMap<String, String>,
-    /// A direct write, which a protected branch refuses.
+    /// Marks a direct write, which a protected branch rejects.
     pub direct: bool,
-    /// What stands or falls with the commit: journal entries, unique keys, other refs.
+    /// Store changes applied atomically with the commit: journal entries, unique keys, other refs.
     pub with: Batch,
 }

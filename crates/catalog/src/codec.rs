@@ -1,7 +1,7 @@
-//! How commits, nodes of the trie, namespaces and refs are written: compact JSON with a version.
+//! Encoding of commits, trie nodes, namespaces and refs: compact JSON with a version.
 //!
-//! The encoding of an object decides its id, so that it must never depend on anything but the content:
-//! every map is ordered.
+//! The id of an object is the hash of its encoding, so the encoding must be deterministic: all maps
+//! are ordered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{Error, Result, TableEntry};
 
 const VERSION: u8 = 1;
 
-/// A commit as it is kept.
+/// The stored form of a commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommitObject {
     pub parents: Vec<CommitId>,
@@ -24,17 +24,17 @@ pub(crate) struct CommitObject {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
-    /// The longest way to the first commit; a child's is larger than its parents'.
+    /// The length of the longest path to the first commit; always larger than that of the parents.
     pub generation: u64,
-    /// The root of the tables' trie; none where there is no table.
+    /// The root of the trie of tables; `None` without tables.
     pub tables: Option<ObjectId>,
-    /// The namespaces object.
+    /// The object with the namespaces.
     pub namespaces: ObjectId,
 }
 
 impl CommitObject {
-    /// The commit as it is listed.
-    pub fn listed(&self, id: CommitId) -> Commit {
+    /// Converts to the public model.
+    pub fn to_commit(&self, id: CommitId) -> Commit {
         Commit {
             id,
             parents: self.parents.clone(),
@@ -46,29 +46,29 @@ impl CommitObject {
     }
 }
 
-/// A node of the tables' trie.
+/// A node of the trie of tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Node {
-    /// The tables themselves, by `namespace.name`.
+    /// Table entries by `namespace.name`.
     Leaf(BTreeMap<String, TableEntry>),
-    /// Children by the next hexadecimal digit of the name's hash.
+    /// Children by the next hexadecimal digit of the hash of the name.
     Inner(BTreeMap<u8, Child>),
 }
 
 /// A child of an inner node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Child {
-    /// The node.
+    /// The child's object id.
     pub id: ObjectId,
-    /// Tables below it.
+    /// The number of tables below the child.
     pub tables: u64,
 }
 
 /// The namespaces of a commit, by name.
 pub(crate) type Namespaces = BTreeMap<String, Namespace>;
 
-/// Any object of the catalog; cheap to clone.
+/// An object of the catalog. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Object {
@@ -77,7 +77,7 @@ pub(crate) enum Object {
     Namespaces(Arc<Namespaces>),
 }
 
-/// What a branch's ref holds.
+/// The value of a branch's ref.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BranchRecord {
     pub commit: CommitId,
@@ -88,12 +88,13 @@ pub(crate) struct BranchRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     pub created: Timestamp,
-    /// The commit at which the branch came to be, under this name; none for old branches.
+    /// The commit at which the branch was created or renamed; `None` for branches of older
+    /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<CommitId>,
 }
 
-/// What a tag's ref holds.
+/// The value of a tag's ref.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TagRecord {
     pub commit: CommitId,
@@ -106,23 +107,23 @@ struct Versioned<T> {
     value: T,
 }
 
-/// The bytes of an object or ref.
+/// Encodes an object or ref value.
 pub(crate) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Bytes> {
     serde_json::to_vec(&Versioned { v: VERSION, value })
         .map(Bytes::from)
         .map_err(|error| corrupt(what, error))
 }
 
-/// An object or ref from its bytes.
+/// Decodes an object or ref value.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     let read: Versioned<T> = serde_json::from_slice(bytes).map_err(|error| corrupt(what, error))?;
     if read.v != VERSION {
-        return Err(corrupt(what, format!("it has version {}", read.v)));
+        return Err(corrupt(what, format!("unsupported version {}", read.v)));
     }
     Ok(read.value)
 }
 
-/// Something that cannot be read back, and why.
+/// Returns the error for a value that cannot be decoded.
 pub(crate) fn corrupt(what: &str, reason: impl std::fmt::Display) -> Error {
     Error::Corrupt { what: what.to_owned(), reason: reason.to_string() }
 }

@@ -1,4 +1,5 @@
-//! Committing: many tables at once, each compared with what the branch holds, then one swap of a ref.
+//! Commits: checks all changed tables against the branch, then moves the branch by
+//! compare-and-swap.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -14,7 +15,7 @@ use crate::objects::Pending;
 use crate::trie::{self, Changes};
 use crate::{Catalog, CommitRequest, Error, NamespaceChange, Result, TableChange};
 
-/// What a new commit is made of, besides its tables.
+/// The fields of a new commit except its tables and namespaces.
 pub(crate) struct NewCommit {
     pub parents: Vec<CommitId>,
     pub author: String,
@@ -22,7 +23,7 @@ pub(crate) struct NewCommit {
     pub properties: BTreeMap<String, String>,
 }
 
-/// Which branch to move, from what, and what stands or falls with it.
+/// A compare-and-swap of a branch, with store changes to apply atomically.
 pub(crate) struct Swap<'a> {
     pub branch: &'a str,
     pub before: Bytes,
@@ -30,13 +31,13 @@ pub(crate) struct Swap<'a> {
 }
 
 impl Catalog {
-    /// Commits. `TableChanged` where a table is not what the request took it to be; a branch that moved
-    /// without touching these tables is followed.
+    /// Commits the changes. Fails with `TableChanged` if a table differs from the request's `from`.
+    /// Retries if the branch moved without changing these tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
-        let _turn = self.heads.turn(&request.branch).await;
-        // What was last seen of the branch is good for a try, and not for a refusal.
-        if let Some(seen) = self.heads.seen(&request.branch) {
-            match self.try_commit(&request, Some(seen)).await {
+        let _lock = self.heads.lock(&request.branch).await;
+        // The cached head may be stale: only a success, or an error of the store, is final.
+        if let Some(cached) = self.heads.get(&request.branch) {
+            match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),
                 Err(error) if error.is_final() => return Err(error),
                 Ok(None) | Err(_) => {}
@@ -46,7 +47,7 @@ impl Catalog {
             if let Some(commit) = self.try_commit(&request, None).await? {
                 return Ok(commit);
             }
-            give_way(attempt).await;
+            back_off(attempt).await;
         }
         Err(Error::Contended { name: request.branch, attempts: ATTEMPTS_MAX })
     }
@@ -54,9 +55,9 @@ impl Catalog {
     async fn try_commit(
         &self,
         request: &CommitRequest,
-        seen: Option<Bytes>,
+        cached: Option<Bytes>,
     ) -> Result<Option<Commit>> {
-        let (record, bytes) = match seen {
+        let (record, bytes) = match cached {
             Some(bytes) => (BranchRecord::decode(&request.branch, &bytes)?, bytes),
             None => self.branch_record(&request.branch).await?,
         };
@@ -78,13 +79,13 @@ impl Catalog {
             message: request.message.clone(),
             properties: request.properties.clone(),
         };
-        let (id, object) = self.make_commit(&mut pending, new, &[head], (tables, namespaces))?;
+        let (id, object) = self.add_commit(&mut pending, new, &[head], (tables, namespaces))?;
         let swap = Swap { branch: &request.branch, before: bytes, with: &request.with };
-        let done = self.swap(swap, BranchRecord { commit: id, ..record }, pending).await?;
-        Ok(done.then(|| object.listed(id)))
+        let committed = self.swap(swap, BranchRecord { commit: id, ..record }, pending).await?;
+        Ok(committed.then(|| object.to_commit(id)))
     }
 
-    /// The namespaces after the request's changes.
+    /// Applies the request's namespace changes, and returns the new namespaces object.
     async fn change_namespaces(
         &self,
         pending: &mut Pending,
@@ -102,7 +103,7 @@ impl Catalog {
         pending.namespaces(Arc::new(namespaces))
     }
 
-    /// Each table must be what the request took it to be.
+    /// Checks that each table equals the request's `from`.
     async fn check_tables(&self, request: &CommitRequest, head: &CommitObject) -> Result<()> {
         for change in &request.changes {
             let key = trie::key(&change.table);
@@ -137,7 +138,7 @@ impl Catalog {
                 return Err(Error::NamespaceNotEmpty { name: name.clone(), tables });
             }
         }
-        // Once all are dropped, so that outer and inner ones can go together in any order.
+        // Checked after all drops, so that outer and inner namespaces can be dropped in any order.
         for change in &request.namespaces {
             let NamespaceChange::Drop(outer) = change else { continue };
             let within = namespaces.keys().filter(|name| name::lies_within(name, outer));
@@ -149,7 +150,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Tables of a namespace once the request's changes are made.
+    /// Counts the tables of a namespace after the request's changes.
     async fn tables_left(
         &self,
         namespace: &str,
@@ -168,15 +169,15 @@ impl Catalog {
         Ok(entries.len() as u64)
     }
 
-    /// Adds a commit object; its id and itself.
-    pub(crate) fn make_commit(
+    /// Adds a commit object to `pending`, and returns its id and the object.
+    pub(crate) fn add_commit(
         &self,
         pending: &mut Pending,
         new: NewCommit,
         parents: &[Arc<CommitObject>],
         (tables, namespaces): (Option<ObjectId>, ObjectId),
     ) -> Result<(CommitId, Arc<CommitObject>)> {
-        // A clock that went back must not put a commit before its parents.
+        // If the clock went back, the commit must still not be older than its parents.
         let latest = parents.iter().map(|parent| parent.time).max();
         let now = self.now();
         let generation = parents.iter().map(|parent| parent.generation + 1).max();
@@ -194,7 +195,8 @@ impl Catalog {
         Ok((pending.commit(Arc::clone(&object))?, object))
     }
 
-    /// Moves a branch to a new record, with the objects it needs; false where somebody else was first.
+    /// Updates a branch's record and stores the new objects. Returns false if the branch changed
+    /// concurrently.
     pub(crate) async fn swap(
         &self,
         swap: Swap<'_>,
@@ -211,14 +213,14 @@ impl Catalog {
         batch.merge(swap.with.clone());
         let applied = self.try_apply(batch, swap.branch, Some(value)).await?;
         if applied.is_some() {
-            self.objects.keep(pending);
+            self.objects.cache_stored(pending);
         }
         Ok(applied.is_some())
     }
 }
 
-/// Lets the others go first for a moment, a little longer each time.
-pub(crate) async fn give_way(attempt: usize) {
+/// Waits for a random time before the next attempt, with linear back-off up to 20 attempts.
+pub(crate) async fn back_off(attempt: usize) {
     let spread = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
     let micros = (attempt as u64 + 1).min(20) * spread * 4;
     tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
@@ -257,7 +259,7 @@ fn create_namespaces(mut namespaces: Namespaces, request: &CommitRequest) -> Res
     Ok(namespaces)
 }
 
-/// A table can only lie in a namespace that is there.
+/// Checks that the namespace of each table exists.
 fn check_namespaces(namespaces: &Namespaces, changes: &[TableChange]) -> Result<()> {
     for TableChange { table: TableName { namespace, .. }, to, .. } in changes {
         if to.is_some() && name::is_system(namespace) {

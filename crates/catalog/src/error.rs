@@ -1,4 +1,4 @@
-//! What the catalog refuses, and what it says then.
+//! Errors of the catalog.
 
 use std::collections::BTreeMap;
 
@@ -7,72 +7,72 @@ use serde_json::{Value, json};
 
 use crate::TableEntry;
 
-/// A result of this room.
+/// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong in the catalog.
+/// An error of the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing answers to the name.
+    /// The ref does not exist.
     #[error("there is no {what} `{name}`")]
     RefNotFound {
-        /// What was looked for: `branch`, `tag`, `branch or tag`, `commit`.
+        /// The expected kind: `branch`, `tag`, `branch or tag` or `commit`.
         what: &'static str,
-        /// The name as given.
+        /// The requested name.
         name: String,
-        /// The name that is most like it.
+        /// The most similar existing name.
         near: Option<String>,
     },
-    /// A ref's history does not reach so far back.
-    #[error("`{reference}` has no commit {}", before(.back))]
+    /// The requested ancestor of a ref does not exist.
+    #[error("`{reference}` has no commit {}", describe_back(.back))]
     NoCommitBefore {
         /// The ref.
         reference: String,
-        /// How far back.
+        /// The distance or time.
         back: Back,
     },
-    /// Several commits begin with these digits.
-    #[error("`{digits}` is the beginning of {} commits", .commits.len())]
+    /// The hash prefix matches several commits.
+    #[error("commit prefix `{digits}` is ambiguous ({} matches)", .commits.len())]
     AmbiguousHash {
-        /// The digits.
+        /// The prefix.
         digits: String,
-        /// The commits, or the first of them.
+        /// The matching commits, or the first of them.
         commits: Vec<CommitId>,
     },
-    /// A branch or tag of that name exists.
-    #[error("{what} `{name}` exists already")]
+    /// A branch or tag with the name already exists.
+    #[error("{what} `{name}` already exists")]
     RefExists {
         /// `branch` or `tag`.
         what: &'static str,
         /// The name.
         name: String,
     },
-    /// A name that breaks the rules.
+    /// The name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A namespace that nobody may make or remove.
-    #[error("namespace `{name}` belongs to Headwater")]
+    /// The namespace is reserved for the system tables.
+    #[error("namespace `{name}` is reserved")]
     ReservedNamespace {
         /// The namespace.
         name: String,
     },
-    /// There is no such namespace.
+    /// The namespace does not exist.
     #[error("there is no namespace `{name}`")]
     NamespaceNotFound {
         /// The namespace.
         name: String,
-        /// The name that is most like it.
+        /// The most similar existing name.
         near: Option<String>,
     },
-    /// A namespace of that name exists.
-    #[error("namespace `{name}` exists already")]
+    /// The namespace already exists.
+    #[error("namespace `{name}` already exists")]
     NamespaceExists {
         /// The namespace.
         name: String,
     },
-    /// A namespace that is to be removed holds other namespaces.
+    /// A namespace to drop contains other namespaces.
     #[error(
-        "namespace `{name}` holds {} namespace{}, such as `{}`",
+        "namespace `{name}` contains {} namespace{}, such as `{}`",
         inner.len(),
         if inner.len() == 1 { "" } else { "s" },
         inner.first().map_or("", String::as_str)
@@ -80,95 +80,95 @@ pub enum Error {
     NamespaceHasInner {
         /// The namespace.
         name: String,
-        /// The namespaces in it, by name.
+        /// The contained namespaces, by name.
         inner: Vec<String>,
     },
-    /// A namespace that is to be removed holds tables.
-    #[error("namespace `{name}` holds {tables} table{}", if *tables == 1 { "" } else { "s" })]
+    /// A namespace to drop contains tables.
+    #[error("namespace `{name}` contains {tables} table{}", if *tables == 1 { "" } else { "s" })]
     NamespaceNotEmpty {
         /// The namespace.
         name: String,
-        /// How many.
+        /// The number of tables.
         tables: u64,
     },
-    /// Several tables differ from the name in case alone.
-    #[error("`{name}` could be any of {}", list(.candidates))]
+    /// Several tables match the name case-insensitively.
+    #[error("table name `{name}` is ambiguous: it matches {}", list(.candidates))]
     AmbiguousTable {
-        /// The name as given.
+        /// The requested name.
         name: String,
-        /// The tables.
+        /// The matching tables.
         candidates: Vec<TableName>,
     },
-    /// A table is not what the request took it to be.
-    #[error("table `{table}` on `{branch}` was {change} by someone else")]
+    /// A table has changed since the request read it.
+    #[error("table `{table}` on `{branch}` was {change} concurrently")]
     TableChanged {
         /// The table.
         table: TableName,
         /// The branch.
         branch: String,
-        /// What happened to it, in a word.
+        /// The concurrent change, such as `replaced`.
         change: String,
-        /// What the branch holds now.
+        /// The current entry of the branch.
         found: Option<Box<TableEntry>>,
     },
-    /// The branch takes no direct writes.
+    /// The branch rejects direct writes.
     #[error("branch `{branch}` is protected")]
     Protected {
         /// The branch.
         branch: String,
     },
-    /// The branch of a failed run, or one made from it.
-    #[error("`{reference}` holds what run `{run}` wrote before it failed or was stopped")]
+    /// The source is the branch of a failed run, or was created from one.
+    #[error("`{reference}` contains data of run `{run}`, which failed or was cancelled")]
     Quarantined {
-        /// The ref as given.
+        /// The requested ref.
         reference: String,
         /// The run.
         run: String,
     },
-    /// `main` can be neither renamed nor deleted.
+    /// The operation is not allowed on `main`.
     #[error("branch `main` cannot be {what}")]
     MainBranch {
         /// `renamed` or `deleted`.
         what: &'static str,
     },
-    /// An event that caused a commit already.
-    #[error("event `{event}` was committed already")]
+    /// A commit for this event exists.
+    #[error("event `{event}` was already committed")]
     EventAlreadyCommitted {
         /// The event's id.
         event: String,
     },
-    /// Others changed the branch each time before this change could be made.
-    #[error("`{name}` was changed by others {attempts} times in a row")]
+    /// All attempts lost to concurrent changes of the branch.
+    #[error("`{name}` changed concurrently in all {attempts} attempts")]
     Contended {
         /// The branch or tag.
         name: String,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: usize,
     },
-    /// An object or ref that cannot be read back.
+    /// An object or ref cannot be decoded.
     #[error("{what} cannot be read: {reason}")]
     Corrupt {
-        /// Which.
+        /// The object or ref.
         what: String,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
-    /// The store refused or failed.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
 }
 
 impl Error {
-    /// Whether the answer stands although it came of a state that may be out of date: the store was asked.
+    /// Returns true if the error is valid even when the attempt used a stale cached head.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Error::Store(_) | Error::EventAlreadyCommitted { .. })
     }
 }
 
-fn before(back: &Back) -> String {
+fn describe_back(back: &Back) -> String {
     match back {
-        Back::Commits(count) => format!("that lies {count} before it"),
-        Back::Time(time) => format!("as early as {}", time.to_rfc3339()),
+        Back::Commits(count) => format!("{count} commits back"),
+        Back::Time(time) => format!("at or before {}", time.to_rfc3339()),
     }
 }
 
@@ -203,15 +203,15 @@ impl Fault for Error {
                 return Some(format!("Did you mean `{near}`?"));
             }
             Error::NoCommitBefore { .. } | Error::RefNotFound { what: "commit", .. } => {
-                "Look the commit up with `headwater log`."
+                "List the commits with `headwater log`."
             }
             Error::RefNotFound { .. } => {
                 "List the names with `headwater branch ls` and `headwater tag ls`."
             }
-            Error::AmbiguousHash { .. } => "Give more digits of the commit.",
-            Error::RefExists { .. } => "Choose another name, or use the one that exists.",
+            Error::AmbiguousHash { .. } => "Use more digits of the commit hash.",
+            Error::RefExists { .. } => "Choose another name, or use the existing one.",
             Error::NamespaceNotFound { .. } => {
-                "Make it with `headwater namespace create`, or list those there are with \
+                "Create it with `headwater namespace create`, or list the namespaces with \
                  `headwater namespace ls`."
             }
             Error::NamespaceNotEmpty { .. } => "Drop its tables first.",
@@ -219,16 +219,16 @@ impl Fault for Error {
                 let first = inner.first().map_or("", String::as_str);
                 return Some(format!("Drop namespace `{first}` first."));
             }
-            Error::AmbiguousTable { .. } => "Write the name in the case it has.",
+            Error::AmbiguousTable { .. } => "Write the name with its exact upper and lower case.",
             Error::TableChanged { .. } | Error::Contended { .. } => {
-                "Repeat what you did; it will start from the new state."
+                "Retry the operation; it starts from the new state."
             }
             Error::Protected { .. } => {
-                "Make a branch, change that, and merge it; or lift the protection with \
+                "Write to another branch and merge it, or remove the protection with \
                  `headwater branch unprotect`."
             }
             Error::Quarantined { .. } => {
-                "Mend what failed and run again, or say `--unchecked` to merge it all the same."
+                "Fix the cause and run again, or merge it anyway with `--unchecked`."
             }
             Error::Name(error) => return error.hint(),
             Error::Store(error) => return error.hint(),

@@ -1,19 +1,19 @@
-//! Walking the history: newest first, children before their parents.
+//! The commit log: newest first, children before their parents.
 
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use headwater_model::{Commit, CommitId, RefSpec, Timestamp};
 
-use crate::base::Rank;
 use crate::codec::CommitObject;
+use crate::merge_base::Rank;
 use crate::objects::Objects;
 use crate::{Catalog, Result};
 
-/// A walk over everything that leads to some commits.
+/// A walk over the ancestors of some commits.
 pub(crate) struct Walk {
     objects: Objects,
-    waiting: BinaryHeap<Rank>,
+    queue: BinaryHeap<Rank>,
     known: BTreeMap<CommitId, Arc<CommitObject>>,
     seen: HashSet<CommitId>,
 }
@@ -22,15 +22,15 @@ impl Walk {
     async fn add(&mut self, id: CommitId) -> Result<()> {
         if self.seen.insert(id) {
             let commit = self.objects.commit(id).await?;
-            self.waiting.push((commit.time, commit.generation, id));
+            self.queue.push((commit.time, commit.generation, id));
             self.known.insert(id, commit);
         }
         Ok(())
     }
 
-    /// The next commit; none after the first one ever made.
+    /// Returns the next commit, or `None` after the first commit of the lake.
     pub async fn next(&mut self) -> Result<Option<(CommitId, Arc<CommitObject>)>> {
-        let Some((_, _, id)) = self.waiting.pop() else { return Ok(None) };
+        let Some((_, _, id)) = self.queue.pop() else { return Ok(None) };
         let Some(commit) = self.known.remove(&id) else { return Ok(None) };
         for parent in &commit.parents {
             self.add(*parent).await?;
@@ -44,11 +44,11 @@ impl Catalog {
         self.walk_from(&[head]).await
     }
 
-    /// A walk over everything that leads to any of some commits.
+    /// Starts a walk over some commits and their ancestors.
     pub(crate) async fn walk_from(&self, heads: &[CommitId]) -> Result<Walk> {
         let mut walk = Walk {
             objects: self.objects.clone(),
-            waiting: BinaryHeap::new(),
+            queue: BinaryHeap::new(),
             known: BTreeMap::new(),
             seen: HashSet::new(),
         };
@@ -58,8 +58,8 @@ impl Catalog {
         Ok(walk)
     }
 
-    /// The commits that lead to a ref, newest first, merged branches included, at most `limit`, those
-    /// after `after` where one is given.
+    /// Lists the commits of a ref and their ancestors, merged branches included, newest first.
+    /// Starts after the commit `after` and returns at most `limit`.
     pub async fn log(
         &self,
         spec: &RefSpec,
@@ -70,7 +70,7 @@ impl Catalog {
         self.history(head, limit, after).await
     }
 
-    /// As `log`, from a commit.
+    /// Like `log`, from a commit.
     pub async fn history(
         &self,
         head: CommitId,
@@ -83,14 +83,14 @@ impl Catalog {
         while commits.len() < limit {
             let Some((id, commit)) = walk.next().await? else { break };
             if !skipping {
-                commits.push(commit.listed(id));
+                commits.push(commit.to_commit(id));
             }
             skipping &= after != Some(id);
         }
         Ok(commits)
     }
 
-    /// The commits that lead to some others, and those themselves, that were not made before a time.
+    /// Lists some commits and their ancestors that are not older than `oldest`.
     pub async fn history_since(
         &self,
         heads: &[CommitId],
@@ -102,7 +102,7 @@ impl Catalog {
             if commit.time < oldest {
                 break;
             }
-            commits.push(commit.listed(id));
+            commits.push(commit.to_commit(id));
         }
         Ok(commits)
     }

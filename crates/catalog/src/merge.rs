@@ -1,10 +1,10 @@
-//! Merging: three ways, table by table, from the commits that both sides come from.
+//! Three-way merge of commits, table by table.
 //!
-//! A table that one side changed is taken from that side; one that both changed alike stays; one that both
-//! changed differently is contested. [`Catalog::plan_merge`] says which tables are what, and changes
-//! nothing; whoever can look into tables settles the contested ones; [`Catalog::apply_merge`] makes the
-//! commit. What nobody settles is a conflict, which names the table with both changes and the commits that
-//! made them.
+//! A table changed on one side is taken from that side, and equal changes on both sides need no
+//! action. A table changed differently on both sides is contested. [`Catalog::plan_merge`]
+//! classifies the tables and changes nothing. The lake merges the contents of contested tables, and
+//! [`Catalog::apply_merge`] creates the commit. A contested table whose contents cannot be merged
+//! is a conflict, reported with both changes and their commits.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -17,91 +17,92 @@ use headwater_model::{
 };
 use headwater_store::Batch;
 
-use crate::base::{Look, Side, side};
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{NewCommit, Swap};
-use crate::compared::{Compared, Renamed};
+use crate::merge_base::{Lookup, Side, side};
 use crate::objects::Pending;
+use crate::three_way_diff::{Renamed, ThreeWayDiff};
 use crate::trie::{self, Changes};
 use crate::{Base, Catalog, Error, Result, TableChange, TableEntry};
 
-/// What merging a commit into a branch would do, as the branch is now.
+/// The plan of a merge into a branch at its current head.
 #[derive(Debug, Clone)]
 pub struct MergePlan {
-    /// The branch.
+    /// The target branch.
     pub target: String,
-    /// Its head.
+    /// The head of the target.
     pub head: CommitId,
-    /// What is merged.
+    /// The commit to merge.
     pub source: CommitId,
-    /// Where both come from, newest first; several after crosswise merges.
+    /// The merge bases, newest first; several after criss-cross merges.
     pub bases: Vec<CommitId>,
-    /// The parents of the commit that it makes.
+    /// The parents of the merge commit.
     pub parents: Vec<CommitId>,
-    /// The tables that only the source changed, by name, from what the target has to what the source has.
+    /// The tables changed only by the source, by name. Each change leads from the target's entry to
+    /// the source's entry.
     pub taken: Vec<TableChange>,
-    /// The tables that both changed, and differently, by name.
+    /// The tables changed differently by both sides, by name.
     pub contested: Vec<Contested>,
     record: BranchRecord,
     bytes: Bytes,
 }
 
-/// A table that both sides of a merge changed.
+/// A table changed differently by both sides of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contested {
     /// The table.
     pub table: TableName,
-    /// What both sides come from.
+    /// The entry at the merge base.
     pub base: Base,
-    /// What the target has; none where it has no such table.
+    /// The target's entry; `None` if the target has no such table.
     pub ours: Option<TableEntry>,
-    /// What the source has; none where it has no such table.
+    /// The source's entry; `None` if the source has no such table.
     pub theirs: Option<TableEntry>,
-    /// The name that it has with one side; none where both call it the same.
+    /// The rename, if one side renamed the table.
     pub renamed: Option<Renamed>,
 }
 
-/// Changes put onto a branch one after the other, none of which is on it before all are.
+/// A sequence of new commits on top of a branch. The branch moves only when the sequence is
+/// complete.
 #[derive(Debug, Clone)]
 pub struct Stack {
     target: String,
-    /// The last of them, or the branch's head.
+    /// The last commit of the sequence; initially the branch's head.
     pub head: CommitId,
     record: BranchRecord,
     bytes: Bytes,
 }
 
-/// What goes with the commit that a merge makes.
+/// The fields of a merge commit.
 #[derive(Debug, Clone, Default)]
 pub struct MergeCommit {
-    /// Who makes it.
+    /// The author.
     pub author: String,
-    /// Its message.
+    /// The message.
     pub message: String,
-    /// Anything else to keep with it. Where there is any, a commit is made even if the target could simply
-    /// move forward.
+    /// Additional properties. If there are any, a fast-forward creates a commit as well.
     pub properties: BTreeMap<String, String>,
-    /// What stands or falls with it.
+    /// Store changes applied atomically with the merge.
     pub with: Batch,
 }
 
 impl MergePlan {
-    /// Whether the target has everything of the source already.
+    /// Returns true if the target already contains the source.
     pub fn is_up_to_date(&self) -> bool {
         self.bases == [self.source]
     }
 
-    /// Whether the target has nothing that the source has not.
+    /// Returns true if the source contains the target: a fast-forward.
     pub fn is_forward(&self) -> bool {
         self.bases == [self.head]
     }
 
-    /// The project whose expectations must have passed on what comes into the target.
+    /// Returns the project whose expectations must pass on merges into the target.
     pub fn requires(&self) -> Option<&str> {
         self.record.requires.as_deref()
     }
 
-    /// A report on the plan, with this outcome.
+    /// Returns a report of the merge with an outcome.
     pub fn report(&self, outcome: MergeOutcome, commit: CommitId) -> MergeReport {
         MergeReport {
             outcome,
@@ -115,26 +116,26 @@ impl MergePlan {
     }
 }
 
-/// What is known of the checks that should have passed on what comes into a branch.
+/// The state of the checks required for a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checks {
-    /// They must have passed.
+    /// The checks must have passed.
     Required,
-    /// Somebody takes it all the same.
+    /// The user merges without the checks (`--unchecked`).
     Waived,
-    /// They have passed just now: a run brings what it made.
+    /// The checks have just passed: a run merges its own branch.
     Passed,
 }
 
 impl Checks {
-    /// What somebody says who may waive them.
+    /// Returns `Waived` if `unchecked` is set, else `Required`.
     pub fn unless(unchecked: bool) -> Self {
         if unchecked { Checks::Waived } else { Checks::Required }
     }
 }
 
 impl Contested {
-    /// The names that the target and the source have it by.
+    /// Returns the table's name in the target and in the source.
     pub fn names(&self) -> [&TableName; 2] {
         match &self.renamed {
             Some(Renamed { from, by_source: true }) => [from, &self.table],
@@ -143,13 +144,13 @@ impl Contested {
         }
     }
 
-    /// Whether the target is to have it by another name.
+    /// Returns true if the merge renames the table in the target.
     pub fn renames(&self) -> bool {
         self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
     }
 
-    /// What is to change of the target for it to have the table so, and by no other name.
-    pub fn settle(&self, to: Option<TableEntry>) -> Vec<TableChange> {
+    /// Returns the changes that give the target this entry under the merged name.
+    pub fn resolve_to(&self, to: Option<TableEntry>) -> Vec<TableChange> {
         let [ours, _] = self.names();
         let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {
             table: table.clone(),
@@ -169,11 +170,11 @@ impl Contested {
 }
 
 impl Catalog {
-    /// Says what merging a ref into a branch would do.
+    /// Plans the merge of a ref into a branch.
     ///
-    /// Fails with `branch_protected` for what a failed run left, unless that is [`Checks::Waived`]: then the
-    /// branch is as little checked as that, unless it is `main` or protected, of which somebody has just
-    /// said so.
+    /// Fails with `branch_protected` if the source is in quarantine, unless the checks are
+    /// [`Checks::Waived`]. In that case the target inherits the quarantine, unless it is `main` or
+    /// protected.
     pub async fn plan_merge(
         &self,
         target: &str,
@@ -183,7 +184,7 @@ impl Catalog {
         let (mut record, bytes) = self.branch_record(target).await?;
         let head = record.commit;
         let commit = self.resolve(source).await?.commit;
-        self.check_sound((target, &mut record), (source, commit), checks).await?;
+        self.check_quarantine((target, &mut record), (source, commit), checks).await?;
         let bases = self.merge_bases(head, commit).await?;
         let (taken, contested) = match bases.as_slice() {
             [base] if *base == commit => (Vec::new(), Vec::new()),
@@ -195,14 +196,14 @@ impl Catalog {
         Ok(MergePlan { target, head, source, bases, parents, taken, contested, record, bytes })
     }
 
-    /// Begins to put changes onto a branch, as it is now.
+    /// Starts a sequence of commits on top of a branch's current head.
     pub async fn begin_stack(&self, target: &str) -> Result<Stack> {
         let (record, bytes) = self.branch_record(target).await?;
         Ok(Stack { target: target.to_owned(), head: record.commit, record, bytes })
     }
 
-    /// Says what it would do to put onto a branch what leads from one commit to another, neither of which
-    /// needs to be in its history.
+    /// Plans to apply the changes between two commits on top of a stack, as a cherry-pick or revert
+    /// does. Neither commit needs to be in its history.
     pub async fn plan_onto(
         &self,
         stack: &Stack,
@@ -224,17 +225,17 @@ impl Catalog {
         })
     }
 
-    /// Refuses to put onto a branch what a failed run left, as [`Catalog::plan_merge`] does.
+    /// Checks the quarantine of a stack's source, like [`Catalog::plan_merge`].
     pub async fn check_stack(
         &self,
         stack: &mut Stack,
         from: (&RefSpec, CommitId),
         checks: Checks,
     ) -> Result<()> {
-        self.check_sound((&stack.target, &mut stack.record), from, checks).await
+        self.check_quarantine((&stack.target, &mut stack.record), from, checks).await
     }
 
-    async fn check_sound(
+    async fn check_quarantine(
         &self,
         (target, record): (&str, &mut BranchRecord),
         (source, commit): (&RefSpec, CommitId),
@@ -253,7 +254,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes a commit of a plan without moving the branch.
+    /// Adds the commit of a plan to a stack, without moving the branch.
     pub async fn push_stack(
         &self,
         stack: &mut Stack,
@@ -262,30 +263,30 @@ impl Catalog {
         commit: &MergeCommit,
     ) -> Result<CommitId> {
         let mut pending = Pending::default();
-        let made = self.merge_commit(plan, &mut pending, changes, commit).await?;
+        let id = self.merge_commit(plan, &mut pending, changes, commit).await?;
         let objects = pending.bytes();
         self.store.apply(Batch { objects, ..Batch::default() }).await?;
-        self.objects.keep(pending);
-        stack.head = made;
-        Ok(made)
+        self.objects.cache_stored(pending);
+        stack.head = id;
+        Ok(id)
     }
 
-    /// Moves the branch to the last commit that was put onto it, with what stands or falls with that;
-    /// false where the branch has moved since.
+    /// Moves the branch to the last commit of a stack, and applies `with` atomically. Returns false
+    /// if the branch has moved.
     pub async fn end_stack(&self, stack: Stack, with: &Batch) -> Result<bool> {
         let record = BranchRecord { commit: stack.head, ..stack.record };
         let swap = Swap { branch: &stack.target, before: stack.bytes, with };
         self.swap(swap, record, Pending::default()).await
     }
 
-    /// Waits for a turn at changing the branch from this process, which ends when the answer is dropped.
-    /// Whoever has it must not change the branch otherwise than by [`Catalog::apply_merge`] or
+    /// Locks the branch against changes by other tasks of this process. While it holds the guard,
+    /// the caller must change the branch only by [`Catalog::apply_merge`] or
     /// [`Catalog::end_stack`].
-    pub async fn turn(&self, branch: &str) -> tokio::sync::MutexGuard<'_, ()> {
-        self.heads.turn(branch).await
+    pub async fn lock_branch(&self, branch: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        self.heads.lock(branch).await
     }
 
-    /// Of the tables that differ, those that only the source changed and those that both did.
+    /// Returns the tables changed only by the source, and those changed differently by both sides.
     async fn compare(
         &self,
         bases: &[CommitId],
@@ -295,7 +296,7 @@ impl Catalog {
         if let [base] = bases {
             let ours = self.diff(*base, head).await?;
             let theirs = self.diff(*base, source).await?;
-            let Compared { taken, contested, .. } = Compared::of(ours, theirs);
+            let ThreeWayDiff { taken, contested, .. } = ThreeWayDiff::of(ours, theirs);
             return Ok((taken, contested));
         }
         let (mut taken, mut contested) = (Vec::new(), Vec::new());
@@ -314,15 +315,15 @@ impl Catalog {
 
     async fn base_of_table(&self, bases: &[CommitId], table: &TableName) -> Result<Base> {
         let key = trie::key(table);
-        let look: &Look<'_, Option<TableEntry>> = &|commit| {
+        let lookup: &Lookup<'_, Option<TableEntry>> = &|commit| {
             let key = &key;
             Box::pin(async move { trie::get(&self.objects, commit.tables, key).await })
         };
-        self.base_value(bases.to_vec(), look).await
+        self.base_value(bases.to_vec(), lookup).await
     }
 
-    /// Carries a plan out, with what became of every table that is to change: those that are taken, and
-    /// those that were contested. None where the branch has moved since the plan was made.
+    /// Executes a plan with the final changes of taken and contested tables. Returns `None` if the
+    /// branch has moved since the plan was created.
     pub async fn apply_merge(
         &self,
         plan: &MergePlan,
@@ -330,15 +331,15 @@ impl Catalog {
         commit: &MergeCommit,
     ) -> Result<Option<CommitId>> {
         let mut pending = Pending::default();
-        let made = if plan.is_forward() && commit.properties.is_empty() {
+        let id = if plan.is_forward() && commit.properties.is_empty() {
             plan.source
         } else {
             self.merge_commit(plan, &mut pending, changes, commit).await?
         };
-        let record = BranchRecord { commit: made, ..plan.record.clone() };
+        let record = BranchRecord { commit: id, ..plan.record.clone() };
         let before = plan.bytes.clone();
         let swap = Swap { branch: &plan.target, before, with: &commit.with };
-        Ok(self.swap(swap, record, pending).await?.then_some(made))
+        Ok(self.swap(swap, record, pending).await?.then_some(id))
     }
 
     async fn merge_commit(
@@ -353,9 +354,9 @@ impl Catalog {
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
-        // What only the source has changed it has in nodes that the merge can have as well, and keeps.
-        let like = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
-        let tables = trie::update(&self.objects, pending, (target.tables, like), changes).await?;
+        // The source's trie nodes are reused if the source is a parent, which keeps them reachable.
+        let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
+        let tables = trie::update(&self.objects, pending, (target.tables, reuse), changes).await?;
         let new = NewCommit {
             parents: plan.parents.clone(),
             author: commit.author.clone(),
@@ -366,11 +367,11 @@ impl Catalog {
             1 => &[target],
             _ => &[target, source],
         };
-        Ok(self.make_commit(pending, new, parents, (tables, namespaces))?.0)
+        Ok(self.add_commit(pending, new, parents, (tables, namespaces))?.0)
     }
 
-    /// The namespaces that both sides come to. One stays, or comes back, as long as a table or a namespace
-    /// of the merged state lies in it.
+    /// Merges the namespaces of both sides. A dropped namespace is kept or restored if the merged
+    /// state has a table or namespace in it.
     async fn merge_namespaces(
         &self,
         plan: &MergePlan,
@@ -410,15 +411,15 @@ impl Catalog {
         bases: &[CommitId],
         name: &str,
     ) -> Result<Base<Option<Namespace>>> {
-        let look: &Look<'_, Option<Namespace>> = &|commit| {
+        let lookup: &Lookup<'_, Option<Namespace>> = &|commit| {
             Box::pin(async move {
                 Ok(self.objects.namespaces(commit.namespaces).await?.get(name).cloned())
             })
         };
-        self.base_value(bases.to_vec(), look).await
+        self.base_value(bases.to_vec(), lookup).await
     }
 
-    /// Whether a table lies in the namespace once the changes are made.
+    /// Returns true if the namespace contains a table after the changes.
     async fn is_used(
         &self,
         namespace: &str,
@@ -437,7 +438,7 @@ impl Catalog {
         Ok(!tables.is_empty())
     }
 
-    /// A contested table as a conflict, with the commits behind both changes.
+    /// Converts a contested table into a conflict, with the commits that made both changes.
     pub async fn conflict(&self, plan: &MergePlan, contested: &Contested) -> Result<MergeConflict> {
         let ([ours, theirs], bases) = (contested.names(), plan.bases.as_slice());
         Ok(MergeConflict {
@@ -454,7 +455,7 @@ impl Catalog {
     }
 }
 
-/// Adds the outer namespaces that one side dropped and the other side still needs, as they were there.
+/// Restores outer namespaces that one side dropped and the other side still uses.
 fn restore_parents(merged: &mut Namespaces, sides: [&Namespaces; 2]) {
     let names: Vec<String> = merged.keys().cloned().collect();
     for name in &names {

@@ -1,6 +1,7 @@
-//! Reading objects through a cache: they never change, so that what was read once stays right.
+//! Objects of the catalog, read through a cache. Objects are immutable, so the cache needs no
+//! invalidation.
 //!
-//! What is read is checked against its hash, so that a damaged database is told and never believed.
+//! Every object read from the store is verified against its hash, to detect a damaged database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,34 +14,34 @@ use moka::sync::Cache;
 use crate::codec::{self, CommitObject, Namespaces, Node, Object};
 use crate::{Error, Result};
 
-/// About how many bytes of memory the decoded objects may take.
+/// The approximate memory limit of the cache of decoded objects, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// The objects of a store.
+/// The cached objects of a store.
 #[derive(Clone)]
 pub(crate) struct Objects {
     store: Arc<dyn Store>,
     cache: Cache<ObjectId, Object>,
 }
 
-/// Objects that a change makes, not yet in the store.
+/// New objects that are not yet stored.
 #[derive(Default)]
 pub(crate) struct Pending {
-    made: HashMap<ObjectId, (Bytes, Object)>,
+    objects: HashMap<ObjectId, (Bytes, Object)>,
 }
 
 impl Pending {
-    /// Adds a commit; its id.
+    /// Adds a commit and returns its id.
     pub fn commit(&mut self, commit: Arc<CommitObject>) -> Result<CommitId> {
         self.add("a commit", Object::Commit(commit))
     }
 
-    /// Adds a node of the trie; its id.
+    /// Adds a trie node and returns its id.
     pub fn node(&mut self, node: Node) -> Result<ObjectId> {
         self.add("a node", Object::Node(Arc::new(node)))
     }
 
-    /// Adds a commit's namespaces; their id.
+    /// Adds a namespaces object and returns its id.
     pub fn namespaces(&mut self, namespaces: Arc<Namespaces>) -> Result<ObjectId> {
         self.add("namespaces", Object::Namespaces(namespaces))
     }
@@ -48,13 +49,13 @@ impl Pending {
     fn add(&mut self, what: &str, object: Object) -> Result<ObjectId> {
         let bytes = codec::encode(what, &object)?;
         let id = ObjectId::of(&bytes);
-        self.made.insert(id, (bytes, object));
+        self.objects.insert(id, (bytes, object));
         Ok(id)
     }
 
-    /// The bytes of every object, to be stored.
+    /// Returns the encoded objects.
     pub fn bytes(&self) -> Vec<Bytes> {
-        self.made.values().map(|(bytes, _)| bytes.clone()).collect()
+        self.objects.values().map(|(bytes, _)| bytes.clone()).collect()
     }
 }
 
@@ -67,9 +68,9 @@ impl Objects {
         Objects { store, cache }
     }
 
-    /// Keeps what is in the store now, decoded as it is.
-    pub fn keep(&self, stored: Pending) {
-        for (id, (_, object)) in stored.made {
+    /// Adds objects to the cache after they were stored.
+    pub fn cache_stored(&self, stored: Pending) {
+        for (id, (_, object)) in stored.objects {
             self.cache.insert(id, object);
         }
     }
@@ -87,19 +88,19 @@ impl Objects {
     fn read(&self, id: ObjectId, bytes: &Bytes) -> Result<Object> {
         let what = format!("object `{}`", id.short());
         if ObjectId::of(bytes) != id {
-            return Err(codec::corrupt(&what, "it is not what was written"));
+            return Err(codec::corrupt(&what, "its content does not match its hash"));
         }
         let object: Object = codec::decode(&what, bytes)?;
         self.cache.insert(id, object.clone());
         Ok(object)
     }
 
-    /// A commit; `RefNotFound` where the object is none.
+    /// Returns a commit, or `RefNotFound` if the object is not a commit.
     pub async fn commit(&self, id: CommitId) -> Result<Arc<CommitObject>> {
         self.find_commit(id).await?.ok_or_else(|| no_commit(&id.to_string()))
     }
 
-    /// A commit, where there is one of that id.
+    /// Returns the commit with this id, if there is one.
     pub async fn find_commit(&self, id: CommitId) -> Result<Option<Arc<CommitObject>>> {
         match self.find(id).await? {
             Some(Object::Commit(commit)) => Ok(Some(commit)),
@@ -107,21 +108,21 @@ impl Objects {
         }
     }
 
-    /// A node of the trie, from those pending or from the store.
+    /// Returns a trie node from `pending` or from the store.
     pub async fn node(&self, id: ObjectId, pending: &Pending) -> Result<Arc<Node>> {
-        let object = match pending.made.get(&id) {
+        let object = match pending.objects.get(&id) {
             Some((_, object)) => Some(object.clone()),
             None => self.find(id).await?,
         };
         match object {
             Some(Object::Node(node)) => Ok(node),
-            _ => Err(not_there(id)),
+            _ => Err(missing_object(id)),
         }
     }
 
-    /// Several nodes, those that are not in memory in one read.
+    /// Returns several trie nodes. Reads those not in memory with one call.
     pub async fn nodes(&self, ids: &[ObjectId], pending: &Pending) -> Result<Vec<Arc<Node>>> {
-        let known = |id: &ObjectId| match pending.made.get(id) {
+        let known = |id: &ObjectId| match pending.objects.get(id) {
             Some((_, object)) => Some(object.clone()),
             None => self.cache.get(id),
         };
@@ -135,33 +136,36 @@ impl Objects {
         }
         let nodes = found.into_iter().zip(ids).map(|(object, id)| match object {
             Some(Object::Node(node)) => Ok(node),
-            _ => Err(not_there(*id)),
+            _ => Err(missing_object(*id)),
         });
         nodes.collect()
     }
 
-    /// The namespaces of a commit.
+    /// Returns a namespaces object.
     pub async fn namespaces(&self, id: ObjectId) -> Result<Arc<Namespaces>> {
         match self.find(id).await? {
             Some(Object::Namespaces(namespaces)) => Ok(namespaces),
-            _ => Err(not_there(id)),
+            _ => Err(missing_object(id)),
         }
     }
 }
 
-/// The error for a commit that is not there.
+/// Returns the error for a missing commit.
 pub(crate) fn no_commit(name: &str) -> Error {
     Error::RefNotFound { what: "commit", name: name.to_owned(), near: None }
 }
 
-/// The error for a part of a commit that should be there.
-fn not_there(id: ObjectId) -> Error {
-    codec::corrupt(&format!("object `{}`", id.short()), "a commit needs it, and it is not there")
+/// Returns the error for a missing object of a commit.
+fn missing_object(id: ObjectId) -> Error {
+    codec::corrupt(
+        &format!("object `{}`", id.short()),
+        "a commit refers to it, but it does not exist",
+    )
 }
 
-/// About what an object takes in memory.
+/// Estimates the memory of an object in bytes.
 fn weight(object: &Object) -> u32 {
-    // An entry of a map takes room beside its text.
+    // The constants estimate the memory of a map entry without its text.
     let texts = |texts: &BTreeMap<String, String>| -> usize {
         texts.iter().map(|(key, value)| 64 + key.len() + value.len()).sum()
     };
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_long_weighs_as_much() {
+    fn weight_includes_long_texts() {
         let id: CommitId = "0".repeat(64).parse().unwrap();
         let commit = |message: &str, property: &str| {
             Object::Commit(Arc::new(CommitObject {

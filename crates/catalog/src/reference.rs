@@ -1,4 +1,4 @@
-//! From what a person writes to a commit.
+//! Resolution of refs to commits.
 
 use headwater_model::reference::HASH_DIGITS_MIN;
 use headwater_model::{Back, CommitId, RefSpec};
@@ -8,21 +8,21 @@ use crate::codec::{self, TagRecord};
 use crate::objects::no_commit;
 use crate::{Catalog, Error, Result};
 
-/// How many objects that begin with the same digits are looked at.
+/// The maximum number of objects checked for one hash prefix.
 const CANDIDATES_MAX: usize = 64;
 
-/// What a ref stands for.
+/// The result of resolving a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The commit.
     pub commit: CommitId,
-    /// The branch, where the ref is the head of one.
+    /// The branch, if the ref names one.
     pub branch: Option<String>,
 }
 
 impl Catalog {
-    /// What a ref stands for; `RefNotFound` with the name that was probably meant, `AmbiguousHash` where
-    /// the digits could be several commits.
+    /// Resolves a ref. Fails with `RefNotFound` and the most similar name, or with `AmbiguousHash`
+    /// if the hash prefix matches several commits.
     pub async fn resolve(&self, spec: &RefSpec) -> Result<Resolved> {
         match spec {
             RefSpec::Name(name) => self.resolve_name(name).await,
@@ -40,18 +40,19 @@ impl Catalog {
         }
     }
 
-    /// The commit that lies so far before another, along first parents.
+    /// Returns an ancestor along first parents, by distance or time.
     async fn find_before(&self, of: &RefSpec, back: &Back) -> Result<CommitId> {
         let mut id = Box::pin(self.resolve(of)).await?.commit;
         let mut steps = 0;
         loop {
             let commit = self.objects.commit(id).await?;
-            let there = match back {
+            let reached = match back {
                 Back::Commits(count) => steps == *count,
-                // Times are shown to the microsecond, and said so.
+                // Timestamps are displayed with microseconds, so they are compared with the same
+                // precision.
                 Back::Time(time) => commit.time.timestamp_micros() <= time.timestamp_micros(),
             };
-            if there {
+            if reached {
                 return Ok(id);
             }
             let none = || Error::NoCommitBefore { reference: of.to_string(), back: back.clone() };
@@ -73,26 +74,26 @@ impl Catalog {
 
     async fn find_in_history(&self, head: CommitId, hash: &str) -> Result<CommitId> {
         let mut found = Vec::new();
-        for id in self.commits_like(hash).await? {
+        for id in self.commits_with_prefix(hash).await? {
             if self.is_ancestor(id, head).await? {
                 found.push(id);
             }
         }
-        one(hash, found)
+        exactly_one(hash, found)
     }
 
     async fn find_anywhere(&self, hash: &str) -> Result<CommitId> {
-        one(hash, self.commits_like(hash).await?)
+        exactly_one(hash, self.commits_with_prefix(hash).await?)
     }
 
-    /// Whether the text is the hash of a commit, or the beginning of one.
+    /// Returns true if the text is a commit hash or a prefix of one.
     pub(crate) async fn is_hash(&self, text: &str) -> Result<bool> {
         let digits = text.len() >= HASH_DIGITS_MIN && text.bytes().all(|b| b.is_ascii_hexdigit());
-        Ok(digits && !self.commits_like(&text.to_ascii_lowercase()).await?.is_empty())
+        Ok(digits && !self.commits_with_prefix(&text.to_ascii_lowercase()).await?.is_empty())
     }
 
-    /// The commits whose hashes begin with these digits.
-    async fn commits_like(&self, digits: &str) -> Result<Vec<CommitId>> {
+    /// Lists the commits with this hash prefix.
+    async fn commits_with_prefix(&self, digits: &str) -> Result<Vec<CommitId>> {
         let mut found = Vec::new();
         for id in self.store.objects_like(digits, CANDIDATES_MAX).await? {
             if self.objects.find_commit(id).await?.is_some() {
@@ -103,7 +104,7 @@ impl Catalog {
     }
 }
 
-fn one(hash: &str, mut found: Vec<CommitId>) -> Result<CommitId> {
+fn exactly_one(hash: &str, mut found: Vec<CommitId>) -> Result<CommitId> {
     if found.len() > 1 {
         return Err(Error::AmbiguousHash { digits: hash.to_owned(), commits: found });
     }

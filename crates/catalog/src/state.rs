@@ -1,4 +1,4 @@
-//! The tables and namespaces of one commit.
+//! The state of a commit: its tables and namespaces.
 
 use std::sync::Arc;
 
@@ -27,47 +27,47 @@ impl State {
         State { id, commit, objects }
     }
 
-    /// The commit.
+    /// Returns the commit's id.
     pub fn commit(&self) -> CommitId {
         self.id
     }
 
-    /// The table, or view, of exactly that name.
+    /// Returns the table or view with exactly this name.
     pub async fn entry(&self, name: &TableName) -> Result<Option<TableEntry>> {
         trie::get(&self.objects, self.commit.tables, &trie::key(name)).await
     }
 
-    /// The table of exactly that name.
+    /// Returns the table with exactly this name.
     pub async fn table(&self, name: &TableName) -> Result<Option<TableEntry>> {
         Ok(self.entry(name).await?.filter(|entry| !entry.is_view()))
     }
 
-    /// The view of exactly that name.
+    /// Returns the view with exactly this name.
     pub async fn view(&self, name: &TableName) -> Result<Option<TableEntry>> {
         Ok(self.entry(name).await?.filter(TableEntry::is_view))
     }
 
-    /// The tables and views of a namespace, or of all, by name.
+    /// Lists the tables and views of one or all namespaces, by name.
     pub async fn entries(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         let wanted = |of: &str, _: &str| namespace.is_none_or(|namespace| namespace == of);
         self.list(wanted).await
     }
 
-    /// The tables of a namespace, or of all, by name.
+    /// Lists the tables of one or all namespaces, by name.
     pub async fn tables(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         let mut found = self.entries(namespace).await?;
         found.retain(|(_, entry)| !entry.is_view());
         Ok(found)
     }
 
-    /// The views of a namespace, or of all, by name.
+    /// Lists the views of one or all namespaces, by name.
     pub async fn views(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         let mut found = self.entries(namespace).await?;
         found.retain(|(_, entry)| entry.is_view());
         Ok(found)
     }
 
-    /// The tables whose namespace and name are `wanted`, by name.
+    /// Lists the entries whose namespace and name satisfy `wanted`, by name.
     async fn list(
         &self,
         wanted: impl Fn(&str, &str) -> bool,
@@ -83,7 +83,7 @@ impl State {
         Ok(tables)
     }
 
-    /// The table of that name, see [`State::find`]; none where that is a view.
+    /// Like [`State::find`], for tables only.
     pub async fn find_table(
         &self,
         namespace: &str,
@@ -92,8 +92,8 @@ impl State {
         Ok(self.find(namespace, name).await?.filter(|(_, entry)| !entry.is_view()))
     }
 
-    /// The table, or view, of that name, as written or else without case; `AmbiguousTable` where several
-    /// differ from it in case alone.
+    /// Finds a table or view by its exact name, or else case-insensitively. Fails with
+    /// `AmbiguousTable` if several names match without case.
     pub async fn find(
         &self,
         namespace: &str,
@@ -105,9 +105,9 @@ impl State {
             return Ok(Some((exact, entry)));
         }
         let (wanted, wanted_in) = (name.to_lowercase(), namespace.to_lowercase());
-        let alike =
+        let matches =
             |of: &str, name: &str| of.to_lowercase() == wanted_in && name.to_lowercase() == wanted;
-        let mut found = self.list(alike).await?;
+        let mut found = self.list(matches).await?;
         if found.len() > 1 {
             let candidates = found.into_iter().map(|(table, _)| table).collect();
             return Err(Error::AmbiguousTable { name: name.to_owned(), candidates });
@@ -115,12 +115,12 @@ impl State {
         Ok(found.pop())
     }
 
-    /// The namespaces, by name.
+    /// Lists the namespaces, by name.
     pub async fn namespaces(&self) -> Result<Vec<Namespace>> {
         Ok(self.all_namespaces().await?.values().cloned().collect())
     }
 
-    /// A namespace.
+    /// Returns a namespace.
     pub async fn namespace(&self, name: &str) -> Result<Option<Namespace>> {
         Ok(self.all_namespaces().await?.get(name).cloned())
     }

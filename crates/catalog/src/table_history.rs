@@ -1,22 +1,23 @@
-//! The commits that changed a table on the way from a merge base to a head.
+//! The commits that changed a table between a merge base and a head.
 
 use headwater_model::{Commit, CommitId, TableName};
 
 use crate::codec::CommitObject;
 use crate::{Catalog, Result, TableEntry, trie};
 
-/// A table as a commit left it that changed it.
+/// The state of a table after a commit that changed it.
 #[derive(Debug, Clone)]
 pub struct TableState {
     /// The commit.
     pub commit: Commit,
-    /// The table; none where the commit dropped it.
+    /// The table's entry; `None` if the commit dropped the table.
     pub entry: Option<TableEntry>,
 }
 
 impl Catalog {
-    /// Lists the commits that changed a table between the bases and a head, newest first, `limit` at
-    /// most. A merge of two changed tables counts as a change, and the walk goes on with its first parent.
+    /// Lists the commits that changed a table between the bases and a head, newest first, `limit`
+    /// at most. A merge of two changed tables counts as a change, and the walk goes on with its
+    /// first parent.
     pub async fn table_history(
         &self,
         head: CommitId,
@@ -28,19 +29,19 @@ impl Catalog {
         let (mut states, mut next) = (Vec::new(), Some(head));
         while let Some(id) = next.filter(|id| !bases.contains(id) && states.len() < limit) {
             let commit = self.objects.commit(id).await?;
-            next = self.parent_alike(&commit, &key).await?;
+            next = self.unchanged_parent(&commit, &key).await?;
             if next.is_none() {
                 let entry = trie::get(&self.objects, commit.tables, &key).await?;
-                // Where a parent is a base, the others lead to what the base does not come from.
+                // If a parent is a base, the other parents do not lead to the base.
                 let ends = commit.parents.iter().any(|parent| bases.contains(parent));
                 next = commit.parents.first().copied().filter(|_| !ends);
-                states.push(TableState { commit: commit.listed(id), entry });
+                states.push(TableState { commit: commit.to_commit(id), entry });
             }
         }
         Ok(states)
     }
 
-    /// The commit that made the table what it is at `head`: back along the parents that have it alike.
+    /// Returns the commit that last changed the table before `head`.
     pub(crate) async fn last_change(
         &self,
         head: CommitId,
@@ -51,8 +52,8 @@ impl Catalog {
         Ok(states.into_iter().next().map(|state| state.commit))
     }
 
-    /// The first parent in which the table is what it is in the commit.
-    async fn parent_alike(&self, commit: &CommitObject, key: &str) -> Result<Option<CommitId>> {
+    /// Returns the first parent with the same entry of the table.
+    async fn unchanged_parent(&self, commit: &CommitObject, key: &str) -> Result<Option<CommitId>> {
         let here = trie::get(&self.objects, commit.tables, key).await?;
         for id in &commit.parents {
             let parent = self.objects.commit(*id).await?;

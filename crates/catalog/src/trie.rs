@@ -1,9 +1,9 @@
 //! The tables of a commit as a trie over the hashes of their names.
 //!
-//! Up to [`LEAF_TABLES_MAX`] tables lie in one leaf; more are spread over sixteen children by the next
-//! digit of the hash. The shape follows from the set of tables alone, so that equal sets have equal ids
-//! and a difference is found by walking only where ids differ. Changing one table of five thousand
-//! writes one leaf and the two nodes above it.
+//! A leaf holds up to [`LEAF_TABLES_MAX`] tables. More tables are split into sixteen children by
+//! the next digit of the hash. The shape depends only on the set of tables, so equal sets have
+//! equal ids, and a diff reads only subtries with different ids. A change of one table among five
+//! thousand writes one leaf and two inner nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -17,27 +17,28 @@ use crate::codec::{self, Child, Node};
 use crate::objects::{Objects, Pending};
 use crate::{Result, TableEntry};
 
-/// The most tables of one leaf: a leaf, like an inner node, takes a few kilobytes.
+/// The maximum number of tables in a leaf, which keeps a leaf at a few kilobytes, reuse an inner
+/// node.
 const LEAF_TABLES_MAX: u64 = 32;
 
-/// A table's key in the trie.
+/// Returns a table's key in the trie.
 pub(crate) fn key(table: &TableName) -> String {
     table.qualified()
 }
 
-/// The table that a key names.
+/// Parses a key into a table name.
 pub(crate) fn table_of(key: &str) -> Result<TableName> {
     let (namespace, name) = split(key);
     let table = TableName::new(namespace, name);
-    table.map_err(|_| codec::corrupt("a table's key", format!("`{key}` is no name")))
+    table.map_err(|_| codec::corrupt("a table's key", format!("`{key}` is not a name")))
 }
 
-/// The namespace and the name in a key.
+/// Splits a key into namespace and name.
 pub(crate) fn split(key: &str) -> (&str, &str) {
     key.rsplit_once(LEVEL_SEPARATOR).unwrap_or(("", key))
 }
 
-/// Changes by key; none removes the table.
+/// Changes by key; `None` removes the table.
 pub(crate) type Changes = BTreeMap<String, Option<TableEntry>>;
 
 /// The tables of a trie, by key.
@@ -45,24 +46,24 @@ pub(crate) type Entries = BTreeMap<String, TableEntry>;
 
 type Recursion<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// The digit of a key's hash at a depth.
+/// Returns the digit of a key's hash at a depth.
 fn digit(key: &str, depth: usize) -> u8 {
     let hash = Sha256::digest(key.as_bytes());
     let byte = hash[depth / 2 % hash.len()];
     if depth.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f }
 }
 
-/// The table at a key.
+/// Returns the table at a key.
 pub(crate) async fn get(
     objects: &Objects,
     root: Option<ObjectId>,
     key: &str,
 ) -> Result<Option<TableEntry>> {
-    let nothing = Pending::default();
+    let no_pending = Pending::default();
     let mut next = root;
     let mut depth = 0;
     while let Some(id) = next {
-        match &*objects.node(id, &nothing).await? {
+        match &*objects.node(id, &no_pending).await? {
             Node::Leaf(tables) => return Ok(tables.get(key).cloned()),
             Node::Inner(children) => {
                 next = children.get(&digit(key, depth)).map(|child| child.id);
@@ -73,7 +74,7 @@ pub(crate) async fn get(
     Ok(None)
 }
 
-/// The tables of a trie whose keys are `wanted`.
+/// Lists the tables whose keys satisfy `wanted`.
 pub(crate) async fn list(
     objects: &Objects,
     root: Option<ObjectId>,
@@ -89,7 +90,7 @@ pub(crate) async fn list(
     Ok(found)
 }
 
-/// The leaves below some nodes, read level by level.
+/// Reads the leaves below some nodes, level by level.
 async fn leaves(
     objects: &Objects,
     pending: &Pending,
@@ -109,25 +110,25 @@ async fn leaves(
     Ok(found)
 }
 
-/// Applies changes; the new root, with its new nodes added to `pending`. `like` is a trie that is kept as
-/// long as the new one, and may have some of its nodes already: these are neither made nor stored again.
+/// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another stored
+/// trie with at least the same lifetime; its equal nodes are not stored again.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut Pending,
-    (root, like): (Option<ObjectId>, Option<ObjectId>),
+    (root, reuse): (Option<ObjectId>, Option<ObjectId>),
     changes: Changes,
 ) -> Result<Option<ObjectId>> {
     if changes.is_empty() {
         return Ok(root);
     }
-    let root = update_node(objects, pending, (root, like), 0, changes).await?;
+    let root = update_node(objects, pending, (root, reuse), 0, changes).await?;
     Ok(root.map(|child| child.id))
 }
 
 fn update_node<'a>(
     objects: &'a Objects,
     pending: &'a mut Pending,
-    (node, like): (Option<ObjectId>, Option<ObjectId>),
+    (node, reuse): (Option<ObjectId>, Option<ObjectId>),
     depth: usize,
     changes: Changes,
 ) -> Recursion<'a, Option<Child>> {
@@ -136,15 +137,15 @@ fn update_node<'a>(
             Some(id) => objects.node(id, pending).await?,
             None => Arc::new(Node::Leaf(Entries::new())),
         };
-        let like = match like {
+        let reuse = match reuse {
             Some(id) => Some((id, objects.node(id, pending).await?)),
             None => None,
         };
-        let like = like.as_ref().map(|(id, node)| (*id, &**node));
+        let reuse = reuse.as_ref().map(|(id, node)| (*id, &**node));
         let mut children = match &*node {
             Node::Leaf(tables) => {
                 let tables = apply(tables.clone(), changes);
-                return match like {
+                return match reuse {
                     Some((id, Node::Leaf(same))) if *same == tables && !same.is_empty() => {
                         Ok(Some(Child { id, tables: same.len() as u64 }))
                     }
@@ -153,7 +154,7 @@ fn update_node<'a>(
             }
             Node::Inner(children) => children.clone(),
         };
-        let like_below = |digit: &u8| match like {
+        let reuse_below = |digit: &u8| match reuse {
             Some((_, Node::Inner(children))) => children.get(digit).map(|child| child.id),
             _ => None,
         };
@@ -163,7 +164,7 @@ fn update_node<'a>(
         }
         for (digit, part) in parts {
             let below = children.get(&digit).map(|child| child.id);
-            let below = (below, like_below(&digit));
+            let below = (below, reuse_below(&digit));
             match update_node(objects, pending, below, depth + 1, part).await? {
                 Some(child) => children.insert(digit, child),
                 None => children.remove(&digit),
@@ -171,14 +172,14 @@ fn update_node<'a>(
         }
         let tables = children.values().map(|child| child.tables).sum::<u64>();
         if tables > LEAF_TABLES_MAX {
-            return match like {
+            return match reuse {
                 Some((id, Node::Inner(same))) if *same == children => {
                     Ok(Some(Child { id, tables }))
                 }
                 _ => inner(pending, children, tables).map(Some),
             };
         }
-        // Few enough for one leaf again, as a trie built from nothing would have it.
+        // The tables fit into one leaf again, and the shape must not depend on the history.
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {
@@ -227,10 +228,10 @@ fn inner(pending: &mut Pending, children: BTreeMap<u8, Child>, tables: u64) -> R
     Ok(Child { id, tables })
 }
 
-/// A key that differs, with what the first and the second trie hold there.
+/// A different key, with its entries in the first and the second trie.
 pub(crate) type Difference = (String, Option<TableEntry>, Option<TableEntry>);
 
-/// The keys that differ between two tries, by key.
+/// Lists the differences between two tries, by key.
 pub(crate) async fn diff(
     objects: &Objects,
     from: Option<ObjectId>,
@@ -252,10 +253,10 @@ fn diff_nodes<'a>(
         if from == to {
             return Ok(());
         }
-        let nothing = Pending::default();
+        let no_pending = Pending::default();
         if let (Some(a), Some(b)) = (from, to)
-            && let Node::Inner(a) = &*objects.node(a, &nothing).await?
-            && let Node::Inner(b) = &*objects.node(b, &nothing).await?
+            && let Node::Inner(a) = &*objects.node(a, &no_pending).await?
+            && let Node::Inner(b) = &*objects.node(b, &no_pending).await?
         {
             let digits: BTreeSet<u8> = a.keys().chain(b.keys()).copied().collect();
             for digit in digits {

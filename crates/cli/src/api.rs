@@ -20,7 +20,7 @@ pub struct Api {
     socket: std::path::PathBuf,
     author: String,
     /// The in-process server, which lives as long as its client.
-    inner: Option<headwater_server::Running>,
+    inner: Option<headwater_server::ServerHandle>,
 }
 
 impl Api {
@@ -30,7 +30,7 @@ impl Api {
     }
 
     /// Attaches an in-process server to the client.
-    pub fn with_server(self, server: headwater_server::Running) -> Self {
+    pub fn with_server(self, server: headwater_server::ServerHandle) -> Self {
         Api { inner: Some(server), ..self }
     }
 

@@ -1,7 +1,7 @@
 //! Cells of a table: text in one or more tones.
 //!
-//! The width excludes color codes. Creating a cell replaces characters that could move the cursor or
-//! reorder the line.
+//! The width excludes color codes. Creating a cell replaces characters that could move the cursor
+//! or reorder the line.
 
 use unicode_width::UnicodeWidthStr;
 

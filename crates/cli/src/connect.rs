@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use headwater_model::{ErrorCode, Health, Problem};
-use headwater_server::{HttpDoor, Isolation, Running, Server, ServerConfig, SpawnCommand};
+use headwater_server::{HttpListener, Isolation, Server, ServerConfig, ServerHandle, SpawnCommand};
 use serde::Deserialize;
 
 use crate::api::{Api, Call};
@@ -219,12 +219,12 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
 }
 
 /// Starts a server in this process, optionally with an already bound listener.
-pub async fn start(config: ServerConfig, door: Option<HttpDoor>) -> Result<Running> {
-    Server::start_behind(config, door).await.map_err(error::from_fault)
+pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Result<ServerHandle> {
+    Server::start_with_listener(config, listener).await.map_err(error::from_fault)
 }
 
-/// Folders to search for interpreters and uv: `PATH`, the installs of pyenv and uv, and the folder of
-/// this binary, to which a wheel's installer adds uv.
+/// Folders to search for interpreters and uv: `PATH`, the installs of pyenv and uv, and the folder
+/// of this binary, to which a wheel's installer adds uv.
 fn python_folders(context: &Context) -> Vec<PathBuf> {
     let mut folders = context.program_folders.clone();
     for root in &context.interpreter_folders {

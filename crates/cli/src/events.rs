@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use headwater_model::{
-    ErrorCode, Event, Job, JobEvent, JobStatus, LogStream, Problem, StepReport, StepStatus,
+    ErrorCode, Job, JobEvent, JobEventKind, JobStatus, LogStream, Problem, StepReport, StepStatus,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -165,20 +165,20 @@ impl Printer {
             return;
         }
         match &event.event {
-            Event::Started => {}
-            Event::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),
-            Event::Progress { stage, done, total, unit } => {
+            JobEventKind::Started => {}
+            JobEventKind::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),
+            JobEventKind::Progress { stage, done, total, unit } => {
                 self.progress(stage, *done, *total, unit);
             }
-            Event::Log { stream, model, file, line, text } => {
+            JobEventKind::Log { stream, model, file, line, text } => {
                 let origin = origin(model.as_deref(), file.as_deref(), *line);
                 self.say(&self.log_line(*stream, &origin, text));
             }
-            Event::StepEnded { report } => {
+            JobEventKind::StepEnded { report } => {
                 self.steps.retain(|(step, _)| *step != report.step);
                 self.say(&self.step_line(report));
             }
-            Event::Ended { status, .. } => {
+            JobEventKind::Ended { status, .. } => {
                 self.clear();
                 if *status == JobStatus::Cancelled {
                     self.say("stopped");

@@ -218,8 +218,8 @@ fn needed(widths: impl Iterator<Item = usize>) -> usize {
     widths.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
-/// Returns the columns that fit at minimum width, at least one: lowest rank first, and within a rank
-/// from both ends.
+/// Returns the columns that fit at minimum width, at least one: lowest rank first, and within a
+/// rank from both ends.
 fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
     let last = extents.len().saturating_sub(1);
     let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);

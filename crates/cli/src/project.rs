@@ -8,8 +8,8 @@ use crate::context::current_folder;
 use crate::error::{self, Result};
 use crate::lake_folder::{LakeFolder, PROJECT_FILE};
 
-/// Returns the project: the named one, the nearest `headwater.toml` in the parent folders, or the one
-/// around the lake.
+/// Returns the project: the named one, the nearest `headwater.toml` in the parent folders, or the
+/// one around the lake.
 pub fn locate(named: Option<&PathBuf>, lake: &LakeFolder) -> Result<PathBuf> {
     if let Some(folder) = named {
         return if folder.join(PROJECT_FILE).is_file() {

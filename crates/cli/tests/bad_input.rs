@@ -1,11 +1,11 @@
-//! Bad input gives a clear error with a hint, and loses nothing.
+//! Invalid input gives an error with a hint, and changes no data.
 
 mod support;
 
 use serde_json::json;
 use support::Workspace;
 
-/// A project whose one Python model has this body.
+/// Creates a project with one Python model with this body.
 fn with_model(decorators: &str, body: &str) -> Workspace {
     let workspace = Workspace::new();
     workspace.write("data.csv", "x\n1\n2\n");
@@ -21,14 +21,14 @@ fn with_model(decorators: &str, body: &str) -> Workspace {
     workspace
 }
 
-fn main_is_untouched(workspace: &Workspace) {
+fn assert_main_unchanged(workspace: &Workspace) {
     let tables = workspace.json(&["table", "ls", "--ref", "main"]);
     let names: Vec<_> = tables.as_array().expect("tables").iter().map(|t| &t["name"]).collect();
     assert_eq!(names, [&json!("numbers")]);
 }
 
 #[test]
-fn a_broken_row_is_named_by_file_line_and_column() {
+fn a_malformed_row_is_reported_with_file_line_and_column() {
     let workspace = Workspace::new();
     workspace.write("good.csv", "day,degrees\n2026-01-01,4\n");
     workspace.ok(&["table", "import", "weather", "good.csv"]);
@@ -44,14 +44,14 @@ fn a_broken_row_is_named_by_file_line_and_column() {
 }
 
 #[test]
-fn a_missing_column_is_refused_before_anything_runs() {
+fn a_missing_column_is_rejected_before_the_run() {
     let workspace = with_model("", "    return numbers");
     workspace.write("models/sum.sql", "SELECT sum(y) AS y FROM numbers\n");
     let text = workspace.fails(2, &["run"]);
     for part in ["sum.sql:1", "`y`", "hint:"] {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
-    main_is_untouched(&workspace);
+    assert_main_unchanged(&workspace);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_cycle_is_shown_as_a_path() {
 }
 
 #[test]
-fn a_decorator_without_parentheses_is_found_before_anything_runs() {
+fn a_decorator_without_parentheses_is_rejected_before_the_run() {
     let workspace = Workspace::new();
     workspace
         .write("models/m.py", "import headwater\n\n\n@headwater.model\ndef m():\n    return []\n");
@@ -99,7 +99,7 @@ fn a_function_that_raises_shows_its_own_frames_only() {
         "",
         "    return helper(numbers)\n\n\ndef helper(numbers):\n    raise ValueError(\"no such luck\")",
     );
-    // What is written before it fails is kept on the run's branch.
+    // Tables written before the failure remain on the run's branch.
     let first = "-- headwater: materialization = replace\nSELECT x FROM numbers\n";
     workspace.write("models/first.sql", first);
     let model = std::fs::read_to_string(workspace.path().join("models/wrong.py")).expect("a model");
@@ -109,7 +109,7 @@ fn a_function_that_raises_shows_its_own_frames_only() {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
     assert!(!text.contains("site-packages"), "{text}");
-    main_is_untouched(&workspace);
+    assert_main_unchanged(&workspace);
     let branches = workspace.json(&["branch", "ls"]);
     let failed =
         branches.as_array().expect("branches").iter().find(|b| b["quarantine"].is_string());
@@ -119,28 +119,28 @@ fn a_function_that_raises_shows_its_own_frames_only() {
 }
 
 #[test]
-fn a_function_that_never_ends_is_ended() {
+fn a_function_that_exceeds_its_timeout_is_killed() {
     let workspace = with_model(", timeout=\"2s\"", "    while True:\n        pass");
     let text = workspace.fails(6, &["run"]);
     for part in ["wrong", "2", "timeout", "hint:"] {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
-    main_is_untouched(&workspace);
+    assert_main_unchanged(&workspace);
 }
 
 #[test]
-fn a_function_that_eats_all_memory_is_ended() {
+fn a_function_that_exceeds_its_memory_limit_is_killed() {
     let body = "    hoard = []\n    while True:\n        hoard.append(bytearray(16 << 20))";
     let workspace = with_model(", memory=\"256MiB\"", body);
     let text = workspace.fails(6, &["run"]);
     for part in ["wrong", "256", "memory", "hint:"] {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
-    main_is_untouched(&workspace);
+    assert_main_unchanged(&workspace);
 }
 
 #[test]
-fn an_error_is_one_json_document_where_json_is_asked_for() {
+fn an_error_is_one_json_document_with_json_output() {
     let workspace = Workspace::new();
     let answer = workspace.run(&["query", "SELECT * FROM nothing", "--output", "json"]);
     assert_eq!(answer.code, 3);
@@ -149,7 +149,7 @@ fn an_error_is_one_json_document_where_json_is_asked_for() {
 }
 
 #[test]
-fn a_statement_that_is_not_honoured_is_refused_by_name() {
+fn an_unsupported_statement_is_rejected_by_name() {
     let workspace = with_model("", "    return numbers");
     for (sql, name) in [
         ("CREATE INDEX i ON numbers (x)", "CREATE INDEX"),

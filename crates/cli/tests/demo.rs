@@ -1,4 +1,4 @@
-//! `headwater demo`, as a person sees it in a terminal, and typed by hand.
+//! `headwater demo` in a terminal, and its commands typed by hand.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{Workspace, answer};
 
 const LAKE: [&str; 2] = ["--lake", "headwater-demo"];
 
-/// What all tables of the demo's lake hold, and where their values come from.
+/// Returns the contents of all tables of the demo's lake, with the lineage of their values.
 fn tables(workspace: &Workspace) -> String {
     let tables = workspace.json(&[&["table", "ls"], &LAKE[..]].concat());
     let mut text = String::new();
@@ -24,7 +24,8 @@ fn tables(workspace: &Workspace) -> String {
     text
 }
 
-/// Rows of the small tables, and the number of rows and of values of the large ones.
+/// Returns a query for the rows of a small table, or for the counts of rows and values of a large
+/// one.
 fn read(table: &str) -> String {
     match table {
         "flights" | "flights_clean" => {
@@ -34,7 +35,7 @@ fn read(table: &str) -> String {
     }
 }
 
-/// The commands that the demo prints, typed into a shell in an empty folder.
+/// Runs the commands that the demo prints in a shell in an empty folder.
 fn type_by_hand(commands: &[String]) -> Workspace {
     let workspace = Workspace::empty();
     let bin = Path::new(env!("CARGO_BIN_EXE_headwater")).parent().expect("a folder");
@@ -62,7 +63,7 @@ fn the_demo_prints_the_commands_that_it_executes() {
     assert!(shown.contains("airline_scorecard"), "{shown}");
     assert_eq!(shown, typed);
 
-    // A second time finds everything done, at any width.
+    // A second run finds nothing to do, at any width.
     for columns in [120, 200] {
         let screen = workspace.screen(columns, &["demo"]);
         let found = |part: &str| screen.iter().any(|line| line.contains(part));

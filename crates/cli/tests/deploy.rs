@@ -31,8 +31,8 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// What a command that succeeds says to people, without the digits of versions.
-fn said(workspace: &Workspace, arguments: &[&str]) -> String {
+/// Returns the output of a successful command, with version ids masked.
+fn output(workspace: &Workspace, arguments: &[&str]) -> String {
     let answer = workspace.run(arguments);
     assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
     let text = answer.stdout + &answer.stderr;
@@ -45,9 +45,9 @@ fn said(workspace: &Workspace, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_deployment_says_what_it_holds_and_what_changed() {
+fn deploy_prints_the_contents_and_the_changes() {
     let workspace = workspace();
-    insta::assert_snapshot!(said(&workspace, &["deploy", "--dry-run"]), @r"
+    insta::assert_snapshot!(output(&workspace, &["deploy", "--dry-run"]), @r"
     ✓ VERSION of shop can be deployed
       functions: seven
       triggers: nightly
@@ -55,13 +55,13 @@ fn a_deployment_says_what_it_holds_and_what_changed() {
       + function seven
       + file functions/seven.py
       + file headwater.toml
-      warning: trigger `nightly` works on branch `dev`, which does not exist
+      warning: branch `dev` of trigger `nightly` does not exist
     ");
     assert_eq!(workspace.json(&["deployment", "ls"]), json!([]));
     workspace.ok(&["branch", "create", "dev"]);
     workspace.ok(&["deploy"]);
     workspace.write("functions/seven.py", function("eight", 8));
-    insta::assert_snapshot!(said(&workspace, &["deploy"]), @r"
+    insta::assert_snapshot!(output(&workspace, &["deploy"]), @r"
     ✓ VERSION of shop is active
       functions: eight
       triggers: nightly
@@ -69,12 +69,12 @@ fn a_deployment_says_what_it_holds_and_what_changed() {
       - function seven
       ~ file functions/seven.py
     ");
-    insta::assert_snapshot!(said(&workspace, &["deploy"]), @r"
+    insta::assert_snapshot!(output(&workspace, &["deploy"]), @r"
     ✓ VERSION of shop was already active
       functions: eight
       triggers: nightly
     ");
-    insta::assert_snapshot!(said(&workspace, &["deployment", "rollback"]), @r"
+    insta::assert_snapshot!(output(&workspace, &["deployment", "rollback"]), @r"
     ✓ VERSION of shop is active
       functions: seven
       triggers: nightly
@@ -93,7 +93,7 @@ fn a_deployment_says_what_it_holds_and_what_changed() {
 }
 
 #[test]
-fn a_draft_in_the_folder_affects_no_call_and_is_called_by_a_flag() {
+fn a_draft_affects_no_call_and_is_called_with_a_flag() {
     let workspace = workspace();
     insta::assert_snapshot!(workspace.fails(3, &["function", "invoke", "seven"]), @r"
     error: function `seven` is in the working folder, but not deployed
@@ -116,5 +116,35 @@ fn a_draft_in_the_folder_affects_no_call_and_is_called_by_a_flag() {
     assert!(listed.stderr.contains(note), "{}", listed.stderr);
     let listed = workspace.run(&["trigger", "ls"]);
     assert!(!listed.stderr.contains("differs"), "{}", listed.stderr);
-    assert!(listed.stderr.contains("`dev`, which does not exist"), "{}", listed.stderr);
+    assert!(
+        listed.stderr.contains("branch `dev` of trigger `nightly` does not exist"),
+        "{}",
+        listed.stderr
+    );
+}
+
+#[test]
+fn a_trigger_is_shown_with_its_target() {
+    let workspace = workspace();
+    let trigger = "\n[[trigger]]\nname = \"landed\"\nfiles = { folder = \"in\" }\n\
+                   function = \"notify\"\n";
+    workspace.write("headwater.toml", format!("{PROJECT}{trigger}"));
+    workspace.write("in/.keep", "");
+    workspace
+        .write("functions/notify.py", function("notify", 1).replace("notify()", "notify(event)"));
+    workspace.ok(&["deploy"]);
+    assert!(output(&workspace, &["trigger", "ls"]).contains("function notify"));
+    insta::assert_snapshot!(output(&workspace, &["trigger", "get", "landed"]), @r"
+    landed
+      source   files in in/*
+      target   function notify
+      branch   main
+      retries  5
+      next     -
+      pending  0
+      done     0
+      failed   0
+    ");
+    assert_eq!(workspace.json(&["trigger", "get", "landed"])["function"], "notify");
+    assert!(workspace.fails(3, &["trigger", "get", "lande"]).contains("`landed`"));
 }

@@ -1,10 +1,10 @@
 //! Every snippet in the docs runs.
 //!
-//! A document is a story in one folder. A fenced block tagged with a path (```` ```sql models/a.sql ````)
-//! is written to that file; a block tagged `sh` is run there by bash, and must succeed; a block tagged
-//! `sh fails` must not; the statements of a block tagged `sql` alone are answered one after the other.
-//! Blocks tagged `text`, `toml` or nothing are only for reading. `cargo run --release
-//! --` is taken for the built command, and lines that build or test the repository are left out.
+//! The snippets of a document run in one folder, in order. A fenced block tagged with a path, such
+//! as `sql models/a.sql`, is written to that file; a block tagged `sh` is run there by bash, and
+//! must succeed; a block tagged `sh fails` must not; the statements of a block tagged only `sql`
+//! run in order. Blocks tagged `text`, `toml` or nothing are ignored. `cargo run --release --`
+//! stands for the built command, and lines that build or test the repository are skipped.
 
 mod support;
 
@@ -39,11 +39,11 @@ fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-fn play(document: &Path) {
+fn run_document(document: &Path) {
     play_in(&Workspace::empty(), document);
 }
 
-/// Stops the server of the folder, also when a snippet failed.
+/// Stops the server of the folder when dropped, also after a failed snippet.
 struct Stop(PathBuf);
 
 impl Drop for Stop {
@@ -84,7 +84,7 @@ fn write(folder: &Path, path: &str, text: &str) {
     std::fs::write(path, text).expect("a file");
 }
 
-/// Runs a block; answers the folder it ended in, where the next one begins.
+/// Runs a block and returns its final working folder, where the next block starts.
 fn shell(folder: &Path, text: &str, place: &str, succeeds: bool) -> PathBuf {
     let script: String = text
         .lines()
@@ -115,45 +115,45 @@ fn root() -> PathBuf {
 
 #[test]
 fn readme() {
-    play(&root().join("README.md"));
+    run_document(&root().join("README.md"));
 }
 
 #[test]
 fn projects() {
-    play(&root().join("docs/projects.md"));
+    run_document(&root().join("docs/projects.md"));
 }
 
 #[test]
 fn import() {
-    play(&root().join("docs/import.md"));
+    run_document(&root().join("docs/import.md"));
 }
 
 #[test]
 fn branches() {
-    play(&root().join("docs/branches.md"));
+    run_document(&root().join("docs/branches.md"));
 }
 
 #[test]
 fn server() {
-    play(&root().join("docs/server.md"));
+    run_document(&root().join("docs/server.md"));
 }
 
 #[test]
 fn upkeep() {
-    play(&root().join("docs/upkeep.md"));
+    run_document(&root().join("docs/upkeep.md"));
 }
 
 #[test]
 fn iceberg_rest() {
-    play(&root().join("docs/iceberg-rest.md"));
+    run_document(&root().join("docs/iceberg-rest.md"));
 }
 
 #[test]
 fn triggers() {
-    play(&root().join("docs/triggers.md"));
+    run_document(&root().join("docs/triggers.md"));
 }
 
-/// The tables that the statements in the document are about.
+/// The tables that the document's statements use.
 const TABLES: [&str; 8] = [
     "airlines AS SELECT * FROM (VALUES ('UA', 'United'), ('EV', 'An Express Line')) AS v (carrier, name)",
     "planes AS SELECT * FROM (VALUES ('N1', 1975), ('N2', 2001)) AS v (tailnum, year)",

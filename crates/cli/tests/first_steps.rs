@@ -1,4 +1,4 @@
-//! The first things a person does, in the words of the README.
+//! First steps, as in the README.
 
 mod support;
 
@@ -15,7 +15,7 @@ fn imported() -> Workspace {
 }
 
 #[test]
-fn a_project_has_a_lake_that_is_found_from_any_folder_below() {
+fn a_lake_is_found_from_any_subfolder() {
     let workspace = Workspace::empty();
     let answer = workspace.json(&["init", "my-lake"]);
     assert_eq!(answer["name"], "my-lake");
@@ -30,7 +30,7 @@ fn a_project_has_a_lake_that_is_found_from_any_folder_below() {
 }
 
 #[test]
-fn files_become_a_table_that_answers_queries() {
+fn files_are_imported_into_a_table_and_queried() {
     let workspace = imported();
     let rows =
         workspace.rows("SELECT origin, count(*) AS n FROM flights GROUP BY origin ORDER BY origin");
@@ -45,7 +45,7 @@ fn files_become_a_table_that_answers_queries() {
 }
 
 #[test]
-fn a_branch_keeps_changes_apart_until_it_is_merged() {
+fn a_branch_isolates_changes_until_it_is_merged() {
     let workspace = imported();
     workspace.ok(&["branch", "create", "dev"]);
     workspace.ok(&["checkout", "dev"]);
@@ -82,7 +82,7 @@ fn a_table_is_compared_row_by_row() {
 }
 
 #[test]
-fn both_sides_changing_a_row_is_a_conflict_that_changes_nothing() {
+fn a_row_changed_on_both_sides_is_a_conflict_that_changes_nothing() {
     let workspace = imported();
     workspace.ok(&["branch", "create", "dev"]);
     let delayed = |minutes| format!("UPDATE flights SET delay = {minutes} WHERE carrier = 'UA'");
@@ -95,7 +95,7 @@ fn both_sides_changing_a_row_is_a_conflict_that_changes_nothing() {
 }
 
 #[test]
-fn both_sides_adding_rows_to_a_table_merge() {
+fn rows_added_on_both_sides_are_merged() {
     let workspace = imported();
     workspace.ok(&["branch", "create", "dev"]);
     workspace.ok(&["query", "INSERT INTO flights VALUES ('EWR', 'B6', 1)", "--ref", "dev"]);
@@ -107,7 +107,7 @@ fn both_sides_adding_rows_to_a_table_merge() {
 }
 
 #[test]
-fn a_run_turns_models_into_tables_and_an_unchanged_one_does_nothing() {
+fn a_run_builds_tables_from_models_and_an_unchanged_run_does_nothing() {
     let workspace = imported();
     workspace.write(
         "models/by_origin.sql",
@@ -123,7 +123,7 @@ fn a_run_turns_models_into_tables_and_an_unchanged_one_does_nothing() {
 }
 
 #[test]
-fn everything_that_ran_is_a_job_with_its_usage() {
+fn every_operation_is_a_job_with_usage() {
     let workspace = imported();
     workspace.rows("SELECT 1 AS one");
     let jobs = workspace.json(&["job", "ls"]);
@@ -149,7 +149,7 @@ fn system_tables_show_the_lake_through_sql() {
 }
 
 #[test]
-fn the_server_can_live_inside_one_command() {
+fn a_command_can_run_with_an_embedded_server() {
     let workspace = imported();
     workspace.ok(&["stop"]);
     let rows = workspace.json(&["query", "SELECT count(*) AS n FROM flights", "--in-process"]);
@@ -158,7 +158,7 @@ fn the_server_can_live_inside_one_command() {
 }
 
 #[test]
-fn a_table_is_shown_with_all_that_it_is_made_of() {
+fn table_get_prints_columns_sort_order_and_properties() {
     let workspace = Workspace::new();
     let create = "CREATE TABLE orders (id BIGINT NOT NULL, state VARCHAR DEFAULT 'new') \
                   TBLPROPERTIES ('format-version' = '3', 'owner' = 'sales')";

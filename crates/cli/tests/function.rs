@@ -1,11 +1,11 @@
-//! Functions as their callers see them: what came of a call, what it said, and what its job holds.
+//! Results of function calls: returned values, printed lines and the job's details.
 
 mod support;
 
 use serde_json::json;
 use support::Workspace;
 
-/// A function, and a model, that need more memory than they ask for.
+/// A function and a model that need more memory than they request.
 const NEEDY: &str = "\
 import headwater
 
@@ -41,7 +41,7 @@ fn workspace() -> Workspace {
 }
 
 #[test]
-fn who_ran_again_with_more_memory_is_told_so_wherever_they_look() {
+fn a_retry_with_more_memory_is_reported_by_the_call_the_run_and_the_job() {
     let workspace = workspace();
     let said = "it needs more memory than its limit of 256 MiB: it runs once more, with 512 MiB";
     for (kind, command) in [("function", &["function", "invoke", "needy"][..]), ("run", &["run"])] {
@@ -64,7 +64,7 @@ fn who_ran_again_with_more_memory_is_told_so_wherever_they_look() {
 }
 
 #[test]
-fn a_call_says_what_it_printed_and_its_job_what_it_waited_for() {
+fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
     let workspace = workspace();
     let told = workspace.fails(5, &["function", "invoke", "fails"]);
     let (printed, error) = (told.find("trying"), told.find("not today"));

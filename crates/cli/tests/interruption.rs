@@ -1,4 +1,4 @@
-//! Ctrl-C, `kill -9` and a full disk: the lake opens afterwards, and `main` is as it was.
+//! Ctrl-C, `kill -9` and a full disk: the lake opens afterwards, and `main` is unchanged.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 use support::{Workspace, until};
 
-/// A project whose run says that it began and then never ends.
+/// Creates a project whose run prints a line and then never ends.
 fn endless() -> Workspace {
     let workspace = Workspace::new();
     workspace.write("data.csv", "x\n1\n2\n");
@@ -23,8 +23,8 @@ fn endless() -> Workspace {
     workspace
 }
 
-/// Starts the run and waits until the function itself has begun.
-fn begun(workspace: &Workspace) -> (std::process::Child, String) {
+/// Starts the run and waits until the function has started.
+fn start_run(workspace: &Workspace) -> (std::process::Child, String) {
     let run = workspace.start(&["run"]);
     let job = workspace.job_until("run", "running");
     let id = job["id"].as_str().expect("an id").to_owned();
@@ -35,7 +35,7 @@ fn begun(workspace: &Workspace) -> (std::process::Child, String) {
     (run, id)
 }
 
-fn main_is_as_before(workspace: &Workspace) {
+fn assert_main_unchanged(workspace: &Workspace) {
     let tables = workspace.json(&["table", "ls", "--ref", "main"]);
     let names: Vec<_> = tables.as_array().expect("tables").iter().map(|t| &t["name"]).collect();
     assert_eq!(names, [&json!("numbers")]);
@@ -43,21 +43,21 @@ fn main_is_as_before(workspace: &Workspace) {
 }
 
 #[test]
-fn ctrl_c_stops_the_run_and_says_so() {
+fn ctrl_c_stops_the_run_and_reports_it() {
     let workspace = endless();
-    let (run, id) = begun(&workspace);
+    let (run, id) = start_run(&workspace);
     let signal = Command::new("kill").args(["-INT", &run.id().to_string()]).status();
     assert!(signal.expect("kill runs").success());
     let answer = support::answer(run.wait_with_output().expect("the command ends"));
     assert_eq!(answer.code, 130, "{}", answer.stderr);
     assert_eq!(workspace.json(&["job", "get", &id])["status"], "cancelled");
-    main_is_as_before(&workspace);
+    assert_main_unchanged(&workspace);
 }
 
 #[test]
-fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
+fn a_killed_server_leaves_main_unchanged_and_the_run_interrupted() {
     let workspace = endless();
-    let (run, id) = begun(&workspace);
+    let (run, id) = start_run(&workspace);
     workspace.kill_server();
     let answer = support::answer(run.wait_with_output().expect("the command ends"));
     assert_eq!(answer.code, 7, "{}", answer.stderr);
@@ -65,11 +65,11 @@ fn a_killed_server_leaves_main_as_before_and_the_run_interrupted() {
     assert!(answer.stderr.contains(&says), "{}", answer.stderr);
     let job = workspace.json(&["job", "get", &id]);
     assert_eq!(job["status"], "interrupted", "{job}");
-    main_is_as_before(&workspace);
+    assert_main_unchanged(&workspace);
 }
 
-/// Runs a script in a new lake that lies on a disk of so many megabytes, which ends with it.
-fn on_a_disk_of(megabytes: u32, workspace: &Workspace, script: &str) -> support::Answer {
+/// Runs a script in a new lake on a temporary file system of this size.
+fn on_disk_of(megabytes: u32, workspace: &Workspace, script: &str) -> support::Answer {
     let made = format!(
         "mkdir lake && mount -t tmpfs -o size={megabytes}m tmpfs lake && cd lake
         \"$HEADWATER\" init --name full >/dev/null 2>&1
@@ -86,7 +86,7 @@ fn on_a_disk_of(megabytes: u32, workspace: &Workspace, script: &str) -> support:
 }
 
 #[test]
-fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
+fn a_lake_on_a_full_disk_is_readable_and_otherwise_the_error_names_the_cause() {
     let workspace = Workspace::empty();
     let script = "
         \"$HEADWATER\" query 'CREATE TABLE t AS SELECT 1 AS x' >/dev/null 2>&1
@@ -101,7 +101,7 @@ fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
         echo \"refused $?\"
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = on_a_disk_of(6, &workspace, script);
+    let answer = on_disk_of(6, &workspace, script);
     let told = format!("{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stdout.contains("read 0") && answer.stdout.contains("\"x\""), "{told}");
     assert!(answer.stdout.contains("refused 6"), "{told}");
@@ -109,7 +109,7 @@ fn a_lake_on_a_full_disk_is_read_and_one_that_cannot_be_says_why() {
 }
 
 #[test]
-fn a_full_disk_loses_nothing_and_says_so() {
+fn a_full_disk_loses_no_data_and_is_reported() {
     let workspace = Workspace::empty();
     let rows: Vec<_> = (0..2_000_000_i64).map(|n| format!("{n},{}", n * 7919)).collect();
     workspace.write("big.csv", format!("a,b\n{}\n", rows.join("\n")));
@@ -122,7 +122,7 @@ fn a_full_disk_loses_nothing_and_says_so() {
         \"$HEADWATER\" table ls --output json
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = on_a_disk_of(6, &workspace, script);
+    let answer = on_disk_of(6, &workspace, script);
     assert!(answer.stdout.contains("exit 6"), "{}\n{}", answer.stdout, answer.stderr);
     assert!(answer.stderr.contains("no space is left"), "{}", answer.stderr);
     assert!(
@@ -134,7 +134,7 @@ fn a_full_disk_loses_nothing_and_says_so() {
 }
 
 #[test]
-fn rows_that_a_full_disk_has_no_room_for_are_refused_whole_and_taken_once_there_is() {
+fn an_insert_on_a_full_disk_fails_completely_and_succeeds_once_space_is_free() {
     let workspace = Workspace::empty();
     let script = "
         \"$HEADWATER\" query 'CREATE TABLE t AS SELECT 1 AS a, 1 AS b' >/dev/null 2>&1
@@ -150,7 +150,7 @@ fn rows_that_a_full_disk_has_no_room_for_are_refused_whole_and_taken_once_there_
         \"$HEADWATER\" query 'SELECT count(*) AS after FROM t' --output json
         \"$HEADWATER\" stop >/dev/null 2>&1
     ";
-    let answer = on_a_disk_of(24, &workspace, script);
+    let answer = on_disk_of(24, &workspace, script);
     let told = format!("{}\n{}", answer.stdout, answer.stderr);
     let compact = answer.stdout.replace(' ', "");
     assert!(answer.stdout.contains("insert 6"), "{told}");

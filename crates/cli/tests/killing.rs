@@ -1,5 +1,5 @@
-//! Whoever is killed while functions run, at whatever moment: nothing is left of what ran, no job is
-//! stuck, and the next run works. `cargo xtask soak` does it a hundred times.
+//! Kills of processes at random times while functions run: nothing remains of the processes, no job
+//! is stuck, and the next run works. `cargo xtask soak` repeats this a hundred times.
 
 mod support;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use support::family::{self, Held, Process, alive, family, groups, holders, mounts, shared_bytes};
 use support::{Workspace, until};
 
-/// Models and a function that say by the names of their processes who they are.
+/// Models and a function that set the names of their processes.
 const MODELS: &str = r#"import ctypes
 import time
 
@@ -19,7 +19,7 @@ import headwater
 import pyarrow
 
 
-def named(name):
+def set_process_name(name):
     ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)
     time.sleep(0.2)
 
@@ -27,14 +27,14 @@ def named(name):
 @headwater.model(materialization="replace")
 @headwater.python(pip={})
 def first():
-    named("run-first")
+    set_process_name("run-first")
     return pyarrow.table({"n": list(range(1000))})
 
 
 @headwater.model(materialization="replace", network=True)
 @headwater.python(pip={})
 def second(first=headwater.Model("first")):
-    named("run-second")
+    set_process_name("run-second")
     return first
 
 
@@ -42,7 +42,7 @@ def second(first=headwater.Model("first")):
 @headwater.python(pip={})
 def third(second=headwater.Model("second", batches=True)):
     for batch in second:
-        named("feed-third")
+        set_process_name("feed-third")
         yield batch
 
 
@@ -55,18 +55,18 @@ def whole(third=headwater.Model("third")):
 @headwater.function(reuse=True)
 @headwater.python(pip={})
 def again():
-    named("warm-again")
+    set_process_name("warm-again")
     return 7
 "#;
 
-/// Who is killed.
+/// The kinds of processes to kill.
 const VICTIMS: [&str; 6] = [
     "the server",
     "the spawner",
     "a zygote",
     "an instance",
-    "an instance that is fed",
-    "a process that waits for its next call",
+    "an instance that reads batches",
+    "an idle warm instance",
 ];
 
 fn serve(workspace: &Workspace) -> Child {
@@ -85,8 +85,8 @@ fn pid_of(server: &Child) -> i32 {
     i32::try_from(server.id()).expect("a pid")
 }
 
-/// Whom to kill, where there is one. Sandboxes' first processes have the spawner's command line, and clones
-/// that wait for a call their zygote's.
+/// Finds a process of a kind. The init process of a sandbox has the spawner's command line, and
+/// idle clones have their zygote's.
 fn victim(server: i32, which: &str) -> Option<Process> {
     let family = family(server);
     let levels = family::depth(server);
@@ -97,28 +97,29 @@ fn victim(server: i32, which: &str) -> Option<Process> {
             member.command.contains("headwater_zygote.py") && family::depth(process.0) == levels + 1
         }
         "an instance" => member.name.starts_with("run-"),
-        "an instance that is fed" => member.name.starts_with("feed-"),
+        "an instance that reads batches" => member.name.starts_with("feed-"),
         _ => member.name.starts_with("warm-"),
     };
     family.iter().find(|(process, member)| is(process, member)).map(|(process, _)| *process)
 }
 
-/// What a killed process and its sandbox held that those do not who stay, and when that was.
+/// A killed process, with the resources that only it and its sandbox held.
 struct Killed {
-    /// It and all that descended from it.
+    /// The process and its descendants.
     members: BTreeSet<Process>,
     held: Held,
-    moment: u64,
+    /// Time of the kill, in ticks since boot.
+    time: u64,
 }
 
-/// Who stays when one of them is killed.
-fn staying(server: i32, which: &str) -> Vec<i32> {
+/// Returns the ancestors that survive the kill of a process of this kind.
+fn survivors(server: i32, which: &str) -> Vec<i32> {
     let order = ["the server", "the spawner", "a zygote"];
     let rank = order.iter().position(|one| *one == which).unwrap_or(order.len());
     order[..rank].iter().filter_map(|one| Some(victim(server, one)?.0)).collect()
 }
 
-/// Kills one of them as soon as there is one, and some milliseconds later at that.
+/// Kills a process of a kind, with a delay after it appears.
 fn kill(server: i32, which: &str, run: &mut Child, delay: Duration) -> Option<Killed> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -126,15 +127,15 @@ fn kill(server: i32, which: &str, run: &mut Child, delay: Duration) -> Option<Ki
             std::thread::sleep(delay);
             let members = members(victim.0);
             let held = Held::by(members.iter().map(|(pid, _)| *pid))
-                .without(&Held::by(staying(server, which)));
-            let there = alive(&BTreeSet::from([victim]));
+                .without(&Held::by(survivors(server, which)));
+            let was_alive = alive(&BTreeSet::from([victim]));
             let killed = Command::new("kill").args(["-9", &victim.0.to_string()]).output();
-            if there && killed.is_ok_and(|killed| killed.status.success()) {
-                return Some(Killed { members, held, moment: family::now() });
+            if was_alive && killed.is_ok_and(|killed| killed.status.success()) {
+                return Some(Killed { members, held, time: family::now() });
             }
         }
-        let over = run.try_wait().expect("a run").is_some();
-        if over || Instant::now() > deadline {
+        let finished = run.try_wait().expect("a run").is_some();
+        if finished || Instant::now() > deadline {
             return None;
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -153,14 +154,14 @@ fn members(server: i32) -> BTreeSet<Process> {
     family(server).into_keys().collect()
 }
 
-/// One round: what is there before somebody is killed, and what must be gone after.
+/// One round: kills a process and checks that nothing of it remains.
 struct Round<'a> {
     workspace: &'a Workspace,
-    /// Of this round, for whoever reads a failure.
+    /// Name of the round for failure messages.
     name: String,
     which: &'static str,
     spawners: BTreeSet<i32>,
-    /// Who lived before somebody was killed.
+    /// Processes alive before the kill.
     before: BTreeSet<Process>,
 }
 
@@ -169,15 +170,15 @@ impl Round<'_> {
         until(&format!("{what} after {} ({})", self.which, self.name), done);
     }
 
-    /// Whether somebody was killed.
-    fn play(&mut self, server: &mut Child, random: u64) -> bool {
+    /// Runs the round. Returns whether a process was killed.
+    fn execute(&mut self, server: &mut Child, random: u64) -> bool {
         let pid = pid_of(server);
         let answer = self.workspace.run(&["function", "invoke", "again"]);
         assert_eq!(answer.stdout.trim(), "7", "{}", answer.stderr);
         let mut run = self.workspace.start(&["run"]);
-        // At whatever moment: the moment is the point. Instances live shorter.
-        let whole = ["the server", "the spawner", "a zygote"].contains(&self.which);
-        let longest = if whole { 900 } else { 150 };
+        // A random delay. Instances live shorter than the other processes.
+        let long_lived = ["the server", "the spawner", "a zygote"].contains(&self.which);
+        let longest = if long_lived { 900 } else { 150 };
         self.spawners.extend(victim(pid, "the spawner").map(|(pid, _)| pid));
         self.before = members(pid);
         let killed = kill(pid, self.which, &mut run, Duration::from_millis(random % longest));
@@ -186,27 +187,27 @@ impl Round<'_> {
             server.wait().expect("the server is gone");
             self.until("nothing is left", || !alive(&self.before));
         }
-        let Some(Killed { members, held, moment }) = killed else { return false };
+        let Some(Killed { members, held, time }) = killed else { return false };
         self.until("no process is left", || !alive(&members));
-        // Who may not look at what is held finds nothing of it.
+        // Only root can read the namespaces of the processes.
         assert!(
             !held.namespaces.is_empty() || !rustix::process::geteuid().is_root(),
             "{}",
             self.name
         );
-        self.until("no namespace or file is left", || holders(&held, moment).is_empty());
+        self.until("no namespace or file is left", || holders(&held, time).is_empty());
         if self.which == "the server" {
             *server = serve(self.workspace);
         }
         true
     }
 
-    /// What must be so whoever was killed.
-    fn settle(&self, server: i32) {
+    /// Checks the invariants after a kill.
+    fn check(&self, server: i32) {
         self.until("no job is stuck", || !stuck(self.workspace));
         self.until("a run works", || self.workspace.run(&["run"]).code == 0);
         if self.which == "the spawner" {
-            self.until("the old spawner's are gone", || {
+            self.until("the old spawner's processes are gone", || {
                 let now = members(server);
                 let old: BTreeSet<Process> = self.before.difference(&now).copied().collect();
                 !alive(&old)
@@ -220,7 +221,7 @@ impl Round<'_> {
 }
 
 #[test]
-fn soak_whoever_is_killed_nothing_is_left_and_no_job_is_stuck() {
+fn soak_killed_processes_leave_nothing_behind_and_no_job_is_stuck() {
     let soak = std::env::var_os("HEADWATER_SOAK").is_some();
     let rounds = if soak { 102 } else { 12 };
     let workspace = Workspace::new();
@@ -243,28 +244,28 @@ fn soak_whoever_is_killed_nothing_is_left_and_no_job_is_stuck() {
         let name = format!("round {number}, {seed}");
         let before = BTreeSet::new();
         let mut round = Round { workspace: &workspace, name, which, spawners, before };
-        if round.play(&mut server, random) {
+        if round.execute(&mut server, random) {
             *killed.entry(which).or_default() += 1;
         }
-        round.settle(pid_of(&server));
+        round.check(pid_of(&server));
         spawners = round.spawners;
     }
-    // Who was not there to be killed is the exception.
+    // At most a tenth of the rounds found no process to kill.
     assert!(killed.values().sum::<usize>() * 10 >= rounds * 9, "{killed:?} ({seed})");
     assert_eq!(killed.len(), VICTIMS.len(), "{killed:?} ({seed})");
 
     let all = members(pid_of(&server));
     let held = Held::by(all.iter().map(|(pid, _)| *pid));
-    let moment = family::now();
+    let time = family::now();
     assert!(!held.namespaces.is_empty() || !rustix::process::geteuid().is_root());
     workspace.ok(&["stop"]);
     server.wait().expect("the server ends");
     until("no process is left", || !alive(&all));
-    until("no namespace or file is left", || holders(&held, moment).is_empty());
+    until("no namespace or file is left", || holders(&held, time).is_empty());
     until("no control group is left", || groups(&spawners).is_empty());
     until("no mount is left", || mounts(workspace.path()).is_subset(&mounted));
     if soak {
-        // Alone on the machine, as the soak is.
+        // Requires a machine without other load, as in a soak.
         until("no memory is left", || shared_bytes() <= shared + (64 << 20));
     }
 }

@@ -1,4 +1,4 @@
-//! What commands say: the next step where something is wrong, and no form that they do not have.
+//! Messages of commands: errors name the next step, and unsupported output formats are rejected.
 
 mod support;
 
@@ -12,7 +12,7 @@ fn contains(text: &str, parts: &[&str]) {
 }
 
 #[test]
-fn the_active_branch_is_not_lost_by_accident() {
+fn the_active_branch_is_not_deleted_without_force() {
     let workspace = Workspace::new();
     workspace.ok(&["checkout", "-b", "dev"]);
     let text = workspace.fails(8, &["branch", "rm", "dev"]);
@@ -23,7 +23,7 @@ fn the_active_branch_is_not_lost_by_accident() {
 }
 
 #[test]
-fn a_tag_is_no_branch_to_be_on() {
+fn a_tag_cannot_be_the_active_branch() {
     let workspace = Workspace::new();
     workspace.ok(&["tag", "create", "v1"]);
     let text = workspace.fails(2, &["checkout", "v1"]);
@@ -33,10 +33,10 @@ fn a_tag_is_no_branch_to_be_on() {
 }
 
 #[test]
-fn an_active_branch_that_is_gone_is_said_to_be() {
+fn a_deleted_active_branch_is_reported() {
     let workspace = Workspace::new();
     workspace.ok(&["checkout", "-b", "dev"]);
-    // As another program would, which knows nothing of this folder's active branch.
+    // Deletes the branch through the API, which does not know the folder's active branch.
     let elsewhere = Workspace::empty();
     std::fs::create_dir(elsewhere.path().join(".headwater")).expect("a folder");
     std::fs::rename(workspace.path().join(".headwater/HEAD"), elsewhere.path().join("HEAD"))
@@ -80,13 +80,13 @@ fn a_conflict_names_tables_changes_commits_and_the_base() {
     assert_eq!(conflict["table"], "cities");
 }
 
-/// The newest commit of a branch, as twelve digits.
+/// Returns the newest commit of a branch, as twelve digits.
 fn head(workspace: &Workspace, branch: &str) -> String {
     workspace.json(&["log", branch])[0]["id"].as_str().expect("a commit")[..12].to_owned()
 }
 
 #[test]
-fn a_conflict_about_a_row_blames_its_commits_and_shows_its_values() {
+fn a_row_conflict_names_its_commits_and_values() {
     let workspace = Workspace::new();
     let rows = "CREATE TABLE cities AS SELECT * FROM (VALUES ('Oslo', 1, 10), ('Rome', 2, 20)) \
                 AS v(name, people, area)";
@@ -119,7 +119,7 @@ fn a_conflict_about_a_row_blames_its_commits_and_shows_its_values() {
 }
 
 #[test]
-fn a_conflict_about_a_removed_row_says_which_side_removed_it() {
+fn a_conflict_about_a_removed_row_names_the_side_that_removed_it() {
     let workspace = Workspace::new();
     let rows =
         "CREATE TABLE cities AS SELECT * FROM (VALUES ('Oslo', 1), ('Rome', 2)) AS v(name, n)";
@@ -132,7 +132,7 @@ fn a_conflict_about_a_removed_row_says_which_side_removed_it() {
 }
 
 #[test]
-fn a_merge_after_its_revert_names_the_revert_and_what_brings_it_back() {
+fn a_merge_after_its_revert_names_the_revert_and_the_command_to_restore() {
     let workspace = Workspace::new();
     workspace.ok(&["query", "CREATE TABLE cities AS SELECT 'Oslo' AS name"]);
     workspace.ok(&["branch", "create", "dev"]);
@@ -155,7 +155,7 @@ fn a_merge_after_its_revert_names_the_revert_and_what_brings_it_back() {
 }
 
 #[test]
-fn a_conflict_of_a_models_table_names_the_command_that_computes_it_again() {
+fn a_conflict_of_a_models_table_names_the_command_to_recompute_it() {
     let workspace = Workspace::new();
     workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS id"]);
     let model = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM t\n";
@@ -167,7 +167,7 @@ fn a_conflict_of_a_models_table_names_the_command_that_computes_it_again() {
         workspace.ok(&["run", "--ref", branch]);
     }
     let text = workspace.fails(4, &["branch", "merge", "dev", "--into", "main"]);
-    contains(&text, &["headwater branch merge dev --into main --rerun", "computes `agg` again"]);
+    contains(&text, &["headwater branch merge dev --into main --rerun", "recomputes `agg`"]);
     let merge = ["branch", "merge", "dev", "--into", "main", "--rerun"];
     let plan = workspace.ok(&[&merge[..], &["--dry-run"]].concat());
     contains(&plan, &["agg", "changed input"]);
@@ -178,7 +178,7 @@ fn a_conflict_of_a_models_table_names_the_command_that_computes_it_again() {
 }
 
 #[test]
-fn a_form_that_an_answer_does_not_have_is_refused() {
+fn an_unsupported_output_format_is_rejected() {
     let workspace = Workspace::new();
     for form in ["csv", "ndjson"] {
         for command in [&["table", "ls"][..], &["branch", "ls"], &["status"], &["job", "ls"]] {
@@ -190,7 +190,7 @@ fn a_form_that_an_answer_does_not_have_is_refused() {
 }
 
 #[test]
-fn flags_that_contradict_each_other_and_empty_names_are_refused() {
+fn conflicting_flags_and_empty_names_are_rejected() {
     let workspace = Workspace::new();
     workspace.fails(2, &["run", "--strict", "--no-strict"]);
     workspace.fails(2, &["init", "other", "--name", ""]);
@@ -198,7 +198,7 @@ fn flags_that_contradict_each_other_and_empty_names_are_refused() {
 }
 
 #[test]
-fn stopping_says_what_was_stopped() {
+fn stop_reports_the_stopped_jobs() {
     let workspace = Workspace::new();
     workspace.write("models/forever.sql", support::ENDLESS);
     let run = workspace.json(&["run", "--detach"]);
@@ -217,7 +217,7 @@ fn stopping_says_what_was_stopped() {
 }
 
 #[test]
-fn a_run_that_was_stopped_is_no_failed_run() {
+fn a_stopped_run_is_not_a_failed_run() {
     let workspace = Workspace::new();
     workspace.write("models/forever.sql", support::ENDLESS);
     workspace.write("models/first.sql", "-- headwater: materialization = replace\nSELECT 1 AS n\n");
@@ -237,7 +237,7 @@ fn a_run_that_was_stopped_is_no_failed_run() {
 }
 
 #[test]
-fn an_answer_that_fails_halfway_fails_the_command() {
+fn a_result_that_fails_midway_fails_the_command() {
     let workspace = Workspace::new();
     let digits = "d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))";
     let sql = format!(
@@ -266,7 +266,7 @@ fn statements_take_parameters() {
 }
 
 #[test]
-fn names_that_nobody_knows_are_not_passed_over() {
+fn unknown_names_are_rejected() {
     let workspace = Workspace::new();
     for command in [&["query", "SELECT 1"][..], &["table", "ls"]] {
         let text = workspace.fails(3, &[command, &["--namespace", "nowhere"]].concat());
@@ -280,7 +280,7 @@ fn names_that_nobody_knows_are_not_passed_over() {
 }
 
 #[test]
-fn a_view_that_is_named_as_a_table_is_shown_the_way_and_the_reverse() {
+fn a_table_command_on_a_view_names_the_view_command_and_vice_versa() {
     let workspace = Workspace::new();
     workspace.ok(&["query", "CREATE TABLE cities AS SELECT 'Oslo' AS name"]);
     workspace.ok(&["query", "CREATE VIEW names AS SELECT name FROM cities"]);
@@ -288,14 +288,14 @@ fn a_view_that_is_named_as_a_table_is_shown_the_way_and_the_reverse() {
         let text = workspace.fails(2, &["table", verb, "names"]);
         contains(&text, &["is a view", &format!("`headwater view {verb} names`")]);
         let text = workspace.fails(3, &["view", verb, "cities"]);
-        contains(&text, &["a table of that name", &format!("`headwater table {verb} cities`")]);
+        contains(&text, &["a table with this name", &format!("`headwater table {verb} cities`")]);
     }
     workspace.ok(&["view", "get", "names", "--branch", "main"]);
     workspace.ok(&["view", "rm", "names", "--branch", "main"]);
 }
 
 #[test]
-fn a_lake_may_lie_deep() {
+fn a_lake_can_have_a_long_path() {
     let workspace = Workspace::empty();
     let deep = workspace.path().join("a-long-name-".repeat(8)).join("another-".repeat(8));
     std::fs::create_dir_all(&deep).expect("folders");
@@ -310,7 +310,7 @@ fn a_lake_may_lie_deep() {
 }
 
 #[test]
-fn who_acts_is_named_as_the_system_names_them() {
+fn the_author_is_the_system_user() {
     let workspace = Workspace::new();
     let name = std::process::Command::new("id").arg("-un").output().expect("id runs").stdout;
     let name = String::from_utf8(name).expect("text");
@@ -322,9 +322,9 @@ fn who_acts_is_named_as_the_system_names_them() {
     assert_eq!(workspace.json(&["log"])[0]["author"], name.trim());
 }
 
-/// Pythons are found where uv and pyenv were told to keep them; what is there is named.
+/// Python versions are searched in the folders of uv and pyenv, and listed in the error.
 #[test]
-fn a_python_that_is_missing_names_those_that_uv_and_pyenv_keep() {
+fn a_missing_python_version_error_lists_those_of_uv_and_pyenv() {
     let workspace = Workspace::new();
     workspace.ok(&["stop"]);
     let kept = [("uv/one", 51), ("data/uv/python/two", 52), ("pyenv/versions/3.53.1", 53)];
@@ -350,7 +350,7 @@ fn a_python_that_is_missing_names_those_that_uv_and_pyenv_keep() {
 }
 
 #[test]
-fn a_verb_without_its_noun_names_the_whole_command() {
+fn a_verb_without_its_noun_suggests_the_full_command() {
     let workspace = Workspace::empty();
     let text = workspace.fails(2, &["merge", "dev"]);
     contains(&text, &["did you mean `headwater branch merge`?"]);
@@ -358,7 +358,7 @@ fn a_verb_without_its_noun_names_the_whole_command() {
 }
 
 #[test]
-fn the_log_takes_a_ref_as_other_commands_do() {
+fn log_accepts_a_ref() {
     let workspace = Workspace::new();
     workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS n"]);
     workspace.ok(&["branch", "create", "dev"]);

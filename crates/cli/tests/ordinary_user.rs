@@ -1,4 +1,5 @@
-//! Headwater for an ordinary user without control groups. Tests that run as root become user 65534.
+//! Headwater for an unprivileged user without control groups. As root, the tests switch to user
+//! 65534.
 
 mod support;
 
@@ -8,10 +9,11 @@ use std::process::Command;
 
 use support::{Answer, Workspace, answer};
 
-/// A user without a home folder, processes or files.
-const NOBODY: u32 = 65_534;
+/// The user id of the unprivileged user.
+const UNPRIVILEGED: u32 = 65_534;
 
-/// A folder of the user, with the command beside it where others have no way into the target folder.
+/// A workspace of the unprivileged user, with a copy of the command if the target folder is not
+/// accessible.
 struct OrdinaryUser {
     workspace: Workspace,
     cache: PathBuf,
@@ -40,7 +42,7 @@ impl OrdinaryUser {
         };
         std::fs::create_dir_all(&cache).expect("a cache folder");
         for folder in [workspace.path(), &cache] {
-            chown(folder, Some(NOBODY), Some(NOBODY)).expect("a folder of the user's");
+            chown(folder, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).expect("a folder of the user's");
         }
         OrdinaryUser { workspace, cache, program }
     }
@@ -58,7 +60,7 @@ impl OrdinaryUser {
             return Command::new(&self.program);
         }
         let mut command = Command::new("setpriv");
-        let user = NOBODY.to_string();
+        let user = UNPRIVILEGED.to_string();
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).arg(&self.program);
         command
     }
@@ -66,7 +68,7 @@ impl OrdinaryUser {
 
 impl Drop for OrdinaryUser {
     fn drop(&mut self) {
-        // The server's folder is the demo's, or the workspace itself.
+        // The lake is in the demo's folder or in the workspace.
         for lake in ["headwater-demo", "."] {
             self.run(&["stop", "--lake", lake]);
         }
@@ -74,7 +76,7 @@ impl Drop for OrdinaryUser {
 }
 
 #[test]
-fn the_demo_ends_well() {
+fn the_demo_succeeds() {
     let user = OrdinaryUser::new();
     for _ in 0..2 {
         let demo = user.run(&["demo"]);
@@ -84,7 +86,7 @@ fn the_demo_ends_well() {
 }
 
 #[test]
-fn without_a_home_folder_packages_lie_in_the_lake() {
+fn without_a_home_folder_packages_are_stored_in_the_lake() {
     let workspace = Workspace::new();
     workspace.ok(&["stop"]);
     let open = workspace.path().join("tmp");
@@ -106,11 +108,11 @@ fn without_a_home_folder_packages_lie_in_the_lake() {
         assert!(!open.join("headwater/environments").exists());
     }
     let mut command = workspace.command(&["query", "SELECT 1 AS one"]);
-    let refused = command.env("XDG_CACHE_HOME", &open).output().expect("the command starts");
-    let refused = answer(refused);
-    assert_ne!(refused.code, 0);
-    assert!(refused.stderr.contains("can be written by other users"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("XDG_CACHE_HOME"), "{}", refused.stderr);
+    let rejected = command.env("XDG_CACHE_HOME", &open).output().expect("the command starts");
+    let rejected = answer(rejected);
+    assert_ne!(rejected.code, 0);
+    assert!(rejected.stderr.contains("can be written by other users"), "{}", rejected.stderr);
+    assert!(rejected.stderr.contains("XDG_CACHE_HOME"), "{}", rejected.stderr);
 }
 
 const GREEDY: &str = "\
@@ -144,11 +146,11 @@ def forking():
 ";
 
 #[test]
-fn a_function_that_takes_too_much_memory_ends_with_the_memory_limit() {
+fn a_function_that_exceeds_its_memory_limit_is_killed() {
     let user = OrdinaryUser::new();
     assert_eq!(user.run(&["init", "--name", "test"]).code, 0);
     let models = user.workspace.write("models/greedy.py", GREEDY);
-    chown(models, Some(NOBODY), None).ok();
+    chown(models, Some(UNPRIVILEGED), None).ok();
     let deployed = user.run(&["deploy"]);
     assert_eq!(deployed.code, 0, "{}", deployed.stderr);
     let modest = user.run(&["function", "invoke", "modest"]);

@@ -1,4 +1,4 @@
-//! A server that a person started: it stays until they end it, and asks over HTTP who may.
+//! `headwater serve`: the server runs until it is stopped, and requires a token over HTTP.
 
 mod support;
 
@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use serde_json::json;
 use support::{Workspace, until};
 
-/// A server in the foreground, ended when dropped.
+/// A server in the foreground, stopped when dropped.
 struct Serving {
     child: Child,
     address: String,
@@ -27,7 +27,7 @@ impl Serving {
         Serving { child, address: address.expect("an address") }
     }
 
-    /// The status that a request with this header is answered with.
+    /// Returns the status of a request with this header.
     fn status(&self, header: &str) -> u16 {
         let mut stream = TcpStream::connect(&self.address).expect("a connection");
         let (address, end) = (&self.address, "Connection: close\r\n\r\n");
@@ -47,9 +47,9 @@ impl Drop for Serving {
 }
 
 #[test]
-fn a_server_that_a_person_started_is_not_ended_by_another() {
+fn a_foreground_server_is_not_stopped_by_another_serve() {
     let workspace = Workspace::new();
-    // The background server that `init` left makes room.
+    // The background server of `init` stops for the foreground server.
     let serving = Serving::start(&workspace, &[]);
     let pid = serving.child.id().to_string();
     let text = workspace.fails(4, &["serve", "--http", "127.0.0.1:0"]);
@@ -64,14 +64,14 @@ fn a_server_that_a_person_started_is_not_ended_by_another() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_leaves_the_background_server_alone() {
+fn an_unavailable_address_keeps_the_background_server_running() {
     let workspace = Workspace::new();
     let pid = || workspace.server().expect("the background server")["pid"].clone();
     let before = pid();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let text = workspace.fails(7, &["serve", "--http", &address]);
-    assert!(text.contains("cannot be listened on") && !text.contains("end its work"), "{text}");
+    assert!(text.contains("cannot listen on") && !text.contains("end its work"), "{text}");
     let text = workspace.fails(2, &["serve", "--http", "0.0.0.0:0"]);
     assert!(text.contains("not a loopback address") && !text.contains("end its work"), "{text}");
     workspace.fails(2, &["serve", "--http", "127.0.0.1:0", "--memory", "much"]);
@@ -79,7 +79,7 @@ fn an_address_that_cannot_be_had_leaves_the_background_server_alone() {
 }
 
 #[test]
-fn http_asks_for_the_token_that_lies_in_the_lake() {
+fn http_requires_the_token_of_the_lake() {
     let workspace = Workspace::new();
     let serving = Serving::start(&workspace, &[]);
     let file = workspace.path().join(".headwater/server.token");
@@ -92,7 +92,7 @@ fn http_asks_for_the_token_that_lies_in_the_lake() {
 }
 
 #[test]
-fn the_python_client_finds_the_token_and_shows_it() {
+fn the_python_client_reads_the_token_and_sends_it() {
     let workspace = Workspace::new();
     let serving = Serving::start(&workspace, &[]);
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python");
@@ -132,7 +132,7 @@ def probe(address=headwater.Parameter("address"), lake=headwater.Parameter("lake
 "#;
 
 #[test]
-fn a_function_with_the_network_can_neither_reach_the_server_nor_see_its_token() {
+fn a_function_with_network_cannot_reach_the_server_or_read_its_token() {
     let workspace = Workspace::new();
     workspace.write("models/probe.py", PROBE);
     workspace.write(
@@ -148,12 +148,12 @@ fn a_function_with_the_network_can_neither_reach_the_server_nor_see_its_token() 
     assert_eq!(rows, json!([{"health": 0, "branches": 0, "seen": false}]));
 }
 
-/// What a server that runs functions as plain processes must say each time it starts.
+/// The warning that a server with `isolation = process` logs at every start.
 const WEAK: &str = "warning: functions run as plain processes: they can read what you can read, reach the \
                     network, and see each other";
 
 #[test]
-fn weaker_isolation_is_told_at_every_start() {
+fn weaker_isolation_is_logged_at_every_start() {
     let workspace = Workspace::new();
     workspace.ok(&["stop"]);
     for arguments in [&["--isolation", "process"][..], &["--isolation", "process"], &[]] {
@@ -184,9 +184,9 @@ def seven():
     return 7
 ";
 
-/// Where nobody may make a user namespace: an ordinary user's container with none to give.
+/// Runs in a container that forbids user namespaces.
 #[test]
-fn a_host_that_forbids_sandboxes_says_what_to_change() {
+fn a_host_that_forbids_sandboxes_gets_an_error_with_the_fix() {
     let workspace = Workspace::new();
     workspace.write("models/seven.py", SEVEN);
     workspace.ok(&["deploy"]);
@@ -222,11 +222,11 @@ fn a_host_that_forbids_sandboxes_says_what_to_change() {
         told.contains("no more namespaces are allowed") && !told.contains("No space left"),
         "{told}"
     );
-    // Everything else works there.
+    // Everything except functions works.
     let (code, said, told) = within(&["query", "SELECT 1 AS one", "--output", "json"]);
     assert_eq!((code, said.contains("\"one\"")), (Some(0), true), "{said}{told}");
     workspace.ok(&["stop"]);
-    // And what the hint says helps.
+    // The fix from the hint works.
     let serving = Serving::start(&workspace, &["--isolation", "process"]);
     assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
     drop(serving);
@@ -249,7 +249,7 @@ fn a_server_in_the_foreground_logs_jobs_failures_and_trigger_events() {
     workspace.ok(&["run"]);
     workspace.ok(&["query", "SELECT 1 AS good"]);
     workspace.run(&["query", "SELECT 1 / (n - 1) AS bad FROM one"]);
-    // Files are taken once they are left alone.
+    // Files are imported after the debounce interval.
     until("the trigger has fired", || {
         let done = workspace.json(&["trigger", "events", "--status", "done"]);
         done.as_array().is_some_and(|events| !events.is_empty())

@@ -10,7 +10,7 @@ use std::process::Child;
 use serde_json::json;
 use support::{Workspace, until};
 
-/// The full count in a soak, the small one otherwise.
+/// Returns the full count in a soak, and the small one otherwise.
 fn count(small: usize, full: usize) -> usize {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
 }
@@ -26,7 +26,7 @@ import = { table = \"readings\" }
 retries = 20
 ";
 
-/// Serves the lake; the caller kills it.
+/// Starts a server, which the caller kills.
 fn serve(workspace: &Workspace) -> Child {
     let child = workspace.start(&["serve", "--http", "127.0.0.1:0"]);
     let pid = i64::from(child.id());
@@ -44,7 +44,7 @@ fn rows(workspace: &Workspace) -> i64 {
 }
 
 #[test]
-fn soak_files_that_land_while_the_server_is_killed_are_imported_exactly_once() {
+fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once() {
     let files = count(240, 10_000);
     let workspace = Workspace::empty();
     workspace.write("headwater.toml", TRIGGER);
@@ -63,7 +63,7 @@ fn soak_files_that_land_while_the_server_is_killed_are_imported_exactly_once() {
         let end = if part == 3 { files } else { (part + 1) * quarter };
         land(workspace.path(), part * quarter, end);
         if part < 3 {
-            // Killed once some of the files so far are in the table, and some may be on their way.
+            // The kill happens when some of the files are imported and others may be in progress.
             let seen = i64::try_from(part * quarter).expect("a small count");
             until("more rows are in the table", || rows(&workspace) > seen);
             server.kill().expect("the server is killed");
@@ -116,7 +116,7 @@ fn soak_eight_writers_lose_no_commit() {
     let rows = rows.as_array().expect("rows");
     let distinct: BTreeSet<_> = rows.iter().map(ToString::to_string).collect();
     assert_eq!((rows.len(), distinct.len()), (8 * inserts, 8 * inserts));
-    // Rows that come at the same time share a commit, which names the job of each.
+    // Concurrent inserts share a commit, which names all their jobs.
     let commits = workspace.json(&["log", "--limit", "1000"]);
     let commits = commits.as_array().expect("commits");
     let jobs = commits.iter().flat_map(|commit| {

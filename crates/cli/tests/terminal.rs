@@ -1,4 +1,4 @@
-//! What a person sees in a terminal: tables that fit, in colours that move nothing.
+//! Output in a terminal: tables fit the width, and colours do not affect alignment.
 
 mod support;
 
@@ -7,7 +7,7 @@ use support::terminal::{Terminal, lines};
 
 const WIDTHS: [u16; 3] = [80, 120, 200];
 
-/// A lake with a wide table, a branch, a model, a trigger and some jobs.
+/// Creates a lake with a wide table, a branch, a model, a trigger and some jobs.
 fn lake() -> Workspace {
     let workspace = Workspace::new();
     let columns: Vec<String> = (1..20).map(|n| format!("{n} AS measure_{n:02}")).collect();
@@ -31,8 +31,8 @@ fn lake() -> Workspace {
     workspace
 }
 
-/// The place of a word in a line, in characters.
-fn place(line: &str, word: &str) -> usize {
+/// Returns the position of a word in a line, in characters.
+fn position(line: &str, word: &str) -> usize {
     let at = line.find(word).unwrap_or_else(|| panic!("no {word} in `{line}`"));
     line[..at].chars().count()
 }
@@ -45,7 +45,7 @@ fn line<'a>(lines: &'a [String], word: &str) -> &'a str {
 }
 
 #[test]
-fn every_table_fits_the_terminal_and_stands_under_its_headings() {
+fn every_table_fits_the_terminal_and_is_aligned_with_its_headings() {
     let workspace = lake();
     for columns in WIDTHS {
         let screen = |arguments: &[&str]| workspace.screen(columns, arguments);
@@ -54,22 +54,29 @@ fn every_table_fits_the_terminal_and_stands_under_its_headings() {
 
         let branches = screen(&["branch", "ls"]);
         let heading = line(&branches, "BRANCH");
-        assert_eq!(place(heading, "BRANCH"), place(line(&branches, "main"), "main"));
-        assert_eq!(place(heading, "BRANCH"), place(line(&branches, "* "), "dev"));
+        assert_eq!(position(heading, "BRANCH"), position(line(&branches, "main"), "main"));
+        assert_eq!(position(heading, "BRANCH"), position(line(&branches, "* "), "dev"));
 
         let jobs = screen(&["job", "ls"]);
         let (heading, job) = (line(&jobs, "STATUS"), line(&jobs, "CREATE TABLE wide"));
-        assert_eq!(place(heading, "STATUS"), place(job, "succeeded"));
-        assert_eq!(place(heading, "WHAT"), place(job, "CREATE TABLE"));
+        assert_eq!(position(heading, "STATUS"), position(job, "succeeded"));
+        assert_eq!(position(heading, "WHAT"), position(job, "CREATE TABLE"));
 
         let diff = screen(&["table", "diff", "notes", "main", "dev", "--key", "id"]);
         let row = diff.iter().rfind(|line| line.contains("x → y")).expect("the changed row");
-        assert_eq!(place(line(&diff, "   id  "), "carrier"), place(row, "x → y"), "{diff:#?}");
+        assert_eq!(
+            position(line(&diff, "   id  "), "carrier"),
+            position(row, "x → y"),
+            "{diff:#?}"
+        );
         let diff = screen(&["branch", "diff", "main", "dev"]);
         assert!(!diff.iter().any(|line| line.contains("format-version")), "{diff:#?}");
 
         let tables = screen(&["table", "ls"]);
-        assert_eq!(place(line(&tables, "TABLE"), "TABLE"), place(line(&tables, "notes"), "notes"));
+        assert_eq!(
+            position(line(&tables, "TABLE"), "TABLE"),
+            position(line(&tables, "notes"), "notes")
+        );
         for arguments in [
             &["log"][..],
             &["log", "--graph", "--ref", "dev"],
@@ -88,7 +95,7 @@ fn every_table_fits_the_terminal_and_stands_under_its_headings() {
 }
 
 #[test]
-fn columns_that_do_not_fit_are_left_out_and_counted() {
+fn columns_that_do_not_fit_are_omitted_and_counted() {
     let workspace = lake();
     let narrow = workspace.screen(80, &["query", "SELECT * FROM wide"]);
     let heading = line(&narrow, "measure_01");
@@ -109,7 +116,7 @@ fn columns_that_do_not_fit_are_left_out_and_counted() {
 }
 
 #[test]
-fn colours_are_for_terminals_that_know_them_or_as_asked() {
+fn colours_depend_on_the_terminal_and_on_flags() {
     let workspace = Workspace::new();
     let list = ["branch", "ls"];
     assert!(workspace.in_terminal(80, &list).stdout.contains("\x1b[2m"));
@@ -128,7 +135,7 @@ fn colours_are_for_terminals_that_know_them_or_as_asked() {
 }
 
 #[test]
-fn nothing_that_a_table_holds_moves_the_cursor() {
+fn control_characters_in_values_do_not_move_the_cursor() {
     let workspace = Workspace::new();
     let sql = "SELECT 'a' || chr(27) || '[31mred' AS text, 'two' || chr(10) || 'lines' AS more";
     let answer = workspace.in_terminal(80, &["query", sql, "--color", "never"]);
@@ -152,7 +159,7 @@ def silent():
 ";
 
 #[test]
-fn what_takes_long_is_named_with_the_time_it_takes() {
+fn a_long_operation_is_shown_with_its_elapsed_time() {
     let workspace = Workspace::new();
     workspace.write("models/silent.py", SLOW);
     let text = workspace.in_terminal(80, &["run"]).stdout;

@@ -100,7 +100,7 @@ pub enum Error {
         message: String,
     },
     /// A table, view or namespace with this name exists.
-    #[error("{what} `{name}` is there already")]
+    #[error("{what} `{name}` already exists")]
     AlreadyExists {
         /// `table`, `view` or `namespace`.
         what: &'static str,

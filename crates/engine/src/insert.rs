@@ -198,8 +198,8 @@ impl NewRowsInto {
         let Planning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &|name| planner::is_scalar(state, name))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
-            // DataFusion types bare values by the columns that they go to. It does the same to VALUES deep
-            // inside a query, where that is wrong.
+            // DataFusion types bare values by the columns that they go to. It does the same to
+            // VALUES deep inside a query, where that is wrong.
             self.complete(&mut insert, query);
             let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
             planner::rows_of(plan, &self.columns(), &self.table)

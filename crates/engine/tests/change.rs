@@ -1,5 +1,5 @@
-//! What scripts of SQL cannot see of changes of rows: which files are written anew, what is read, and
-//! what other commits in the meantime mean.
+//! Tests of row changes beyond their SQL results: rewritten files, bytes read, and concurrent
+//! commits.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

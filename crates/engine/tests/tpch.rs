@@ -1,5 +1,5 @@
-//! TPC-H through our tables against DataFusion on the same files: the same answers and, but for one that
-//! is better, the same plans, whatever our statistics, our labels and our name matching do.
+//! TPC-H through our tables against DataFusion on the same files: the same answers and, but for one
+//! that is better, the same plans, whatever our statistics, our labels and our name matching do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,8 +23,8 @@ use tpchgen_arrow::{
 
 const SCALE: f64 = 0.01;
 
-/// The queries whose joins we order otherwise: DataFusion takes a file for as large as all its columns, and
-/// we for as large as those that are read.
+/// The queries whose joins we order otherwise: DataFusion takes a file for as large as all its
+/// columns, and we for as large as those that are read.
 const BETTER: [u32; 1] = [14];
 
 const TABLES: [&str; 8] =

@@ -1,25 +1,25 @@
-//! What people see of environments and can do to them.
+//! Operations on environments.
 
 use std::time::Duration;
 
+use headwater_environments::Removal;
 use headwater_model::{
     EnvironmentExplained, EnvironmentSummary, PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 
-use crate::environment::Removed;
 use crate::functions::Functions;
-use crate::{Environment, EnvironmentEvent, Error, Result};
+use crate::{Environment, EnvironmentEvent, Result};
 
 impl Functions {
-    /// The environments that there are, the last used first.
+    /// Returns the environments, the last used first.
     pub async fn environments(&self) -> Vec<EnvironmentSummary> {
         let functions = self.clone();
         let all = tokio::task::spawn_blocking(move || functions.0.environments.all());
         all.await.unwrap_or_default()
     }
 
-    /// What there is to say of an environment, by the beginning of its id, and of every call that
-    /// runs or waits. Codes: `environment_not_found`.
+    /// Returns an environment, by a prefix of its id, and the running and queued calls. Errors:
+    /// `environment_not_found`.
     pub async fn explain(&self, id: &str) -> Result<EnvironmentExplained> {
         let environment = self.named(id).await?;
         let report = self.zygotes().into_iter().find(|one| one.environment == environment.id);
@@ -33,7 +33,7 @@ impl Functions {
         Ok(EnvironmentExplained { environment, zygote, small_pages, calls: self.calls() })
     }
 
-    /// What [`Functions::prune`] would remove now; nothing is.
+    /// Returns what [`Functions::prune`] would remove now.
     pub async fn prunable(&self, unused_for: Duration) -> PrunedEnvironments {
         let mut pruned = PrunedEnvironments::default();
         let calls = self.calls();
@@ -41,7 +41,7 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // What waits for calls to come would be ended.
+            // Idle instances would be ended.
             if calls.iter().any(|call| call.environment == environment.id) {
                 pruned.busy.push(environment.id);
             } else {
@@ -52,33 +52,32 @@ impl Functions {
         pruned
     }
 
-    /// Removes environments that no function has asked for in so long and that none uses now.
+    /// Removes environments that have not been used for a time and that no call uses now.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // What waits for calls to come is in nobody's use.
+            // Idle instances do not count as use.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.warm.end_where(of_this);
             self.0.zygotes.end_unused(of_this);
             match self.0.environments.remove(&environment.id, unused_for).await? {
-                Removed::Gone { environment, made } => {
-                    pruned.bytes += made;
-                    pruned.removed.push(environment);
+                Removal::Removed { environment, bytes } => {
+                    pruned.bytes += bytes;
+                    pruned.removed.push(*environment);
                 }
-                Removed::Busy => pruned.busy.push(environment.id),
-                Removed::Wanted => {}
+                Removal::InUse => pruned.busy.push(environment.id),
+                Removal::Kept => {}
             }
         }
         pruned.bytes += self.0.environments.sweep_packages().await;
         Ok(pruned)
     }
 
-    /// Chooses an environment's packages anew, within what was asked for. Calls that run go on with
-    /// the old ones; the next call gets the new ones. Codes: `environment_not_found`,
-    /// `environment_failed`.
+    /// Resolves an environment's packages again. Running calls keep the old ones; the next call
+    /// uses the new ones. Errors: `environment_not_found`, `environment_failed`.
     pub async fn rebuild(
         &self,
         id: &str,
@@ -86,7 +85,7 @@ impl Functions {
     ) -> Result<RebuiltEnvironment> {
         let id = self.named(id).await?.id;
         let rebuilt = self.0.environments.rebuild(&id, on_progress).await?;
-        let now = self.0.environments.build_of(&id);
+        let now = self.0.environments.current_build(&id);
         let of_before = |held: &Environment| held.id == id && Some(&held.build) != now.as_ref();
         self.0.warm.end_where(of_before);
         self.0.zygotes.end_where(of_before);
@@ -96,8 +95,10 @@ impl Functions {
     }
 
     async fn named(&self, id: &str) -> Result<EnvironmentSummary> {
-        let (functions, id) = (self.clone(), id.to_owned());
-        let found = tokio::task::spawn_blocking(move || functions.0.environments.named(&id));
-        found.await.map_err(|_| Error::Spawner { reason: "is stopping".to_owned() })?
+        let (functions, prefix) = (self.clone(), id.to_owned());
+        let found =
+            tokio::task::spawn_blocking(move || functions.0.environments.by_prefix(&prefix));
+        let gone = || headwater_environments::Error::NotFound { id: id.to_owned() };
+        Ok(found.await.map_err(|_| gone())??)
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with an environment or a function, and what to do about it.
+//! Errors of environments and functions, with hints.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Returns;
 
-/// A result of this room.
+/// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One frame of the user's own code in a traceback.
@@ -28,32 +28,13 @@ pub struct Frame {
     pub source: String,
 }
 
-/// What can go wrong in this room.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Packages that cannot be resolved or installed.
-    #[error("{message}")]
-    EnvironmentFailed {
-        /// What went wrong, in uv's words where it was uv, trimmed.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
-    },
-    /// The machine has no such Python.
-    #[error("there is no Python `{wanted}` on this machine; it has {}", list(.found))]
-    PythonNotFound {
-        /// The version asked for.
-        wanted: String,
-        /// The versions found.
-        found: Vec<String>,
-    },
-    /// There is no such environment.
-    #[error("there is no environment `{id}`, or more than one whose id begins so")]
-    EnvironmentNotFound {
-        /// The beginning of its id.
-        id: String,
-    },
-    /// The user's code raised.
+    /// The environment does not exist, or cannot be built.
+    #[error(transparent)]
+    Environment(#[from] headwater_environments::Error),
+    /// The user's code raised an exception.
     #[error("{}", raised(.exception, .message, .frames))]
     FunctionRaised {
         /// The exception's class.
@@ -62,24 +43,24 @@ pub enum Error {
         message: String,
         /// The user's own frames, outermost first.
         frames: Vec<Frame>,
-        /// What to do, where that is known.
+        /// The hint, if there is one.
         hint: Option<String>,
     },
-    /// The function returned what cannot be a table, or is not true or false.
+    /// The function returned a value of the wrong type.
     #[error("{}", unfit(.function, .returned, .reason.as_deref(), *.wanted))]
     NotATable {
         /// The function.
         function: String,
         /// The type it returned.
         returned: String,
-        /// Why that will not do, though others of its type may.
+        /// The reason why this value cannot be converted.
         reason: Option<String>,
-        /// What to return instead, where that is known.
+        /// What to return instead, if known.
         hint: Option<String>,
-        /// What it should have returned.
+        /// The expected type.
         wanted: Returns,
     },
-    /// The instance used more memory than it may.
+    /// The instance exceeded its memory limit.
     #[error(
         "`{label}` needs more memory than its limit of {}{}; it had used {}",
         size(*.limit),
@@ -91,12 +72,12 @@ pub enum Error {
         label: String,
         /// Its limit, in bytes.
         limit: u64,
-        /// What it had when it ran once more, in bytes, where it did.
+        /// The limit of the second attempt in bytes, if there was one.
         retried_with: Option<u64>,
-        /// The most it held, in bytes.
+        /// The peak memory in bytes.
         used: u64,
     },
-    /// The instance ran longer than it may.
+    /// The instance exceeded its time limit.
     #[error(
         "`{label}` ran longer than its limit of {}{}",
         duration(*.limit),
@@ -107,12 +88,12 @@ pub enum Error {
         label: String,
         /// Its limit.
         limit: Duration,
-        /// Whether it never began, because its packages were being imported for the first time.
+        /// Whether it never started, because its packages were imported for the first time.
         importing: bool,
-        /// Where the user's code was, outermost first, where it answered in time.
+        /// The stack of the user's code, outermost frame first, if the process answered in time.
         frames: Vec<Frame>,
     },
-    /// The function filled its `/tmp`.
+    /// The function exceeded the size of its `/tmp`.
     #[error(
         "`{label}` needs more room in `/tmp` than its limit of {}; it had used {}{}",
         size(*.limit),
@@ -124,110 +105,99 @@ pub enum Error {
         label: String,
         /// Its limit, in bytes.
         limit: u64,
-        /// What lay there, in bytes.
+        /// The size of `/tmp` in bytes.
         used: u64,
-        /// Where the user's code was, outermost first.
+        /// The stack of the user's code, outermost frame first.
         frames: Vec<Frame>,
     },
-    /// Stopped by a person.
+    /// The call was stopped.
     #[error("`{label}` was cancelled")]
     Cancelled {
-        /// The function's label, or what else was under way.
+        /// The label of the function or operation.
         label: String,
     },
-    /// The server lets end what runs, and begins nothing more.
+    /// The server is shutting down.
     #[error("`{label}` has not begun: the server is stopping")]
     Stopping {
         /// The function's label.
         label: String,
     },
-    /// The process ended without an answer.
+    /// The process ended without a result.
     #[error("`{label}` ended without an answer: {reason}")]
     InstanceDied {
         /// The function's label.
         label: String,
-        /// The exit code or signal in words.
+        /// The exit code or signal, as text.
         reason: String,
     },
-    /// A zygote could not be cloned, so that the function never began.
+    /// A zygote could not be cloned, so the function did not start.
     #[error("{reason}")]
     NotCloned {
-        /// The step that failed and the system's answer.
+        /// The failed step and the system's error.
         reason: String,
     },
-    /// The host forbids what a sandbox needs.
+    /// The host does not support sandboxes.
     #[error("this host does not let Headwater isolate functions: {reason}")]
     IsolationUnavailable {
-        /// The step that failed and the kernel's answer.
+        /// The failed step and the kernel's error.
         reason: String,
-        /// What to change.
+        /// The configuration to change.
         hint: String,
     },
-    /// Too many invocations wait already.
+    /// The queue is full.
     #[error("{waiting} function calls wait already, {own} of them of {owner}: no more of its may")]
     TooBusy {
-        /// How many wait.
+        /// Number of queued calls.
         waiting: usize,
-        /// How many of them belong to the owner of this one.
+        /// Number of queued calls of this owner.
         own: usize,
-        /// For whom the call was made.
+        /// The owner of the call.
         owner: String,
     },
-    /// An instance's output is not what its worker writes.
+    /// An instance's output has an invalid format.
     #[error("the output of `{label}` cannot be read: {reason}")]
     BadOutput {
         /// The function's label.
         label: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A function returned a value that is no table, and larger than one may be.
+    /// A function returned a value that is not a table and exceeds the size limit.
     #[error("`{function}` returned a value that takes more than {} as JSON", size(*.most))]
     LargeValue {
         /// The function's name.
         function: String,
-        /// The most bytes.
+        /// The limit in bytes.
         most: u64,
     },
-    /// The spawner could not be started, or ended.
-    #[error("the spawner {reason}")]
-    Spawner {
-        /// What happened.
-        reason: String,
-    },
-    /// Arrow data could not be written, to shared memory or to disk, or not be read back.
+    /// The spawner or a sandbox failed.
+    #[error(transparent)]
+    Sandbox(#[from] headwater_sandbox::Error),
+    /// Arrow data could not be written or read.
     #[error("cannot hold the rows of a table")]
     Arrow(#[from] ArrowError),
-    /// The system refused something.
+    /// A system call failed.
     #[error("cannot {what}")]
     Io {
-        /// What was tried.
+        /// The failed operation.
         what: String,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// Says what was tried when the system refused.
+    /// Returns a conversion from a system error that names the failed operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
-    }
-
-    /// An environment that cannot be, with a hint.
-    pub(crate) fn environment(message: impl Into<String>, hint: impl Into<String>) -> Error {
-        Error::EnvironmentFailed { message: message.into(), hint: Some(hint.into()) }
     }
 }
 
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
-            Error::EnvironmentFailed { .. } | Error::PythonNotFound { .. } => {
-                ErrorCode::EnvironmentFailed
-            }
-            Error::EnvironmentNotFound { .. } => ErrorCode::EnvironmentNotFound,
+            Error::Environment(error) => error.code(),
             Error::FunctionRaised { .. }
             | Error::NotATable { .. }
             | Error::InstanceDied { .. }
@@ -245,22 +215,15 @@ impl Fault for Error {
             {
                 ErrorCode::DiskFull
             }
-            Error::Spawner { .. }
-            | Error::NotCloned { .. }
-            | Error::Arrow(_)
-            | Error::Io { .. } => ErrorCode::Internal,
+            Error::Sandbox(error) => error.code(),
+            Error::NotCloned { .. } | Error::Arrow(_) | Error::Io { .. } => ErrorCode::Internal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::EnvironmentFailed { hint, .. } | Error::FunctionRaised { hint, .. } => {
-                hint.clone()
-            }
-            Error::PythonNotFound { .. } => Some(
-                "Install that version (with pyenv, or `uv python install`), or ask for one of those."
-                    .to_owned(),
-            ),
+            Error::Environment(error) => error.hint(),
+            Error::FunctionRaised { hint, .. } => hint.clone(),
             Error::NotATable { hint: Some(hint), wanted: Returns::Table, .. }
             | Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
             Error::NotATable { reason: Some(_), wanted: Returns::Table, .. } => {
@@ -276,9 +239,6 @@ impl Fault for Error {
                 "Raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),
             ),
-            Error::EnvironmentNotFound { .. } => {
-                Some("see `headwater environment ls` for those that there are".to_owned())
-            }
             Error::TempLimit { .. } => Some(
                 "Raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too."
                     .to_owned(),
@@ -301,16 +261,19 @@ impl Fault for Error {
             {
                 Some("Free space on the disk that holds the lake, or keep fewer rows.".to_owned())
             }
+            Error::Sandbox(error) => error.hint(),
             Error::Cancelled { .. }
             | Error::BadOutput { .. }
             | Error::NotCloned { .. }
-            | Error::Spawner { .. }
             | Error::Arrow(_)
             | Error::Io { .. } => None,
         }
     }
 
     fn context(&self) -> BTreeMap<String, Value> {
+        if let Error::Environment(error) = self {
+            return error.context();
+        }
         let pairs: Vec<(&str, Value)> = match self {
             Error::FunctionRaised { exception, frames, .. } => {
                 vec![("exception", json!(exception)), ("frames", json!(frames))]
@@ -322,7 +285,6 @@ impl Fault for Error {
                 let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                 vec![("limit_ms", json!(millis)), ("frames", json!(frames))]
             }
-            Error::PythonNotFound { found, .. } => vec![("found", json!(found))],
             _ => Vec::new(),
         };
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -347,7 +309,7 @@ fn words(wanted: Returns) -> &'static str {
     }
 }
 
-/// ` and than the 512 MiB that it ran once more with`.
+/// Returns, for example, ` and than the 512 MiB that it ran once more with`.
 fn retried(with: Option<u64>) -> String {
     with.map(|bytes| format!(" and than the {} that it ran once more with", size(bytes)))
         .unwrap_or_default()
@@ -371,11 +333,7 @@ fn at(frames: &[Frame]) -> String {
     }
 }
 
-fn list(found: &[String]) -> String {
-    if found.is_empty() { "none".to_owned() } else { found.join(", ") }
-}
-
-/// Bytes for people: `512 MiB`, `1.5 GiB`.
+/// Formats bytes: `512 MiB`, `1.5 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64 / 1024.0;
@@ -388,7 +346,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
-/// A duration for people: `250 ms`, `30 s`, `1.5 s`.
+/// Formats a duration: `250 ms`, `30 s`, `1.5 s`.
 fn duration(limit: Duration) -> String {
     if limit < Duration::from_secs(1) {
         return format!("{} ms", limit.as_millis());

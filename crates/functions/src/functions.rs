@@ -1,45 +1,42 @@
-//! The handle of this room: environments and invocations, within what the machine holds.
+//! The handle of the runtime: environments and invocations, within the machine's resources.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use headwater_environments::{Environments, EnvironmentsOptions};
 use headwater_model::{LogStream, Usage};
+use headwater_sandbox::{ConnectionCap, EgressPolicy, Network, Spawner, nameservers};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::arena::Arena;
-use crate::calls::Calls;
-use crate::environment::Environments;
+use crate::call_registry::CallRegistry;
+use crate::cpu_boost::CpuBoost;
 use crate::error::size;
 use crate::instance::{Instance, Origin};
-use crate::memory::Pages;
-use crate::network::{Gate, Reach, nameservers};
+use crate::memory::HugePageFs;
 use crate::preload::Preload;
-use crate::prompt::Prompt;
-use crate::queue::{Queue, Turn};
-use crate::spawner::Spawner;
-use crate::turns::Turns;
-use crate::warm::{KeptFor, Waiting, Warm};
-use crate::zygote::{Found, Zygotes};
+use crate::queue::{Permit, Queue};
+use crate::warm_pool::{MatchingInstances, WarmInstance, WarmPool};
+use crate::zygote::{ZygoteLookup, Zygotes};
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionEvent, FunctionsOptions,
-    Invocation, Isolation, Limits, Network, Outcome, Result, Returned, ZygoteReport,
+    Invocation, Isolation, Limits, Outcome, Result, Returned, ZygoteReport,
 };
 
-/// How often it is looked which calls have waited for so long that they are next.
+/// Interval between promotions of starved calls.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How often idle zygotes are looked for.
+/// Interval between evictions of idle zygotes.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 
-/// How often processes that wait are looked at, and one that rests.
+/// Interval between checks of idle instances, normally and while one shrinks its memory.
 const REST_LOOK: Duration = Duration::from_secs(1);
 const REST_STEP: Duration = Duration::from_millis(10);
 
-/// Builds environments and runs functions. Cheap to clone; the spawner and everything it started
-/// end when the last clone is dropped.
+/// Builds environments and runs functions. Cheap to clone; dropping the last clone ends the spawner
+/// and all processes that it started.
 #[derive(Debug, Clone)]
 pub struct Functions(pub(crate) Arc<Inner>);
 
@@ -48,50 +45,45 @@ pub(crate) struct Inner {
     spawner: Arc<Spawner>,
     pub(crate) environments: Arc<Environments>,
     pub(crate) zygotes: Arc<Zygotes>,
-    pub(crate) warm: Waiting,
-    pub(crate) calls: Calls,
-    prompt: Prompt,
-    turns: Turns,
-    /// Cancelled when nobody is left who calls.
+    pub(crate) warm: WarmPool,
+    pub(crate) calls: CallRegistry,
+    cpu_boost: CpuBoost,
+    /// Cancelled when the last handle is dropped.
     closing: DropGuard,
     isolation: Isolation,
-    /// Where tables are written that functions return, or why memory files must do.
-    pub(crate) pages: std::result::Result<Arc<Pages>, String>,
-    /// Whether zygotes have the arena preloaded.
-    has_arena: bool,
+    /// The huge-page file system for results, or the reason why memory files are used.
+    pub(crate) pages: std::result::Result<Arc<HugePageFs>, String>,
     nameservers: Option<Vec<SocketAddr>>,
-    gate: Arc<Gate>,
+    connections: Arc<ConnectionCap>,
     pub(crate) queue: Arc<Queue>,
 }
 
 impl Functions {
-    /// Starts the spawner and makes ready. A host that forbids sandboxes is no error yet: it is one
-    /// for each call, and one of the [`Functions::warnings`].
+    /// Starts the spawner. A host that does not support sandboxes is not an error here: each call
+    /// fails, and [`Functions::warnings`] contains the reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("make the functions' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), own).await?);
-        let environments = Arc::new(Environments::open(&options, spawner.clone())?);
-        let arena = options.arena.then(|| Arena::install(&options.tools_dir)).transpose()?;
-        let has_arena = arena.is_some();
-        let libraries = (Preload::zygote(&options.tools_dir)?, arena);
-        let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone(), libraries);
-        let pages = pages(options.isolation, spawner.report().users_apart);
+        let environments =
+            Arc::new(Environments::open(environments_options(&options), spawner.clone())?);
+        let library = Preload::install(&options.tools_dir)?;
+        let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone(), library);
+        let pages = pages(options.isolation, spawner.report().separate_users);
+        let connections = ConnectionCap::new(options.reachable_own, options.connections_max);
         let (places, memory) = (options.concurrency, options.memory_bytes_total);
         let inner = Arc::new(Inner {
             spawner,
             environments,
             zygotes: Arc::new(zygotes),
-            warm: Waiting::default(),
-            calls: Calls::default(),
-            prompt: Prompt::default(),
-            turns: Turns::default(),
+            warm: WarmPool::default(),
+            calls: CallRegistry::default(),
+            cpu_boost: CpuBoost::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             pages,
-            has_arena,
             nameservers: options.nameservers.clone(),
-            gate: Arc::new(Gate::open(options.reachable_own, options.connections_max)),
+            connections: Arc::new(connections),
             queue: Queue::new(places, memory, options.waiting_max),
         });
         tokio::spawn(sweep(Arc::downgrade(&inner)));
@@ -100,7 +92,7 @@ impl Functions {
         Ok(Functions(inner))
     }
 
-    /// What is weaker on this host than it should be, for people to read at start; often nothing.
+    /// Returns weaknesses of the isolation on this host, to log at the start; usually none.
     pub fn warnings(&self) -> Vec<String> {
         let report = self.0.spawner.report();
         let mut warnings = Vec::new();
@@ -131,36 +123,35 @@ impl Functions {
         warnings
     }
 
-    /// Whether functions write what they return to huge pages: the host has them, and whoever runs this may
-    /// use them.
+    /// Returns true if functions write their results to huge pages: the host has them, and this
+    /// user may use them.
     pub fn uses_huge_pages(&self) -> bool {
         self.0.pages.is_ok()
     }
 
-    /// Refuses an environment that cannot be made here: a Python that the machine does not have, a
-    /// requirement that is none. Nothing is started and nothing fetched.
+    /// Rejects an environment that cannot be built here: a missing Python version, or an invalid
+    /// requirement. Starts and downloads nothing.
     pub fn check_environment(&self, spec: &EnvironmentSpec) -> Result<()> {
-        self.0.environments.check(spec)
+        Ok(self.0.environments.check(spec)?)
     }
 
-    /// The environment for a set of packages, made where it is not there yet.
+    /// Returns the environment of a set of packages, and builds it if missing.
     pub async fn environment(
         &self,
         spec: &EnvironmentSpec,
         on_progress: &(dyn Fn(EnvironmentEvent) + Send + Sync),
     ) -> Result<Arc<Environment>> {
-        self.0.environments.get(spec, on_progress).await
+        Ok(self.0.environments.get(spec, on_progress).await?)
     }
 
-    /// Whether an environment is still the one that its packages' names stand for: it was neither
-    /// removed nor made anew.
+    /// Returns true if an environment still exists and was not rebuilt.
     pub fn counts(&self, environment: &Environment) -> bool {
-        self.0.environments.build_of(&environment.id).as_ref() == Some(&environment.build)
+        self.0.environments.current_build(&environment.id).as_ref() == Some(&environment.build)
     }
 
-    /// Runs a function once, in a process of its own, and waits for it. What it prints goes to
-    /// `sink` while it runs; a full sink makes the function wait, a closed one loses the lines. The
-    /// process is killed where the future is dropped.
+    /// Runs a function once, in a process of its own, and waits for it. Printed lines go to `sink`
+    /// during the run; a full sink blocks the function, a closed one discards the lines. Dropping
+    /// the future kills the process.
     pub async fn invoke(
         &self,
         invocation: Invocation,
@@ -171,7 +162,7 @@ impl Functions {
         let most = self.0.queue.memory_bytes();
         if invocation.limits.memory_bytes > most {
             let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-            // Who said nothing asked for nothing.
+            // An unset limit means the default.
             if asked != Limits::default().memory_bytes {
                 let (asked, has) = (size(asked), size(most));
                 let text = format!(
@@ -185,7 +176,7 @@ impl Functions {
         let of = (listed.number(), &invocation.share, &*invocation.label);
         let owner = invocation.share.owner.clone();
         let wanted = invocation.limits.memory_bytes;
-        let kept = KeptFor { waiting: &self.0.warm, invocation: &invocation };
+        let kept = MatchingInstances { waiting: &self.0.warm, invocation: &invocation };
         let turn = tokio::select! {
             turn = self.0.queue.turn(of, wanted, &kept) => turn,
             () = cancelled.cancelled() => {
@@ -195,15 +186,15 @@ impl Functions {
                 Err(Error::Stopping { label: invocation.label.clone() })
             }
         };
-        // What it waits for, and what is taken for it beside its own process.
+        // Resources that it waits for, and resources outside its process.
         let mut beside = Usage { queue_ms: millis(queued), ..Usage::default() };
         let outcome = match turn {
-            Ok((Turn { place: _place, mut memory }, warm)) => {
+            Ok((Permit { place: _place, mut memory }, warm)) => {
                 listed.runs();
                 let with = (&sink, &cancelled);
                 let ran = self.run_with_more(&invocation, warm, &mut beside, with).await;
                 ran.map(|(outcome, warm)| {
-                    // A process that waits holds its memory, unless somebody else waits for that.
+                    // An idle instance holds its memory unless another call needs that.
                     if let Some(warm) = warm
                         && !self.0.queue.would_help(memory.bytes())
                     {
@@ -223,7 +214,7 @@ impl Functions {
                 let bytes_out = outcome.returned.as_ref().map_or(0, Returned::bytes);
                 outcome.usage.bytes_in += bytes_in;
                 outcome.usage.bytes_out = bytes_out;
-                self.0.prompt.took(&owner, outcome.usage.cpu_us, Instant::now());
+                self.0.cpu_boost.record(&owner, outcome.usage.cpu_us, Instant::now());
                 outcome
             }
             Err(error) => Outcome { returned: Err(error), usage: Usage::default() },
@@ -232,16 +223,15 @@ impl Functions {
         outcome
     }
 
-    /// Runs a function, and once more with twice the memory where it needs more than it may hold and
-    /// the machine has that to spare. One that can reach others runs once: what it asked of them would
-    /// be asked twice.
+    /// Runs a function, and once more with twice the memory if it ran out of memory and the machine
+    /// has enough. A function with network access runs once, since its requests would be repeated.
     async fn run_with_more(
         &self,
         invocation: &Invocation,
-        warm: Option<Warm>,
+        warm: Option<WarmInstance>,
         beside: &mut Usage,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<(Outcome, Option<Warm>)> {
+    ) -> Result<(Outcome, Option<WarmInstance>)> {
         let until = Instant::now() + invocation.limits.timeout;
         let with = (sink, cancelled);
         let now = (until, &mut *beside);
@@ -266,9 +256,9 @@ impl Functions {
         let again = Invocation { limits, ..invocation.clone() };
         beside.retries += 1;
         let mut second = match self.run_in_turn(&again, None, (until, beside), with).await {
-            // Its process holds more than it is to have while it waits.
+            // Its process holds more memory than an idle instance may.
             Ok((second, _)) => second,
-            // What the first took is metered whatever became of the second.
+            // The usage of the first attempt counts in any case.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
@@ -282,10 +272,10 @@ impl Functions {
     async fn run_in_turn(
         &self,
         invocation: &Invocation,
-        warm: Option<Warm>,
+        warm: Option<WarmInstance>,
         (until, beside): (Instant, &mut Usage),
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<(Outcome, Option<Warm>)> {
+    ) -> Result<(Outcome, Option<WarmInstance>)> {
         if let Some(warm) = warm
             && let Some(ran) = self.run_again(invocation, warm, until, (sink, cancelled)).await?
         {
@@ -307,18 +297,18 @@ impl Functions {
         self.run((origin, cold), invocation, until, (sink, cancelled)).await
     }
 
-    /// Runs a function in an instance from this origin, or in a fresh one where a zygote cannot be
-    /// cloned: it may have ended a moment ago.
+    /// Runs a function in an instance from this origin, or in a new process if the zygote cannot be
+    /// cloned because it has just ended.
     async fn run(
         &self,
         (origin, cold): (Origin, bool),
         invocation: &Invocation,
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<(Outcome, Option<Warm>)> {
-        let reach = tokio::select! {
+    ) -> Result<(Outcome, Option<WarmInstance>)> {
+        let policy = tokio::select! {
             biased;
-            reach = self.reach(invocation, sink) => reach,
+            policy = self.egress_policy(invocation, sink) => policy,
             () = cancelled.cancelled() => {
                 return Err(Error::Cancelled { label: invocation.label.clone() });
             }
@@ -333,11 +323,10 @@ impl Functions {
         while let Some(from) = origin.take() {
             let (spawner, lines) = (&self.0.spawner, sink.clone());
             let pages = self.0.pages.clone().ok();
-            let means = (reach.clone(), pages, self.0.has_arena);
-            let turn = self.0.turns.begin();
+            let means = (policy.clone(), pages);
             let instance = Instance::start(spawner, invocation, &from, means, lines)?;
-            let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
-            let finished = instance.finish((until, prompt, turn), cancelled.clone()).await;
+            let boost = self.0.cpu_boost.duration(&invocation.share.owner, Instant::now());
+            let finished = instance.finish(until, boost, cancelled.clone()).await;
             match (finished, &from) {
                 (Err(Error::NotCloned { reason }), Origin::Zygote(zygote)) => {
                     let text = format!("this call imports its packages by itself: {reason}");
@@ -352,11 +341,11 @@ impl Functions {
                 (finished, _) => return finished,
             }
         }
-        Err(Error::Spawner { reason: "started nothing".to_owned() })
+        Err(headwater_sandbox::Error::Spawner { reason: "started nothing".to_owned() }.into())
     }
 
-    /// Where a call's instance comes from, whether its packages are imported for it, and the processor
-    /// time of that which it is metered by.
+    /// The origin of a call's instance, whether the call is cold, and the processor time of the
+    /// start.
     async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
         match (self.0.isolation, &self.0.spawner.report().sandbox_error) {
             (Isolation::Process, _) => {
@@ -365,40 +354,39 @@ impl Functions {
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
-        let Found { zygote, started, cpu_us, .. } = self.zygote(invocation).await;
+        let ZygoteLookup { zygote, started, cpu_us, .. } = self.zygote(invocation).await;
         Ok(match zygote {
             Some(zygote) => (Origin::Zygote(zygote), started, cpu_us),
             None => (Origin::Sandbox, true, cpu_us),
         })
     }
 
-    /// Runs a function in a process that ran it before, where that is still there.
+    /// Runs a function in an idle instance, if it still exists.
     async fn run_again(
         &self,
         invocation: &Invocation,
-        warm: Warm,
+        warm: WarmInstance,
         until: Instant,
         (sink, cancelled): (&mpsc::Sender<FunctionEvent>, &CancellationToken),
-    ) -> Result<Option<(Outcome, Option<Warm>)>> {
-        let turn = self.0.turns.begin();
+    ) -> Result<Option<(Outcome, Option<WarmInstance>)>> {
         let Ok(instance) = Instance::resume(warm, invocation, sink.clone()) else {
             return Ok(None);
         };
-        let prompt = self.0.prompt.of(&invocation.share.owner, Instant::now());
-        match instance.finish((until, prompt, turn), cancelled.clone()).await {
+        let boost = self.0.cpu_boost.duration(&invocation.share.owner, Instant::now());
+        match instance.finish(until, boost, cancelled.clone()).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
-            // It ended while it waited.
+            // The instance ended while it was idle.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// What a call may reach. Without a sandbox that is whatever the host's user reaches.
-    async fn reach(
+    /// Resolves the network access of a call; none without a sandbox, which does not restrict it.
+    async fn egress_policy(
         &self,
         invocation: &Invocation,
         sink: &mpsc::Sender<FunctionEvent>,
-    ) -> Option<Reach> {
+    ) -> Option<EgressPolicy> {
         let network = &invocation.limits.network;
         if self.0.isolation == Isolation::Process {
             if let Network::Hosts(_) = network {
@@ -408,16 +396,17 @@ impl Functions {
             return None;
         }
         let nameservers = self.0.nameservers.clone().unwrap_or_else(nameservers);
-        let (reach, unknown) = Reach::of(network, nameservers, self.0.gate.clone()).await;
+        let (policy, unknown) =
+            EgressPolicy::resolve(network, nameservers, self.0.connections.clone()).await;
         for text in unknown {
             remark(sink, text).await;
         }
-        reach
+        policy
     }
 
-    /// A call's zygote. One that has to be started for it goes on to start even where the call does
-    /// not wait that long: the next call finds it.
-    async fn zygote(&self, invocation: &Invocation) -> Found {
+    /// Returns a call's zygote. Its start continues if the call does not wait for it, so that the
+    /// next call finds it.
+    async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
         let zygotes = self.0.zygotes.clone();
         let (environment, closing) =
             (invocation.environment.clone(), self.0.closing.token().clone());
@@ -430,7 +419,7 @@ impl Functions {
             tokio::spawn(async move {
                 let found = tokio::select! {
                     found = zygotes.get(&environment) => found,
-                    () = closing.cancelled() => Found::default(),
+                    () = closing.cancelled() => ZygoteLookup::default(),
                 };
                 if let Err(unheard) = sender.send(found) {
                     zygotes.owe(&environment, unheard.cpu_us);
@@ -449,21 +438,30 @@ impl Functions {
         found
     }
 
-    /// The processor time that everything which the spawner started has taken, as the kernel has added
-    /// it up, in microseconds; none where no control group counts it.
+    /// Returns the CPU time of all processes of the spawner, in microseconds; none without control
+    /// groups.
     pub async fn kernel_cpu_us(&self) -> Option<u64> {
-        self.0.spawner.total().await
+        self.0.spawner.total_cpu_us().await
     }
 
-    /// The processes that hold packages imported for functions to come.
+    /// Returns the zygotes.
     pub fn zygotes(&self) -> Vec<ZygoteReport> {
         self.0.zygotes.reports()
     }
 }
 
-/// Where functions write tables, or why that must be memory files. Whoever runs as the user who owns the
-/// files could make them writable again.
-fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Pages>, String> {
+fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
+    EnvironmentsOptions {
+        environments_dir: options.environments_dir.clone(),
+        tools_dir: options.tools_dir.clone(),
+        cache_dir: options.cache_dir.clone(),
+        python_search: options.python_search.clone(),
+    }
+}
+
+/// Creates the huge-page file system for results, or returns the reason for memory files. A process
+/// of the user that owns the files could make them writable again.
+fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),
         (Isolation::Sandbox, false) => {
@@ -471,7 +469,7 @@ fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Pag
         }
         (Isolation::Sandbox, true) => {
             let failed = |error| format!("a file system of them cannot be mounted: {error}");
-            Pages::open().map(Arc::new).map_err(failed)
+            HugePageFs::open().map(Arc::new).map_err(failed)
         }
     }
 }
@@ -480,14 +478,14 @@ fn millis(since: Instant) -> u64 {
     since.elapsed().as_millis() as u64
 }
 
-/// Tells whoever reads a function's lines something of the system's own.
+/// Sends a line of the system to the reader of a function's output.
 async fn remark(sink: &mpsc::Sender<FunctionEvent>, text: String) {
     let (stream, file, line) = (LogStream::System, None, None);
-    // Nobody may listen any more.
+    // The reader may have disconnected.
     let _ = sink.send(FunctionEvent::Line { stream, file, line, text }).await;
 }
 
-/// Ends zygotes that nobody has used for long, as long as there are functions.
+/// Evicts idle zygotes, until the runtime ends.
 async fn sweep(functions: Weak<Inner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
@@ -501,7 +499,7 @@ async fn sweep(functions: Weak<Inner>) {
     }
 }
 
-/// Has processes that wait for a call rest, as long as there are functions.
+/// Shrinks the memory of idle instances, until the runtime ends.
 async fn rest(functions: Weak<Inner>) {
     let mut pause = REST_LOOK;
     loop {

@@ -1,4 +1,4 @@
-//! One call of one function: what goes in, what comes out, and what happens in between.
+//! A call of a function: its input, its result, and its events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,64 +9,61 @@ use headwater_model::{JobId, LogStream, Priority, Usage};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Environment, Network, Result, Room, SharedTable, Streamed};
+use crate::{Environment, Network, Result, SharedTable, Streamed, TableQuota};
 
-/// One call of one function.
+/// A call of a function.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// The packages it sees.
+    /// Its packages.
     pub environment: Arc<Environment>,
-    /// The project's files by relative path; they lie read-only at `/project`.
+    /// The project's files by relative path, mounted read-only at `/project`.
     pub files: Arc<BTreeMap<String, String>>,
     /// The module that defines the function: a path such as `models/clean.py`, or `models.clean`.
     pub module: String,
     /// The function's name in that module.
     pub function: String,
-    /// Its arguments, passed by name.
+    /// Its arguments, by name.
     pub arguments: Vec<Argument>,
-    /// What it is to return.
+    /// The expected kind of result.
     pub kind: Returns,
-    /// What it may use.
+    /// Its limits and permissions.
     pub limits: Limits,
-    /// What people call it: the model's name.
+    /// Its label: the model's name.
     pub label: String,
-    /// Where the rows of a function that yields them piece by piece are kept; memory alone, without a
-    /// limit, where nothing is said.
-    pub room: Option<Room>,
-    /// Whether its process may be used again by the next call of this function that says so too: with
-    /// the same files, packages and limits, no network, and an empty `/tmp`. Its modules and globals
-    /// stay as the last call left them.
+    /// Memory and disk quota for the rows of a generator function; by default memory without a
+    /// limit.
+    pub room: Option<TableQuota>,
+    /// Whether its process may be reused by the next call of this function that allows it: with the
+    /// same files, packages and limits, no network, and an empty `/tmp`. Modules and globals keep
+    /// their state.
     pub reuse: bool,
-    /// Whether its large allocations lie in the file that its table is handed over in, where
-    /// [`FunctionsOptions::arena`](crate::FunctionsOptions::arena) lets them.
-    pub arena: bool,
-    /// For whom it is made.
+    /// Its owner.
     pub share: Share,
-    /// Once this is cancelled, the call does not begin any more; where it has begun, it goes on.
+    /// Cancels the call unless it has started.
     pub begins_until: CancellationToken,
 }
 
-/// For whom a call is made: what says whose turn it is where more wait than can run.
+/// The owner of a call, which determines its position in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
-    /// A run or a caller, as people are told of it; owners have turns one after the other.
+    /// A run or a caller, as shown to users. Owners share the queue fairly.
     pub owner: Arc<str>,
-    /// The job that it belongs to.
+    /// Its job.
     pub job: Option<JobId>,
-    /// Goes before the owners' turns.
+    /// Its priority, which precedes the fairness between owners.
     pub priority: Priority,
 }
 
 impl Default for Share {
-    /// Nobody's in particular.
+    /// Creates an owner without a job.
     fn default() -> Self {
         Share { owner: "nobody".into(), job: None, priority: Priority::Normal }
     }
 }
 
 impl Invocation {
-    /// Bytes of its arguments: of tables what they hold, of values their text. What is made while it
-    /// runs counts as it comes.
+    /// Returns the size of its arguments in bytes: of tables, and of values as text. Streamed rows
+    /// count when they arrive.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
@@ -76,7 +73,7 @@ impl Invocation {
         self.arguments.iter().map(bytes).sum()
     }
 
-    /// The same without its arguments, which may be large.
+    /// Returns a copy without the arguments, which may be large.
     pub(crate) fn bare(&self) -> Invocation {
         Invocation {
             environment: self.environment.clone(),
@@ -91,12 +88,11 @@ impl Invocation {
             reuse: crate::instance::reusable(self),
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),
-            arena: self.arena,
         }
     }
 }
 
-/// An argument, passed by name.
+/// An argument.
 #[derive(Debug, Clone)]
 pub struct Argument {
     /// The parameter's name.
@@ -108,55 +104,55 @@ pub struct Argument {
 /// The value of an argument.
 #[derive(Debug, Clone)]
 pub enum ArgumentValue {
-    /// A `pyarrow.Table` over shared memory; nothing is copied.
+    /// A `pyarrow.Table` over shared memory, without a copy.
     Table(SharedTable),
-    /// The same as its record batches, one after the other, as often as the function likes.
+    /// The same rows as record batches, which can be iterated repeatedly.
     Batches(SharedTable),
-    /// Record batches that are made while the function reads them; it sees them as it does the above.
+    /// Record batches that are computed while the function reads them.
     Streamed(Streamed),
     /// A plain value.
     Json(Value),
 }
 
-/// What a function is to return.
+/// The expected kind of result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returns {
     /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of dicts.
     Table,
     /// True or false.
     Bool,
-    /// A table where it is one, and else what JSON can say.
+    /// A table, or a value that JSON can represent.
     Any,
 }
 
-/// What an instance may use.
+/// The limits and permissions of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory, its `/tmp` and output included, its inputs not, in bytes.
+    /// Memory limit in bytes, including `/tmp` and the output, without the inputs.
     pub memory_bytes: u64,
-    /// Elapsed time.
+    /// Time limit.
     pub timeout: Duration,
-    /// What it may reach.
+    /// Network access.
     pub network: Network,
-    /// The size of its private `/tmp`, in bytes.
+    /// Size of its private `/tmp`, in bytes.
     pub temp_bytes: u64,
-    /// Thousandths of a processor that it may use at most; none for what others leave.
+    /// CPU limit in thousandths of a processor; none for no limit.
     pub cpu_millis: Option<u32>,
-    /// Environment variables that it finds.
+    /// Environment variables.
     pub variables: Variables,
 }
 
-/// Environment variables by name. Their values may be secrets, and are never shown.
+/// Environment variables by name. Values may be secrets, and are never logged.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// The names, in order.
+    /// Returns the names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Names and values, for the process they are meant for.
+    /// Returns names and values, for the process of the function.
     pub(crate) fn values(&self) -> &BTreeMap<String, String> {
         &self.0
     }
@@ -175,8 +171,8 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Limits {
-    /// Whether a sandbox that was made for others holds these. The time limit is kept outside it,
-    /// and the variables come with the call.
+    /// Returns true if a sandbox for other limits suits these. The time limit and the variables do
+    /// not depend on the sandbox.
     pub(crate) fn as_made_for(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();
@@ -187,7 +183,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`, what processors there are.
+    /// Returns 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`, and no CPU limit.
     fn default() -> Self {
         Limits {
             memory_bytes: 4 << 30,
@@ -200,38 +196,38 @@ impl Default for Limits {
     }
 }
 
-/// What happens while a function runs.
+/// An event while a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FunctionEvent {
     /// A line was printed.
     Line {
-        /// Where to.
+        /// The output stream.
         stream: LogStream,
         /// The user's file that printed it, relative to the project; none for native code.
         file: Option<String>,
         /// The line in that file.
         line: Option<u32>,
-        /// The text, without its line end.
+        /// The text, without the line end.
         text: String,
     },
 }
 
-/// How a call ended. What it took is told whether it went well or not.
+/// The end of a call. Usage is included for failed calls.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the function returned, or why it did not.
+    /// The result, or the error.
     pub returned: Result<Returned>,
-    /// What it took, and what it waited for; of the first nothing where it never began.
+    /// The usage, including waiting times.
     pub usage: Usage,
 }
 
 impl Outcome {
-    /// Whether its packages were imported for it: no process held them imported.
+    /// Whether the call was cold: there was no zygote.
     pub fn is_cold(&self) -> bool {
         self.usage.cold_starts > 0
     }
 
-    /// The same of a call that was cold, or was not.
+    /// Sets whether the call was cold.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self
@@ -239,7 +235,7 @@ impl Outcome {
 }
 
 impl Returned {
-    /// Bytes of what was returned.
+    /// Returns the size of the result in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Returned::Table(table) => table.bytes(),
@@ -249,13 +245,13 @@ impl Returned {
     }
 }
 
-/// What a function returned.
+/// The result of a function.
 #[derive(Debug, Clone)]
 pub enum Returned {
     /// A table in shared memory.
     Table(SharedTable),
     /// True or false.
     Bool(bool),
-    /// What the function says in JSON. It comes from user code, and nobody has looked at it yet.
+    /// JSON from user code, not validated yet.
     Json(Bytes),
 }

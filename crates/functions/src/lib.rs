@@ -1,49 +1,40 @@
-//! The function runtime: environments, sandboxes, instances and shared Arrow memory.
-//!
-//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages, and runs a
-//! user's Python function in it: in a process of its own, made by a small spawner process, inside
-//! Linux namespaces, under limits, with its inputs mapped from sealed memory files and its output
-//! handed back the same way. What a function prints reaches the caller while it runs.
-//!
-//! This room knows Arrow and processes; it knows nothing of tables. It reads no environment
-//! variable and no home folder, and the process that holds [`Functions`] never forks.
+//! The function runtime: instances of Python functions, their zygotes, the call queue and shared
+//! Arrow memory. [`Functions`] is the handle. It builds an [`Environment`] for a set of packages,
+//! and runs a user's Python function in it: in a process of its own, created by the spawner, inside
+//! Linux namespaces and limits. Inputs are mapped from sealed memory files, and the output is
+//! returned the same way. What a function prints reaches the caller while it runs. This crate knows
+//! Arrow and processes, never tables. It reads no environment variable and no home folder, and the
+//! process with [`Functions`] never forks.
 
-mod arena;
-mod calls;
-mod environment;
+mod call_registry;
+mod cpu_boost;
 mod environments;
 mod error;
-mod feed;
 mod functions;
+mod idle_shrink;
 mod instance;
 mod invocation;
-mod listen;
 mod memory;
-mod netlink;
-mod network;
 mod options;
-mod ownership;
 mod preload;
-mod prompt;
 mod queue;
-mod rest;
-mod spawner;
-mod turns;
-mod warm;
+mod streaming_input;
+mod warm_pool;
 mod worker;
+mod worker_io;
 mod zygote;
 
-pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use error::{Error, Frame, Result};
-pub use feed::{Rows, Streamed};
 pub use functions::Functions;
+pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};
+pub use headwater_sandbox::{
+    Host, Network, SpawnCommand, answer_promptly, spawner_main, work_steadily,
+};
 pub use invocation::{
     Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns, Share,
     Variables,
 };
-pub use memory::{Room, SharedTable};
-pub use network::{Host, Network};
-pub use options::{FunctionsOptions, Isolation, SpawnCommand, ZygoteOptions};
-pub use ownership::make_folder;
-pub use spawner::{answer_promptly, spawner_main, work_steadily};
+pub use memory::{SharedTable, TableQuota};
+pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
+pub use streaming_input::{Rows, Streamed};
 pub use zygote::ZygoteReport;

@@ -1,28 +1,20 @@
-//! How the function runtime is set up. Everything a library must not find out by itself, such as
-//! where to look for interpreters, comes in here.
+//! Options of the function runtime. A library must not discover these itself, for example where
+//! interpreters are.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How to start the spawner: the same binary with an argument that makes it call
-/// [`spawner_main`](crate::spawner_main).
-#[derive(Debug, Clone)]
-pub struct SpawnCommand {
-    /// The program, usually the running one.
-    pub program: PathBuf,
-    /// Its arguments, such as `__spawner`.
-    pub arguments: Vec<String>,
-}
+use headwater_sandbox::SpawnCommand;
 
-/// How far a function is kept from the machine and from other functions.
+/// The isolation of a function from the machine and from other functions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// Its own namespaces, a read-only root, no capabilities, limits by the kernel.
+    /// Own namespaces, a read-only root, no capabilities, limits enforced by the kernel.
     #[default]
     Sandbox,
-    /// Only a process of its own, for hosts that forbid user namespaces. The function can read what
-    /// the server's user can read, and use the network.
+    /// Only a separate process, for hosts without user namespaces. The function can read what the
+    /// server's user can read, and can use the network.
     Process,
 }
 
@@ -38,20 +30,19 @@ impl std::str::FromStr for Isolation {
     }
 }
 
-/// How long, and how many, processes that hold packages imported are kept for functions to come.
+/// Limits of idle zygotes.
 #[derive(Debug, Clone)]
 pub struct ZygoteOptions {
-    /// Whether there are any.
+    /// Whether zygotes are used.
     pub enabled: bool,
-    /// One that was not used for so long ends.
+    /// Idle time after which a zygote ends.
     pub idle_max: Duration,
-    /// The most memory they hold together while nobody uses them, in bytes; the one that is being
-    /// started stays.
+    /// Maximum memory of all idle zygotes in bytes, except one that starts.
     pub memory_bytes_max: u64,
 }
 
 impl Default for ZygoteOptions {
-    /// Ten minutes, 2 GiB.
+    /// Returns ten minutes and 2 GiB.
     fn default() -> Self {
         ZygoteOptions {
             enabled: true,
@@ -61,42 +52,39 @@ impl Default for ZygoteOptions {
     }
 }
 
-/// What [`Functions::start`](crate::Functions::start) needs to know.
+/// Options of [`Functions::start`](crate::Functions::start).
 #[derive(Debug, Clone)]
 pub struct FunctionsOptions {
-    /// How to start the spawner.
+    /// Command that starts the spawner.
     pub spawner: SpawnCommand,
-    /// Where this server keeps what nobody else needs while it runs; made where it is missing.
+    /// Folder of this server's temporary files; created if missing.
     pub own_dir: PathBuf,
-    /// Where environments lie, one folder each; made where it is missing. All servers of a user may
-    /// share it.
+    /// Folder of the environments, one subfolder each; created if missing. All servers of a user
+    /// may share it.
     pub environments_dir: PathBuf,
-    /// Where `uv` is put when the machine has none.
+    /// Folder for `uv` if the machine has none.
     pub tools_dir: PathBuf,
-    /// uv's cache. On the file system of `environments_dir`, so that files are linked, not copied.
+    /// uv's cache. On the file system of `environments_dir`, so that files are linked instead of
+    /// copied.
     pub cache_dir: PathBuf,
-    /// The most memory that running functions may be promised together, in bytes.
+    /// Maximum memory of all running functions, in bytes.
     pub memory_bytes_total: u64,
-    /// The most instances at once.
+    /// Maximum number of running instances.
     pub concurrency: usize,
-    /// The most calls that wait for their turn, of which one owner has at most what it leaves to others.
+    /// Maximum number of queued calls; an owner may use only a part of it.
     pub waiting_max: usize,
-    /// Folders in which interpreters and `uv` are looked for, in order: usually those of `PATH`.
+    /// Folders with interpreters and `uv`, in order: usually those of `PATH`.
     pub python_search: Vec<PathBuf>,
-    /// Who resolves names for functions with the network; those of `/etc/resolv.conf` where nothing
-    /// is said.
+    /// DNS servers for functions with network access; by default those of `/etc/resolv.conf`.
     pub nameservers: Option<Vec<SocketAddr>>,
-    /// Addresses of this host that functions with the network reach as if they were another's. None in
-    /// a server; for whoever tests the network on a machine that has no other beside it.
+    /// Addresses of this host that functions may reach. Only for tests on a machine without a
+    /// second host.
     pub reachable_own: Vec<IpAddr>,
-    /// The most connections of all functions at once; none for as many as this process has descriptors
-    /// for and to spare.
+    /// Maximum number of connections of all functions; by default as many as free file descriptors
+    /// allow.
     pub connections_max: Option<usize>,
-    /// How functions are kept apart.
+    /// The isolation of functions.
     pub isolation: Isolation,
-    /// Whether calls may have their large allocations in the file that their table is handed over in, so
-    /// that it is not copied.
-    pub arena: bool,
-    /// What holds packages imported.
+    /// Limits of idle zygotes.
     pub zygotes: ZygoteOptions,
 }

@@ -1,4 +1,4 @@
-//! The small libraries of C that zygotes have preloaded: where they lie, so that a sandbox can show them.
+//! The C library that zygotes preload. Clones keep sharing unchanged pages because of it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,44 +6,37 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// Has clones share what they have not changed, also after they have written to it, and forks them.
-const ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
 
-/// A library in a folder of the server's.
+/// Path of the library inside a sandbox.
+const SHOWN: &str = "/headwater-zygote.so";
+
+/// The library as a file in a folder of the server.
 #[derive(Debug, Clone)]
-pub(crate) struct Preload {
-    file: PathBuf,
-    shown: String,
-}
+pub(crate) struct Preload(PathBuf);
 
 impl Preload {
-    /// Writes a library where it is not there yet.
-    pub(crate) fn install(folder: &Path, name: &str, library: &[u8]) -> Result<Preload> {
-        let digest = hex::encode(Sha256::digest(library));
-        let file = folder.join(format!("{name}-{}.so", &digest[..16]));
-        if !std::fs::read(&file).is_ok_and(|found| found == library) {
-            let failed = || Error::io(format!("write the library `{name}`"));
+    /// Writes the library, unless the same file exists already.
+    pub(crate) fn install(folder: &Path) -> Result<Preload> {
+        let digest = hex::encode(Sha256::digest(LIBRARY));
+        let file = folder.join(format!("zygote-{}.so", &digest[..16]));
+        if !std::fs::read(&file).is_ok_and(|found| found == LIBRARY) {
+            let failed = || Error::io("write the zygote library");
             std::fs::create_dir_all(folder).map_err(failed())?;
-            let aside = folder.join(format!("{name}-{}", uuid::Uuid::new_v4().simple()));
-            std::fs::write(&aside, library).map_err(failed())?;
+            let aside = folder.join(format!("zygote-{}", uuid::Uuid::new_v4().simple()));
+            std::fs::write(&aside, LIBRARY).map_err(failed())?;
             std::fs::rename(&aside, &file).map_err(failed())?;
         }
-        Ok(Preload { file, shown: format!("/headwater-{name}.so") })
+        Ok(Preload(file))
     }
 
-    /// What forks clones and keeps their memory small; every zygote has it.
-    pub(crate) fn zygote(folder: &Path) -> Result<Preload> {
-        Self::install(folder, "zygote", ZYGOTE)
-    }
-
-    /// What a sandbox shows, and where.
+    /// Returns the file and its path inside a sandbox.
     pub(crate) fn shown(&self) -> (PathBuf, PathBuf) {
-        (self.file.clone(), PathBuf::from(&self.shown))
+        (self.0.clone(), PathBuf::from(SHOWN))
     }
-}
 
-/// The variable that has a process load these first.
-pub(crate) fn variable(libraries: &[Preload]) -> (String, String) {
-    let shown: Vec<&str> = libraries.iter().map(|library| &*library.shown).collect();
-    ("LD_PRELOAD".to_owned(), shown.join(":"))
+    /// Returns the environment variable that makes a process load the library.
+    pub(crate) fn variable() -> (String, String) {
+        ("LD_PRELOAD".to_owned(), SHOWN.to_owned())
+    }
 }

@@ -1,15 +1,13 @@
-//! Who runs next. There are so many places and so much memory; calls that want more wait here, in a
-//! queue of bounded length.
-//!
-//! Every call has an owner: a run, or somebody who calls. Among calls of one priority the next turn is
-//! the owner's that has the fewest under way, and within an owner the function's that has; so neither a
-//! run of a thousand models nor a burst of calls holds up anybody else. An owner that has nothing under
-//! way may have one place more than there are, so that it need not wait for the end of another's long
-//! work; the kernel then shares the processors out. A call whose memory is not free lets others pass for
-//! a moment, and is then waited for. One that has waited for long counts as one of the next priority.
+//! The queue of calls: assigns permits to run and memory. Every call has an owner: a run, or a
+//! caller. Among calls of one priority, the owner with the fewest running calls is next, and within
+//! an owner the function with the fewest. So neither a run of a thousand models nor a burst of
+//! calls delays other owners. An owner without a running call may exceed the concurrency limit by
+//! one, so that it does not wait for another's long call; the kernel then shares the processors. A
+//! call whose memory is not free is overtaken for a short time, and is then reserved. A call that
+//! has waited for long is promoted to the next priority.
 
-mod held;
-mod next;
+mod order;
+mod permits;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -19,70 +17,70 @@ use headwater_model::Priority;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-pub(crate) use held::{Memory, Place, Turn};
+pub(crate) use permits::{Memory, Permit, RunPermit};
 
 use crate::{Error, Result, Share};
 
-/// The grain in which memory is promised.
+/// Unit of memory quotas, in bytes.
 const MEMORY_UNIT: u64 = 1 << 20;
 
-/// The places, the memory, and those who wait for them.
+/// The permits, the memory, and the waiting calls.
 #[derive(Debug)]
 pub(crate) struct Queue {
     places: usize,
     memory_units: u64,
     waiting_max: usize,
     state: Mutex<State>,
-    /// Told when somebody could run but for memory.
+    /// Notified when a call could run but for memory.
     short: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    lines: Vec<Line>,
+    lines: Vec<Subqueue>,
     waiting: usize,
     running: usize,
     free_units: u64,
-    /// Units of memory that processes hold which wait for another call.
+    /// Memory of idle instances, in units.
     idle_units: u64,
-    owners: HashMap<Arc<str>, Party>,
-    functions: HashMap<Of, Party>,
-    /// Turns that were given, ever.
+    owners: HashMap<Arc<str>, OwnerState>,
+    functions: HashMap<QueueKey, OwnerState>,
+    /// Total number of permits assigned.
     given: u64,
-    /// What the first of those needs who could run but for memory, in units.
+    /// Memory that the first call needs which could run but for memory, in units.
     short: Option<u64>,
 }
 
-/// Whose a call is: an owner, and a function of that owner's.
-type Of = (Arc<str>, Arc<str>);
+/// The key of a call: an owner, and a function of that owner.
+type QueueKey = (Arc<str>, Arc<str>);
 
-/// What an owner, or one function of an owner, has under way.
+/// Counters of an owner, or of one of its functions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Party {
+struct OwnerState {
     waiting: usize,
     running: usize,
     units: u64,
-    /// When it last had a turn, counted in turns.
+    /// The last permit, as a number of permits.
     served: u64,
-    /// The same by the clock, where it had one.
+    /// The time of the last permit, if there was one.
     turned: Option<Instant>,
 }
 
-impl Party {
+impl OwnerState {
     fn is_idle(&self) -> bool {
         self.waiting == 0 && self.running == 0 && self.units == 0
     }
 }
 
-/// Calls of one function, owner and priority, in the order in which they came.
+/// Calls of one function, owner and priority, in the order of arrival.
 #[derive(Debug)]
-struct Line {
-    of: Of,
+struct Subqueue {
+    of: QueueKey,
     priority: Priority,
-    /// Whether they have their memory. Those that do not must not stand before those that do: they may
-    /// wait for that very memory.
+    /// Whether they have their memory. Those without it must not precede those with it: they may
+    /// wait for that memory.
     ready: bool,
-    /// When one of them had its turn last: nobody behind it has waited for one since longer.
+    /// The time of the last permit for one of them, which bounds the waiting time of the others.
     served: Instant,
     calls: VecDeque<Call>,
 }
@@ -92,31 +90,32 @@ struct Call {
     number: u64,
     units: u64,
     since: Instant,
-    turn: oneshot::Sender<Turn>,
+    turn: oneshot::Sender<Permit>,
 }
 
-/// Processes that wait for another call, of which some may be a call's own.
-pub(crate) trait Kept<W> {
-    /// Whether one waits for this call.
+/// Source of idle instances, one of which may suit a call.
+pub(crate) trait IdleSource<W> {
+    /// Returns true if an idle instance suits this call.
     fn is_there(&self) -> bool;
-    /// Takes it, and the memory it holds.
+    /// Takes the instance with its memory.
     fn take(&self) -> Option<(W, Memory)>;
-    /// Ends one, whosever it is; false where there is none.
+    /// Ends an idle instance of any function; false if there is none.
     fn end_one(&self) -> bool;
 }
 
-/// How things stand, for people.
+/// Statistics of the queue.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct QueueStats {
     pub(crate) places: usize,
     pub(crate) running: usize,
     pub(crate) memory_bytes: u64,
     pub(crate) free_bytes: u64,
-    /// Held by processes that wait for another call.
+    /// Memory of idle instances.
     pub(crate) idle_bytes: u64,
-    /// Calls under way and bytes promised, by owner.
+    /// Running calls and reserved bytes, by owner.
     pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
-    /// By a call's number: the place in the queue, from 1, and the bytes it waits for. Only the first.
+    /// Position in the queue, from 1, and the bytes waited for, by the number of a call. Only for
+    /// the first calls.
     pub(crate) order: HashMap<u64, (usize, u64)>,
 }
 
@@ -138,18 +137,18 @@ impl Queue {
         Arc::new(Queue { places: places.max(1), memory_units, waiting_max, state, short })
     }
 
-    /// Waits for a call's turn: for a place, and for memory where no process waits for the call that
-    /// holds some. Such a process is taken when the turn has come; until then it may be ended for others.
+    /// Waits for a permit and for memory. An idle instance with its memory is taken when the permit
+    /// is assigned; until then it may be ended for others.
     pub(crate) async fn turn<W>(
         self: &Arc<Self>,
         (number, share, label): (u64, &Share, &str),
         memory_bytes: u64,
-        warm: &impl Kept<W>,
-    ) -> Result<(Turn, Option<W>)> {
+        warm: &impl IdleSource<W>,
+    ) -> Result<(Permit, Option<W>)> {
         let of = (share.owner.clone(), Arc::from(label));
         let (since, mut again) = (Instant::now(), false);
         loop {
-            // Who came too late once does not wait for another process, which others may get as well.
+            // A call that failed to take an instance once does not wait for another one.
             let has_process = !again && warm.is_there();
             let units = if has_process { 0 } else { self.units_of(memory_bytes) };
             let call = (number, units, since);
@@ -166,7 +165,7 @@ impl Queue {
                     }
                 }
             };
-            let stopping = |_| Error::Spawner { reason: "is stopping".to_owned() };
+            let stopping = |_| Error::Stopping { label: label.to_owned() };
             let mut turn = turn.map_err(stopping)?;
             if let Some((process, mut held)) = warm.take() {
                 held.belong_to(Some(share.owner.clone()));
@@ -176,12 +175,13 @@ impl Queue {
             if units > 0 {
                 return Ok((turn, None));
             }
-            // The process has ended, or somebody else was quicker.
+            // The instance has ended, or another call took it.
             again = true;
         }
     }
 
-    /// More memory for a call that runs, where nobody waits for that; of processes that only wait, too.
+    /// Grants more memory to a running call if no call waits for it, including memory of idle
+    /// instances.
     pub(crate) fn more(
         self: &Arc<Self>,
         owner: &Arc<str>,
@@ -206,13 +206,13 @@ impl Queue {
         }
     }
 
-    /// Whether somebody could run but for memory, and would if that of all processes which wait for another
-    /// call were free, and so many bytes beside them.
+    /// Returns true if a call could run but for memory, and would run if the memory of all idle
+    /// instances and these bytes were free.
     pub(crate) fn would_help(&self, bytes: u64) -> bool {
         self.state.lock().would_help(bytes / MEMORY_UNIT)
     }
 
-    /// Looks from time to time who has waited for so long that it is next, as long as there is a queue.
+    /// Promotes starved calls periodically, while the queue exists.
     pub(crate) async fn look(queue: Weak<Queue>, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
@@ -221,15 +221,15 @@ impl Queue {
         }
     }
 
-    /// How things stand.
-    pub(crate) fn standing(&self) -> Standing {
+    /// Returns statistics.
+    pub(crate) fn standing(&self) -> QueueStats {
         let state = self.state.lock();
         let imagined = state.imagined();
-        let held = |(owner, party): (&Arc<str>, &Party)| {
+        let held = |(owner, party): (&Arc<str>, &OwnerState)| {
             (party.units > 0 || party.running > 0)
                 .then(|| (owner.clone(), (party.running, party.units * MEMORY_UNIT)))
         };
-        let mut standing = Standing {
+        let mut standing = QueueStats {
             places: self.places,
             running: state.running,
             memory_bytes: self.memory_units * MEMORY_UNIT,
@@ -243,7 +243,7 @@ impl Queue {
         standing
     }
 
-    /// The most bytes that a call can be promised: all there are.
+    /// Returns the maximum memory of a call in bytes: the whole quota.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_units * MEMORY_UNIT
     }
@@ -252,18 +252,18 @@ impl Queue {
         memory_bytes.div_ceil(MEMORY_UNIT).min(self.memory_units)
     }
 
-    /// Puts a call into the queue. An owner may fill no more of it than it leaves to others.
+    /// Adds a call to the queue. An owner may fill only a part of it.
     fn join(
         self: &Arc<Self>,
         (number, units, since): (u64, u64, Instant),
-        of: &Of,
+        of: &QueueKey,
         priority: Priority,
         again: bool,
-    ) -> Result<Coming> {
+    ) -> Result<QueuedCall> {
         let mut state = self.state.lock();
         let (waiting, owner) = (state.waiting, of.0.clone());
         let own = state.owners.get(&owner).map_or(0, |party| party.waiting);
-        // Who has none waiting is let in though others have filled it, up to as many again.
+        // An owner without queued calls is admitted to a full queue, up to twice its size.
         let most = if own == 0 { 2 * self.waiting_max } else { self.waiting_max };
         if !again && own >= most.saturating_sub(waiting) {
             return Err(Error::TooBusy { waiting, own, owner: owner.to_string() });
@@ -271,30 +271,31 @@ impl Queue {
         let (sender, turn) = oneshot::channel();
         let call = Call { number, units, since, turn: sender };
         let ready = units == 0;
-        let same =
-            |line: &&mut Line| line.of == *of && line.priority == priority && line.ready == ready;
+        let same = |line: &&mut Subqueue| {
+            line.of == *of && line.priority == priority && line.ready == ready
+        };
         if let Some(line) = state.lines.iter_mut().find(same) {
             line.calls.push_back(call);
         } else {
             let (of, calls) = (of.clone(), VecDeque::from([call]));
-            state.lines.push(Line { of, priority, ready, served: since, calls });
+            state.lines.push(Subqueue { of, priority, ready, served: since, calls });
         }
         state.waiting += 1;
         state.change(of, |party| party.waiting += 1);
-        Ok(Coming { queue: self.clone(), number, of: of.clone(), turn })
+        Ok(QueuedCall { queue: self.clone(), number, of: of.clone(), turn })
     }
 
-    /// Gives turns to whoever is next, as long as there is room.
+    /// Assigns permits to the next calls while there are resources.
     fn give(self: &Arc<Self>) {
         let mut given = Vec::new();
         let short = {
             let mut state = self.state.lock();
             while let Some(line) = state.next(self.places) {
                 if let Some((call, of)) = state.begin(line) {
-                    let place = Place { queue: self.clone(), of: of.clone() };
+                    let place = RunPermit { queue: self.clone(), of: of.clone() };
                     let owner = Some(of.0);
                     let memory = Memory { queue: self.clone(), units: call.units, owner };
-                    given.push((call.turn, Turn { place, memory }));
+                    given.push((call.turn, Permit { place, memory }));
                 }
                 if state.lines[line].calls.is_empty() {
                     state.lines.swap_remove(line);
@@ -306,7 +307,7 @@ impl Queue {
             self.short.notify_one();
         }
         for (sender, turn) in given {
-            // Who does not wait any more gives the turn back.
+            // A caller that has gone returns the permit.
             drop(sender.send(turn));
         }
     }
@@ -317,10 +318,10 @@ impl State {
         self.short.is_some_and(|short| short <= self.free_units + self.idle_units + units)
     }
 
-    /// Changes what is known of an owner and of its function, and forgets what is nothing any more.
-    fn change(&mut self, of: &Of, change: impl Fn(&mut Party)) {
-        // Whoever comes anew has not waited since the first turn.
-        let new = Party { served: self.given, ..Party::default() };
+    /// Updates the counters of an owner and its function, and removes them when they are zero.
+    fn change(&mut self, of: &QueueKey, change: impl Fn(&mut OwnerState)) {
+        // A new owner counts as if it had just had a permit.
+        let new = OwnerState { served: self.given, ..OwnerState::default() };
         let owner = self.owners.entry(of.0.clone()).or_insert(new);
         change(owner);
         if owner.is_idle() {
@@ -333,9 +334,9 @@ impl State {
         }
     }
 
-    /// Takes the first call of a line out of it, and counts it among those that run. The line stays,
-    /// though it may be empty.
-    fn begin(&mut self, line: usize) -> Option<(Call, Of)> {
+    /// Removes the first call of a subqueue and counts it as running. The subqueue remains, even if
+    /// empty.
+    fn begin(&mut self, line: usize) -> Option<(Call, QueueKey)> {
         let of = self.lines[line].of.clone();
         let call = self.lines[line].calls.pop_front()?;
         let now = Instant::now();
@@ -355,15 +356,15 @@ impl State {
     }
 }
 
-/// A call in the queue; it leaves when this is dropped.
-struct Coming {
+/// A queued call; dropping it removes it from the queue.
+struct QueuedCall {
     queue: Arc<Queue>,
     number: u64,
-    of: Of,
-    turn: oneshot::Receiver<Turn>,
+    of: QueueKey,
+    turn: oneshot::Receiver<Permit>,
 }
 
-impl Drop for Coming {
+impl Drop for QueuedCall {
     fn drop(&mut self) {
         let mut state = self.queue.state.lock();
         let State { lines, waiting, .. } = &mut *state;
@@ -389,7 +390,7 @@ impl Drop for Coming {
 
 #[cfg(test)]
 mod tests {
-    use super::next::{LET_PASS, RISE};
+    use super::order::{LET_PASS, RISE};
     use super::*;
 
     const MIB: u64 = MEMORY_UNIT;
@@ -398,11 +399,11 @@ mod tests {
         Share { owner: owner.into(), job: None, priority }
     }
 
-    /// Has a call join, and then says which number its turn came as.
+    /// Queues a call, and then returns the number of its permit.
     struct Stage {
         queue: Arc<Queue>,
         next: u64,
-        waiting: Vec<Coming>,
+        waiting: Vec<QueuedCall>,
     }
 
     impl Stage {
@@ -429,8 +430,8 @@ mod tests {
             Ok(self.next)
         }
 
-        /// The calls whose turn has come, with their turns.
-        fn begun(&mut self) -> Vec<(u64, Turn)> {
+        /// Returns the calls that have a permit, with their permits.
+        fn begun(&mut self) -> Vec<(u64, Permit)> {
             let mut begun = Vec::new();
             self.waiting.retain_mut(|coming| match coming.turn.try_recv() {
                 Ok(turn) => {
@@ -443,19 +444,19 @@ mod tests {
         }
     }
 
-    fn numbers(begun: &[(u64, Turn)]) -> Vec<u64> {
+    fn numbers(begun: &[(u64, Permit)]) -> Vec<u64> {
         begun.iter().map(|(number, _)| *number).collect()
     }
 
     #[test]
-    fn owners_have_turns_one_after_the_other_whoever_came_first() {
+    fn owners_share_permits_regardless_of_arrival() {
         let mut stage = Stage::new(1, 100, 100);
         for _ in 0..4 {
             stage.call("run", Priority::Normal, 1).unwrap();
         }
         let mut now = stage.begun();
         assert_eq!(numbers(&now), [1]);
-        // It has nothing under way: a place more, whatever the run is at.
+        // It has no running call, so it may exceed the limit by one.
         stage.call("caller", Priority::Normal, 1).unwrap();
         now.extend(stage.begun());
         stage.call("caller", Priority::Normal, 1).unwrap();
@@ -472,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_that_is_told_is_that_in_which_turns_would_be_given() {
+    fn shown_positions_match_the_order_of_permits() {
         let mut stage = Stage::new(1, 10, 1_000);
         let priorities = [Priority::Low, Priority::Normal, Priority::High];
         for call in 0..400 {
@@ -496,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matters_more_goes_first_and_who_waits_for_long_rises() {
+    fn priorities_precede_and_starved_calls_are_promoted() {
         let mut stage = Stage::new(1, 100, 100);
         stage.call("a", Priority::Normal, 1).unwrap();
         let low = stage.call("a", Priority::Low, 1).unwrap();
@@ -515,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_that_is_served_does_not_rise() {
+    fn a_backlog_that_is_served_is_not_promoted() {
         let mut stage = Stage::new(1, 100, 100);
         for _ in 0..3 {
             stage.call("backlog", Priority::Normal, 60).unwrap();
@@ -525,7 +526,7 @@ mod tests {
         for line in &mut stage.queue.state.lock().lines {
             line.calls.iter_mut().for_each(|call| call.since = since);
         }
-        // One that came just now is not behind it, and finds the memory that is free.
+        // A call that arrived just now does not wait behind it, and finds free memory.
         let new = stage.call("new", Priority::Normal, 30).unwrap();
         assert_eq!(numbers(&stage.begun()), [new]);
         assert_eq!(stage.queue.standing().order[&2].0, 1);
@@ -533,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_of_many_functions_does_not_rise_either() {
+    fn a_backlog_of_many_functions_is_not_promoted() {
         let mut stage = Stage::new(1, 100, 100);
         for function in ["f", "g", "h", "i", "j"] {
             stage.call_of(("backlog", function), Priority::Normal, 60).unwrap();
@@ -541,17 +542,17 @@ mod tests {
         let first = stage.begun();
         pass(&stage.queue, 3 * RISE);
         drop(first);
-        // It had a turn just now, and all others of it are old.
+        // It had a permit just now, and its other calls are old.
         let second = stage.begun();
         let new = stage.call("new", Priority::Normal, 60).unwrap();
         assert_eq!((second.len(), stage.queue.standing().order[&new].0), (1, 1));
-        // Its own go by their age.
+        // Its own calls are ordered by age.
         let low = stage.call_of(("backlog", "low"), Priority::Low, 60).unwrap();
         assert_eq!(stage.queue.standing().order[&low].0, 5);
     }
 
     #[test]
-    fn callers_that_come_again_and_again_do_not_go_before_one_that_waits() {
+    fn repeated_callers_do_not_overtake_a_waiting_one() {
         let mut stage = Stage::new(8, 100, 100);
         stage.call("a", Priority::Normal, 100).unwrap();
         let mut now = stage.begun();
@@ -567,7 +568,7 @@ mod tests {
             drop(turn);
             now.extend(stage.begun());
             assert_eq!(now.len(), 1, "{round}");
-            // Each of the two calls anew as soon as it is answered.
+            // Each of the two repeats its call at once.
             if let Some(caller) = callers.remove(&number) {
                 callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
             }
@@ -576,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_first_is_short_of_memory_though_no_place_is_free() {
+    fn the_first_call_reserves_memory_without_a_free_permit() {
         let mut stage = Stage::new(1, 100, 100);
         stage.call("a", Priority::Normal, 80).unwrap();
         let begun = stage.begun();
@@ -587,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn one_owner_leaves_room_for_others_in_the_queue() {
+    fn an_owner_cannot_fill_the_queue() {
         let mut stage = Stage::new(1, 100, 10);
         stage.call("burst", Priority::Normal, 1).unwrap();
         let first = stage.begun();
@@ -600,14 +601,14 @@ mod tests {
         stage.call("other", Priority::Normal, 1).unwrap();
         assert_eq!(numbers(&stage.begun()), [8]);
         stage.queue.state.lock().waiting -= 6;
-        // Whoever goes away makes room.
+        // A call that leaves the queue makes space.
         stage.waiting.pop();
         stage.call("burst", Priority::Normal, 1).unwrap();
         drop(first);
     }
 
     #[test]
-    fn a_large_call_lets_others_pass_for_a_moment_and_is_then_waited_for() {
+    fn a_large_call_is_overtaken_briefly_and_then_reserved() {
         let mut stage = Stage::new(4, 100, 100);
         stage.call("a", Priority::Normal, 80).unwrap();
         let first = stage.begun();
@@ -621,7 +622,7 @@ mod tests {
         stage.queue.state.lock().lines[0].served = since;
         stage.call("b", Priority::Normal, 5).unwrap();
         assert!(stage.begun().is_empty());
-        // Nobody waits for long who has nothing.
+        // An owner without running calls does not wait for long.
         let another = stage.call("c", Priority::Normal, 5).unwrap();
         let others = stage.begun();
         assert_eq!(numbers(&others), [another]);
@@ -629,10 +630,10 @@ mod tests {
         assert_eq!(numbers(&stage.begun())[..1], [large]);
     }
 
-    /// A process that waits, and whether it does so for who looks.
+    /// An idle instance, and whether it suits the caller.
     struct Idle<'a>(&'a Mutex<Option<Memory>>, bool);
 
-    impl Kept<()> for Idle<'_> {
+    impl IdleSource<()> for Idle<'_> {
         fn is_there(&self) -> bool {
             self.1 && self.0.lock().is_some()
         }
@@ -648,7 +649,7 @@ mod tests {
         }
     }
 
-    /// Has all that waits, and all turns that were had, be so much longer ago.
+    /// Shifts all waiting times and permits into the past.
     fn pass(queue: &Queue, time: Duration) {
         for line in &mut queue.state.lock().lines {
             line.served = line.served.checked_sub(time).unwrap();
@@ -662,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_for_what_its_own_owner_left_holds_up_no_other() {
+    fn a_call_too_large_for_its_owners_rest_blocks_no_other_owner() {
         let mut stage = Stage::new(4, 100, 100);
         stage.call("a", Priority::Normal, 60).unwrap();
         let running = stage.begun();
@@ -670,7 +671,7 @@ mod tests {
         pass(&stage.queue, 3 * RISE);
         let other = stage.call("b", Priority::Normal, 30).unwrap();
         assert_eq!(numbers(&stage.begun()), [other]);
-        // Somebody who has nothing under way either is waited for.
+        // A call of an owner without running calls is waited for, too.
         stage.call("c", Priority::Normal, 90).unwrap();
         pass(&stage.queue, 3 * RISE);
         stage.call("d", Priority::Normal, 10).unwrap();
@@ -679,7 +680,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_waited_for_long_has_its_turn_though_nothing_else_happens() {
+    async fn a_starved_call_is_promoted_without_other_events() {
         let mut stage = Stage::new(1, 100, 100);
         stage.call("a", Priority::Normal, 1).unwrap();
         let running = stage.begun();
@@ -698,14 +699,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_process_ends_for_memory_that_does_not_suffice() {
+    async fn no_instance_ends_for_insufficient_memory() {
         let queue = Queue::new(2, 100 * MIB, 10);
         let (a, b) = (share("a", Priority::Normal), share("b", Priority::Normal));
         let nothing = Mutex::new(None);
         let none = Idle(&nothing, false);
         let running = queue.turn((1, &a, "f"), 70 * MIB, &none).await.unwrap();
         let (turn, _) = queue.turn((2, &b, "g"), 20 * MIB, &none).await.unwrap();
-        let Turn { place, mut memory } = turn;
+        let Permit { place, mut memory } = turn;
         memory.belong_to(None);
         drop(place);
         let waits = Mutex::new(Some(memory));
@@ -724,13 +725,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_waits_can_be_ended_until_the_turn_of_its_call_has_come() {
+    async fn an_idle_instance_can_be_ended_until_its_call_has_a_permit() {
         let queue = Queue::new(1, 100 * MIB, 10);
         let (low, high) = (share("a", Priority::Low), share("a", Priority::High));
         let nothing = Mutex::new(None);
         let none = Idle(&nothing, false);
         let (turn, _) = queue.turn((1, &low, "f"), 80 * MIB, &none).await.unwrap();
-        let Turn { place, mut memory } = turn;
+        let Permit { place, mut memory } = turn;
         memory.belong_to(None);
         let waits = Mutex::new(Some(memory));
         let (idle, others) = (Idle(&waits, true), Idle(&waits, false));
@@ -751,13 +752,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_that_only_waits_is_given_up() {
+    async fn memory_of_idle_instances_is_released() {
         let queue = Queue::new(2, 100 * MIB, 10);
         let of = share("a", Priority::Normal);
         let nothing = Mutex::new(None);
         let none = Idle(&nothing, false);
         let turn = queue.turn((1, &of, "f"), 100 * MIB, &none).await.unwrap();
-        let Turn { place, mut memory } = turn.0;
+        let Permit { place, mut memory } = turn.0;
         memory.belong_to(None);
         drop(place);
         assert_eq!(queue.standing().idle_bytes, 100 * MIB);

@@ -1,35 +1,35 @@
-//! The worker: the Python program inside an instance that maps the inputs, calls the user's
-//! function and hands the output back. Here is what it is sent and what it may answer.
+//! The worker: the Python program in an instance that maps the inputs, calls the user's function
+//! and returns the output. This file defines its messages.
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use headwater_model::LogStream;
+use headwater_sandbox::Channel;
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
-use crate::feed::Feed;
-use crate::memory::{Extent, GivenFile, Made, MemoryFile};
-use crate::spawner::Channel;
+use crate::memory::{Extent, MemoryFile, ResultFile, WorkerFile};
+use crate::streaming_input::Feed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
-/// The worker's file, below the folder that holds it and the SDK.
+/// Path of the worker below the folder with it and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
-/// The zygote's, beside it.
+/// Path of the zygote program.
 pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Tables between functions, and rows that come batch by batch, for both.
+/// Modules for tables and streamed rows, which both use.
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// What a process does between two calls, and a zygote before all.
+/// Modules for the time between two calls, and for the start of a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
 
@@ -41,7 +41,7 @@ const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehe
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
-/// The files that every instance gets, by path below the worker's folder.
+/// The files in every instance, by path below the worker's folder.
 pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let sdk = SDK.files().filter(|file| file.path().extension().is_some_and(|e| e == "py"));
     let sdk = sdk.filter_map(|file| {
@@ -58,103 +58,82 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     sdk.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
-/// The most bytes of a task that is sent as it is; the worker knows it, too.
+/// Maximum size of a task in a message, in bytes; the worker has the same limit.
 const SHORT_BYTES_MAX: usize = 8 << 10;
 
-/// The most descriptors in one message to the worker.
+/// Maximum number of descriptors in a message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
-/// The most bytes of a table that is sent in parts which lie in memory as one.
+/// Maximum size of a table that is sent in parts and becomes contiguous in memory, in bytes.
 const PART_BYTES_MAX: u64 = 64 << 20;
 
-/// What a worker is to do.
+/// A task of a worker.
 #[derive(Serialize)]
 struct Task<'a> {
     project: &'a Path,
     module: &'a str,
     function: &'a str,
     returns: &'static str,
-    arguments: Vec<Given<'a>>,
-    /// The files that tables lie in, and whether what is returned may refer to them.
+    arguments: Vec<TaskArgument<'a>>,
+    /// The files of tables, and whether the result may refer to them.
     files: Vec<bool>,
-    /// The feeds that come behind them: of each a socket, and a file that says what columns it has.
+    /// The feeds, which follow the files: a socket and a file with the columns for each.
     feeds: usize,
     huge_pages: bool,
-    /// How many bytes of addresses its large allocations have in a file of the server's; none where they
-    /// are nowhere special.
-    arena_bytes: u64,
     network: bool,
     reuse: bool,
     part_bytes: u64,
     variables: &'a BTreeMap<String, String>,
 }
 
-/// An argument as a worker is given it: a value, or where in which of the files a table lies.
+/// An argument of a task: a value, or the location of a table in the files.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Given<'a> {
-    Value {
-        name: &'a str,
-        value: &'a Value,
-    },
-    /// `look`: whether it is to be looked at whole before the function is.
-    Table {
-        name: &'a str,
-        bytes: u64,
-        extents: Vec<Extent>,
-        batches: bool,
-        look: bool,
-    },
-    Feed {
-        name: &'a str,
-        feed: usize,
-    },
+enum TaskArgument<'a> {
+    Value { name: &'a str, value: &'a Value },
+    Table { name: &'a str, bytes: u64, extents: Vec<Extent>, batches: bool },
+    Feed { name: &'a str, feed: usize },
 }
 
-/// What a worker was sent.
-pub(crate) struct Sent {
-    /// The files, by the numbers that it knows them by.
-    pub(crate) files: Vec<GivenFile>,
-    /// What it is to be fed.
+/// What was sent to a worker.
+pub(crate) struct SentTask {
+    /// The files, by number.
+    pub(crate) files: Vec<WorkerFile>,
+    /// The feeds.
     pub(crate) feeds: Vec<Feed>,
 }
 
-/// How a call runs: whether another may follow it in its process, whether it writes to huge pages, and
-/// whether it has an arena.
+/// Settings of one call.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct How {
+pub(crate) struct CallSettings {
+    /// If true, the process may execute another call later.
     pub(crate) reuse: bool,
+    /// If true, the worker writes its result to a file with huge pages.
     pub(crate) huge_pages: bool,
-    pub(crate) arena: bool,
 }
 
-/// Puts the task into the worker's socket, where it waits for the worker to start.
+/// Writes the task to the worker's socket, before the worker starts.
 pub(crate) fn send_task(
     channel: &Channel,
     invocation: &Invocation,
     project: &Path,
-    How { reuse, huge_pages, arena }: How,
-) -> Result<Sent> {
-    let mut files: Vec<GivenFile> = Vec::new();
+    CallSettings { reuse, huge_pages }: CallSettings,
+) -> Result<SentTask> {
+    let mut files: Vec<WorkerFile> = Vec::new();
     let mut feeds: Vec<Feed> = Vec::new();
     let mut arguments = Vec::new();
-    // What another function wrote may point anywhere. One that has nothing which the other lacks can only
-    // hurt itself; one that has must not be led to give it away.
-    let limits = &invocation.limits;
-    let has_secrets = !limits.network.is_off() || !limits.variables.values().is_empty();
     for argument in &invocation.arguments {
         let name = &*argument.name;
         arguments.push(match &argument.value {
-            ArgumentValue::Json(value) => Given::Value { name, value },
+            ArgumentValue::Json(value) => TaskArgument::Value { name, value },
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => {
                 let (bytes, extents) = table.give(&mut files);
                 let batches = matches!(argument.value, ArgumentValue::Batches(_));
-                let look = has_secrets && !table.is_read();
-                Given::Table { name, bytes, extents, batches, look }
+                TaskArgument::Table { name, bytes, extents, batches }
             }
             ArgumentValue::Streamed(streamed) => {
                 feeds.push(Feed::new(streamed)?);
-                Given::Feed { name, feed: feeds.len() - 1 }
+                TaskArgument::Feed { name, feed: feeds.len() - 1 }
             }
         });
     }
@@ -168,10 +147,9 @@ pub(crate) fn send_task(
             Returns::Any => "any",
         },
         arguments,
-        files: files.iter().map(GivenFile::is_memory).collect(),
+        files: files.iter().map(WorkerFile::is_memory).collect(),
         feeds: feeds.len(),
         huge_pages,
-        arena_bytes: if arena { invocation.limits.memory_bytes.saturating_mul(4) } else { 0 },
         network: !invocation.limits.network.is_off(),
         reuse,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
@@ -183,7 +161,7 @@ pub(crate) fn send_task(
     let file = long.then(|| MemoryFile::with("headwater-task", &task)).transpose()?;
     let mut message: &[u8] = if long { b"task" } else { &task };
     let mut descriptors: Vec<BorrowedFd<'_>> = file.iter().map(MemoryFile::descriptor).collect();
-    descriptors.extend(files.iter().map(GivenFile::descriptor));
+    descriptors.extend(files.iter().map(WorkerFile::descriptor));
     descriptors.extend(feeds.iter().flat_map(Feed::descriptors));
     let mut rest = descriptors.as_slice();
     loop {
@@ -195,20 +173,20 @@ pub(crate) fn send_task(
         }
     }
     drop(descriptors);
-    Ok(Sent { files, feeds })
+    Ok(SentTask { files, feeds })
 }
 
-/// A message of the worker. It comes from a process that runs user code, and may be anything.
+/// A message of the worker. It comes from user code's process and may have any content.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {
-    /// The sandbox's network is there; its sockets come with the message.
+    /// The sandbox's network is ready; its sockets come with the message.
     Network,
-    /// The worker is there, and about to run the user's code.
+    /// The worker is about to run the user's code.
     Begun,
     /// The call has ended, and the process waits for another.
     Kept,
-    /// The process has given back what it need not hold while it waits.
+    /// The process has returned memory that it does not need while idle.
     Rested,
     /// The user's code printed a line.
     Line {
@@ -219,27 +197,23 @@ pub(crate) enum Message {
         line: Option<u32>,
         text: String,
     },
-    /// A part of the table that the function returns, in a memory file that comes with the message.
+    /// A part of the result table, in a memory file that comes with the message.
     Part,
-    /// The worker wants a file of the server's to write a table to, or to have its large allocations in.
-    File {
-        #[serde(default)]
-        arena: bool,
-    },
-    /// The function returned a table: with the message come a memory file that says where its bytes are,
-    /// and the memory file that it wrote, unless it was given one.
+    /// A request for a file of the server for the result table.
+    File,
+    /// The result is a table. A memory file with its layout comes with the message, and the memory
+    /// file with its bytes unless the server provided one.
     Laid,
-    /// The function returned a table; its memory file, or that of its last part, comes with the message.
+    /// The result is a table; its memory file, or that of its last part, comes with the message.
     Table,
-    /// The function returned true or false.
+    /// The result is true or false.
     Bool { value: bool },
-    /// The function returned something else that JSON can say: here, or in a memory file that comes with
-    /// the message.
+    /// The result is another value as JSON: here, or in a memory file that comes with the message.
     Value {
         #[serde(default)]
         text: Option<String>,
     },
-    /// The user's code raised.
+    /// The user's code raised an exception.
     Raised {
         exception: String,
         message: String,
@@ -250,11 +224,11 @@ pub(crate) enum Message {
         /// Whether a host could not be reached.
         #[serde(default)]
         unreachable: bool,
-        /// The bytes in `/tmp`, where the user's code was told that there is no room for more.
+        /// Size of `/tmp` in bytes, if the user's code failed because it is full.
         #[serde(default)]
         full: Option<u64>,
     },
-    /// The function returned something else, or what cannot become a table for a reason.
+    /// The result has another type, or cannot be converted.
     Unfit {
         returned: String,
         #[serde(default)]
@@ -264,37 +238,37 @@ pub(crate) enum Message {
     },
 }
 
-/// What was heard of a worker.
+/// The messages of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
-    /// Whether it ever was there.
+pub(crate) struct WorkerMessages {
+    /// Whether the worker started.
     pub(crate) begun: bool,
-    pub(crate) said: Said,
-    /// The files that it was given to write a table to.
-    pub(crate) given: Made,
-    /// The socket, where the worker waits on it for another call.
+    pub(crate) said: FinalMessage,
+    /// The file for the result table.
+    pub(crate) given: ResultFile,
+    /// The socket, if the worker waits for another call.
     pub(crate) kept: Option<AsyncFd<Channel>>,
 }
 
-/// What a worker said in the end.
+/// The last message of a worker.
 #[derive(Debug, Default)]
-pub(crate) enum Said {
-    /// Nothing that ends a call.
+pub(crate) enum FinalMessage {
+    /// None that ends a call.
     #[default]
     Nothing,
-    /// The function returned a table, in this memory file.
+    /// The result is a table in this memory file.
     Table(OwnedFd),
-    /// It returned a table; this memory file says where its bytes are, of which some may be in the other.
+    /// The result is a table with this layout; some of its bytes may be in the other file.
     Laid(OwnedFd, Option<OwnedFd>),
-    /// It returned a table in parts, which were put together.
-    Parts(Result<SharedTable>),
-    /// It returned true or false.
+    /// The result is a table that was combined from parts.
+    MultipartTable(Result<SharedTable>),
+    /// The result is true or false.
     Bool(bool),
-    /// It returned what this memory file says in JSON.
+    /// The result is the JSON in this memory file.
     Value(OwnedFd),
-    /// It returned what this says in JSON.
+    /// The result is this JSON.
     Text(String),
-    /// The user's code raised.
+    /// The user's code raised an exception.
     Raised {
         exception: String,
         message: String,
@@ -303,6 +277,6 @@ pub(crate) enum Said {
         unreachable: bool,
         full: Option<u64>,
     },
-    /// It returned something else.
+    /// The result has another type.
     Unfit { returned: String, reason: Option<String>, hint: Option<String> },
 }

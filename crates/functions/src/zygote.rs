@@ -1,11 +1,9 @@
-//! Zygotes: one process per environment that holds its packages imported, and is cloned for each
-//! function instead of starting a Python anew.
-//!
-//! A zygote lies in a sandbox of its own and runs nobody's code but that of the packages, since every
-//! function of the lake that has this environment shares it. It is started by the first call that
-//! wants it, which waits for it; it ends when it was idle for long or when zygotes hold too much
-//! memory. Where it cannot be had a function starts in a fresh process, and is told why; it is tried
-//! again from time to time, for which nobody waits.
+//! Zygotes: one process per environment that has imported its packages, and is cloned for each call
+//! instead of starting Python. A zygote has its own sandbox and runs no code but that of the
+//! packages, since all functions with this environment share it. The first call that needs it
+//! starts it and waits for it. It ends when it has been idle for long, or when zygotes use too much
+//! memory. If it cannot be started, functions start in new processes and receive the reason; the
+//! start is repeated later in the background.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -13,41 +11,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use headwater_sandbox::{Channel, Confinement, ProcessSpec, RunningProcess, Signal, Spawner};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::arena::Arena;
 use crate::instance::{clone_plan, environment_sandbox, variables};
 use crate::memory::MemoryFile;
-use crate::preload::{self, Preload};
-use crate::spawner::{Channel, Plan, Running, Signal, Spawner, Work, watch};
+use crate::preload::Preload;
 use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 
-/// How long importing an environment's packages may take.
+/// Time limit for importing an environment's packages.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
 
-/// The most memory of a zygote, and its processes: those of its clones are not among them.
+/// Memory and process limits of a zygote, without its clones.
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
-/// A library may start as many threads as there are processors when it is imported.
+/// A library may start one thread per processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
 
-/// How many clones wait while calls come one right after the other, and for how long after the last
-/// of those.
+/// Number of clones prepared during bursts of calls, and the time that they remain after the last
+/// call.
 const SEATS_BUSY: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How old a clone is that is surely there.
+/// Age at which a clone has certainly started.
 const MADE_BY_NOW: Duration = Duration::from_millis(100);
 
-/// How long no zygote is tried again after one could not be started: the first time, twice as long each
-/// time after it, and at most.
+/// Pause after a failed start of a zygote: initially, doubled each time, and at most.
 const RETRY: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
-/// How long it is known that one could not be started.
+/// Time for which a failed start is remembered.
 const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
-/// Which functions may share a zygote.
+/// The key of functions that share a zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     environment: String,
@@ -66,23 +62,23 @@ pub(crate) struct Zygotes {
     spawner: Arc<Spawner>,
     options: ZygoteOptions,
     library: Preload,
-    arena: Option<Arena>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
-/// The place of one zygote.
+/// The slot of a zygote.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Held while it is started.
+    /// Locked during the start.
     state: tokio::sync::Mutex<State>,
-    /// Processor time of starts that no call is metered by yet, in microseconds.
+    /// CPU time of starts that no call accounts for yet, in microseconds.
     owed_us: AtomicU64,
 }
 
 impl Slot {
-    /// What a call finds, which is metered by what starts took that nobody else waited for.
-    fn give(&self, found: Found) -> Found {
-        Found { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
+    /// The state of a slot; a call accounts for the CPU time of the starts that no other call
+    /// waited for.
+    fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
+        ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
 }
 
@@ -94,14 +90,14 @@ enum State {
     Failed(Failure),
 }
 
-/// Why there is none.
+/// The reason of the failure.
 #[derive(Debug)]
 struct Failure {
     since: Instant,
     reason: String,
-    /// How long none is tried.
+    /// Time until the next attempt.
     pause: Duration,
-    /// Whether one is being tried.
+    /// Whether an attempt is in progress.
     tried: bool,
 }
 
@@ -111,7 +107,7 @@ impl Failure {
         Failure { since: Instant::now(), reason, pause, tried: false }
     }
 
-    /// Whether whoever asks is to try again.
+    /// Returns true if the caller must attempt a start.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = !self.tried && now.saturating_duration_since(self.since) >= self.pause;
         self.tried |= due;
@@ -120,108 +116,105 @@ impl Failure {
 }
 
 impl State {
-    /// What this means for a call; none where a zygote is to be started.
-    fn found(&mut self) -> Option<Found> {
+    /// Returns the outcome for a call; none if a zygote must be started.
+    fn found(&mut self) -> Option<ZygoteLookup> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
                 zygote.touch();
-                Some(Found { zygote: Some(zygote.clone()), ..Found::default() })
+                Some(ZygoteLookup { zygote: Some(zygote.clone()), ..ZygoteLookup::default() })
             }
-            State::Failed(failure) => {
-                Some(Found { again: failure.is_due(Instant::now()), ..Found::default() })
-            }
+            State::Failed(failure) => Some(ZygoteLookup {
+                again: failure.is_due(Instant::now()),
+                ..ZygoteLookup::default()
+            }),
             State::Alive(_) | State::Absent => None,
         }
     }
 }
 
-/// One zygote. It is killed when the last holder lets go of it.
+/// A zygote. It is killed when its last holder drops it.
 #[derive(Debug)]
 pub(crate) struct Zygote {
-    /// The number that the spawner knows it by.
+    /// The spawner's number of the process.
     id: u64,
-    running: Mutex<Running>,
-    /// What it holds imported; its folder stays as long as this does.
+    running: Mutex<RunningProcess>,
+    /// Its environment, whose folder must exist as long as it does.
     environment: Environment,
-    ready: Ready,
+    ready: ReadyMessage,
     used: Mutex<Instant>,
-    /// Clones that wait for the next calls, the longest first.
-    seats: Mutex<Seats>,
+    /// Prepared clones, the oldest first.
+    seats: Mutex<PreparedClones>,
 }
 
-/// Clones that wait, each for a call with its limits.
+/// Clones that wait for a call with their limits.
 #[derive(Debug, Default)]
-struct Seats {
-    waiting: Vec<Seat>,
-    /// Until when there are to be several: calls came faster than clones are made.
+struct PreparedClones {
+    waiting: Vec<PreparedClone>,
+    /// Time until which several clones are prepared: calls arrived faster than clones started.
     busy_until: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Seat {
+struct PreparedClone {
     limits: Limits,
-    running: Running,
+    running: RunningProcess,
     since: Instant,
 }
 
-impl Seats {
-    /// How many are to wait.
+impl PreparedClones {
+    /// Returns the number of clones to prepare.
     fn wanted(&self) -> usize {
         let busy = self.busy_until.is_some_and(|until| Instant::now() < until);
         if busy { SEATS_BUSY } else { 1 }
     }
 }
 
-/// What there is to say of the zygote of an environment.
+/// The state of the zygote of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZygoteReport {
     /// The environment's id.
     pub environment: String,
-    /// Memory it holds for itself, in bytes.
+    /// Its private memory in bytes.
     pub memory_bytes: u64,
-    /// What its imports took, in milliseconds.
+    /// The duration of its imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that every call imports by itself, and why.
+    /// Packages that it could not import, with the reason. Every call imports them itself.
     pub skipped: BTreeMap<String, String>,
-    /// Why there is none, so that every call imports everything by itself.
+    /// The reason why there is none, so that every call imports all packages.
     pub failure: Option<String>,
 }
 
-/// What a call gets.
+/// The zygote for a call.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// The zygote to clone; none for a fresh process.
+pub(crate) struct ZygoteLookup {
+    /// The zygote to clone; none for a new process.
     pub(crate) zygote: Option<Arc<Zygote>>,
     /// Whether it was started for this call.
     pub(crate) started: bool,
-    /// Processor time of starts, also of those in vain, that this call is metered by, in microseconds.
+    /// CPU time of starts that this call accounts for, including failed ones, in microseconds.
     pub(crate) cpu_us: u64,
-    /// Whether one is to be tried again, for calls to come.
+    /// Whether another start must be attempted for later calls.
     pub(crate) again: bool,
 }
 
-/// What a zygote says when it is ready.
+/// The first message of a zygote.
 #[derive(Debug, Clone, Default, Deserialize)]
-struct Ready {
-    /// Packages that are not held imported, and why.
+struct ReadyMessage {
+    /// Packages that it could not import, with the reason.
     skipped: BTreeMap<String, String>,
     memory_bytes: u64,
     took_ms: u64,
 }
 
 impl Zygotes {
-    pub(crate) fn new(
-        spawner: Arc<Spawner>,
-        options: ZygoteOptions,
-        (library, arena): (Preload, Option<Arena>),
-    ) -> Self {
-        Zygotes { spawner, options, library, arena, slots: Mutex::default() }
+    pub(crate) fn new(spawner: Arc<Spawner>, options: ZygoteOptions, library: Preload) -> Self {
+        Zygotes { spawner, options, library, slots: Mutex::default() }
     }
 
-    /// What there is for functions of an environment without waiting, if that is known.
-    pub(crate) fn at_hand(&self, environment: &Environment) -> Option<Found> {
+    /// Returns the zygote of an environment without waiting, if its state is known.
+    pub(crate) fn at_hand(&self, environment: &Environment) -> Option<ZygoteLookup> {
         if !self.options.enabled {
-            return Some(Found::default());
+            return Some(ZygoteLookup::default());
         }
         let key = Key::of(environment);
         let slot = self.slots.lock().get(&key)?.clone();
@@ -229,8 +222,8 @@ impl Zygotes {
         Some(slot.give(found))
     }
 
-    /// The zygote for functions of an environment, started where there is none.
-    pub(crate) async fn get(&self, environment: &Environment) -> Found {
+    /// Returns the zygote of an environment, and starts it if there is none.
+    pub(crate) async fn get(&self, environment: &Environment) -> ZygoteLookup {
         let key = Key::of(environment);
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.state.lock().await;
@@ -242,17 +235,17 @@ impl Zygotes {
         let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
         drop(state);
         self.make_room();
-        slot.give(Found { started: zygote.is_some(), zygote, cpu_us, again: false })
+        slot.give(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
-    /// Has the next call of an environment be metered by a start whose own call went away.
+    /// Charges the next call for a start whose own call was cancelled.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
         if let Some(slot) = self.slots.lock().get(&Key::of(environment)) {
             slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
         }
     }
 
-    /// Tries again to start a zygote where that failed before. Meanwhile calls do without.
+    /// Attempts a start again after a failure. Meanwhile calls run without a zygote.
     pub(crate) async fn try_again(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&Key::of(environment)).cloned();
         let Some(slot) = slot else { return };
@@ -264,7 +257,7 @@ impl Zygotes {
         self.make_room();
     }
 
-    /// Starts a zygote, after others were not tried for so long.
+    /// Starts a zygote after a pause.
     async fn start_or_not(
         &self,
         environment: &Environment,
@@ -280,7 +273,7 @@ impl Zygotes {
         }
     }
 
-    /// Starts one, and tells the processor time that this took, whatever came of it.
+    /// Starts a zygote. Returns the CPU time of the start, even if it failed.
     async fn start(&self, environment: &Environment, cpu_us: &mut u64) -> Result<Zygote> {
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
@@ -289,16 +282,16 @@ impl Zygotes {
         let files = MemoryFile::with("headwater-files", &files)?;
         let silent = std::fs::File::options().write(true).open("/dev/null");
         let silent = silent.map_err(Error::io("open /dev/null"))?;
-        let plan = plan(environment, &self.library, self.arena.as_ref())?;
+        let plan = plan(environment, &self.library)?;
         let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
         let mut running = self.spawner.run(plan, &descriptors)?;
         drop(theirs);
-        let mine = watch(mine).map_err(Error::io("listen to a zygote"))?;
+        let mine = mine.into_async().map_err(Error::io("listen to a zygote"))?;
         let said = tokio::select! {
-            said = crate::listen::receive(&mine) => said,
+            said = crate::worker_io::receive(&mine) => said,
             () = tokio::time::sleep(IMPORT_MAX) => None,
         };
-        let ready = said.and_then(|said| serde_json::from_slice::<Ready>(&said.bytes).ok());
+        let ready = said.and_then(|said| serde_json::from_slice::<ReadyMessage>(&said.bytes).ok());
         let Some(ready) = ready else {
             running.signal(Signal::Kill);
             let ended = running.ended().await?;
@@ -306,13 +299,13 @@ impl Zygotes {
             let reason = ended.exit.describe();
             return Err(Error::InstanceDied { label: "the zygote".to_owned(), reason });
         };
-        *cpu_us = running.meter().await;
+        *cpu_us = running.take_unmetered_cpu_us().await;
         let (id, running) = (running.id(), Mutex::new(running));
-        let (environment, used) = (environment.held_apart()?, Mutex::new(Instant::now()));
+        let (environment, used) = (environment.with_own_lock()?, Mutex::new(Instant::now()));
         Ok(Zygote { id, running, environment, ready, used, seats: Mutex::default() })
     }
 
-    /// Ends a zygote that could not be cloned, once its last clone has ended.
+    /// Removes a zygote that could not be cloned; it ends with its last clone.
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
         let held = |slot: &Arc<Slot>| {
             let state = slot.state.try_lock();
@@ -322,8 +315,7 @@ impl Zygotes {
         self.slots.lock().retain(|_, slot| !held(slot));
     }
 
-    /// Has nobody call the zygotes of these environments any more; each ends with the last call that
-    /// does.
+    /// Removes the zygotes of environments. Each ends with the last call that uses it.
     pub(crate) fn end_where(&self, gone: impl Fn(&Environment) -> bool) {
         self.slots.lock().retain(|_, slot| {
             let state = slot.state.try_lock();
@@ -334,12 +326,12 @@ impl Zygotes {
         });
     }
 
-    /// Ends the zygotes of these environments that nobody uses.
+    /// Ends the idle zygotes of environments.
     pub(crate) fn end_unused(&self, gone: impl Fn(&Environment) -> bool) {
         self.let_go(|zygote| gone(&zygote.environment));
     }
 
-    /// Ends the zygotes that have been idle for too long, and those that are gone.
+    /// Ends the zygotes that were idle for too long, and removes ended ones.
     pub(crate) fn sweep(&self) {
         self.let_go(|zygote| {
             zygote.calm_down();
@@ -347,7 +339,7 @@ impl Zygotes {
         });
     }
 
-    /// Ends idle zygotes, the longest idle first, until the others hold no more than they may.
+    /// Ends idle zygotes, the longest idle first, until the others are within the memory limit.
     fn make_room(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
@@ -365,10 +357,10 @@ impl Zygotes {
         }
     }
 
-    /// Lets go of the zygotes that nobody uses and for which this holds, and of those that ended.
+    /// Removes the unused zygotes that satisfy a condition, and ended ones.
     fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            // One that is being started, or looked at, is in use.
+            // A locked slot is in use.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {
@@ -385,14 +377,14 @@ impl Zygotes {
         });
     }
 
-    /// What there is to say of those that are neither being started nor looked at.
+    /// Returns the state of the zygotes whose slots are not locked.
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
         self.let_go(|_| false);
         let report = |(key, slot): (&Key, &Arc<Slot>)| {
             let state = slot.state.try_lock().ok()?;
             let (ready, failure) = match &*state {
                 State::Alive(zygote) => (zygote.ready.clone(), None),
-                State::Failed(failure) => (Ready::default(), Some(failure.reason.clone())),
+                State::Failed(failure) => (ReadyMessage::default(), Some(failure.reason.clone())),
                 State::Absent => return None,
             };
             Some(ZygoteReport {
@@ -416,12 +408,13 @@ impl Zygote {
         self.running.lock().is_alive()
     }
 
-    /// A clone for a call: the one that waits, or a new one.
-    pub(crate) fn seat(&self, spawner: &Spawner, limits: &Limits) -> Result<Running> {
+    /// Returns a clone for a call: a prepared one, or a new one.
+    pub(crate) fn seat(&self, spawner: &Spawner, limits: &Limits) -> Result<RunningProcess> {
         let seat = {
             let mut seats = self.seats.lock();
-            let fits =
-                |seat: &mut Seat| limits.as_made_for(&seat.limits) && seat.running.is_alive();
+            let fits = |seat: &mut PreparedClone| {
+                limits.as_made_for(&seat.limits) && seat.running.is_alive()
+            };
             let found = (0..seats.waiting.len()).find(|at| fits(&mut seats.waiting[*at]));
             let seat = found.map(|at| seats.waiting.remove(at));
             if seat.as_ref().is_none_or(|seat| seat.since.elapsed() < MADE_BY_NOW) {
@@ -431,12 +424,12 @@ impl Zygote {
         };
         match seat {
             Some(seat) => Ok(seat.running),
-            None => spawner.run(clone_plan(self.id, limits), &[]),
+            None => Ok(spawner.run(clone_plan(self.id, limits), &[])?),
         }
     }
 
-    /// Has clones wait for the next calls, which most often have the same limits; one more than there
-    /// are at a time, so that they are made between calls.
+    /// Prepares clones for the next calls, which usually have the same limits; at most one more at
+    /// a time, so that they are created between calls.
     pub(crate) fn prepare(&self, spawner: &Spawner, limits: &Limits) {
         let mut seats = self.seats.lock();
         seats.waiting.retain_mut(|seat| seat.running.is_alive());
@@ -444,10 +437,10 @@ impl Zygote {
         if fitting >= seats.wanted() {
             return;
         }
-        // Where this fails, the next call finds out why.
+        // The next call reports a failure.
         if let Ok(running) = spawner.run(clone_plan(self.id, limits), &[]) {
             let since = Instant::now();
-            seats.waiting.push(Seat { limits: limits.clone(), running, since });
+            seats.waiting.push(PreparedClone { limits: limits.clone(), running, since });
         }
         let others = seats.waiting.len() > SEATS_BUSY;
         let oldest = others.then(|| seats.waiting.remove(0));
@@ -455,47 +448,42 @@ impl Zygote {
         drop(oldest);
     }
 
-    /// Lets go of the clones that calls one right after the other would need.
+    /// Removes the additional clones for bursts.
     fn calm_down(&self) {
         let mut seats = self.seats.lock();
         let surplus = seats.waiting.len().saturating_sub(seats.wanted());
-        let surplus: Vec<Seat> = seats.waiting.drain(..surplus).collect();
+        let surplus: Vec<PreparedClone> = seats.waiting.drain(..surplus).collect();
         drop(seats);
         drop(surplus);
     }
 
-    /// Notes that a call begins or ended just now.
+    /// Records the start or end of a call.
     pub(crate) fn touch(&self) {
         *self.used.lock() = Instant::now();
     }
 }
 
-/// What the spawner is to start.
-fn plan(environment: &Environment, library: &Preload, arena: Option<&Arena>) -> Result<Plan> {
+/// Returns the process of a zygote.
+fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
     let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
     let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
-    // jemalloc in pyarrow would start a thread, which no clone would have.
+    // jemalloc in pyarrow would start a thread, which a clone does not have.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
-    let mut libraries = vec![library.clone()];
-    if let Some(arena) = arena.filter(|_| Arena::suits(environment)) {
-        libraries.push(arena.library());
-        variables.push(Arena::variable());
-    }
-    sandbox.shown.extend(libraries.iter().map(Preload::shown));
-    variables.push(preload::variable(&libraries));
-    Ok(Plan {
+    sandbox.read_only.push(library.shown());
+    variables.push(Preload::variable());
+    Ok(ProcessSpec {
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],
         variables,
         control: true,
-        walls: Work::Sandbox(sandbox),
+        confinement: Confinement::Sandbox(sandbox),
         memory_bytes: Some(MEMORY_BYTES_MAX),
         processes_max: Some(PROCESSES_MAX),
         zygote: true,
-        ..Plan::default()
+        ..ProcessSpec::default()
     })
 }
 
@@ -504,7 +492,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_cannot_be_started_is_tried_again_by_one_call_and_ever_more_seldom() {
+    fn failed_starts_are_retried_with_back_off() {
         let mut failure = Failure::new("it raises".to_owned(), None);
         let after = |pause| failure.since + pause;
         let (early, late) = (after(RETRY / 2), after(RETRY));

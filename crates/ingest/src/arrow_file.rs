@@ -1,7 +1,7 @@
 //! Arrow IPC: files (`.arrow`, Feather version 2) and streams (`.arrows`), compressed or not.
 //!
-//! A file is a stream between two magic numbers and is read as one, so that it needs no seeking.
-//! Sizes that a file claims are checked before memory is taken for them.
+//! A file is a stream between two magic numbers. It is read sequentially, without seeks. The sizes
+//! that a file declares are checked before memory is allocated for them.
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,33 +22,33 @@ use super::rows::Output;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
-/// The most bytes of a batch, and of what it unpacks to.
+/// Maximum bytes of a batch, both as stored and decompressed.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
 
-/// The most rows of a batch.
+/// Maximum rows of a batch.
 const BATCH_ROWS_MAX: usize = 1 << 27;
 
-/// The most bytes of the description of a message.
+/// Maximum bytes of the metadata of a message.
 const METADATA_BYTES_MAX: u32 = 64 << 20;
 
-/// Rows that are converted at once.
+/// Rows converted at once.
 const ROWS_AT_ONCE: usize = 8 * 1024;
 
-/// What a file begins with.
+/// Magic number at the start of a file.
 const MAGIC: &[u8] = b"ARROW1\0\0";
 
-/// The most words of four bytes that follow it as padding: writers align the first message.
+/// Maximum padding after the magic number, in 4-byte words; writers align the first message.
 const PADDING_WORDS_MAX: usize = 64;
 
-/// What a file of Feather version 1 begins with, which is another format.
+/// Magic number of Feather version 1, a different format that is not supported.
 const FEATHER_1: &[u8] = b"FEA1";
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
-/// The end of a stream.
+/// End-of-stream marker.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
-/// Whether the first bytes of a file are those of an Arrow file.
+/// Returns true if the first bytes are those of an Arrow file.
 pub(crate) fn is_arrow(first: &[u8]) -> bool {
     first.starts_with(b"ARROW1") || first.starts_with(&CONTINUATION)
 }
@@ -58,14 +58,14 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
     Error::BrokenFile { file, what: "arrow", reason: reason.to_string() }
 }
 
-/// Returns the columns of a file, as a table can hold them.
+/// Returns the columns of a file, with types that a table can store.
 pub(crate) fn schema_of(source: &SourceFile, tap: &mut Tap) -> Result<Schema> {
     let messages = Messages::open(tap).map_err(|error| broken(source, &error))?;
     let schema = messages.schema().map_err(|error| broken(source, &error))?;
     Ok(normalise_schema(&schema)?)
 }
 
-/// Reads the rows of a file as the table's.
+/// Reads the rows of a file and converts them to the table's types.
 pub(crate) fn read_rows(
     source: &SourceFile,
     tap: &mut Tap,
@@ -90,12 +90,12 @@ pub(crate) fn read_rows(
     Ok(())
 }
 
-/// The messages of a stream.
+/// Reader of the messages of a stream.
 struct Messages<'a> {
     reader: &'a mut Tap,
     decoder: StreamDecoder,
     pending: Buffer,
-    /// The schema, once its message was read.
+    /// The schema; `None` until its message is read.
     schema: Option<Schema>,
     ended: bool,
 }
@@ -159,7 +159,7 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Reads a message whose first bytes may have been read already; none at the end.
+    /// Reads a message; the caller may have read its first bytes already. `None` at the end.
     fn read_message(&mut self, mut bytes: Vec<u8>) -> Result<Option<Vec<u8>>, ArrowError> {
         self.fill(&mut bytes, 4)?;
         if bytes.is_empty() {
@@ -173,7 +173,7 @@ impl<'a> Messages<'a> {
             return Ok(None);
         }
         if size > METADATA_BYTES_MAX {
-            return Err(ArrowError::IpcError("it is no Arrow file or stream".to_owned()));
+            return Err(ArrowError::IpcError("it is not an Arrow file or stream".to_owned()));
         }
         let metadata_end = start + size as usize;
         self.fill(&mut bytes, metadata_end)?;
@@ -196,7 +196,7 @@ impl<'a> Messages<'a> {
         Ok(Some(bytes))
     }
 
-    /// Reads until there are so many bytes, or no more.
+    /// Reads until the buffer has `length` bytes or the stream ends.
     fn fill(&mut self, bytes: &mut Vec<u8>, length: usize) -> Result<(), ArrowError> {
         let missing = length.saturating_sub(bytes.len()) as u64;
         (&mut *self.reader).take(missing).read_to_end(bytes)?;
@@ -205,7 +205,7 @@ impl<'a> Messages<'a> {
 }
 
 fn cut_short() -> ArrowError {
-    ArrowError::IpcError("it ends within a message".to_owned())
+    ArrowError::IpcError("it ends inside a message".to_owned())
 }
 
 fn too_large() -> ArrowError {
@@ -213,7 +213,7 @@ fn too_large() -> ArrowError {
     ArrowError::IpcError(reason.to_owned())
 }
 
-/// Checks what the buffers of a batch claim to unpack to.
+/// Checks the decompressed sizes that the buffers of a batch declare.
 fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> {
     let batch: Option<BatchHeader<'_>> = match message.header_type() {
         MessageHeader::RecordBatch => message.header_as_record_batch(),
@@ -230,14 +230,14 @@ fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> 
         let end = start.checked_add(length).ok_or_else(cut_short)?;
         let bytes = body.get(start..end).ok_or_else(cut_short)?;
         let Some(claimed) = bytes.first_chunk::<8>() else { continue };
-        // -1 says that the buffer is not compressed.
+        // -1 marks a buffer that is not compressed.
         let claimed = i64::from_le_bytes(*claimed).max(0);
         total = total.saturating_add(claimed.unsigned_abs());
     }
     if total > BATCH_BYTES_MAX { Err(too_large()) } else { Ok(()) }
 }
 
-/// Work of the decoder, which ends a thread for some files that are damaged.
+/// Runs the decoder; it panics on some damaged files, which becomes an error here.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let damaged = |_| Err(ArrowError::IpcError("a message is damaged".to_owned()));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)

@@ -1,17 +1,17 @@
-//! A row that cannot be read: where it stands, what is wrong with it, and what it says.
+//! Rows that cannot be read: their position, the reason and the raw text.
 //!
-//! [`BadRow`] is the error of an import that stops, and a row of `<table>__rejected` of one that
-//! goes on. Its line is the physical line in the decompressed file, counted from 1; for Parquet,
-//! which has no lines, it is the row.
+//! An import that stops at the first bad row returns a [`BadRow`] as its error; an import with
+//! `--on-error reject` writes each one to `<table>__rejected`. The line is the physical line in the
+//! decompressed file, counted from 1. For Parquet, which has no lines, it is the row number.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// The longest value that a message quotes, in characters.
+/// Longest value quoted in a message, in characters.
 const QUOTED_CHARACTERS_MAX: usize = 80;
 
-/// The longest value or row that is kept, in bytes.
+/// Longest value or row kept, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// A row that cannot be read as the table's types.
@@ -19,21 +19,21 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 pub struct BadRow {
     /// The file.
     pub file: String,
-    /// The physical line, from 1; for Parquet the row.
+    /// The physical line, from 1; for Parquet the row number.
     pub line: u64,
-    /// The column; none where the row as a whole is wrong.
+    /// The column; none if the whole row is invalid.
     pub column: Option<String>,
-    /// The value; none where the row as a whole is wrong.
+    /// The value; none if the whole row is invalid.
     pub value: Option<String>,
-    /// What is wrong, as a fragment that can follow a colon.
+    /// The reason, as a fragment that can follow a colon.
     pub reason: String,
-    /// The row as it stands in the file, cut at 64 KiB.
+    /// The row as written in the file, truncated to 64 KiB.
     pub row: String,
-    /// Whether the bytes are not in the encoding they were read as.
+    /// Set if the bytes are not valid in the file's encoding.
     pub encoding: bool,
 }
 
-/// What is wrong with a row, before it is known which file it stands in.
+/// A fault in a row, without the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RowFault {
     pub line: u64,
@@ -45,19 +45,19 @@ pub(crate) struct RowFault {
 }
 
 impl RowFault {
-    /// A row that is wrong as a whole.
+    /// Creates a fault that concerns the whole row.
     pub fn new(line: u64, reason: impl Into<String>, row: &[u8]) -> Self {
         RowFault { line, reason: reason.into(), row: text_of(row), ..RowFault::default() }
     }
 
-    /// The same fault, found in one value of one column.
+    /// Attaches the column and the value to a fault.
     pub fn in_column(mut self, column: &str, value: &str) -> Self {
         self.column = Some(column.to_owned());
         self.value = Some(cut(value, KEPT_BYTES_MAX).to_owned());
         self
     }
 
-    /// The fault with its file.
+    /// Converts the fault to a [`BadRow`] of a file.
     pub fn in_file(self, file: &str) -> BadRow {
         BadRow {
             file: file.to_owned(),
@@ -71,7 +71,7 @@ impl RowFault {
     }
 }
 
-/// Why a value does not fit: `` `12x` is not a long ``.
+/// Returns the reason of a type mismatch: `` `12x` is not a long ``.
 pub(crate) fn not_a(value: &str, type_name: &str) -> String {
     format!("`{}` is not {} {type_name}", quoted(value), article(type_name))
 }
@@ -80,7 +80,7 @@ fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
-/// A value as a message quotes it: on one line, and not too long.
+/// Returns a value for a message: on one line, truncated.
 pub(crate) fn quoted(value: &str) -> String {
     let mut characters = value.chars();
     let mut text: String = characters.by_ref().take(QUOTED_CHARACTERS_MAX).collect();
@@ -90,14 +90,14 @@ pub(crate) fn quoted(value: &str) -> String {
     text.replace('\r', "\\r").replace('\n', "\\n").replace('`', "'")
 }
 
-/// The text of a row's bytes, cut at 64 KiB, without its line end.
+/// Returns a row's bytes as text, truncated to 64 KiB, without its line end.
 fn text_of(row: &[u8]) -> String {
     let kept = &row[..row.len().min(KEPT_BYTES_MAX)];
     let text = String::from_utf8_lossy(kept);
     text.trim_end_matches(['\r', '\n']).to_owned()
 }
 
-/// The beginning of a text, of at most so many bytes, cut between characters.
+/// Returns a prefix of at most `bytes_max` bytes, cut at a character boundary.
 fn cut(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
@@ -117,7 +117,7 @@ impl std::fmt::Display for BadRow {
 }
 
 impl BadRow {
-    /// What to do about it.
+    /// Returns the hint.
     pub fn hint(&self) -> String {
         if self.encoding {
             return "Name the file's encoding, for example `windows-1252`, or correct the line."
@@ -126,7 +126,7 @@ impl BadRow {
         let null = self.value.as_deref().map(str::trim).filter(|value| looks_null(value));
         match (null, &self.column) {
             (Some(value), _) => {
-                format!("If `{value}` means null, say so with `--null {value}`.")
+                format!("If `{value}` means null, import with `--null {value}`.")
             }
             (None, Some(column)) => format!(
                 "Correct the value, or put such rows aside with `--on-error reject`; a new column is \
@@ -136,7 +136,7 @@ impl BadRow {
         }
     }
 
-    /// File, line, column, value, reason and row, for programs.
+    /// Returns file, line, column, value, reason and row, as structured context.
     pub fn context(&self) -> BTreeMap<String, Value> {
         let entries = [
             ("file", json!(self.file)),
@@ -150,7 +150,7 @@ impl BadRow {
     }
 }
 
-/// Whether a text is one of those that programs write for null.
+/// Returns true if a text is one that programs commonly write for null.
 pub(crate) fn looks_null(text: &str) -> bool {
     const WRITTEN: [&str; 9] = ["NA", "N/A", "#N/A", "NULL", "\\N", "None", "nil", "-", "?"];
     WRITTEN.iter().any(|null| text.eq_ignore_ascii_case(null))

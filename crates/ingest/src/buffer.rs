@@ -1,10 +1,10 @@
-//! A window over a stream: the bytes of at least one row, contiguous, in memory that has a bound.
+//! A window over a stream: the bytes of at least one row, contiguous, with bounded memory.
 
 use std::io::{Read, Result};
 
 use super::compression::read_up_to;
 
-/// The longest row, in bytes. A longer one is a bad row, not a bigger buffer.
+/// The longest row, in bytes. A longer row is a bad row; the buffer does not grow further.
 pub(crate) const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const FIRST_BYTES: usize = 256 * 1024;
@@ -23,22 +23,22 @@ impl<R: Read> Window<R> {
         Window { reader, buffer: vec![0; FIRST_BYTES], start: 0, end: 0, ended: false }
     }
 
-    /// The bytes read and not yet consumed.
+    /// Returns the bytes read and not yet consumed.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Bytes that were consumed last, `length` of them, which are kept until more is read.
+    /// Returns the `length` bytes consumed last; they stay valid until the next read.
     pub fn consumed(&self, length: usize) -> &[u8] {
         &self.buffer[self.start - length..self.start]
     }
 
-    /// Whether the stream has nothing beyond [`Window::bytes`].
+    /// Returns true if the stream has nothing after [`Window::bytes`].
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether the window is as large as it may become.
+    /// Returns true if the window has its maximum size.
     pub fn is_full(&self) -> bool {
         self.end - self.start >= ROW_BYTES_MAX
     }
@@ -47,7 +47,7 @@ impl<R: Read> Window<R> {
         self.start += count;
     }
 
-    /// Reads more; afterwards there are more bytes, or the stream has ended, or both.
+    /// Reads more: afterwards there are more bytes, or the stream has ended, or both.
     pub fn fill(&mut self) -> Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -57,7 +57,7 @@ impl<R: Read> Window<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        // As much as there is room for: a long row is looked at again after every call.
+        // Fill all free space: a long row is scanned again after every read.
         let count = read_up_to(&mut self.reader, &mut self.buffer[self.end..])?;
         self.end += count;
         self.ended = self.end < self.buffer.len();

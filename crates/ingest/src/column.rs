@@ -1,8 +1,8 @@
 //! Builds one column of a record batch from texts or JSON values.
 //!
-//! A value that does not fit is an error that leaves the column as it was, so that the caller can
-//! put a null in its place and leave the row out later. Nested columns know how to make up for a
-//! row that was given up half way ([`Column::repair`]).
+//! A value that does not fit is an error and leaves the column unchanged. The caller can append a
+//! null instead and drop the row later. Nested columns recover from a row that failed after some of
+//! its fields were appended ([`Column::repair`]).
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub(crate) enum Column {
     List(ListColumn),
 }
 
-/// A column of objects.
+/// Builder of a struct column.
 #[derive(Debug)]
 pub(crate) struct StructColumn {
     pub fields: Fields,
@@ -52,7 +52,7 @@ pub(crate) struct StructColumn {
     pub valid: Vec<bool>,
 }
 
-/// A column of lists.
+/// Builder of a list column.
 #[derive(Debug)]
 pub(crate) struct ListColumn {
     pub field: FieldRef,
@@ -62,7 +62,7 @@ pub(crate) struct ListColumn {
 }
 
 impl Column {
-    /// An empty column; none for a type that no text or JSON value can become.
+    /// Creates an empty column; none for a type that cannot be parsed from text or JSON.
     pub fn new(data_type: &DataType) -> Option<Column> {
         Some(match data_type {
             DataType::Boolean => Column::Boolean(BooleanBuilder::new()),
@@ -110,12 +110,12 @@ impl Column {
         })
     }
 
-    /// Whether an empty text is a value of its own, and not a null.
+    /// Returns true if an empty text is a value and not a null.
     pub fn is_text(&self) -> bool {
         matches!(self, Column::Text(_) | Column::Binary(_))
     }
 
-    /// Whether values are objects or lists.
+    /// Returns true if values are objects or lists.
     pub fn is_nested(&self) -> bool {
         matches!(self, Column::Struct(_) | Column::List(_))
     }
@@ -145,7 +145,7 @@ impl Column {
         }
     }
 
-    /// Appends a value from its text. Blanks around anything but text do not count.
+    /// Parses and appends a value. Leading and trailing blanks are ignored, except in text.
     #[inline]
     pub fn append_text(&mut self, text: &str) -> Result<(), Misfit> {
         match self {
@@ -174,7 +174,8 @@ impl Column {
                 }
                 _ => return Err(Misfit),
             },
-            // Without a zone, a moment is taken as UTC: whoever declared the type knows.
+            // A timestamp without a zone is UTC: the column's type was declared or inferred as
+            // such.
             Column::ZonedNanoseconds(builder) => {
                 let moment = parse_moment(trim(text)).ok_or(Misfit)?;
                 builder.append_value(moment.in_nanoseconds().ok_or(Misfit)?);
@@ -195,7 +196,7 @@ impl Column {
         Ok(())
     }
 
-    /// How many values it has.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         use arrow::array::ArrayBuilder;
         match self {
@@ -217,7 +218,7 @@ impl Column {
         }
     }
 
-    /// How many values it has, one that was given up half way included.
+    /// Returns the number of values, including one that was appended only in part.
     fn extent(&self) -> usize {
         match self {
             Column::Struct(column) => {
@@ -228,7 +229,7 @@ impl Column {
         }
     }
 
-    /// Fills up with nulls to `length` values, also where a nested value was given up half way.
+    /// Appends nulls up to `length` values, also after a nested value that was appended in part.
     pub fn repair(&mut self, length: usize) {
         match self {
             Column::Struct(column) => {
@@ -250,7 +251,7 @@ impl Column {
         }
     }
 
-    /// The values so far as an array; the column is empty afterwards.
+    /// Returns the values so far as an array and empties the column.
     pub fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
         Ok(match self {
             Column::Boolean(builder) => Arc::new(builder.finish()),
@@ -285,9 +286,9 @@ impl StructColumn {
 }
 
 impl ListColumn {
-    /// Ends the list whose elements were appended last.
+    /// Ends the list of the elements appended last.
     pub fn close(&mut self, valid: bool) {
-        // A batch is far smaller than 2^31 elements: a row has a bound, and a batch has few rows.
+        // A batch has far fewer than 2^31 elements: rows and batches are bounded in size.
         self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));
         self.valid.push(valid);
     }
@@ -300,19 +301,19 @@ impl ListColumn {
     }
 }
 
-/// A whole number. Leading zeros are allowed here: whoever declared the type knows.
+/// Parses a whole number. Leading zeros are allowed: the type is known here.
 fn parse_long(text: &str) -> Result<i64, Misfit> {
     text.parse().map_err(|_| Misfit)
 }
 
-/// A number as 32 bits hold it; one beyond their range does not fit.
+/// Parses a 32-bit float; a number out of range does not fit.
 fn parse_float(text: &str) -> Result<f32, Misfit> {
     let value: f32 = text.parse().map_err(|_| Misfit)?;
     let too_large = value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
     if too_large { Err(Misfit) } else { Ok(value) }
 }
 
-/// A decimal number that loses no digit by its type's scale.
+/// Parses a decimal that loses no digit at the type's scale.
 fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Misfit> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
@@ -334,7 +335,7 @@ mod tests {
 
     use super::*;
 
-    /// What the values become as `data_type`; `!` for one that does not fit.
+    /// Checks the values as `data_type`; `!` stands for one that does not fit.
     fn check(data_type: &DataType, values: &[&str], expected: &[&str]) {
         let mut column = Column::new(data_type).unwrap();
         let misfits: Vec<bool> = values
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nested_row_given_up_half_way_is_made_up_for() {
+    fn a_nested_row_that_fails_half_way_is_repaired() {
         let element =
             DataType::Struct(vec![arrow::datatypes::Field::new("a", DataType::Int64, true)].into());
         let field = Arc::new(arrow::datatypes::Field::new("element", element, true));

@@ -1,8 +1,7 @@
-//! Compressed text files: gzip and zstd, told by their first bytes and not by their names.
+//! Compressed text files: gzip and zstd, detected by their first bytes and not by their names.
 //!
-//! Both may hold several members one after the other, as log rotation and parallel compressors
-//! write them. Everything streams: a small file that unpacks into a very large one costs time and
-//! no memory.
+//! Both may hold several members in sequence, as log rotation and parallel compressors write them.
+//! Decompression streams: a small file that expands to a very large one costs time but no memory.
 
 use std::io::{BufReader, Read, Result};
 
@@ -11,7 +10,7 @@ use headwater_model::FileFormat;
 
 use super::arrow_file::is_arrow;
 
-/// How a file is packed.
+/// Compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
@@ -20,7 +19,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    /// What the first bytes say.
+    /// Detects the compression from the first bytes.
     pub fn detect(first: &[u8]) -> Self {
         match first {
             [0x1f, 0x8b, ..] => Compression::Gzip,
@@ -30,7 +29,7 @@ impl Compression {
         }
     }
 
-    /// What messages call a file that is packed so.
+    /// Returns the name for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Compression::None => "text",
@@ -39,7 +38,7 @@ impl Compression {
         }
     }
 
-    /// The unpacked bytes of a reader.
+    /// Wraps a reader to return the decompressed bytes.
     pub fn unpack<'a, R: Read + Send + 'a>(self, reader: R) -> Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Compression::None => Box::new(reader),
@@ -51,7 +50,7 @@ impl Compression {
     }
 }
 
-/// The endings that say how a file is packed.
+/// File name suffixes and their compression.
 const ENDINGS: [(&str, Compression); 4] = [
     (".gz", Compression::Gzip),
     (".gzip", Compression::Gzip),
@@ -59,7 +58,7 @@ const ENDINGS: [(&str, Compression); 4] = [
     (".zstd", Compression::Zstd),
 ];
 
-/// The ending of a name that says how the file is packed.
+/// Returns the compression suffix of a file name.
 fn ending_of(name: &str) -> Option<(&'static str, Compression)> {
     ENDINGS.into_iter().find(|(ending, _)| {
         let at = name.len().saturating_sub(ending.len());
@@ -67,17 +66,17 @@ fn ending_of(name: &str) -> Option<(&'static str, Compression)> {
     })
 }
 
-/// A name without the ending of its compression.
+/// Returns a name without its compression suffix.
 pub(crate) fn strip_suffix(name: &str) -> &str {
     ending_of(name).map_or(name, |(ending, _)| &name[..name.len() - ending.len()])
 }
 
-/// How a name says that its file is packed.
+/// Returns the compression that a file name indicates.
 pub(crate) fn claimed(name: &str) -> Compression {
     ending_of(name).map_or(Compression::None, |(_, compression)| compression)
 }
 
-/// Fills a buffer as far as the reader goes.
+/// Fills a buffer until it is full or the reader ends.
 pub(crate) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -91,8 +90,8 @@ pub(crate) fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<us
     Ok(filled)
 }
 
-/// The format that a file's content gives away: Parquet and Arrow by their magic
-/// numbers, JSON by a brace or a bracket.
+/// Detects the format from a file's content: Parquet and Arrow by their magic numbers, JSON by a
+/// brace or a bracket.
 pub(crate) fn sniff_format<R: Read + Send>(
     open: impl Fn() -> Result<R>,
 ) -> Result<Option<FileFormat>> {
@@ -106,7 +105,7 @@ pub(crate) fn sniff_format<R: Read + Send>(
     }
     let mut text = Compression::detect(&first[..count]).unpack(open()?)?;
     let mut start = [0; 256];
-    // A broken archive is no format; the error belongs to whoever insists on reading it.
+    // A corrupt archive has no detectable format; reading it later returns the error.
     let count = read_up_to(&mut text, &mut start).unwrap_or(0);
     let first = start[..count].iter().find(|byte| !byte.is_ascii_whitespace());
     Ok(matches!(first, Some(b'{' | b'[')).then_some(FileFormat::Ndjson))
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_archive_is_an_error() {
+    fn a_truncated_archive_is_an_error() {
         let whole = gzip(&b"some text that is long enough to be torn".repeat(100));
         let torn = &whole[..whole.len() - 12];
         let mut reader = Compression::detect(torn).unpack(torn).unwrap();
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn endings_of_compression_are_told() {
+    fn compression_suffixes_are_recognized() {
         assert_eq!(strip_suffix("a.csv.GZ"), "a.csv");
         assert_eq!(strip_suffix("a.csv.zst"), "a.csv");
         assert_eq!(strip_suffix("é"), "é");

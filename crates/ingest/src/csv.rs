@@ -1,4 +1,5 @@
-//! A CSV file: its delimiter, its column names, and its records, checked for their shape.
+//! A CSV file: its delimiter, its column names and its records, with their number of fields
+//! checked.
 
 use std::io::Read;
 
@@ -17,17 +18,17 @@ use super::source::SourceFile;
 use super::text::{Trouble, open_text};
 use crate::error::{Error, Result};
 
-/// How CSV files are to be read.
+/// Options for reading CSV files.
 #[derive(Debug, Clone)]
 pub(crate) struct CsvOptions {
-    /// Found from each file where none is given.
+    /// The delimiter; detected per file if none is given.
     pub delimiter: Option<u8>,
-    /// Whether the first row names the columns.
+    /// Set if the first row names the columns.
     pub header: bool,
     pub encoding: Option<&'static Encoding>,
     /// Texts that mean null.
     pub nulls: Vec<String>,
-    /// How dates and numbers are written.
+    /// Formats of dates and numbers.
     pub reading: Reading,
 }
 
@@ -35,14 +36,14 @@ pub(crate) struct CsvOptions {
 pub(crate) struct CsvFile<'a> {
     records: Records<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
-    /// Whether the record read last is the first row of data, and not yet given.
+    /// Set if the record read last is the first data row and was not returned yet.
     replay: bool,
     header: bool,
     trouble: Trouble<'a>,
 }
 
 impl<'a> CsvFile<'a> {
-    /// Opens a file and reads its header; none where the file is empty.
+    /// Opens a file and reads its header; none if the file is empty.
     pub fn open(
         source: &'a SourceFile,
         tap: &'a mut Tap,
@@ -59,7 +60,7 @@ impl<'a> CsvFile<'a> {
         let mut records = Records::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             Next::End => return Ok(None),
-            // Without names, and without a width, no other row can be judged.
+            // Without names, and without a width, no other row can be checked.
             Next::Fault(fault) => {
                 return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
             }
@@ -69,7 +70,7 @@ impl<'a> CsvFile<'a> {
         Ok(Some(CsvFile { records, names, replay, header: options.header, trouble }))
     }
 
-    /// The next record and its text, or a bad row; none at the end.
+    /// Returns the next record and its text, or a bad row; none at the end.
     pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowFault>>> {
         let next = if std::mem::take(&mut self.replay) {
             Next::Record
@@ -83,7 +84,7 @@ impl<'a> CsvFile<'a> {
         }
     }
 
-    /// The record read last, if it has as many fields as there are columns and is valid text.
+    /// Returns the record read last if it has one field per column and is valid text.
     fn checked(&self) -> Result<(Record<'_>, &str), RowFault> {
         let record = self.records.record();
         let (found, expected) = (record.len(), self.names.len());
@@ -118,7 +119,7 @@ fn read_names(record: Record<'_>, header: bool, trouble: &Trouble<'_>) -> Result
     Ok(header::names(names.iter().map(String::as_str)))
 }
 
-/// The fault of a record that is not valid text from the byte `at` on.
+/// Creates the fault of a record whose text is invalid from the byte `at` on.
 fn invalid_text(
     record: Record<'_>,
     names: &[String],
@@ -152,7 +153,7 @@ pub(crate) fn read_rows(
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = header::places(&file.names, &index);
     if places.contains(&None) {
-        // The columns of all files were gathered before: the file is another one now.
+        // The first pass saw the columns of all files: this file has changed since.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
     let targets: Vec<Target> = places
@@ -187,13 +188,13 @@ pub(crate) fn read_rows(
     Ok(())
 }
 
-/// A column of the table that a column of the file goes to.
+/// The table column that a column of the file maps to.
 struct Target {
     place: usize,
     nullable: bool,
 }
 
-/// Appends one field to its column; a fault where it does not fit.
+/// Appends one field to its column; returns a fault if it does not fit.
 #[inline]
 fn append(
     record: Record<'_>,
@@ -227,7 +228,7 @@ fn append(
     Some(misfit(record, at, target, value, rows))
 }
 
-/// Whether a value is blanks where blanks mean nothing.
+/// Returns true if a value has only blanks and its type ignores blanks.
 #[inline]
 fn is_blank(value: &str, text: bool) -> bool {
     !text && value.as_bytes().first() == Some(&b' ') && value.trim_ascii().is_empty()
@@ -240,7 +241,7 @@ fn misfit(record: Record<'_>, at: usize, target: &Target, value: &str, rows: &Ro
     let reason = if target.nullable || !value.trim_ascii().is_empty() {
         not_a(value, &type_name)
     } else {
-        "the column takes no null".to_owned()
+        "the column is required and the value is null".to_owned()
     };
     RowFault::new(record.line_of(at), reason, record.bytes()).in_column(field.name(), value)
 }

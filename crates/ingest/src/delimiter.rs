@@ -1,27 +1,27 @@
-//! Finds a CSV file's delimiter in its first rows.
+//! Detection of a CSV file's delimiter from its first rows.
 
 use super::scan::{Scan, Span, scan};
 
-/// The delimiters that are looked for; of two that fit equally well, the earlier one.
+/// Candidate delimiters; of two that fit equally well, the first is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
 
-/// Bytes of a file to look at.
+/// Bytes of a file to sample.
 pub(crate) const SAMPLE_BYTES: usize = 64 * 1024;
 
-/// Rows to look at.
+/// Rows to sample.
 const SAMPLE_ROWS: usize = 200;
 
-/// How well a delimiter explains a sample; the larger the better.
+/// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Fit {
-    /// Rows of the most frequent width, in thousandths of all rows; none where that width is one.
+    /// Share of rows with the most frequent width, in thousandths; none if that width is one.
     regular: usize,
-    /// Fields in such a row.
+    /// Fields in a row of that width.
     width: usize,
 }
 
-/// The delimiter that cuts the sample into rows of one width; the comma where none does.
-/// `whole` says that the sample is all of the file.
+/// Returns the delimiter that splits the sample into rows of one width; the comma if none does.
+/// `whole` means that the sample is the complete file.
 pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
     let mut best = (Fit::default(), CANDIDATES[0]);
     for delimiter in CANDIDATES {
@@ -47,8 +47,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
                 rest = &rest[length.max(1)..];
             }
             Scan::Incomplete => break,
-            // A wrong delimiter makes quotes look misplaced, and a row that cannot be cut speaks
-            // against it as one of another width does.
+            // With a wrong delimiter, quotes look misplaced. A row that cannot be split counts
+            // against the delimiter like a row of another width.
             Scan::Unclosed | Scan::TextAfterQuote => {
                 widths.push(0);
                 let line = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);
@@ -56,7 +56,7 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
             }
         }
     }
-    // The header, or the first row, is a row like the others: its width counts first among equals.
+    // The header has the width of the other rows, so its width wins a tie.
     let count = |width: usize| widths.iter().filter(|&&found| found == width).count();
     let width = widths.iter().copied().filter(|&width| width > 1).max_by_key(|&width| count(width));
     match width {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_delimiter_is_the_one_that_makes_rows_of_one_width() {
+    fn the_delimiter_splits_rows_into_one_width() {
         let cases: [(&str, u8); 11] = [
             ("a,b\n1,2\n", b','),
             ("a;b\n1,5;2,5\n3,5;4,5\n", b';'),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_cut_off_in_the_middle_of_a_row_is_enough() {
+    fn a_sample_that_ends_within_a_row_is_enough() {
         let text = "a;b;c\n1;2;3\n".repeat(10_000);
         assert_eq!(detect(&text.as_bytes()[..SAMPLE_BYTES], false), b';');
     }

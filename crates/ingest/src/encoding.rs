@@ -1,8 +1,8 @@
-//! Text in any encoding, read as UTF-8.
+//! Text in any encoding, decoded to UTF-8.
 //!
-//! A byte order mark decides; then what the request says; then UTF-8. What is not valid in the
-//! encoding becomes the byte [`INVALID`], which no UTF-8 text has, so that whoever cuts the text
-//! into rows finds the row it stands in and can name its line.
+//! The encoding is the byte order mark's, else the request's, else UTF-8. Bytes that are not valid
+//! in the encoding become the byte [`INVALID`], which no UTF-8 text contains. The parser can then
+//! report the line of the row that contains it.
 
 use std::io::{Read, Result};
 
@@ -16,19 +16,19 @@ pub(crate) const INVALID: u8 = 0xff;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The encoding that a label names, as the WHATWG lists them.
+/// Returns the encoding of a WHATWG label.
 pub(crate) fn encoding_of(label: &str) -> crate::Result<&'static Encoding> {
     Encoding::for_label_no_replacement(label.trim().as_bytes())
         .ok_or_else(|| Error::UnknownEncoding { label: label.to_owned() })
 }
 
-/// A text and the encoding it was found to be in.
+/// A text and its detected encoding.
 pub(crate) struct Text<'a> {
     pub reader: Box<dyn Read + Send + 'a>,
     pub encoding: &'static str,
 }
 
-/// Reads bytes as text; what is given back is UTF-8, without a byte order mark.
+/// Decodes bytes to UTF-8, without a byte order mark.
 pub(crate) fn decode<'a>(
     mut reader: Box<dyn Read + Send + 'a>,
     declared: Option<&'static Encoding>,
@@ -46,14 +46,14 @@ pub(crate) fn decode<'a>(
     Ok(Text { reader, encoding: encoding.name() })
 }
 
-/// The encoding, and how many bytes of byte order mark to leave out.
+/// Returns the encoding and the length of the byte order mark.
 fn detect(first: &[u8], declared: Option<&'static Encoding>) -> (&'static Encoding, usize) {
     if let Some((encoding, length)) = Encoding::for_bom(first) {
         return (encoding, length);
     }
     match (declared, first) {
         (Some(encoding), _) => (encoding, 0),
-        // No text begins with a NUL character: these are the halves of UTF-16 without a mark.
+        // No text begins with a NUL character: this is UTF-16 without a byte order mark.
         (None, [1..=255, 0, 1..=255, 0]) => (UTF_16LE, 0),
         (None, [0, 1..=255, 0, 1..=255]) => (UTF_16BE, 0),
         (None, _) => (UTF_8, 0),
@@ -80,7 +80,7 @@ impl<R: Read> Transcoder<R> {
             input: vec![0; BUFFER_BYTES],
             input_at: 0,
             input_end: 0,
-            // Room for three bytes of UTF-8 for each byte of input, and for a mark.
+            // Capacity for three bytes of UTF-8 per byte of input, and for a mark.
             output: vec![0; 3 * BUFFER_BYTES + 64],
             output_at: 0,
             output_end: 0,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_decides_then_the_request_then_utf8() {
+    fn the_byte_order_mark_precedes_the_request_and_utf8() {
         let utf16 =
             |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
         let utf16_be =
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_encoding_is_marked_in_its_place() {
+    fn invalid_bytes_are_marked_at_their_position() {
         check(
             b"\x82\xa0\x81\x0ab",
             Some("shift_jis"),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_pass_whole() {
+    fn long_texts_are_decoded_completely() {
         let text = "naïve façade — ".repeat(50_000);
         let (bytes, _, _) = encoding_rs::WINDOWS_1252.encode(&text);
         check(&bytes, Some("windows-1252"), "windows-1252", text.as_bytes());

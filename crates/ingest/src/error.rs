@@ -1,4 +1,4 @@
-//! What can go wrong in an import.
+//! Errors of an import.
 //!
 //! [`Error`] is the crate's one error type. Its messages name the file, line, column or table in
 //! backticks.
@@ -13,65 +13,65 @@ use crate::bad_row::BadRow;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong in an import.
+/// An error of an import.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An error of the lake that the import writes to.
     #[error(transparent)]
     Lake(Box<headwater_lake::Error>),
-    /// A source that is no absolute path.
+    /// A source that is not an absolute path.
     #[error("`{path}` is not an absolute path")]
     RelativeSource {
         /// The source as given.
         path: String,
     },
-    /// A source that names no file.
+    /// A source that matches no file.
     #[error("`{path}` names no file")]
     NoFiles {
         /// The source as given.
         path: String,
-        /// Why nothing was found, where there is more to say than that nothing is there.
+        /// The reason, if more is known than that the path does not exist.
         note: Option<&'static str>,
     },
-    /// Files without a single column, for a table that is not there yet.
+    /// Files without a column, for a table that does not exist yet.
     #[error("{}", no_columns(.file, *.more, *.empty))]
     NoColumns {
-        /// The first of them.
+        /// The first of the files.
         file: String,
-        /// How many others there are.
+        /// Number of other files.
         more: usize,
-        /// Whether they have no bytes at all.
+        /// Set if all of them have no bytes.
         empty: bool,
     },
-    /// A file that its name says is packed, and that is not.
-    #[error("`{file}` is no {what} file, although its name says so")]
+    /// A file with a compression suffix that is not compressed.
+    #[error("`{file}` is not a {what} file, although its name indicates one")]
     NotPacked {
         /// The file.
         file: String,
-        /// What its name says: `gzip`, `zstd`.
+        /// The compression that its name indicates: `gzip`, `zstd`.
         what: &'static str,
     },
-    /// A file whose format cannot be told.
-    #[error("the format of `{file}` cannot be told from its name or its first bytes")]
+    /// A file whose format cannot be detected.
+    #[error("the format of `{file}` cannot be detected from its name or its first bytes")]
     UnknownFormat {
         /// The file.
         file: String,
     },
-    /// An encoding label that means nothing.
+    /// An unknown encoding label.
     #[error("`{label}` is not an encoding")]
     UnknownEncoding {
         /// The label as given.
         label: String,
     },
-    /// A declared type, or a partition, for a column that no file and no table has.
+    /// A declared type, or a partition, for a column that exists in no file and not in the table.
     #[error("column `{column}` is in none of the files")]
     ColumnNotFound {
         /// The column as given.
         column: String,
-        /// A column with a name near it.
+        /// A column with a similar name.
         near: Option<String>,
     },
-    /// A column whose type in a file cannot become its type in the table.
+    /// A column whose type in a file cannot be converted to its type in the table.
     #[error("column `{column}` is `{found}` in `{file}` and `{expected}` in the table")]
     TypeConflict {
         /// The column.
@@ -83,58 +83,59 @@ pub enum Error {
         /// The file.
         file: String,
     },
-    /// A declared type that differs from the one the table has.
+    /// A declared type that differs from the type in the table.
     #[error("column `{column}` is `{existing}` in the table, and cannot become `{declared}`")]
     TypeFixed {
         /// The column.
         column: String,
         /// Its type in the table.
         existing: String,
-        /// The type that was asked for.
+        /// The declared type.
         declared: String,
     },
     /// The first row that cannot be read.
     #[error("{0}")]
     BadRow(Box<BadRow>),
-    /// A file that the system cannot read.
+    /// A file that the operating system cannot read.
     #[error("`{file}` cannot be read")]
     File {
         /// The file.
         file: String,
-        /// What the system says.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A file that is not what it claims to be: a broken gzip stream, a torn Parquet file.
+    /// A file that does not have its claimed format: a corrupt gzip stream, a truncated Parquet
+    /// file.
     #[error("`{file}` cannot be read as {what}: {reason}")]
     BrokenFile {
         /// The file.
         file: String,
-        /// What it was read as: `gzip`, `zstd`, `parquet`, `arrow`, `a JSON array`.
+        /// The format it was read as: `gzip`, `zstd`, `parquet`, `arrow`, `a JSON array`.
         what: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A file that was written to while it was imported.
+    /// A file that changed while it was imported.
     #[error("`{file}` changed while it was imported")]
     FileChanged {
         /// The file.
         file: String,
     },
-    /// An option that cannot be used.
+    /// An invalid option.
     #[error("{message}")]
     InvalidRequest {
-        /// What is wrong with it.
+        /// The reason.
         message: String,
-        /// What to do.
+        /// The hint.
         hint: &'static str,
     },
     /// An import that was cancelled.
-    #[error("the import was stopped")]
+    #[error("the import was cancelled")]
     Cancelled,
-    /// An internal fault, such as a reader that ended before its writer.
+    /// An internal error, such as a reader that ended before its writer.
     #[error("{message}")]
     Internal {
-        /// What happened.
+        /// The message.
         message: String,
     },
 }
@@ -194,21 +195,19 @@ const NO_FILES_HINT: &str =
     "Check the path; name files, folders or globs such as `/data/*.csv.gz`.";
 
 impl Error {
-    /// The hint of a variant whose hint does not depend on its data.
+    /// Returns the hint of a variant whose hint does not depend on its data.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
             Error::ColumnNotFound { .. } => {
-                Some("See what columns there are with `headwater table import --dry-run`.")
+                Some("List the columns with `headwater table import --dry-run`.")
             }
-            Error::RelativeSource { .. } => {
-                Some("Give the path from the root, beginning with `/`.")
-            }
+            Error::RelativeSource { .. } => Some("Use an absolute path, starting with `/`."),
             Error::NoColumns { .. } => Some(
                 "Name a file that has a header line or rows, or make the table first: then a file \
                  that is empty adds nothing to it.",
             ),
             Error::NotPacked { .. } => Some(
-                "Get the file again; or, if it was never packed, take the ending off its name.",
+                "Get the file again; or, if it is not compressed, remove the suffix from its name.",
             ),
             Error::UnknownFormat { .. } => {
                 Some("Name the format with `--format csv`, `ndjson`, `parquet` or `arrow`.")
@@ -224,13 +223,13 @@ impl Error {
                 Some("Import the file again when nothing writes to it any more.")
             }
             Error::BrokenFile { .. } => {
-                Some("Get the file again, or leave it out: it may be cut short.")
+                Some("Get the file again, or leave it out: it may be truncated.")
             }
             _ => None,
         }
     }
 
-    /// Reports whether one side of the import only noticed that the other side ended.
+    /// Returns true for errors that only report that the other thread of the import ended.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,
@@ -239,7 +238,7 @@ impl Error {
         }
     }
 
-    /// Reports whether the same import may succeed if it starts again from the branch's new head.
+    /// Returns true if a retry from the branch's new head may succeed.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Error::Lake(error) if error.is_stale())
     }

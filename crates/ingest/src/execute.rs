@@ -1,4 +1,4 @@
-//! Carries an import out: reads on one thread, writes on others, and commits once, at the end.
+//! Runs an import: reads on one thread, writes on others and commits once, at the end.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use super::source::SourceFile;
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
-/// Batches between the reader and a writer: enough for both to be busy.
+/// Batches queued between the reader and a writer: enough for both to be busy.
 const BATCHES_WAITING: usize = 3;
 
-/// Objects of a bucket that are asked for ahead: small ones take longer to come than to be read.
+/// Objects of a bucket fetched ahead: for small objects, latency exceeds the time to read.
 const OBJECTS_AHEAD: usize = 8;
 
-/// How often an import that another commit overtook begins again.
+/// Maximum retries after a conflicting commit.
 const ATTEMPTS_MAX: u32 = 10;
 
 /// Imports files into the tables of a lake.
@@ -49,8 +49,8 @@ impl Importer {
         &self.lake
     }
 
-    /// Says what an import would do: files, columns, types and why. Every row is read and checked;
-    /// nothing is written. Fails as the import would.
+    /// Plans an import: files, columns, types and reasons. Reads and checks every row and writes
+    /// nothing. Fails with the errors that the import would return.
     pub async fn plan(
         &self,
         request: &ImportRequest,
@@ -59,7 +59,7 @@ impl Importer {
     ) -> Result<ImportPlan> {
         let checked = check(request)?;
         let request = ImportRequest { dry_run: true, ..request.clone() };
-        let plan = self.make_plan(&request, &checked, &progress, &cancelled).await?;
+        let plan = self.create_plan(&request, &checked, &progress, &cancelled).await?;
         let stage = ImportStage::Import;
         let meter = Meter::new(stage, &plan.files, progress, cancelled);
         let reader = Reader::new(&plan, &checked, &meter);
@@ -67,9 +67,9 @@ impl Importer {
         Ok(plan.to_answer())
     }
 
-    /// Brings files into a table in one commit, making the table where it is not there. Files that
-    /// were imported before are skipped. After any error, and when it is cancelled or dropped, the
-    /// branch is as it was.
+    /// Imports files into a table in one commit and creates the table if it does not exist. Skips
+    /// files that were imported before. After an error, a cancellation or a drop, the branch is
+    /// unchanged.
     pub async fn import(
         &self,
         request: &ImportRequest,
@@ -79,7 +79,8 @@ impl Importer {
         let checked = check(request)?;
         let mut attempt = 1;
         loop {
-            // Another commit that made the table, or imported one of the files, changes the plan.
+            // Another commit that created the table, or imported one of the files, changes the
+            // plan.
             match self.import_once(request, &checked, &progress, &cancelled).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,
@@ -94,7 +95,7 @@ impl Importer {
         progress: &Progress,
         cancelled: &CancellationToken,
     ) -> Result<ImportReport> {
-        let plan = self.make_plan(request, checked, progress, cancelled).await?;
+        let plan = self.create_plan(request, checked, progress, cancelled).await?;
         let mut report = report_of(&plan);
         if plan.files.is_empty() {
             return Ok(report);
@@ -122,7 +123,8 @@ impl Importer {
         Ok(report)
     }
 
-    /// Reads all files and writes their rows, which then belong to the transaction or to no one.
+    /// Reads all files and writes their rows; if the transaction ends without commit, they are
+    /// orphans.
     async fn transfer(
         &self,
         plan: &Plan,
@@ -146,13 +148,13 @@ impl Importer {
         );
         let (error, staged) = match (read, written, noted) {
             (Ok((files, rejected)), Ok(staged), Ok(())) => {
-                // Those that wait, and the one that is being built.
+                // The queued batches, and the one that is being built.
                 let batches = (BATCHES_WAITING + 1) as u64;
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(Transferred { staged, files, rejected, waiting_bytes });
             }
-            // A reader without a writer says no more than that, and a writer without a reader too:
-            // the cause is with the other.
+            // If one side ended early, its error only reports that the other is gone. The other
+            // side has the cause.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
             (_, Err(error), Ok(())) => (error.into(), None),
@@ -165,12 +167,12 @@ impl Importer {
     }
 }
 
-/// What reading and writing gave.
+/// Result of the transfer.
 struct Transferred {
     staged: Staged,
     files: Vec<ImportedFile>,
     rejected: u64,
-    /// The most bytes of rows that were read and not yet written, about.
+    /// Approximate peak of bytes of rows read and not yet written.
     waiting_bytes: u64,
 }
 
@@ -193,7 +195,7 @@ fn report_of(plan: &Plan) -> ImportReport {
     }
 }
 
-/// Makes the table, or the columns it lacks.
+/// Creates the table, or adds the missing columns.
 async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()> {
     if plan.existing.is_none() {
         let (schema, partition) = (plan.schema.clone(), plan.partition.clone());
@@ -206,7 +208,7 @@ async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()>
     Ok(())
 }
 
-/// Writes rejected rows, making their table when the first one comes.
+/// Writes rejected rows; creates their table with the first row.
 async fn write_rejected(
     plan: &Plan,
     transaction: &mut Transaction,
@@ -224,7 +226,7 @@ async fn write_rejected(
     Ok(transaction.append(&name, rows).await?)
 }
 
-/// The batches as a stream, which notes the bytes of the largest.
+/// Returns the batches as a stream and records the bytes of the largest.
 fn to_stream(
     received: Receiver<Result<RecordBatch, ArrowError>>,
     largest: Arc<AtomicU64>,
@@ -239,7 +241,7 @@ fn to_stream(
     .boxed()
 }
 
-/// What a thread needs to read all files of a plan.
+/// Input of the thread that reads all files of a plan.
 struct Reader {
     files: Vec<SourceFile>,
     schema: SchemaRef,
@@ -257,13 +259,13 @@ impl Reader {
         }
     }
 
-    /// Reads the files one after the other, so that rows keep their order. Gives the files with
-    /// their hashes, and how many rows were rejected.
+    /// Reads the files in sequence, so that rows keep their order. Returns the files with their
+    /// hashes, and the number of rejected rows.
     fn read(self, mut output: Output) -> Result<(Vec<ImportedFile>, u64)> {
         let mut files = Vec::with_capacity(self.files.len());
         let mut rows: Option<Rows> = None;
         let result = self.read_all(&mut output, &mut rows, &mut files);
-        // A reader that stopped because the import was stopped reports what it saw of it.
+        // On cancellation, report the cancellation and not its consequence.
         let result = self.meter.check().and(result);
         output.finish(result).map(|rejected| (files, rejected))
     }
@@ -295,7 +297,7 @@ impl Reader {
         }
     }
 
-    /// Reads a file to its end; its hash.
+    /// Reads a file completely and returns its hash.
     fn read_file(
         &self,
         file: &SourceFile,

@@ -1,7 +1,7 @@
-//! The columns of a table and of all files that go into it, and their types.
+//! The columns of a table and of all files imported into it, and their types.
 //!
-//! Columns meet by name, as written and then without case. What the table has, and what was
-//! declared, stands; every other column gets the narrowest type that holds the values of all files.
+//! Columns match by name: exactly, then ignoring case. Types of the table and declared types are
+//! fixed. Every other column gets the narrowest type that holds the values of all files.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::request::Checked;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
-/// Why a column has its type.
+/// The reason for a column's type.
 #[derive(Debug, Clone)]
 pub(crate) struct Because {
     pub reason: String,
-    /// What to do where another type was probably meant.
+    /// The hint, if another type was probably intended.
     pub hint: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl Because {
     }
 }
 
-/// The columns of the table and of all files, as they are gathered.
+/// The columns of the table and of the files read so far.
 pub(crate) struct Columns<'a> {
     request: &'a Checked,
     fields: Vec<Arc<Field>>,
@@ -52,12 +52,12 @@ impl<'a> Columns<'a> {
         Columns { request, existing: fields.len(), fields, names, evidence, index }
     }
 
-    /// How many columns the table has already.
+    /// Returns the number of columns that the table already has.
     pub fn existing(&self) -> usize {
         self.existing
     }
 
-    /// What the files are to be read with.
+    /// Returns the options for reading the files.
     pub fn infer_options(&self, request: &Checked) -> InferOptions {
         InferOptions {
             csv: request.csv.clone(),
@@ -72,7 +72,7 @@ impl<'a> Columns<'a> {
         self.request.types.get(place).map(|(_, data_type)| data_type)
     }
 
-    /// Adds the columns of a file to those of the files before it.
+    /// Adds the columns of a file to those of the previous files.
     pub fn add_file(&mut self, file: &SourceFile, found: FileColumns) -> Result<()> {
         let names: Vec<String> = found.columns.iter().map(|(name, _)| name.clone()).collect();
         let places = places(&names, &self.index);
@@ -96,7 +96,7 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Checks a column of a file that knows its types against a type that is settled.
+    /// Checks a column of a typed file against a type that is fixed.
     fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
         if let Some(field) = self.fields.get(place) {
             return parquet::check_column(found, field, false, file);
@@ -120,7 +120,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// The partition fields, their columns as the files write them.
+    /// Returns the partition fields, with column names as the files write them.
     pub fn partition(
         &self,
         request: &ImportRequest,
@@ -138,7 +138,7 @@ impl<'a> Columns<'a> {
             Some(current) if wanted.is_empty() || wanted == current => Ok(current),
             Some(_) => Err(Error::InvalidRequest {
                 message: format!("table `{}` has other partition fields", request.table),
-                hint: "Leave the partition out: it is chosen when a table is made.",
+                hint: "Leave the partition out: it is set when a table is created.",
             }),
         }
     }
@@ -148,7 +148,7 @@ impl<'a> Columns<'a> {
         Error::ColumnNotFound { column: column.to_owned(), near }
     }
 
-    /// The schema, and why each column has its type.
+    /// Returns the schema, and the reason for each column's type.
     pub fn resolve(self, files: &[SourceFile]) -> Result<(SchemaRef, Vec<Because>)> {
         let used: HashSet<usize> =
             self.names.iter().filter_map(|name| self.request.type_index.get(name)).collect();

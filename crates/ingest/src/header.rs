@@ -1,12 +1,12 @@
-//! The names of a CSV file's columns, and how they meet the names of others.
+//! The column names of a CSV file, and their match with other names.
 
 use std::collections::{HashMap, HashSet};
 
-/// The most columns a table may get from an import: more is most likely data taken for names.
+/// Maximum columns that an import may give a table; more usually means data read as names.
 pub(crate) const COLUMNS_MAX: usize = 10_000;
 
-/// Usable names from a header row: blanks around them left out, missing ones numbered
-/// (`column_3`), repeated ones numbered (`price`, `price_2`).
+/// Returns usable names from a header row: trimmed, missing names numbered (`column_3`), duplicates
+/// numbered (`price`, `price_2`).
 pub(crate) fn names<'a>(header: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::new();
     let mut names = Vec::new();
@@ -25,12 +25,12 @@ pub(crate) fn names<'a>(header: impl Iterator<Item = &'a str>) -> Vec<String> {
     names
 }
 
-/// Names for the columns of a file without a header.
+/// Returns names for the columns of a file without a header.
 pub(crate) fn numbered(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("column_{number}")).collect()
 }
 
-/// Finds columns by name: as written, then without case, where the first of several counts.
+/// Index of columns by name: exact, then ignoring case (the first match is used).
 #[derive(Debug, Default, Clone)]
 pub(crate) struct NameIndex {
     exact: HashMap<String, usize>,
@@ -56,14 +56,14 @@ impl NameIndex {
         exact.or_else(|| self.folded.get(&name.to_lowercase()).copied())
     }
 
-    /// The place of a name as written.
+    /// Returns the index of an exact name.
     pub fn get_exact(&self, name: &str) -> Option<usize> {
         self.exact.get(name).copied()
     }
 }
 
-/// Which of `names` each of a file's columns is. A column is only matched without case where no
-/// other column of the same file has that very name.
+/// Maps each column of a file to an index in `names`. A column matches ignoring case only if no
+/// other column of the file matches exactly.
 pub(crate) fn places(columns: &[String], names: &NameIndex) -> Vec<Option<usize>> {
     let exact: HashSet<usize> = columns.iter().filter_map(|name| names.get_exact(name)).collect();
     let mut taken = HashSet::new();

@@ -1,4 +1,4 @@
-//! Reads files to find their columns and types: all of them, in memory that has a bound.
+//! Reads all files to find their columns and types, with bounded memory.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ use super::text::open_text;
 use super::{arrow_file, parquet};
 use crate::error::{Error, Result};
 
-/// What inference is told.
+/// Input of inference.
 #[derive(Debug, Clone)]
 pub(crate) struct InferOptions {
     pub csv: CsvOptions,
-    /// The columns that the table has.
+    /// The columns of the table.
     pub table: NameIndex,
-    /// The columns whose types were declared.
+    /// The columns with declared types.
     pub declared: NameIndex,
-    /// Whether bad rows are passed over; otherwise the first one is the error.
+    /// Set if bad rows are skipped; otherwise the first one is the error.
     pub reject: bool,
 }
 
@@ -47,12 +47,12 @@ impl InferOptions {
 #[derive(Debug, Default)]
 pub(crate) struct FileColumns {
     pub columns: Vec<(String, Evidence)>,
-    /// The columns as a file says them that knows its types.
+    /// The columns of a file that declares its types.
     pub stored: Option<Vec<Field>>,
 }
 
-/// Reads one file. Columns of known type are named and not looked at; a CSV file with no others is
-/// not read beyond its header.
+/// Reads one file. Columns of known type are listed without a look at their values; a CSV file with
+/// only such columns is not read beyond its header.
 pub(crate) fn infer_file(
     source: &SourceFile,
     options: &InferOptions,
@@ -68,7 +68,8 @@ pub(crate) fn infer_file(
                 _ => parquet::schema_of(source)?,
             };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-            // New columns have no nanoseconds unless that is declared: few who write them mean them.
+            // New columns get microseconds; nanoseconds must be declared, since few values need
+            // them.
             let coarse = without_nanoseconds(&schema);
             let evidence = |field: &Field| Evidence::stored(field.data_type().clone());
             let coarse = coarse.fields().iter();
@@ -77,7 +78,7 @@ pub(crate) fn infer_file(
         }
     };
     meter.end_file();
-    // A reader that stopped because the import was stopped reports what it saw of it.
+    // On cancellation, report the cancellation and not its consequence.
     meter.check().and(columns)
 }
 
@@ -176,19 +177,19 @@ fn infer_ndjson(
     Ok(FileColumns { columns: fields.into_vec(), stored: None })
 }
 
-/// An error of the parser without its line, which counts within the row.
+/// Returns an error of the parser without its line, which counts within the row.
 fn syntax(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())
 }
 
-/// Refuses files with more columns than a table may get.
+/// Rejects files with too many columns.
 pub(crate) fn check_count(count: usize) -> Result<()> {
     if count <= COLUMNS_MAX {
         return Ok(());
     }
     Err(Error::InvalidRequest {
         message: format!("the files have more than {COLUMNS_MAX} columns"),
-        hint: "Check that what is read as column names is not data.",
+        hint: "Check that the first row contains column names and not data.",
     })
 }

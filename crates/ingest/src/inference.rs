@@ -1,7 +1,7 @@
-//! What was seen of a column, and the type that holds all of it.
+//! Type inference: statistics about a column's values, and the type that holds them all.
 //!
-//! [`Evidence`] is gathered file by file and merged; nothing in it depends on the order, except
-//! which of several values is named as the reason.
+//! [`Evidence`] is collected per file and merged. The result does not depend on the order, except
+//! for the value that is named as the reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::reading::Looks;
 use super::value_class::{Class, Classes, classify};
 use super::widen::widen;
 
-/// The most fields of one nested object; one with more is a map, and kept as text.
+/// Maximum fields of a nested object; one with more is a map and stays text.
 const NESTED_FIELDS_MAX: usize = 1_000;
 
-/// A value that showed something.
+/// A value that is an example of its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Example {
     pub value: String,
@@ -26,78 +26,79 @@ pub(crate) struct Example {
     pub file: Arc<str>,
 }
 
-/// What was seen of one column.
+/// Statistics about the values of one column.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
     classes: Classes,
     examples: Vec<(Class, Example)>,
-    /// The fields of the objects among the values.
+    /// The fields of the values that are objects.
     pub fields: Option<Box<Fields>>,
-    /// The elements of the lists among the values.
+    /// The elements of the values that are lists.
     pub element: Option<Box<Evidence>>,
     /// The type of the column in the Parquet files that have it.
     stored: Option<DataType>,
-    /// Whether nothing that follows can change the type, but for how many values are text.
+    /// Set if no further value can change the type, except by the number of values that are text.
     settled: bool,
-    /// Whether the type is known from elsewhere.
+    /// Set if the type is known without the values.
     known: bool,
     touched: bool,
-    /// Values of a CSV file that are text, and that are something else.
+    /// Number of CSV values that are text, and of those that are not.
     texts: u64,
     others: u64,
-    /// Whether there are texts that were not counted, of files that tell texts from numbers.
+    /// Set if there are texts that were not counted, from files that distinguish texts from
+    /// numbers.
     uncounted: bool,
-    /// What those texts look like.
+    /// Formats that those texts match.
     looks: Looks,
 }
 
-/// The fewest values of a column whose type a few texts do not change.
+/// Minimum values of a column whose type a few texts do not change.
 const VALUES_MIN: u64 = 1_000;
 
-/// The values among which one text is a bad value, and no reason for a column of text.
+/// Values per text above which a text is a bad value, and no reason for a text column.
 const VALUES_PER_TEXT: u64 = 1_000;
 
-/// A column's type, and why it is that.
+/// A column's type, and its reason.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Resolved {
     pub data_type: DataType,
     pub reason: String,
-    /// What to do where text was probably not meant.
+    /// The hint, if text was probably not intended.
     pub hint: Option<String>,
 }
 
 impl Evidence {
-    /// Evidence that a type is known from elsewhere, so that no value needs a look.
+    /// Creates evidence for a known type: no value is inspected.
     pub fn known() -> Self {
         Evidence { settled: true, known: true, ..Evidence::default() }
     }
 
-    /// Evidence from a file that says its types.
+    /// Creates evidence from a file that declares its types.
     pub fn stored(data_type: DataType) -> Self {
         Evidence { stored: Some(data_type), ..Evidence::default() }
     }
 
-    /// Whether values need no look.
+    /// Returns true if values need not be inspected.
     pub fn is_known(&self) -> bool {
         self.known
     }
 
-    /// Whether no further value can change the type.
+    /// Returns true if no further value can change the type.
     pub fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Whether nothing at all was seen yet.
+    /// Returns true if no value was seen yet.
     pub fn is_new(&self) -> bool {
         !self.touched && !self.settled && self.classes.is_empty()
     }
 
-    /// Takes note of a null.
+    /// Records a null.
     pub fn touch(&mut self) {
         self.touched = true;
     }
 
-    /// Takes a text into account of a file that tells texts from numbers.
+    /// Records a text of a file that distinguishes texts from numbers.
     pub fn see_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
@@ -110,7 +111,7 @@ impl Evidence {
         }
     }
 
-    /// Takes a text value into account.
+    /// Records a text value.
     pub fn see_text(&mut self, text: &str, line: u64, file: &Arc<str>) {
         match classify(text) {
             None => {}
@@ -128,7 +129,7 @@ impl Evidence {
         }
     }
 
-    /// Takes a value of a class into account.
+    /// Records a value of a class.
     pub fn see(
         &mut self,
         class: Class,
@@ -142,7 +143,7 @@ impl Evidence {
         }
     }
 
-    /// Notes the first text that means itself, in place of one that may mean null.
+    /// Records the first text that is not a null marker, replacing one that may be.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == Class::Text);
@@ -151,7 +152,7 @@ impl Evidence {
         }
     }
 
-    /// Adds what was seen of the same column elsewhere; false where no type holds both.
+    /// Merges evidence of the same column; returns false if no type holds both.
     pub fn merge(&mut self, other: Evidence) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
@@ -190,8 +191,8 @@ impl Evidence {
         true
     }
 
-    /// The narrowest type that holds everything seen; none where text and a stored nested column
-    /// meet.
+    /// Returns the narrowest type that holds all values; none if text and a stored nested column
+    /// conflict.
     pub fn resolve(&self) -> Option<Resolved> {
         let inferred = || "inferred".to_owned();
         let Some(stored) = &self.stored else {
@@ -237,7 +238,7 @@ impl Evidence {
         Resolved { data_type, reason, hint: Some(hint) }
     }
 
-    /// The option that takes a text for null, where all texts look like one.
+    /// Returns the option that reads a text as null, if all texts are likely null markers.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
         let (_, example) = examples.find(|(class, _)| *class == Class::Text)?;
@@ -245,7 +246,7 @@ impl Evidence {
         Some(format!("If `{null}` means null, import with `--null {null}`."))
     }
 
-    /// The narrowest type that holds values of these classes.
+    /// Returns the narrowest type that holds values of these classes.
     fn type_of(&self, seen: Classes) -> DataType {
         use Class::{
             BigInteger, Boolean, Date, Integer, List, NotFinite, Object, Real, Timestamp,
@@ -283,7 +284,7 @@ impl Evidence {
         DataType::List(Arc::new(Field::new("element", element, true)))
     }
 
-    /// The value that ruled a narrower type out, or `inferred` where none did.
+    /// Returns the value that excluded a narrower type, or `inferred` if none did.
     fn reason(&self, data_type: &DataType) -> String {
         const DECISIVE: [Class; 9] = [
             Class::Text,
@@ -310,7 +311,7 @@ impl Evidence {
         let shown = quoted(value);
         let mut reason = format!("`{shown}` in line {line} of `{file}` is {}", class.noun());
         if *class == Class::Text && looks_null(value.trim()) {
-            reason.push_str("; if it means null, say so with `--null ");
+            reason.push_str("; if it means null, import with `--null ");
             reason.push_str(&shown);
             reason.push('`');
         }
@@ -318,12 +319,12 @@ impl Evidence {
     }
 }
 
-/// Iceberg's `timestamptz`.
+/// Returns Iceberg's `timestamptz`.
 pub(crate) fn zoned_timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
 
-/// Evidence by name, in the order the names were first seen.
+/// Evidence by name, in the order of first appearance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
     fields: Vec<(String, Evidence)>,
@@ -332,8 +333,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// The evidence of a field, made where it is new; none where there are too many.
-    /// `guess` is where it would stand if this object were like the last one.
+    /// Returns the evidence of a field, inserted if new; none if there are too many. `guess` is its
+    /// index if this object has the fields of the previous one.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut Evidence> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,
@@ -353,17 +354,17 @@ impl Fields {
         self.fields.get_mut(place).map(|(_, evidence)| evidence)
     }
 
-    /// How many there are.
+    /// Returns the number of fields.
     pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    /// Whether there were more fields than a table may have columns.
+    /// Returns true if there were more fields than a table may have columns.
     pub fn overflowed(&self) -> bool {
         self.overflowed
     }
 
-    /// The fields, in order.
+    /// Returns the fields, in order.
     pub fn into_vec(self) -> Vec<(String, Evidence)> {
         self.fields
     }
@@ -377,7 +378,7 @@ impl Fields {
         }
     }
 
-    /// A struct of the fields; text where there are none or too many.
+    /// Returns a struct of the fields; text if there are none or too many.
     fn struct_type(&self) -> DataType {
         if self.fields.is_empty() || self.overflowed || self.fields.len() > NESTED_FIELDS_MAX {
             return DataType::Utf8;
@@ -443,7 +444,7 @@ mod tests {
         assert_eq!(reason(&["a", "2", "b"]), "`a` in line 2 of `a.csv` is text");
         assert_eq!(reason(&["1", "x", "y"]), "`x` in line 3 of `a.csv` is text");
         assert_eq!(reason(&["1", "NA", "x"]), "`x` in line 4 of `a.csv` is text");
-        let null = "if it means null, say so with `--null NA`; 1 of 2 values is text";
+        let null = "if it means null, import with `--null NA`; 1 of 2 values is text";
         assert!(reason(&["NA", "1"]).ends_with(null));
         assert!(reason(&["007"]).contains("a zero in front"));
         assert!(reason(&["1", "2.5"]).contains("`2.5` in line 3"));
@@ -473,7 +474,7 @@ mod tests {
     proptest::proptest! {
         /// The type that was inferred from some texts takes every one of them.
         #[test]
-        fn what_was_inferred_is_taken(
+        fn inferred_types_accept_the_values(
             values in proptest::collection::vec(
                 "[-+]?[0-9]{0,20}([.][0-9]{0,3})?(e[0-9]{1,3})?| ?[0-9]{1,3} ?|\
                  nan|inf|[-]inf|true|False|\

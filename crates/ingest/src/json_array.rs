@@ -1,19 +1,19 @@
-//! A JSON array of objects, read as one object a line.
+//! A JSON array of objects, read as one object per line.
 //!
-//! The array is never held as a whole: each element becomes a line as its bytes pass. Numbers of
-//! lines are then numbers of elements, from 1.
+//! The array is never held in memory: each element becomes a line as its bytes are read. Line
+//! numbers are then element numbers, from 1.
 
 use std::fmt;
 use std::io::{Cursor, Error, ErrorKind, Read, Result};
 
 use super::compression::read_up_to;
 
-/// The most blanks in front of a file's first character.
+/// Maximum blanks before a file's first character.
 const BLANKS_MAX: usize = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Why a file that begins as an array is none.
+/// Reason that a text with the start of an array is not a valid one.
 #[derive(Debug)]
 pub(crate) struct NotAnArray(&'static str);
 
@@ -29,7 +29,7 @@ fn broken(reason: &'static str) -> Error {
     Error::new(ErrorKind::InvalidData, NotAnArray(reason))
 }
 
-/// Returns the lines of a JSON text: its own, or the elements of the array that it is.
+/// Returns the lines of a JSON text: its own, or the elements of its array.
 pub(crate) fn json_lines<'a>(
     mut reader: Box<dyn Read + Send + 'a>,
 ) -> Result<Box<dyn Read + Send + 'a>> {
@@ -47,7 +47,7 @@ pub(crate) fn json_lines<'a>(
     Ok(Box::new(Cursor::new(first).chain(reader)))
 }
 
-/// Where in the array the next byte stands.
+/// Parser state at the next byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Before the first element.
@@ -62,7 +62,7 @@ enum State {
     Done,
 }
 
-/// The elements of an array, each on a line.
+/// Reader of the elements of an array, each on a line.
 struct ArrayLines<R> {
     reader: R,
     input: Vec<u8>,
@@ -76,7 +76,7 @@ impl<R: Read> ArrayLines<R> {
         ArrayLines { reader, input: Vec::new(), at: 0, state: State::Start, depth: 0 }
     }
 
-    /// What becomes of a byte; none where it is left out.
+    /// Returns the byte to output; none if it is dropped.
     fn step(&mut self, byte: u8) -> Result<Option<u8>> {
         let blank = byte.is_ascii_whitespace();
         match (self.state, byte) {

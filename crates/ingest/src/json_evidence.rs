@@ -1,4 +1,4 @@
-//! What a JSON text shows of the columns it will become.
+//! Collects evidence about column types from JSON texts.
 
 use std::fmt::{Formatter, Result as FmtResult};
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use super::inference::{Evidence, Fields};
 use super::json_value::Key;
 use super::value_class::{Class, classify};
 
-/// Where a value stands.
+/// Position of a value in its file.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub line: u64,
     pub file: &'a Arc<str>,
 }
 
-/// Takes every field of an object into account; an error where the text is no JSON object.
-/// `known` says of which fields the type is known, so that they need no look.
+/// Records every field of an object; an error if the text is not a JSON object. Fields for which
+/// `known` returns true are not inspected.
 pub(crate) fn see_object(
     text: &str,
     fields: &mut Fields,
@@ -120,7 +120,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
-        // A text that looks like a number was made a text by someone who knows it is none.
+        // A number written as a JSON string is intended as text.
         match classify(value) {
             Some(class @ (Class::Date | Class::Timestamp | Class::ZonedTimestamp)) => {
                 self.see(class, || value.to_owned());

@@ -1,8 +1,8 @@
-//! One JSON value into one column.
+//! Appends one JSON value to one column.
 //!
-//! A scalar is taken as it is written, so that a column of text keeps every digit of a number.
-//! Nested values are read field by field and element by element; the first that does not fit ends
-//! the row, with the way to it.
+//! A scalar is taken as written, so that a text column keeps every digit of a number. Nested values
+//! are read field by field and element by element. The first value that does not fit ends the row;
+//! the error has its path.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 use super::bad_row::not_a;
 use super::column::{Column, ListColumn, StructColumn};
 
-/// Why a JSON value is not what its column takes.
+/// The reason that a JSON value does not fit its column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonFault {
-    /// The way to the value, with dots; empty for the row itself.
+    /// The path to the value, with dots; empty for the row itself.
     pub path: String,
     pub value: Option<String>,
     pub reason: String,
@@ -29,7 +29,7 @@ impl JsonFault {
 
     fn syntax(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // The position within the line is kept; that the line is "line 1" helps nobody.
+        // The position within the line is kept; the parser's line is always 1.
         let reason = match text.rsplit_once(" at line ") {
             Some((what, place)) => match place.rsplit_once(' ') {
                 Some((_, column)) => format!("{what} at character {column}"),
@@ -70,7 +70,7 @@ fn type_name(column: &Column) -> &'static str {
 }
 
 /// Appends a JSON value to a column. After an error the column may hold a part of it, which
-/// [`Column::repair`] makes up for.
+/// [`Column::repair`] completes.
 pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFault> {
     let raw = raw.trim_ascii();
     if raw == "null" {
@@ -99,7 +99,7 @@ fn append_scalar(column: &mut Column, raw: &str) -> Result<(), ()> {
     if column.append_text(raw).is_ok() {
         return Ok(());
     }
-    // `1.0` and `1e3` are whole numbers to JSON.
+    // `1.0` and `1e3` are whole numbers in JSON.
     let whole = raw.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 9e15);
     match (column, whole) {
         (column @ (Column::Int(_) | Column::Long(_)), Some(value)) => {
@@ -109,7 +109,7 @@ fn append_scalar(column: &mut Column, raw: &str) -> Result<(), ()> {
     }
 }
 
-/// The text of a JSON string.
+/// Returns the text of a JSON string.
 fn unquote(raw: &str) -> Result<Cow<'_, str>, JsonFault> {
     match raw.get(1..raw.len().saturating_sub(1)) {
         Some(inner) if !inner.as_bytes().contains(&b'\\') => Ok(Cow::Borrowed(inner)),
@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// Reads an object and gives each field to `take`, which may refuse it.
+/// Reads an object and passes each field to `take`, which may reject it.
 struct Object<'f, F> {
     take: F,
     fault: &'f mut Option<JsonFault>,
@@ -172,7 +172,7 @@ impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonFault>> Visitor<'de> for Ob
     }
 }
 
-/// Reads an object and gives each field, as it is written, to `take`.
+/// Reads an object and passes the raw text of each field to `take`.
 pub(crate) fn read_object<'de>(
     raw: &'de str,
     take: impl FnMut(&str, &'de str) -> Result<(), JsonFault>,
@@ -188,7 +188,7 @@ pub(crate) fn read_object<'de>(
     }
 }
 
-/// Reads a list and gives each element to a column.
+/// Reads a list and appends each element to a column.
 struct Elements<'c, 'f> {
     column: &'c mut Column,
     fault: &'f mut Option<JsonFault>,
@@ -244,7 +244,7 @@ fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonFault> 
     Ok(())
 }
 
-/// Puts the value of a key into its column, for the row `row`.
+/// Appends the value of a key to its column, for the row `row`.
 pub(crate) fn put(
     place: Option<usize>,
     columns: &mut [Column],
@@ -259,7 +259,7 @@ pub(crate) fn put(
     let column = place.and_then(|place| columns.get_mut(place));
     let column = column.ok_or_else(|| fault("the table has no such field"))?;
     if column.len() > row {
-        return Err(fault("the field stands there twice"));
+        return Err(fault("the field occurs twice"));
     }
     append_json(column, value).map_err(|fault| fault.within(key))
 }

@@ -1,13 +1,12 @@
 //! Imports files into tables: CSV, JSON, Parquet and Arrow, compressed or not, from folders and
 //! object storage. [`Importer`] is the handle.
 //!
-//! An import reads every file twice, streaming: once for columns and types, which hold for all
-//! files, and once for rows. The first reading is left out where the types are known. One thread
-//! reads, others write, and one commit at the end makes all of it visible, with the list of files
-//! that are now in the table. Nothing of an import that fails, is stopped or is killed can be seen.
+//! An import streams every file twice: once for columns and types, which hold for all files, and
+//! once for rows. The first pass is skipped if the types are known. One thread reads and others
+//! write. One commit at the end makes all rows visible and records the list of imported files. An
+//! import that fails, is cancelled or is killed leaves nothing visible.
 //!
-//! Memory is bounded by the longest row that is allowed and a few batches, whatever the files'
-//! size.
+//! Memory is bounded by the maximum row length and a few batches, independent of file sizes.
 
 mod arrow_file;
 mod bad_row;

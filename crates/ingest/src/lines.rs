@@ -1,4 +1,4 @@
-//! The lines of a text, in memory that has a bound.
+//! The lines of a text, with bounded memory.
 
 use std::io::Read;
 
@@ -6,17 +6,17 @@ use memchr::memchr;
 
 use super::buffer::{ROW_BYTES_MAX, Window};
 
-/// What comes next in a text.
+/// The next item in a text.
 pub(crate) enum NextLine {
-    /// A line; [`Lines::line`] shows it.
+    /// A line; [`Lines::line`] returns it.
     Line,
-    /// A line longer than may be held; it was passed over.
+    /// A line over the maximum length; it was skipped.
     TooLong,
-    /// Nothing.
+    /// The end.
     End,
 }
 
-/// Cuts a stream into lines, at LF or CRLF.
+/// Splits a stream into lines, at LF or CRLF.
 pub(crate) struct Lines<R> {
     window: Window<R>,
     length: usize,
@@ -51,7 +51,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// The bytes of the line read last, line end included.
+    /// Returns the bytes of the line read last, line end included.
     pub fn line(&self) -> &[u8] {
         self.window.consumed(self.length)
     }
@@ -71,7 +71,7 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// Why a line that is too long is a bad row.
+/// Returns the reason that a line over the maximum length is a bad row.
 pub(crate) fn too_long() -> String {
     format!("the line is longer than {} MiB", ROW_BYTES_MAX >> 20)
 }

@@ -1,9 +1,9 @@
-//! The order in which a person would list files: `part-2.csv` before `part-10.csv`.
+//! Natural sort order of paths: `part-2.csv` before `part-10.csv`.
 
 use std::cmp::Ordering;
 
-/// Compares two paths: folder by folder, runs of digits by their value, everything else by bytes.
-/// Paths that are equal that way (`a1`, `a01`) fall back to their bytes, so the order is total.
+/// Compares two paths: folder by folder, runs of digits by value, everything else by bytes. Paths
+/// that are equal that way (`a1`, `a01`) compare by bytes, so the order is total.
 pub(crate) fn compare(left: &str, right: &str) -> Ordering {
     let mut parts_left = left.split('/');
     let mut parts_right = right.split('/');
@@ -38,7 +38,7 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
     left.len().cmp(&right.len())
 }
 
-/// Takes a run of digits off the front and returns it without leading zeros.
+/// Splits a run of digits off the front and returns it without leading zeros.
 fn take_digits<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(length);

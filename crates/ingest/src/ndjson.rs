@@ -1,7 +1,7 @@
-//! JSON: one object a line, or an array of objects; each field goes into its column.
+//! JSON: one object per line, or an array of objects; each field maps to its column.
 //!
-//! Values are taken as they are written: a column of text keeps the digits of a number and the text
-//! of an object, a decimal loses nothing to floating point. Objects become structs, arrays lists.
+//! Values are taken as written: a text column keeps the digits of a number and the text of an
+//! object; a decimal loses nothing to floating point. Objects become structs, arrays lists.
 
 use super::bad_row::RowFault;
 use super::header::NameIndex;
@@ -14,7 +14,7 @@ use super::source::SourceFile;
 use super::text::{Trouble, open_text};
 use crate::error::Result;
 
-/// The text of a line, without the blanks around it; a fault where it is not valid text.
+/// Returns the trimmed text of a line; a fault if it is not valid text.
 pub(crate) fn line_text<'a>(
     line: &'a [u8],
     number: u64,
@@ -83,7 +83,8 @@ fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), Json
     })?;
     for (column, field) in rows.columns.iter_mut().zip(schema.fields()) {
         if !field.is_nullable() && column.len() <= row {
-            let (path, reason) = (field.name().clone(), "the column takes no null".to_owned());
+            let (path, reason) =
+                (field.name().clone(), "the column is required and the value is null".to_owned());
             return Err(JsonFault { path, value: None, reason });
         }
         column.repair(row + 1);
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rows_are_left_out_and_say_why() {
+    fn bad_rows_are_skipped_with_their_reason() {
         let (rows, faults) = rows_of(&[
             r#"{"id": 1}"#,
             r#"{"id": 1.5}"#,
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(rows[1]["text"], "ok");
         let expected = [
             "id: `1.5` is not a long",
-            "id: the field stands there twice",
+            "id: the field occurs twice",
             "in.y.element: `x` is not a long",
             "in.z: the table has no such field",
             ": EOF while parsing an object at character 8",
@@ -200,7 +201,7 @@ mod tests {
     proptest! {
         /// The types that were inferred from some lines take every one of them.
         #[test]
-        fn what_was_inferred_is_taken(
+        fn inferred_types_accept_the_values(
             rows in proptest::collection::vec(
                 proptest::collection::btree_map("[abc]", any_value(), 1..4),
                 1..6,

@@ -1,8 +1,8 @@
-//! Objects of a cloud, read as files are: by threads that wait.
+//! Cloud objects, read like files by blocking threads.
 //!
-//! Every range that is asked for must be of the state that was listed, by its `ETag`, so that rows are never
-//! of two states. What goes wrong is kept in full beside the file, since a reader can only say that it
-//! failed.
+//! Every range request requires the `ETag` that was listed, so that all rows come from one state of
+//! the object. The first error is kept in full with the object, because a reader can only return an
+//! I/O error.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -27,13 +27,13 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
-/// Bytes that are asked for at once; as many again are on their way meanwhile.
+/// Bytes per request; one more request of this size runs ahead.
 const READ_BYTES: u64 = 4 << 20;
 
-/// Bytes from a Parquet file's end that are fetched at first, which hold most footers.
+/// Bytes fetched first from a Parquet file's end; they contain most footers.
 const FOOTER_BYTES: usize = 64 << 10;
 
-/// The clouds that files are brought in from.
+/// Cloud stores that files are imported from.
 pub(crate) struct Clouds {
     settings: CloudSettings,
     buckets: HashMap<String, Arc<dyn ObjectStore>>,
@@ -53,7 +53,7 @@ impl Clouds {
         Ok(store)
     }
 
-    /// The object of exactly this name; none where there is none.
+    /// Returns the object with exactly this name, if it exists.
     pub fn find(&mut self, url: &CloudUrl) -> Result<Option<Object>> {
         // No object has such a name.
         let Ok(path) = Path::parse(url.key()) else { return Ok(None) };
@@ -67,7 +67,7 @@ impl Clouds {
         }
     }
 
-    /// The objects below a folder, without those that a name on the way hides.
+    /// Lists the objects below a prefix, without those that have a hidden path component.
     pub fn below(&mut self, url: &CloudUrl, folder: &str) -> Result<Vec<Object>> {
         let store = self.bucket(url)?;
         let prefix = Path::parse(folder).map_err(|_| Error::NoFiles {
@@ -87,12 +87,12 @@ impl Clouds {
     }
 }
 
-/// Waits, on a thread that may.
+/// Blocks the current thread, which must allow it.
 pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
     Handle::current().block_on(work)
 }
 
-/// An object as it was when it was listed; cheap to clone.
+/// An object in the state that was listed; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Object(Arc<Inner>);
 
@@ -100,7 +100,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     url: String,
     meta: ObjectMeta,
-    /// What went wrong first.
+    /// The first error.
     failed: Mutex<Option<Error>>,
 }
 
@@ -124,18 +124,19 @@ impl Object {
         self.0.meta.location.as_ref()
     }
 
-    /// Its state when it was listed, as that of a file: the `ETag` stands for the time of its last change.
+    /// Returns the listed state as a file stamp; the `ETag` replaces the modification time.
     pub fn stamp(&self) -> FileStamp {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
-        // Before any time of today, since it lies long ago for those who ask whether it has settled.
+        // A time long past: an object with an `ETag` needs no wait for its modification time to
+        // settle.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
         FileStamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }
 
-    /// The bytes of a range.
+    /// Returns the bytes of a range.
     async fn range(&self, range: Range<u64>) -> object_store::Result<Bytes> {
         let meta = &self.0.meta;
         let options = GetOptions {
@@ -150,7 +151,7 @@ impl Object {
         found.map_err(|error| self.note(error))
     }
 
-    /// Keeps what went wrong; what is left of it says where to look.
+    /// Stores the error; the returned one only refers to it.
     fn note(&self, error: object_store::Error) -> object_store::Error {
         let mut failed = self.0.failed.lock();
         let text = error.to_string();
@@ -159,7 +160,7 @@ impl Object {
             let is_changed = matches!(error, object_store::Error::Precondition { .. });
             *failed = Some(match headwater_tables::Error::storage(&url, error) {
                 _ if is_changed => Error::FileChanged { file: url },
-                // It was there when it was listed.
+                // The object existed when it was listed.
                 error if error.is_not_found() => Error::FileChanged { file: url },
                 error => error.into(),
             });
@@ -167,24 +168,24 @@ impl Object {
         object_store::Error::Generic { store: "import", source: text.into() }
     }
 
-    /// What went wrong, in full, where something did.
+    /// Returns the first error in full, if any.
     pub fn failure(&self) -> Option<Error> {
         self.0.failed.lock().take()
     }
 }
 
-/// Reads an object from its beginning to its end, some of it ahead.
+/// Sequential reader of an object, with read-ahead.
 pub(crate) struct ObjectReader {
     object: Object,
-    /// What is read and not yet given.
+    /// Bytes fetched and not yet returned.
     ready: Bytes,
-    /// Where what comes after that begins.
+    /// Offset of the next request.
     next: u64,
     ahead: Option<JoinHandle<object_store::Result<Bytes>>>,
 }
 
 impl ObjectReader {
-    /// Asks for the beginning at once.
+    /// Starts the first request.
     pub fn new(object: &Object) -> Self {
         let (object, ready) = (object.clone(), Bytes::new());
         let mut reader = ObjectReader { object, ready, next: 0, ahead: None };
@@ -192,7 +193,7 @@ impl ObjectReader {
         reader
     }
 
-    /// Begins to fetch what comes next.
+    /// Starts the next request.
     fn fetch(&mut self) {
         let end = (self.next + READ_BYTES).min(self.object.0.meta.size);
         if end > self.next {

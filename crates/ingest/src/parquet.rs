@@ -1,7 +1,7 @@
-//! Parquet files: their columns, and their rows as the table's.
+//! Parquet files: their columns, and their rows converted to the table's types.
 //!
-//! A value that the table's type cannot hold makes its row a bad one; its line is the row's number
-//! in the file, from 1.
+//! A value that the table's type cannot hold makes its row a bad row. The line of a bad row is its
+//! row number in the file, from 1.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::source::{Place, SourceFile};
 use super::widen::fits;
 use crate::error::{Error, Result};
 
-/// Rows that are read at once.
+/// Rows read at once.
 const BATCH_ROWS: usize = 8 * 1024;
 
 fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
@@ -33,7 +33,7 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
     Error::BrokenFile { file, what: "parquet", reason: reason.to_string() }
 }
 
-/// An open file: of a disk, or of a bucket, which is fetched a row group at a time.
+/// An open file: on disk, or in a bucket, then fetched one row group at a time.
 enum Opened {
     Disk(ParquetRecordBatchReaderBuilder<File>),
     Object(ParquetRecordBatchStreamBuilder<Object>),
@@ -59,7 +59,7 @@ impl Opened {
     }
 }
 
-/// The rows of a file, as they are read.
+/// Iterator over the rows of a file.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 fn open(source: &SourceFile) -> Result<Opened> {
@@ -76,13 +76,13 @@ fn open(source: &SourceFile) -> Result<Opened> {
     opened.map_err(|error| broken(source, &error))
 }
 
-/// The columns of a file, as a table can hold them.
+/// Returns the columns of a file, with types that a table can store.
 pub(crate) fn schema_of(source: &SourceFile) -> Result<Schema> {
     Ok(normalise_schema(open(source)?.schema())?)
 }
 
-/// Checks that a column of a file can become a column of the table. Whoever declared the column's
-/// type may ask for more than what is done unasked.
+/// Checks that a column of a file can be converted to the table's column. A declared type allows
+/// more conversions than an inferred one.
 pub(crate) fn check_column(
     found: &Field,
     expected: &Field,
@@ -90,7 +90,7 @@ pub(crate) fn check_column(
     source: &SourceFile,
 ) -> Result<()> {
     let (from, to) = (found.data_type(), expected.data_type());
-    // Nanoseconds become microseconds where a table has those.
+    // Nanoseconds become microseconds if the table has those.
     let coarse = in_microseconds(&Arc::new(found.clone()));
     let fits = fits(from, to) || fits(coarse.data_type(), to);
     if can_cast_types(from, to) && (declared || fits) {
@@ -104,7 +104,7 @@ pub(crate) fn check_column(
     })
 }
 
-/// Reads the rows of a file as the table's.
+/// Reads the rows of a file and converts them to the table's types.
 pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,
@@ -121,18 +121,18 @@ pub(crate) fn read_rows(
     Ok(())
 }
 
-/// The rows of a file that has types, on their way into the table's columns.
+/// Conversion of the rows of a typed file to the table's columns.
 pub(super) struct Conversion<'a> {
     source: &'a SourceFile,
     schema: &'a SchemaRef,
-    /// The column of the file for each column of the table.
+    /// Index of the file's column for each column of the table.
     columns: Vec<Option<usize>>,
-    /// Rows taken so far.
+    /// Rows read so far.
     rows: u64,
 }
 
 impl<'a> Conversion<'a> {
-    /// A conversion of a file with these columns; `FileChanged` for one that the table lacks.
+    /// Creates a conversion for these columns; `FileChanged` if the table lacks one.
     pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
         let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
         let mut columns = vec![None; schema.fields().len()];
@@ -143,7 +143,7 @@ impl<'a> Conversion<'a> {
         Ok(Conversion { source, schema, columns, rows: 0 })
     }
 
-    /// Sends the rows of a batch on, and rejects those that the table cannot hold.
+    /// Sends the rows of a batch and rejects those that the table cannot hold.
     pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
         let (rows, faults) = convert(batch, self.schema, &self.columns)?;
         for fault in faults {
@@ -155,7 +155,7 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// A file's rows as the table's, without those that have a value the table cannot hold.
+/// Converts a file's rows, without those that have a value the table cannot hold.
 fn convert(
     batch: &RecordBatch,
     schema: &SchemaRef,
@@ -164,14 +164,14 @@ fn convert(
     let mut bad: Vec<Option<RowFault>> = vec![None; batch.num_rows()];
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(columns) {
-        // What the file says nothing of is what the table has by default, or null.
+        // A column missing from the file gets the table's default, or null.
         let Some(column) = column else { continue };
         let source = batch.column(*column);
         let array = cast(source, field)?;
         if array.null_count() > source.logical_null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
-        // A value may be missing here although the column takes no nulls: its writer says so.
+        // A value may be null although the column is required; the writer reports that.
         fields.push(field.as_ref().clone().with_nullable(true));
         arrays.push(array);
     }
@@ -195,14 +195,14 @@ fn cast(source: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     )
 }
 
-/// Notes the rows in which a value became null.
+/// Marks the rows in which a value became null.
 fn note_misfits(
     source: &ArrayRef,
     array: &ArrayRef,
     field: &Field,
     bad: &mut [Option<RowFault>],
 ) -> Result<()> {
-    // Of a column that has no type, and of dictionaries, nulls lie elsewhere than in a mask.
+    // Null columns and dictionaries have no null mask of their own.
     let nulls = source.logical_nulls();
     let had = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     for (row, fault) in bad.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! What an import would do: which files, which columns, which types, and why.
+//! Plans an import: files, columns, types and reasons.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -20,26 +20,26 @@ use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::execute::Importer;
 
-/// An import ready to be carried out.
+/// An import that is ready to run.
 pub(crate) struct Plan {
     pub view: View,
     pub table: TableName,
-    /// The table as it is; none where the import makes it.
+    /// The table's current state; none if the import creates it.
     pub existing: Option<Table>,
-    /// What the table's snapshot said of imported files.
+    /// The imported files, as recorded in the table's snapshot.
     pub imports: Option<String>,
     pub files: Vec<SourceFile>,
     pub skipped: Vec<String>,
-    /// The columns the table will have.
+    /// The columns of the table after the import.
     pub schema: SchemaRef,
-    /// How many of them it has already.
+    /// How many of them exist already.
     pub columns_existing: usize,
     pub partition: Vec<PartitionField>,
     reasons: Vec<Because>,
 }
 
 impl Plan {
-    /// The plan as it is shown.
+    /// Returns the plan for display.
     pub fn to_answer(&self) -> ImportPlan {
         let file = |file: &SourceFile| ImportFile {
             path: file.name.clone(),
@@ -55,7 +55,7 @@ impl Plan {
         }
     }
 
-    /// The columns as they are shown.
+    /// Returns the columns for display.
     fn columns(&self) -> impl Iterator<Item = ImportColumn> {
         let columns = self.schema.fields().iter().zip(&self.reasons).enumerate();
         columns.map(|(at, (field, because))| ImportColumn {
@@ -67,20 +67,20 @@ impl Plan {
         })
     }
 
-    /// The new columns that became text where another type was probably meant.
+    /// Returns the new columns that became text but probably have another type.
     pub fn columns_as_text(&self) -> Vec<ImportColumn> {
         self.columns().filter(|column| column.hint.is_some()).collect()
     }
 
-    /// The columns that the table does not have yet.
+    /// Returns the columns that the table does not have yet.
     pub fn new_columns(&self) -> Vec<Field> {
         self.schema.fields()[self.columns_existing..].iter().map(|f| f.as_ref().clone()).collect()
     }
 }
 
 impl Importer {
-    /// Lists the files, leaves out those imported before, and reads the others for their columns.
-    pub(crate) async fn make_plan(
+    /// Lists the files, skips those imported before and reads the others for their columns.
+    pub(crate) async fn create_plan(
         &self,
         request: &ImportRequest,
         checked: &Checked,
@@ -126,7 +126,7 @@ impl Importer {
         })
     }
 
-    /// Reads files side by side, and takes what they show in their order.
+    /// Reads files in parallel and merges their columns in file order.
     async fn gather(
         &self,
         files: &[SourceFile],
@@ -155,17 +155,17 @@ impl Importer {
     }
 }
 
-/// Runs work that reads files on a thread of its own.
+/// Runs blocking file work on a separate thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::Internal { message: format!("a reader ended: {error}") }),
+        Err(error) => Err(Error::Internal { message: format!("a reader thread failed: {error}") }),
     }
 }
 
-/// Parts files from those that were imported before.
+/// Separates the files that were imported before from the others.
 fn skip_imported(
     files: Vec<SourceFile>,
     imported: &Imported,

@@ -1,7 +1,7 @@
-//! How far an import is: bytes and files done, told to whoever asked, at most ten times a second.
+//! Progress of an import: bytes and files read, reported at most ten times per second.
 //!
-//! A [`Meter`] is shared by the threads that read; [`Tap`] is the reader that feeds it, stops when
-//! the import is cancelled, and takes the hash of what passes.
+//! The reading threads share a [`Meter`]. [`Tap`] is a reader that updates it, stops when the
+//! import is cancelled and hashes the bytes read.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,10 +18,10 @@ use super::object::ObjectReader;
 use super::source::{Place, SourceFile, stamp_of};
 use crate::error::{Error, Result};
 
-/// The shortest time between two reports.
+/// Minimum time between two reports.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
-/// What an import is doing.
+/// Stage of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportStage {
     /// Reading files to find columns and types.
@@ -31,7 +31,7 @@ pub enum ImportStage {
 }
 
 impl ImportStage {
-    /// The stage as people read it.
+    /// Returns the stage as text for users.
     pub const fn as_str(self) -> &'static str {
         match self {
             ImportStage::InferSchema => "infer schema",
@@ -40,10 +40,10 @@ impl ImportStage {
     }
 }
 
-/// How far an import is.
+/// Progress of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImportProgress {
-    /// What it is doing.
+    /// The current stage.
     pub stage: ImportStage,
     /// Files read in this stage.
     pub files_done: u64,
@@ -55,10 +55,10 @@ pub struct ImportProgress {
     pub bytes_total: u64,
 }
 
-/// Is told how far an import is; called from the threads that read, so it must not wait.
+/// Callback for progress; called from the reading threads, so it must not block.
 pub type Progress = Arc<dyn Fn(ImportProgress) + Send + Sync>;
 
-/// Counts one stage of an import.
+/// Counter of one stage of an import.
 pub(crate) struct Meter {
     stage: ImportStage,
     progress: Progress,
@@ -91,12 +91,12 @@ impl Meter {
         Arc::new(meter)
     }
 
-    /// Bytes on disk read so far.
+    /// Returns the bytes on disk read so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Ends with an error once the import is cancelled.
+    /// Returns an error once the import is cancelled.
     pub fn check(&self) -> Result<()> {
         if self.cancelled.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
@@ -131,7 +131,7 @@ impl Meter {
     }
 }
 
-/// What bytes are read from.
+/// Source of bytes.
 enum Input {
     Disk(File),
     Object(ObjectReader),
@@ -152,7 +152,7 @@ impl Input {
         }
     }
 
-    /// Its state now; none where all that was read was of one state anyway.
+    /// Returns the current stamp; none if all bytes are known to come from one state.
     fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
         match self {
             Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
@@ -161,7 +161,7 @@ impl Input {
     }
 }
 
-/// An open file whose bytes are counted and hashed as they pass.
+/// Reader of an open file that counts and hashes its bytes.
 pub(crate) struct Tap {
     file: Input,
     hash: Option<Sha256>,
@@ -169,7 +169,7 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    /// Opens a file whose content is not to be remembered.
+    /// Opens a file without hashing.
     pub fn open(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
         let file = Input::open(&source.place)
             .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
@@ -197,16 +197,16 @@ impl Read for Tap {
     }
 }
 
-/// What a file turned out to hold.
+/// Content of a file that was read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// The first half of the SHA-256 of its bytes on disk.
+    /// First half of the SHA-256 of its bytes on disk.
     pub hash: [u8; 16],
 }
 
 impl Tap {
-    /// Reads what is left, and says what the file held. An error where it is no longer the file
-    /// that was listed: then some rows may be of one state of it and some of another.
+    /// Reads the rest and returns the content. Fails if the file changed since it was listed: its
+    /// rows may then come from different states.
     pub fn finish(mut self, source: &SourceFile) -> Result<Content> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];

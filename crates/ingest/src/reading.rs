@@ -1,21 +1,21 @@
-//! How a CSV file writes dates and numbers, where that is not how ISO 8601 and SQL do.
+//! Formats of dates and numbers in a CSV file that differ from ISO 8601 and SQL.
 //!
-//! Nothing is guessed: `01.02.2026` is text until a format says which number is the month. What a
-//! column of text looks like is only used to name the option that reads it.
+//! Formats are never guessed: `01.02.2026` is text until an option defines which number is the
+//! month. Detected formats only serve to name the option in a hint.
 
 use crate::error::{Error, Result};
 
-/// How dates and numbers are written.
+/// Formats of dates and numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reading {
-    /// The order of a date's parts, where it is not `YYYY-MM-DD`.
+    /// Order of a date's parts, if it is not `YYYY-MM-DD`.
     pub dates: Option<DateFormat>,
-    /// Whether `1.234,5` is a number.
+    /// Set if `1.234,5` is a number.
     pub decimal_comma: bool,
 }
 
 impl Reading {
-    /// Returns a value as `YYYY-MM-DD`, or with a decimal point; none where it is to be taken as it is.
+    /// Rewrites a value as `YYYY-MM-DD`, or with a decimal point; none to use it as it is.
     #[inline]
     pub fn plain(&self, value: &str) -> Option<String> {
         if self.dates.is_none() && !self.decimal_comma {
@@ -35,7 +35,7 @@ enum Part {
     Day,
 }
 
-/// The order of a date's parts, and what stands between them.
+/// Order of a date's parts, and their separator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DateFormat {
     parts: [Part; 3],
@@ -43,7 +43,7 @@ pub(crate) struct DateFormat {
 }
 
 impl DateFormat {
-    /// Reads `DD.MM.YYYY`, `MM/DD/YYYY` and their like; also `%d.%m.%Y`.
+    /// Parses `DD.MM.YYYY`, `MM/DD/YYYY` and similar; also `%d.%m.%Y`.
     pub fn parse(text: &str) -> Result<Self> {
         let plain = text.replace("%d", "DD").replace("%m", "MM").replace("%Y", "YYYY");
         let invalid = || Error::InvalidRequest {
@@ -64,7 +64,7 @@ impl DateFormat {
         if all { Ok(DateFormat { parts, separator }) } else { Err(invalid()) }
     }
 
-    /// A date as ISO 8601 writes it, with the time that follows it; none for other texts.
+    /// Rewrites a date as ISO 8601, with the time that follows it; none for other texts.
     fn plain(&self, value: &str) -> Option<String> {
         let (numbers, separator, rest) = take_parts(value)?;
         if separator != self.separator {
@@ -87,7 +87,7 @@ impl DateFormat {
     }
 }
 
-/// Three numbers with the same separator between, and what follows them.
+/// Splits three numbers with the same separator off the front; returns the rest too.
 fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let (first, rest) = value.split_at(digits(value));
@@ -101,7 +101,7 @@ fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     (ends && full).then_some(([first, second, third], separator, rest))
 }
 
-/// A number with a decimal comma, and points between thousands, with a point alone.
+/// Rewrites a number that has a decimal comma, and points between thousands, with a decimal point.
 fn with_point(value: &str) -> Option<String> {
     let (whole, fraction) = match value.split_once(',') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -129,21 +129,21 @@ fn with_point(value: &str) -> Option<String> {
     })
 }
 
-/// What the texts of a column look like, to name the option that reads them.
+/// Formats that the texts of a column match, to name the option that reads them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Looks {
-    /// Texts that look like a date of another order.
+    /// Number of texts that look like a date in another order.
     dates: u64,
-    /// Texts that look like a number with a decimal comma.
+    /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// Whether the first, or the second, number of a date is beyond the months.
+    /// Set if the first, or the second, number of a date is over 12.
     day_first: bool,
     day_second: bool,
 }
 
 impl Looks {
-    /// Takes a text into account.
+    /// Records a text.
     pub fn see(&mut self, value: &str) {
         let value = value.trim_matches([' ', '\t']);
         if !value.as_bytes().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
@@ -163,7 +163,7 @@ impl Looks {
         }
     }
 
-    /// Adds what was seen elsewhere.
+    /// Adds the counts of another column.
     pub fn merge(&mut self, other: &Looks) {
         self.dates += other.dates;
         self.commas += other.commas;
@@ -172,7 +172,7 @@ impl Looks {
         self.day_second |= other.day_second;
     }
 
-    /// The option that reads all of so many texts; none where none does.
+    /// Returns the option that reads all of `texts` texts, if any.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());
@@ -189,7 +189,7 @@ impl Looks {
                 Some(format!("Read the dates with `--date-format {}`.", format(month, day)))
             }
             (false, false) => Some(format!(
-                "Read the dates with `--date-format {}` or `{}`, whichever is meant.",
+                "Read the dates with `--date-format {}` or `{}`, depending on their order.",
                 format(day, month),
                 format(month, day)
             )),
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_read_in_the_order_that_was_said() {
+    fn dates_are_read_in_the_given_order() {
         let check = |format: &str, value: &str, expected: Option<&str>| {
             let dates = Some(DateFormat::parse(format).unwrap());
             let reading = Reading { dates, decimal_comma: false };
@@ -247,7 +247,9 @@ mod tests {
             option(&["31.01.2026", "01.02.2026"]).unwrap().contains("`--date-format DD.MM.YYYY`")
         );
         assert!(option(&["01/31/2026"]).unwrap().contains("`--date-format MM/DD/YYYY`"));
-        assert!(option(&["01/02/2026"]).unwrap().contains("`MM/DD/YYYY`, whichever is meant"));
+        assert!(
+            option(&["01/02/2026"]).unwrap().contains("`MM/DD/YYYY`, depending on their order")
+        );
         assert!(option(&["1,5", "2,25"]).unwrap().contains("--decimal-comma"));
         assert_eq!(option(&["31.01.2026", "01.31.2026"]), None);
         assert_eq!(option(&["1,5", "x"]), None);

@@ -1,8 +1,8 @@
-//! The records of a CSV text, one after the other, in memory that has a bound.
+//! The records of a CSV text, in order, with bounded memory.
 //!
-//! Every record knows the physical line it begins in. A record that cannot be cut is given back as
-//! a fault; reading goes on at the next physical line, so that one stray quote costs one line and
-//! not the rest of the file.
+//! Every record has the physical line where it starts. A record that cannot be split is returned as
+//! a fault, and reading continues at the next physical line. A stray quote therefore costs one line
+//! and not the rest of the file.
 
 use std::io::Read;
 
@@ -12,17 +12,17 @@ use super::bad_row::RowFault;
 use super::buffer::{ROW_BYTES_MAX, Window};
 use super::scan::{Scan, Span, line_ends, scan};
 
-/// What comes next in a CSV text.
+/// The next item in a CSV text.
 pub(crate) enum Next {
-    /// A record; [`Records::record`] shows it.
+    /// A record; [`Records::record`] returns it.
     Record,
-    /// Bytes that are no record.
+    /// Bytes that are not a record.
     Fault(RowFault),
-    /// Nothing.
+    /// The end.
     End,
 }
 
-/// Cuts a stream into records.
+/// Splits a stream into records.
 pub(crate) struct Records<R> {
     window: Window<R>,
     delimiter: u8,
@@ -32,12 +32,12 @@ pub(crate) struct Records<R> {
     next_line: u64,
 }
 
-/// One record, as long as no other is read.
+/// One record, valid until the next one is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     bytes: &'a [u8],
     spans: &'a [Span],
-    /// The physical line it begins in, from 1.
+    /// The physical line where it starts, from 1.
     pub line: u64,
 }
 
@@ -46,7 +46,7 @@ impl<R: Read> Records<R> {
         Records { window, delimiter, spans: Vec::new(), length: 0, line: 1, next_line: 1 }
     }
 
-    /// Moves to the next record; blank lines are passed over.
+    /// Advances to the next record; blank lines are skipped.
     pub fn advance(&mut self) -> std::io::Result<Next> {
         loop {
             self.line = self.next_line;
@@ -71,7 +71,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Consumes a record; false where it was a blank line.
+    /// Consumes a record; returns false for a blank line.
     fn take(&mut self, length: usize) -> bool {
         let bytes = &self.window.bytes()[..length];
         let content = self.spans.last().map_or(0, |span| span.end);
@@ -82,13 +82,13 @@ impl<R: Read> Records<R> {
         content > 0 || quoted || self.spans.len() > 1
     }
 
-    /// The record that was found last.
+    /// Returns the current record.
     pub fn record(&self) -> Record<'_> {
         let bytes = self.window.consumed(self.length);
         Record { bytes, spans: &self.spans, line: self.line }
     }
 
-    /// Consumes one physical line of a record that cannot be cut.
+    /// Consumes one physical line of a record that cannot be split.
     fn skip_line(&mut self, reason: &str) -> Next {
         let bytes = self.window.bytes();
         let length = match memchr2(b'\n', b'\r', bytes) {
@@ -102,11 +102,11 @@ impl<R: Read> Records<R> {
         Next::Fault(fault)
     }
 
-    /// Consumes one physical line that, or a record that, is longer than may be held.
+    /// Consumes one physical line, or record, that exceeds the maximum length.
     fn skip_long_row(&mut self) -> std::io::Result<Next> {
         let reason = format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20);
         if memchr2(b'\n', b'\r', self.window.bytes()).is_some() {
-            // A quoted field with line ends in it: most likely one that was never closed.
+            // A quoted field with line ends in it: probably one without a closing quote.
             let reason = format!("{reason}; a quoted field may not have been closed");
             return Ok(self.skip_line(&reason));
         }
@@ -121,40 +121,40 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // The line end itself is left, and read as a blank line.
+        // The line end itself stays, and is read as a blank line.
         Ok(Next::Fault(fault))
     }
 }
 
 impl<'a> Record<'a> {
-    /// How many fields it has.
+    /// Returns the number of fields.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// The bytes of the record, line end included.
+    /// Returns the bytes of the record, line end included.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The record as text; an error where it is not valid in the file's encoding.
+    /// Returns the record as text; an error if it is not valid in the file's encoding.
     pub fn text(&self) -> Result<&'a str, std::str::Utf8Error> {
         std::str::from_utf8(self.bytes)
     }
 
-    /// One field of the record's text, with doubled quotes still doubled where it says so.
+    /// Returns one field of the record's text; doubled quotes stay doubled.
     pub fn span(&self, index: usize) -> Option<Span> {
         self.spans.get(index).copied()
     }
 
-    /// The physical line a field begins in.
+    /// Returns the physical line where a field starts.
     pub fn line_of(&self, index: usize) -> u64 {
         let start = self.spans.get(index).map_or(0, |span| span.start);
         self.line + line_ends(&self.bytes[..start])
     }
 }
 
-/// A field's text, unquoted; `scratch` holds it where it is not in the record as it is.
+/// Returns a field's text, unquoted; `scratch` holds it if it differs from the record's bytes.
 pub(crate) fn field<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &'a str {
     let raw = text.get(span.start..span.end).unwrap_or_default();
     if !span.escaped {
@@ -174,7 +174,7 @@ pub(crate) fn field<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &
 mod tests {
     use super::*;
 
-    /// Reads one byte at a time, so that every record is cut off everywhere.
+    /// Returns one byte per read, so that every record is split at every position.
     struct Drip<'a>(&'a [u8]);
 
     impl Read for Drip<'_> {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_knows_its_physical_line() {
+    fn every_record_has_its_physical_line() {
         check("a,b\n1,2\n", &[(1, &["a", "b"]), (2, &["1", "2"])]);
         check("\n\na\r\n\r\nb", &[(3, &["a"]), (5, &["b"])]);
         check("\"x\ny\r\nz\",1\nb,2\n", &[(1, &["x\ny\r\nz", "1"]), (4, &["b", "2"])]);
@@ -233,12 +233,12 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_given_with_its_quotes_undoubled() {
+    fn doubled_quotes_in_a_field_become_single() {
         check("\"a \"\"b\"\" c\",\"\"\"\"\n", &[(1, &["a \"b\" c", "\""])]);
     }
 
     #[test]
-    fn a_row_longer_than_may_be_held_is_a_fault_and_the_next_one_is_read() {
+    fn a_row_over_the_maximum_length_is_a_fault_and_the_next_one_is_read() {
         let long = std::io::repeat(b'x').take(ROW_BYTES_MAX as u64 + 5);
         let mut records = Records::new(Window::new(long.chain(&b"\nnext,row\n"[..])), b',');
         let Next::Fault(fault) = records.advance().unwrap() else { panic!("no fault") };
@@ -249,10 +249,10 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The `csv` crate writes any texts in any style; what is read back is what was written,
-        /// and every record stands in the line it says.
+        /// Texts that the `csv` crate writes, in any style, are read back unchanged, and every
+        /// record has its line.
         #[test]
-        fn what_a_writer_writes_is_read_back(
+        fn written_records_are_read_back(
             rows in proptest::collection::vec(
                 proptest::collection::vec("[ab,;\"\r\n é]{0,6}", 3),
                 0..8,
@@ -281,9 +281,9 @@ mod tests {
             }
         }
 
-        /// No bytes whatever make the reader stop short, loop or panic.
+        /// No input makes the reader stop early, loop or panic.
         #[test]
-        fn any_bytes_come_to_an_end(bytes in proptest::collection::vec(0_u8..=255, 0..200)) {
+        fn any_bytes_terminate(bytes in proptest::collection::vec(0_u8..=255, 0..200)) {
             let mut records = Records::new(Window::new(bytes.as_slice()), b',');
             let mut steps = 0;
             while !matches!(records.advance().unwrap(), Next::End) {

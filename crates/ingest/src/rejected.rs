@@ -1,4 +1,4 @@
-//! Rows that could not be read, as rows of `<table>__rejected`.
+//! Rows of `<table>__rejected`: rows that could not be read.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use super::inference::zoned_timestamp;
 use super::rows::writer_ended;
 use crate::error::Result;
 
-/// Rows in a batch, at most.
+/// Maximum rows in a batch.
 const BATCH_ROWS: usize = 1024;
 
-/// Bytes of text in a batch, about.
+/// Approximate maximum bytes of text in a batch.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// The table that takes the rejected rows of `table`.
+/// Returns the name of the table for the rejected rows of `table`.
 pub(crate) fn rejected_name(table: &TableName) -> Result<TableName> {
     Ok(TableName::new(table.namespace.clone(), format!("{}__rejected", table.name))?)
 }
 
-/// Its columns.
+/// Returns the columns of that table.
 pub(crate) fn rejected_schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     Arc::new(Schema::new(vec![
@@ -37,7 +37,7 @@ pub(crate) fn rejected_schema() -> SchemaRef {
     ]))
 }
 
-/// Gathers rejected rows and sends them in batches.
+/// Collects rejected rows and sends them in batches.
 pub(crate) struct Rejected {
     batches: Option<Sender<RecordBatch>>,
     imported_at: Timestamp,
@@ -63,7 +63,7 @@ impl Rejected {
         Rejected { batches: Some(batches), imported_at, columns, rows: 0, bytes: 0, total: 0 }
     }
 
-    /// Counts rows and keeps none.
+    /// Creates a collector that only counts rows.
     pub fn nowhere() -> Self {
         let (columns, imported_at) = (Columns::default(), Timestamp::UNIX_EPOCH);
         Rejected { batches: None, imported_at, columns, rows: 0, bytes: 0, total: 0 }
@@ -86,7 +86,7 @@ impl Rejected {
         if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES { self.send() } else { Ok(()) }
     }
 
-    /// Sends what is left, and says how many rows there were.
+    /// Sends the remaining rows and returns the total number of rows.
     pub fn finish(&mut self) -> Result<u64> {
         if self.rows > 0 {
             self.send()?;

@@ -1,4 +1,4 @@
-//! What an import request says, checked before any file is opened.
+//! Validation of an import request, before any file is opened.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use super::reading::{DateFormat, Reading};
 use crate::error::{Error, Result};
 use crate::execute::Importer;
 
-/// Who imports where nobody is named.
+/// Default author of an import.
 const AUTHOR: &str = "headwater";
 
-/// A request that can be worked with.
+/// A validated request.
 #[derive(Debug, Clone)]
 pub(crate) struct Checked {
     pub table: TableName,
     pub reference: RefSpec,
     pub csv: CsvOptions,
-    /// The declared types, and where to find them by name.
+    /// The declared types, and their index by name.
     pub types: Vec<(String, DataType)>,
     pub type_index: NameIndex,
     pub reject: bool,
@@ -38,7 +38,7 @@ pub(crate) fn check(request: &ImportRequest) -> Result<Checked> {
     }
     if request.sources.is_empty() {
         return Err(Error::InvalidRequest {
-            message: "no file was named".to_owned(),
+            message: "no file given".to_owned(),
             hint: "Name files, folders or globs to import.",
         });
     }
@@ -81,7 +81,7 @@ fn check_delimiter(delimiter: char) -> Result<u8> {
 }
 
 impl Importer {
-    /// The branch that an import goes to, as it is now, checked to take it.
+    /// Returns the current state of the target branch and checks that imports may write to it.
     pub(crate) async fn import_target(&self, request: &Checked, writes: bool) -> Result<View> {
         let view = self.lake().view(&request.reference).await?;
         let Some(branch) = view.branch() else {

@@ -1,9 +1,9 @@
-//! Rows on their way from a file to a table: gathered into record batches, handed to the writer.
+//! Rows between a file and a table: collected into record batches and sent to the writer.
 //!
-//! [`Rows`] builds batches column by column. A row that turns out bad half way keeps its place,
-//! filled with nulls, and is taken out when the batch is; so good rows pay nothing for it.
-//! [`Output`] sends batches to the writer and waits for it, so that memory has a bound; bad rows
-//! end the import or go to the table of rejected rows.
+//! [`Rows`] builds batches column by column. A row that turns out bad after some of its fields were
+//! appended is filled with nulls and removed from the finished batch, so that good rows have no
+//! extra cost. [`Output`] sends batches to the writer and waits for it, which bounds memory. Bad
+//! rows end the import or go to the table of rejected rows.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use super::column::Column;
 use super::rejected::Rejected;
 use crate::error::{Error, Result};
 
-/// Rows in a batch, at most.
+/// Maximum rows in a batch.
 const BATCH_ROWS: usize = 16 * 1024;
 
-/// Bytes of text that go into one batch, about.
+/// Approximate maximum bytes of text in a batch.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// Builds record batches from rows.
@@ -36,7 +36,7 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Rows of a table; an error names a column whose type no text can become.
+    /// Creates a builder for a table; an error names a column whose type text cannot become.
     pub fn new(schema: &SchemaRef, file: &str) -> Result<Self> {
         let column = |field: &Arc<arrow::datatypes::Field>| {
             Column::new(field.data_type()).ok_or_else(|| Error::TypeConflict {
@@ -54,30 +54,30 @@ impl Rows {
         &self.schema
     }
 
-    /// Rows in the batch, without the one under way.
+    /// Returns the number of rows in the batch, without the current one.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Ends a good row, of so many bytes of text. Columns it did not mention become null.
+    /// Ends a good row with `bytes` bytes of text. Columns without a value become null.
     pub fn end_row(&mut self, bytes: usize) {
         self.rows += 1;
         self.bytes += bytes;
     }
 
-    /// Ends a row that is to be left out.
+    /// Ends a row that is to be dropped.
     pub fn end_bad_row(&mut self) {
         self.bad.push(self.rows);
         self.rows += 1;
         self.columns.iter_mut().for_each(|column| column.repair(self.rows));
     }
 
-    /// Whether the batch is to be taken.
+    /// Returns true if the batch is full.
     pub fn is_full(&self) -> bool {
         self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
-    /// The batch so far, without bad rows; afterwards there are none.
+    /// Returns the batch so far without bad rows, and empties the builder.
     pub fn take(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
@@ -100,24 +100,24 @@ impl Rows {
     }
 }
 
-/// Where rows go.
+/// Destination of rows.
 pub(crate) struct Output {
     rows: Option<Sender<Result<RecordBatch, ArrowError>>>,
     rejected: Option<Rejected>,
 }
 
 impl Output {
-    /// Rows go to a writer; bad rows to `rejected`, or end the import where there is none.
+    /// Creates an output to a writer; bad rows go to `rejected`, or end the import without one.
     pub fn new(rows: Sender<Result<RecordBatch, ArrowError>>, rejected: Option<Rejected>) -> Self {
         Output { rows: Some(rows), rejected }
     }
 
-    /// Rows go nowhere; bad rows are an error, or are passed over where `reject`.
+    /// Creates an output that drops rows; bad rows are skipped with `reject`, else an error.
     pub fn check(reject: bool) -> Self {
         Output { rows: None, rejected: reject.then(Rejected::nowhere) }
     }
 
-    /// Sends rows, waiting while the writer is behind.
+    /// Sends rows and waits while the writer's queue is full.
     pub fn send(&mut self, batch: RecordBatch) -> Result<()> {
         match &self.rows {
             Some(rows) if batch.num_rows() > 0 => {
@@ -127,7 +127,7 @@ impl Output {
         }
     }
 
-    /// Takes a bad row.
+    /// Handles a bad row.
     pub fn reject(&mut self, file: &str, fault: RowFault) -> Result<()> {
         let row = fault.in_file(file);
         match &mut self.rejected {
@@ -136,7 +136,7 @@ impl Output {
         }
     }
 
-    /// Ends the output: all of it was sent, or it is to be given up.
+    /// Ends the output: with success, or by aborting the writer.
     pub fn finish(mut self, result: Result<()>) -> Result<u64> {
         let result = match (result, &mut self.rejected) {
             (Ok(()), Some(rejected)) => rejected.finish(),
@@ -144,15 +144,15 @@ impl Output {
             (Err(error), _) => Err(error),
         };
         if let (Err(_), Some(rows)) = (&result, &self.rows) {
-            // Nobody may take what was sent so far for the whole.
-            let given_up = ArrowError::ExternalError("the import was given up".into());
+            // The writer must not take the rows sent so far for the complete input.
+            let given_up = ArrowError::ExternalError("the import was aborted".into());
             let _ = rows.blocking_send(Err(given_up));
         }
         result
     }
 }
 
-/// The error of a reader whose writer is gone; the writer's own error says why.
+/// Returns the error of a reader whose writer ended; the writer's own error has the cause.
 pub(crate) fn writer_ended() -> Error {
     Error::Internal { message: "the writer of the import ended before its reader".to_owned() }
 }

@@ -1,40 +1,40 @@
-//! Finds one CSV record in a run of bytes. Pure, and the innermost loop of an import.
+//! Finds one CSV record in a byte slice. Pure, and the innermost loop of an import.
 //!
-//! RFC 4180 with what its relatives do: any ASCII delimiter; rows end with LF, CRLF or CR; a quote
-//! opens a quoted field only as the field's first character, elsewhere it is text. Stricter than
-//! the `csv` crate in two places where leniency loses rows: a quoted field must end, and nothing
-//! but blanks may stand between its end and the next delimiter. Where a stray quote swallows what
-//! follows it, one of the two shows it, with the line it began in.
+//! RFC 4180 with common extensions: any ASCII delimiter; rows end with LF, CRLF or CR; a quote
+//! opens a quoted field only as its first character and is text elsewhere. Stricter than the `csv`
+//! crate in two places where leniency loses rows: a quoted field must end, and only blanks may
+//! follow its closing quote. One of these two errors reports a stray quote that swallows the text
+//! after it, with the line where it starts.
 
 use memchr::{memchr, memchr3};
 
-/// Where a field stands in its record, quotes left out.
+/// Position of a field in its record, without quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub start: usize,
     pub end: usize,
     pub quoted: bool,
-    /// Whether the text has doubled quotes in it.
+    /// Set if the text contains doubled quotes.
     pub escaped: bool,
 }
 
-/// What was found.
+/// Result of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
-    /// A record, with its line end of so many bytes in all.
+    /// A record, with the length in bytes including its line end.
     Record { length: usize },
     /// The bytes end before the record does.
     Incomplete,
-    /// The bytes are all there are, and they end inside a quoted field.
+    /// The input ends inside a quoted field.
     Unclosed,
     /// Text follows the closing quote of a field.
     TextAfterQuote,
 }
 
-/// Bytes to look at one by one before the search for a long field's end pays.
+/// Bytes to compare one by one before a vectorized search for a long field's end is faster.
 const SHORT_FIELD_BYTES: usize = 24;
 
-/// Finds the record that begins `bytes`, and its fields. `ended` says that nothing follows them.
+/// Finds the record at the start of `bytes`, and its fields. `ended` means that no input follows.
 pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Span>) -> Scan {
     fields.clear();
     let mut at = 0;
@@ -65,7 +65,7 @@ pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Sp
     }
 }
 
-/// The end of a field without quotes that begins at `at`: a delimiter, a line end, or the end.
+/// Returns the end of an unquoted field that starts at `at`: a delimiter, a line end or the end.
 fn field_end(bytes: &[u8], at: usize, delimiter: u8) -> usize {
     let is_end = |byte: u8| byte == delimiter || byte == b'\n' || byte == b'\r';
     let near = bytes.len().min(at + SHORT_FIELD_BYTES);
@@ -75,7 +75,8 @@ fn field_end(bytes: &[u8], at: usize, delimiter: u8) -> usize {
     memchr3(delimiter, b'\n', b'\r', &bytes[near..]).map_or(bytes.len(), |offset| near + offset)
 }
 
-/// The quoted field that begins at `at`, and where the delimiter or line end after it stands.
+/// Returns the quoted field that starts at `at`, and the position of the delimiter or line end
+/// after it.
 fn scan_quoted(bytes: &[u8], at: usize, ended: bool, delimiter: u8) -> Result<(Span, usize), Scan> {
     let start = at + 1;
     let mut escaped = false;
@@ -108,7 +109,7 @@ fn scan_quoted(bytes: &[u8], at: usize, ended: bool, delimiter: u8) -> Result<(S
     Ok((Span { start, end, quoted: true, escaped }, next))
 }
 
-/// How many lines end in these bytes: at LF, CRLF, or a CR alone.
+/// Counts line ends: LF, CRLF, or a CR alone.
 pub(crate) fn line_ends(bytes: &[u8]) -> u64 {
     let feeds = memchr::memchr_iter(b'\n', bytes).count();
     if memchr(b'\r', bytes).is_none() {
@@ -123,7 +124,7 @@ pub(crate) fn line_ends(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Scans `text` as all there is, and gives the fields of the first record and what follows it.
+    /// Scans `text` as the complete input; checks the fields of the first record and the rest.
     fn check(text: &str, fields: &[&str], rest: &str) {
         let mut spans = Vec::new();
         let found = scan(text.as_bytes(), true, b',', &mut spans);
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_cut_into_fields() {
+    fn records_are_split_into_fields() {
         check("a,b,c\nd", &["a", "b", "c"], "d");
         check("a,b\r\nd", &["a", "b"], "d");
         check("a,b\rd", &["a", "b"], "d");
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_loses_rows_elsewhere_is_refused() {
+    fn unclosed_quotes_and_text_after_quotes_are_rejected() {
         let found = |text: &str| scan(text.as_bytes(), true, b',', &mut Vec::new());
         assert_eq!(found("\"abc"), Scan::Unclosed);
         assert_eq!(found("a,\"b\nc,d\n"), Scan::Unclosed);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_cut_off_anywhere_is_incomplete_and_never_wrong() {
+    fn a_record_truncated_anywhere_is_incomplete_and_never_wrong() {
         let text = "one,\"two \"\"2\"\"\r\n\" ,three,\"\"\r\nnext,record,is,here\n";
         let mut whole = Vec::new();
         let Scan::Record { length } = scan(text.as_bytes(), false, b',', &mut whole) else {

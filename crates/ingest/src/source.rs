@@ -1,8 +1,8 @@
-//! From what a person names to a list of files: single files, folders with all below them, globs; on disk
-//! and in buckets.
+//! Resolves sources to a list of files: single files, folders with their subfolders, and globs, on
+//! disk and in buckets.
 //!
-//! Files come in natural order, each once. In folders, names that begin with `.` or `_` are left
-//! out, as every engine does, and so are files of no known ending unless the format was said.
+//! Files are listed in natural order, without duplicates. In folders, names that start with `.` or
+//! `_` are skipped, and so are files with an unknown suffix unless the request names the format.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, Metadata};
@@ -24,19 +24,19 @@ use crate::error::{Error, Result};
 /// A file to import.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
-    /// Where its bytes are.
+    /// Location of its bytes.
     pub place: Place,
     /// The path or URL as text, for messages and plans.
     pub name: String,
-    /// The path without symbolic links, by which imported files are remembered.
+    /// The path without symbolic links; the identity of an imported file.
     pub identity: String,
-    /// Its state on disk when it was listed.
+    /// Its state when it was listed.
     pub stamp: FileStamp,
     /// Its format.
     pub format: FileFormat,
 }
 
-/// Where the bytes of a file are.
+/// Location of the bytes of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// The path as named.
@@ -54,12 +54,12 @@ impl Place {
 }
 
 impl SourceFile {
-    /// Whether it lies in a bucket.
+    /// Returns true if it is an object in a bucket.
     pub fn is_object(&self) -> bool {
         matches!(self.place, Place::Object(_))
     }
 
-    /// The error that reading the file ended with, said in full where the bucket knows more.
+    /// Returns the error of reading the file, in full if the object store has more details.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
             Place::Object(object) => object.failure().unwrap_or(error),
@@ -68,12 +68,12 @@ impl SourceFile {
     }
 }
 
-/// How a file came to be listed, which decides how strict its naming is taken.
+/// The way a file was named; decides if an unknown format is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
-    /// By its own name or by a glob: its format must be found out.
+    /// By its own name or by a glob: its format must be detected.
     Expressly,
-    /// By a folder: it is left out where its ending says nothing.
+    /// By a folder: it is skipped if its suffix is unknown.
     ByFolder,
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
     }
 }
 
-/// Lists the files that `sources` name, in natural order, each once.
+/// Lists the files of `sources`, in natural order, without duplicates.
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,
@@ -128,7 +128,7 @@ impl Discovery {
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
         }
-        // A file whose own name has brackets or stars is that file before it is a pattern.
+        // A name with brackets or stars is first tried as a file, then as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
             Ok(metadata) => self.add_file(path, &metadata, Named::Expressly),
@@ -156,7 +156,7 @@ impl Discovery {
         {
             return Ok(());
         }
-        let note = (visible > 0).then_some("Say the format: no file in it has a known ending.");
+        let note = (visible > 0).then_some("Name the format: no file in it has a known suffix.");
         Err(Error::NoFiles { path: source.to_owned(), note })
     }
 
@@ -178,12 +178,12 @@ impl Discovery {
         if matched { Ok(()) } else { Err(Error::NoFiles { path: pattern.to_owned(), note: None }) }
     }
 
-    /// Adds what a URL names: an object, a glob, or all below a folder.
+    /// Adds the objects of a URL: one object, a glob, or everything below a prefix.
     fn add_objects(&mut self, source: &str) -> Result<()> {
         let url = CloudUrl::parse(source)?;
         let missing = |note| Error::NoFiles { path: source.to_owned(), note };
         let is_folder = url.key().is_empty() || source.ends_with('/');
-        // An object whose own name has brackets or stars is that object before it is a pattern.
+        // A name with brackets or stars is first tried as an object, then as a pattern.
         if !is_folder && let Some(object) = self.clouds.find(&url)? {
             return self.add_object(object, Named::Expressly);
         }
@@ -209,7 +209,7 @@ impl Discovery {
         {
             return Ok(());
         }
-        Err(missing(any.then_some("Say the format: no file in it has a known ending.")))
+        Err(missing(any.then_some("Name the format: no file in it has a known suffix.")))
     }
 
     fn add_object(&mut self, object: Object, named: Named) -> Result<()> {
@@ -222,7 +222,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// The format of a file; none where it is to be left out.
+    /// Returns the format of a file; none if it is to be skipped.
     fn format_of(&self, place: &Place, name: &str, named: Named) -> Result<Option<FileFormat>> {
         match (self.format.or_else(|| format_by_name(name)), named) {
             (Some(format), _) => Ok(Some(format)),
@@ -245,7 +245,7 @@ impl Discovery {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
         if !metadata.is_file() {
-            let reason = "it is no regular file";
+            let reason = "it is not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
         let place = Place::Disk(path.to_owned());
@@ -258,7 +258,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// The path without symbolic links; the folder's is looked up once.
+    /// Returns the path without symbolic links; its folder is resolved once.
     fn identity(&mut self, path: &Path) -> std::io::Result<String> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(path.canonicalize()?.to_string_lossy().into_owned());
@@ -276,16 +276,16 @@ impl Discovery {
     }
 }
 
-/// The error for a URL of no object store.
+/// Returns the error for a URL that is not of a supported object store.
 fn not_readable(source: &str, scheme: &str) -> Error {
     let (what, hint) = match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => (
-            "imports read no web addresses",
+            "imports do not read web addresses",
             "Download the file with `curl --location --remote-name URL`, and import what it saves.",
         ),
         "file" => ("imports take paths", "Leave `file://` out."),
         _ => (
-            "there is no such object store",
+            "no object store has this URL scheme",
             "Use a path, or a URL with `s3://`, `gs://`, `az://` or `abfss://`.",
         ),
     };
@@ -308,7 +308,7 @@ fn walk_error(folder: &Path, error: walkdir::Error) -> Error {
     Error::File { file, source: error.into() }
 }
 
-/// The folder below which a pattern can match, and the compiled pattern.
+/// Returns the folder that contains all matches of a pattern, and the compiled pattern.
 fn compile(pattern: &str) -> Result<(PathBuf, GlobMatcher)> {
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
     let glob = glob.map_err(|error| Error::InvalidRequest {
@@ -320,7 +320,7 @@ fn compile(pattern: &str) -> Result<(PathBuf, GlobMatcher)> {
     Ok((base, glob.compile_matcher()))
 }
 
-/// The format that a file's ending names, the compression's ending aside.
+/// Returns the format of a file's suffix, without a compression suffix.
 fn format_by_name(name: &str) -> Option<FileFormat> {
     let ending = Path::new(strip_suffix(name)).extension()?.to_str()?.to_ascii_lowercase();
     match ending.as_str() {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_globs_and_files_are_listed_in_natural_order_each_once() {
+    fn folders_globs_and_files_are_listed_in_natural_order_without_duplicates() {
         let names = ["a10.csv", "a2.csv.gz", "sub/b.jsonl", "sub/deep/c.parquet", "README.md"];
         let folder =
             folder_with(&[&names[..], &[".hidden.csv", "_SUCCESS.csv", "_tmp/x.csv"]].concat());
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nothing_is_an_error() {
+    fn a_source_without_files_is_an_error() {
         let folder = folder_with(&["notes.md"]);
         let fail =
             |source: String| discover(&[source], None, CloudSettings::default()).unwrap_err();

@@ -1,24 +1,24 @@
-//! Dates, times and timestamps in text: ISO 8601 and what databases print.
+//! Dates, times and timestamps in text: ISO 8601 and the formats that databases print.
 //!
-//! The year comes first and has four digits, so that no order of day and month is ever guessed:
-//! `2013-01-31` or `2013/01/31`, and never `1/2/2013`. Digits of a second
-//! beyond the sixth are for columns of nanoseconds, and left out of all others.
+//! The year comes first and has four digits, so that the order of day and month is never guessed:
+//! `2013-01-31` or `2013/01/31`, and never `1/2/2013`. Digits of a second beyond the sixth are kept
+//! only for nanosecond columns.
 
-/// A moment or a local time.
+/// A timestamp, with or without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment {
-    /// Microseconds since 1970-01-01, UTC where there is a zone.
+    /// Microseconds since 1970-01-01, UTC if there is a zone.
     pub microseconds: i64,
-    /// Nanoseconds after those, fewer than a thousand.
+    /// Remaining nanoseconds, below 1000.
     pub nanoseconds: i64,
-    /// Whether a zone was written.
+    /// Set if the text has a zone.
     pub zoned: bool,
-    /// Whether a time of day was written.
+    /// Set if the text has a time of day.
     pub timed: bool,
 }
 
 impl Moment {
-    /// Nanoseconds since 1970-01-01; none beyond the years 1677 and 2262.
+    /// Returns nanoseconds since 1970-01-01; none outside the years 1677 to 2262.
     pub fn in_nanoseconds(self) -> Option<i64> {
         self.microseconds.checked_mul(1000)?.checked_add(self.nanoseconds)
     }
@@ -26,7 +26,7 @@ impl Moment {
 
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
 
-/// Days since 1970-01-01 of a date and nothing else.
+/// Parses a date without a time into days since 1970-01-01.
 pub(crate) fn parse_date(text: &str) -> Option<i32> {
     match take_date(text.as_bytes())? {
         (days, []) => Some(days),
@@ -34,7 +34,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
     }
 }
 
-/// A date, with or without a time, with or without a zone.
+/// Parses a date, with or without a time, with or without a zone.
 pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
     let (days, rest) = take_date(text.as_bytes())?;
     let day = i64::from(days) * DAY_MICROSECONDS;
@@ -51,7 +51,7 @@ pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
     Some(Moment { microseconds, nanoseconds, zoned, timed: true })
 }
 
-/// Microseconds since midnight of a time of day and nothing else.
+/// Parses a time of day into microseconds since midnight.
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     match take_time(text.as_bytes())? {
         (time, _, []) => Some(time),
@@ -59,7 +59,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     }
 }
 
-/// A number of so many digits in front of `text`.
+/// Splits a number of `digits` digits off the front of `text`.
 fn take_number(text: &[u8], digits: usize) -> Option<(u32, &[u8])> {
     let (number, rest) = text.split_at_checked(digits)?;
     let mut value = 0;
@@ -84,7 +84,7 @@ fn take_date(text: &[u8]) -> Option<(i32, &[u8])> {
     Some((days_of(year, month, day)?, rest))
 }
 
-/// Days since 1970-01-01 of a date of the Gregorian calendar; none where there is no such day.
+/// Returns days since 1970-01-01 of a Gregorian date; none if the date does not exist.
 fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     const LENGTHS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -92,14 +92,14 @@ fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     if year == 0 || day == 0 || day > length {
         return None;
     }
-    // Years that begin in March put the leap day last; eras of 400 years repeat.
+    // Years that begin in March have the leap day last; eras of 400 years repeat.
     let shifted = year as i32 - i32::from(month <= 2);
     let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
     let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
-/// Microseconds, and nanoseconds after those.
+/// Parses a time into microseconds and remaining nanoseconds.
 fn take_time(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     let (hour, rest) = take_number(text, 2)?;
     let (minute, rest) = take_number(take_byte(rest, b':')?, 2)?;
@@ -117,7 +117,7 @@ fn take_time(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     Some((minutes + i64::from(second) * 1_000_000 + micros, nanos, rest))
 }
 
-/// Nanoseconds of `.123`; nothing where there is no point.
+/// Parses `.123` into nanoseconds; zero without a point.
 fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = text.strip_prefix(b".").or_else(|| text.strip_prefix(b",")) else {
         return Some((0, text));
@@ -133,9 +133,9 @@ fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((value, &rest[digits..]))
 }
 
-/// What follows a time of day.
+/// Suffix of a time of day.
 enum Zone {
-    /// Nothing.
+    /// No zone.
     Unwritten,
     /// Minutes east of Greenwich.
     East(i64),

@@ -1,4 +1,4 @@
-//! Opens a text file: counted and hashed, unpacked, decoded.
+//! Opens a text file: counted, hashed, decompressed and decoded.
 
 use std::io::{Cursor, Read};
 
@@ -11,13 +11,13 @@ use super::progress::Tap;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
-/// A text file under way.
+/// An open text file.
 pub(crate) struct TextFile<'a> {
     pub reader: Box<dyn Read + Send + 'a>,
     pub trouble: Trouble<'a>,
 }
 
-/// What is needed to say what went wrong with a file.
+/// Context for error messages about a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Trouble<'a> {
     pub source: &'a SourceFile,
@@ -25,7 +25,7 @@ pub(crate) struct Trouble<'a> {
     pub encoding: &'static str,
 }
 
-/// Opens the text in a file.
+/// Opens a file as text.
 pub(crate) fn open_text<'a>(
     source: &'a SourceFile,
     tap: &'a mut Tap,
@@ -47,7 +47,7 @@ pub(crate) fn open_text<'a>(
 }
 
 impl Trouble<'_> {
-    /// An error of the file itself, or of what it is packed with.
+    /// Returns an error of the file itself, or of its compression.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();
         if matches!(error.get_ref(), Some(source) if source.is::<NotAnArray>()) {
@@ -60,7 +60,7 @@ impl Trouble<'_> {
         Error::BrokenFile { file, what: self.compression.name(), reason: error.to_string() }
     }
 
-    /// Why a row is bad whose bytes are not in the file's encoding.
+    /// Returns the reason of a bad row with bytes that are not valid in the file's encoding.
     pub fn invalid(&self) -> String {
         format!("it has bytes that are not valid {}", self.encoding)
     }

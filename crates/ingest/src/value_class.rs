@@ -1,11 +1,11 @@
-//! What a value could be, told from its text alone.
+//! Classes of values, detected from text alone.
 //!
-//! A [`Classes`] is the set of what a column's values were; which type holds them all is decided
-//! once, at the end, from the set. So the order of rows and files changes nothing.
+//! [`Classes`] is the set of classes of a column's values. The type that holds them all is chosen
+//! once, at the end, from the set. The order of rows and files therefore does not matter.
 
 use super::temporal::parse_moment;
 
-/// One thing a value can be.
+/// Class of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub(crate) enum Class {
@@ -15,14 +15,14 @@ pub(crate) enum Class {
     /// A whole number beyond 64 bits.
     BigInteger = 1 << 2,
     Real = 1 << 3,
-    /// `NaN` or `inf`: a number among numbers, a word among words.
+    /// `NaN` or `inf`: a number in a column of numbers, text in a column of text.
     NotFinite = 1 << 4,
     Date = 1 << 5,
     /// A timestamp without a zone.
     Timestamp = 1 << 6,
     /// A timestamp with a zone.
     ZonedTimestamp = 1 << 7,
-    /// Digits with a zero in front, which a number would lose: `007`.
+    /// Digits with a leading zero, which a number would lose: `007`.
     PaddedDigits = 1 << 8,
     Text = 1 << 9,
     /// A JSON object.
@@ -47,7 +47,7 @@ impl Class {
         Class::List,
     ];
 
-    /// The class as a noun, for the reason of a column's type.
+    /// Returns the class as a noun phrase, for the reason of a column's type.
     pub const fn noun(self) -> &'static str {
         match self {
             Class::Boolean => "a boolean",
@@ -71,14 +71,14 @@ impl Class {
 pub(crate) struct Classes(u16);
 
 impl Classes {
-    /// Adds a class; true where it was not there.
+    /// Adds a class; returns true if it is new.
     pub fn insert(&mut self, class: Class) -> bool {
         let before = self.0;
         self.0 |= class as u16;
         self.0 != before
     }
 
-    /// The set without a class.
+    /// Returns the set without a class.
     #[must_use]
     pub fn without(self, class: Class) -> Self {
         Classes(self.0 & !(class as u16))
@@ -92,7 +92,7 @@ impl Classes {
         self.0 == 0
     }
 
-    /// Whether every class of this set is one of `allowed`.
+    /// Returns true if every class of this set is in `allowed`.
     pub fn only(self, allowed: &[Class]) -> bool {
         let allowed = allowed.iter().fold(0, |set, &class| set | class as u16);
         self.0 & !allowed == 0
@@ -103,7 +103,7 @@ impl Classes {
     }
 }
 
-/// What a text could be; none where it is empty or blank. Blanks around a value do not count.
+/// Returns the class of a text; none if it is empty or blank. Surrounding blanks are ignored.
 pub(crate) fn classify(text: &str) -> Option<Class> {
     let text = trim(text);
     let first = *text.as_bytes().first()?;
@@ -115,7 +115,7 @@ pub(crate) fn classify(text: &str) -> Option<Class> {
     })
 }
 
-/// A text without the blanks around it.
+/// Removes blanks around a text.
 pub(crate) fn trim(text: &str) -> &str {
     let bytes = text.as_bytes();
     match (bytes.first(), bytes.last()) {
@@ -124,7 +124,7 @@ pub(crate) fn trim(text: &str) -> &str {
     }
 }
 
-/// `true` and `false`, in any case.
+/// Parses `true` and `false`, ignoring case.
 pub(crate) fn parse_boolean(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)
@@ -169,7 +169,7 @@ fn classify_number_or_date(text: &str) -> Class {
 
 fn classify_whole(text: &str, digits: &[u8], plus: bool) -> Class {
     if plus {
-        // Most likely a telephone number, whose plus a number would lose.
+        // Probably a telephone number; a number type would lose its plus sign.
         return Class::Text;
     }
     if digits.len() > 1 && digits[0] == b'0' {
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_what_its_text_says() {
+    fn values_are_classified_by_their_text() {
         let cases: [(&str, Option<Class>); 40] = [
             ("", None),
             ("  ", None),

@@ -1,8 +1,8 @@
-//! Which type holds the values of two types, and which types a column takes without being asked.
+//! Type widening: the common type of two types, and the implicit conversions of a column.
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-/// The narrowest type that holds the values of both; none where only a nested type is one of them.
+/// Returns the narrowest type that holds the values of both; none if exactly one of them is nested.
 /// Text holds the values of every type that is not nested.
 pub(crate) fn widen(left: &DataType, right: &DataType) -> Option<DataType> {
     if left == right {
@@ -33,8 +33,8 @@ fn is_binary(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_))
 }
 
-/// Whether a column of type `to` takes values of type `from` as they are, none of them changed
-/// beyond how it is written.
+/// Returns true if a column of type `to` accepts values of type `from` unchanged, except for their
+/// notation.
 pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
     if from == to {
         return true;

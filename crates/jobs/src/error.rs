@@ -1,13 +1,13 @@
-//! What can go wrong with jobs and triggers.
+//! Errors of jobs.
 //!
 //! An error of the work itself is no error of this crate: it is kept with the job as a `Problem`.
 
 use headwater_model::{ErrorCode, Fault, JobId, JobKind};
 
-/// The result of asking about jobs and triggers.
+/// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the `jobs` room.
+/// An error of this crate.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No job answers to this id.
@@ -42,40 +42,6 @@ pub enum Error {
     Stopped {
         /// Its id.
         id: JobId,
-    },
-    /// The definition of a trigger cannot be used.
-    #[error("trigger `{trigger}` cannot be used: {reason}")]
-    InvalidTrigger {
-        /// Its name.
-        trigger: String,
-        /// What is wrong with it.
-        reason: String,
-        /// What to do.
-        hint: String,
-    },
-    /// No trigger of that name.
-    #[error("there is no trigger `{name}`")]
-    TriggerNotFound {
-        /// The name as given.
-        name: String,
-        /// A trigger of nearly that name.
-        near: Option<String>,
-    },
-    /// No event, or several, with that id.
-    #[error("there is {} trigger event `{id}`", if *.several { "more than one" } else { "no" })]
-    EventNotFound {
-        /// The text as given.
-        id: String,
-        /// Whether there is more than one.
-        several: bool,
-    },
-    /// An event that cannot be played again.
-    #[error("event `{id}` is {status} and cannot be played again")]
-    EventNotReplayable {
-        /// Its id.
-        id: String,
-        /// Where it stands.
-        status: &'static str,
     },
     /// What is stored cannot be read back.
     #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
@@ -119,16 +85,10 @@ impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::JobNotFound { .. } => ErrorCode::JobNotFound,
-            Error::AmbiguousJob { .. } | Error::EventNotReplayable { .. } => {
-                ErrorCode::InvalidArgument
-            }
+            Error::AmbiguousJob { .. } => ErrorCode::InvalidArgument,
             Error::TooBusy { .. } => ErrorCode::TooBusy,
             Error::Stopping => ErrorCode::Unavailable,
             Error::Stopped { .. } => ErrorCode::Cancelled,
-            Error::InvalidTrigger { .. } => ErrorCode::InvalidProject,
-            Error::TriggerNotFound { .. } | Error::EventNotFound { .. } => {
-                ErrorCode::TriggerNotFound
-            }
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::Encode { .. } => ErrorCode::Internal,
             Error::Store { code, .. } => *code,
@@ -143,19 +103,6 @@ impl Fault for Error {
             Error::AmbiguousJob { .. } => Some("Give more digits of the id.".into()),
             Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
             Error::Stopping => Some("Try again when the server is back.".into()),
-            Error::InvalidTrigger { hint, .. } => Some(hint.clone()),
-            Error::TriggerNotFound { near, .. } => {
-                Some(did_you_mean(near.as_ref(), "List the triggers with `headwater trigger ls`."))
-            }
-            Error::EventNotFound { several: true, .. } => {
-                Some("Give more digits of the id.".into())
-            }
-            Error::EventNotFound { .. } => {
-                Some("List the events with `headwater trigger events`.".into())
-            }
-            Error::EventNotReplayable { .. } => {
-                Some("Play again only events that are pending or failed.".into())
-            }
             Error::Stopped { .. } | Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Store { hint, .. } => hint.clone(),
         }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use headwater_model::{Event, JobEvent, LogStream, Timestamp};
+use headwater_model::{JobEvent, JobEventKind, LogStream, Timestamp};
 
 /// How many stored events are kept at hand for those who follow.
 const TAIL: usize = 1_024;
@@ -32,7 +32,7 @@ pub(crate) struct EventLog {
     events: VecDeque<JobEvent>,
     next: u64,
     stored: u64,
-    held: Option<Event>,
+    held: Option<JobEventKind>,
     progress: Option<(String, Instant)>,
     text_bytes: usize,
     text_bytes_max: usize,
@@ -61,24 +61,24 @@ impl EventLog {
     }
 
     /// Adds an event, unless it is progress too soon after the last, or text beyond the bound.
-    pub(crate) fn push(&mut self, time: Timestamp, event: Event) {
+    pub(crate) fn push(&mut self, time: Timestamp, event: JobEventKind) {
         match event {
-            Event::Progress { .. } => self.push_progress(time, event),
-            Event::Log { .. } => self.push_line(time, event),
-            Event::Started => self.append(time, event),
-            Event::StepStarted { .. } | Event::StepEnded { .. } => {
+            JobEventKind::Progress { .. } => self.push_progress(time, event),
+            JobEventKind::Log { .. } => self.push_line(time, event),
+            JobEventKind::Started => self.append(time, event),
+            JobEventKind::StepStarted { .. } | JobEventKind::StepEnded { .. } => {
                 self.noteworthy = true;
                 self.append(time, event);
             }
-            Event::Ended { .. } => {
+            JobEventKind::Ended { .. } => {
                 self.say_what_was_left_out(time);
                 self.append(time, event);
             }
         }
     }
 
-    fn push_progress(&mut self, time: Timestamp, event: Event) {
-        let Event::Progress { stage, done, total, .. } = &event else { return };
+    fn push_progress(&mut self, time: Timestamp, event: JobEventKind) {
+        let JobEventKind::Progress { stage, done, total, .. } = &event else { return };
         self.noteworthy = true;
         let soon = self.progress.as_ref().is_some_and(|(last, at)| {
             last == stage && at.elapsed() < PROGRESS_EVERY && Some(*done) != *total
@@ -94,8 +94,8 @@ impl EventLog {
         self.append(time, event);
     }
 
-    fn push_line(&mut self, time: Timestamp, mut event: Event) {
-        let Event::Log { text, stream, .. } = &mut event else { return };
+    fn push_line(&mut self, time: Timestamp, mut event: JobEventKind) {
+        let JobEventKind::Log { text, stream, .. } = &mut event else { return };
         self.noteworthy = true;
         shorten(text);
         let printed = *stream != LogStream::System;
@@ -124,14 +124,14 @@ impl EventLog {
         }
     }
 
-    fn append(&mut self, time: Timestamp, event: Event) {
+    fn append(&mut self, time: Timestamp, event: JobEventKind) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
         }
         self.append_one(time, event);
     }
 
-    fn append_one(&mut self, time: Timestamp, event: Event) {
+    fn append_one(&mut self, time: Timestamp, event: JobEventKind) {
         self.events.push_back(JobEvent { sequence: self.next, time, event });
         self.next += 1;
     }
@@ -192,7 +192,7 @@ impl EventLog {
 
     /// Forgets the last event and gives its sequence back; for an end that has to be said
     /// otherwise.
-    pub(crate) fn replace_last(&mut self, time: Timestamp, event: Event) {
+    pub(crate) fn replace_last(&mut self, time: Timestamp, event: JobEventKind) {
         if self.events.pop_back().is_some() {
             self.next -= 1;
         }
@@ -201,8 +201,8 @@ impl EventLog {
 }
 
 /// A line by Headwater itself.
-pub(crate) fn remark(text: String) -> Event {
-    Event::Log { stream: LogStream::System, model: None, file: None, line: None, text }
+pub(crate) fn remark(text: String) -> JobEventKind {
+    JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }
 
 fn shorten(text: &mut String) {
@@ -223,8 +223,8 @@ mod tests {
         "2026-03-01T00:00:00Z".parse().expect("a time")
     }
 
-    fn line(text: &str) -> Event {
-        Event::Log {
+    fn line(text: &str) -> JobEventKind {
+        JobEventKind::Log {
             stream: LogStream::Stdout,
             model: None,
             file: None,
@@ -233,13 +233,18 @@ mod tests {
         }
     }
 
-    fn progress(done: u64) -> Event {
-        Event::Progress { stage: "import".into(), done, total: Some(1_000), unit: "rows".into() }
+    fn progress(done: u64) -> JobEventKind {
+        JobEventKind::Progress {
+            stage: "import".into(),
+            done,
+            total: Some(1_000),
+            unit: "rows".into(),
+        }
     }
 
     fn texts(log: &EventLog) -> Vec<String> {
         let text = |event: JobEvent| match event.event {
-            Event::Log { text, .. } => Some(text),
+            JobEventKind::Log { text, .. } => Some(text),
             _ => None,
         };
         log.unstored().into_iter().filter_map(text).collect()
@@ -253,7 +258,7 @@ mod tests {
         }
         log.push(
             now(),
-            Event::Ended { status: headwater_model::JobStatus::Succeeded, error: None },
+            JobEventKind::Ended { status: headwater_model::JobStatus::Succeeded, error: None },
         );
         let texts = texts(&log);
         assert_eq!(texts[..2], ["12345", "67890"]);
@@ -286,7 +291,8 @@ mod tests {
         log.push(now(), progress(1));
         log.push(now(), progress(2));
         log.push(now(), line("next"));
-        let events: Vec<Event> = log.unstored().into_iter().map(|event| event.event).collect();
+        let events: Vec<JobEventKind> =
+            log.unstored().into_iter().map(|event| event.event).collect();
         assert_eq!(events, [progress(1), progress(2), line("next")]);
     }
 

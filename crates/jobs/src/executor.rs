@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::{Event, JobId, JobKind, Problem, Usage};
+use headwater_model::{JobEventKind, JobId, JobKind, Problem, Usage};
 use serde_json::Value;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::live::{Live, Stop};
+use crate::drive::supervise;
+use crate::live::{Live, StopReason};
 use crate::writer::Shared;
 
 /// Runs the jobs of one kind; registered with [`crate::Jobs::register`].
@@ -31,7 +33,7 @@ pub struct NewJob {
     pub author: String,
     /// The ref it works on.
     pub reference: Option<String>,
-    /// The trigger event that causes it.
+    /// The id of the event that causes it.
     pub event: Option<String>,
     /// The queue in which it waits: jobs of one queue run one after the other, in order. None waits
     /// for no other job.
@@ -80,15 +82,15 @@ impl JobContext {
         &self.live.author
     }
 
-    /// The trigger event that caused it.
+    /// The id of the event that caused it.
     pub fn event(&self) -> Option<&str> {
         self.live.event.as_deref()
     }
 
     /// Adds an event to the job's stream. `Started` and `Ended` are said by Headwater and left out
     /// here.
-    pub fn emit(&self, event: Event) {
-        if !matches!(event, Event::Started | Event::Ended { .. }) {
+    pub fn emit(&self, event: JobEventKind) {
+        if !matches!(event, JobEventKind::Started | JobEventKind::Ended { .. }) {
             self.shared.emit(&self.live, event);
         }
     }
@@ -98,8 +100,8 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to what the job has taken. The elapsed time is measured from start to end, but for calls of
-    /// functions, whose own time is added up.
+    /// Adds to what the job has taken. The elapsed time is measured from start to end, but for
+    /// calls of functions, whose own time is added up.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }
@@ -114,13 +116,21 @@ impl JobContext {
         self.live.cancel.clone()
     }
 
-    /// Cancelled once the server lets its last jobs end: what has not begun of this one then need not.
+    /// Cancelled once the server lets its last jobs end: what has not begun of this one then need
+    /// not.
     pub fn draining(&self) -> CancellationToken {
         self.shared.draining.clone()
     }
 
-    /// Why the job was asked to stop.
-    pub(crate) fn stop_reason(&self) -> Option<Stop> {
+    /// Waits for the job's work, which is a task of its own. A panic becomes an error. Work that
+    /// does not end within [`crate::JobsOptions::stop_grace`] after the job was asked to stop is
+    /// dropped.
+    pub async fn supervise<T>(&self, work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
+        supervise(work, &self.live.cancel, self.shared.options.stop_grace).await
+    }
+
+    /// Returns why the job was asked to stop.
+    pub fn stop_reason(&self) -> Option<StopReason> {
         self.live.stop_reason()
     }
 }

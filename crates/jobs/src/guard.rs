@@ -1,5 +1,5 @@
-//! Work that the caller drives itself and that is a job all the same: queries, and what triggers
-//! do.
+//! Work that the caller drives itself and that is a job all the same: queries, calls of
+//! functions, and deliveries of events.
 
 use std::sync::Arc;
 
@@ -53,9 +53,9 @@ impl JobGuard {
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 
-    /// Ends the job, with entries that stand or fall with its record, and waits until that is
+    /// Ends the job, writes its record in one batch with these entries, and waits until that is
     /// stored.
-    pub(crate) async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
+    pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);
         self.slot = None;
         self.live.ended().await;

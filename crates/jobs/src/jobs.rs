@@ -10,7 +10,7 @@ use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
 use crate::lane::{Lane, Place};
-use crate::live::{Live, Stop};
+use crate::live::{Live, StopReason};
 use crate::queue::{Queues, Turn};
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
@@ -36,7 +36,7 @@ impl Jobs {
     /// Opens the jobs of a lake.
     ///
     /// Jobs that were under way when the last process ended become `interrupted`; those that had
-    /// not begun go on waiting, except queries and trigger jobs, which nobody waits for any more.
+    /// not begun go on waiting, except those that their caller drives.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -85,7 +85,7 @@ impl Jobs {
         let mut batch = record_batch(&live, false)?;
         if !new.payload.is_null() {
             let payload = record::encode(&new.payload)?;
-            batch.entries.push(record::entry(PAYLOADS, live.id.to_string(), payload));
+            batch.entries.push(Append::put(PAYLOADS, live.id.to_string(), payload));
         }
         shared.store.apply(batch).await?;
         live.set_stored();
@@ -104,8 +104,17 @@ impl Jobs {
         Ok((self.context(live), guard))
     }
 
-    /// Like [`Jobs::record`], but the record is written first, together with these entries.
-    pub(crate) async fn begin(
+    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids
+    /// sort by time.
+    pub fn new_id(&self) -> JobId {
+        self.inner.shared.ids.next()
+    }
+
+    /// Begins a job like [`Jobs::record`], but writes its record first, in one batch with these
+    /// entries.
+    ///
+    /// Error: `cancelled` if the job was stopped while it waited.
+    pub async fn begin(
         &self,
         id: JobId,
         new: &NewJob,
@@ -163,7 +172,7 @@ impl Jobs {
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // It goes on waiting in the next process, unless somebody stops it before this one ends.
+            // The next process continues to wait, unless the job is stopped before this one ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -206,7 +215,7 @@ impl Jobs {
     pub async fn stop(&self, id: JobId) -> Result<Job> {
         if let Some(live) = self.live(id) {
             let queued = live.status() == JobStatus::Queued;
-            live.stop(Stop::Person);
+            live.stop(StopReason::Request);
             if queued {
                 live.ended().await;
             }
@@ -258,7 +267,7 @@ impl Jobs {
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
             for live in shared.under_way() {
-                live.stop(Stop::Shutdown);
+                live.stop(StopReason::Shutdown);
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
             if tokio::time::timeout(grace, shared.all_ended()).await.is_err() {

@@ -80,8 +80,8 @@ impl Lane {
         Ok(place)
     }
 
-    /// A caller's share of those that are under way. Calls wait there for their environments and for their
-    /// turns, and nobody may have more than is left to others.
+    /// A caller's share of those that are under way. Calls wait there for their environments and
+    /// for permits, and each has a limit, so that others get permits too.
     pub(crate) fn share(&self, author: &str) -> Result<Option<Share>> {
         if self.kind != JobKind::Function {
             return Ok(None);

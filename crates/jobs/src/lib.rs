@@ -1,11 +1,9 @@
 //! Everything that runs is a job: one id, one life cycle, one stream of events, one line of usage.
 //!
-//! [`Jobs`] is a durable queue. It runs nothing itself: whoever owns a kind of work registers an
-//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`]). [`Triggers`] turns
-//! files that land, clocks that strike and tables that change into events, records each before anything
-//! acts on it, and has it acted on by a job, in order, again after a failure, and after a restart.
+//! [`Jobs`] is a durable queue. It runs nothing itself: the owner of a kind of work registers an
+//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`], [`Jobs::begin`]).
 //!
-//! One process at a time opens the jobs of a lake; the server's lock sees to that.
+//! One process at a time opens the jobs of a lake; the server's lock ensures it.
 
 mod drive;
 mod error;
@@ -26,7 +24,6 @@ mod queue;
 mod record;
 mod report;
 mod retention;
-mod trigger;
 mod usage;
 mod writer;
 
@@ -36,9 +33,6 @@ pub use follow::EventStream;
 pub use guard::JobGuard;
 pub use jobs::Jobs;
 pub use list::JobFilter;
+pub use live::StopReason;
 pub use options::{JobsOptions, KindLimits};
-pub use trigger::{
-    Commits, MadeCommit, TriggerActions, TriggerEventFilter, Triggers, TriggersOptions,
-    check_trigger, event_part,
-};
 pub use usage::UsageGroup;

@@ -3,12 +3,11 @@
 //! Ids sort by time, so a list is a merge of three descending sequences: jobs in memory, stored
 //! queries, and the other stored jobs. What is in memory counts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
-use headwater_store::{Entry, KeyRange, Store};
+use headwater_store::ReverseScan;
 
 use crate::ids::key_at;
 use crate::live::Live;
@@ -68,7 +67,7 @@ pub(crate) struct Records<'a> {
     shared: &'a Shared,
     filter: JobFilter,
     live: Vec<Arc<Live>>,
-    journals: Vec<Backwards>,
+    journals: Vec<ReverseScan>,
 }
 
 impl Shared {
@@ -83,12 +82,12 @@ impl Shared {
             kinds.any(|kind| filter.has_kind(kind))
         };
         if has(false) {
-            journals.push(Backwards::new(JOBS, from.clone(), until.clone()));
+            journals.push(ReverseScan::new(JOBS, from.clone(), until.clone()));
         }
         if has(true) {
             let kept = self.queries_from.read().clone();
             let from = Some(from.map_or(kept.clone(), |from| from.max(kept)));
-            journals.push(Backwards::new(QUERIES, from, until));
+            journals.push(ReverseScan::new(QUERIES, from, until));
         }
         let live = self.live.lock().values().cloned().collect();
         Records { shared: self, filter: filter.clone(), live, journals }
@@ -121,7 +120,7 @@ impl Records<'_> {
     async fn newest(&mut self) -> Result<Option<String>> {
         let mut newest = self.live.last().map(|live| live.id.to_string());
         for journal in &mut self.journals {
-            let head = journal.head(&*self.shared.store).await?;
+            let head = journal.peek(&*self.shared.store).await?;
             newest = newest.max(head.map(|entry| entry.key.clone()));
         }
         Ok(newest)
@@ -130,8 +129,8 @@ impl Records<'_> {
     fn take(&mut self, key: &str) -> Option<Record> {
         let mut record = None;
         for journal in &mut self.journals {
-            let Some(entry) = journal.take(key) else { continue };
-            match record::decode(journal.journal, &entry.key, &entry.value) {
+            let Some(entry) = journal.pop_key(key) else { continue };
+            match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
                 Err(error) => tracing::warn!(%error, "a job is left out"),
             }
@@ -141,49 +140,5 @@ impl Records<'_> {
             record = Some(Record { job, ..live.record() });
         }
         record
-    }
-}
-
-/// The newest entries of a journal, in descending order of keys, page by page.
-pub(crate) struct Backwards {
-    journal: &'static str,
-    from: Option<String>,
-    until: Option<String>,
-    page: VecDeque<Entry>,
-    size: usize,
-    done: bool,
-}
-
-impl Backwards {
-    pub(crate) fn new(journal: &'static str, from: Option<String>, until: Option<String>) -> Self {
-        Backwards { journal, from, until, page: VecDeque::new(), size: 64, done: false }
-    }
-
-    /// The entry that comes next.
-    pub(crate) async fn head(&mut self, store: &dyn Store) -> Result<Option<&Entry>> {
-        if self.page.is_empty() && !self.done {
-            let range = KeyRange {
-                from: self.from.clone(),
-                until: self.until.clone(),
-                reverse: true,
-                limit: self.size,
-                ..KeyRange::default()
-            };
-            self.page = store.scan(self.journal, &range).await?.into();
-            self.done = self.page.len() < self.size;
-            self.until = self.page.back().map(|entry| entry.key.clone()).or(self.until.take());
-            self.size = 1_024;
-        }
-        Ok(self.page.front())
-    }
-
-    /// Takes the entry that comes next.
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        self.page.pop_front()
-    }
-
-    /// Takes the entry that comes next, if it has this key.
-    pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
-        self.page.pop_front_if(|entry| entry.key == key)
     }
 }

@@ -5,7 +5,7 @@
 //! shows only once it is stored, and so does that of a call; the end of a query shows at once.
 
 use headwater_model::{
-    Event, Job, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
+    Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
 };
 use headwater_store::{Append, Batch};
 use parking_lot::Mutex;
@@ -25,9 +25,9 @@ const REFUSALS: u32 = 4;
 
 /// Why a job was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// A person asked.
-    Person,
+pub enum StopReason {
+    /// A client requested it.
+    Request,
     /// The server stops.
     Shutdown,
 }
@@ -65,7 +65,7 @@ struct State {
     listed: bool,
     /// Entries that stand or fall with the record of the end.
     with: Vec<Append>,
-    stop: Option<Stop>,
+    stop: Option<StopReason>,
     failures: u32,
 }
 
@@ -161,7 +161,7 @@ impl Live {
         state.record.job.status = JobStatus::Running;
         state.record.job.started = Some(now);
         state.changed = true;
-        state.log.push(now, Event::Started);
+        state.log.push(now, JobEventKind::Started);
         self.show(&state);
         let job = report::is_enabled().then(|| state.record.job.clone());
         // A log that is slow must hold up nobody who looks at the job.
@@ -170,12 +170,17 @@ impl Live {
     }
 
     /// Adds an event; answers how many wait to be stored, or none where the job is over.
-    pub(crate) fn emit(&self, now: Timestamp, event: Event, card: &RateCard) -> Option<usize> {
+    pub(crate) fn emit(
+        &self,
+        now: Timestamp,
+        event: JobEventKind,
+        card: &RateCard,
+    ) -> Option<usize> {
         let mut state = self.state.lock();
         if state.ended {
             return None;
         }
-        if let Event::StepEnded { report } = &event
+        if let JobEventKind::StepEnded { report } = &event
             && !matches!(report.status, StepStatus::Skipped | StepStatus::Unchanged)
         {
             let cost = card.cost(&report.usage);
@@ -197,17 +202,17 @@ impl Live {
     }
 
     /// Asks the job to stop. The first reason counts.
-    pub(crate) fn stop(&self, why: Stop) {
+    pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
         self.cancel.cancel();
     }
 
-    pub(crate) fn stop_reason(&self) -> Option<Stop> {
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries that are stored in the same batch as its end; false where it had ended
-    /// before.
+    /// Ends the job, with entries that are stored in the same batch as its end; false where it had
+    /// ended before.
     pub(crate) fn end(
         &self,
         now: Timestamp,
@@ -221,13 +226,14 @@ impl Live {
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
-        // A call is not charged for its turn in the queue, nor for packages: it has been timed by itself.
+        // A call is not charged for its turn in the queue, nor for packages: it has been timed by
+        // itself.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
         job.cost = card.cost(&job.usage);
         job.ended = Some(now);
-        let ended = Event::Ended { status: job.status, error: job.error.clone() };
+        let ended = JobEventKind::Ended { status: job.status, error: job.error.clone() };
         state.log.push(now, ended);
         state.ended = true;
         state.changed = true;
@@ -259,7 +265,9 @@ impl Live {
         }
         let mut collected =
             Collected { stored: None, record: state.changed, end: state.ended, durable: false };
-        collected.durable = state.ended && !self.kind.is_brief();
+        // The client waits for a brief job; nothing else would repeat the call of a trigger.
+        let is_awaited = self.kind.is_brief() && self.event.is_none();
+        collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();
         if !plain {
             batch.entries.extend(event_entries(self.id, self.kind, &state.log.unstored())?);
@@ -323,7 +331,7 @@ impl Live {
             job.status = JobStatus::Failed;
             job.error = Some(end_not_stored(error));
         }
-        let ended = Event::Ended { status: job.status, error: job.error.clone() };
+        let ended = JobEventKind::Ended { status: job.status, error: job.error.clone() };
         state.log.replace_last(now, ended);
         show_end(&mut state);
         self.show(&state);

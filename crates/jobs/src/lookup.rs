@@ -1,8 +1,8 @@
 //! Finds a job by part of its id, as people copy it.
 
 use headwater_model::Job;
+use headwater_store::ReverseScan;
 
-use crate::list::Backwards;
 use crate::record::{JOBS, QUERIES};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
@@ -48,8 +48,8 @@ impl Shared {
         let mut ids: Vec<String> = self.live.lock().keys().map(ToString::to_string).collect();
         let kept = self.queries_from.read().clone();
         for (journal, from) in [(JOBS, None), (QUERIES, Some(kept))] {
-            let mut entries = Backwards::new(journal, from, None);
-            while entries.head(&*self.store).await?.is_some() {
+            let mut entries = ReverseScan::new(journal, from, None);
+            while entries.peek(&*self.store).await?.is_some() {
                 ids.extend(entries.pop().map(|entry| entry.key));
             }
         }

@@ -70,6 +70,7 @@ impl Shared {
 
     async fn take_up(self: &Arc<Self>, record: Record, reopened: &mut Reopened) -> Result<()> {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
+        let problem = interrupted(kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
         // The last sign of life: the time that no server ran is not the job's.
         let alive = last.as_ref().map(|event| event.time).or(record.job.started);
@@ -83,7 +84,7 @@ impl Shared {
             return Ok(());
         }
         reopened.interrupted.push(id);
-        self.end(&live, alive, Err(interrupted(kind)), Vec::new());
+        self.end(&live, alive, Err(problem), Vec::new());
         Ok(())
     }
 
@@ -105,15 +106,17 @@ impl Shared {
     }
 }
 
-fn interrupted(kind: JobKind) -> Problem {
+fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
     let problem = Problem::new(ErrorCode::Interrupted, "the server ended while the job ran");
+    if is_delivery {
+        return problem.with_hint("Do nothing: its event is delivered again.");
+    }
     match kind {
-        JobKind::Trigger => problem.with_hint("Do nothing: its event is acted on again."),
         JobKind::Upkeep => problem.with_hint("Do nothing: what is left is done the next time."),
         JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
             problem.with_hint("Look at the branch's log, and start it again if it is not there.")
         }
-        JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run => {
+        JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
             problem.with_hint("Start it again.")
         }
         JobKind::Function => problem.with_hint("Call it again, if what it did may be done twice."),

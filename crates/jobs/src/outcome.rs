@@ -1,14 +1,16 @@
 //! How a job ended, in words.
 
-use headwater_model::{ErrorCode, Event, Fault, Job, JobEvent, JobStatus, Problem, Timestamp};
+use headwater_model::{
+    ErrorCode, Fault, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp,
+};
 use serde_json::Value;
 use tokio::task::JoinError;
 
-use crate::live::Stop;
+use crate::live::StopReason;
 use crate::{Error, Result};
 
 /// Says how a job ended, from what its work answered and why it was asked to stop.
-pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<Stop>) {
+pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<StopReason>) {
     let problem = match result {
         Ok(value) => {
             job.status = JobStatus::Succeeded;
@@ -18,10 +20,10 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
         Err(problem) => problem,
     };
     let (status, problem) = match (stop, problem.code) {
-        (Some(Stop::Person), _) => {
+        (Some(StopReason::Request), _) => {
             (JobStatus::Cancelled, stopped(ErrorCode::Cancelled, "the job was stopped", problem))
         }
-        (Some(Stop::Shutdown), _) => {
+        (Some(StopReason::Shutdown), _) => {
             let message = "the server stopped while the job ran";
             (JobStatus::Interrupted, stopped(ErrorCode::Interrupted, message, problem))
         }
@@ -65,10 +67,10 @@ pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
 
 /// Events of a stored job that has none of its own: that it began, and how it ended.
 pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
-    let started = job.started.map(|time| (time, Event::Started));
+    let started = job.started.map(|time| (time, JobEventKind::Started));
     let ended = job.ended.filter(|_| job.status.is_final());
-    let ended =
-        ended.map(|time| (time, Event::Ended { status: job.status, error: job.error.clone() }));
+    let ended = ended
+        .map(|time| (time, JobEventKind::Ended { status: job.status, error: job.error.clone() }));
     let events = started.into_iter().chain(ended).zip(1..);
     events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
 }

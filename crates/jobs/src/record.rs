@@ -69,7 +69,7 @@ pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
 
 /// An entry that holds a record.
 pub(crate) fn record_entry(record: &Record) -> Result<Append> {
-    Ok(entry(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
+    Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 
 /// The change that puts a job among the open ones, or takes it out.
@@ -107,7 +107,7 @@ fn flush_chunk(
 ) {
     if let Some(sequence) = first.take() {
         let value = Bytes::from(std::mem::take(text));
-        entries.push(entry(events_journal(kind), event_key(id, sequence), value));
+        entries.push(Append::put(events_journal(kind), event_key(id, sequence), value));
     }
 }
 
@@ -115,14 +115,6 @@ fn flush_chunk(
 pub(crate) fn decode_events(journal: &str, key: &str, value: &[u8]) -> Result<Vec<JobEvent>> {
     let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| decode(journal, key, line)).collect()
-}
-
-pub(crate) fn entry(journal: &str, key: String, value: Bytes) -> Append {
-    Append { journal: journal.to_owned(), key, value: Some(value) }
-}
-
-pub(crate) fn tombstone(journal: &str, key: String) -> Append {
-    Append { journal: journal.to_owned(), key, value: None }
 }
 
 pub(crate) fn encode(value: &impl Serialize) -> Result<Bytes> {

@@ -1,9 +1,9 @@
-//! The lines of the server's log about jobs and trigger events.
+//! The lines of the server's log about jobs.
 //!
 //! Their target is this module, so that a server in the background can leave them out: its jobs are
 //! recorded anyway. A brief job has one line, at its end.
 
-use headwater_model::{Job, JobStatus, TriggerEvent};
+use headwater_model::{Job, JobStatus};
 
 /// Whether any of these lines is written.
 pub(crate) fn is_enabled() -> bool {
@@ -29,18 +29,6 @@ pub(crate) fn ended(job: &Job) {
         }
         _ => tracing::info!("{kind} {id} {status} after {wall_ms} ms: {summary}"),
     }
-}
-
-/// Logs that a trigger's event is recorded.
-pub(crate) fn recorded(event: &TriggerEvent, files: usize) {
-    let (trigger, id) = (&event.trigger, &event.id);
-    let what = match (files, event.tables.as_slice(), event.scheduled) {
-        (1.., ..) => format!("{files} files"),
-        (0, [_, ..], _) => event.tables.join(", "),
-        (0, [], Some(time)) => time.to_rfc3339(),
-        (0, [], None) => String::new(),
-    };
-    tracing::info!("trigger {trigger} recorded event {id}: {}", line(&what));
 }
 
 /// A value as JSON names it, without the quotes.

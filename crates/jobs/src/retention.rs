@@ -1,5 +1,5 @@
-//! Old records of queries, and of calls of functions, become sums by day, so that their number has a
-//! bound and no usage is lost.
+//! Old records of queries, and of calls of functions, become sums by day, so that their number has
+//! a bound and no usage is lost.
 //!
 //! The sums and the key up to which they count are written in one batch; only then are the records
 //! trimmed. Records below that key are gone for every reader from the batch on, so a crash between
@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::JobKind;
-use headwater_store::{Batch, KeyRange};
+use headwater_store::{Append, Batch, KeyRange, ReverseScan};
 
 use crate::Result;
-use crate::list::Backwards;
 use crate::record::{self, QUERIES, Record, events_journal};
 use crate::usage::{Sum, day_of};
 use crate::writer::Shared;
@@ -32,8 +31,8 @@ const DAYS: [(JobKind, &str); 7] = [
 ];
 const PAGE: usize = 1_000;
 
-/// So many records are removed at a time, and then none for a while: what is to be stored meanwhile waits for
-/// no more than that.
+/// Number of records removed in one batch. A pause follows, so that other writes wait for one batch
+/// at most.
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -60,8 +59,8 @@ impl Shared {
         Ok(days)
     }
 
-    /// Sums up and removes all but the newest records of queries, of which so many have come since this was
-    /// asked for last.
+    /// Adds the usage of old query records to the totals, and removes them. `more` is the number of
+    /// queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
         // What is not seen to its end is counted anew.
         let known = self.queries_stored.lock().take();
@@ -75,16 +74,17 @@ impl Shared {
     }
 
     async fn count_queries(&self) -> Result<usize> {
-        let mut queries = Backwards::new(QUERIES, Some(self.queries_from.read().clone()), None);
+        let mut queries = ReverseScan::new(QUERIES, Some(self.queries_from.read().clone()), None);
         let mut found = 0;
-        while queries.head(&*self.store).await?.is_some() {
+        while queries.peek(&*self.store).await?.is_some() {
             queries.pop();
             found += 1;
         }
         Ok(found)
     }
 
-    /// Sums up and removes so many of the oldest records, or as many as are not in memory; gives how many.
+    /// Adds the usage of the oldest `count` records that are not in memory to the totals, and
+    /// removes them. Returns their number.
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
             let live = self.live.lock();
@@ -133,10 +133,10 @@ impl Shared {
             let key = format!("{prefix}{day}");
             let total = days.entry((kind, day)).or_default();
             total.add(&sum);
-            batch.entries.push(record::entry(SUMS, key, record::encode(total)?));
+            batch.entries.push(Append::put(SUMS, key, record::encode(total)?));
         }
         let through = through.to_owned();
-        batch.entries.push(record::entry(SUMS, THROUGH.into(), record::encode(&through)?));
+        batch.entries.push(Append::put(SUMS, THROUGH, record::encode(&through)?));
         self.store.apply(batch).await?;
         *self.queries_from.write() = through;
         Ok(())

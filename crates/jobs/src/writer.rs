@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use headwater_model::{
-    Clock, Event, Fault, JobId, JobKind, JobStatus, Problem, RateCard, Timestamp,
+    Clock, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, Timestamp,
 };
 use headwater_store::{Append, Batch, Store};
 use parking_lot::{Mutex, RwLock};
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// Adds an event to a job's stream.
-    pub(crate) fn emit(&self, live: &Arc<Live>, event: Event) {
+    pub(crate) fn emit(&self, live: &Arc<Live>, event: JobEventKind) {
         let waiting = live.emit(self.clock.now(), event, &self.rate_card.read());
         match waiting {
             None => {}

@@ -1,4 +1,4 @@
-//! Tables as they are listed and looked at.
+//! Descriptions of tables and views, as list and show commands return them.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{RefSpec, SqlView, Table, TableName};
@@ -6,11 +6,11 @@ use headwater_model::{RefSpec, SqlView, Table, TableName};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// Metadata files that are read at once.
-const LOADS_AT_ONCE: usize = 16;
+/// The number of metadata files read concurrently.
+const LOAD_CONCURRENCY: usize = 16;
 
 impl Lake {
-    /// A table at a ref, under its name as the catalog writes it.
+    /// Describes a table at a ref, with its name in the catalog's case.
     pub async fn describe(&self, reference: &RefSpec, name: &TableName) -> Result<Table> {
         let view = self.view(reference).await?;
         match view.find(&name.namespace, &name.name).await? {
@@ -19,8 +19,7 @@ impl Lake {
         }
     }
 
-    /// The tables at a ref, by name; those of one namespace where one is given, which must be
-    /// there.
+    /// Lists the tables at a ref by name, optionally of one namespace, which must exist.
     pub async fn list(&self, reference: &RefSpec, namespace: Option<&str>) -> Result<Vec<Table>> {
         let view = self.view(reference).await?;
         let entries = view.list(namespace).await?;
@@ -33,10 +32,10 @@ impl Lake {
             let table = self.tables().load(&entry.metadata_location).await?;
             Ok(table.describe(&name))
         };
-        stream::iter(entries).map(describe).buffered(LOADS_AT_ONCE).try_collect().await
+        stream::iter(entries).map(describe).buffered(LOAD_CONCURRENCY).try_collect().await
     }
 
-    /// A view at a ref, under its name as the catalog writes it.
+    /// Describes a view at a ref, with its name in the catalog's case.
     pub async fn describe_view(&self, reference: &RefSpec, name: &TableName) -> Result<SqlView> {
         let view = self.view(reference).await?;
         match view.state().find(&name.namespace, &name.name).await? {
@@ -47,7 +46,7 @@ impl Lake {
         }
     }
 
-    /// The views at a ref, by name; those of one namespace where one is given, which must be there.
+    /// Lists the views at a ref by name, optionally of one namespace, which must exist.
     pub async fn list_views(
         &self,
         reference: &RefSpec,
@@ -64,6 +63,6 @@ impl Lake {
         let describe = |(name, entry): (TableName, headwater_catalog::TableEntry)| async move {
             Ok(view.load_view(&entry).await?.describe(&name))
         };
-        stream::iter(entries).map(describe).buffered(LOADS_AT_ONCE).try_collect().await
+        stream::iter(entries).map(describe).buffered(LOAD_CONCURRENCY).try_collect().await
     }
 }

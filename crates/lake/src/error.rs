@@ -1,7 +1,5 @@
-//! What can go wrong in the lake: errors of the crates below it, and those of transactions,
-//! merges and maintenance.
-//!
-//! [`Error`] is the crate's one error type. Its messages name the table, branch or view in backticks.
+//! Errors of the lake: those of transactions, merges and maintenance, and those of the crates
+//! below.
 
 use std::collections::BTreeMap;
 
@@ -11,163 +9,167 @@ use serde_json::{Value, json};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong in the lake.
+/// An error of the lake.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name that breaks the naming rules.
+    /// The name is invalid.
     #[error(transparent)]
     Name(#[from] headwater_model::NameError),
-    /// The catalog refused or failed.
+    /// An error of the catalog.
     #[error(transparent)]
     Catalog(Box<headwater_catalog::Error>),
-    /// What happened to a commit of several appends together.
+    /// The error of a group commit, shared by its appends.
     #[error(transparent)]
     Shared(std::sync::Arc<Error>),
-    /// Reading or writing table files failed.
+    /// An error while reading or writing table files.
     #[error(transparent)]
     Tables(Box<headwater_tables::Error>),
-    /// The metadata store failed.
+    /// An error of the metadata store.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
-    /// No table of that name at that ref.
+    /// The table does not exist at the ref.
     #[error("table `{table}` is not in `{reference}`")]
     TableNotFound {
-        /// The name that was asked for.
+        /// The requested name.
         table: TableName,
-        /// Where it was looked for.
+        /// The ref.
         reference: String,
-        /// A table with a name near it.
+        /// The most similar table name.
         near: Option<String>,
     },
-    /// A write to something that is no branch.
+    /// The target of a write is not a branch.
     #[error("`{reference}` is not a branch, and only a branch can be written to")]
     NotABranch {
-        /// The ref that was given.
+        /// The requested ref.
         reference: String,
     },
-    /// A table that was to be created exists.
-    #[error("table `{table}` is there already")]
+    /// The table to create already exists.
+    #[error("table `{table}` already exists")]
     TableExists {
         /// The table.
         table: TableName,
     },
-    /// A name that a view has.
-    #[error("`{view}` is there already, as a view")]
+    /// The name of the table to create is the name of a view.
+    #[error("`{view}` already exists as a view")]
     ViewExists {
         /// The view.
         view: TableName,
     },
-    /// A view where only a table will do.
-    #[error("`{view}` is a view, and not a table")]
+    /// The operation requires a table, but the name is a view.
+    #[error("`{view}` is a view, not a table")]
     IsView {
         /// The view.
         view: TableName,
     },
-    /// No view of that name at that ref.
-    #[error("view `{view}` is not in `{reference}`{}", if *.table { ", but a table of that name" } else { "" })]
+    /// The view does not exist at the ref.
+    #[error(
+        "view `{view}` is not in `{reference}`{}",
+        if *.table { "; a table with this name exists" } else { "" }
+    )]
     ViewNotFound {
-        /// The name that was asked for.
+        /// The requested name.
         view: TableName,
-        /// Where it was looked for.
+        /// The ref.
         reference: String,
-        /// A view with a name near it.
+        /// The most similar view name.
         near: Option<String>,
-        /// Whether a table has the name.
+        /// True if a table has the name.
         table: bool,
     },
-    /// Another commit changed the same table first.
-    #[error("table `{table}` on branch `{branch}` was changed by another commit in the meantime")]
+    /// A concurrent commit changed the same table.
+    #[error("table `{table}` on branch `{branch}` was changed by a concurrent commit")]
     CommitConflict {
         /// The table.
         table: TableName,
         /// The branch.
         branch: String,
     },
-    /// A new column under a field id that another branch gave to another.
-    #[error("a new column of `{table}` has a field id that another branch gave away")]
+    /// The field id of a new column is already used on another branch.
+    #[error("a new column of `{table}` has a field id that another branch already uses")]
     FieldIdTaken {
         /// The table.
         table: TableName,
     },
-    /// A table that the branch has under another name.
+    /// The branch already has this table under another name.
     #[error("`{table}` would be the same table as `{other}`")]
     TableTwice {
-        /// The name that was to be made.
+        /// The new name.
         table: TableName,
-        /// The name that it has.
+        /// The existing name.
         other: TableName,
     },
-    /// A file of this import was imported by another commit while the import ran.
-    #[error("`{file}` was imported into `{table}` by another commit in the meantime")]
+    /// A concurrent commit imported a file of this import.
+    #[error("`{file}` was imported into `{table}` by a concurrent commit")]
     ImportedMeanwhile {
         /// The file.
         file: String,
         /// The table.
         table: TableName,
     },
-    /// A merge into a branch that takes only what was checked.
+    /// The target branch requires checks that the source has not passed.
     #[error(
-        "`{branch}` takes what the expectations of project `{project}` have passed on, and `{reference}` {}",
-        if *moved { "lacks what came to it since" } else { "is no such commit" }
+        "`{branch}` requires that the expectations of project `{project}` pass; {} `{reference}`{}",
+        if *moved { "they passed on" } else { "they have not passed on" },
+        if *moved { format!(", but it lacks the latest commits of `{branch}`") } else { String::new() }
     )]
     NotChecked {
-        /// The branch.
+        /// The target branch.
         branch: String,
-        /// What was to be merged.
+        /// The source of the merge.
         reference: String,
         /// The project.
         project: String,
-        /// Whether they passed, but on a commit that has not all that the branch has.
+        /// True if the checks passed on a commit that lacks later commits of the target.
         moved: bool,
     },
-    /// A removal of files that would take most of what is there.
-    #[error("{files} of {of} files would be removed, which is most of what is there")]
+    /// Maintenance would remove more than half of the files.
+    #[error("{files} of {of} files would be removed, which is more than half")]
     MostWouldGo {
-        /// Files that nothing needs.
+        /// The number of unreferenced files.
         files: u64,
-        /// Files that are there.
+        /// The number of existing files.
         of: u64,
     },
-    /// An option that cannot be used.
+    /// An option or argument is invalid.
     #[error("{message}")]
     InvalidRequest {
-        /// What is wrong with it.
+        /// The error message.
         message: String,
-        /// What to do.
+        /// The hint.
         hint: &'static str,
     },
-    /// Maintenance that was cancelled.
+    /// The maintenance was cancelled.
     #[error("the maintenance was cancelled")]
     Cancelled,
-    /// Arrow refused a conversion.
+    /// An Arrow conversion failed.
     #[error("a record batch cannot be built")]
     Arrow(#[from] arrow::error::ArrowError),
-    /// The recorded list of imported files cannot be read back.
+    /// The list of imported files cannot be read.
     #[error("the list of imported files of `{table}` cannot be read: {reason}")]
     ImportState {
         /// The table.
         table: TableName,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// Another warehouse for a lake that has tables in one.
-    #[error("the lake has tables in the warehouse `{current}`, and cannot take another")]
+    /// The warehouse of a lake with tables cannot be changed.
+    #[error("the lake has tables in the warehouse `{current}`, which cannot be changed")]
     WarehouseFixed {
-        /// Where they lie; `local` for the folder beside the database.
+        /// The current warehouse; `local` for the folder next to the database.
         current: String,
     },
-    /// A folder of the lake cannot be made or opened.
+    /// A folder of the lake cannot be created or opened.
     #[error("the lake's folder `{path}` cannot be opened")]
     Folder {
-        /// The folder.
+        /// The folder's path.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A fault of Headwater's own.
+    /// An internal error.
     #[error("{message}")]
     Internal {
-        /// What happened.
+        /// The error message.
         message: String,
     },
 }
@@ -254,38 +256,37 @@ impl Error {
         match self {
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
             Error::NotChecked { .. } => Some(
-                "Merge the branch into yours, run the project there with `headwater run`, and merge \
-                 what that leaves.",
+                "Merge the target into the source, run the project there with `headwater run`, and \
+                 merge again.",
             ),
-            Error::MostWouldGo { .. } => Some(
-                "Look whether the lake's database is the right one; then say `--force`, or wait until \
-                 less is to go.",
-            ),
+            Error::MostWouldGo { .. } => {
+                Some("Check that the lake uses the right database, then use `--force`.")
+            }
             Error::WarehouseFixed { .. } => Some(
-                "Leave `--warehouse` out; or make another lake with `headwater init --warehouse`, and \
-                 import what it is to have.",
+                "Omit `--warehouse`, or create another lake with `headwater init --warehouse` and \
+                 import the data there.",
             ),
-            Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
+            Error::NotABranch { .. } => Some("Use a branch, or create one at this ref first."),
             Error::TableExists { .. } | Error::ViewExists { .. } => {
                 Some("Drop it first, or choose another name.")
             }
             Error::ViewNotFound { table: true, .. } => {
-                Some("Name it to `headwater table`, or in SQL to a statement for tables.")
+                Some("Use `headwater table`, or the SQL statement for tables.")
             }
             Error::ViewNotFound { .. } => Some("List the views with `headwater view ls`."),
-            Error::IsView { .. } => Some(
-                "Write to the tables that it reads, or replace it with `CREATE OR REPLACE VIEW`.",
-            ),
-            Error::FieldIdTaken { .. } => Some("Load the table again, and add the column anew."),
-            Error::TableTwice { .. } => Some("Drop the other table first, or rename it."),
+            Error::IsView { .. } => {
+                Some("Write to the tables it reads, or replace it with `CREATE OR REPLACE VIEW`.")
+            }
+            Error::FieldIdTaken { .. } => Some("Reload the table and add the column again."),
+            Error::TableTwice { .. } => Some("Drop or rename the other table first."),
             Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {
-                Some("Run it again: it will start from the new state.")
+                Some("Run it again; it starts from the new state.")
             }
             _ => None,
         }
     }
 
-    /// Whether others changed the branch each time that something was tried, which was often.
+    /// Returns true if all attempts lost to concurrent changes of the branch.
     pub fn is_contended(&self) -> bool {
         match self {
             Error::Catalog(error) => matches!(**error, headwater_catalog::Error::Contended { .. }),
@@ -294,7 +295,7 @@ impl Error {
         }
     }
 
-    /// Whether the same work may succeed if it starts again from the branch's new head.
+    /// Returns true if a retry from the branch's new head can succeed.
     pub fn is_stale(&self) -> bool {
         matches!(self, Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. })
     }

@@ -1,13 +1,13 @@
-//! Which files were imported into a table, so that none is imported twice.
+//! The list of files imported into a table, used to skip files imported before.
 //!
-//! The list is part of the table's snapshot: its summary names, under [`IMPORTS_KEY`], objects of
-//! the store that hold it. So the list follows branches, merges and time travel as the rows do, and
-//! stands or falls with the commit. A list is kept in pieces of growing size, merged as they grow,
-//! so that remembering one more of many files writes little.
+//! The list belongs to the table's snapshot: the snapshot summary holds, under [`IMPORTS_KEY`], the
+//! ids of the store objects that contain it. So the list follows branches, merges and time travel,
+//! and is committed atomically with the rows. A list is stored as segments of growing size, merged
+//! like an LSM tree, so adding one file writes little.
 //!
-//! A file is its path and its content: the same content under another path is another file, and a
-//! path with new content is to be imported again. Size and times on disk only save reading what has
-//! not been touched.
+//! A file is identified by path and content hash: the same content under another path is another
+//! file, and a path with new content is imported again. Size and modification times only avoid
+//! reading unchanged files.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The key of a snapshot's summary that names the list.
+/// The key of the snapshot summary that holds the object ids of the list.
 pub const IMPORTS_KEY: &str = "headwater.imports";
 
-/// The time within which two changes of a file may carry the same time of change.
+/// The resolution of file timestamps: two changes within this time can have the same timestamp.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
-/// Size and times of a file or object, read without its content.
+/// The size and times of a file or object, read without its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     /// Size in bytes.
@@ -37,15 +37,15 @@ pub struct FileStamp {
     pub changed_ns: i128,
 }
 
-/// A file that was imported.
+/// An imported file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedFile {
     path: String,
     bytes: u64,
     /// The first half of the SHA-256 of its bytes on disk, in hexadecimal digits.
     hash: String,
-    /// When content and entry were changed last; none where it was so short before the import that
-    /// another change could carry the same time.
+    /// The times of the last content and entry change, in nanoseconds. `None` if the file changed
+    /// so shortly before the import that a later change could have the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }
@@ -60,37 +60,38 @@ impl ImportedFile {
     pub fn new(path: &str, stamp: FileStamp, hash: [u8; 16]) -> Self {
         let FileStamp { bytes, modified_ns, changed_ns } = stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let settled = now.as_nanos() as i128 - changed_ns > CLOCK_TICK.as_nanos() as i128;
+        let is_reliable = now.as_nanos() as i128 - changed_ns > CLOCK_TICK.as_nanos() as i128;
         ImportedFile {
             path: path.to_owned(),
             bytes,
             hash: hex::encode(hash),
-            times: settled.then_some((modified_ns, changed_ns)),
+            times: is_reliable.then_some((modified_ns, changed_ns)),
         }
     }
 }
 
-/// The files of one import, to be added to the list of its table.
+/// The files of one import, to add to the list of its table.
 #[derive(Debug, Clone)]
 pub struct ImportedFiles {
     /// The files.
     pub files: Vec<ImportedFile>,
-    /// Whether files may be imported although they were before.
+    /// Allows files that were imported before.
     pub again: bool,
-    /// What the snapshot's summary said when the import chose its files.
+    /// The summary value at the time the import selected its files.
     pub known: Option<String>,
 }
 
-/// One piece of a list: the object that holds it, and how many files are in it.
+/// A segment of a list: its object and its number of files.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct Segment {
     id: ObjectId,
     files: usize,
 }
 
 impl ImportedFiles {
-    /// The summary value with these files added to the list `current`; the pieces to store are put
-    /// into `objects`. `ImportedMeanwhile` where another commit imported one of the files.
+    /// Returns the summary value of the list `current` with these files added, and adds the new
+    /// segments to `objects`. Fails with `ImportedMeanwhile` if another commit imported one of the
+    /// files.
     pub async fn add_to(
         &self,
         store: &dyn Store,
@@ -106,28 +107,28 @@ impl ImportedFiles {
                 return Err(Error::ImportedMeanwhile { file, table });
             }
         }
-        let mut pieces = parse(table, current)?;
+        let mut segments = parse(table, current)?;
         let mut newest = self.files.clone();
-        while let Some(last) = pieces.pop_if(|last| last.files < 2 * newest.len()) {
-            let mut merged = load_piece(store, table, &last).await?;
+        while let Some(last) = segments.pop_if(|last| last.files < 2 * newest.len()) {
+            let mut merged = load_segment(store, table, &last).await?;
             merged.append(&mut newest);
             newest = merged;
         }
         let bytes = serde_json::to_vec(&newest).map_err(|error| corrupt(table, &error))?;
-        pieces.push(Piece { id: ObjectId::of(&bytes), files: newest.len() });
+        segments.push(Segment { id: ObjectId::of(&bytes), files: newest.len() });
         objects.push(bytes.into());
         let text: Vec<String> =
-            pieces.iter().map(|piece| format!("{}:{}", piece.id, piece.files)).collect();
+            segments.iter().map(|segment| format!("{}:{}", segment.id, segment.files)).collect();
         Ok(text.join(" "))
     }
 }
 
-/// The files that were imported into a table.
+/// The list of files imported into a table.
 #[derive(Debug, Default)]
 pub struct Imported(HashMap<String, Vec<ImportedFile>>);
 
 impl Imported {
-    /// A list of these files.
+    /// Creates a list of files.
     pub fn of(files: Vec<ImportedFile>) -> Self {
         let mut imported = Imported::default();
         for file in files {
@@ -136,12 +137,12 @@ impl Imported {
         imported
     }
 
-    /// Reports whether the list has the file.
+    /// Returns true if the list contains the file.
     pub fn has_file(&self, file: &ImportedFile) -> bool {
         self.has(&file.path, &file.hash)
     }
 
-    /// The files that another list does not have, by path.
+    /// Returns the files that another list does not contain, by path.
     pub fn without(&self, other: &Imported) -> Vec<ImportedFile> {
         let files = self.0.values().flatten().filter(|file| !other.has_file(file));
         let mut files: Vec<ImportedFile> = files.cloned().collect();
@@ -149,52 +150,52 @@ impl Imported {
         files
     }
 
-    /// Reads the list that a snapshot's summary names.
+    /// Reads the list of a snapshot from its summary value.
     pub async fn load(store: &dyn Store, table: &TableName, value: Option<&str>) -> Result<Self> {
         let mut imported = Imported::default();
-        for piece in parse(table, value)? {
-            for file in load_piece(store, table, &piece).await? {
+        for segment in parse(table, value)? {
+            for file in load_segment(store, table, &segment).await? {
                 imported.0.entry(file.path.clone()).or_default().push(file);
             }
         }
         Ok(imported)
     }
 
-    /// Reports whether a file of that path was ever imported.
+    /// Returns true if a file with this path was imported.
     pub fn has_path(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
 
-    /// Reports whether the file was imported and is unchanged since; its content need not be read.
+    /// Returns true if the file was imported and is unchanged by size and times.
     pub fn is_untouched(&self, path: &str, stamp: FileStamp) -> bool {
         let times = Some((stamp.modified_ns, stamp.changed_ns));
         let entries = self.0.get(path).into_iter().flatten();
         entries.into_iter().any(|entry| entry.bytes == stamp.bytes && entry.times == times)
     }
 
-    /// Reports whether this content was imported from that path.
+    /// Returns true if this content was imported from this path.
     pub fn has(&self, path: &str, hash: &str) -> bool {
         self.0.get(path).is_some_and(|entries| entries.iter().any(|entry| entry.hash == hash))
     }
 }
 
-fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<Piece>> {
-    let piece = |text: &str| {
+fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<Segment>> {
+    let segment = |text: &str| {
         let (id, files) = text.split_once(':')?;
-        Some(Piece { id: ObjectId::from_str(id).ok()?, files: files.parse().ok()? })
+        Some(Segment { id: ObjectId::from_str(id).ok()?, files: files.parse().ok()? })
     };
-    let pieces: Option<Vec<Piece>> =
-        value.unwrap_or_default().split_whitespace().map(piece).collect();
-    pieces.ok_or_else(|| corrupt(table, &"its summary is malformed"))
+    let segments: Option<Vec<Segment>> =
+        value.unwrap_or_default().split_whitespace().map(segment).collect();
+    segments.ok_or_else(|| corrupt(table, &"its summary is malformed"))
 }
 
-async fn load_piece(
+async fn load_segment(
     store: &dyn Store,
     table: &TableName,
-    piece: &Piece,
+    segment: &Segment,
 ) -> Result<Vec<ImportedFile>> {
-    let Some(bytes) = store.object(&piece.id).await? else {
-        return Err(corrupt(table, &format!("object `{}` is missing", piece.id)));
+    let Some(bytes) = store.object(&segment.id).await? else {
+        return Err(corrupt(table, &format!("object `{}` is missing", segment.id)));
     };
     serde_json::from_slice(&bytes).map_err(|error| corrupt(table, &error))
 }
@@ -203,11 +204,11 @@ fn corrupt(table: &TableName, reason: &dyn std::fmt::Display) -> Error {
     Error::ImportState { table: table.clone(), reason: reason.to_string() }
 }
 
-/// The number of files in each piece, for tests.
+/// Returns the number of files in each segment.
 #[cfg(test)]
 fn sizes(value: &str) -> Vec<usize> {
     let table = TableName::new("public", "t").unwrap();
-    parse(&table, Some(value)).unwrap().iter().map(|piece| piece.files).collect()
+    parse(&table, Some(value)).unwrap().iter().map(|segment| segment.files).collect()
 }
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_grows_file_by_file_in_few_pieces() {
+    async fn a_list_that_grows_file_by_file_has_few_segments() {
         let store = MemoryStore::new();
         let table = TableName::new("public", "t").unwrap();
         let mut value: Option<String> = None;
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_another_import_brought_is_found_out() {
+    async fn a_file_imported_by_another_commit_is_a_conflict() {
         let store = MemoryStore::new();
         let table = TableName::new("public", "t").unwrap();
         let import = |known| ImportedFiles { files: vec![file(1)], again: false, known };

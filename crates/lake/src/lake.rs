@@ -1,4 +1,4 @@
-//! The lake's handle: opens the parts and holds them together.
+//! The lake's handle: opens a lake and holds its components.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,24 +12,24 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::maintenance::{Changed, Pins};
 use crate::transaction::Groups;
-use crate::upkeep::{Changed, Pins};
 use crate::warehouse::{self, WarehouseOptions};
 use crate::{Transaction, View};
 
-/// The parts of a lake.
+/// The components of a lake.
 pub struct LakeOptions {
-    /// Where refs, commits and journals are kept.
+    /// The store of refs, commits and journals.
     pub store: Arc<dyn Store>,
-    /// Where tables are kept.
+    /// The object store of table files.
     pub object_store: Arc<dyn ObjectStore>,
-    /// How tables are kept.
+    /// The options for table files.
     pub tables: TablesOptions,
-    /// Where times come from.
+    /// Returns the clock.
     pub clock: Arc<dyn Clock>,
 }
 
-/// A lake; cheap to clone.
+/// A lake. Cheap to clone.
 #[derive(Clone)]
 pub struct Lake(Arc<Inner>);
 
@@ -46,7 +46,7 @@ struct Inner {
     sweeping: tokio::sync::Mutex<()>,
 }
 
-/// A table on a branch, which one commit at a time is made for.
+/// The key of a commit lock: branch and table.
 type CommitKey = (String, TableName);
 
 impl std::fmt::Debug for Lake {
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// Opens a lake from its parts; a new store becomes a lake with an empty `main`.
+    /// Opens a lake from its components. In a new store, creates an empty `main`.
     pub async fn open(options: LakeOptions) -> Result<Lake> {
         let LakeOptions { store, object_store, tables, clock } = options;
         let catalog = Catalog::open(store.clone(), clock.clone()).await?;
@@ -79,18 +79,18 @@ impl Lake {
         })))
     }
 
-    /// Opens the lake in a folder, `.headwater` as a rule, making it where it is not there: `lake.db`,
-    /// and its tables where it keeps them, in `warehouse/` beside that as a rule. Any number of processes
-    /// may have it open at once, as long as only one of them removes files: what another reads or writes
-    /// right now is not known to it.
+    /// Opens the lake in a folder, usually `.headwater`, and creates it if it is missing. The
+    /// folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes can
+    /// open the lake, but only one of them may remove files, because it does not know the reads and
+    /// writes of other processes.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
 
-    /// As [`Lake::open_local`], saying where its tables are to lie.
+    /// Like [`Lake::open_local`], with the location of the tables.
     ///
-    /// Fails with [`Error::WarehouseFixed`] where they lie elsewhere already; and where a bucket cannot be
-    /// reached, is not there, or is another lake's.
+    /// Fails with [`Error::WarehouseFixed`] if the lake has tables in another location. Fails if a
+    /// bucket cannot be reached, does not exist, or belongs to another lake.
     pub async fn open_folder(folder: &Path, warehouse: WarehouseOptions) -> Result<Lake> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let fail = |source| Error::Folder { path: folder.display().to_string(), source };
@@ -100,27 +100,27 @@ impl Lake {
         Lake::open(LakeOptions { store, object_store, tables, clock }).await
     }
 
-    /// The catalog.
+    /// Returns the catalog.
     pub fn catalog(&self) -> &Catalog {
         &self.0.catalog
     }
 
-    /// The tables' files.
+    /// Returns the table files.
     pub fn tables(&self) -> &Tables {
         &self.0.tables
     }
 
-    /// The metadata store.
+    /// Returns the metadata store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
     }
 
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
     }
 
-    /// What a ref stands for now; later commits do not change it.
+    /// Returns a read snapshot of a ref. Later commits do not change it.
     pub async fn view(&self, reference: &RefSpec) -> Result<View> {
         let resolved = self.catalog().resolve(reference).await?;
         let pin = self.pins().pin(resolved.commit, self.clock().now());
@@ -128,7 +128,7 @@ impl Lake {
         Ok(View::new(self.clone(), reference.clone(), resolved.branch, (state, pin)))
     }
 
-    /// Begins a change of a branch. Nothing is locked: conflicts show when it is committed.
+    /// Starts a transaction on a branch. It takes no lock; conflicts are detected at commit.
     pub async fn transaction(&self, branch: &str, author: &str) -> Result<Transaction> {
         let head = self.catalog().branch(branch).await?;
         let pin = self.pins().pin(head.commit, self.clock().now());
@@ -138,44 +138,44 @@ impl Lake {
         Ok(Transaction::new(view, branch, author))
     }
 
-    /// The commits in use.
+    /// Returns the commits in use.
     pub(crate) fn pins(&self) -> &Pins {
         &self.0.pins
     }
 
-    /// Held by whoever removes files.
+    /// Returns the lock for removing files.
     pub(crate) fn sweeping(&self) -> &tokio::sync::Mutex<()> {
         &self.0.sweeping
     }
 
-    /// How many small appends wait for a commit that is not begun.
+    /// Returns the number of small appends waiting for a group commit.
     pub fn waiting_appends(&self) -> usize {
         self.0.groups.waiting()
     }
 
-    /// The appends that wait for a commit.
+    /// Returns the queues of group commit.
     pub(crate) fn groups(&self) -> &Groups {
         &self.0.groups
     }
 
-    /// The tables that were written to.
+    /// Returns the tables with new writes.
     pub(crate) fn changed(&self) -> &Changed {
         &self.0.changed
     }
 
-    /// Says that a table of a branch was written to, so that it is looked whether it needs upkeep.
+    /// Records a write to a table, so that maintenance checks the table.
     pub fn wrote(&self, branch: &str, table: &TableName) {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Held while states of the past are merged, and while files of others are taken in, so that none of
-    /// them is removed meanwhile.
+    /// Returns the lock that prevents file removal. Merges of historical states and commits with
+    /// foreign files hold it for reading.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }
 
-    /// The lock under which this process commits to a table on a branch. Other processes are met by
-    /// compare-and-swap; within one process, taking turns saves the work of losing.
+    /// Returns the lock for commits to a table on a branch by this process. Compare-and-swap
+    /// already protects against other processes; the lock avoids retries within one process.
     pub(crate) fn commit_lock(
         &self,
         branch: &str,

@@ -1,18 +1,18 @@
-//! Tables that the models of a project make, told by the properties that runs leave on them.
+//! The project that produces a table, stored in table and snapshot properties.
 //!
-//! A run writes the project's name into the properties of a table that it creates, and into the
-//! summary of each snapshot that a model writes. The catalog knows nothing of projects.
+//! A run writes the project's name into the properties of each table it creates, and into the
+//! summary of each snapshot that a model writes. The catalog does not know projects.
 
 use headwater_tables::Table;
 
 use crate::lake::Lake;
 
-/// The snapshot and table property that holds the name of the project whose model made the table.
+/// The snapshot and table property with the name of the project whose model produces the table.
 pub const PROPERTY_PROJECT: &str = "headwater.project";
 
 impl Lake {
-    /// Returns the project whose model makes a table: the one of the last snapshot that a model wrote,
-    /// or else the one that created the table. None for a table that no model writes.
+    /// Returns the project that produces a table: from the last snapshot written by a model, or
+    /// else from the table properties. `None` if no model writes the table.
     pub async fn project_of(&self, table: &Table) -> Option<String> {
         match self.tables().find_in_history(table, PROPERTY_PROJECT, |_| true).await {
             Some(project) => Some(project),

@@ -6,8 +6,8 @@ use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use serde_json::Value;
 
-/// The rows of some batches as JSON objects, with every column in each, nulls included.
-/// Timestamps are RFC 3339 texts, binary values hexadecimal ones.
+/// Converts the rows of batches to JSON objects with all columns, including nulls. Timestamps
+/// become RFC 3339 strings, binary values hexadecimal strings.
 pub fn json_rows(batches: &[RecordBatch]) -> Result<Vec<Value>, ArrowError> {
     let mut text = Vec::new();
     let builder = WriterBuilder::new().with_explicit_nulls(true);

@@ -1,4 +1,4 @@
-//! One commit, to read from.
+//! Read snapshots: one commit, pinned for reading.
 
 use headwater_catalog::{State, TableEntry};
 use headwater_model::{CommitId, Namespace, RefSpec, TableName, nearest};
@@ -6,16 +6,16 @@ use headwater_tables::{SqlView, Table};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
-use crate::upkeep::Pin;
+use crate::maintenance::Pin;
 
-/// One commit of a lake; cheap to clone. It does not change, whatever is committed later.
+/// A read snapshot of one commit. Immutable, and cheap to clone.
 #[derive(Clone)]
 pub struct View {
     lake: Lake,
     reference: RefSpec,
     branch: Option<String>,
     state: State,
-    /// What it leads to is not removed as long as this lives.
+    /// Prevents the removal of the commit's files.
     _pin: Pin,
 }
 
@@ -38,39 +38,39 @@ impl View {
         View { lake, reference, branch, state, _pin: pin }
     }
 
-    /// The lake.
+    /// Returns the lake.
     pub fn lake(&self) -> &Lake {
         &self.lake
     }
 
-    /// The commit.
+    /// Returns the commit's id.
     pub fn commit(&self) -> CommitId {
         self.state.commit()
     }
 
-    /// The ref the view was made from, as written.
+    /// Returns the ref of the snapshot, as the user wrote it.
     pub fn spec(&self) -> &RefSpec {
         &self.reference
     }
 
-    /// The same under the ref that somebody wrote, where it was found by another.
+    /// Returns the same snapshot with another ref for messages.
     #[must_use]
     pub fn written_as(self, reference: RefSpec) -> Self {
         View { reference, ..self }
     }
 
-    /// The branch whose head it was made from; none for tags and commits, which take no writes.
+    /// Returns the branch if the ref is one; `None` for tags and commits, which are read-only.
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
     }
 
-    /// The catalog's state at the commit.
+    /// Returns the catalog's state at the commit.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// A table, its name matched as written and then without case; `TableNotFound` with the nearest
-    /// name where there is none.
+    /// Returns a table by its exact name, or else case-insensitively. Fails with `TableNotFound`
+    /// and the most similar name.
     pub async fn table(&self, name: &TableName) -> Result<Table> {
         match self.find(&name.namespace, &name.name).await? {
             Some((_, table)) => Ok(table),
@@ -78,7 +78,7 @@ impl View {
         }
     }
 
-    /// A table and its name as it is written in the catalog; none where there is none.
+    /// Finds a table, and returns it with its name in the catalog's case.
     pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<(TableName, Table)>> {
         let Some((name, entry)) = self.state.find_table(namespace, name).await? else {
             return Ok(None);
@@ -86,27 +86,27 @@ impl View {
         Ok(Some((name, self.load(&entry).await?)))
     }
 
-    /// A table whose entry was found here.
+    /// Loads the table of an entry of this commit.
     pub async fn load(&self, entry: &TableEntry) -> Result<Table> {
         let location = &entry.metadata_location;
-        if self.lake.pins().is_doomed(location) {
+        if self.lake.pins().is_scheduled(location) {
             let location = location.clone();
             return Err(headwater_tables::Error::Missing { location }.into());
         }
         Ok(self.lake.tables().load(location).await?)
     }
 
-    /// The tables of a namespace, or of all, by name; no file is opened.
+    /// Lists the tables of one or all namespaces by name. Opens no file.
     pub async fn list(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         Ok(self.state.tables(namespace).await?)
     }
 
-    /// The namespaces, by name.
+    /// Lists the namespaces by name.
     pub async fn namespaces(&self) -> Result<Vec<Namespace>> {
         Ok(self.state.namespaces().await?)
     }
 
-    /// The view of exactly that name, at this commit.
+    /// Returns the SQL view with exactly this name.
     pub async fn sql_view(&self, name: &TableName) -> Result<SqlView> {
         match self.state.view(name).await? {
             Some(entry) => self.load_view(&entry).await,
@@ -114,12 +114,12 @@ impl View {
         }
     }
 
-    /// A view whose entry was found here.
+    /// Loads the SQL view of an entry of this commit.
     pub async fn load_view(&self, entry: &TableEntry) -> Result<SqlView> {
         Ok(self.lake.tables().load_view(&entry.metadata_location).await?)
     }
 
-    /// The error for a view that is not there, with the name that was most likely meant.
+    /// Returns the error for a missing view, with the most similar name.
     pub async fn no_view(&self, name: &TableName) -> Result<Error> {
         let views = self.state.views(None).await?;
         Ok(Error::ViewNotFound {
@@ -130,7 +130,7 @@ impl View {
         })
     }
 
-    /// The error for a table that is not there, with the name that was most likely meant.
+    /// Returns the error for a missing table, with the most similar name.
     pub async fn not_found(&self, name: &TableName) -> Result<Error> {
         if self.state.view(name).await?.is_some() {
             return Ok(Error::IsView { view: name.clone() });
@@ -143,8 +143,7 @@ impl View {
         })
     }
 
-    /// `NamespaceNotFound`, with the name that was most likely meant, where there is no such
-    /// namespace.
+    /// Fails with `NamespaceNotFound` and the most similar name if the namespace does not exist.
     pub async fn check_namespace(&self, name: &str) -> Result<()> {
         if self.state.namespace(name).await?.is_some() {
             return Ok(());
@@ -155,9 +154,8 @@ impl View {
     }
 }
 
-/// The table that was most likely meant: one of the same namespace, one of the same name in another, or
-/// else any. One of another namespace is named with it, since without it might be the very name that
-/// was not found.
+/// Returns the most similar table name: from the same namespace, else the same name in another
+/// namespace, else any. Names of other namespaces are returned qualified.
 fn near_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,
@@ -170,7 +168,7 @@ fn near_table<'a>(
     if let Some(same) = tables.clone().find(|table| table.name.to_lowercase() == wanted) {
         return Some(same.qualified());
     }
-    // The namespace, which most tables share, must not make names alike.
+    // Compare only table names: a shared namespace would make all qualified names similar.
     let near = nearest(&name.name, tables.clone().map(|table| table.name.as_str()))?;
     tables.clone().find(|table| table.name == near).map(TableName::qualified)
 }

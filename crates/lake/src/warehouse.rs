@@ -1,8 +1,8 @@
-//! Where a lake's tables lie: in the folder beside its database, or in a cloud's bucket.
+//! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! The database keeps the choice, so that it is made once. It can be made anew only while no commit knows
-//! of a table, since commits name files by where they lie. A bucket's folder is marked as this lake's own:
-//! another lake would take its files for nobody's.
+//! The database stores the location. It can only be changed while no commit has a table, because
+//! commits contain absolute file locations. A bucket prefix is marked as claimed by this lake,
+//! because another lake would remove its files as unreferenced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The name of the folder beside the database, as a warehouse.
+/// The warehouse name of the folder next to the database.
 pub(crate) const LOCAL: &str = "local";
 
-/// Where the database keeps the warehouse's URL, and the lake's own id.
+/// The refs of the warehouse URL and of the lake id in the store.
 const URL_REF: &str = "lake/warehouse";
 const ID_REF: &str = "lake/id";
 
-/// How long a bucket is waited for before the lake is said not to open.
+/// The timeouts for reaching a bucket when a lake is opened.
 const OPENING: Patience =
     Patience { request: Duration::from_secs(10), total: Duration::from_secs(15) };
 
-/// Where a lake's tables are to lie.
+/// Options for the location of a lake's tables.
 #[derive(Debug, Clone, Default)]
 pub struct WarehouseOptions {
-    /// A bucket, as `s3://bucket/prefix`, or `local` for the folder beside the database; none for what
-    /// the lake has.
+    /// A bucket such as `s3://bucket/prefix`, or `local` for the folder next to the database;
+    /// `None` for the lake's current warehouse.
     pub url: Option<String>,
-    /// How clouds are reached.
+    /// The settings for cloud object stores.
     pub cloud: CloudSettings,
 }
 
-/// Opens the warehouse that is asked for, or the one that the lake has.
+/// Opens the requested warehouse, or the lake's current one.
 pub(crate) async fn open(
     folder: &Path,
     store: &Arc<dyn Store>,
@@ -67,14 +67,14 @@ fn open_folder(folder: &Path) -> Result<(Arc<dyn ObjectStore>, TablesOptions)> {
     Ok((Arc::new(object_store), TablesOptions::local(&warehouse)))
 }
 
-/// The warehouse that counts from now on, kept and marked as this lake's; none for the folder.
+/// Determines the warehouse URL, claims its prefix and stores it. `None` is the local folder.
 async fn choose(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
     options: &WarehouseOptions,
 ) -> Result<Option<CloudUrl>> {
-    let kept = store.reference(URL_REF).await?;
-    let current = kept.as_ref().map(|url| String::from_utf8_lossy(url).into_owned());
+    let stored = store.reference(URL_REF).await?;
+    let current = stored.as_ref().map(|url| String::from_utf8_lossy(url).into_owned());
     let current = current.filter(|url| url != LOCAL);
     let wanted = match options.url.as_deref() {
         None => current.clone(),
@@ -93,14 +93,14 @@ async fn choose(
     }
     if wanted != current {
         let value = Bytes::from(wanted.unwrap_or_else(|| LOCAL.to_owned()));
-        let expected = kept.map_or(Expected::Absent, Expected::Value);
+        let expected = stored.map_or(Expected::Absent, Expected::Value);
         let change = RefChange { name: URL_REF.to_owned(), expected, value: Some(value) };
         store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
     }
     Ok(url)
 }
 
-/// Refuses another warehouse where a commit knows of a table.
+/// Fails if a commit has a table, because then the warehouse cannot be changed.
 async fn check_empty(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
@@ -116,7 +116,7 @@ async fn check_empty(
     Err(Error::WarehouseFixed { current: current.unwrap_or(LOCAL).to_owned() })
 }
 
-/// What tells this lake from every other; made when it is first asked for.
+/// Returns the unique id of the lake, created on first use.
 async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     let read = async || {
         let found = store.reference(ID_REF).await?;
@@ -129,7 +129,7 @@ async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     let value = Some(Bytes::from(id.clone()));
     let change = RefChange { name: ID_REF.to_owned(), expected: Expected::Absent, value };
     match store.apply(Batch { refs: vec![change], ..Batch::default() }).await {
-        // Another process was first.
+        // Another process created the id concurrently.
         Err(headwater_store::Error::Conflict { .. }) => Ok(read().await?.unwrap_or(id)),
         other => Ok(other.map(|_| id)?),
     }

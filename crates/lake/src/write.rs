@@ -1,7 +1,8 @@
-//! Writing record batches into a table, as one commit.
+//! Writes of record batches to a table, in one commit.
 //!
-//! [`Lake::write`] creates the table where it does not exist, adds new columns, and appends or replaces.
-//! [`nullable`] and [`new_columns`] say which columns a table gets of rows that a program gives.
+//! [`Lake::write`] creates the table if it does not exist, adds new columns, and appends or
+//! replaces rows. [`nullable`] and [`new_columns`] derive the table's columns from the columns of
+//! the rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,29 +14,29 @@ use headwater_tables::{BatchStream, has_nanoseconds, in_microseconds, without_de
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// How often a write is planned again because another commit changed the table.
+/// The maximum number of attempts on concurrent changes of the table.
 const ATTEMPTS_MAX: usize = 10;
 
 /// Rows to write.
 #[derive(Debug, Clone)]
 pub struct WriteRows {
-    /// The branch.
+    /// The target branch.
     pub branch: String,
-    /// The table.
+    /// The target table.
     pub table: TableName,
-    /// What happens to a table that exists.
+    /// The mode for an existing table.
     pub mode: WriteMode,
     /// The columns of the rows.
     pub schema: SchemaRef,
     /// The commit's author.
     pub author: String,
-    /// The job, noted in the commit.
+    /// The job id, stored in the commit.
     pub job: String,
 }
 
 impl Lake {
-    /// Writes rows, durably. `rows` gives them from the first one on, once per attempt. Nothing is changed
-    /// where it fails.
+    /// Writes rows durably. `rows` is called once per attempt and returns all rows. A failed write
+    /// changes nothing.
     pub async fn write(
         &self,
         request: &WriteRows,
@@ -43,7 +44,7 @@ impl Lake {
     ) -> Result<WriteReport> {
         let mut attempt = 1;
         loop {
-            // Another commit that created the table or changed its columns changes the plan.
+            // A concurrent commit may have created the table or changed its columns: plan again.
             match Box::pin(self.write_once(request, rows())).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,
@@ -101,23 +102,24 @@ impl Lake {
     }
 }
 
-/// Returns the columns that a table does not have yet; older rows are null there.
+/// Returns the columns missing in a table. Existing rows get null values.
 pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
     new.map(|field| without_defaults(field)).collect()
 }
 
-/// Returns the columns that a table gets. They are nullable, since later rows may have nulls. Defaults stay
-/// with the table that they were read from. Timestamps have microseconds unless the table has nanoseconds:
-/// functions and packages give nanoseconds whatever the values are.
+/// Returns the columns of the target table. They are nullable, because later rows may have nulls,
+/// and have no defaults of the source table. Timestamps use microseconds unless the table uses
+/// nanoseconds, because functions and packages return nanoseconds for all values.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
-    let fine = |name: &str| {
+    let uses_nanoseconds = |name: &str| {
         let known = table.and_then(|table| table.field_with_name(name).ok());
         known.is_some_and(|field| has_nanoseconds(field.data_type()))
     };
     let column = |field: &FieldRef| {
-        let field = if fine(field.name()) { Arc::clone(field) } else { in_microseconds(field) };
+        let field =
+            if uses_nanoseconds(field.name()) { Arc::clone(field) } else { in_microseconds(field) };
         without_defaults(&field).with_nullable(true)
     };
     let fields: Fields = schema.fields().iter().map(column).collect();

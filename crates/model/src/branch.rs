@@ -1,4 +1,4 @@
-//! Branches and tags, as they are listed and asked for.
+//! Branches and tags.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -10,19 +10,20 @@ use crate::{CommitId, Timestamp};
 pub struct Branch {
     /// Its name.
     pub name: String,
-    /// The commit it stands at.
+    /// The commit at its head.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// Takes no direct writes; changes come by merge.
+    /// Whether it rejects direct writes; then it changes by merges only.
     #[serde(default)]
     pub protected: bool,
-    /// The project whose expectations must have passed on what is merged into it.
+    /// The project whose expectations must have passed before a merge into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// The failed run whose branch this is, or was made from: it cannot be merged unchecked.
+    /// The failed run whose branch this is, or was created from. It cannot be merged without
+    /// checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
-    /// When the branch was made.
+    /// The time of its creation.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
@@ -32,39 +33,39 @@ pub struct Branch {
 pub struct Tag {
     /// Its name.
     pub name: String,
-    /// The commit it names.
+    /// The commit.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// When the tag was made.
+    /// The time of its creation.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
 
-/// Asks for a new branch or a new tag.
+/// Request for a new branch or tag.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreateRef {
     /// The new name.
     pub name: String,
-    /// Where it begins; `main` where nothing is said.
+    /// The ref of its first commit; `main` by default.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub from: Option<crate::RefSpec>,
-    /// Succeed where the name exists already, leaving it as it is.
+    /// Succeed without a change if the name exists.
     #[serde(default)]
     pub if_not_exists: bool,
 }
 
-/// Asks for a change to a branch or tag.
+/// Request to update a branch or tag.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct UpdateRef {
-    /// A new name.
+    /// The new name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Branches only: whether direct writes are refused.
+    /// Branches only: whether direct writes are rejected.
     #[serde(default)]
     pub protected: Option<bool>,
-    /// Branches only: the project whose expectations must have passed on what is merged into it, which
-    /// protects it too. Nothing is required any more when it is no longer protected.
+    /// Branches only: the project whose expectations must pass before a merge, which also protects
+    /// the branch. Removing the protection removes the requirement.
     #[serde(default)]
     pub requires: Option<String>,
 }

@@ -1,20 +1,20 @@
-//! Time, as a part that can be replaced: the system's, or one that a test moves by hand.
+//! A replaceable clock: the system's, or one that a test sets.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-/// A moment, in UTC; JSON carries it as RFC 3339.
+/// A time in UTC; RFC 3339 in JSON.
 pub type Timestamp = DateTime<Utc>;
 
-/// Where the time comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -24,17 +24,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved; for tests.
+/// A clock that changes only when it is set; for tests.
 #[derive(Debug)]
 pub struct FixedClock(Mutex<Timestamp>);
 
 impl FixedClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock that returns `now`.
     pub fn at(now: Timestamp) -> Self {
         FixedClock(Mutex::new(now))
     }
 
-    /// Moves the clock on.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *now += by;

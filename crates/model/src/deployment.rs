@@ -1,4 +1,4 @@
-//! Deployments: immutable versions of a project, one of which is in force.
+//! Deployments: immutable versions of a project, one of which is active.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use utoipa::ToSchema;
 
 use crate::{ChangeKind, ObjectId, Timestamp};
 
-/// Asks for a deployment. The project travels with the request, so that what is deployed is what was
+/// Request for a deployment. It contains the project, so the deployed files are those that were
 /// sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeployRequest {
-    /// The project's files by path relative to its root, with `/`: `headwater.toml`, SQL and Python
-    /// files.
+    /// The project's files by path, relative to its root and separated by `/`: `headwater.toml`,
+    /// SQL and Python files.
     pub files: BTreeMap<String, String>,
-    /// Validate and compare, and deploy nothing.
+    /// Validate and compare only.
     pub dry_run: bool,
     /// The author; the header `x-headwater-author` by default.
     pub author: Option<String>,
@@ -34,9 +34,9 @@ pub struct Deployment {
     pub deployed: Timestamp,
     /// The author of its last deployment.
     pub author: String,
-    /// Whether this version is in force.
+    /// Whether this version is active.
     pub active: bool,
-    /// The functions that can be called, by name.
+    /// The callable functions, by name.
     pub functions: Vec<String>,
     /// The triggers, by name.
     pub triggers: Vec<String>,
@@ -51,12 +51,12 @@ pub struct Deployment {
 pub struct DeployReport {
     /// The version.
     pub deployment: Deployment,
-    /// Whether nothing was deployed, because the request asked only for validation.
+    /// Whether nothing was deployed, because the request was a dry run.
     pub dry_run: bool,
-    /// The version that was in force before; none for the first.
+    /// The version that was active before; none for the first.
     #[schema(value_type = Option<String>)]
     pub previous: Option<ObjectId>,
-    /// The differences to the version that was in force before, sorted by kind and name.
+    /// The differences from the version that was active before, sorted by kind and name.
     pub changes: Vec<DeployChange>,
     /// Problems that do not prevent the deployment, such as a trigger on a missing branch.
     pub warnings: Vec<String>,
@@ -65,15 +65,15 @@ pub struct DeployReport {
 /// One difference between two versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeployChange {
-    /// What differs.
+    /// The kind of the object.
     pub kind: DeployedKind,
-    /// Its name, or its path.
+    /// The object's name or path.
     pub name: String,
-    /// How it differs: `added`, `removed` or `changed`.
+    /// The kind of change: `added`, `removed` or `changed`.
     pub change: ChangeKind,
 }
 
-/// What a version holds.
+/// A kind of object in a version.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -81,7 +81,7 @@ pub struct DeployChange {
 pub enum DeployedKind {
     /// A trigger.
     Trigger,
-    /// A function that can be called.
+    /// A callable function.
     Function,
     /// A file.
     File,

@@ -1,21 +1,21 @@
-//! What differs between two refs, from table names down to sample rows.
+//! Differences between two refs, from tables to sample rows.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{CommitId, TableName};
 
-/// What became of a table, or a row, between two refs.
+/// The kind of change of a table or row between two refs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// Only the second ref has it.
+    /// Only at the second ref.
     Added,
-    /// Only the first ref has it.
+    /// Only at the first ref.
     Removed,
-    /// Both have it, and not the same.
+    /// At both refs, with differences.
     Changed,
-    /// Both have the same.
+    /// The same at both refs.
     Same,
 }
 
@@ -32,7 +32,7 @@ pub struct Diff {
     pub tables: Vec<TableDiff>,
 }
 
-/// One table, or view, that differs.
+/// A table or view that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TableDiff {
     /// Its name.
@@ -40,21 +40,20 @@ pub struct TableDiff {
     pub table: TableName,
     /// Added, removed, changed, or the same.
     pub kind: ChangeKind,
-    /// Where it is a view: what became of its query.
+    /// For a view: the change of its query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<ViewDiff>,
     /// Columns that differ.
     pub columns: Vec<ColumnDiff>,
-    /// What differs in how rows are laid out: `partition`, `sort-order`, `identifier`,
-    /// `format-version`.
+    /// Changed parts of the layout: `partition`, `sort-order`, `identifier`, `format-version`.
     #[serde(default)]
     pub layout: Vec<PropertyDiff>,
     /// Properties that differ, by key.
     #[serde(default)]
     pub properties: Vec<PropertyDiff>,
-    /// Data files that only the second side has, or has with other rows gone.
+    /// Data files only on the second side, or with other deleted rows there.
     pub files_added: u64,
-    /// Data files that only the first side has, or has with other rows gone.
+    /// Data files only on the first side, or with other deleted rows there.
     pub files_removed: u64,
     /// Bytes of the added files.
     #[serde(default)]
@@ -62,25 +61,25 @@ pub struct TableDiff {
     /// Bytes of the removed files.
     #[serde(default)]
     pub bytes_removed: u64,
-    /// Rows of the first side; none where the table is not there.
+    /// Number of rows on the first side; none if the table is missing there.
     pub rows_before: Option<u64>,
-    /// Rows of the second side; none where the table is not there.
+    /// Number of rows on the second side; none if the table is missing there.
     pub rows_after: Option<u64>,
-    /// Rows that only the first side has; none where rows were not compared.
+    /// Number of rows only on the first side; none if rows were not compared.
     #[serde(default)]
     pub rows_removed: Option<u64>,
-    /// Rows that only the second side has; none where rows were not compared.
+    /// Number of rows only on the second side; none if rows were not compared.
     #[serde(default)]
     pub rows_added: Option<u64>,
-    /// Rows of one key that are other on the second side; none where rows were not compared, or have no
-    /// key: a row that changed counts as removed and as added then.
+    /// Number of keys with different rows on both sides; none if rows were not compared or have no
+    /// key. A changed row without a key counts as removed and added.
     #[serde(default)]
     pub rows_changed: Option<u64>,
-    /// Rows in the added files, an upper bound for rows added.
+    /// Number of rows in the added files: an upper bound of the added rows.
     pub rows_in_files_added: u64,
-    /// Rows in the removed files.
+    /// Number of rows in the removed files.
     pub rows_in_files_removed: u64,
-    /// How rows were compared, and some of those that differ.
+    /// The comparison of rows, with some that differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowsDiff>,
     /// Statistics of columns that differ.
@@ -97,67 +96,66 @@ pub struct TableComparison {
     /// The commit of the second ref.
     #[schema(value_type = String)]
     pub to: CommitId,
-    /// The snapshot of the table on the first side; none where it has none yet.
+    /// The snapshot of the table on the first side; none if it has no snapshot.
     pub from_snapshot: Option<i64>,
-    /// The snapshot of the table on the second side; none where it has none yet.
+    /// The snapshot of the table on the second side; none if it has no snapshot.
     pub to_snapshot: Option<i64>,
-    /// What differs.
+    /// The differences.
     #[serde(flatten)]
     pub diff: TableDiff,
 }
 
-/// Whether rows are to be compared.
+/// Whether rows are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CompareRows {
-    /// Where metadata is enough, or little has to be read.
+    /// If metadata is sufficient or few bytes must be read.
     #[default]
     Auto,
-    /// Whatever has to be read.
+    /// Always.
     Always,
-    /// Only as far as metadata is enough: no data file is read.
+    /// Only if metadata is sufficient: no data file is read.
     Never,
 }
 
-/// How it is known which rows differ.
+/// The method of a comparison of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowsKnown {
-    /// From metadata alone: files only came, or only went.
+    /// Metadata only: files were only added, or only removed.
     Metadata,
     /// The rows of the files that differ were compared.
     Compared,
-    /// They were not compared, for the reason that is given.
+    /// Rows were not compared, for the given reason.
     NotCompared,
 }
 
-/// How rows were compared, and some of those that differ.
+/// The comparison of rows, with some that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RowsDiff {
-    /// How it is known which rows differ.
+    /// The method.
     pub how: RowsKnown,
-    /// Why rows were not compared, or are not shown.
+    /// The reason why rows were not compared or are not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The columns that tell rows apart; empty where rows are compared as wholes.
+    /// The columns that identify rows; empty if complete rows are compared.
     pub key: Vec<String>,
-    /// In how many of the changed rows a column is other, by column.
+    /// Number of changed rows in which a column differs, by column.
     #[serde(default)]
     pub changed_columns: Vec<ChangedColumn>,
-    /// Keys that several of the rows that differ on one side have: those rows count as removed and
+    /// Number of keys that several differing rows of one side have. Those rows count as removed and
     /// added.
     #[serde(default)]
     pub duplicate_keys: u64,
-    /// Rows with a null in their key: they count as removed and added.
+    /// Number of rows with a null in their key. They count as removed and added.
     #[serde(default)]
     pub null_keys: u64,
-    /// Columns that are on one side only, or whose values on both sides cannot be compared: they make no
-    /// row differ.
+    /// Columns on one side only, or whose values cannot be compared. They are ignored.
     #[serde(default)]
     pub not_compared: Vec<String>,
-    /// A page of the rows that differ, in the order of their keys.
+    /// A page of the rows that differ, ordered by key.
     pub rows: Vec<RowDiff>,
-    /// The `page_token` of the next page; none where this is the last, or where pages are not kept.
+    /// The `page_token` of the next page; none for the last page, or if there are no pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
 }
@@ -167,7 +165,7 @@ pub struct RowsDiff {
 pub struct ChangedColumn {
     /// Its name.
     pub column: String,
-    /// In how many of the changed rows it is other.
+    /// Number of changed rows in which it differs.
     pub rows: u64,
 }
 
@@ -176,36 +174,36 @@ pub struct ChangedColumn {
 pub struct RowDiff {
     /// Added, removed or changed.
     pub kind: ChangeKind,
-    /// The row on the first side, as a JSON object; none where it was added.
+    /// The row on the first side, as a JSON object; none if it was added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub before: Option<serde_json::Value>,
-    /// The row on the second side, as a JSON object; none where it was removed.
+    /// The row on the second side, as a JSON object; none if it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub after: Option<serde_json::Value>,
     /// The columns in which a changed row differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// How many such rows were added or removed.
+    /// Number of such rows that were added or removed.
     pub times: u64,
 }
 
-/// Statistics of one column, where they differ.
+/// Statistics of a column that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatisticsDiff {
     /// The column's name.
     pub column: String,
-    /// On the first side.
+    /// Statistics on the first side.
     pub before: Option<ColumnStatistics>,
-    /// On the second side.
+    /// Statistics on the second side.
     pub after: Option<ColumnStatistics>,
 }
 
-/// What is known of the values of a column.
+/// Statistics of a column's values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ColumnStatistics {
-    /// Nulls.
+    /// Number of nulls.
     pub nulls: Option<u64>,
     /// The smallest value.
     #[schema(value_type = Option<Object>)]
@@ -213,32 +211,32 @@ pub struct ColumnStatistics {
     /// The largest value.
     #[schema(value_type = Option<Object>)]
     pub max: Option<serde_json::Value>,
-    /// About how many values there are that differ; only where the column was read.
+    /// Approximate number of distinct values; only if the column was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct: Option<u64>,
-    /// Whether the figures are exact; where not, `min` and `max` are bounds that no value exceeds, and
-    /// `nulls` is at least what there are.
+    /// Whether the statistics are exact. Otherwise `min` and `max` are bounds of all values, and
+    /// `nulls` is a lower bound.
     pub exact: bool,
 }
 
-/// One column that differs.
+/// A column that differs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ColumnDiff {
-    /// Its name; a field within a column as `address.city`.
+    /// Its name; a nested field as `address.city`.
     pub column: String,
-    /// Its name on the first side, where that is another.
+    /// Its name on the first side, if it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renamed_from: Option<String>,
     /// Its type on the first side.
     pub before: Option<String>,
     /// Its type on the second side.
     pub after: Option<String>,
-    /// What else differs: `nullable`, `comment`, `default`.
+    /// Other changes: `nullable`, `comment`, `default`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<PropertyDiff>,
 }
 
-/// One property that differs.
+/// A property that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PropertyDiff {
     /// Its key.
@@ -249,11 +247,11 @@ pub struct PropertyDiff {
     pub after: Option<String>,
 }
 
-/// The query of a view at both refs, each in the dialects in which it is written.
+/// The query of a view at both refs, in each of its dialects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ViewDiff {
-    /// At the first ref; empty where the view is not there.
+    /// At the first ref; empty if the view is missing there.
     pub before: Vec<crate::ViewQuery>,
-    /// At the second ref; empty where the view is not there.
+    /// At the second ref; empty if the view is missing there.
     pub after: Vec<crate::ViewQuery>,
 }

@@ -1,4 +1,4 @@
-//! Environments, and the calls of functions that run and wait.
+//! Python environments, and calls of functions.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,38 @@ use utoipa::ToSchema;
 
 use crate::{JobId, Priority, Timestamp};
 
-/// A Python with packages, shared by every function that asks for the same.
+/// A Python version with packages, shared by all functions that require the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentSummary {
-    /// Its name: a hash over what was asked for.
+    /// Its id: a hash of the requirements.
     pub id: String,
     /// The Python version.
     pub python: String,
-    /// What was asked for.
+    /// The requirements.
     pub requirements: Vec<String>,
-    /// Version by package, of everything installed.
+    /// Version by package, for all installed packages.
     pub packages: BTreeMap<String, String>,
-    /// Bytes of its files.
+    /// Size of its files in bytes.
     pub bytes: u64,
-    /// Those that nothing else shares, so that removing it would free them.
+    /// Size of the files that no other environment shares, in bytes.
     pub bytes_own: u64,
-    /// When a function last asked for it.
+    /// The time of its last use.
     #[schema(value_type = String, format = DateTime)]
     pub used: Timestamp,
     /// Whether a function uses it now.
     pub busy: bool,
 }
 
-/// The process that holds an environment's packages imported for calls to come.
+/// The process with an environment's imported packages, from which calls are cloned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ZygoteSummary {
-    /// Memory it holds for itself, in bytes.
+    /// Its private memory in bytes.
     pub memory_bytes: u64,
-    /// What its imports took, in milliseconds.
+    /// The duration of its imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that every call imports by itself, and why.
+    /// Packages that it could not import, with the reason. Every call imports them itself.
     pub skipped: BTreeMap<String, String>,
-    /// Why there is none.
+    /// The reason why there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
@@ -46,81 +46,80 @@ pub struct ZygoteSummary {
 /// A call of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionCall {
-    /// What people call it: the model's name.
+    /// Its label: the name of the model or function.
     pub label: String,
     /// Its environment.
     pub environment: String,
-    /// The memory it may hold, in bytes.
+    /// Its memory limit in bytes.
     pub memory_bytes: u64,
-    /// For whom it is made: a run or a caller. Owners have turns one after the other.
+    /// Its owner: a run or a caller. Owners share the queue fairly.
     pub owner: String,
-    /// The job that it belongs to.
+    /// Its job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
-    /// What goes before the owners' turns.
+    /// Its priority.
     pub priority: Priority,
-    /// Since when it runs or waits.
+    /// The time since when it runs or waits.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// Why it waits; none where it runs.
+    /// The reason why it waits; none if it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
 }
 
-/// What there is to say of an environment, and of the calls of every environment.
+/// An environment, with the calls of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentExplained {
     /// The environment.
     pub environment: EnvironmentSummary,
-    /// Its zygote; none where nobody has called for a while.
+    /// Its zygote; none if it has not been used for some time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zygote: Option<ZygoteSummary>,
-    /// Why functions write the tables that they return to small pages of memory; none where they write them
-    /// to huge ones.
+    /// The reason why functions do not write results to huge pages; none if they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub small_pages: Option<String>,
-    /// Calls that run, and calls that wait for their turn, in the order in which they came.
+    /// Running calls, and queued calls in the order of arrival.
     pub calls: Vec<FunctionCall>,
 }
 
-/// Which environments to remove.
+/// Request to remove environments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PruneEnvironments {
-    /// Those that no function has asked for in so many seconds; all where it is 0.
+    /// Minimum time since their last use, in seconds; 0 means all.
     pub unused_seconds: u64,
-    /// Only says what would be removed.
+    /// Return the result without removing anything.
     pub dry_run: bool,
 }
 
-/// What was removed.
+/// The result of a removal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PrunedEnvironments {
-    /// The environments.
+    /// The removed environments.
     pub removed: Vec<EnvironmentSummary>,
-    /// Those that stay though nobody has asked for them, because a function uses them now.
+    /// Unused environments that remain because a call uses them now.
     pub busy: Vec<String>,
     /// Bytes that were freed.
     pub bytes: u64,
 }
 
-/// An environment whose packages were chosen anew.
+/// An environment whose packages were resolved again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RebuiltEnvironment {
-    /// The environment as it is now.
+    /// The environment.
     pub environment: EnvironmentSummary,
-    /// What changed, by package.
+    /// The changed packages.
     pub changed: BTreeMap<String, PackageChange>,
 }
 
 /// A package before and after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PackageChange {
-    /// The version before; none where it is new.
+    /// The version before; none if it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The version now; none where it is gone.
+    /// The version after; none if it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

@@ -1,100 +1,99 @@
-//! The one table of error codes: what each means to a program, to HTTP, to SQL and to a shell.
-//!
-//! Every crate has its own error enum; what they share is [`Fault`], which turns any of them into a
-//! [`Problem`], the shape in which an error leaves the process. Nothing here formats for a terminal.
+//! Error codes: their meaning for programs, HTTP, SQL and shells. Every crate has its own error
+//! enum. All implement [`Fault`], which converts them to a [`Problem`], the form of an error
+//! outside the process. Nothing here formats for a terminal.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A stable error code. The text form is part of the public interface.
+/// A stable error code. Its text is part of the public interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// An argument, flag or field has a value that cannot be used.
+    /// An argument, flag or field has an invalid value.
     InvalidArgument,
     /// A name breaks the naming rules.
     InvalidName,
-    /// SQL that does not parse or does not plan.
+    /// SQL that cannot be parsed or planned.
     InvalidSql,
-    /// A statement or clause that Headwater does not honour, refused by name.
+    /// An unsupported statement or clause.
     UnsupportedStatement,
     /// A column that the table does not have.
     ColumnNotFound,
-    /// A project file, model or decorator is wrong.
+    /// An error in a project file, model or decorator.
     InvalidProject,
-    /// No table of that name at that ref.
+    /// The table does not exist at the ref.
     TableNotFound,
-    /// No namespace of that name at that ref.
+    /// The namespace does not exist at the ref.
     NamespaceNotFound,
-    /// No branch, tag or commit answers to that ref.
+    /// The branch, tag or commit does not exist.
     RefNotFound,
-    /// No job with that id.
+    /// The job does not exist.
     JobNotFound,
-    /// An environment that does not exist.
+    /// The environment does not exist.
     EnvironmentNotFound,
-    /// The project has no function of this name that can be called.
+    /// The project has no callable function of this name.
     FunctionNotFound,
-    /// No trigger, or no event, with that name or id.
+    /// The trigger or event does not exist.
     TriggerNotFound,
-    /// No deployed version of the project, or none with this id.
+    /// Nothing is deployed, or the version does not exist.
     DeploymentNotFound,
-    /// A file, folder, lake or project that is not there.
+    /// A file, folder, lake or project does not exist.
     FileNotFound,
-    /// No such address in the API.
+    /// The path does not exist in the API.
     RouteNotFound,
-    /// What was to be created exists.
+    /// The object to create exists.
     AlreadyExists,
-    /// Another commit changed the same thing first.
+    /// Another commit changed the same object first.
     CommitConflict,
     /// Both sides of a merge changed the same table.
     MergeConflict,
-    /// A namespace that still holds tables.
+    /// The namespace has tables.
     NotEmpty,
-    /// The branch takes no direct writes, or is the branch of a failed run.
+    /// The branch rejects direct writes, or is the branch of a failed run.
     BranchProtected,
-    /// The request does not show the server's token.
+    /// The request has no valid token.
     Unauthenticated,
-    /// The request may not do this.
+    /// The request is not allowed.
     Forbidden,
-    /// Input rows that cannot be read as the table's types.
+    /// Input rows that do not match the table's types.
     BadRow,
-    /// A user's function raised, or returned what cannot be a table.
+    /// A user's function raised an error, or its result cannot be converted to a table.
     FunctionFailed,
     /// An expectation returned false.
     ExpectationFailed,
-    /// A run in which a model failed.
+    /// A model of the run failed.
     RunFailed,
     /// Packages that cannot be resolved or installed.
     EnvironmentFailed,
     /// A memory limit was reached.
     MemoryLimit,
-    /// A limit on what is kept in `/tmp` was reached.
+    /// The limit of files in `/tmp` was reached.
     TempLimit,
     /// A time limit was reached.
     TimeLimit,
-    /// A queue or another bounded resource is full.
+    /// A queue or another limited resource is full.
     TooBusy,
-    /// The disk, or a disk limit, is full.
+    /// The disk is full, or a disk limit was reached.
     DiskFull,
-    /// Stopped by a person.
+    /// The job was stopped.
     Cancelled,
-    /// The server ended while the job ran.
+    /// The server ended while the job was running.
     Interrupted,
-    /// The server cannot be reached, is stopping, or is of another version.
+    /// The server cannot be reached, is stopping, or has another version.
     Unavailable,
-    /// The host forbids what isolation needs.
+    /// The system does not allow the isolation of functions.
     IsolationUnavailable,
-    /// A file or an object store answered with an error.
+    /// A file or an object store returned an error.
     Storage,
-    /// What is stored cannot be read back.
+    /// Stored data cannot be read.
     Corrupt,
-    /// A fault of Headwater's own.
+    /// An internal error of Headwater.
     Internal,
 }
 
-/// A row of the table: the code, its text, HTTP status, SQLSTATE and exit code.
+/// A row of the table: code, text, HTTP status, SQLSTATE and exit code.
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
@@ -146,33 +145,33 @@ impl ErrorCode {
         &TABLE[self as usize]
     }
 
-    /// Every code, in the order of the table.
+    /// Returns all codes, in the order of the table.
     pub fn all() -> impl Iterator<Item = ErrorCode> {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// Whether what was asked for may have been done although the answer is this error.
+    /// Returns true if the request may have been executed in spite of this error.
     pub const fn is_doubtful(self) -> bool {
         use ErrorCode::{Corrupt, Internal, Storage, Unavailable};
         matches!(self, Storage | Corrupt | Unavailable | Internal)
     }
 
-    /// The code as programs see it, for example `table_not_found`.
+    /// Returns the text of the code, for example `table_not_found`.
     pub const fn as_str(self) -> &'static str {
         self.row().1
     }
 
-    /// The HTTP status an answer with this code carries.
+    /// Returns the HTTP status.
     pub const fn http_status(self) -> u16 {
         self.row().2
     }
 
-    /// The five-character SQLSTATE for SQL doors.
+    /// Returns the five-character SQLSTATE.
     pub const fn sqlstate(self) -> &'static str {
         self.row().3
     }
 
-    /// The exit code of a command that ends with this error.
+    /// Returns the exit code of a command that ends with this error.
     pub const fn exit_code(self) -> u8 {
         self.row().4
     }
@@ -184,22 +183,22 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
-/// What every crate's error enum can say of itself.
+/// The properties that all error enums share.
 pub trait Fault: std::error::Error {
-    /// The code from the table.
+    /// Returns the code.
     fn code(&self) -> ErrorCode;
 
-    /// One imperative sentence that says what to do, where there is something to do.
+    /// Returns one imperative sentence with the remedy, if there is one.
     fn hint(&self) -> Option<String> {
         None
     }
 
-    /// The values a program needs, such as the table and both changes of a conflict.
+    /// Returns values for programs, such as the table and both changes of a conflict.
     fn context(&self) -> BTreeMap<String, serde_json::Value> {
         BTreeMap::new()
     }
 
-    /// The error as it leaves the process; causes are joined to the message.
+    /// Converts the error; its causes become the problem's causes.
     fn to_problem(&self) -> Problem {
         Problem {
             code: self.code(),
@@ -223,8 +222,8 @@ impl<T, E: Fault> OrProblem<T> for Result<T, E> {
     }
 }
 
-/// The text as a sentence, whoever wrote it: with a capital letter, unless it begins with code, and an
-/// end.
+/// Returns the text as a sentence: with a capital letter, unless it starts with code, and a final
+/// period.
 pub fn sentence(mut text: String) -> String {
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
@@ -239,7 +238,7 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     let mut found: Vec<String> = Vec::new();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Some errors say what lies beneath them in their own words already.
+        // Some errors include the message of their cause.
         if !found.iter().any(|above| above.contains(&text)) {
             found.push(text);
         }
@@ -248,17 +247,17 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     found
 }
 
-/// An error as HTTP, the event stream and the store carry it.
+/// An error in HTTP, the event stream and the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// The code from the table.
+    /// The code.
     pub code: ErrorCode,
     /// A lower-case fragment with the offending value in backticks.
     pub message: String,
-    /// What lies beneath, outermost first; empty where nothing does.
+    /// The causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// One imperative sentence.
+    /// The hint: one imperative sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Values for programs.
@@ -268,7 +267,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a code and a message and nothing else.
+    /// Creates a problem with a code and a message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Problem {
             code,
@@ -279,7 +278,7 @@ impl Problem {
         }
     }
 
-    /// The same problem with a hint.
+    /// Sets the hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(sentence(hint.into()));

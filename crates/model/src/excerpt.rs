@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::Problem;
 
-/// Key of a problem's context that holds the excerpt.
+/// Key of a problem's context with the excerpt.
 const KEY: &str = "excerpt";
 
-/// Characters of the line shown on either side of the position.
+/// Number of characters shown on either side of the position.
 const AROUND: usize = 34;
 
 impl Problem {
@@ -17,7 +17,7 @@ impl Problem {
         self.with_excerpt_of(None, text)
     }
 
-    /// As [`Problem::with_excerpt`], with the path of the file above the line.
+    /// Adds the excerpt like [`Problem::with_excerpt`], with the file's path above the line.
     #[must_use]
     pub fn with_file_excerpt(self, file: &str, text: &str) -> Self {
         self.with_excerpt_of(Some(file), text)

@@ -1,4 +1,4 @@
-//! Functions of a project that can be called by their names.
+//! Callable functions of a project.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A function that can be called.
+/// A callable function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionSummary {
     /// Its name.
     pub name: String,
-    /// The file and the line that define it.
+    /// The file and line of its definition.
     pub defined_at: String,
-    /// What it takes, in order.
+    /// Its arguments, in order.
     pub arguments: Vec<FunctionArgument>,
-    /// Whether its process may run another call of it.
+    /// Whether its process may execute several calls.
     pub reuse: bool,
-    /// The most memory it may hold, in bytes.
+    /// Its memory limit in bytes.
     pub memory_bytes: u64,
-    /// The longest it may take, in milliseconds.
+    /// Its time limit in milliseconds.
     pub timeout_ms: u64,
-    /// How much it matters where more calls wait than can run.
+    /// Its priority in the queue of calls.
     #[serde(default)]
     pub priority: Priority,
 }
 
-/// How much a call or a run matters where more wait than can run.
+/// The priority of a call or run in the queue.
 #[derive(
     Debug,
     Clone,
@@ -43,20 +43,20 @@ pub struct FunctionSummary {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// After the others.
+    /// After all others.
     Low,
-    /// As most.
+    /// The default.
     #[default]
     Normal,
-    /// Before the others.
+    /// Before all others.
     High,
 }
 
 impl Priority {
-    /// Every one, the least first.
+    /// All priorities, the lowest first.
     pub const ALL: [Priority; 3] = [Priority::Low, Priority::Normal, Priority::High];
 
-    /// `low`, `normal` or `high`.
+    /// Returns `low`, `normal` or `high`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Priority::Low => "low",
@@ -65,7 +65,7 @@ impl Priority {
         }
     }
 
-    /// Reads the text form.
+    /// Parses the text form.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.as_str() == text)
     }
@@ -76,22 +76,22 @@ impl Priority {
 pub struct FunctionArgument {
     /// Its name.
     pub name: String,
-    /// Whether each call has to give it.
+    /// Whether each call must provide it.
     pub required: bool,
 }
 
-/// A call of a function.
+/// Request to call a function.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InvokeRequest {
-    /// What it is given, by name.
+    /// Argument values by name.
     #[serde(default)]
     pub arguments: BTreeMap<String, Value>,
-    /// The files of a project by path, for a call of a function as these files define it; the
-    /// deployed version by default.
+    /// The files of a project by path: the function is the one that they define. By default it is
+    /// the deployed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<BTreeMap<String, String>>,
-    /// Who calls; the header `x-headwater-author` where nothing is said.
+    /// The author; the header `x-headwater-author` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
 }

@@ -1,22 +1,22 @@
-//! What a server says of itself.
+//! The health of a server.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The answer of `GET /health`.
+/// The response of `GET /health`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// `ok`, or `stopping` while the server lets its last jobs end.
+    /// `ok`, or `stopping` during the shutdown.
     pub status: String,
     /// The server's version.
     pub version: String,
-    /// Its process id; only for who shows the token, as all below.
+    /// Its process id. This and the fields below need the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// The folder of its lake.
+    /// The lake's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lake: Option<String>,
-    /// Jobs under way.
+    /// Number of running jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs_running: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Asking to bring files into a table, the plan to look at first, and the report afterwards.
+//! Imports of files into a table: request, plan and report.
 
 use std::collections::BTreeMap;
 
@@ -7,55 +7,56 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, PartitionField, RefSpec, TableName};
 
-/// Asks to bring files into a table, making the table where it is not there.
+/// Request to import files into a table, which is created if missing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ImportRequest {
     /// The table, `name` or `namespace.name`.
     pub table: String,
-    /// Files, folders and globs, absolute, on the server's machine.
+    /// Absolute paths of files, folders and globs on the server's machine, or URLs.
     pub sources: Vec<String>,
-    /// The branch to commit to; `main` where nothing is said.
+    /// The branch to commit to; `main` by default.
     #[serde(rename = "ref")]
     #[schema(value_type = Option<String>)]
     pub reference: Option<RefSpec>,
-    /// The files' format; told by their names where nothing is said.
+    /// The format; by default detected from the file names.
     pub format: Option<FileFormat>,
-    /// CSV only: the delimiter; found from the files where nothing is said.
+    /// CSV only: the delimiter; detected by default.
     pub delimiter: Option<char>,
-    /// CSV only: whether the first row names the columns; yes where nothing is said.
+    /// CSV only: whether the first row has the column names; true by default.
     pub header: Option<bool>,
-    /// Text files only: the encoding's WHATWG label; UTF-8, or what a byte order mark says, where nothing is.
+    /// Text files only: the encoding's WHATWG label; by default that of the byte order mark, or
+    /// UTF-8.
     pub encoding: Option<String>,
-    /// Text that means null, besides the empty field; CSV only.
+    /// CSV only: text that means null, besides the empty field.
     pub nulls: Vec<String>,
-    /// CSV only: how dates are written, such as `DD.MM.YYYY`; `YYYY-MM-DD` where nothing is said.
+    /// CSV only: the format of dates, such as `DD.MM.YYYY`; `YYYY-MM-DD` by default.
     pub date_format: Option<String>,
-    /// CSV only: numbers have a comma before their fraction, and points between thousands.
+    /// CSV only: whether numbers have a decimal comma, and points between thousands.
     pub decimal_comma: bool,
-    /// Types by column, as Iceberg writes them; they override inference.
+    /// Types by column, in Iceberg's notation; they override inference.
     pub types: BTreeMap<String, String>,
-    /// Partition fields, for a new table.
+    /// Partition fields of a new table.
     pub partition: Vec<PartitionField>,
-    /// What to do with a row that cannot be read.
+    /// The handling of rows that cannot be read.
     pub on_error: OnError,
-    /// Import files that were imported before once more.
+    /// Import files again that were imported before.
     pub again: bool,
-    /// Infer and check, and change nothing.
+    /// Infer and check only.
     pub dry_run: bool,
-    /// Who asks.
+    /// The author.
     pub author: Option<String>,
-    /// The trigger event that asks; the same event never commits twice.
+    /// The trigger event that caused the import; an event is committed at most once.
     pub event: Option<String>,
 }
 
-/// The formats that can be imported; CSV and JSON may be compressed by gzip or zstd.
+/// A file format. CSV and JSON may be compressed with gzip or zstd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
-    /// Comma-separated values, RFC 4180 and its relatives.
+    /// Comma-separated values: RFC 4180 and its variants.
     Csv,
-    /// One JSON object a line, or a JSON array of objects.
+    /// JSON lines, or a JSON array of objects.
     Ndjson,
     /// Apache Parquet.
     Parquet,
@@ -63,30 +64,30 @@ pub enum FileFormat {
     Arrow,
 }
 
-/// What to do with a row that cannot be read as the table's types.
+/// The handling of rows that do not match the table's types.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// End the import with the first bad row's file, line, column and value; nothing is written.
+    /// End the import with the first bad row's file, line, column and value; write nothing.
     #[default]
     Stop,
-    /// Put the row and the reason into `<table>__rejected` and go on.
+    /// Write the row and the reason to `<table>__rejected`, and continue.
     Reject,
 }
 
-/// What an import would do.
+/// The plan of an import.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ImportPlan {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// Whether the table would be made.
+    /// Whether the table would be created.
     pub creates_table: bool,
     /// The files that would be read, in order.
     pub files: Vec<ImportFile>,
-    /// The files that were imported before and would be skipped.
+    /// The files that would be skipped because they were imported before.
     pub skipped: Vec<String>,
-    /// Every column the table would have.
+    /// All columns of the table after the import.
     pub columns: Vec<ImportColumn>,
 }
 
@@ -106,27 +107,28 @@ pub struct ImportFile {
 pub struct ImportColumn {
     /// Its name.
     pub name: String,
-    /// Its type, as Iceberg writes it.
+    /// Its type, in Iceberg's notation.
     #[serde(rename = "type")]
     pub data_type: String,
     /// Whether the table has it already.
     pub exists: bool,
-    /// Why this type: `declared`, `table`, `inferred`, or the value that ruled a narrower one out.
+    /// The reason for this type: `declared`, `table`, `inferred`, or the value that excluded a
+    /// narrower type.
     pub reason: String,
-    /// What to do where the type is probably not the one that was meant.
+    /// Advice if the type is probably not the intended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ImportReport {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// Whether the table was made.
+    /// Whether the table was created.
     pub created_table: bool,
-    /// The commit; none where every file was skipped.
+    /// The commit; none if every file was skipped.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// Files read.
@@ -137,16 +139,16 @@ pub struct ImportReport {
     pub rows: u64,
     /// Rows written to `<table>__rejected`.
     pub rows_rejected: u64,
-    /// Columns that the table gained.
+    /// Columns that were added to the table.
     pub columns_added: Vec<String>,
-    /// New columns that became text although most of their values are numbers, dates or the like.
+    /// New columns that became text although most of their values are numbers, dates or similar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns_as_text: Vec<ImportColumn>,
     /// Bytes read from the files.
     pub bytes_read: u64,
     /// Bytes of the data files written.
     pub bytes_written: u64,
-    /// The most memory that rows took on their way into the table, in bytes, about.
+    /// Approximate peak memory of the import's rows, in bytes.
     #[serde(default)]
     pub memory_bytes_peak: u64,
 }

@@ -52,11 +52,11 @@ pub enum JobKind {
     Import,
     /// A project's models on a branch.
     Run,
-    /// What a trigger event started: an import, a run, or one after the other.
+    /// Delivery of an event to an import, a run, or one after the other.
     Trigger,
     /// Keeping tables small and clean.
     Upkeep,
-    /// One call of a function, whose caller waits for the answer.
+    /// One call of a function, by a client or by a trigger.
     Function,
     /// A merge of a ref into a branch.
     Merge,
@@ -171,7 +171,8 @@ pub struct Job {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// Why it has not begun, for a queued job; for one job alone, also what its function calls wait for.
+    /// Why it has not begun, for a queued job; for one job alone, also what its function calls wait
+    /// for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
     /// What it answered: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
@@ -188,9 +189,9 @@ pub struct JobEvent {
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// What happened.
+    /// Kind of the event, with its fields.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: JobEventKind,
 }
 
 /// Where a printed line came from.
@@ -221,10 +222,10 @@ pub enum StepStatus {
     Skipped,
 }
 
-/// What can happen to a job; the set is closed.
+/// Kind of a job event, with its fields; the set is closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Event {
+pub enum JobEventKind {
     /// The job began.
     Started,
     /// How far a stage is.

@@ -1,16 +1,17 @@
-//! The vocabulary that every room of Headwater shares: names, refs, ids, requests, answers, events and
-//! error codes.
-//!
-//! Nothing here does I/O or waits. What crosses the HTTP API is defined here once, for the server that
-//! answers and the clients that ask.
+//! The types that all crates share: names, refs, ids, requests, responses, events and error codes.
+//! No I/O and no async code. The types of the HTTP API are defined here once, for the server and
+//! its clients.
 
 mod branch;
+mod cherry_pick;
 mod clock;
 mod commit;
 mod deployment;
+mod did_you_mean;
 mod diff;
 mod environment;
 mod error;
+mod event;
 mod excerpt;
 mod function;
 mod health;
@@ -18,7 +19,6 @@ mod import;
 mod job;
 mod merge;
 pub mod name;
-mod near;
 mod object;
 mod principal;
 mod quantity;
@@ -26,7 +26,6 @@ mod query;
 pub mod reference;
 mod run;
 mod table;
-mod transplant;
 mod trigger;
 mod upkeep;
 mod usage;
@@ -34,9 +33,11 @@ mod view;
 mod write;
 
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
+pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
+pub use did_you_mean::nearest;
 pub use diff::{
     ChangeKind, ChangedColumn, ColumnDiff, ColumnStatistics, CompareRows, Diff, PropertyDiff,
     RowDiff, RowsDiff, RowsKnown, StatisticsDiff, TableComparison, TableDiff, ViewDiff,
@@ -46,18 +47,18 @@ pub use environment::{
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
+pub use event::{ArrivedFile, Event, EventData, SpecVersion};
 pub use function::{FunctionArgument, FunctionSummary, InvokeRequest, Priority};
 pub use health::Health;
 pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
 };
-pub use job::{Event, Job, JobEvent, JobId, JobKind, JobStatus, LogStream, StepStatus};
+pub use job::{Job, JobEvent, JobEventKind, JobId, JobKind, JobStatus, LogStream, StepStatus};
 pub use merge::{
     ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergedHow, MergedTable, RowConflict,
 };
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
-pub use near::nearest;
 pub use object::{CommitId, ObjectId};
 pub use principal::{AUTHOR_BYTES_MAX, Identity, Principal};
 pub use quantity::{parse_duration, parse_size};
@@ -65,9 +66,8 @@ pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
-pub use transplant::{CherryPickRequest, RevertRequest};
 pub use trigger::{
-    CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Trigger, TriggerEvent,
+    CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,
     TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upkeep::{

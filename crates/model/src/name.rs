@@ -1,9 +1,8 @@
-//! Names of namespaces and tables, and the rules both obey.
-//!
-//! A namespace has one level or several, separated by `.`: `sales`, `sales.eu`. A table is
-//! `namespace.table`; a bare name lies in [`DEFAULT_NAMESPACE`]. No level and no table name contains
-//! [`LEVEL_SEPARATOR`], so that the text of a name is its only form: catalog keys, the HTTP API and SQL
-//! use the same one. Case is kept. Lookups match as written first, then without case.
+//! Names of namespaces and tables, and their rules. A namespace has one or more levels, separated
+//! by `.`: `sales`, `sales.eu`. A table is `namespace.table`; an unqualified name is in
+//! [`DEFAULT_NAMESPACE`]. No level and no table name contains [`LEVEL_SEPARATOR`], so a name has
+//! one text form in catalog keys, the HTTP API and SQL. Case is kept; lookups match as written
+//! first, then without case.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,38 +11,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorCode, Fault};
 
-/// Where a bare table name lies.
+/// Namespace of unqualified table names.
 pub const DEFAULT_NAMESPACE: &str = "public";
 
-/// The namespace that holds Headwater's own tables; nobody writes there.
+/// Namespace of the system tables, which is read-only.
 pub const SYSTEM_NAMESPACE: &str = "system";
 
-/// The longest name, in bytes; also of one level of a namespace.
+/// Maximum length of a name, or of one level of a namespace, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// The separator between the levels of a namespace, and between namespace and table.
+/// Separator of the levels of a namespace, and of namespace and table.
 pub const LEVEL_SEPARATOR: char = '.';
 
-/// The most levels of a namespace.
+/// Maximum number of levels of a namespace.
 pub const NAMESPACE_LEVELS_MAX: usize = 16;
 
-/// The longest namespace with all its levels, in bytes.
+/// Maximum length of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
-/// `table name`, and `ref`, which has a form of its own.
+/// Formats `table name`; a `ref` has a form of its own.
 fn thing(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }
 
-/// A name that cannot be used.
+/// An invalid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not a usable {}: {reason}", thing(what))]
 pub struct NameError {
-    /// The text as given.
+    /// The text.
     pub name: String,
-    /// What it was to name: `table`, `namespace`, `branch`, `tag`, `ref`, `partition`.
+    /// Its kind: `table`, `namespace`, `branch`, `tag`, `ref`, `partition`.
     pub what: &'static str,
-    /// The rule it breaks.
+    /// The violated rule.
     pub reason: &'static str,
 }
 
@@ -69,11 +68,12 @@ impl Fault for NameError {
     }
 }
 
-/// Characters with a meaning around names: paths, quotes, refs as in `t@dev`, `t~2`, `t#7`, `t*2026-11-01`.
+/// Characters with a meaning next to names: paths, quotes, refs as in `t@dev`, `t~2`, `t#7`,
+/// `t*2026-11-01`.
 const RESERVED: &[char] = &['/', '\\', '"', '`', '@', '#', '~', '*'];
 
-/// Checks a table's name, or one level of a namespace: any text of 1 to 255 bytes without control
-/// characters, `.`, [`RESERVED`] characters, and blanks at either end.
+/// Checks a table's name, or one level of a namespace: 1 to 255 bytes, without control characters,
+/// `.`, [`RESERVED`] characters, and blanks at either end.
 pub fn check_name(name: &str, what: &'static str) -> Result<(), NameError> {
     match broken_rule(name) {
         Some(reason) => Err(NameError { name: name.to_owned(), what, reason }),
@@ -100,14 +100,14 @@ fn broken_rule(name: &str) -> Option<&'static str> {
     name.chars().any(is_invisible).then_some("it contains a control character")
 }
 
-/// Control characters, line separators, and marks that change the direction of the text around them.
+/// Returns true for control characters, line separators, and marks that change the text direction.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Checks a namespace: each of its levels, their number, and the length of them all.
+/// Checks a namespace: its levels, their number, and their total length.
 pub fn check_namespace(namespace: &str) -> Result<(), NameError> {
     let fail = |reason| NameError { name: namespace.to_owned(), what: "namespace", reason };
     if namespace.len() > NAMESPACE_BYTES_MAX {
@@ -123,12 +123,12 @@ pub fn check_namespace(namespace: &str) -> Result<(), NameError> {
     }
 }
 
-/// The levels of a namespace, the outermost first.
+/// Returns the levels of a namespace, the outermost first.
 pub fn levels(namespace: &str) -> impl Iterator<Item = &str> + Clone {
     namespace.split(LEVEL_SEPARATOR)
 }
 
-/// The namespace with these levels. Fails where a level is not a usable name.
+/// Returns the namespace with these levels. Errors: a level is an invalid name.
 pub fn namespace_of(levels: &[impl AsRef<str>]) -> Result<String, NameError> {
     for level in levels {
         check_name(level.as_ref(), "namespace")?;
@@ -139,22 +139,22 @@ pub fn namespace_of(levels: &[impl AsRef<str>]) -> Result<String, NameError> {
     Ok(namespace)
 }
 
-/// The namespace that directly holds another; none for one of a single level.
+/// Returns the parent of a namespace; none for a single level.
 pub fn parent(namespace: &str) -> Option<&str> {
     namespace.rsplit_once(LEVEL_SEPARATOR).map(|(parent, _)| parent)
 }
 
-/// Whether a namespace lies in another, at any depth.
+/// Returns true if a namespace is within another, at any depth.
 pub fn lies_within(namespace: &str, outer: &str) -> bool {
     namespace.strip_prefix(outer).is_some_and(|rest| rest.starts_with(LEVEL_SEPARATOR))
 }
 
-/// Whether a namespace is [`SYSTEM_NAMESPACE`] or lies in it.
+/// Returns true for [`SYSTEM_NAMESPACE`] and namespaces within it.
 pub fn is_system(namespace: &str) -> bool {
     levels(namespace).next().is_some_and(|first| first.eq_ignore_ascii_case(SYSTEM_NAMESPACE))
 }
 
-/// A dotted name as SQL reads it: each part in double quotes unless it is a plain identifier.
+/// Returns a dotted name for SQL: each part in double quotes unless it is a plain identifier.
 pub fn quoted(name: &str) -> String {
     let part = |part: &str| {
         let first = part.starts_with(|c: char| c.is_alphabetic() || c == '_');
@@ -164,17 +164,17 @@ pub fn quoted(name: &str) -> String {
     levels(name).map(part).collect::<Vec<_>>().join(".")
 }
 
-/// A table's name within a ref: `namespace.name`.
+/// The name of a table at a ref: `namespace.name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
-    /// The namespace with all its levels, `public` where none was written.
+    /// The namespace with all its levels; `public` by default.
     pub namespace: String,
     /// The table.
     pub name: String,
 }
 
 impl TableName {
-    /// A checked name.
+    /// Creates a checked name.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, NameError> {
         let table = TableName { namespace: namespace.into(), name: name.into() };
         check_namespace(&table.namespace)?;
@@ -182,13 +182,13 @@ impl TableName {
         Ok(table)
     }
 
-    /// The name with its namespace, whichever that is.
+    /// Returns the name with its namespace, including the default one.
     pub fn qualified(&self) -> String {
         format!("{}.{}", self.namespace, self.name)
     }
 
-    /// A name as written, in `namespace` where it carries none of its own. What follows the last `.` is
-    /// the table, what comes before it the whole namespace.
+    /// Parses a name; `namespace` applies if it has none. The part after the last `.` is the table,
+    /// the part before it the namespace.
     pub fn parse_in(namespace: &str, text: &str) -> Result<Self, NameError> {
         match text.rsplit_once(LEVEL_SEPARATOR) {
             Some((namespace, name)) => Self::new(namespace, name),
@@ -206,7 +206,7 @@ impl FromStr for TableName {
 }
 
 impl fmt::Display for TableName {
-    /// The shortest form that reads back: without the default namespace.
+    /// Writes the shortest form that can be parsed: without the default namespace.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace == DEFAULT_NAMESPACE {
             f.write_str(&self.name)

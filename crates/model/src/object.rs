@@ -14,22 +14,22 @@ pub struct ObjectId([u8; 32]);
 pub type CommitId = ObjectId;
 
 impl ObjectId {
-    /// The id of these bytes.
+    /// Returns the id of bytes.
     pub fn of(bytes: &[u8]) -> Self {
         ObjectId(Sha256::digest(bytes).into())
     }
 
-    /// The raw digest.
+    /// Returns the raw digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// An id from its raw digest; `None` unless there are 32 bytes.
+    /// Creates an id from its raw digest; `None` unless it has 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(ObjectId)
     }
 
-    /// The first twelve digits, for people.
+    /// Returns the first twelve digits, for display.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])
     }

@@ -8,8 +8,8 @@ pub const AUTHOR_BYTES_MAX: usize = 200;
 
 /// The identity that a request acts as, and the author that the request names.
 ///
-/// The identity comes from the connection: the Unix socket or the server's token, both of which only
-/// the lake's owner can use. The author is a label of commits and jobs; it grants nothing.
+/// The identity comes from the connection: the Unix socket or the server's token, both of which
+/// only the lake's owner can use. The author is a label of commits and jobs; it grants nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     identity: Identity,

@@ -1,16 +1,15 @@
-//! Sizes and durations as people write them: `512MiB`, `1.5GiB`, `90s`, `1h30m`.
-//!
-//! The one parser of both. The Python SDK checks by the same rules in `headwater/quantity.py`.
+//! Sizes and durations in text: `512MiB`, `1.5GiB`, `90s`, `1h30m`. This is their only parser; the
+//! Python SDK has the same rules in `headwater/quantity.py`.
 
 use std::time::Duration;
 
-/// Larger sizes are mistakes.
+/// Maximum size; a larger one is a mistake.
 const BYTES_MAX: f64 = 1e18;
 
-/// A hundred years.
+/// Maximum duration: a hundred years.
 const SECONDS_MAX: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// Units of time with their seconds, the longest first.
+/// Units of time in seconds, the longest first.
 const TIME_UNITS: [(&str, f64); 7] = [
     ("w", 604_800.0),
     ("d", 86_400.0),
@@ -21,8 +20,9 @@ const TIME_UNITS: [(&str, f64); 7] = [
     ("ms", 1e-3),
 ];
 
-/// Parses a size in bytes: a number, and a unit in letters of any case. `KiB` and `k` are 1024 bytes, `kB`
-/// is 1000 bytes, and so on up to `TiB`; without a unit the number counts bytes. The error is the reason.
+/// Parses a size in bytes: a number and a unit, ignoring case. `KiB` and `k` are 1024 bytes, `kB`
+/// is 1000 bytes, and so on up to `TiB`; without a unit the number is in bytes. The error is the
+/// reason.
 pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let (number, unit, rest) = part(text.trim())?;
     if !rest.is_empty() {
@@ -48,8 +48,8 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-/// Parses a duration: numbers with units, the longest first, such as `90s` or `1h30m`. Units are `ms`, `s`,
-/// `m` or `min`, `h`, `d` and `w`. The error is the reason.
+/// Parses a duration: numbers with units, the longest first, such as `90s` or `1h30m`. Units are
+/// `ms`, `s`, `m` or `min`, `h`, `d` and `w`. The error is the reason.
 pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let mut rest = text.trim();
     let mut seconds = 0.0;
@@ -73,7 +73,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// The number and the unit that a text begins with, and what follows.
+/// Splits the number and the unit off the start of a text.
 fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     if text.is_empty() {
         return Err("it is empty");

@@ -1,4 +1,4 @@
-//! Asking for one SQL statement.
+//! SQL statements: the request.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use utoipa::ToSchema;
 
 use crate::RefSpec;
 
-/// Asks for one SQL statement. The answer is a stream of record batches, in the form that `Accept` names:
-/// `application/vnd.apache.arrow.stream`, `application/json` (an array of objects),
-/// `application/x-ndjson` or `text/csv`.
+/// Request to execute SQL statements. The response is a stream of the last one's rows in the format
+/// that `Accept` selects: `application/vnd.apache.arrow.stream`, `application/json` (an array of
+/// objects), `application/x-ndjson` or `text/csv`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct QueryRequest {
-    /// The statement.
+    /// One or more statements, separated by semicolons.
     pub sql: String,
-    /// The ref to read at, and, if it is a branch, to write to; `main` where nothing is said.
+    /// The ref to read, and to write if it is a branch; `main` by default.
     #[serde(default, rename = "ref")]
     #[schema(value_type = Option<String>)]
     pub reference: Option<RefSpec>,
-    /// Values of the statement's `$name` parameters: text, numbers, true, false or null.
+    /// Values of the `$name` parameters: text, numbers, true, false or null.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub parameters: BTreeMap<String, serde_json::Value>,
-    /// Where bare table names lie; `public` where nothing is said.
+    /// The namespace of unqualified table names; `public` by default.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// The most rows to answer; all where nothing is said.
+    /// Maximum number of rows; all by default.
     #[serde(default)]
     pub limit: Option<u64>,
-    /// The memory the statement may hold before it spills, in bytes.
+    /// Memory limit of a statement before it spills to disk, in bytes.
     #[serde(default)]
     pub memory_bytes_max: Option<u64>,
-    /// Who asks.
+    /// The author.
     #[serde(default)]
     pub author: Option<String>,
 }

@@ -1,8 +1,7 @@
-//! Refs: how a person says which state of the lake they mean.
-//!
-//! `main` and `v1.0` name a branch or a tag, `main@3fa9c1d2` a commit in a branch's history, and
-//! `@3fa9c1d2` a commit alone. A hash may be shortened to eight digits. `main~2` is two commits before
-//! `main`, and `main*2026-11-01T12:00:00Z` what `main` was then.
+//! Refs, which select a state of the lake. `main` and `v1.0` name a branch or a tag,
+//! `main@3fa9c1d2` a commit in a branch's history, and `@3fa9c1d2` a commit. A hash may be
+//! shortened to eight digits. `main~2` is two commits before `main`, and
+//! `main*2026-11-01T12:00:00Z` is `main` at that time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,14 +13,14 @@ use utoipa::ToSchema;
 use crate::name::{NAME_BYTES_MAX, NameError};
 use crate::{CommitId, Timestamp};
 
-/// The branch a new lake begins with.
+/// The default branch of a new lake.
 pub const MAIN_BRANCH: &str = "main";
 
-/// The fewest digits of a commit's hash that are taken for it.
+/// Minimum number of digits of a commit's hash.
 pub const HASH_DIGITS_MIN: usize = 8;
 
-/// Checks a branch's or tag's name: letters, digits and `. _ - /`, beginning with a letter, digit or `_`,
-/// with no `..`, no empty path segment and no ending in `/` or `.`.
+/// Checks a branch's or tag's name: letters, digits and `. _ - /`, starting with a letter, digit or
+/// `_`, without `..`, empty path segments or a final `/` or `.`.
 pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
     let fail = |reason| Err(NameError { name: name.to_owned(), what, reason });
     if name.is_empty() {
@@ -42,40 +41,40 @@ pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// A ref as a person writes it; resolving it is the catalog's affair.
+/// A ref as written; the catalog resolves it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RefSpec {
     /// The head of a branch, or a tag.
     Name(String),
-    /// A commit, by its hash or the first digits of it, in the history of a branch or tag.
+    /// A commit in the history of a branch or tag, by its hash or a prefix of it.
     At {
         /// The branch or tag.
         name: String,
         /// Lower-case hexadecimal digits.
         hash: String,
     },
-    /// A commit alone.
+    /// A commit.
     Commit(String),
-    /// A commit before another ref's, along the first parents: what the branch itself was.
+    /// A commit before another ref's, along the first parents: an earlier state of the branch.
     Before {
         /// The other ref.
         of: Box<RefSpec>,
-        /// How far before.
+        /// The distance.
         back: Back,
     },
 }
 
-/// How far before a ref's commit another lies.
+/// The distance between two commits of a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Back {
-    /// So many commits.
+    /// A number of commits.
     Commits(u32),
-    /// The last commit that was made no later than this.
+    /// The last commit at or before this time.
     Time(Timestamp),
 }
 
 impl Back {
-    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; none where there is neither.
+    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; none if it has neither.
     pub fn split(text: &str) -> Result<Option<(&str, Back)>, NameError> {
         let Some(at) = text.rfind(['~', '*']) else { return Ok(None) };
         let (before, rest) = (&text[..at], &text[at + 1..]);
@@ -102,8 +101,7 @@ impl fmt::Display for Back {
     }
 }
 
-/// A moment as it may be written: a date, a date and a time of day, with a zone or in UTC, or
-/// milliseconds since 1970.
+/// Parses a time: a date, a date and time with a zone or in UTC, or milliseconds since 1970.
 pub fn parse_moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if text.len() > 8 && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -126,7 +124,7 @@ pub fn parse_moment(text: &str) -> Option<Timestamp> {
 }
 
 impl RefSpec {
-    /// The head of `main`.
+    /// Returns the ref `main`.
     pub fn main() -> Self {
         RefSpec::Name(MAIN_BRANCH.to_owned())
     }
@@ -180,12 +178,12 @@ impl<'de> Deserialize<'de> for RefSpec {
     }
 }
 
-/// What a ref stands for.
+/// A resolved ref.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResolvedRef {
     /// The commit.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// The branch, where the ref is the head of one: only there can be written.
+    /// The branch, if the ref is its head. Only then can it be written.
     pub branch: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Asking for a run of a project, the plan of it, and the report afterwards.
+//! Runs of a project: request, plan and report.
 
 use std::collections::BTreeMap;
 
@@ -7,37 +7,37 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, MergeReport, MergeRequest, Priority, Problem, RefSpec, StepStatus, Usage};
 
-/// Asks for a run. The project travels with the request, so that what ran is what was sent.
+/// Request for a run. It contains the project, so the files that run are those that were sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RunRequest {
-    /// The project's files by path relative to its root, with `/`: `headwater.toml`, SQL and Python files.
+    /// The project's files by path, relative to its root and separated by `/`: `headwater.toml`,
+    /// SQL and Python files.
     pub files: BTreeMap<String, String>,
-    /// The branch to run on; `main` where nothing is said.
+    /// The branch to run on; `main` by default.
     #[serde(rename = "ref")]
     #[schema(value_type = Option<String>)]
     pub reference: Option<RefSpec>,
     /// Values for the project's parameters.
     pub parameters: BTreeMap<String, String>,
-    /// A failed expectation ends the run; yes where nothing is said.
+    /// Whether a failed expectation ends the run; true by default.
     pub strict: Option<bool>,
-    /// Run every model, changed or not.
+    /// Run every model, including unchanged ones.
     pub no_cache: bool,
-    /// Check and plan, and run nothing.
+    /// Check and plan only.
     pub dry_run: bool,
-    /// How much its functions matter where more wait than can run; what each model says, or else the
-    /// project, where nothing is said.
+    /// Priority of the run's functions; by default that of each model, or else of the project.
     pub priority: Option<Priority>,
-    /// A ref to merge first: the models run on the merged state, and one commit on the branch has the
-    /// merge and what they wrote. Tables of `replace` models are computed again and never conflict.
+    /// A ref to merge first: the models run on the merged state, and one commit contains the merge
+    /// and what they wrote. Tables of `replace` models are recomputed and never conflict.
     pub merge: Option<MergeRequest>,
-    /// Who asks.
+    /// The author.
     pub author: Option<String>,
-    /// The trigger event that asks; the same event never commits twice.
+    /// The trigger event that caused the run; an event is committed at most once.
     pub event: Option<String>,
 }
 
-/// What a run would do.
+/// The plan of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunPlan {
     /// The project's name.
@@ -57,61 +57,61 @@ pub struct PlannedStep {
     pub file: String,
     /// The line in that file.
     pub line: u32,
-    /// Models and lake tables it reads.
+    /// The models and lake tables that it reads.
     pub parents: Vec<String>,
-    /// Which of those are lake tables.
+    /// Those of its inputs that are lake tables.
     pub tables: Vec<String>,
     /// `none`, `replace`, `append` or `merge`; none for expectations.
     pub materialization: Option<String>,
     /// `python 3.11, polars 1.38.1`, for Python.
     pub environment: Option<String>,
-    /// Whether it would run, and if so why: `changed code`, `changed input`, `first run`, `no cache`.
+    /// The reason to run, or none: `changed code`, `changed input`, `first run`, `no cache`.
     pub reason: Option<String>,
 }
 
-/// How one model or expectation went.
+/// The result of one model or expectation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepReport {
     /// The model or expectation.
     pub step: String,
     /// `sql`, `python` or `expectation`.
     pub kind: String,
-    /// How it ended.
+    /// Its outcome.
     pub status: StepStatus,
-    /// Rows it gave.
+    /// Number of rows of its result.
     pub rows: Option<u64>,
-    /// What it took, and what it waited for before it began.
+    /// Its usage, including waiting times.
     pub usage: Usage,
-    /// What that costs by the rate card.
+    /// Its cost by the rate card.
     #[serde(default)]
     pub cost: f64,
-    /// Why it failed or warned.
+    /// The reason of a failure or warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunReport {
     /// The project's name.
     pub project: String,
-    /// The branch it was asked for on.
+    /// The requested branch.
     pub branch: String,
-    /// The branch it worked on: gone after success, kept for reading after failure.
+    /// The branch of the run: deleted after success, kept for reading after failure.
     pub run_branch: String,
-    /// The commit on the branch; none where nothing had changed, or the run failed.
+    /// The commit on the branch; none if nothing changed or the run failed.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.
     pub tables: Vec<String>,
-    /// The merge that the models ran on, for a run that was asked to merge.
+    /// The merge that preceded the models, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeReport>,
-    /// Every step, in the order they ended.
+    /// All steps, in the order in which they ended.
     pub steps: Vec<StepReport>,
     /// The sum over the steps.
     pub usage: Usage,
-    /// What that costs by the rate card.
+    /// Its cost by the rate card.
     pub cost: f64,
     /// The rate card's currency.
     pub currency: String,

@@ -1,4 +1,4 @@
-//! Tables and namespaces, as they are listed.
+//! Tables and namespaces.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Table {
     /// Its name, without the default namespace.
     #[schema(value_type = String)]
     pub name: TableName,
-    /// The namespace it lies in.
+    /// The namespace.
     pub namespace: String,
     /// Iceberg's table id.
     pub id: String,
@@ -21,33 +21,33 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its partition fields, in order.
     pub partition: Vec<PartitionField>,
-    /// What rows that are written are sorted by, in order; empty where they are not, or in an order that
-    /// Headwater does not make.
+    /// The sort order of written rows; empty if there is none, or one that Headwater does not
+    /// support.
     #[serde(default)]
     pub sort: Vec<SortField>,
-    /// The columns that tell its rows apart, as Iceberg's identifier fields say.
+    /// The columns that identify its rows: Iceberg's identifier fields.
     #[serde(default)]
     pub identifier: Vec<String>,
-    /// The version of Iceberg's table format that it is written in: 1, 2 or 3.
+    /// Its Iceberg format version: 1, 2 or 3.
     #[serde(default)]
     pub format_version: u8,
-    /// Rows in the current snapshot.
+    /// Number of rows in the current snapshot.
     pub rows: u64,
-    /// Data files in the current snapshot.
+    /// Number of data files in the current snapshot.
     pub files: u64,
-    /// Bytes of those files.
+    /// Size of those files in bytes.
     pub bytes: u64,
-    /// The current Iceberg snapshot; none for a table that never held a row.
+    /// The current Iceberg snapshot; none if no rows were ever written.
     pub snapshot: Option<i64>,
-    /// When that snapshot was made.
+    /// The time of that snapshot.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub updated: Option<Timestamp>,
-    /// The Iceberg metadata file, which any engine can open.
+    /// The location of the Iceberg metadata file, which any engine can open.
     pub metadata_location: String,
     /// Iceberg's table properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
-    /// When upkeep looked after it last on this branch, and what came of it.
+    /// The last maintenance of the table on this branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upkeep: Option<Box<crate::TableUpkeep>>,
 }
@@ -57,29 +57,29 @@ pub struct Table {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its type, as Iceberg writes it: `long`, `timestamptz`, `decimal(10, 2)`.
+    /// Its type, in Iceberg's notation: `long`, `timestamptz`, `decimal(10, 2)`.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// Whether it may hold nulls.
+    /// Whether nulls are allowed.
     pub nullable: bool,
     /// Iceberg's field id.
     pub field_id: i32,
-    /// What it becomes in rows that say nothing of it, as SQL writes it: `1`, `'open'`; none for null.
+    /// Its default value as SQL: `1`, `'open'`; none for null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// What it is for, in somebody's words.
+    /// Its comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
 }
 
-/// A column that rows are sorted by.
+/// A column of a sort order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SortField {
     /// The column.
     pub column: String,
-    /// Whether large values come first.
+    /// Whether large values are first.
     pub descending: bool,
-    /// Whether nulls come before all values.
+    /// Whether nulls are first.
     pub nulls_first: bool,
 }
 
@@ -91,17 +91,17 @@ impl std::fmt::Display for SortField {
     }
 }
 
-/// A partition field: a column and how it is transformed.
+/// A partition field: a column and a transform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PartitionField {
     /// The source column.
     pub column: String,
-    /// How its values become partition values: `identity`, `day`, `bucket[16]`.
+    /// The transform: `identity`, `day`, `bucket[16]`.
     #[schema(value_type = String)]
     pub transform: Transform,
 }
 
-/// An Iceberg partition transform; written as Iceberg writes it: `day`, `bucket[16]`.
+/// An Iceberg partition transform, in Iceberg's notation: `day`, `bucket[16]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Transform {
@@ -115,11 +115,11 @@ pub enum Transform {
     Day,
     /// The hour of a timestamp.
     Hour,
-    /// One of so many buckets, by the value's hash.
+    /// A bucket of a number of buckets, by the value's hash.
     Bucket(u32),
-    /// A text cut to so many characters, or a number rounded down to a multiple.
+    /// A text truncated to a number of characters, or a number rounded down to a multiple.
     Truncate(u32),
-    /// Nothing: all rows are in one partition.
+    /// None: all rows are in one partition.
     Void,
 }
 
@@ -157,7 +157,7 @@ impl TryFrom<String> for Transform {
 }
 
 impl Transform {
-    /// A transform by its name and, where it has one, its width.
+    /// Returns a transform by its name and width, if it has one.
     fn named(name: &str, width: Option<&str>) -> Option<Self> {
         let name = name.to_lowercase();
         let Some(width) = width else {
@@ -180,7 +180,7 @@ impl Transform {
     }
 }
 
-/// The most buckets, and the longest text or largest multiple that values are cut to.
+/// Maximum number of buckets, and maximum width of a truncation.
 const MAX_WIDTH: u32 = i32::MAX as u32;
 
 impl std::fmt::Display for PartitionField {
@@ -198,8 +198,8 @@ impl std::fmt::Display for PartitionField {
 impl std::str::FromStr for PartitionField {
     type Err = crate::name::NameError;
 
-    /// Reads `column`, `day(column)`, `bucket(16, column)` or `truncate(4, column)`, with the arguments of
-    /// the last two in either order.
+    /// Parses `column`, `day(column)`, `bucket(16, column)` or `truncate(4, column)`, with the
+    /// arguments of the last two in either order.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let invalid =
@@ -220,7 +220,7 @@ impl std::str::FromStr for PartitionField {
     }
 }
 
-/// Why a partition field is none that names no column.
+/// The reason why a partition field without a column is invalid.
 const UNNAMED: &str = "it names no column";
 
 fn is_number(text: &str) -> bool {
@@ -233,7 +233,7 @@ impl PartitionField {
         (!column.is_empty()).then(|| PartitionField { column: column.to_owned(), transform })
     }
 
-    /// The texts of several, separated by commas.
+    /// Writes several, separated by commas.
     pub fn split(text: &str) -> Vec<&str> {
         let (mut found, mut depth, mut first) = (Vec::new(), 0_i32, 0);
         for (at, letter) in text.char_indices() {
@@ -262,7 +262,7 @@ pub struct Namespace {
     pub properties: BTreeMap<String, String>,
 }
 
-/// Asks for a new namespace.
+/// Request for a new namespace.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreateNamespace {
     /// Its name.

@@ -1,12 +1,13 @@
-//! Triggers and their events: files that land, clocks that strike, and tables that change.
+//! Triggers and the deliveries of their events.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{CommitId, JobId, Problem, Timestamp};
+use crate::{Event, JobId, Problem, Timestamp};
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -14,16 +15,16 @@ use crate::{CommitId, JobId, Problem, Timestamp};
 pub struct Trigger {
     /// Its name, unique in the project.
     pub name: String,
-    /// Files that land in a folder; exactly one of `files`, `schedule` and `tables` is given.
+    /// Files that arrive in a folder; exactly one of `files`, `schedule` and `tables` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
-    /// A clock that strikes.
+    /// Scheduled times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleTrigger>,
-    /// Tables that change on the branch, whoever changes them.
+    /// Changes of tables on the branch, by any client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<TablesTrigger>,
-    /// The branch to work on; `main` where nothing is said.
+    /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
     /// Import the files into this table; first, where a run follows.
@@ -32,13 +33,46 @@ pub struct Trigger {
     /// Run the project.
     #[serde(default)]
     pub run: bool,
+    /// Call this function with the event as its only argument; in place of `import` and `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
     /// Parameters of the run; `{file}`, `{files}`, `{tables}`, `{commit}`, `{time}`, `{date}` and
     /// `{event}` are filled in from the event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
-    /// How often an event is tried again before it is kept as failed; 5 where nothing is said.
+    /// Retries before an event is kept as failed; 5 by default.
     #[serde(default = "retries_default")]
     pub retries: u32,
+}
+
+impl Trigger {
+    /// Returns the targets of the trigger's events, in the order of their execution.
+    pub fn targets(&self) -> Vec<Target<'_>> {
+        let import = self.import.as_ref().map(Target::Import);
+        let function = self.function.as_deref().map(Target::Function);
+        import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
+    }
+}
+
+/// A target of a trigger's events.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target<'a> {
+    /// An import into a table.
+    Import(&'a TriggerImport),
+    /// A run of the project.
+    Run,
+    /// A call of a function.
+    Function(&'a str),
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Import(import) => write!(f, "import {}", import.table),
+            Target::Run => f.write_str("run"),
+            Target::Function(name) => write!(f, "function {name}"),
+        }
+    }
 }
 
 fn retries_default() -> u32 {
@@ -51,17 +85,17 @@ fn retries_default() -> u32 {
 pub struct FilesTrigger {
     /// The folder, relative to the project's root.
     pub folder: String,
-    /// Which file names; every one where nothing is said.
+    /// Pattern of file names; all by default.
     #[serde(default)]
     pub pattern: Option<String>,
-    /// Whether folders below are watched too.
+    /// Includes folders below.
     #[serde(default)]
     pub recursive: bool,
-    /// How long a file must not have changed before it is taken, such as `500ms`; `1s` by default.
+    /// Time without a change before a file is complete, such as `500ms`; `1s` by default.
     #[serde(default = "debounce_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub debounce: Duration,
-    /// The most files in one event; 500 where nothing is said.
+    /// The maximum number of files in one event; 500 by default.
     #[serde(default = "batch_default")]
     pub batch: usize,
 }
@@ -74,30 +108,30 @@ fn batch_default() -> usize {
     500
 }
 
-/// Strikes by a cron pattern.
+/// Fires by a cron pattern.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTrigger {
     /// Five fields, or six with seconds first.
     pub cron: String,
-    /// An IANA time zone; UTC where nothing is said.
+    /// An IANA time zone; UTC by default.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// What to do about scheduled times missed while no server ran; `once` by default.
+    /// Policy for scheduled times missed while no server ran; `once` by default.
     #[serde(default)]
     pub catchup: CatchupPolicy,
 }
 
-/// What to do about scheduled times missed while no server ran.
+/// Policy for scheduled times missed while no server ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchupPolicy {
-    /// Forget them.
+    /// Ignores them.
     Skip,
-    /// Make up for all of them by one.
+    /// Fires once for all of them.
     #[default]
     Once,
-    /// Make up for each.
+    /// Fires for each.
     All,
 }
 
@@ -105,18 +139,18 @@ pub enum CatchupPolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TablesTrigger {
-    /// Which tables: names, and patterns such as `raw.*`; without a namespace, those of `public`.
+    /// Names and patterns such as `raw.*`; without a namespace, in `public`.
     pub names: Vec<String>,
-    /// How long no further commit may come before those that came are taken, such as `500ms`; `1s` by
-    /// default. They are taken after ten times as long in any case.
+    /// Time without a further commit before an event is recorded, such as `500ms`; `1s` by default.
+    /// At most ten times as long in total.
     #[serde(default = "debounce_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub debounce: Duration,
-    /// The most commits in one event; 500 where nothing is said. With 1, each commit is an event.
+    /// The maximum number of commits in one event; 500 by default. With 1, each commit is an event.
     #[serde(default = "batch_default")]
     pub batch: usize,
-    /// The most events a minute, after a burst of 60, for changes of unknown cause; 10 by default.
-    /// Further changes wait.
+    /// The maximum number of events per minute for changes of unknown cause, after a burst of 60;
+    /// 10 by default. Further changes wait.
     #[serde(default = "max_events_per_minute_default")]
     #[schema(minimum = 1)]
     pub max_events_per_minute: u32,
@@ -126,7 +160,7 @@ fn max_events_per_minute_default() -> u32 {
     10
 }
 
-/// What a trigger imports into.
+/// The import of a trigger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TriggerImport {
@@ -135,7 +169,7 @@ pub struct TriggerImport {
     /// For schedules and tables: files, folders and globs relative to the project's root.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// What to do with a row that cannot be read.
+    /// Policy for rows that cannot be read.
     #[serde(default)]
     pub on_error: crate::OnError,
 }
@@ -202,73 +236,57 @@ pub struct TriggerStatus {
     /// The trigger.
     #[serde(flatten)]
     pub trigger: Trigger,
-    /// The next strike of a schedule.
+    /// The next scheduled time.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next: Option<Timestamp>,
-    /// Events waiting or under way.
+    /// Events pending or running.
     pub pending: u64,
-    /// Events acted on.
+    /// Events delivered.
     pub done: u64,
-    /// Events given up.
+    /// Events failed.
     pub failed: u64,
-    /// What keeps the trigger from seeing what happens, such as a folder that is not there.
+    /// The reason why events may be missing or late, such as a missing folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }
 
-/// Where an event stands.
+/// Status of an event's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerEventStatus {
-    /// Recorded, and to be acted on when due.
+    /// Recorded; delivered when due.
     Pending,
-    /// A job acts on it.
+    /// A job delivers it.
     Running,
-    /// Acted on.
+    /// Delivered.
     Done,
-    /// Given up after the last retry, and kept with its error.
+    /// Failed after the last retry; kept with its error.
     Failed,
 }
 
-/// Something that happened, recorded before anything acts on it.
+/// An event and its delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TriggerEvent {
-    /// Its id; the commit that it causes carries it.
-    pub id: String,
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
     /// The trigger.
     pub trigger: String,
-    /// Where it stands.
+    /// Status of the delivery.
     pub status: TriggerEventStatus,
-    /// When it was recorded.
+    /// Time at which the event was recorded.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// When it is to be acted on next.
+    /// Earliest time of the next attempt.
     #[schema(value_type = String, format = DateTime)]
     pub due: Timestamp,
-    /// The files that landed, absolute; empty for anything else.
-    #[serde(default)]
-    pub files: Vec<String>,
-    /// The strike, for a schedule.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub scheduled: Option<Timestamp>,
-    /// The tables that changed, by name with their namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tables: Vec<String>,
-    /// The last commit that changed them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub commit: Option<CommitId>,
-    /// The triggers whose events led to it, by name. None of them fires for what it leads to in turn.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub led_by: Vec<String>,
-    /// How often it was tried.
+    /// Attempts so far.
     pub attempts: u32,
-    /// The job of the last try.
+    /// Job of the last attempt.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
-    /// Why the last try failed.
+    /// Error of the last attempt.
     #[serde(default)]
     pub error: Option<Problem>,
 }

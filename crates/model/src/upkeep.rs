@@ -5,13 +5,13 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, TableName, Timestamp};
 
-/// Asks for upkeep of a table, or of all tables of a branch. What is not asked for is not done; where
-/// nothing is, small files are put together, deletes folded in and manifests arranged.
+/// Asks for upkeep of a table, or of all tables of a branch. What is not asked for is not done;
+/// where nothing is, small files are put together, deletes folded in and manifests arranged.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaintainRequest {
-    /// Put small data files together, up to the table's `write.target-file-size-bytes`, and write files
-    /// anew that lost many rows to delete files.
+    /// Put small data files together, up to the table's `write.target-file-size-bytes`, and write
+    /// files anew that lost many rows to delete files.
     pub compact: bool,
     /// Write all data files anew, sorted by these columns: `column` or `column desc`.
     pub sort: Vec<String>,
@@ -19,20 +19,22 @@ pub struct MaintainRequest {
     pub zorder: Vec<String>,
     /// Put what many manifests say into few.
     pub manifests: bool,
-    /// Remove the files of states of the table that were superseded longer ago than this, in seconds.
+    /// Remove the files of states of the table that were superseded longer ago than this, in
+    /// seconds.
     pub expire_before_seconds: Option<u64>,
     /// Remove the files of all states of the table but the last so many of each branch. With
     /// `expire_before_seconds`, those that both say.
     pub keep: Option<u64>,
     /// Remove files that no branch, no tag and no commit that leads to one needs.
     pub orphans: bool,
-    /// Remove files that only branches and tags led to which were deleted, of whatever table. A server
-    /// does so by itself.
+    /// Remove files that only branches and tags led to which were deleted, of whatever table. A
+    /// server does so by itself.
     pub deleted_refs: bool,
-    /// How long ago those files were written, and those branches and tags deleted, at least, in seconds:
-    /// three days where it is not said, and no less than an hour.
+    /// How long ago those files were written, and those branches and tags deleted, at least, in
+    /// seconds: three days where it is not said, and no less than an hour.
     pub orphans_older_than_seconds: Option<u64>,
-    /// Remove those files even where they are most of what is there, as after a loss of the lake's database.
+    /// Remove those files even where they are most of what is there, as after a loss of the lake's
+    /// database.
     pub force: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,

@@ -1,9 +1,9 @@
-//! What work took, and what that costs.
+//! Usage and its cost.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a job, a model or an invocation took. Sums of usages are usages.
+/// The usage of a job, a model or an invocation. Usages can be added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Usage {
@@ -11,7 +11,7 @@ pub struct Usage {
     pub wall_ms: u64,
     /// Processor time in microseconds, user and system.
     pub cpu_us: u64,
-    /// The most memory held at once, in bytes.
+    /// Peak memory in bytes.
     pub memory_bytes_peak: u64,
     /// Bytes read from table files and imported files.
     pub bytes_read: u64,
@@ -21,27 +21,28 @@ pub struct Usage {
     pub rows_read: u64,
     /// Rows written to tables, or returned by a query.
     pub rows_written: u64,
-    /// Bytes handed to functions: their inputs and arguments.
+    /// Bytes passed to functions: inputs and arguments.
     pub bytes_in: u64,
     /// Bytes that functions returned.
     pub bytes_out: u64,
-    /// Milliseconds of waiting for a turn.
+    /// Milliseconds in a queue.
     pub queue_ms: u64,
-    /// Milliseconds of waiting for environments, with the packages of functions.
+    /// Milliseconds of waiting for the environments of functions.
     pub environment_ms: u64,
-    /// Milliseconds of waiting for processes that hold those packages imported, of which each call is
-    /// a clone.
+    /// Milliseconds of waiting for zygotes, the processes with imported packages that calls are
+    /// cloned from.
     pub start_ms: u64,
-    /// How often functions ran.
+    /// Number of function calls.
     pub calls: u64,
-    /// How many of those were cold: no process held their packages imported before.
+    /// Number of cold starts: calls without a zygote.
     pub cold_starts: u64,
-    /// How many of those ran once more, with more memory, since they had run out of it.
+    /// Number of retries with more memory after a function ran out of memory.
     pub retries: u64,
 }
 
 impl Usage {
-    /// Adds work done after or beside this: times and bytes add up, the memory peak is the larger.
+    /// Adds the usage of sequential or parallel work: times and bytes are summed, of memory peaks
+    /// the larger counts.
     pub fn add(&mut self, other: &Usage) {
         self.wall_ms += other.wall_ms;
         self.cpu_us += other.cpu_us;
@@ -60,31 +61,31 @@ impl Usage {
         self.retries += other.retries;
     }
 
-    /// The milliseconds in which what was to be done had not begun. They are no part of a call's or a
-    /// step's elapsed time, and cost nothing.
+    /// Returns the waiting time in milliseconds, which is neither elapsed time of a call or step
+    /// nor charged.
     pub fn waited_ms(&self) -> u64 {
         self.queue_ms + self.environment_ms + self.start_ms
     }
 }
 
-/// What each unit of usage costs; `[rates]` in `headwater.toml`.
+/// The price per unit of usage; `[rates]` in `headwater.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateCard {
-    /// The currency's code.
+    /// The currency code.
     pub currency: String,
-    /// For one second of one processor.
+    /// Price of one processor second.
     pub cpu_second: f64,
-    /// For one gibibyte of memory held for one second.
+    /// Price of one gibibyte of memory for one second.
     pub memory_gib_second: f64,
-    /// For one gibibyte read.
+    /// Price of one gibibyte read.
     pub gib_read: f64,
-    /// For one gibibyte written.
+    /// Price of one gibibyte written.
     pub gib_written: f64,
 }
 
 impl Default for RateCard {
-    /// Near what a large cloud asks for functions and object storage in 2026.
+    /// Approximately the prices of a large cloud for functions and object storage in 2026.
     fn default() -> Self {
         RateCard {
             currency: "USD".to_owned(),
@@ -99,7 +100,7 @@ impl Default for RateCard {
 const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 impl RateCard {
-    /// The cost of this usage, in the card's currency.
+    /// Returns the cost of a usage in the card's currency.
     pub fn cost(&self, usage: &Usage) -> f64 {
         let seconds = usage.wall_ms as f64 / 1000.0;
         usage.cpu_us as f64 / 1e6 * self.cpu_second
@@ -109,12 +110,12 @@ impl RateCard {
     }
 }
 
-/// One line of `headwater usage`.
+/// One group of `headwater usage`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageLine {
-    /// What the line sums up: a day, a kind of job, a model or a job.
+    /// The group: a day, a job kind, a model or a job.
     pub group: String,
-    /// Jobs in it.
+    /// Number of its jobs.
     pub jobs: u64,
     /// Their usage.
     pub usage: Usage,

@@ -1,4 +1,4 @@
-//! Views, as they are listed.
+//! SQL views.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use utoipa::ToSchema;
 
 use crate::{Column, TableName, Timestamp};
 
-/// A view at a ref: a query under a name.
+/// A view at a ref: a named query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SqlView {
     /// Its name, without the default namespace.
     #[schema(value_type = String)]
     pub name: TableName,
-    /// The namespace it lies in.
+    /// The namespace.
     pub namespace: String,
     /// Iceberg's view id.
     pub id: String,
-    /// The columns that its query answered when it was made, in order.
+    /// The columns of its query's result when it was created, in order.
     pub columns: Vec<Column>,
     /// Its query, in one or several dialects.
     pub queries: Vec<ViewQuery>,
-    /// Where the tables lie that its query names without a namespace.
+    /// The default namespace of its query.
     pub default_namespace: String,
-    /// The number of its version; each other query makes another.
+    /// The id of its version; a changed query is a new version.
     pub version: i32,
-    /// When that was made.
+    /// The time of this version.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub updated: Option<Timestamp>,
-    /// The Iceberg metadata file.
+    /// The location of the Iceberg metadata file.
     pub metadata_location: String,
     /// Iceberg's view properties.
     #[serde(default)]

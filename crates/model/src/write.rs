@@ -1,11 +1,11 @@
-//! Writing rows into a table, and the report afterwards.
+//! Writing rows into a table.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{CommitId, TableName};
 
-/// What rows that are written do to a table that exists.
+/// How written rows change an existing table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {
@@ -26,7 +26,7 @@ pub struct WriteReport {
     pub branch: String,
     /// Whether the table was created.
     pub created_table: bool,
-    /// The commit; none where there was nothing to write.
+    /// The commit; none if there was nothing to write.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// Rows written.

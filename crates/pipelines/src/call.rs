@@ -1,5 +1,4 @@
-//! Calling a function by its name: its environment, one invocation, and what it printed as the job's
-//! events.
+//! Calls of functions by name: one environment, one invocation, and printed lines as job events.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,11 +11,10 @@ use parking_lot::Mutex;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, fingerprint};
 
-/// How often it is noted that an environment is still asked for.
+/// Interval at which the use of an environment is recorded.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
-/// The environments that functions of a project were given, so that a call does not ask for its own
-/// again as long as it counts.
+/// Cache of function environments, so that a call does not look up a valid one again.
 #[derive(Debug, Default)]
 pub struct Given(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
 
@@ -37,8 +35,8 @@ impl Given {
 }
 
 impl Runner {
-    /// Calls a function of a project within a job. What it printed, what it took and what it waited for
-    /// is in the job when this returns, whatever came of it.
+    /// Calls a function of a project within a job. When this returns, also with an error, the job
+    /// has the printed lines, the usage and the wait time.
     pub async fn call(
         &self,
         (project, given): (&Project, &Given),
@@ -79,7 +77,8 @@ impl Runner {
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
-            // From here on it is the room's, and no longer the function's.
+            // From here on the table counts against the shared storage, and not against the
+            // function.
             Ok(Returned::Table(table)) => table.settle(&self.room).await.map(Returned::Table),
             other => other,
         };

@@ -1,6 +1,5 @@
-//! Which steps have succeeded on exactly what, where they leave nothing else: so that a check is
-//! not made twice. A fingerprint holds all that a step depends on, so that one memory serves every
-//! branch.
+//! Successful steps that leave no table, by fingerprint, so that a check does not run twice. A
+//! fingerprint covers everything that a step depends on, so one store serves all branches.
 
 use bytes::Bytes;
 use headwater_store::{Append, Batch, Store};
@@ -9,13 +8,13 @@ use crate::{Error, Result};
 
 const JOURNAL: &str = "steps_passed";
 
-/// Whether a step succeeded with this fingerprint.
+/// Returns true if a step succeeded with this fingerprint.
 pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool> {
     let entry = store.latest(JOURNAL, fingerprint).await.map_err(|error| Error::other(&error))?;
     Ok(entry.is_some())
 }
 
-/// What remembers that these succeeded.
+/// Returns the store operations that record these successes.
 pub(crate) fn remember(fingerprints: impl IntoIterator<Item = String>) -> Batch {
     let entries = fingerprints.into_iter().map(|key| Append {
         journal: JOURNAL.to_owned(),

@@ -1,14 +1,14 @@
-//! Deployments: versions of a project in the store, and which of them is in force.
+//! Versions of a project in the store, and which of them is active.
 //!
 //! | kind | name | value |
 //! |---|---|---|
 //! | object | its hash | one file of a project |
 //! | object | the version | a manifest: JSON of `{path: hash of the file}` |
 //! | journal `deployments` | version | the [`Record`] of its last deployment |
-//! | ref `deployments/active` | | the version in force |
+//! | ref `deployments/active` | | the active version |
 //!
-//! A version is the hash of its manifest, so that the same files have the same version. Objects,
-//! record and ref of a deployment are one batch: after a crash either all of it counts, or nothing.
+//! A version is the hash of its manifest, so that equal files have the same version. Objects,
+//! record and ref of a deployment are one batch, which is stored completely or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,18 +27,18 @@ const ACTIVE: &str = "deployments/active";
 
 /// The deployed versions of a lake's project. Cheap to clone.
 #[derive(Clone)]
-pub struct Deployments {
+pub struct DeploymentStore {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
 }
 
-impl std::fmt::Debug for Deployments {
+impl std::fmt::Debug for DeploymentStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Deployments").finish_non_exhaustive()
+        f.debug_struct("DeploymentStore").finish_non_exhaustive()
     }
 }
 
-/// What the journal keeps of a version.
+/// Journal record of a version.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     project: String,
@@ -68,13 +68,13 @@ impl Record {
     }
 }
 
-impl Deployments {
-    /// The deployments in a store.
+impl DeploymentStore {
+    /// Opens the deployments in a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Deployments { store, clock }
+        DeploymentStore { store, clock }
     }
 
-    /// The version in force; none before the first deployment.
+    /// Returns the active version; none before the first deployment.
     pub async fn active(&self) -> Result<Option<ObjectId>> {
         Ok(self.active_text().await?.and_then(|text| read_id(&text)))
     }
@@ -83,7 +83,7 @@ impl Deployments {
         self.store.reference(ACTIVE).await.map_err(|error| Error::other(&error))
     }
 
-    /// The files of a version, by path. Error: `corrupt` where one is missing.
+    /// Returns the files of a version, by path. Error: `corrupt` if one is missing.
     pub async fn files(&self, version: ObjectId) -> Result<BTreeMap<String, String>> {
         let manifest = self.objects(version, &[version]).await?.remove(0);
         let manifest: BTreeMap<String, ObjectId> =
@@ -101,7 +101,7 @@ impl Deployments {
         found.filter(|found| found.len() == ids.len()).ok_or_else(|| corrupt(version))
     }
 
-    /// The deployment that a project would become.
+    /// Returns the deployment that a project would create.
     pub fn preview(&self, project: &Project, author: &str) -> Deployment {
         let (manifest, _) = objects(project);
         self.record(project, author).deployment(ObjectId::of(&manifest), None)
@@ -119,9 +119,9 @@ impl Deployments {
         }
     }
 
-    /// Stores a project as a version and puts it in force; durable when it returns.
+    /// Stores a project as a version and activates it; durable when it returns.
     ///
-    /// Error: `commit_conflict` where another version was put in force meanwhile.
+    /// Error: `commit_conflict` if another version was activated concurrently.
     pub async fn deploy(&self, project: &Project, author: &str) -> Result<Deployment> {
         let (manifest, mut objects) = objects(project);
         let version = ObjectId::of(&manifest);
@@ -137,9 +137,9 @@ impl Deployments {
         Ok(record.deployment(version, Some(version)))
     }
 
-    /// Puts a version in force that was deployed before; durable when it returns.
+    /// Activates a version that was deployed before; durable when it returns.
     ///
-    /// Error: `commit_conflict` where another version was put in force meanwhile.
+    /// Error: `commit_conflict` if another version was activated concurrently.
     pub async fn activate(&self, version: ObjectId) -> Result<()> {
         self.switch(version, Batch::default()).await
     }
@@ -152,7 +152,7 @@ impl Deployments {
         Ok(())
     }
 
-    /// The versions, the last deployed first.
+    /// Returns the versions, the most recently deployed first.
     pub async fn list(&self) -> Result<Vec<Deployment>> {
         let active = self.active().await?;
         let range = KeyRange::default();
@@ -168,7 +168,7 @@ impl Deployments {
         Ok(found)
     }
 
-    /// The version with this id, or the only one whose id begins with this text.
+    /// Returns the version with this id, or the only one with this id prefix.
     ///
     /// Error: `deployment_not_found`.
     pub async fn get(&self, text: &str) -> Result<Deployment> {
@@ -185,7 +185,7 @@ impl Deployments {
     }
 }
 
-/// The manifest of a project, and its files.
+/// Returns the manifest of a project, and its files.
 fn objects(project: &Project) -> (Bytes, Vec<Bytes>) {
     let files: Vec<Bytes> =
         project.files.values().map(|text| Bytes::from(text.clone().into_bytes())).collect();
@@ -206,7 +206,7 @@ fn corrupt(version: ObjectId) -> Error {
         .into()
 }
 
-/// The differences between two versions of a project, sorted by kind and name.
+/// Returns the differences between two versions of a project, sorted by kind and name.
 pub fn deploy_changes(before: Option<&Project>, after: &Project) -> Vec<DeployChange> {
     let mut changes = Vec::new();
     changes.extend(compare(DeployedKind::Trigger, before.map(triggers), &triggers(after)));
@@ -224,7 +224,7 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     described.collect()
 }
 
-/// Each function with its limits and the text of its file.
+/// Returns each function with its limits and the text of its file.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
         let text = project.files.get(&*callable.at.file).map_or("", String::as_str);
@@ -273,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn a_version_is_named_by_its_files_and_read_back_whole() {
         let clock = Arc::new(FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time")));
-        let deployments = Deployments::new(Arc::new(MemoryStore::new()), clock.clone());
+        let deployments = DeploymentStore::new(Arc::new(MemoryStore::new()), clock.clone());
         assert_eq!(deployments.active().await.expect("none"), None);
         let (one, two) = (project("one"), project("two"));
         let first = deployments.deploy(&one, "ada").await.expect("a version");

@@ -1,4 +1,4 @@
-//! Whether anything a step depends on changed, as one hash over all of it.
+//! Fingerprints: one hash over everything that a step depends on.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 use crate::step::{Body, Step};
 use crate::{Defaults, Project};
 
-/// Bumped when the meaning of a project's files changes, so that everything runs once more.
+/// Version of the project format; a new value makes every step run again.
 const VERSION: u32 = 1;
 
-/// The hash of what a step is, its inputs left out.
+/// Returns the hash of a step without its inputs.
 pub(crate) fn code(
     project: &Project,
     step: &Step,
@@ -47,7 +47,7 @@ pub(crate) fn code(
     hash(&text)
 }
 
-/// The Python version and packages that a function gets.
+/// Returns the Python version and packages of a function.
 pub(crate) fn environment(
     defaults: &Defaults,
     function: &crate::Function,
@@ -56,7 +56,7 @@ pub(crate) fn environment(
     (python, function.packages.clone().unwrap_or_else(|| defaults.packages.clone()))
 }
 
-/// What a function gets to run in.
+/// Returns the environment description of a function.
 pub(crate) fn environment_spec(
     defaults: &Defaults,
     function: &crate::Function,
@@ -66,7 +66,7 @@ pub(crate) fn environment_spec(
     headwater_functions::EnvironmentSpec { python, packages, system }
 }
 
-/// The hash of a step with its inputs, each named and told by its own state.
+/// Returns the hash of a step with its inputs, each with its name and state.
 pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");
     for (name, state) in inputs {

@@ -10,7 +10,7 @@ use headwater_functions::{
     Outcome, Returns, Share,
 };
 use headwater_jobs::JobContext;
-use headwater_model::{Event, LogStream};
+use headwater_model::{JobEventKind, LogStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ impl Runner {
         let (context, model) = (context.clone(), model.map(str::to_owned));
         let report_progress = move |event: EnvironmentEvent| {
             if !matches!(event, EnvironmentEvent::Ready { .. }) {
-                context.emit(Event::Log {
+                context.emit(JobEventKind::Log {
                     stream: LogStream::System,
                     model: model.clone(),
                     file: None,
@@ -82,13 +82,12 @@ impl Runner {
             room: Some(self.room.clone()),
             reuse: call.reuse,
             share: call.share,
-            arena: call.project.defaults.arena,
             begins_until: call.start_until,
         };
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
         let forward_lines = async {
             while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
-                context.emit(Event::Log { stream, model: model.clone(), file, line, text });
+                context.emit(JobEventKind::Log { stream, model: model.clone(), file, line, text });
             }
         };
         let invoked = self.functions.invoke(invocation, sink, cancelled);

@@ -30,7 +30,7 @@ mod suggest;
 mod units;
 
 pub use call::Given;
-pub use deployment::{Deployments, deploy_changes};
+pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use project::{Callable, Defaults, Parameter, ParameterKind, Parsed, Project};
 pub use runner::Runner;

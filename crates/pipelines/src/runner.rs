@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::Engine;
-use headwater_functions::{Functions, Room};
+use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
-    CommitId, Event, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB, RefSpec,
-    RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
+    CommitId, JobEventKind, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB,
+    RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
 use headwater_store::{Batch, RefChange, Unique};
 
@@ -24,7 +24,7 @@ pub struct Runner {
     pub(crate) engine: Engine,
     pub(crate) functions: Functions,
     /// Storage for intermediate rows between steps.
-    pub(crate) room: Room,
+    pub(crate) room: TableQuota,
     jobs: Jobs,
 }
 
@@ -40,13 +40,13 @@ fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// Creates a runner. Intermediate rows of all its runs are stored in `room`.
-    pub fn new(engine: Engine, functions: Functions, jobs: Jobs, room: Room) -> Self {
+    /// Creates a runner. `room` is the storage quota for intermediate rows of all its runs.
+    pub fn new(engine: Engine, functions: Functions, jobs: Jobs, room: TableQuota) -> Self {
         Runner { engine, functions, room, jobs }
     }
 
     /// Returns the storage for tables passed to and from functions.
-    pub fn room(&self) -> &Room {
+    pub fn room(&self) -> &TableQuota {
         &self.room
     }
 
@@ -110,7 +110,7 @@ impl Runner {
             let unchanged = plan.graph.order.iter().map(|step| plan.unchanged(*step));
             let steps: Vec<StepReport> = unchanged.collect();
             for report in &steps {
-                work.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
+                work.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
             }
             self.remember_checked(&plan, &work, plan.view.commit()).await?;
             Ok(work.report(&plan, steps, None, Vec::new()))
@@ -202,7 +202,7 @@ impl Runner {
                 _ => return Err(work.branch_moved()),
             }
         }
-        let closing = catalog.closing(&work.branch, head).await.map_err(failed)?;
+        let closing = catalog.branch_deletion(&work.branch, head).await.map_err(failed)?;
         Ok((head, closing.ok_or_else(|| work.branch_moved())?))
     }
 

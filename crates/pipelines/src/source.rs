@@ -1,5 +1,4 @@
-//! Where something is written: a project file and a line in it, and the text that lines are counted
-//! in.
+//! Locations in project files: a path and a line.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,14 +34,14 @@ impl<'a> SourceText<'a> {
         SourceText { path: path.into(), text, lines: LineIndex::from_source_text(text) }
     }
 
-    /// The place of a byte offset; offsets beyond the text stand at its last line.
+    /// Returns the location of a byte offset; offsets past the end are on the last line.
     pub fn at(&self, offset: usize) -> Location {
         let offset = offset.min(self.text.len());
         let offset = TextSize::try_from(offset).unwrap_or_default();
         self.line(self.lines.line_index(offset).get() as u32)
     }
 
-    /// The place of a line that is known already.
+    /// Returns the location of a known line.
     pub fn line(&self, line: u32) -> Location {
         Location { file: Arc::clone(&self.path), line }
     }

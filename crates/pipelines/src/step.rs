@@ -226,8 +226,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Returns the limits of an instance. Memory in bytes and time are the step's or callable's own;
-    /// the project's defaults apply where they are none.
+    /// Returns the limits of an instance. Memory in bytes and time are the step's or callable's
+    /// own; the project's defaults apply where they are none.
     pub(crate) fn limits(
         &self,
         defaults: &Defaults,

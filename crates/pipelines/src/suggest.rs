@@ -1,8 +1,8 @@
-//! Hints for a name that was not found.
+//! Hints for unknown names.
 
 use headwater_model::nearest;
 
-/// A hint: the nearest candidate, or else all of them, said to be `what`.
+/// Returns a hint: the most similar candidate, or else all of them, described as `what`.
 pub(crate) fn hint<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,

@@ -1,19 +1,19 @@
-//! Sizes and times of a project's files, by the parser of `headwater_model`. A number without a unit is in
-//! bytes or in seconds.
+//! Sizes and durations in project files, parsed by `headwater_model`. A number without a unit is in
+//! bytes or seconds.
 
 use std::time::Duration;
 
 use headwater_model::{parse_duration, parse_size};
 
-/// A longer time is a mistake, in seconds.
+/// Maximum duration, in seconds.
 const SECONDS_MAX: f64 = 1e9;
 
-/// Bytes from `512MiB`, `2GB` or a number of bytes.
+/// Parses bytes from `512MiB`, `2GB` or a number of bytes.
 pub(crate) fn bytes(text: &str) -> Option<u64> {
     parse_size(text).ok()
 }
 
-/// A time above zero from `500ms`, `30s`, `1h30m` or a number of seconds.
+/// Parses a duration above zero from `500ms`, `30s`, `1h30m` or a number of seconds.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let is_number = text.chars().all(|c| c.is_ascii_digit() || c == '.');

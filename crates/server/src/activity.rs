@@ -1,4 +1,4 @@
-//! Whether anyone still wants the server: requests under way, and when the last one ended.
+//! Activity of the server: the number of requests in progress, and the time of the last one.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,57 +12,57 @@ use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// Counts requests. Clones count together.
+/// A counter of requests, shared by its clones.
 #[derive(Debug, Clone)]
 pub struct Activity(Arc<Mutex<Count>>);
 
 #[derive(Debug)]
 struct Count {
-    under_way: usize,
+    in_progress: usize,
     last: Instant,
 }
 
 impl Default for Activity {
     fn default() -> Self {
-        Activity(Arc::new(Mutex::new(Count { under_way: 0, last: Instant::now() })))
+        Activity(Arc::new(Mutex::new(Count { in_progress: 0, last: Instant::now() })))
     }
 }
 
 impl Activity {
-    /// Something is under way until the answer is dropped.
+    /// Counts a request until the guard is dropped.
     pub fn begin(&self) -> Busy {
-        self.0.lock().under_way += 1;
+        self.0.lock().in_progress += 1;
         Busy(self.clone())
     }
 
-    /// For how long nothing has been under way.
+    /// Returns the time since the last request ended; zero while one is in progress.
     pub fn idle(&self) -> Duration {
         let count = self.0.lock();
-        if count.under_way == 0 { count.last.elapsed() } else { Duration::ZERO }
+        if count.in_progress == 0 { count.last.elapsed() } else { Duration::ZERO }
     }
 }
 
-/// Something under way.
+/// The guard of a request in progress.
 #[derive(Debug)]
 pub struct Busy(Activity);
 
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut count = self.0.0.lock();
-        count.under_way -= 1;
+        count.in_progress -= 1;
         count.last = Instant::now();
     }
 }
 
-/// Counts a request from its head to the last byte of its answer.
+/// Counts a request from its head to the last byte of its response.
 pub async fn count(State(activity): State<Activity>, request: Request, next: Next) -> Response {
     let busy = activity.begin();
     let response = next.run(request).await;
     response.map(|body| Body::new(Counted { body, _busy: busy }))
 }
 
-/// An answer that is under way until it is dropped. It has the size that it has: one that is whole is
-/// written at once, and nothing needs to watch who reads it.
+/// A response that counts as activity until it is dropped. It keeps the size hint of its body: a
+/// complete body is written at once and needs no write timeout.
 struct Counted {
     body: Body,
     _busy: Busy,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_under_way_is_not_idle() {
+    fn a_request_in_progress_is_activity() {
         let activity = Activity::default();
         let first = activity.begin();
         let second = activity.begin();

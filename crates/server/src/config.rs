@@ -1,5 +1,4 @@
-//! What a server is told when it starts; the command line fills it in from flags and the
-//! environment.
+//! Configuration of a server; the command line fills it in from flags and the environment.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,47 +8,42 @@ use headwater_service::ServiceConfig;
 
 use crate::SpawnCommand;
 
-/// What a server is told when it starts.
+/// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// The components below the protocols.
+    /// Configuration of the components below the protocols.
     pub service: ServiceConfig,
-    /// Whether clients of Iceberg's REST catalog that ask for the server's own credentials for the
-    /// warehouse get them.
-    pub vend_credentials: bool,
-    /// Where to listen for HTTP; port 0 picks one. `None` opens no such door.
+    /// Loopback address of the HTTP listener; port 0 selects a free port. None: no TCP listener.
     pub http: Option<SocketAddr>,
-    /// Whether who asks over TCP must show the token that lies in the lake's folder.
+    /// Whether requests over TCP need the token in the lake's folder.
     pub auth: bool,
-    /// How long who asks over TCP may read nothing of an answer before it is cut.
-    pub stall: Duration,
-    /// How long a client may take to say what it asks for before its connection is cut.
-    pub head: Duration,
-    /// The Unix socket to listen on. `None` opens no such door.
+    /// Time after which a TCP client that reads nothing of its response is disconnected.
+    pub write_timeout: Duration,
+    /// Time within which a client must send the head of a request.
+    pub header_timeout: Duration,
+    /// Path of the Unix socket. None: no such listener.
     pub socket: Option<PathBuf>,
-    /// End after so long without a request and without a job; never where nothing is said, nor
-    /// while the deployed version has triggers.
+    /// Idle time without requests and jobs after which the server shuts down. None: never. A
+    /// deployed version with triggers keeps the server running.
     pub idle: Option<Duration>,
-    /// How long to wait for another holder of the lake to end before giving up.
+    /// Time to wait for another server to release the lake.
     pub lock_wait: Duration,
-    /// How long jobs under way may go on once a request tells the server to end.
+    /// Time that running jobs have to end after a request for shutdown.
     pub drain: Duration,
-    /// How long jobs under way may go on once whoever started the server ends it, by a signal as a
-    /// rule.
+    /// Time that running jobs have to end after [`crate::ServerHandle::shutdown`], for example on a
+    /// signal.
     pub grace: Duration,
 }
 
 impl ServerConfig {
-    /// A server of this lake with no door: half the processors' worth of functions, 4 GiB of
-    /// memory.
+    /// Creates the configuration of a server without listeners.
     pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
         ServerConfig {
             service: ServiceConfig::new(lake_dir, spawner),
-            vend_credentials: false,
             http: None,
             auth: true,
-            stall: Duration::from_secs(300),
-            head: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(300),
+            header_timeout: Duration::from_secs(30),
             socket: None,
             idle: None,
             lock_wait: Duration::ZERO,

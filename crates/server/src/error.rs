@@ -1,5 +1,4 @@
-//! What can go wrong while a server starts or ends. What goes wrong in a request is a
-//! [`headwater_model::Problem`] of the room it went wrong in.
+//! Errors of a server's start and shutdown. Errors of requests are [`headwater_model::Problem`]s.
 
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use crate::ServerInfo;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while a server starts or ends.
+/// An error of a server's start or shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another server holds the lake.
@@ -18,29 +17,29 @@ pub enum Error {
     LakeHeld {
         /// The lake's folder.
         lake: PathBuf,
-        /// What the holder says of itself, where it has said so yet.
+        /// The other server's description, if it has been published.
         info: Option<Box<ServerInfo>>,
     },
     /// The service failed to start.
     #[error(transparent)]
     Service(#[from] headwater_service::Error),
     /// A file or folder of the lake cannot be used.
-    #[error("`{}` cannot be used", path.display())]
+    #[error("cannot use `{}`", path.display())]
     Folder {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// An address cannot be listened on.
-    #[error("`{address}` cannot be listened on")]
+    /// The server cannot listen on an address.
+    #[error("cannot listen on `{address}`")]
     Listen {
         /// The address or socket.
         address: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The address is reachable from other machines, and nothing yet checks who asks.
+    /// Other machines can reach the address, which needs authentication that does not exist yet.
     #[error("`{address}` is not a loopback address")]
     NotLoopback {
         /// The address.
@@ -48,7 +47,7 @@ pub enum Error {
     },
 }
 
-/// ` (process 4711, version 0.1.0, socket /lake/server.sock)`, as far as it is known.
+/// Returns, for example, ` (process 4711, version 0.1.0, socket /lake/server.sock)`.
 fn describe(info: Option<&ServerInfo>) -> String {
     let Some(info) = info else { return String::new() };
     let mut text = format!(" (process {}, version {}", info.pid, info.version);
@@ -74,7 +73,7 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::LakeHeld { .. } => Some("End it with `headwater stop`.".into()),
-            Error::Listen { .. } => Some("Choose another port, or 0 to have one picked.".into()),
+            Error::Listen { .. } => Some("Choose another port, or 0 for a free one.".into()),
             Error::NotLoopback { .. } => Some("Listen on 127.0.0.1 or [::1].".into()),
             Error::Service(error) => error.hint(),
             Error::Folder { .. } => None,

@@ -1,43 +1,46 @@
-//! Every door of Headwater, and the one place that wires the rooms together.
+//! The protocols of a Headwater server: the HTTP API and Iceberg REST, over TCP and a Unix socket.
 //!
-//! [`Server::start`] opens a lake, takes its lock, starts the parts from the ground up and opens
-//! the doors that [`ServerConfig`] names: HTTP on a loopback address, and the same on a Unix
-//! socket. [`Running`] is what is left in the caller's hand. A command that wants no server of its
-//! own process calls [`Running::call`], which is the same router without a door.
+//! [`Server::start`] locks a lake, starts its [`Service`](headwater_service::Service) and opens the
+//! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
+//! [`ServerHandle::call`] sends it a request without a listener.
 //!
-//! Nothing here decides what a table, a branch or a job is: a handler parses, calls one room, and
-//! answers. Nothing here reads the environment or the home folder either; the command line does,
-//! once.
+//! A handler parses a request, calls one method of the service, and encodes the result. Nothing
+//! here reads the environment or the home folder; the command line does, once.
 
 mod activity;
-mod answer;
+mod auth;
 mod config;
-mod doors;
-mod ending;
+mod encoding;
 mod error;
+mod handle;
 mod http;
 mod iceberg;
+mod listeners;
 mod lock;
-mod opening;
-mod running;
+mod panic;
+mod preface_timeout;
+mod protocol;
+mod request;
+mod router;
 mod server;
+mod shutdown;
 mod socket;
 #[cfg(target_os = "linux")]
 mod startup;
 mod state;
 mod token;
+mod write_timeout;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;
-pub use doors::HttpDoor;
 pub use error::{Error, Result};
-pub use headwater_functions::{
-    Isolation, SpawnCommand, answer_promptly, make_folder, spawner_main,
+pub use handle::ServerHandle;
+pub use headwater_service::{
+    CloudSettings, Isolation, ServiceConfig, SpawnCommand, WarehouseOptions, answer_promptly,
+    make_folder, read_project, spawner_main,
 };
-pub use headwater_lake::{CloudSettings, WarehouseOptions};
-pub use headwater_service::{ServiceConfig, read_project};
 pub use http::openapi;
+pub use listeners::HttpListener;
 pub use lock::ServerInfo;
-pub use running::Running;
 pub use server::Server;
 pub use socket::connect_socket;

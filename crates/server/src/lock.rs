@@ -1,10 +1,9 @@
-//! One server per lake: the lock, and the note that says who holds it.
+//! The lock of a lake, which allows one server, and the file that describes the server.
 //!
-//! The lock is an exclusive `flock` on `server.lock`, which the kernel lets go however its holder
-//! ends. `server.json` beside it says where the holder listens. It is written whole, by renaming,
-//! and it counts only while the lock is held: what a killed server left behind is never believed. When
-//! the server ends, the note is put aside and not removed, so that the next one has room for its own even
-//! on a disk that is full by then.
+//! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when its process
+//! ends. `server.json` contains the server's addresses. It is replaced atomically by renaming, and
+//! is valid only while the lock is held. On shutdown the file is renamed instead of removed, so
+//! that the next server can write its own on a full disk.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -17,13 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How often a lock that is waited for is tried again.
-const RETRY: Duration = Duration::from_millis(20);
+/// Interval between attempts to take the lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The room that a note takes, or a multiple of it.
-const NOTE_BYTES: usize = 4096;
+/// Size of the file, or a divisor of it, in bytes.
+const INFO_BYTES: usize = 4096;
 
-/// What a running server says of itself in `server.json`.
+/// The description of a running server in `server.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// Its process id.
@@ -32,12 +31,12 @@ pub struct ServerInfo {
     pub version: String,
     /// The Unix socket it listens on.
     pub socket: Option<PathBuf>,
-    /// The address it listens on for HTTP.
+    /// The address of its HTTP listener.
     pub http: Option<SocketAddr>,
-    /// The file with the token that HTTP there asks for; without one it asks for none.
+    /// The file with the token for HTTP; none if it needs no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// Whether a command started it for itself: then it ends when idle, and another may replace it.
+    /// Whether a command started it in the background: then it ends when idle, and may be replaced.
     #[serde(default)]
     pub background: bool,
     /// When it started.
@@ -52,8 +51,8 @@ fn info_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json")
 }
 
-/// Where a note lies that does not count, and whose room the next one takes.
-fn aside_path(lake_dir: &Path) -> PathBuf {
+/// Returns the path of the file that is not valid, whose disk space the next server reuses.
+fn spare_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json.new")
 }
 
@@ -61,7 +60,7 @@ fn read_info(lake_dir: &Path) -> Option<ServerInfo> {
     serde_json::from_slice(&std::fs::read(info_path(lake_dir)).ok()?).ok()
 }
 
-/// The lake, held by this process until dropped.
+/// The lock of a lake, held until dropped.
 #[derive(Debug)]
 pub(crate) struct LakeLock {
     lake_dir: PathBuf,
@@ -69,7 +68,7 @@ pub(crate) struct LakeLock {
 }
 
 impl LakeLock {
-    /// Takes the lake, waiting at most `wait` for another holder to end.
+    /// Takes the lock, waiting at most `wait` for another server to release it.
     pub(crate) async fn take(lake_dir: &Path, wait: Duration) -> Result<Self> {
         let path = lock_path(lake_dir);
         let folder = |source| Error::Folder { path: path.clone(), source };
@@ -81,7 +80,7 @@ impl LakeLock {
                 Ok(()) => break,
                 Err(TryLockError::Error(source)) => return Err(folder(source)),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(TryLockError::WouldBlock) => {
                     let info = read_info(lake_dir).map(Box::new);
@@ -90,31 +89,31 @@ impl LakeLock {
             }
         }
         let lock = LakeLock { lake_dir: lake_dir.to_owned(), _file: file };
-        lock.forget();
+        lock.retract();
         Ok(lock)
     }
 
-    /// Says where this server listens.
+    /// Publishes this server's description.
     pub(crate) fn publish(&self, info: &ServerInfo) -> Result<()> {
         let path = info_path(&self.lake_dir);
-        let aside = aside_path(&self.lake_dir);
+        let spare = spare_path(&self.lake_dir);
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
-        text.resize(text.len().next_multiple_of(NOTE_BYTES), b' ');
-        write_over(&aside, &text)
-            .and_then(|()| std::fs::rename(&aside, &path))
+        text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
+        write_over(&spare, &text)
+            .and_then(|()| std::fs::rename(&spare, &path))
             .map_err(|source| Error::Folder { path, source })
     }
 
-    /// Puts the note of an earlier holder aside, or our own at the end; that there is none is as well.
-    fn forget(&self) {
+    /// Invalidates the description of this server or an earlier one, if there is one.
+    fn retract(&self) {
         let path = info_path(&self.lake_dir);
-        if std::fs::rename(&path, aside_path(&self.lake_dir)).is_err() {
+        if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Writes a file in the room that it has.
+/// Overwrites a file in place, reusing its disk space.
 fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
     file.write_all(text)?;
@@ -123,6 +122,6 @@ fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 impl Drop for LakeLock {
     fn drop(&mut self) {
-        self.forget();
+        self.retract();
     }
 }

@@ -1,31 +1,33 @@
-//! The server's life: lock, state, doors, and the way back.
+//! The server's life cycle: lock, state, listeners, shutdown.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::doors::{Bound, Doors, HttpDoor};
+use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
 use crate::lock::{LakeLock, ServerInfo};
 use crate::state::AppState;
-use crate::{Error, Result, Running, ServerConfig, http};
+use crate::{Error, Result, ServerConfig, ServerHandle, router};
 
 /// Starts servers.
 #[derive(Debug)]
 pub struct Server;
 
 impl Server {
-    /// Opens the lake and the doors that the configuration names, and returns when requests are
-    /// answered.
+    /// Opens the lake and the configured listeners. Returns when requests are answered.
     ///
-    /// Errors: [`Error::LakeHeld`] where another server holds the lake and goes on holding it.
-    pub async fn start(config: ServerConfig) -> Result<Running> {
-        Self::start_behind(config, None).await
+    /// Errors: [`Error::LakeHeld`] if another server holds the lake for the configured wait.
+    pub async fn start(config: ServerConfig) -> Result<ServerHandle> {
+        Self::start_with_listener(config, None).await
     }
 
-    /// The same behind a door that is bound already, whatever address the configuration names.
-    pub async fn start_behind(mut config: ServerConfig, door: Option<HttpDoor>) -> Result<Running> {
+    /// Starts a server with a bound HTTP listener in place of the configured address.
+    pub async fn start_with_listener(
+        mut config: ServerConfig,
+        listener: Option<HttpListener>,
+    ) -> Result<ServerHandle> {
         config.service.lake_dir = make_folder(&config.service.lake_dir)?;
         let lock = LakeLock::take(&config.service.lake_dir, config.lock_wait).await?;
-        let bound = Bound::bind(&config, door).await?;
+        let bound = BoundListeners::bind(&config, listener).await?;
         let info = ServerInfo {
             pid: std::process::id(),
             version: config.service.version.clone(),
@@ -36,14 +38,14 @@ impl Server {
             started: chrono::Utc::now(),
         };
         let state = Arc::new(AppState::start(config).await?);
-        let router = http::router(&state);
-        let doors = bound.open(&router);
+        let router = router::router(&state);
+        let listeners = bound.open(&router);
         lock.publish(&info)?;
         #[cfg(target_os = "linux")]
-        crate::startup::give_back();
+        crate::startup::release_code_pages();
         tracing::info!(lake = %state.config.service.lake_dir.display(), http = ?info.http, "serving");
-        let life = tokio::spawn(live(state.clone(), doors, lock));
-        Ok(Running::new(state, router, info, life))
+        let task = tokio::spawn(serve(state.clone(), listeners, lock));
+        Ok(ServerHandle::new(state, router, info, task))
     }
 }
 
@@ -53,38 +55,38 @@ fn make_folder(folder: &Path) -> Result<std::path::PathBuf> {
     folder.canonicalize().map_err(failed)
 }
 
-/// Serves until it is told to end or nobody wants it any more, then puts everything away.
-async fn live(state: Arc<AppState>, doors: Doors, lock: LakeLock) {
-    let finish = Finish(state.clone());
+/// Serves until a shutdown is requested or the server is idle, then shuts down.
+async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
+    let completion = Completion(state.clone());
     tokio::select! {
-        _ = state.ending.requested(None) => {}
-        () = state.idle() => state.end(state.config.grace),
+        _ = state.shutdown.requested(None) => {}
+        () = state.idle() => state.shut_down(state.config.grace),
         () = state.watch() => {}
     }
-    tracing::info!("ending");
-    state.service.components().stop_background();
+    tracing::info!("shutting down");
+    state.service.stop_background();
     drain(&state).await;
-    doors.close().await;
+    listeners.close().await;
     drop(lock);
-    drop(finish);
+    drop(completion);
 }
 
-/// Lets jobs end; whoever asks for the end again with less patience shortens that.
+/// Waits for running jobs. A second request for shutdown may shorten the timeout.
 async fn drain(state: &AppState) {
-    let mut patience = state.ending.requested(None).await;
+    let mut timeout = state.shutdown.requested(None).await;
     loop {
         tokio::select! {
-            () = state.service.components().jobs.drain(patience) => return,
-            shorter = state.ending.requested(Some(patience)) => patience = shorter,
+            () = state.service.drain(timeout) => return,
+            shorter = state.shutdown.requested(Some(timeout)) => timeout = shorter,
         }
     }
 }
 
-/// Says that the server has ended, however it did.
-struct Finish(Arc<AppState>);
+/// Marks the shutdown as complete when dropped, even after a panic.
+struct Completion(Arc<AppState>);
 
-impl Drop for Finish {
+impl Drop for Completion {
     fn drop(&mut self) {
-        self.0.ending.finish();
+        self.0.shutdown.complete();
     }
 }

@@ -1,8 +1,7 @@
 //! Unix sockets at paths of any length.
 //!
-//! The kernel takes no socket path over 107 bytes, and a lake may lie deep. A long path is
-//! therefore reached through the folder's own file descriptor: `/proc/self/fd/<n>/server.sock` is
-//! always short.
+//! The kernel limits socket paths to 107 bytes. A longer path is opened through its folder's file
+//! descriptor: `/proc/self/fd/<n>/server.sock` is always short.
 
 use std::fs::File;
 use std::io;
@@ -11,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
-/// The longest path that the kernel takes for a socket, in bytes.
+/// Maximum length of a socket's path, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// Connects to a Unix socket, however long its path.
+/// Connects to a Unix socket with a path of any length.
 pub async fn connect_socket(path: &Path) -> io::Result<UnixStream> {
     let (short, _folder) = short_path(path)?;
     UnixStream::connect(short).await
 }
 
-/// A path to the same socket that is short enough, and the folder to keep open while it is used.
+/// Returns a short path to the same socket, and the folder that must stay open while it is used.
 pub(crate) fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
         return Ok((path.to_owned(), None));

@@ -1,30 +1,30 @@
-//! What a server needed to start, and gives back once it serves.
+//! Release of code pages after the start.
 //!
-//! Most of the program's code that it has touched by then registers functions, parses settings and opens
-//! the lake: some thirty megabytes that stay mapped though nobody runs them again. They are given back to
-//! the page cache, from where the few that are wanted again come without reading a disk.
+//! Most code that runs during the start (registering functions, parsing settings, opening the lake)
+//! is not used again: about 30 MB of resident memory. Unmapped pages return from the page cache
+//! without a disk read.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::ops::Range;
 
-/// Has the kernel forget that this process ever ran its code.
-pub(crate) fn give_back() {
+/// Unmaps the pages of this program's code that are resident.
+pub(crate) fn release_code_pages() {
     let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for range in maps.lines().filter_map(|line| code(line, &program.to_string_lossy())) {
+    for range in maps.lines().filter_map(|line| code_range(line, &program.to_string_lossy())) {
         let start = range.start as *mut std::ffi::c_void;
-        // SAFETY: what is mapped from a file to be run, and cannot be written to, is read from that file
-        // anew when it is touched.
+        // SAFETY: a read-only, private mapping of a file is read from the file again when it is
+        // accessed.
         let _ =
             unsafe { rustix::mm::madvise(start, range.len(), rustix::mm::Advice::LinuxDontNeed) };
     }
 }
 
-/// Where a line of `/proc/self/maps` says that this program's code lies.
-fn code(line: &str, program: &str) -> Option<Range<usize>> {
+/// Returns the address range of a line of `/proc/self/maps` that maps this program's code.
+fn code_range(line: &str, program: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);
-    // Only the offset, the device and the inode are left before the path.
+    // The offset, the device and the inode precede the path.
     if permissions != "r-xp" || program.is_empty() || fields.nth(3)? != program {
         return None;
     }
@@ -38,18 +38,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_programs_own_code_is_given_back() {
+    fn only_the_programs_own_code_is_released() {
         let line = |permissions: &str, path: &str| {
             format!("5581a000-5581c000 {permissions} 00002000 fe:00 1203 {path}")
         };
         let program = "/opt/headwater";
-        assert_eq!(code(&line("r-xp", program), program), Some(0x5581_a000..0x5581_c000));
+        assert_eq!(code_range(&line("r-xp", program), program), Some(0x5581_a000..0x5581_c000));
         for (permissions, path) in
             [("r--p", program), ("rw-p", program), ("rwxp", program), ("r-xp", "/lib/libc.so.6")]
         {
-            assert_eq!(code(&line(permissions, path), program), None);
+            assert_eq!(code_range(&line(permissions, path), program), None);
         }
-        assert_eq!(code("5581a000-5581c000 r-xp 00002000 fe:00 0", ""), None);
-        give_back();
+        assert_eq!(code_range("5581a000-5581c000 r-xp 00002000 fe:00 0", ""), None);
+        release_code_pages();
     }
 }

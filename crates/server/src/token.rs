@@ -1,10 +1,9 @@
-//! The token of a server that listens on TCP: who asks there must show it.
+//! The token for requests over TCP.
 //!
-//! A loopback port is open to every program of the machine, those of other users included, and any
-//! other to whoever reaches it, functions with the network included. The file system guards the Unix
-//! socket, and it guards the token in the same way: the token lies in the lake's folder, is its
-//! owner's alone, and no sandbox shows it. Every server makes one of its own and takes it along when
-//! it ends.
+//! Every program of the machine can connect to a loopback port, including those of other users and
+//! functions with network access. The token is a file in the lake's folder that only the owner can
+//! read and that no sandbox contains. Every server creates its own token and removes it on
+//! shutdown.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -16,10 +15,10 @@ use std::sync::Arc;
 /// The file in the lake's folder.
 const TOKEN_FILE: &str = "server.token";
 
-/// As many random bytes as nobody can guess.
+/// Number of random bytes in a token.
 const TOKEN_BYTES: usize = 32;
 
-/// What the one who asks must know.
+/// A secret that authenticates requests.
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
@@ -35,14 +34,13 @@ impl Token {
         Ok(Token(text.into()))
     }
 
-    /// Whether a header says it: `Bearer <token>`.
+    /// Returns true if a header contains the token: `Bearer <token>`.
     pub fn is_shown_by(&self, header: &[u8]) -> bool {
         let Some((scheme, shown)) = header.split_at_checked(b"Bearer ".len()) else { return false };
         scheme.eq_ignore_ascii_case(b"Bearer ") && self.equals(shown.trim_ascii())
     }
 
-    /// In the same time wherever the first difference lies, so that it cannot be found out byte by
-    /// byte.
+    /// Compares in constant time, so that the token cannot be guessed byte by byte.
     pub fn equals(&self, shown: &[u8]) -> bool {
         let own = self.0.as_bytes();
         let pairs = own.iter().zip(shown);
@@ -52,24 +50,24 @@ impl Token {
 }
 
 impl std::fmt::Debug for Token {
-    /// Without the secret: it must not end up in a log.
+    /// Writes no secret: it must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token")
     }
 }
 
-/// The token in its file, which goes when this is dropped.
+/// A token and its file, which is removed on drop.
 #[derive(Debug)]
 pub struct TokenFile {
-    /// What the file holds.
+    /// The token.
     pub token: Token,
-    /// Where it lies.
+    /// The path of the file.
     pub path: PathBuf,
 }
 
 impl TokenFile {
-    /// A new token in the lake's folder. What lies there was left behind by a server that was
-    /// killed: the lake's lock is ours.
+    /// Creates a token in the lake's folder. An existing file was left by a killed server, since
+    /// this one holds the lake's lock.
     pub fn create(lake_dir: &Path) -> io::Result<Self> {
         let path = lake_dir.join(TOKEN_FILE);
         let new = lake_dir.join(format!("{TOKEN_FILE}.new"));
@@ -95,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_its_owners_alone_and_goes_with_its_server() {
+    fn only_the_owner_can_read_the_token_file_which_is_removed() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = TokenFile::create(folder.path()).expect("a token");
         let mode = std::fs::metadata(&file.path).expect("a file").permissions().mode();
@@ -111,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_token_is_taken() {
+    fn only_the_complete_token_is_valid() {
         let token = Token("abcd".into());
         for header in ["Bearer abcd", "bearer abcd", "BEARER  abcd "] {
             assert!(token.is_shown_by(header.as_bytes()), "{header}");

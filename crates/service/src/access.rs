@@ -7,12 +7,22 @@ use headwater_model::{ErrorCode, Identity, Principal, Problem};
 pub enum Action {
     /// Read tables, refs, jobs or settings.
     Read,
+    /// Run a SQL statement, which may write.
+    Execute,
     /// Change a branch, its tables or its properties.
     Write,
     /// Merge into a branch, cherry-pick or revert there.
     Merge,
     /// Call a function.
     Invoke,
+    /// Run a project.
+    Run,
+    /// Deploy a version of a project, or replay an event of its triggers.
+    Deploy,
+    /// Maintain tables, stop jobs, remove environments.
+    Maintain,
+    /// Shut the server down.
+    Administer,
 }
 
 /// Checks that a principal may perform an action: the owner may perform all, others none.
@@ -34,7 +44,18 @@ mod tests {
 
     #[test]
     fn only_the_owner_is_authorized() {
-        for action in [Action::Read, Action::Write, Action::Merge, Action::Invoke] {
+        let actions = [
+            Action::Read,
+            Action::Execute,
+            Action::Write,
+            Action::Merge,
+            Action::Invoke,
+            Action::Run,
+            Action::Deploy,
+            Action::Maintain,
+            Action::Administer,
+        ];
+        for action in actions {
             assert!(authorize(&Principal::owner(), action).is_ok());
             let anonymous = Principal::anonymous().with_author(Some("owner".to_owned()));
             let refused = authorize(&anonymous, action).expect_err("no token");

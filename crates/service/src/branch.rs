@@ -110,8 +110,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Applies a commit's change since its first parent to a branch, as a job. Conflicts are errors as
-    /// in a merge.
+    /// Applies a commit's change since its first parent to a branch, as a job. Conflicts are errors
+    /// as in a merge.
     pub async fn cherry_pick(
         &self,
         principal: &Principal,
@@ -131,8 +131,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Undoes a commit of a branch, or all that a run wrote there, as a job. Conflicts are errors as in
-    /// a merge.
+    /// Undoes a commit of a branch, or all that a run wrote there, as a job. Conflicts are errors
+    /// as in a merge.
     pub async fn revert(
         &self,
         principal: &Principal,

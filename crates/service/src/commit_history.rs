@@ -1,19 +1,19 @@
-//! The commits that triggers on tables follow: which of a branch's changed rows or columns of which tables,
-//! whichever door they came through.
+//! The commits that table triggers follow: those of a branch that changed rows or columns, from any
+//! protocol.
 //!
-//! A branch is followed along its own commits, so that a merge counts as one change, of what it brought. What
-//! only lies in other files after a commit, as after a compaction by whomever, has not changed.
+//! A branch is followed along first parents, so that a merge is one change. A commit that only
+//! rewrites files, such as a compaction, changes no table.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use async_trait::async_trait;
-use headwater_jobs::{Commits, MadeCommit};
 use headwater_lake::{Lake, TableChange};
 use headwater_model::{Commit, CommitId, ErrorCode, Fault, Problem, TableName};
 use headwater_tables::Table;
+use headwater_triggers::{Commits, TableCommit};
 use tokio::sync::watch;
 
-/// What a snapshot did that left every row as it was.
+/// Operation of a snapshot that rewrote files without changing rows.
 const REPLACE: &str = "replace";
 
 /// The commits of a lake.
@@ -58,7 +58,7 @@ impl Commits for CommitHistory {
         }
     }
 
-    async fn change(&self, from: CommitId, id: CommitId) -> Result<MadeCommit, Problem> {
+    async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem> {
         let commit = self.commit(id).await?;
         let changes = self.lake.catalog().diff(from, id).await;
         let mut tables = Vec::new();
@@ -67,13 +67,13 @@ impl Commits for CommitHistory {
                 tables.push(change.table);
             }
         }
-        // The last of several commits does not say what led to the others.
+        // The properties of the last commit do not apply to the commits before it.
         let is_whole = commit.parents.first() == Some(&from);
         let properties = if is_whole { commit.properties } else { BTreeMap::new() };
-        Ok(MadeCommit { id, properties, tables })
+        Ok(TableCommit { id, properties, tables })
     }
 
-    fn made(&self) -> watch::Receiver<u64> {
+    fn counter(&self) -> watch::Receiver<u64> {
         self.lake.writes()
     }
 }
@@ -84,8 +84,8 @@ impl CommitHistory {
         commit.map_err(|error| error.to_problem())
     }
 
-    /// Whether rows or columns are others. They may be where nobody can say any more; where nobody can say
-    /// right now, that is the error.
+    /// Returns true if rows or columns changed, also if that cannot be determined any more. Errors:
+    /// a temporary failure to read a state.
     async fn is_change(&self, change: &TableChange) -> Result<bool, Problem> {
         let Some(to) = change.to.as_ref().filter(|to| !to.is_view()) else { return Ok(false) };
         let Some(from) = change.from.as_ref().filter(|from| from.id == to.id) else {
@@ -111,7 +111,7 @@ fn note(table: &TableName, error: &headwater_tables::Error) {
     tracing::debug!(%table, %error, "what a commit changed cannot be told");
 }
 
-/// Whether a later state has other rows, or may have.
+/// Returns true if a later state may have other rows.
 fn has_other_rows(before: &Table, after: &Table) -> bool {
     let snapshots = after.snapshots();
     let mut next = after.snapshot_id();
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// Makes a commit that makes a namespace, and is of an event of that name.
+    /// Commits a new namespace, with an event of the same name.
     async fn commit(lake: &Lake, branch: &str, name: &str) -> CommitId {
         let mut transaction = lake.transaction(branch, "ada").await.expect("a transaction");
         transaction.create_namespace(name, BTreeMap::new());
@@ -170,7 +170,7 @@ mod tests {
         assert!(since(made[3], 3).await.is_empty());
         let aside = commit(&lake, "main", "f").await;
         assert_eq!(since(aside, 3).await, [made[3]]);
-        // What led to the last of several commits did not lead to the others.
+        // The event of the last commit does not apply to the commits before it.
         let event = async |from: CommitId, to: CommitId| {
             let change = history.change(from, to).await.expect("a change");
             change.properties.get(PROPERTY_EVENT).cloned()
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(event(made[0], made[1]).await.as_deref(), Some("c"));
         assert_eq!(event(made[0], made[2]).await, None);
         assert_eq!(event(aside, made[3]).await, None);
-        // A branch that is renamed is there under its name from then on.
+        // A renamed branch starts at its current head.
         let named = lake.catalog().rename_branch("dev", "next").await.expect("a branch");
         assert_eq!(history.start(&named.name).await, Ok(Some(made[3])));
         branch(&lake, "copy", "next").await;

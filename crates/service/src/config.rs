@@ -36,10 +36,11 @@ pub struct ServiceConfig {
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
+    /// Whether Iceberg REST clients that request credentials for the warehouse get the server's
+    /// own.
+    pub vend_credentials: bool,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
-    /// Whether functions of projects that ask for it allocate in the files of the hand-over.
-    pub arena: bool,
 }
 
 impl ServiceConfig {
@@ -60,8 +61,8 @@ impl ServiceConfig {
             memory_bytes: 4 * GIB,
             threads,
             functions_concurrency: threads,
+            vend_credentials: false,
             isolation: Isolation::Sandbox,
-            arena: false,
         }
     }
 }

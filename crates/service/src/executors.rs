@@ -1,5 +1,5 @@
-//! What jobs of each kind do, once their turn has come: the requests they were recorded with go to
-//! the room that carries them out, and what it says on the way becomes events.
+//! Executors of imports and runs: a job's recorded request goes to the component that executes it,
+//! and its progress becomes the job's events.
 
 use std::sync::Arc;
 
@@ -8,43 +8,44 @@ use headwater_ingest::{ImportProgress, Importer};
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    ErrorCode, Event, Fault, ImportReport, ImportRequest, Problem, RunReport, RunRequest, Usage,
+    ErrorCode, Fault, ImportReport, ImportRequest, JobEventKind, Problem, RunReport, RunRequest,
+    Usage,
 };
-use headwater_pipelines::{Project, Runner};
+use headwater_pipelines::Runner;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::metered_runtime::MeteredRuntime;
 
-/// Carries out imports.
+/// Executes imports.
 #[derive(Debug, Clone)]
-pub struct Imports {
-    /// Where to.
+pub struct ImportExecutor {
+    /// The lake.
     pub lake: Lake,
-    /// Where the work is done.
+    /// The threads of imports.
     pub runtime: MeteredRuntime,
 }
 
 #[async_trait]
-impl Executor for Imports {
+impl Executor for ImportExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
         let request: ImportRequest = read(payload)?;
         Ok(json!(self.import(request, &context).await?))
     }
 }
 
-/// Carries out runs.
-pub struct Runs(pub Runner);
+/// Executes runs.
+pub struct RunExecutor(pub Runner);
 
 #[async_trait]
-impl Executor for Runs {
+impl Executor for RunExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
         let request: RunRequest = read(payload)?;
         Ok(json!(run(&self.0, request, &context).await?))
     }
 }
 
-/// The request that a job was recorded with.
+/// Returns the request of a recorded job. Errors: `corrupt`.
 pub fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
     serde_json::from_value(payload).map_err(|error| {
         let message = format!("the recorded request cannot be read: {error}");
@@ -52,7 +53,7 @@ pub fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
     })
 }
 
-impl Imports {
+impl ImportExecutor {
     /// Imports files within a job.
     pub async fn import(
         &self,
@@ -78,8 +79,8 @@ impl Imports {
     }
 }
 
-fn progress_event(progress: ImportProgress) -> Event {
-    Event::Progress {
+fn progress_event(progress: ImportProgress) -> JobEventKind {
+    JobEventKind::Progress {
         stage: progress.stage.as_str().to_owned(),
         done: progress.bytes_done,
         total: Some(progress.bytes_total),
@@ -94,23 +95,4 @@ pub async fn run(
     context: &JobContext,
 ) -> Result<RunReport, Problem> {
     runner.run(request, context.clone()).await.map_err(|error| error.to_problem())
-}
-
-/// The queue of a project's runs on a branch: the second of two that run together would conflict with
-/// the first.
-pub fn run_queue(project: &str, branch: &str) -> String {
-    format!("run of {project} on {branch}")
-}
-
-/// Returns the name of a run's project. The job parses the project's other files.
-pub fn project_name(request: &RunRequest) -> String {
-    Project::read_name(&request.files).unwrap_or_else(|_| "a project with errors".to_owned())
-}
-
-/// One line that says what a run is: its project, and what it merges.
-pub fn run_summary(project: &str, request: &RunRequest) -> String {
-    match &request.merge {
-        Some(merge) => format!("{project}, merging {}", merge.source),
-        None => project.to_owned(),
-    }
 }

@@ -13,9 +13,9 @@ use crate::service::Components;
 
 /// Operations on imports.
 #[derive(Clone)]
-pub struct FileImports(pub(crate) Arc<Components>);
+pub struct Imports(pub(crate) Arc<Components>);
 
-impl FileImports {
+impl Imports {
     /// Returns the files and columns that an import would add; writes nothing. Every row is read
     /// and checked. The threads that read stop when the future is dropped.
     pub async fn plan(

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use headwater_functions::{Argument, Returned, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, FunctionSummary, JobId, JobKind, OrProblem, Principal, Problem, nearest,
+    ErrorCode, FunctionSummary, JobKind, OrProblem, Principal, Problem, nearest,
 };
 use headwater_pipelines::{Callable, Parsed, Project};
 use serde_json::Value;
 
 use crate::access::{Action, authorize};
-use crate::deployment::{nothing_deployed, parse_folder};
+use crate::deployer::{nothing_deployed, parse_folder};
+use crate::operation::EndedJob;
 use crate::service::Components;
 
 /// Operations on functions.
@@ -36,18 +37,23 @@ pub struct CallInput {
     pub permit: Option<Box<dyn Send>>,
 }
 
-/// A call that was started and has ended.
-pub struct EndedCall<T> {
-    /// Its job.
-    pub job: JobId,
-    /// Its encoded result.
-    pub result: Result<T, Problem>,
-}
-
 impl FoundFunction {
-    /// Returns the function's declaration.
-    pub fn callable(&self) -> &Callable {
-        &self.callable
+    /// Checks the names of a call's arguments; `table` is the one that receives a table.
+    ///
+    /// Errors: `invalid_argument`.
+    pub fn check_arguments(
+        &self,
+        values: &BTreeMap<String, Value>,
+        table: Option<&str>,
+    ) -> Result<(), Problem> {
+        self.callable.check(values, table).or_problem()
+    }
+
+    /// Returns the argument that receives a table if the caller names none.
+    ///
+    /// Errors: `invalid_argument` if the function has several arguments.
+    pub fn table_argument(&self) -> Result<&str, Problem> {
+        self.callable.table_argument().or_problem()
     }
 }
 
@@ -108,7 +114,7 @@ impl Invocations {
         function: FoundFunction,
         input: CallInput,
         encode: impl FnOnce(Returned) -> F + Send + 'static,
-    ) -> Result<EndedCall<T>, Problem>
+    ) -> Result<EndedJob<T>, Problem>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
@@ -123,7 +129,7 @@ impl Invocations {
         let components = self.0.clone();
         let call = tokio::spawn(async move {
             let CallInput { arguments, returns, permit } = input;
-            let with = (&*project, &components.given);
+            let with = (&*project, &*components.given);
             let returned = components.runner.call(with, &callable, (arguments, returns), &context);
             let returned = returned.await;
             drop(permit);
@@ -142,7 +148,7 @@ impl Invocations {
             Err(Problem::new(ErrorCode::Internal, message))
         });
         drop(leaving.disarm());
-        Ok(EndedCall { job, result })
+        Ok(EndedJob { job, result })
     }
 
     /// Returns true if the working folder defines a function.

@@ -1,41 +1,70 @@
-//! Every operation that a client can request, below every protocol, and the wiring of all components.
+//! Every operation that a client can request, below every protocol, and the wiring of all
+//! components.
 //!
 //! [`Service::start`] opens a lake and starts its components from the ground up. Protocols hold a
-//! [`Service`], call one of its methods per request, and encode what it returns. Nothing here reads
-//! the environment, the home folder or a socket.
+//! [`Service`], call one of its methods per request, and encode what it returns. Each method takes
+//! the [`Principal`](headwater_model::Principal) and checks its rights in one place. Nothing here
+//! reads the environment, the home folder or a socket.
 
 mod access;
+mod auto_maintenance;
 mod branch;
 mod commit_history;
 mod config;
+mod deployer;
 mod deployment;
+mod environment;
 mod error;
 mod executors;
+pub mod iceberg;
 mod import;
 mod invocation;
+mod job;
 mod maintenance;
 mod metered_runtime;
+mod namespace;
 mod operation;
 mod project_files;
 mod reference;
+mod run;
 mod service;
 mod settings;
 mod statement;
 mod system_tables;
+mod table;
 mod tag;
 mod template_params;
+mod trigger;
 mod trigger_executor;
+mod view;
 
 pub use branch::Branches;
 pub use config::ServiceConfig;
-pub use deployment::{Deployed, Deployer, Version, missing_branch};
+pub use deployment::Deployments;
+pub use environment::Environments;
 pub use error::{Error, Result};
-pub use executors::{project_name, run_queue, run_summary};
-pub use import::FileImports;
-pub use invocation::{CallInput, EndedCall, FoundFunction, Invocations};
-pub use maintenance::new_job as new_maintenance_job;
+pub use iceberg::Iceberg;
+pub use import::Imports;
+pub use invocation::{CallInput, FoundFunction, Invocations};
+pub use job::Jobs;
+pub use maintenance::Maintenance;
+pub use namespace::Namespaces;
+pub use operation::EndedJob;
 pub use project_files::read_project;
 pub use reference::Refs;
-pub use service::{Components, Service};
+pub use run::Runs;
+pub use service::Service;
 pub use statement::{StartedStatement, StatementRows, Statements};
+pub use table::{Tables, WriteTarget};
 pub use tag::Tags;
+pub use trigger::Triggers;
+pub use view::Views;
+
+pub use headwater_engine::{DiffOptions, TableAt};
+pub use headwater_functions::{
+    Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,
+    answer_promptly, make_folder, spawner_main,
+};
+pub use headwater_jobs::{JobFilter, UsageGroup};
+pub use headwater_lake::{CloudSettings, WarehouseOptions};
+pub use headwater_triggers::TriggerEventFilter;

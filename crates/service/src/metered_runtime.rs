@@ -1,7 +1,7 @@
-//! Threads for work that computes, apart from those that answer requests.
+//! Threads for computing work, separate from the threads that answer requests.
 //!
-//! A piece of work has a runtime to itself while it is under way. So it holds up nothing else, and
-//! the processor time of those threads is what the work took, whatever runs beside it.
+//! A work item has a runtime of its own while it runs. It blocks nothing else, and the processor
+//! time of the runtime's threads is the usage of the work.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +12,13 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// How long a thread without work is kept.
+/// Number of idle runtimes that are kept.
+const IDLE_MAX: usize = 4;
+
+/// Time after which an idle blocking thread ends.
 const THREAD_KEEP: Duration = Duration::from_secs(2);
 
-/// The runtimes that are free; cheap to clone.
+/// A pool of idle runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct MeteredRuntime {
     workers: Arc<Mutex<Vec<Worker>>>,
@@ -23,15 +26,15 @@ pub struct MeteredRuntime {
 }
 
 impl MeteredRuntime {
-    /// One whose threads let all others go first.
+    /// Creates a pool whose threads run at a lower priority.
     pub fn background() -> Self {
         MeteredRuntime { background: true, ..MeteredRuntime::default() }
     }
 
-    /// Does the work, and answers what it gave and the processor time it took, in microseconds.
-    /// Dropping the future stops the work.
+    /// Runs the work. Returns its result and its processor time in microseconds. Dropping the
+    /// future stops the work.
     ///
-    /// Error: `internal` where the work panicked, or the system gives no threads.
+    /// Errors: `internal` if the work panics or no thread can be started.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -40,17 +43,21 @@ impl MeteredRuntime {
         let worker = free.map_or_else(|| Worker::new(self.background), Ok)?;
         let before = worker.clock.nanoseconds();
         let mut task = Stopping(worker.runtime()?.spawn(work));
-        let given = (&mut task.0).await.map_err(|error| {
-            let message = format!("work ended before it was done: {error}");
+        let result = (&mut task.0).await.map_err(|error| {
+            let message = format!("work ended early: {error}");
             Problem::new(ErrorCode::Internal, message)
         })?;
-        let taken = worker.clock.nanoseconds().saturating_sub(before);
-        self.workers.lock().push(worker);
-        Ok((given, taken / 1_000))
+        let cpu = worker.clock.nanoseconds().saturating_sub(before);
+        let mut idle = self.workers.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(worker);
+        }
+        drop(idle);
+        Ok((result, cpu / 1_000))
     }
 }
 
-/// Work that stops when nobody waits for it any more.
+/// Work that stops when its caller stops waiting.
 struct Stopping<T>(JoinHandle<T>);
 
 impl<T> Drop for Stopping<T> {
@@ -78,7 +85,7 @@ impl Worker {
                 starts.thread_starts();
                 headwater_functions::work_steadily();
                 if background {
-                    give_way();
+                    lower_priority();
                 }
             })
             .on_thread_stop(move || stops.thread_stops())
@@ -99,29 +106,29 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waiting for its threads is not allowed here.
+            // Async code may not block on the end of the threads.
             runtime.shutdown_background();
         }
     }
 }
 
-/// Has this thread run when no other wants to; a system that does not do so runs it as any other.
-fn give_way() {
+/// Lowers the scheduling priority of this thread. Has no effect if the system rejects it.
+fn lower_priority() {
     #[cfg(target_os = "linux")]
     {
-        // Nothing depends on it.
+        // The priority is an optimisation.
         let _ = rustix::process::nice(10);
     }
 }
 
-/// Adds up the processor time of some threads, as the kernel accounts for it.
+/// The processor time of a set of threads, as the kernel accounts for it.
 #[derive(Debug, Default)]
 struct CpuClock(Mutex<Threads>);
 
 #[derive(Debug, Default)]
 struct Threads {
     ended_nanoseconds: u64,
-    /// Where the kernel tells the time of each living thread.
+    /// The `schedstat` file of each living thread.
     living: Vec<PathBuf>,
 }
 
@@ -151,7 +158,7 @@ fn own_path() -> Option<PathBuf> {
     Some(PathBuf::from("/proc").join(own).join("schedstat"))
 }
 
-/// The first of the three numbers: nanoseconds on a processor; 0 where the kernel does not tell.
+/// Returns the first of the three numbers: nanoseconds on a processor; 0 if the file is missing.
 fn read_nanoseconds(path: &PathBuf) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
@@ -167,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_time_of_every_thread_counts_and_only_that() {
+    async fn the_clock_counts_all_threads_of_the_work_and_no_others() {
         let runtime = MeteredRuntime::default();
         let idle = tokio::time::sleep(Duration::from_millis(20));
         let ((), idle_us) = runtime.run(idle).await.expect("an answer");
@@ -186,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_error_of_the_work_alone() {
+    async fn a_panic_is_an_error_of_its_work_only() {
         let runtime = MeteredRuntime::default();
         let work = async { "none".parse::<u8>().expect("a number") };
         let problem = runtime.run(work).await.expect_err("a problem");

@@ -1,10 +1,22 @@
 //! Operations whose caller waits for the result, recorded as jobs.
 
-use headwater_jobs::NewJob;
-use headwater_model::{OrProblem, Problem, Usage};
+use futures::future::BoxFuture;
+use headwater_jobs::{JobContext, NewJob};
+use headwater_lake::Transaction;
+use headwater_model::{
+    ErrorCode, JobId, JobKind, OrProblem, PROPERTY_JOB, Principal, Problem, Usage,
+};
 use serde_json::Value;
 
 use crate::service::Components;
+
+/// A job that has ended before its request was answered.
+pub struct EndedJob<T> {
+    /// The job.
+    pub job: JobId,
+    /// Its result.
+    pub result: Result<T, Problem>,
+}
 
 impl Components {
     /// Runs an operation as a job. The job's usage contains the processor time of `work`, its
@@ -17,16 +29,55 @@ impl Components {
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Problem> {
         let (context, guard) = self.jobs.record(new).await.or_problem()?;
+        let outcome = self.run_in_job(&context, work).await.and_then(|outcome| outcome);
+        guard.finish(outcome.as_ref().map(|_| Value::Null).map_err(Clone::clone));
+        outcome
+    }
+
+    /// Runs work within a job, which is charged for its processor time.
+    ///
+    /// Errors: `cancelled` if the job is stopped; `internal` if the work panics.
+    pub(crate) async fn run_in_job<T: Send + 'static>(
+        &self,
+        context: &JobContext,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
         let cancelled = context.cancelled();
         let outcome = tokio::select! {
             outcome = self.operations.run(work) => outcome,
-            () = cancelled.cancelled() => Err(crate::statement::stopped()),
+            () = cancelled.cancelled() => {
+                Err(Problem::new(ErrorCode::Cancelled, "the job was stopped"))
+            }
         };
-        let outcome = outcome.and_then(|(result, cpu_us)| {
+        outcome.map(|(result, cpu_us)| {
             context.add_usage(&Usage { cpu_us, ..Usage::default() });
             result
-        });
-        guard.finish(outcome.as_ref().map(|_| Value::Null).map_err(Clone::clone));
+        })
+    }
+
+    /// Applies a change to a branch and commits it, as a job. `change` is the commit's message.
+    pub(crate) async fn commit_as_job(
+        &self,
+        principal: &Principal,
+        branch: &str,
+        change: String,
+        apply: impl for<'a> FnOnce(&'a mut Transaction) -> BoxFuture<'a, Result<(), Problem>>
+        + Send
+        + 'static,
+    ) -> Result<(), Problem> {
+        let author = principal.author().to_owned();
+        let new = NewJob::new(JobKind::Commit, format!("{change} on {branch}"), author.clone());
+        let new = NewJob { reference: Some(branch.to_owned()), ..new };
+        let (context, guard) = self.jobs.record(new).await.or_problem()?;
+        let (lake, branch, job) = (self.lake.clone(), branch.to_owned(), context.id());
+        let work = async move {
+            let mut transaction = lake.transaction(&branch, &author).await.or_problem()?;
+            transaction.property(PROPERTY_JOB, job.to_string());
+            apply(&mut transaction).await?;
+            transaction.commit(&change).await.map(drop).or_problem()
+        };
+        let outcome = self.run_in_job(&context, work).await.and_then(|outcome| outcome);
+        guard.finish(outcome.as_ref().map(|()| Value::Null).map_err(Clone::clone));
         outcome
     }
 }

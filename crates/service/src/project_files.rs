@@ -9,24 +9,24 @@ use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
 
-/// The file that makes a folder a project.
+/// The configuration file at the root of a project.
 pub const PROJECT_FILE: &str = "headwater.toml";
 
-/// The most that one project may hold; code is small, and data does not belong here.
+/// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
 
-/// The deepest folder that is read.
+/// Maximum depth of folders.
 const DEPTH_MAX: usize = 8;
 
-/// The project's files by path relative to its root, with `/`.
+/// Returns the project's files by path, relative to its root and separated by `/`.
 ///
-/// Errors: `file_not_found` where there is no project; `invalid_argument` where it is too large or
-/// a file is not UTF-8 text.
+/// Errors: `file_not_found` without a project; `invalid_argument` if it is too large or a file is
+/// not UTF-8.
 pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
     if !root.join(PROJECT_FILE).is_file() {
         let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());
         return Err(Problem::new(ErrorCode::FileNotFound, message)
-            .with_hint("Make a project with `headwater init`."));
+            .with_hint("Create a project with `headwater init`."));
     }
     let mut files = BTreeMap::new();
     let mut bytes = 0;
@@ -51,9 +51,9 @@ fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {
     if bytes <= PROJECT_BYTES_MAX {
         return Ok(());
     }
-    let message = format!("the project in `{}` holds more than 32 MiB of code", root.display());
+    let message = format!("the project in `{}` has more than 32 MiB of code", root.display());
     Err(Problem::new(ErrorCode::InvalidArgument, message)
-        .with_hint("Keep data outside the project; import it into tables."))
+        .with_hint("Move data out of the project, and import it into tables."))
 }
 
 fn read_text(path: &Path) -> Result<String, Problem> {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_travels_and_data_stays() {
+    fn only_code_files_are_read() {
         let root = tempfile::tempdir().expect("a temporary folder");
         for (path, text) in [
             ("headwater.toml", ""),

@@ -28,7 +28,8 @@ impl Refs {
         Ok(ResolvedRef { commit: resolved.commit, branch: resolved.branch })
     }
 
-    /// Lists at most `limit` commits that lead to a ref, newest first, those after `after` if given.
+    /// Lists at most `limit` commits that lead to a ref, newest first, those after `after` if
+    /// given.
     pub async fn log(
         &self,
         principal: &Principal,

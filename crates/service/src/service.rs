@@ -2,31 +2,43 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_engine::{Engine, EngineOptions};
-use headwater_functions::{Functions, FunctionsOptions, Room, ZygoteOptions};
-use headwater_jobs::{Commits, Jobs, JobsOptions, Triggers, TriggersOptions};
+use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
+use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, JobKind, Problem, RefSpec};
+use headwater_model::{ErrorCode, JobKind, OrProblem, Principal, Problem, RefSpec};
 use headwater_pipelines::{Given, Runner};
+use headwater_triggers::{Commits, TriggersOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Action, authorize};
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
-use crate::deployment::{Deployed, Deployer};
-use crate::executors::{Imports, Runs};
-use crate::import::FileImports;
+use crate::deployer::{Deployed, Deployer};
+use crate::deployment::Deployments;
+use crate::environment::Environments;
+use crate::executors::{ImportExecutor, RunExecutor};
+use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
+use crate::import::Imports;
 use crate::invocation::Invocations;
-use crate::maintenance::{self, Maintenance};
+use crate::job::Jobs;
+use crate::maintenance::{Maintenance, MaintenanceExecutor};
 use crate::metered_runtime::MeteredRuntime;
+use crate::namespace::Namespaces;
 use crate::reference::Refs;
+use crate::run::Runs;
 use crate::settings::Settings;
 use crate::statement::Statements;
+use crate::table::Tables;
 use crate::tag::Tags;
+use crate::trigger::Triggers;
 use crate::trigger_executor::TriggerExecutor;
-use crate::{Error, Result, ServiceConfig, system_tables};
+use crate::view::Views;
+use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
 
-/// How many calls of functions may wait for their turn.
+/// Maximum number of queued function calls.
 const CALLS_WAITING_MAX: usize = 10_000;
 
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
@@ -39,44 +51,130 @@ impl Service {
         Ok(Service(Arc::new(Components::start(config).await?)))
     }
 
-    /// Operations on branches.
+    /// Returns the operations on branches.
     pub fn branches(&self) -> Branches {
         Branches(self.0.clone())
     }
 
-    /// Operations on tags.
+    /// Returns the operations on tags.
     pub fn tags(&self) -> Tags {
         Tags(self.0.clone())
     }
 
-    /// Operations on refs.
+    /// Returns the operations on refs.
     pub fn refs(&self) -> Refs {
         Refs(self.0.clone())
     }
 
-    /// Operations on SQL statements.
+    /// Returns the operations on namespaces.
+    pub fn namespaces(&self) -> Namespaces {
+        Namespaces(self.0.clone())
+    }
+
+    /// Returns the operations on tables.
+    pub fn tables(&self) -> Tables {
+        Tables(self.0.clone())
+    }
+
+    /// Returns the operations on SQL views.
+    pub fn views(&self) -> Views {
+        Views(self.0.clone())
+    }
+
+    /// Returns the operations on SQL statements.
     pub fn statements(&self) -> Statements {
         Statements(self.0.clone())
     }
 
-    /// Operations on functions.
+    /// Returns the operations on functions.
     pub fn invocations(&self) -> Invocations {
         Invocations(self.0.clone())
     }
 
-    /// Operations on imports.
-    pub fn imports(&self) -> FileImports {
-        FileImports(self.0.clone())
+    /// Returns the operations on imports.
+    pub fn imports(&self) -> Imports {
+        Imports(self.0.clone())
     }
 
-    /// The components, for operations that are not methods of the service yet.
-    pub fn components(&self) -> &Components {
-        &self.0
+    /// Returns the operations on runs.
+    pub fn runs(&self) -> Runs {
+        Runs(self.0.clone())
+    }
+
+    /// Returns the operations on jobs.
+    pub fn jobs(&self) -> Jobs {
+        Jobs(self.0.clone())
+    }
+
+    /// Returns the operations on deployments.
+    pub fn deployments(&self) -> Deployments {
+        Deployments(self.0.clone())
+    }
+
+    /// Returns the operations on triggers.
+    pub fn triggers(&self) -> Triggers {
+        Triggers(self.0.clone())
+    }
+
+    /// Returns the operations on the maintenance of tables.
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance(self.0.clone())
+    }
+
+    /// Returns the operations on Python environments.
+    pub fn environments(&self) -> Environments {
+        Environments(self.0.clone())
+    }
+
+    /// Returns the operations on the lake as an Iceberg REST catalog.
+    pub fn iceberg(&self) -> Iceberg {
+        Iceberg(self.0.clone())
+    }
+
+    /// Checks that a principal may shut the server down.
+    pub fn authorize_shutdown(&self, principal: &Principal) -> Result<(), Problem> {
+        authorize(principal, Action::Administer)
+    }
+
+    /// Applies changed settings, and deployments that could not be applied before.
+    pub async fn refresh(&self) {
+        self.0.settings.refresh().await;
+        self.0.deployer.retry().await;
+    }
+
+    /// Returns the number of jobs that run.
+    pub fn jobs_running(&self) -> usize {
+        self.0.jobs.running()
+    }
+
+    /// Returns true while a job runs or a deployed trigger may start one.
+    pub fn is_busy(&self) -> bool {
+        self.0.jobs.running() > 0 || self.0.deployer.has_triggers()
+    }
+
+    /// Stops triggers and automatic maintenance, which start jobs.
+    pub fn stop_background(&self) {
+        if let Some(triggers) = &self.0.triggers {
+            triggers.stop();
+        }
+        if let Some(upkeep) = &self.0.upkeep {
+            upkeep.cancel();
+        }
+    }
+
+    /// Rejects new jobs from now on.
+    pub fn close(&self) {
+        self.0.jobs.close();
+    }
+
+    /// Waits until all jobs have ended, or interrupts them after a timeout.
+    pub async fn drain(&self, timeout: Duration) {
+        self.0.jobs.drain(timeout).await;
     }
 }
 
 /// The components of a running lake.
-pub struct Components {
+pub(crate) struct Components {
     /// Its configuration.
     pub config: ServiceConfig,
     /// The lake: tables and their branches.
@@ -84,28 +182,32 @@ pub struct Components {
     /// The SQL engine.
     pub engine: Engine,
     /// The job queue.
-    pub jobs: Jobs,
+    pub jobs: headwater_jobs::Jobs,
     /// The runner of projects.
     pub runner: Runner,
     /// The function runtime.
     pub functions: Functions,
-    /// None for a server that is to leave triggers alone.
-    pub triggers: Option<Triggers>,
+    /// The triggers; none if the configuration disables them.
+    pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
     pub settings: Settings,
-    /// Ends what watches over tables; none where they are left alone.
+    /// Stops automatic maintenance; none if the configuration disables it.
     pub upkeep: Option<CancellationToken>,
-    /// The version of the project that is in force.
+    /// The active version of the project.
     pub deployer: Deployer,
-    /// The environments that calls were given.
-    pub given: Given,
+    /// Cache of the environments of function calls.
+    pub given: Arc<Given>,
     /// Threads of operations that are recorded as jobs.
-    pub(crate) operations: MeteredRuntime,
+    pub operations: MeteredRuntime,
+    /// Scans planned for Iceberg REST clients.
+    pub scans: ScanCache,
+    /// Changes of Iceberg REST clients in progress.
+    pub changes: ActiveChanges,
 }
 
 impl Components {
-    /// Starts everything, from the ground up. The spawner comes first, while the process is still
-    /// small; executors come last, since jobs that waited in the last process begin with them.
+    /// Starts all components in the order of their dependencies. The spawner starts first, while
+    /// the process is small. Executors start last, since registering them starts queued jobs.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
@@ -113,28 +215,39 @@ impl Components {
         let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
         let lake = lake.map_err(|error| Error::component(&error))?;
         let engine = start_engine(&config, &lake)?;
-        let jobs = Jobs::open(lake.store().clone(), lake.clock().clone(), JobsOptions::default())
-            .await
-            .map_err(|error| Error::component(&error))?;
+        let jobs = headwater_jobs::Jobs::open(
+            lake.store().clone(),
+            lake.clock().clone(),
+            JobsOptions::default(),
+        )
+        .await
+        .map_err(|error| Error::component(&error))?;
         system_tables::register(&engine, &jobs, &lake);
         let runner = Runner::new(engine.clone(), functions.clone(), jobs.clone(), room(&config));
         quarantine_interrupted(&runner, &jobs).await;
-        let imports = Imports { lake: lake.clone(), runtime: MeteredRuntime::default() };
+        let imports = ImportExecutor { lake: lake.clone(), runtime: MeteredRuntime::default() };
         let deployed = Arc::new(Deployed::default());
-        let actions =
-            TriggerExecutor::new(&config, imports.clone(), runner.clone(), deployed.clone());
-        let triggers = start_triggers(&lake, &jobs, actions).await?;
+        let given = Arc::<Given>::default();
+        let targets = project_dir(&config).map(|project| TriggerExecutor {
+            imports: imports.clone(),
+            runner: runner.clone(),
+            given: given.clone(),
+            project,
+            deployed: deployed.clone(),
+        });
+        let triggers = start_triggers(&lake, &jobs, targets).await?;
         let deployer = Deployer::new(lake.clone(), deployed, triggers.clone());
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         jobs.register(JobKind::Import, Arc::new(imports));
-        jobs.register(JobKind::Run, Arc::new(Runs(runner.clone())));
-        let keeper = Maintenance { lake: lake.clone(), runtime: MeteredRuntime::background() };
-        jobs.register(JobKind::Upkeep, Arc::new(keeper));
+        jobs.register(JobKind::Run, Arc::new(RunExecutor(runner.clone())));
+        let maintenance =
+            MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
+        jobs.register(JobKind::Upkeep, Arc::new(maintenance));
         let upkeep = config
             .upkeep
-            .then(|| maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
+            .then(|| auto_maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
         Ok(Components {
             config,
             lake,
@@ -146,43 +259,23 @@ impl Components {
             settings,
             upkeep,
             deployer,
-            given: Given::default(),
+            given,
             operations: MeteredRuntime::default(),
+            scans: ScanCache::default(),
+            changes: ActiveChanges::default(),
         })
     }
 
-    /// The branch that a request is to write to: `main` where it says nothing.
+    /// Returns the branch that a request writes to; `main` by default.
     pub async fn branch_to_write(&self, reference: Option<&RefSpec>) -> Result<String, Problem> {
         let main = RefSpec::main();
         let reference = reference.unwrap_or(&main);
         let resolved = self.lake.catalog().resolve(reference).await;
-        let resolved = resolved.map_err(|error| headwater_model::Fault::to_problem(&error))?;
-        resolved.branch.ok_or_else(|| {
-            let message = format!("`{reference}` is no branch, and cannot be written to");
+        resolved.or_problem()?.branch.ok_or_else(|| {
+            let message = format!("`{reference}` is not a branch and is read-only");
             Problem::new(ErrorCode::InvalidArgument, message)
-                .with_hint("Make a branch from it and write there.")
+                .with_hint("Create a branch from it and write there.")
         })
-    }
-
-    /// Applies settings that have changed and deployments that could not be applied before.
-    pub async fn refresh(&self) {
-        self.settings.refresh().await;
-        self.deployer.retry().await;
-    }
-
-    /// Returns true while a job runs or a deployed trigger may start one.
-    pub fn is_busy(&self) -> bool {
-        self.jobs.running() > 0 || self.deployer.has_triggers()
-    }
-
-    /// Stops triggers and maintenance, so that no new job starts by itself.
-    pub fn stop_background(&self) {
-        if let Some(triggers) = &self.triggers {
-            triggers.stop();
-        }
-        if let Some(upkeep) = &self.upkeep {
-            upkeep.cancel();
-        }
     }
 }
 
@@ -190,7 +283,7 @@ async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
     let options = FunctionsOptions {
         spawner: config.spawner.clone(),
         own_dir: config.lake_dir.join("functions"),
-        // What is fetched and put together once serves all lakes of this user.
+        // All lakes of this user share downloads and environments.
         environments_dir: config.cache_dir.join("environments"),
         tools_dir: config.cache_dir.join("tools"),
         cache_dir: config.cache_dir.clone(),
@@ -202,7 +295,6 @@ async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
         reachable_own: Vec::new(),
         connections_max: None,
         isolation: config.isolation,
-        arena: config.arena,
         zygotes: ZygoteOptions::default(),
     };
     let functions = Functions::start(options).await.map_err(|error| Error::component(&error))?;
@@ -225,14 +317,14 @@ fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
 }
 
-/// Where runs put the rows that are kept in no table. An eighth of the memory, beside the half of
-/// the functions and what is left to queries; and as much of the disk as queries may spill.
-fn room(config: &ServiceConfig) -> Room {
+/// Creates the storage quota for rows of runs that belong to no table: an eighth of the memory, and
+/// as much of the disk as queries may spill.
+fn room(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
-    Room::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
+    TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
 }
 
-/// Removes what statements of a killed server had spilled.
+/// Removes the spill files of a killed server.
 fn clear_spill(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -242,9 +334,9 @@ fn clear_spill(folder: &Path) -> Result<()> {
     }
 }
 
-/// Keeps the branches of runs that the last server did not live to see the end of, and marks them:
-/// they are readable, and cannot be merged unchecked.
-async fn quarantine_interrupted(runner: &Runner, jobs: &Jobs) {
+/// Marks the branches of runs that the last server interrupted: they are readable, and cannot be
+/// merged without checks.
+async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {
             tracing::warn!("the branch of the interrupted run {id} cannot be marked: {error}");
@@ -252,18 +344,24 @@ async fn quarantine_interrupted(runner: &Runner, jobs: &Jobs) {
     }
 }
 
+/// Returns the folder that paths of triggers are relative to; none if triggers are disabled.
+fn project_dir(config: &ServiceConfig) -> Option<PathBuf> {
+    let around = || config.lake_dir.parent().map(Path::to_owned);
+    config.project_dir.clone().or_else(around).filter(|_| config.triggers)
+}
+
 async fn start_triggers(
     lake: &Lake,
-    jobs: &Jobs,
-    actions: Option<TriggerExecutor>,
-) -> Result<Option<Triggers>> {
-    let Some(actions) = actions else { return Ok(None) };
+    jobs: &headwater_jobs::Jobs,
+    targets: Option<TriggerExecutor>,
+) -> Result<Option<headwater_triggers::Triggers>> {
+    let Some(targets) = targets else { return Ok(None) };
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
     let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
     let options = TriggersOptions {
         commits: Some(commits),
-        ..TriggersOptions::new(store, clock, jobs.clone(), &actions.project)
+        ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)
     };
-    let triggers = Triggers::start(options, Arc::new(actions)).await;
+    let triggers = headwater_triggers::Triggers::start(options, Arc::new(targets)).await;
     triggers.map(Some).map_err(|error| Error::component(&error))
 }

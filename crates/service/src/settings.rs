@@ -1,8 +1,8 @@
-//! Settings that apply without a deployment: the project's name and its rate card, as `headwater.toml`
-//! in the working folder has them.
+//! Settings that apply without a deployment: the name and rate card of the project in the working
+//! folder.
 //!
-//! The file is read when the server starts, before it matters, and every two seconds. A file that
-//! cannot be read changes nothing.
+//! `headwater.toml` is read when the server starts, before operations that depend on it, and every
+//! two seconds. An unreadable file changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,52 +14,52 @@ use parking_lot::Mutex;
 
 use crate::project_files::PROJECT_FILE;
 
-/// What the project's file says.
+/// The settings of a project's file.
 pub struct Settings {
     project: Option<PathBuf>,
     jobs: Jobs,
-    /// What was read last.
-    seen: tokio::sync::Mutex<Option<Reading>>,
+    /// The file's text that was applied last.
+    applied: tokio::sync::Mutex<Option<Reading>>,
     problem: Mutex<Option<Problem>>,
-    /// What the project is called.
+    /// The project's name.
     name: Mutex<Option<String>>,
 }
 
-/// The file's text; none where it is not there, or has none yet.
+/// The file's text; none if the file is missing or empty.
 #[derive(Debug, PartialEq, Eq)]
 struct Reading(Option<String>);
 
 impl Settings {
-    /// The settings of a project; without one, the defaults.
+    /// Creates the settings of a project, or the defaults without one.
     pub fn new(project: Option<PathBuf>, jobs: Jobs) -> Self {
         Settings {
             project,
             jobs,
-            seen: tokio::sync::Mutex::default(),
+            applied: tokio::sync::Mutex::default(),
             problem: Mutex::default(),
             name: Mutex::default(),
         }
     }
 
-    /// What the project is called, where there is one whose file can be used.
+    /// Returns the name of the project, if there is one with a valid file.
     pub fn name(&self) -> Option<String> {
         self.name.lock().clone()
     }
 
-    /// Reads the file, and puts what it says into force where it has changed.
+    /// Reads the file, and applies it if it has changed.
     pub async fn refresh(&self) {
         let Some(project) = &self.project else { return };
-        let mut seen = self.seen.lock().await;
+        let mut applied = self.applied.lock().await;
         let reading = match tokio::fs::read_to_string(project.join(PROJECT_FILE)).await {
             Ok(text) => Reading(Some(text).filter(|text| !text.trim().is_empty())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Reading(None),
-            Err(error) => return self.note(Some(unreadable(&error))),
+            Err(error) => return self.report(Some(unreadable(&error))),
         };
-        if seen.as_ref() == Some(&reading) {
+        if applied.as_ref() == Some(&reading) {
             return;
         }
-        self.note(self.apply(reading.0.as_deref()).err());
-        *seen = Some(reading);
+        self.report(self.apply(reading.0.as_deref()).err());
+        *applied = Some(reading);
     }
 
     fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
@@ -72,14 +72,15 @@ impl Settings {
         Ok(())
     }
 
-    fn note(&self, problem: Option<Problem>) {
-        let mut noted = self.problem.lock();
+    /// Logs a problem once.
+    fn report(&self, problem: Option<Problem>) {
+        let mut reported = self.problem.lock();
         if let Some(problem) = &problem
-            && noted.as_ref() != Some(problem)
+            && reported.as_ref() != Some(problem)
         {
-            tracing::warn!("`{PROJECT_FILE}` cannot be used: {problem}");
+            tracing::warn!("`{PROJECT_FILE}` is invalid: {problem}");
         }
-        *noted = problem;
+        *reported = problem;
     }
 }
 

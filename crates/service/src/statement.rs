@@ -1,4 +1,5 @@
-//! SQL statements: one job each, from the text to a schema and a stream of record batches.
+//! SQL statements: one job each, from the text to a schema and a stream of record batches. A
+//! request may have several.
 //!
 //! The caller pulls: nothing is computed faster than it is read. A caller that drops the rows stops
 //! the statement, which is recorded as cancelled with its usage until then.
@@ -36,22 +37,55 @@ pub struct StartedStatement {
 }
 
 impl Statements {
-    /// Starts a statement. The error is that of a request that starts no job; an error of the statement
-    /// itself is in [`StartedStatement::rows`].
+    /// Executes the statements of a request in order, each as a job, and returns the rows of the
+    /// last one. All are parsed before the first one starts. An error ends the request; earlier
+    /// statements remain committed.
+    ///
+    /// The error is that of a request that starts no job; an error of a statement is in
+    /// [`StartedStatement::rows`].
     pub async fn start(
         &self,
         principal: &Principal,
         request: &QueryRequest,
     ) -> Result<StartedStatement, Problem> {
-        authorize(principal, Action::Read)?;
+        authorize(principal, Action::Execute)?;
         self.check_namespace(request).await?;
-        let prepared = Prepared::parse(&request.sql);
-        if let Ok(statement) = &prepared {
-            check_parameters(request, statement)?;
+        let script = match Prepared::parse_script(&request.sql) {
+            Ok(script) => script,
+            Err(error) => {
+                return self.start_one(principal, request, &request.sql, Err(error)).await;
+            }
+        };
+        check_parameters(request, &script)?;
+        let count = script.len();
+        let mut started = None;
+        for (index, statement) in script.into_iter().enumerate() {
+            if let Some(StartedStatement { rows, job }) = started.take() {
+                // Only the rows of the last statement are returned.
+                if let Err(problem) = finish(rows).await {
+                    let problem = in_script(problem, index, count);
+                    return Ok(StartedStatement { job, rows: Err(problem) });
+                }
+            }
+            let source = statement.source().to_owned();
+            let bound = statement.bind(&request.parameters);
+            started = Some(self.start_one(principal, request, &source, bound).await?);
         }
-        let prepared = prepared.and_then(|statement| statement.bind(&request.parameters));
+        let missing = || Problem::new(ErrorCode::Internal, "the script has no statement");
+        let StartedStatement { rows, job } = started.ok_or_else(missing)?;
+        let rows = rows.map_err(|problem| in_script(problem, count, count));
+        Ok(StartedStatement { job, rows })
+    }
+
+    async fn start_one(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+        source: &str,
+        prepared: Result<Prepared, headwater_engine::SqlError>,
+    ) -> Result<StartedStatement, Problem> {
         let prepared = prepared.map_err(headwater_engine::Error::from);
-        let new = new_job(request, principal.author());
+        let new = new_job(request, source, principal.author());
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
         let mut running = Running { context, guard: Some(guard), metrics: None };
@@ -155,7 +189,8 @@ impl StatementRows {
         &self.schema
     }
 
-    /// Returns the next record batch; none after the last one, when the statement's end is recorded.
+    /// Returns the next record batch; none after the last one, when the statement's end is
+    /// recorded.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         if self.running.guard.is_none() {
             return Ok(None);
@@ -193,22 +228,45 @@ impl StatementRows {
     }
 }
 
-/// The error of an operation that was stopped.
-pub(crate) fn stopped() -> Problem {
+/// The error of a statement that was stopped.
+fn stopped() -> Problem {
     Problem::new(ErrorCode::Cancelled, "the statement was stopped")
 }
 
-/// Rejects values without a parameter in the statement.
-fn check_parameters(request: &QueryRequest, statement: &Prepared) -> Result<(), Problem> {
-    let is_used = |name: &str| statement.parameters().iter().any(|one| one.name == name);
+/// Reads all rows of a statement whose rows are not returned.
+async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
+    let mut rows = rows?;
+    while rows.next().await?.is_some() {}
+    Ok(())
+}
+
+/// Adds the number of the failed statement to the error of a script with several.
+fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
+    if count > 1 {
+        problem.message = format!("statement {number} of {count}: {}", problem.message);
+    }
+    if number > 1 {
+        let executed = "The statements before it were executed and are not undone.";
+        problem.hint = Some(match problem.hint {
+            Some(hint) => format!("{hint} {executed}"),
+            None => executed.to_owned(),
+        });
+    }
+    problem
+}
+
+/// Rejects values without a parameter in any statement.
+fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), Problem> {
+    let used = script.iter().flat_map(Prepared::parameters);
+    let is_used = |name: &str| used.clone().any(|one| one.name == name);
     let Some(name) = request.parameters.keys().find(|name| !is_used(name)) else { return Ok(()) };
     let message = format!("the statement has no parameter `${name}`");
     let hint = "Leave it out, or use it in the statement.";
     Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
 }
 
-fn new_job(request: &QueryRequest, author: &str) -> NewJob {
-    let words: Vec<_> = request.sql.split_whitespace().collect();
+fn new_job(request: &QueryRequest, source: &str, author: &str) -> NewJob {
+    let words: Vec<_> = source.split_whitespace().collect();
     let summary = words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect::<String>();
     let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
     NewJob {

@@ -1,5 +1,5 @@
-//! `system.jobs`, `system.usage` and `system.upkeep`: what ran, what it took, and when tables were
-//! looked after, as SQL sees it. They are the same at every ref.
+//! The system tables `system.jobs`, `system.usage` and `system.upkeep`. They are the same at every
+//! ref.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use headwater_lake::{Lake, View};
 use headwater_model::{ErrorCode, Fault, Job, Problem, UsageLine};
 use serde_json::{Value, json};
 
-/// The most jobs that `system.jobs` shows, the newest.
+/// Maximum number of jobs in `system.jobs`; the newest are shown.
 const JOBS_MAX: usize = 100_000;
 
 /// Adds the tables to the engine.
@@ -102,7 +102,7 @@ fn upkeep_schema() -> SchemaRef {
     let columns = [
         ("table", TEXT),
         ("branch", TEXT),
-        ("time", moment()),
+        ("time", timestamp()),
         ("author", TEXT),
         ("files_rewritten", DataType::Int64),
         ("files_written", DataType::Int64),
@@ -117,11 +117,11 @@ fn upkeep_schema() -> SchemaRef {
 
 const TEXT: DataType = DataType::Utf8;
 
-fn moment() -> DataType {
+fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// The columns of a usage, in the order of its fields.
+/// The columns of `Usage`, in the order of its fields.
 const USAGE: [&str; 15] = [
     "wall_ms",
     "cpu_us",
@@ -158,9 +158,9 @@ fn jobs_schema() -> SchemaRef {
             ("author", TEXT),
             ("ref", TEXT),
             ("event", TEXT),
-            ("created", moment()),
-            ("started", moment()),
-            ("ended", moment()),
+            ("created", timestamp()),
+            ("started", timestamp()),
+            ("ended", timestamp()),
         ],
         vec![("error_code", TEXT), ("error", TEXT)],
     )

@@ -1,40 +1,41 @@
-//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{tables}`, `{commit}`, `{time}`, `{date}`
-//! and `{event}` in their values are filled in from the event.
+//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{tables}`, `{commit}`,
+//! `{time}`, `{date}` and `{event}` in their values are filled in from the event.
 
 use std::collections::BTreeMap;
 
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
-use headwater_model::{Trigger, TriggerEvent};
+use headwater_model::{Event, Trigger};
 
-/// The trigger's parameters for this event.
+/// Returns the trigger's parameters for this event.
 ///
-/// `{file}` is the first file that landed, `{files}` all of them as a JSON array. `{tables}` are the tables
-/// that changed, as a JSON array, and `{commit}` the last commit that changed them. `{time}` is the
-/// strike, or else the moment the event was recorded, as RFC 3339, and `{date}` its day, both in
-/// the schedule's zone. Anything else in braces stays as it is.
-pub fn parameters(trigger: &Trigger, event: &TriggerEvent) -> BTreeMap<String, String> {
+/// `{file}` is the first file that arrived, `{files}` all of them as a JSON array. `{tables}` are
+/// the tables that changed, as a JSON array, and `{commit}` is the last commit that changed them.
+/// `{time}` is the event's time as RFC 3339, and `{date}` its day, both in the schedule's time
+/// zone. Anything else in braces is kept.
+pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let fill = |text: &str| fill(text, &values);
     trigger.parameters.iter().map(|(name, text)| (name.clone(), fill(text))).collect()
 }
 
-fn values(trigger: &Trigger, event: &TriggerEvent) -> [(&'static str, String); 7] {
+fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 7] {
     let zone = trigger.schedule.as_ref().and_then(|schedule| schedule.timezone.as_deref());
     let zone = zone.and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC);
-    let moment = event.scheduled.unwrap_or(event.created).with_timezone(&zone);
+    let moment = event.time.with_timezone(&zone);
+    let files: Vec<&str> = event.files().iter().map(|file| file.path.as_str()).collect();
     [
-        ("file", event.files.first().cloned().unwrap_or_default()),
-        ("files", serde_json::json!(event.files).to_string()),
-        ("tables", serde_json::json!(event.tables).to_string()),
-        ("commit", event.commit.map_or_else(String::new, |commit| commit.to_string())),
+        ("file", files.first().map_or_else(String::new, |file| (*file).to_owned())),
+        ("files", serde_json::json!(files).to_string()),
+        ("tables", serde_json::json!(event.tables()).to_string()),
+        ("commit", event.commit().map_or_else(String::new, |commit| commit.to_string())),
         ("time", moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         ("date", moment.format("%Y-%m-%d").to_string()),
         ("event", event.id.clone()),
     ]
 }
 
-/// In one pass, so that what is filled in is never read for braces itself.
+/// Replaces all placeholders in one pass: braces in inserted values are kept.
 fn fill(text: &str, values: &[(&str, String)]) -> String {
     let mut filled = String::new();
     let mut rest = text;
@@ -57,16 +58,22 @@ mod tests {
 
     use super::*;
 
-    fn check(text: &str, expected: &str) {
+    fn check(text: &str, event: &str, expected: &str) {
         let trigger = serde_json::from_value(json!({
             "name": "t", "run": true, "parameters": {"p": text},
             "schedule": {"cron": "15 0 * * *", "timezone": "Europe/Oslo"},
         }));
+        let file = |path: &str| json!({"path": path, "uri": path, "etag": "1", "size": 1});
+        let data = match event {
+            "headwater.file.arrived" => {
+                json!({"files": [file("/in/{time}.csv"), file("/in/b.csv")]})
+            }
+            "headwater.schedule.fired" => json!({"scheduled": "2026-01-30T23:15:00Z"}),
+            _ => json!({"branch": "main", "tables": ["public.t"], "commit": "ab".repeat(32)}),
+        };
         let event = serde_json::from_value(json!({
-            "id": "e1", "trigger": "t", "status": "running", "attempts": 0,
-            "created": "2026-01-31T12:00:00Z", "due": "2026-01-31T12:00:00Z",
-            "scheduled": "2026-01-30T23:15:00Z", "files": ["/in/{time}.csv", "/in/b.csv"],
-            "tables": ["public.t"], "commit": "ab".repeat(32),
+            "id": "e1", "source": "/triggers/t", "time": "2026-01-30T23:15:00Z", "type": event,
+            "data": data,
         }));
         let filled = parameters(&trigger.expect("a trigger"), &event.expect("an event"));
         assert_eq!(filled["p"], expected);
@@ -74,12 +81,14 @@ mod tests {
 
     #[test]
     fn events_fill_parameters_in() {
-        check("{file}", "/in/{time}.csv");
-        check("{files}", r#"["/in/{time}.csv","/in/b.csv"]"#);
-        check("{tables}", r#"["public.t"]"#);
-        check("{commit}", &"ab".repeat(32));
-        check("day={date}!", "day=2026-01-31!");
-        check("{time}", "2026-01-31T00:15:00+01:00");
-        check("{event} {other} {{date}}", "e1 {other} {2026-01-31}");
+        let (files, schedule) = ("headwater.file.arrived", "headwater.schedule.fired");
+        check("{file}", files, "/in/{time}.csv");
+        check("{files}", files, r#"["/in/{time}.csv","/in/b.csv"]"#);
+        check("{tables}", "headwater.table.changed", r#"["public.t"]"#);
+        check("{commit}", "headwater.table.changed", &"ab".repeat(32));
+        check("{tables}{commit}{file}", schedule, "[]");
+        check("day={date}!", schedule, "day=2026-01-31!");
+        check("{time}", schedule, "2026-01-31T00:15:00+01:00");
+        check("{event} {other} {{date}}", schedule, "e1 {other} {2026-01-31}");
     }
 }

@@ -1,59 +1,69 @@
-//! What the server does about a trigger's event: it imports the files, runs the project, or does
-//! one after the other.
+//! Delivery of events to the targets of triggers: imports, runs and functions.
 //!
-//! Each commit carries the id of its part of the event. A part that was committed before, by a try
-//! that did not live to say so, is left out; so tables see every event once.
+//! Each commit carries the id of its part of the event. A part that an interrupted attempt has
+//! committed is skipped, so that tables see every event once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_jobs::{JobContext, TriggerActions, event_part};
+use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
+use headwater_jobs::JobContext;
 use headwater_model::{
-    ErrorCode, ImportRequest, MAIN_BRANCH, Problem, RefSpec, RunRequest, Trigger, TriggerEvent,
-    TriggerImport,
+    ErrorCode, Event, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec, RunRequest, Target,
+    Trigger, TriggerImport,
 };
-use headwater_pipelines::Runner;
+use headwater_pipelines::{Given, Runner};
+use headwater_triggers::{TargetExecutor, event_part};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ServiceConfig;
-use crate::deployment::Deployed;
-use crate::executors::Imports;
+use crate::deployer::Deployed;
+use crate::executors::ImportExecutor;
+use crate::run::run_queue;
 use crate::{executors, template_params};
 
-/// Acts on events.
+/// Delivers events.
 pub struct TriggerExecutor {
     /// What imports.
-    pub imports: Imports,
+    pub imports: ImportExecutor,
     /// What runs the project.
     pub runner: Runner,
     /// The folder that paths of triggers are relative to.
     pub project: PathBuf,
+    /// Cache of the environments of function calls.
+    pub given: Arc<Given>,
     /// The version of the project that runs.
     pub deployed: Arc<Deployed>,
 }
 
 #[async_trait]
-impl TriggerActions for TriggerExecutor {
-    async fn act(
+impl TargetExecutor for TriggerExecutor {
+    async fn execute(
         &self,
         trigger: &Trigger,
-        event: &TriggerEvent,
+        event: &Event,
         context: JobContext,
     ) -> Result<Value, Problem> {
         let mut result = serde_json::Map::new();
-        if let Some(import) = &trigger.import {
-            let request = self.import_request(trigger, import, event, &context)?;
-            let part = request.event.clone();
-            let report = self.imports.import(request, &context).await;
-            result.insert("import".into(), once(report, part.as_deref(), &context)?);
-        }
-        if trigger.run {
-            let request = self.run_request(trigger, event, &context)?;
-            let part = request.event.clone();
-            let report = executors::run(&self.runner, request, &context).await;
-            result.insert("run".into(), once(report, part.as_deref(), &context)?);
+        for target in trigger.targets() {
+            match target {
+                Target::Import(import) => {
+                    let request = self.import_request(trigger, import, event, &context)?;
+                    let part = request.event.clone();
+                    let report = self.imports.import(request, &context).await;
+                    result.insert("import".into(), once(report, part.as_deref(), &context)?);
+                }
+                Target::Run => {
+                    let request = self.run_request(trigger, event, &context)?;
+                    let part = request.event.clone();
+                    let report = executors::run(&self.runner, request, &context).await;
+                    result.insert("run".into(), once(report, part.as_deref(), &context)?);
+                }
+                Target::Function(name) => {
+                    result.insert("function".into(), self.call(name, event, &context).await?);
+                }
+            }
         }
         Ok(Value::Object(result))
     }
@@ -61,35 +71,42 @@ impl TriggerActions for TriggerExecutor {
     fn queue(&self, trigger: &Trigger) -> Option<String> {
         let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
-        Some(executors::run_queue(&version.project.name, branch))
+        Some(run_queue(&version.project.name, branch))
     }
 }
 
 impl TriggerExecutor {
-    /// The actions of a server; none where triggers are to be left alone.
-    pub fn new(
-        config: &ServiceConfig,
-        imports: Imports,
-        runner: Runner,
-        deployed: Arc<Deployed>,
-    ) -> Option<Self> {
-        let around = || config.lake_dir.parent().map(Path::to_owned);
-        let project = config.project_dir.clone().or_else(around).filter(|_| config.triggers)?;
-        Some(TriggerExecutor { imports, runner, project, deployed })
+    /// Calls a function of the deployed version with an event.
+    async fn call(
+        &self,
+        name: &str,
+        event: &Event,
+        context: &JobContext,
+    ) -> Result<Value, Problem> {
+        let project = self.deployed.require()?.project;
+        let callable = project.callables.get(name).ok_or_else(|| {
+            let message = format!("the deployed version has no function `{name}`");
+            Problem::new(ErrorCode::FunctionNotFound, message)
+                .with_hint("Define it and run `headwater deploy`.")
+        })?;
+        let argument = callable.event_argument().or_problem()?.to_owned();
+        let arguments = vec![Argument { name: argument, value: ArgumentValue::Json(json!(event)) }];
+        let with = (&*project, &*self.given);
+        let returned = self.runner.call(with, callable, (arguments, Returns::Any), context).await;
+        kept(returned.or_problem()?, context)
     }
 
     fn import_request(
         &self,
         trigger: &Trigger,
         import: &TriggerImport,
-        event: &TriggerEvent,
+        event: &Event,
         context: &JobContext,
     ) -> Result<ImportRequest, Problem> {
-        let sources = if event.files.is_empty() {
+        let sources = if event.files().is_empty() {
             import.sources.iter().map(|source| absolute(&self.project, source)).collect()
         } else {
-            // A file's name may hold `*`; it stands for itself.
-            event.files.clone()
+            event.files().iter().map(|file| file.path.clone()).collect()
         };
         Ok(ImportRequest {
             table: import.table.clone(),
@@ -105,7 +122,7 @@ impl TriggerExecutor {
     fn run_request(
         &self,
         trigger: &Trigger,
-        event: &TriggerEvent,
+        event: &Event,
         context: &JobContext,
     ) -> Result<RunRequest, Problem> {
         Ok(RunRequest {
@@ -117,6 +134,30 @@ impl TriggerExecutor {
             ..RunRequest::default()
         })
     }
+}
+
+/// The largest result of a function that is kept with its job, in bytes.
+const RESULT_BYTES_MAX: usize = 64 << 10;
+
+/// Returns the result of a function that is kept with its job.
+fn kept(returned: Returned, context: &JobContext) -> Result<Value, Problem> {
+    let text = match returned {
+        Returned::Bool(value) => return Ok(Value::Bool(value)),
+        Returned::Table(_) => {
+            context.log_system("the returned table is not kept");
+            return Ok(Value::Null);
+        }
+        Returned::Json(text) => text,
+    };
+    if text.len() > RESULT_BYTES_MAX {
+        let size = text.len();
+        context.log_system(format!("the returned value is not kept: {size} bytes are too many"));
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = format!("the function's result is invalid: {error}");
+        Problem::new(ErrorCode::FunctionFailed, message)
+    })
 }
 
 fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {

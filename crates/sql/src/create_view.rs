@@ -95,8 +95,8 @@ pub fn text_of_query(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
     sql.get(begin..end).map(|text| text.trim_end().trim_end_matches(';').trim_end().to_owned())
 }
 
-/// Where a place in a text lies, in bytes.
-fn offset(sql: &str, place: Location) -> Option<usize> {
+/// Returns the byte offset of a location in a text.
+pub fn offset(sql: &str, place: Location) -> Option<usize> {
     let mut line_start = 0;
     for _ in 1..place.line {
         line_start += sql[line_start..].find('\n')? + 1;

@@ -38,4 +38,4 @@ pub mod values;
 pub use condition::check_condition;
 pub use error::{At, Error, Position, Result};
 pub use parameters::{Parameter, Parameters, placeholders};
-pub use prepared::{IntoStatement, Prepared, StatementText, parse_statements};
+pub use prepared::{IntoStatement, Prepared};

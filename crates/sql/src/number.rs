@@ -1,12 +1,12 @@
-//! Numbers as somebody wrote them, which the planner takes for floating-point ones where they have
-//! a point.
+//! Number literals with all their digits. The planner reads literals with a decimal point as
+//! floating-point numbers, which lose digits.
 
 use sqlparser::ast::{Expr, UnaryOperator, Value};
 
-/// Digits that a floating-point number keeps of any decimal one.
+/// Decimal digits that a double always preserves.
 const DIGITS_OF_FLOATS: usize = 15;
 
-/// Has a number of more digits than that, which becomes a decimal, be text until then.
+/// Replaces a literal of more digits by text, which is later cast to a decimal.
 pub fn exact(expr: &mut Expr) {
     let digits = |text: &String| text.bytes().filter(u8::is_ascii_digit).count();
     if let Some(text) = digits_of(expr).filter(|text| digits(text) > DIGITS_OF_FLOATS) {

@@ -28,6 +28,8 @@ pub struct Parameter {
     pub name: String,
     /// Its first position in the text.
     pub position: Option<Position>,
+    /// Whether the text has `?` instead of a name.
+    pub is_unnamed: bool,
 }
 
 /// Returns the `$name` parameters in a text that need not be a whole statement, each once, in the
@@ -77,7 +79,8 @@ pub fn collect(statement: &mut Statement) -> Result<Vec<Parameter>> {
             });
         }
         if parameters.iter().all(|known| known.name != name) {
-            parameters.push(Parameter { name, position: span_start(span) });
+            let is_unnamed = numbering.0.contains(&span);
+            parameters.push(Parameter { name, position: span_start(span), is_unnamed });
         }
     }
     Ok(parameters)
@@ -93,7 +96,7 @@ pub fn bind(statement: &mut Statement, values: &Parameters) -> Result<()> {
 
 /// The error for a parameter without a value.
 pub fn no_value(parameter: &Parameter) -> Error {
-    let Parameter { name, position } = parameter.clone();
+    let Parameter { name, position, .. } = parameter.clone();
     Error::Parameter { name, reason: NO_VALUE, position }
 }
 

@@ -1,4 +1,4 @@
-//! Parses SQL text to one checked statement.
+//! Parses SQL text to checked statements.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
@@ -22,9 +22,24 @@ pub fn parse(sql: &str) -> Result<Command> {
     Prepared::parse(sql)?.command()
 }
 
+/// Splits a script into the tokens of its statements, which semicolons separate. Positions refer to
+/// the whole script.
+pub(super) fn split(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
+    let tokens = tokens(sql)?;
+    let statements = tokens.split(|token| token.token == Token::SemiColon);
+    let is_empty = |statement: &[TokenWithSpan]| {
+        statement.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::EOF))
+    };
+    Ok(statements.filter(|statement| !is_empty(statement)).map(<[_]>::to_vec).collect())
+}
+
 /// Parses one statement without checking it.
 pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
-    let tokens = tokens(sql)?;
+    parse_tokens(tokens(sql)?, sql)
+}
+
+/// Parses the tokens of one statement without checking it.
+pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Parsed> {
     complexity_limit::check(&tokens)?;
     let foreign = foreign_clause(&tokens);
     let view = create_view::text_of_query(sql, &tokens);
@@ -53,7 +68,7 @@ pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
     if statements.next().is_some() {
         return Err(Error::Unsupported {
             what: "more than one statement at once".to_owned(),
-            hint: Some("Send the statements one by one.".to_owned()),
+            hint: Some("Write one statement here.".to_owned()),
             position: None,
         });
     }

@@ -9,16 +9,19 @@ use sqlparser::ast::Statement;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::alter_table::TableChange;
+use super::create_view::offset;
 use super::parameters::{self, Parameter, Parameters};
-use super::parse::{parse_one, tokens};
+use super::parse::{parse_one, parse_tokens, split};
 use super::statement::{Command, command};
 use super::syntax_hint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One parsed statement.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     text: Arc<str>,
+    /// The bytes of the text that are this statement.
+    range: Range<usize>,
     parsed: Parsed,
     parameters: Vec<Parameter>,
     is_bound: bool,
@@ -46,17 +49,54 @@ impl Prepared {
     }
 
     fn parse_text(sql: &str) -> Result<Self> {
-        let mut parsed = parse_one(sql)?;
+        Self::new(parse_one(sql)?, Arc::from(sql), 0..sql.len())
+    }
+
+    /// Parses a script: one or more statements, separated by semicolons. A syntax error in one of
+    /// them is the error of the script. Positions in errors refer to the script.
+    pub fn parse_script(sql: &str) -> Result<Vec<Self>> {
+        let script = Self::parse_statements(sql);
+        script.map_err(|error| syntax_hint::explain(error, sql))
+    }
+
+    fn parse_statements(sql: &str) -> Result<Vec<Self>> {
+        let statements = split(sql)?;
+        if statements.len() < 2 {
+            return Ok(vec![Self::parse_text(sql)?]);
+        }
+        let text: Arc<str> = Arc::from(sql);
+        let prepare = |tokens: Vec<TokenWithSpan>| {
+            let range = range_of(&tokens, sql);
+            let prepared = Self::new(parse_tokens(tokens, sql)?, text.clone(), range)?;
+            match prepared.parameters.iter().find(|parameter| parameter.is_unnamed) {
+                Some(unnamed) => Err(Error::Invalid {
+                    message: "`?` cannot be used with several statements".to_owned(),
+                    hint: Some("Name the parameters: `$1` or `$name`.".to_owned()),
+                    position: unnamed.position,
+                }),
+                None => Ok(prepared),
+            }
+        };
+        statements.into_iter().map(prepare).collect()
+    }
+
+    fn new(mut parsed: Parsed, text: Arc<str>, range: Range<usize>) -> Result<Self> {
         let parameters = match &mut parsed {
             Parsed::Alter(_) => Vec::new(),
             Parsed::Other { statement, .. } => parameters::collect(statement)?,
         };
-        Ok(Prepared { text: Arc::from(sql), parsed, parameters, is_bound: false })
+        Ok(Prepared { text, range, parsed, parameters, is_bound: false })
     }
 
-    /// The text that was parsed. Positions in errors refer to it.
+    /// Returns the text that was parsed, with all statements of a script. Positions in errors refer
+    /// to it.
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// Returns the part of the text that is this statement.
+    pub fn source(&self) -> &str {
+        &self.text[self.range.clone()]
     }
 
     /// The parameters that have no value yet, in the order of the text.
@@ -102,10 +142,19 @@ impl fmt::Display for Prepared {
     /// Writes the statement as SQL, with the values that are bound.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.parsed {
-            Parsed::Alter(_) => f.write_str(&self.text),
+            Parsed::Alter(_) => f.write_str(self.source()),
             Parsed::Other { statement, .. } => statement.fmt(f),
         }
     }
+}
+
+/// Returns the bytes of a text that tokens cover, without whitespace around them.
+fn range_of(tokens: &[TokenWithSpan], sql: &str) -> Range<usize> {
+    let is_word =
+        |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
+    let start = tokens.iter().find(is_word).and_then(|token| offset(sql, token.span.start));
+    let end = tokens.iter().rev().find(is_word).and_then(|token| offset(sql, token.span.end));
+    start.unwrap_or(0)..end.unwrap_or(sql.len())
 }
 
 /// What a session runs: text without parameters, or a statement whose parameters are bound.
@@ -132,94 +181,5 @@ impl IntoStatement for &str {
 impl IntoStatement for &String {
     fn into_statement(self) -> Result<Prepared> {
         self.as_str().into_statement()
-    }
-}
-
-/// One of several statements in a text.
-#[derive(Debug, Clone)]
-pub struct StatementText {
-    /// Its bytes in the whole text, without the semicolon.
-    pub bytes: Range<usize>,
-    /// The parsed statement. Positions in its errors refer to the whole text.
-    pub statement: Prepared,
-}
-
-/// Parses statements that are separated by semicolons. Empty ones are left out.
-pub fn parse_statements(sql: &str) -> Result<Vec<StatementText>> {
-    let mut statements = Vec::new();
-    for bytes in split(sql)? {
-        // Blanks in place of what comes before keep lines and columns.
-        let mut text: String =
-            sql[..bytes.start].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
-        text.push_str(&sql[bytes.clone()]);
-        statements.push(StatementText { bytes, statement: Prepared::parse(&text)? });
-    }
-    Ok(statements)
-}
-
-/// Returns the bytes of each statement.
-fn split(sql: &str) -> Result<Vec<Range<usize>>> {
-    let (mut pieces, mut begin, mut last): (Vec<Range<usize>>, Option<usize>, usize) =
-        (Vec::new(), None, 0);
-    let mut offsets = Offsets { text: sql, line: 1, column: 1, byte: 0 };
-    for TokenWithSpan { token, span } in tokens(sql)? {
-        match token {
-            Token::Whitespace(_) => {}
-            Token::SemiColon | Token::EOF => {
-                pieces.extend(begin.take().map(|begin| begin..last));
-            }
-            _ => {
-                let start = offsets.at(span.start.line, span.start.column);
-                begin.get_or_insert(start);
-                last = offsets.at(span.end.line, span.end.column);
-            }
-        }
-    }
-    pieces.extend(begin.map(|begin| begin..last));
-    Ok(pieces)
-}
-
-/// A walk over a text that turns positions, in their order, into bytes.
-struct Offsets<'a> {
-    text: &'a str,
-    line: u64,
-    column: u64,
-    byte: usize,
-}
-
-impl Offsets<'_> {
-    fn at(&mut self, line: u64, column: u64) -> usize {
-        for letter in self.text[self.byte..].chars() {
-            if (self.line, self.column) >= (line, column) {
-                break;
-            }
-            (self.line, self.column) = match letter {
-                '\n' => (self.line + 1, 1),
-                _ => (self.line, self.column + 1),
-            };
-            self.byte += letter.len_utf8();
-        }
-        self.byte
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_are_separated_by_semicolons() {
-        let sql = "SELECT 'ä;' ;; -- ; no\nINSERT INTO t VALUES ($1);\n";
-        let statements = parse_statements(sql).unwrap();
-        let texts: Vec<&str> = statements.iter().map(|one| &sql[one.bytes.clone()]).collect();
-        assert_eq!(texts, ["SELECT 'ä;'", "INSERT INTO t VALUES ($1)"]);
-        let position = statements[1].statement.parameters()[0].position.unwrap();
-        assert_eq!((position.line, position.column), (2, 23));
-    }
-
-    #[test]
-    fn an_error_in_a_later_statement_has_its_position_in_the_whole_text() {
-        let error = parse_statements("SELECT 1;\n  SELEC 2").unwrap_err().to_string();
-        assert_eq!(error, "expected an SQL statement, found `SELEC` (line 2, column 3)");
     }
 }

@@ -1,7 +1,7 @@
-//! What one atomic change of the store consists of.
+//! Batches: atomic changes of the store.
 //!
-//! The order in which a backend carries out a batch cannot be seen: either every expectation held and
-//! everything is there, or nothing changed.
+//! A batch is applied only if all its preconditions hold. Otherwise nothing changes. The order in
+//! which a backend executes the parts of a batch is not observable.
 
 use std::collections::HashSet;
 
@@ -9,23 +9,23 @@ use bytes::Bytes;
 
 use crate::{Error, Result};
 
-/// A change of the store that happens as a whole or not at all.
+/// An atomic change of the store.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Objects to keep; one that exists already is left as it is.
+    /// Objects to insert; existing objects are not written again.
     pub objects: Vec<Bytes>,
-    /// Refs to compare and change; at most one change for each name.
+    /// Refs to compare and swap; at most one change per name.
     pub refs: Vec<RefChange>,
-    /// Entries to append, in order.
+    /// Journal entries to append, in order.
     pub entries: Vec<Append>,
-    /// Keys that must not exist, and exist afterwards, for good.
+    /// Keys to insert that must not exist yet. They are never removed.
     pub unique: Vec<Unique>,
-    /// May be lost when the power fails, though not when the process is killed; costs no fsync.
+    /// Commits without fsync: survives a killed process, but a power failure can lose it.
     pub relaxed: bool,
 }
 
 impl Batch {
-    /// Adds everything of another batch; the sum is relaxed only where both are.
+    /// Appends the content of another batch. The result is relaxed only if both are.
     pub fn merge(&mut self, other: Batch) {
         self.relaxed = (self.relaxed || self.is_empty()) && (other.relaxed || other.is_empty());
         self.objects.extend(other.objects);
@@ -34,7 +34,7 @@ impl Batch {
         self.unique.extend(other.unique);
     }
 
-    /// Whether it neither changes nor checks anything.
+    /// Returns true if the batch has no changes and no preconditions.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
             && self.refs.is_empty()
@@ -42,11 +42,11 @@ impl Batch {
             && self.unique.is_empty()
     }
 
-    /// Refuses a batch that names a ref or a unique key twice, which no order of doing could honour.
+    /// Rejects a batch that names a ref or a unique key twice.
     pub(crate) fn check(&self) -> Result<()> {
         let mut names = HashSet::new();
         if let Some(change) = self.refs.iter().find(|change| !names.insert(&change.name)) {
-            let reason = format!("changes ref `{}` twice", change.name);
+            let reason = format!("ref `{}` is changed twice", change.name);
             return Err(Error::InvalidBatch { reason });
         }
         let mut keys = HashSet::new();
@@ -59,30 +59,30 @@ impl Batch {
     }
 }
 
-/// A ref to compare and change. To check it and no more, give the value that is expected.
+/// A compare-and-swap of one ref. A change to the expected value only checks the ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefChange {
     /// The ref's name.
     pub name: String,
-    /// What it must hold before.
+    /// The precondition on the current value.
     pub expected: Expected,
-    /// What it holds afterwards; none removes it.
+    /// The new value; `None` deletes the ref.
     pub value: Option<Bytes>,
 }
 
-/// What a ref must hold for a batch to be applied.
+/// The precondition on the value of a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// Anything, or nothing.
+    /// No precondition.
     Anything,
-    /// Nothing: the name is free.
+    /// The ref must not exist.
     Absent,
-    /// Exactly these bytes.
+    /// The ref must have exactly this value.
     Value(Bytes),
 }
 
 impl Expected {
-    /// Whether a ref that holds `found` meets the expectation.
+    /// Returns true if a ref with the value `found` meets the precondition.
     pub fn holds(&self, found: Option<&[u8]>) -> bool {
         match self {
             Expected::Anything => true,
@@ -95,26 +95,38 @@ impl Expected {
 /// An entry to append to a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
-    /// The journal.
+    /// The journal's name.
     pub journal: String,
-    /// The key whose newest entry this becomes.
+    /// The key. This entry becomes its newest.
     pub key: String,
-    /// The value; none takes the key out of `latest` and `scan`.
+    /// The value; `None` is a tombstone, which hides the key from `latest` and `scan`.
     pub value: Option<Bytes>,
 }
 
-/// A key that may be used once.
+impl Append {
+    /// Creates an entry with a value.
+    pub fn put(journal: &str, key: impl Into<String>, value: Bytes) -> Self {
+        Append { journal: journal.to_owned(), key: key.into(), value: Some(value) }
+    }
+
+    /// Creates an entry that removes the key from `latest` and `scan`.
+    pub fn tombstone(journal: &str, key: impl Into<String>) -> Self {
+        Append { journal: journal.to_owned(), key: key.into(), value: None }
+    }
+}
+
+/// A key that can be inserted only once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unique {
-    /// What kind of key it is, for example `event`.
+    /// The namespace of the key, for example `event`.
     pub scope: String,
     /// The key.
     pub key: String,
 }
 
-/// What became of a batch.
+/// The result of an applied batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// The positions of the batch's entries, in their order.
+    /// The journal positions of the batch's entries, in the order of the batch.
     pub positions: Vec<u64>,
 }

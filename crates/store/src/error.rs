@@ -1,67 +1,67 @@
-//! What can go wrong in the store.
+//! Errors of the store.
 
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, Fault};
 
-/// A result of this room.
+/// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong in the store. Cheap to clone, since batches written together fail together.
+/// An error of the store. Cheap to clone, because batches written in one transaction fail together.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// A ref did not hold what the batch expected.
-    #[error("ref `{name}` was changed by someone else")]
+    /// The value of a ref differs from the one expected by the batch.
+    #[error("ref `{name}` was changed concurrently")]
     Conflict {
-        /// The ref.
+        /// The ref's name.
         name: String,
     },
-    /// A key that may be used once was used before.
-    #[error("{scope} `{key}` exists already")]
+    /// A unique key exists already.
+    #[error("{scope} `{key}` already exists")]
     NotUnique {
-        /// What kind of key.
+        /// The namespace of the key.
         scope: String,
         /// The key.
         key: String,
     },
-    /// A batch that contradicts itself.
-    #[error("a batch {reason}")]
+    /// A batch names a ref twice.
+    #[error("invalid batch: {reason}")]
     InvalidBatch {
-        /// In which way.
+        /// The cause.
         reason: String,
     },
-    /// Other processes kept the database to themselves for too long.
-    #[error("the lake's database stayed locked by another process")]
+    /// Another process held the write lock of the database for too long.
+    #[error("timeout while waiting for another process to unlock the lake's database")]
     Busy,
-    /// There is no room left.
-    #[error("there is no room left for the lake's database")]
+    /// The disk or the configured size limit is full.
+    #[error("no space left for the lake's database")]
     DiskFull,
-    /// What was stored cannot be read back.
-    #[error("the lake's database cannot be read: {reason}")]
+    /// The database content is damaged.
+    #[error("the lake's database is corrupt: {reason}")]
     Corrupt {
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// The file was written by a later version.
-    #[error("`{path}` has format {found}, and this version reads up to {known}")]
+    /// A later version of Headwater wrote the file.
+    #[error("`{path}` has format version {found}; this version supports up to {known}")]
     TooNew {
-        /// The file.
+        /// The file's path.
         path: String,
-        /// Its format.
+        /// The file's format version.
         found: i64,
-        /// The newest format known here.
+        /// The newest supported format version.
         known: i64,
     },
-    /// The database or the disk refused something else.
+    /// Any other error of the database or the disk.
     #[error("cannot {what}")]
     Storage {
-        /// What was tried.
+        /// The operation that failed, as an infinitive.
         what: String,
-        /// The answer.
+        /// The error of the database.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The store's writer has ended, as it does when the process is stopping.
+    /// The store's writer has stopped, because the process is shutting down.
     #[error("the store is closed")]
     Closed,
 }
@@ -82,11 +82,13 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Error::Conflict { .. } => "Read the ref again and repeat the change.",
-            Error::Busy => "Try again; if it stays so, end the process that holds the file.",
-            Error::DiskFull => "Free space on that disk and try again; nothing was lost.",
-            Error::Corrupt { .. } => "Restore the file from a backup, or ask for help with it.",
-            Error::TooNew { .. } => "Update Headwater to the version that wrote the lake.",
+            Error::Conflict { .. } => "Read the ref again and retry the change.",
+            Error::Busy => "Try again. If it fails again, stop the process that locks the file.",
+            Error::DiskFull => "Free disk space and try again; no data was lost.",
+            Error::Corrupt { .. } => "Restore the file from a backup.",
+            Error::TooNew { .. } => {
+                "Update Headwater to the version that created the lake, or a later one."
+            }
             Error::NotUnique { .. }
             | Error::InvalidBatch { .. }
             | Error::Storage { .. }

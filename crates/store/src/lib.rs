@@ -1,17 +1,19 @@
-//! The narrow store: all durable state that is not a table's files.
+//! The metadata store: all durable state except the files of tables.
 //!
-//! State is one of three things: an immutable object named by the hash of its bytes, a ref (a name that
-//! holds a small value, changed by compare-and-swap), or an entry of a journal (appended, read from a
-//! position, newest by key). One [`Store::apply`] changes any number of them, all or nothing, and is
-//! durable when it returns.
+//! State consists of objects, refs and journals. An object is immutable and identified by its hash.
+//! A ref is a name with a small value, changed by compare-and-swap. A journal is an append-only
+//! log, read from a position or by the newest entry of a key. [`Store::apply`] changes any number
+//! of them atomically, and the change is durable when it returns.
 //!
-//! [`SqliteStore`] keeps them in one file that several processes may use at once; [`MemoryStore`] keeps
-//! them for a test. Both pass one conformance suite, and it asks for nothing PostgreSQL could not do.
+//! [`SqliteStore`] stores them in one file, which several processes can use concurrently.
+//! [`MemoryStore`] is for tests. Both pass one conformance suite, which PostgreSQL could pass as
+//! well.
 
 mod batch;
 mod error;
 mod memory;
 mod range;
+mod reverse_scan;
 mod sqlite;
 mod store;
 
@@ -19,5 +21,6 @@ pub use batch::{Append, Applied, Batch, Expected, RefChange, Unique};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use range::{Entry, KeyRange};
+pub use reverse_scan::ReverseScan;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::Store;

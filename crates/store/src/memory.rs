@@ -1,4 +1,4 @@
-//! The store in memory: what tests use, and the shortest statement of what a store does.
+//! The in-memory store: for tests, and the reference implementation of [`Store`].
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::range::successor;
 use crate::{Append, Applied, Batch, Entry, Error, KeyRange, RefChange, Result, Store, Unique};
 
-/// A store that lasts as long as it is held.
+/// An in-memory store.
 #[derive(Debug, Default)]
 pub struct MemoryStore(Mutex<State>);
 
@@ -30,7 +30,7 @@ struct Journal {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> Self {
         MemoryStore::default()
     }
@@ -129,8 +129,8 @@ impl Store for MemoryStore {
 
     async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
         let state = self.0.lock();
-        let like = state.objects.keys().filter(|id| id.to_string().starts_with(digits));
-        Ok(like.take(limit).copied().collect())
+        let matching = state.objects.keys().filter(|id| id.to_string().starts_with(digits));
+        Ok(matching.take(limit).copied().collect())
     }
 
     async fn reference(&self, name: &str) -> Result<Option<Bytes>> {

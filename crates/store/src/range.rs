@@ -1,32 +1,32 @@
-//! Entries of a journal, and ranges of their keys.
+//! Journal entries and key ranges.
 //!
-//! Keys are compared byte by byte, so a moment written with a fixed number of digits sorts by time.
+//! Keys are compared byte by byte, so timestamps with a fixed number of digits sort by time.
 
 use bytes::Bytes;
 
-/// An entry of a journal.
+/// A journal entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place in the journal; later entries have higher ones.
+    /// The position in the journal; later entries have higher positions.
     pub position: u64,
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Its value.
+    /// The value.
     pub value: Bytes,
 }
 
-/// Keys of a journal, and how many of their entries to take. The default is all of them.
+/// A range of journal keys, with order and limit. The default is all keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRange {
-    /// Keys that begin with this.
+    /// The prefix that all keys share.
     pub prefix: String,
-    /// The first key, itself included.
+    /// The lower bound, inclusive.
     pub from: Option<String>,
-    /// Where the range ends, that key left out.
+    /// The upper bound, exclusive.
     pub until: Option<String>,
-    /// Begin at the end.
+    /// Descending order.
     pub reverse: bool,
-    /// The most entries to take.
+    /// The maximum number of entries.
     pub limit: usize,
 }
 
@@ -43,45 +43,45 @@ impl Default for KeyRange {
 }
 
 impl KeyRange {
-    /// Every key.
+    /// Returns the range of all keys.
     pub fn all() -> Self {
         KeyRange::default()
     }
 
-    /// The keys that begin with `prefix`.
+    /// Returns the range of the keys with a prefix.
     pub fn with_prefix(prefix: impl Into<String>) -> Self {
         KeyRange { prefix: prefix.into(), ..KeyRange::default() }
     }
 
-    /// Begins at `key`, itself included.
+    /// Sets the lower bound, inclusive.
     #[must_use]
     pub fn from(mut self, key: impl Into<String>) -> Self {
         self.from = Some(key.into());
         self
     }
 
-    /// Ends before `key`.
+    /// Sets the upper bound, exclusive.
     #[must_use]
     pub fn until(mut self, key: impl Into<String>) -> Self {
         self.until = Some(key.into());
         self
     }
 
-    /// Takes the last keys first.
+    /// Sets descending order.
     #[must_use]
     pub fn reverse(mut self) -> Self {
         self.reverse = true;
         self
     }
 
-    /// Takes at most `limit` entries.
+    /// Sets the maximum number of entries.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The first key of the range and, where it ends, the key it ends before.
+    /// Returns the inclusive lower bound and the exclusive upper bound, if any.
     pub(crate) fn bounds(&self) -> (&str, Option<String>) {
         let from = self.from.as_deref().unwrap_or_default().max(&self.prefix);
         let until = match (successor(&self.prefix), &self.until) {
@@ -92,12 +92,11 @@ impl KeyRange {
     }
 }
 
-/// The least string that is greater than every string that begins with `prefix`; none where there is no
-/// such string.
+/// Returns the least string greater than every string with this prefix, or `None` if there is none.
 pub(crate) fn successor(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // Code points sort as their UTF-8 bytes do; the surrogates in between are no characters.
+        // Code points sort like their UTF-8 bytes. The surrogates after U+D7FF are not characters.
         let next = if last == '\u{D7FF}' {
             '\u{E000}'
         } else {
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_ends_before_its_successor() {
+    fn successor_is_the_exclusive_end_of_a_prefix() {
         let check = |prefix, end: Option<&str>| assert_eq!(successor(prefix).as_deref(), end);
         check("", None);
         check("a", Some("b"));
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_the_narrowest_of_prefix_from_and_until() {
+    fn bounds_are_the_intersection_of_prefix_from_and_until() {
         let range = KeyRange::with_prefix("b").from("a").until("c");
         assert_eq!(range.bounds(), ("b", Some("c".to_owned())));
         let range = KeyRange::with_prefix("b").from("b5").until("b7");

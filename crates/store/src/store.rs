@@ -1,7 +1,7 @@
-//! The trait that every backend implements, and what each method promises.
+//! The trait that every backend implements.
 //!
-//! Reads see every batch that was applied before they began, whichever process applied it. Nothing is
-//! read half: a batch is visible as a whole.
+//! A read sees every batch applied before it began, in any process. Batches are atomic: a read sees
+//! all of a batch or nothing.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,22 +9,23 @@ use headwater_model::ObjectId;
 
 use crate::{Applied, Batch, Entry, KeyRange, Result};
 
-/// Durable state: objects, refs and journals.
+/// A durable store of objects, refs and journals.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// The bytes of an object, or none where there is no such object.
+    /// Returns the content of an object, or `None` if it does not exist.
     async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>>;
 
-    /// The bytes of several objects, in the order asked for.
+    /// Returns the content of several objects, in the order of `ids`.
     async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>>;
 
-    /// The ids that begin with these hexadecimal digits, in order, at most `limit`.
+    /// Returns the object ids with this hexadecimal prefix, in order, at most `limit`.
     async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>>;
 
-    /// What a ref holds.
+    /// Returns the value of a ref, or `None` if it does not exist.
     async fn reference(&self, name: &str) -> Result<Option<Bytes>>;
 
-    /// The refs whose names begin with `prefix`, by name, those after `after`, at most `limit`.
+    /// Lists refs with this prefix in the order of their names, starting after `after`, at most
+    /// `limit`.
     async fn references(
         &self,
         prefix: &str,
@@ -32,17 +33,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>>;
 
-    /// The newest entry of a key; none where there is none, or where it is a tombstone.
+    /// Returns the newest entry of a key, or `None` if there is none or it is a tombstone.
     async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>>;
 
-    /// The newest entry of each key in a range, by key; keys that ended in a tombstone are left out.
+    /// Returns the newest entry of each key in a range, ordered by key, without tombstones.
     async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>>;
 
-    /// The entries after a position, by position, at most `limit`; tombstones are left out.
+    /// Returns the entries after a position, in order, at most `limit`, without tombstones.
     async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>>;
 
-    /// As [`read`](Store::read), of the keys that begin with `key_prefix`. Cheapest where the prefix is
-    /// a whole key.
+    /// Like [`read`](Store::read), for the keys with a prefix. Fastest if the prefix is a whole
+    /// key.
     async fn history(
         &self,
         journal: &str,
@@ -51,14 +52,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Entry>>;
 
-    /// Applies a batch, all or nothing; durable when it returns, unless the batch is relaxed.
+    /// Applies a batch atomically. It is durable on return, unless the batch is relaxed.
     ///
-    /// Fails with `Conflict` where a ref holds something else than expected, with `NotUnique` where a
-    /// unique key exists. After any other error the batch may have been applied; a caller that cannot
-    /// apply it twice finds out by reading.
+    /// Fails with `Conflict` if a ref has another value than expected, and with `NotUnique` if a
+    /// unique key exists. After any other error, the batch may or may not have been applied; a
+    /// caller that must not apply it twice has to read the state.
     async fn apply(&self, batch: Batch) -> Result<Applied>;
 
-    /// Removes for good every entry of the keys in a range, whatever its `reverse` and `limit`; returns
-    /// how many. Their positions are not given again.
+    /// Deletes all entries of the keys in a range and returns their number. The range's `reverse`
+    /// and `limit` have no effect. Positions are never reused.
     async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64>;
 }

@@ -1,4 +1,4 @@
-//! What was appended to a table since a snapshot, for whoever reads only that.
+//! Data files appended to a table since a snapshot, for incremental reads.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use crate::merge::lineage::Lineage;
 use crate::{DataFile, Result, ScanPlan, Table, Tables};
 
 impl Tables {
-    /// The data files that were appended since a snapshot, oldest first. None where nobody can say by
-    /// files alone which rows are new, as rows that were there then have changed. Files that were put
-    /// together since count as they were appended.
+    /// Returns the data files appended since a snapshot, oldest first. None if the new rows cannot
+    /// be determined by files, for example because rows were changed. Compacted files are returned
+    /// as they were appended.
     pub async fn appended(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // A state on the way has expired.
+            // An intermediate state has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }
@@ -22,8 +22,8 @@ impl Tables {
 
     async fn appended_since(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let metadata = table.metadata();
-        let Some(snapshots) = appends(self, table, since).await else {
-            return self.more_files(table, since).await;
+        let Some(snapshots) = append_snapshots(self, table, since).await else {
+            return self.new_files(table, since).await;
         };
         let mut files: Vec<Arc<DataFile>> = Vec::new();
         for snapshot in &snapshots {
@@ -32,9 +32,9 @@ impl Tables {
         Ok(Some(ScanPlan::new(table.schema(), files.into())))
     }
 
-    /// The data files that the table has now and had not at a snapshot, where it still has all that it had
-    /// then, each with all its rows: whatever came and went since, as what was undone has.
-    async fn more_files(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+    /// Returns the data files that the table has now but not at the snapshot, if all files of the
+    /// snapshot are still there unchanged. This handles reverted changes.
+    async fn new_files(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let Some(snapshot) = Lineage::of(table).find(self, since).await else { return Ok(None) };
         let now = self.plan(table, None).await?;
         let then = self.files(table.metadata(), &snapshot).await?;
@@ -46,7 +46,7 @@ impl Tables {
         Ok(Some(now.without(&then)))
     }
 
-    /// The data files that a snapshot itself added.
+    /// Returns the data files that a snapshot itself added.
     pub(crate) async fn added_by(
         &self,
         metadata: &TableMetadata,
@@ -59,7 +59,7 @@ impl Tables {
                 continue;
             }
             let decoded = self.manifest(manifest).await?;
-            self.prepare(metadata, manifest, &decoded)?;
+            self.init_data_files(metadata, manifest, &decoded)?;
             let added = |file: &&Arc<DataFile>| {
                 file.entry.status == ManifestStatus::Added && file.entry.snapshot_id == Some(id)
             };
@@ -69,8 +69,8 @@ impl Tables {
     }
 }
 
-/// The snapshots since one, oldest first, that appended; none where others did something else.
-async fn appends(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
+/// Returns the appending snapshots since one, oldest first; none if there was another operation.
+async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
     let mut lineage = Lineage::of(table);
     let mut found = Vec::new();
     let mut next = lineage.current()?;

@@ -1,7 +1,7 @@
-//! Rows of partitions in files that were written by another partition spec.
+//! Overwrite of partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! A table whose partitioning changed has files of which nobody can tell by their partition what partitions
-//! of now their rows fall into. Where all rows of some partitions are replaced, those files are read.
+//! The partition values of such files do not tell which current partitions their rows belong to. If
+//! partitions are overwritten, these files are read, and their other rows are rewritten.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::write::Splitter;
 use crate::{BatchStream, DataFile, Error, Result, Staged, Table, Tables};
 
 impl Tables {
-    /// The files of earlier partition specs that hold rows of the partitions which new rows fall into, and
-    /// their other rows; none where there are no such files.
+    /// Returns the files of earlier partition specs with rows in the partitions of the new rows,
+    /// and a stream of their other rows. None if there are no such files.
     pub async fn beside_partitions(
         &self,
         table: &Table,
@@ -29,20 +29,20 @@ impl Tables {
             return Ok(None);
         }
         let plan = self.plan(table, None).await?;
-        let mut concerned = Vec::new();
+        let mut affected = Vec::new();
         for file in plan.files().iter().filter(|file| file.spec_id != spec) {
-            if self.holds_any(table, file, &partitions).await? {
-                concerned.push(Arc::clone(file));
+            if self.has_rows_in(table, file, &partitions).await? {
+                affected.push(Arc::clone(file));
             }
         }
-        if concerned.is_empty() {
+        if affected.is_empty() {
             return Ok(None);
         }
-        let rows = self.read_to_rewrite(table, &concerned)?;
-        Ok(Some((concerned, others(table, rows, partitions))))
+        let rows = self.read_to_rewrite(table, &affected)?;
+        Ok(Some((affected, rows_outside(table, rows, partitions))))
     }
 
-    async fn holds_any(
+    async fn has_rows_in(
         &self,
         table: &Table,
         file: &Arc<DataFile>,
@@ -65,12 +65,12 @@ fn splitter(table: &Table) -> Splitter {
     Splitter::new(metadata.default_partition_spec().clone(), metadata.current_schema().clone())
 }
 
-/// The rows that fall into none of some partitions.
-fn others(table: &Table, rows: BatchStream, partitions: Arc<HashSet<Struct>>) -> BatchStream {
+/// Returns the rows outside the given partitions.
+fn rows_outside(table: &Table, rows: BatchStream, partitions: Arc<HashSet<Struct>>) -> BatchStream {
     let mut splitter = splitter(table);
     let kept = rows.map(move |batch| {
-        let parts = splitter.split(batch?).map_err(ArrowError::from)?;
-        let others = parts.into_iter().filter(|part| !partitions.contains(&part.values));
+        let groups = splitter.split(batch?).map_err(ArrowError::from)?;
+        let others = groups.into_iter().filter(|part| !partitions.contains(&part.values));
         Ok::<Vec<RecordBatch>, ArrowError>(others.map(|part| part.rows).collect())
     });
     kept.map_ok(|batches| stream::iter(batches.into_iter().map(Ok))).try_flatten().boxed()

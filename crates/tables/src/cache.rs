@@ -1,9 +1,7 @@
-//! What was read before and cannot change: tables, manifest lists, manifests and file lists, by
-//! location.
+//! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Every file of Iceberg's is immutable, so nothing here is ever stale. What a commit writes is put
-//! here at once, so that the next commit and the next plan read nothing. Each part has a bound in
-//! bytes.
+//! Iceberg's files never change, so entries never become stale. A commit inserts what it wrote, so
+//! that the next commit and the next plan read nothing. Each cache is limited in bytes.
 
 use std::sync::Arc;
 
@@ -15,44 +13,44 @@ use crate::facts::{BYTES_OF_FILE, Facts};
 use crate::manifest::Decoded;
 use crate::{DataFile, Positions, SqlView, Table};
 
-/// The manifests of a snapshot, as its manifest list names them.
+/// The manifests of a snapshot, in the order of the manifest list.
 pub(crate) type Manifests = Arc<[ManifestFile]>;
 
 /// The data files of a snapshot, oldest first.
 pub(crate) type Files = Arc<[Arc<DataFile>]>;
 
-/// The caches; those about snapshots are keyed by the manifest list's location.
+/// The caches; those of snapshots are keyed by the manifest list's location.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
-    /// The id of the first row of manifests that have one, which is part of the key that they are kept under.
-    pub(crate) numbered: Cache<String, u64>,
+    /// The first row ids of manifests, by location. Part of the manifest's cache key.
+    pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<Facts>)>,
-    /// Rows that are gone, by data file and by its delete files.
+    /// Deleted rows, by data file and fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
-    /// What position deletes of a partition name.
+    /// Deleted positions in a partition's position delete files.
     pub(crate) named: Cache<Fingerprint, Arc<Named>>,
-    /// The keys of equality deletes.
+    /// Keys of equality deletes.
     pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
 }
 
-/// How many manifests with ids of rows are known.
-const NUMBERED_MAX: u64 = 100_000;
+/// Maximum number of manifests with a first row id.
+const FIRST_ROW_IDS_MAX: u64 = 100_000;
 
-/// What an entry takes beside its content, in bytes.
+/// Overhead of a cache entry, in bytes.
 const ENTRY_BYTES: usize = 256;
 
-/// What a manifest's row in a list takes, in bytes, roughly.
+/// Approximate size of a manifest in a manifest list, in bytes.
 const ROW_BYTES: usize = 512;
 
-/// What a data file takes in a list of those that manifests hold anyway, in bytes.
+/// Size of a pointer to a data file that the manifest cache holds, in bytes.
 const POINTER_BYTES: usize = 16;
 
 impl Caches {
-    /// Caches that hold about `bytes` together.
+    /// Creates caches with a total capacity of about `bytes`.
     pub(crate) fn new(bytes: u64) -> Self {
         let eighth = bytes / 8;
         let tables = Cache::builder()
@@ -89,7 +87,7 @@ impl Caches {
             views: views.build(),
             lists: lists.build(),
             manifests: manifests.build(),
-            numbered: Cache::builder().max_capacity(NUMBERED_MAX).build(),
+            first_row_ids: Cache::builder().max_capacity(FIRST_ROW_IDS_MAX).build(),
             files: files.build(),
             deleted: deleted.build(),
             named: named.build(),

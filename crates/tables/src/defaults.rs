@@ -1,7 +1,7 @@
-//! Defaults of columns: what a column is in files that were written before it was there, and what it becomes
-//! in rows that say nothing of it.
+//! Column defaults: the initial default is the value in files written before the column was added,
+//! the write default the value in new rows that omit the column.
 //!
-//! A field's metadata carries both, as Iceberg writes single values in JSON.
+//! Both are stored in a field's metadata, in Iceberg's JSON single-value serialization.
 
 use std::sync::Arc;
 
@@ -16,28 +16,28 @@ use crate::types::{join, map_within};
 use crate::values::{literal_at, to_array};
 use crate::{Error, Result};
 
-/// The key under which a field's metadata carries what it is in files that lack it.
+/// The field metadata key of the initial default.
 pub const INITIAL: &str = "headwater.initial-default";
 
-/// The key under which a field's metadata carries what it becomes in rows that say nothing of it.
+/// The field metadata key of the write default.
 pub const WRITE: &str = "headwater.write-default";
 
-/// A column that a file lacks: its initial default, or null.
-pub(crate) fn absent(field: &Field, rows: usize) -> ArrayRef {
-    filled(field, INITIAL, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
+/// Returns the values of a column missing in a file: its initial default, or null.
+pub(crate) fn missing_in_file(field: &Field, rows: usize) -> ArrayRef {
+    default_array(field, INITIAL, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
-/// A column that new rows say nothing of: its default, or null.
-pub(crate) fn unsaid(field: &Field, rows: usize) -> ArrayRef {
-    filled(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
+/// Returns the values of a column missing in new rows: its write default, or null.
+pub(crate) fn missing_in_rows(field: &Field, rows: usize) -> ArrayRef {
+    default_array(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
-/// A column without what it is where nothing is said of it, as one that rows of it are written to.
+/// Returns a column without defaults.
 pub fn without_defaults(field: &Field) -> Field {
     unsaying(field, &[INITIAL, WRITE])
 }
 
-/// A column of which, and of the columns within it, nothing is said under these keys.
+/// Returns a column, and its nested columns, without these metadata keys.
 pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));
@@ -45,24 +45,24 @@ pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     field.clone().with_data_type(within).with_metadata(metadata)
 }
 
-/// Whether rows need not say anything of a column that takes no nulls.
+/// Returns true if new rows may omit the column although it is required.
 pub(crate) fn has_write_default(field: &Field) -> bool {
     field.metadata().contains_key(WRITE)
 }
 
-/// What a column becomes in rows that say nothing of it, as SQL writes it; none where that is null.
+/// Returns the write default as an SQL literal; none if it is null.
 pub fn default_text(field: &Field) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(field.metadata().get(WRITE)?).ok()?;
     let is_number = field.data_type().is_numeric();
     Some(match value.as_str() {
-        // A decimal keeps its digits as text.
+        // A decimal is stored as text.
         Some(text) if is_number => text.to_owned(),
         Some(text) => format!("'{}'", text.replace('\'', "''")),
         None => value.to_string(),
     })
 }
 
-fn filled(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
+fn default_array(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
     let literal = literal_of(field, key)?;
     let plain = plain_type(field.data_type());
     let array = to_array(&plain, std::iter::repeat_n(Some(&literal), rows));
@@ -72,7 +72,7 @@ fn filled(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
     arrow::compute::cast(&array, field.data_type()).ok()
 }
 
-/// The type without views.
+/// Returns the type without view types.
 fn plain_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
@@ -88,25 +88,25 @@ fn literal_of(field: &Field, key: &str) -> Option<PrimitiveLiteral> {
     Literal::try_from_json(value, &data_type).ok()??.as_primitive_literal()
 }
 
-/// What a column is in files that lack it, as one value; none where that is null.
+/// Returns the initial default as an array of one value; none if it is null.
 pub fn initial_default(field: &Field) -> Option<ArrayRef> {
-    filled(field, INITIAL, 1)
+    default_array(field, INITIAL, 1)
 }
 
-/// What a column becomes in rows that say nothing of it, as one value; none where that is null.
+/// Returns the write default as an array of one value; none if it is null.
 pub fn write_default(field: &Field) -> Option<ArrayRef> {
-    filled(field, WRITE, 1)
+    default_array(field, WRITE, 1)
 }
 
-/// A column with a default for rows that are written, which is one value; where it comes into a table that is
-/// there, the rows that are there have it as well.
+/// Returns a column with a write default, given as an array of one value. A column added to an
+/// existing table gets it as the initial default as well.
 pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     let name = column.name().clone();
-    if is_nothing(value) {
+    if is_null_value(value) {
         return Ok(column);
     }
     if column.data_type().is_nested() {
-        let reason = "a column with columns in it has no default but null".to_owned();
+        let reason = "the default of a nested column must be null".to_owned();
         return Err(Error::InvalidColumn { column: name, reason });
     }
     let data_type = Type::Primitive(primitive_type(&column)?);
@@ -117,12 +117,12 @@ pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     Ok(column.with_metadata(metadata))
 }
 
-/// A value as the default of a column of a type; none for null. Refuses one that metadata cannot hold, such
-/// as one that is not a number.
+/// Converts a value to the default of a column; none for null. Rejects values that metadata cannot
+/// represent, such as NaN.
 pub(crate) fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
     if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
-        // The `iceberg` crate writes them, and does not read them.
+        // The `iceberg` crate writes such defaults but cannot read them.
         let reason = format!("defaults of the type `{data_type}` are not supported");
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
@@ -130,17 +130,18 @@ pub(crate) fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Resul
     if text.and_then(|text| literal_of_text(&text, data_type)).as_ref() == Some(&literal) {
         return Ok(Some(literal));
     }
-    let reason = format!("Iceberg's metadata can hold no such default of its type `{data_type}`");
+    let reason =
+        format!("its default of type `{data_type}` cannot be represented in Iceberg's metadata");
     Err(Error::InvalidColumn { column: join("", column), reason })
 }
 
-/// A value as one of a column's type; none for null.
+/// Converts a value to the column's type; none for null.
 fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
-    if is_nothing(value) {
+    if is_null_value(value) {
         return Ok(None);
     }
     if !data_type.is_primitive() {
-        let reason = "a column with columns in it has no default but null".to_owned();
+        let reason = "the default of a nested column must be null".to_owned();
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
@@ -149,7 +150,7 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     if cast.is_null(0) {
         return Ok(None);
     }
-    // Fractions go to the nearest float. Everything else is the value that was said, or none.
+    // A fraction is rounded to the nearest float. Any other cast must be lossless.
     if !value.data_type().is_string() && !cast.data_type().is_floating() {
         let back = cast_with_options(&cast, value.data_type(), &options);
         if back.is_ok_and(|back| back.as_ref() != value.as_ref()) {
@@ -169,12 +170,12 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     }))
 }
 
-/// Whether a value is null, of whichever type.
-fn is_nothing(value: &ArrayRef) -> bool {
+/// Returns true for a null of any type.
+fn is_null_value(value: &ArrayRef) -> bool {
     value.logical_null_count() == value.len()
 }
 
-/// A value as text; none where it has none.
+/// Returns a value as JSON text; none if it cannot be serialized.
 pub(crate) fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
     if !is_writable(literal, data_type) {
         return None;
@@ -182,8 +183,8 @@ pub(crate) fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
     literal.clone().try_into_json(data_type).ok().map(|value| value.to_string())
 }
 
-/// Whether metadata can hold a value: the `iceberg` crate panics on times that no calendar has, and on those
-/// before 1970 with a zone and a fraction of a second.
+/// Returns true if the value can be serialized: the `iceberg` crate panics on timestamps outside
+/// chrono's range, and on timestamps with a zone before 1970 with a fraction of a second.
 pub(crate) fn is_writable(literal: &Literal, data_type: &Type) -> bool {
     use PrimitiveType::{Date, Time, Timestamp, Timestamptz};
     let Type::Primitive(primitive) = data_type else { return true };
@@ -209,12 +210,12 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
-/// The value of a text.
+/// Parses a value from JSON text.
 pub(crate) fn literal_of_text(text: &str, data_type: &Type) -> Option<Literal> {
     Literal::try_from_json(serde_json::from_str(text).ok()?, data_type).ok()?
 }
 
 fn invalid(column: &str, data_type: &Type) -> Error {
-    let reason = format!("its default is no single value of its type `{data_type}`");
+    let reason = format!("its default is not a value of type `{data_type}`");
     Error::InvalidColumn { column: join("", column), reason }
 }

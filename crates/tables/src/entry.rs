@@ -1,10 +1,10 @@
-//! A file's entry in a manifest, changed: the `iceberg` crate makes entries, and changes none.
+//! Changed copies of manifest entries: the `iceberg` crate only builds new ones.
 
 use iceberg::spec::{DataFile, DataFileBuilder};
 
 use crate::{Error, Result};
 
-/// The builder of an entry that says what another says.
+/// Returns a builder with all values of a data file's entry.
 pub(crate) fn builder_of(file: &DataFile) -> DataFileBuilder {
     let mut builder = DataFileBuilder::default();
     builder
@@ -33,15 +33,15 @@ pub(crate) fn builder_of(file: &DataFile) -> DataFileBuilder {
     builder
 }
 
-/// The entry with another id of its first row, and another sort order; none where there is none.
-pub(crate) fn moved(
+/// Returns a copy of the entry with another first row id and sort order.
+pub(crate) fn with_row_id(
     file: &DataFile,
     order: Option<i32>,
     first_row_id: Option<i64>,
 ) -> Result<DataFile> {
     let mut builder = builder_of(file);
     builder.first_row_id(first_row_id);
-    // A builder's order can be set, and not be taken away; 0 is the order of no order.
+    // The builder can set a sort order but not clear it; order 0 is Iceberg's unsorted order.
     builder.sort_order_id(order.unwrap_or(0));
     builder.build().map_err(|error| Error::internal("merged", error))
 }

@@ -1,7 +1,7 @@
-//! What can go wrong with a table, and what to do about it.
+//! Errors of table operations, with hints.
 //!
-//! Errors of the `iceberg` crate, Parquet and object stores never leave this room bare: each
-//! becomes a variant that names the column or the file it is about.
+//! Errors of the `iceberg` crate, Parquet and object stores are wrapped: each becomes a variant
+//! that names the column or the file it is about.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -12,43 +12,43 @@ use headwater_model::{ErrorCode, Fault, Problem};
 
 use crate::Trouble;
 
-/// Shorthand for this crate's results.
+/// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a table could not be made, written, read or planned.
+/// Failure to create, write, read or plan a table.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A type that Iceberg v2 cannot hold.
+    /// A type that an Iceberg table cannot store.
     #[error("column `{column}` has the type `{data_type}`, which a table cannot hold")]
     UnsupportedType {
         /// The column, with dots for nested fields.
         column: String,
-        /// Its Arrow type.
+        /// The Arrow type.
         data_type: String,
     },
-    /// Read of a column whose type only other engines read.
+    /// A read of a column whose type only other engines can read.
     #[error("column `{column}` has the type `{data_type}`, which Headwater does not read")]
     Unread {
         /// The column.
         column: String,
-        /// Its type, as Iceberg names it.
+        /// The Iceberg type.
         data_type: String,
     },
-    /// Write to a table with a column whose type only other engines write.
+    /// A write to a table with a column whose type only other engines can write.
     #[error("Headwater cannot write the table: column `{column}` has the type `{data_type}`")]
     Unwritten {
         /// The column.
         column: String,
-        /// Its type, as Iceberg names it.
+        /// The Iceberg type.
         data_type: String,
     },
-    /// A text that names no type.
+    /// Text that is not a column type.
     #[error("`{text}` is not a column type")]
     InvalidType {
         /// The text as given.
         text: String,
     },
-    /// A schema that cannot be a table's.
+    /// A column that a table cannot have.
     #[error("column `{column}` cannot be used: {reason}")]
     InvalidColumn {
         /// The column.
@@ -56,18 +56,18 @@ pub enum Error {
         /// The rule it breaks.
         reason: String,
     },
-    /// A column as only tables of format version 3 have them.
+    /// A column feature that requires format version 3.
     #[error("column `{column}` cannot be used: {what} format version 3")]
     NeedsVersion3 {
         /// The column.
         column: String,
-        /// What of it does.
+        /// The feature, with the verb.
         what: &'static str,
     },
     /// A schema without columns.
     #[error("a table needs at least one column")]
     NoColumns,
-    /// A column that is to be added and is there.
+    /// A column to add that already exists.
     #[error("column `{column}` exists already")]
     ColumnExists {
         /// The column.
@@ -81,7 +81,7 @@ pub enum Error {
         /// A column with a similar name.
         near: Option<String>,
     },
-    /// A partition field that cannot be.
+    /// An invalid partition field.
     #[error("the table cannot be partitioned by `{field}`: {reason}")]
     InvalidPartition {
         /// The partition field as given.
@@ -105,45 +105,45 @@ pub enum Error {
         /// The rule that one of them breaks.
         reason: String,
     },
-    /// Rows without a column that may not be null.
-    #[error("the rows have no column `{column}`, which may not be null")]
+    /// Input rows without a required column.
+    #[error("the rows lack the required column `{column}`")]
     MissingColumn {
         /// The column.
         column: String,
     },
-    /// A null where the table takes none.
-    #[error("column `{column}` may not be null, and {rows} of the rows have a null there")]
+    /// A null in a required column.
+    #[error("column `{column}` is required, but {rows} rows have a null there")]
     NullValue {
         /// The column, with dots for nested fields.
         column: String,
-        /// How many of the rows in the batch at hand.
+        /// The number of rows in the batch with a null.
         rows: usize,
     },
-    /// Rows whose type does not fit the table's.
-    #[error("column `{column}` has the type `{found}`, and the table's type is `{expected}`")]
+    /// An input column that cannot be cast to the table's type.
+    #[error("column `{column}` has type `{found}`, but the table has type `{expected}`")]
     WrongType {
         /// The column, with dots for nested fields.
         column: String,
-        /// The rows' type.
+        /// The input type.
         found: String,
         /// The table's type.
         expected: String,
     },
-    /// A value that the table's type cannot hold.
+    /// A value that the table's type cannot represent.
     #[error("column `{column}` has a value that does not fit the table's type `{expected}`")]
     BadValue {
         /// The column, with dots for nested fields.
         column: String,
         /// The table's type.
         expected: String,
-        /// Which value, as Arrow says it.
+        /// Arrow's error, which contains the value.
         #[source]
         source: ArrowError,
     },
-    /// The stream of rows to write ended with an error of its own.
+    /// An error in the stream of input rows.
     #[error("the rows to write could not be produced")]
     Input(#[source] ArrowError),
-    /// The table is no longer as it was when the rows were written for it.
+    /// A schema, partitioning, identity or data change since the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
         /// `schema`, `partitioning`, `identity` or `data`.
@@ -156,123 +156,123 @@ pub enum Error {
         snapshot: i64,
     },
     /// A location outside the warehouse.
-    #[error("`{location}` does not lie in the warehouse `{root}`")]
+    #[error("`{location}` is outside the warehouse `{root}`")]
     OutsideWarehouse {
         /// The location.
         location: String,
         /// The warehouse's root.
         root: String,
     },
-    /// A table that uses a part of Iceberg that is not read here.
+    /// An Iceberg feature that is not supported.
     #[error("`{location}` uses {feature}, which cannot be read yet")]
     Unsupported {
         /// The file.
         location: String,
-        /// The part of Iceberg.
+        /// The feature.
         feature: String,
     },
-    /// A table of a version of the format that is only read.
-    #[error("a table of format version {version} is read, and not changed")]
+    /// A format version that is read-only.
+    #[error("tables of format version {version} are read-only")]
     OldFormat {
         /// The version.
         version: &'static str,
     },
-    /// A file that cannot be read back as what it should be.
+    /// A file whose content is invalid.
     #[error("`{location}` cannot be read: {reason}")]
     Corrupt {
         /// The file.
         location: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A file of the table that is gone.
+    /// A missing file of a table.
     #[error("`{location}` is missing")]
     Missing {
         /// The file.
         location: String,
     },
-    /// No room is left.
+    /// No space left on the device.
     #[error("no space is left to write `{location}`")]
     DiskFull {
         /// The file.
         location: String,
     },
-    /// A location that is none of an object store.
+    /// A warehouse URL that is invalid.
     #[error("`{url}` cannot be a warehouse: {reason}")]
     InvalidWarehouse {
         /// The location as given.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The environment says something of a cloud that cannot be.
-    #[error("the object store of `{url}` cannot be set up")]
+    /// Invalid settings of a cloud object store in the environment.
+    #[error("the object store of `{url}` cannot be configured")]
     InvalidCloud {
-        /// The warehouse, or the file.
+        /// The URL of the warehouse or the file.
         url: String,
-        /// What is wrong.
+        /// The underlying error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// Another lake's warehouse.
+    /// A warehouse that belongs to another lake.
     #[error("`{url}` is the warehouse of another lake")]
     WarehouseTaken {
         /// The warehouse.
         url: String,
     },
-    /// An object store that refuses, or does not answer.
+    /// A cloud object store that rejects requests or does not respond.
     #[error("{}", trouble.describe(location))]
     Cloud {
         /// The file.
         location: String,
-        /// What is behind it.
+        /// The kind of failure.
         trouble: Trouble,
-        /// What it said.
+        /// The object store's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// The object store answered with an error.
+    /// Any other object store error.
     #[error("the object store failed on `{location}`")]
     Storage {
         /// The file.
         location: String,
-        /// What it said.
+        /// The object store's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// A change that another engine asks for, and that a table cannot have.
+    /// A change requested by another engine that is invalid for the table.
     #[error("the change cannot be made: {reason}")]
     Refused {
         /// The rule it breaks.
         reason: String,
     },
-    /// A scan that another engine asks for, and that there cannot be.
+    /// A scan requested by another engine that is invalid.
     #[error("the scan cannot be planned: {reason}")]
     InvalidScan {
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A view whose query would be known in fewer dialects than before.
-    #[error("the view has its query in another dialect of SQL as well, which would be lost")]
+    /// A view replacement that would drop SQL dialects.
+    #[error("replacing the view would drop its query in other SQL dialects")]
     DialectLost,
-    /// What another engine takes for granted, and is not so.
-    #[error("the table is not as the change requires: {reason}")]
+    /// An Iceberg commit requirement that does not hold.
+    #[error("commit requirement failed: {reason}")]
     Unmet {
-        /// What is not so.
+        /// The failed requirement.
         reason: String,
     },
-    /// A fault of our own.
+    /// An internal error.
     #[error("a table could not be {doing}: {reason}")]
     Internal {
-        /// What was being done.
+        /// The operation, as a past participle.
         doing: &'static str,
-        /// Why it failed.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Error {
-    /// An object store's error about a file, told apart by what is behind it.
+    /// Converts an object store's error about a file to the matching variant.
     pub fn storage(
         location: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
@@ -290,7 +290,7 @@ impl Error {
         Error::Storage { location, source: Box::new(source) }
     }
 
-    /// Whether rows do not fit the columns of a table.
+    /// Returns true if input rows do not match the table's columns.
     pub fn is_misfit(&self) -> bool {
         matches!(
             self,
@@ -303,17 +303,17 @@ impl Error {
         )
     }
 
-    /// Whether nobody could tell what is in a file, and somebody may a little later.
+    /// Returns true for a transient error, after which a retry may succeed.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Error::Cloud { trouble, .. } if trouble.is_passing())
+        matches!(self, Error::Cloud { trouble, .. } if trouble.is_transient())
     }
 
-    /// Whether a file of the table is gone.
+    /// Returns true if a file of the table is missing.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Missing { .. })
     }
 
-    /// Whether a file is gone, or does not hold what it should, so that trying again changes nothing.
+    /// Returns true if a file is missing or invalid, so that a retry cannot succeed.
     pub fn is_unreadable(&self) -> bool {
         match self {
             Error::Missing { .. }
@@ -321,12 +321,12 @@ impl Error {
             | Error::OutsideWarehouse { .. }
             | Error::Unsupported { .. }
             | Error::Storage { .. } => true,
-            Error::Cloud { trouble, .. } => !trouble.is_passing(),
+            Error::Cloud { trouble, .. } => !trouble.is_transient(),
             _ => false,
         }
     }
 
-    /// The file that it is about, where it is about one that could not be read.
+    /// Returns the location of the unreadable file.
     pub(crate) fn location(&self) -> Option<&str> {
         match self {
             Error::Missing { location }
@@ -339,7 +339,7 @@ impl Error {
         }
     }
 
-    /// The error behind what a stream of rows ended with, about a file.
+    /// Unwraps the error at the end of a stream that reads a file.
     pub(crate) fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(source) => match source.downcast::<Error>() {
@@ -350,18 +350,18 @@ impl Error {
         }
     }
 
-    /// A file that does not hold what it should.
+    /// Creates an error about a file with invalid content.
     pub(crate) fn corrupt(location: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Error::Corrupt { location: location.into(), reason: reason.to_string() }
     }
 
-    /// Something that cannot fail, and did.
+    /// Creates an internal error.
     pub(crate) fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
         Error::Internal { doing, reason: reason.to_string() }
     }
 }
 
-/// Whether an error comes from a disk, or a disk limit, that is full.
+/// Returns true if the disk or a disk quota is full.
 pub(crate) fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
     chain(error)
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
@@ -387,15 +387,16 @@ impl From<Error> for ArrowError {
     }
 }
 
-/// What lies beneath an error, outermost first, each said once.
+/// Returns the messages of the source errors, outermost first, without consecutive duplicates.
 fn causes(error: &Error) -> Vec<String> {
-    let beneath = chain(error).skip(1).map(ToString::to_string);
-    let mut causes: Vec<String> = beneath.collect();
+    let messages = chain(error).skip(1).map(ToString::to_string);
+    let mut causes: Vec<String> = messages.collect();
     causes.dedup();
     causes
 }
 
-/// The code of what made a stream of rows fail: its own where it has one.
+/// Returns the error code of an input stream's error: the code of the wrapped problem, if there is
+/// one.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
         if let Some(problem) = inner.downcast_ref::<Problem>() {
@@ -420,7 +421,7 @@ fn input_code(error: &ArrowError) -> ErrorCode {
     }
 }
 
-/// The problem that a stream of rows ended with, where it brings one of its own.
+/// Returns the problem wrapped in an input stream's error.
 fn input_problem(error: &Error) -> Option<Problem> {
     let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
     let own = || inner.downcast_ref::<Error>().map(Fault::to_problem);
@@ -428,7 +429,7 @@ fn input_problem(error: &Error) -> Option<Problem> {
 }
 
 impl Fault for Error {
-    /// Rows that could not be made are reported as whoever made them reports it.
+    /// Returns an input stream's own problem unchanged.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {
             code: self.code(),
@@ -511,38 +512,39 @@ impl Fault for Error {
             Error::MissingColumn { .. } => "Give the rows that column.",
             Error::NullValue { .. } => "Fill the nulls, or leave the rows out.",
             Error::WrongType { .. } => "Cast the column to the table's type.",
-            Error::BadValue { .. } => "Correct the value, or replace the table with a wider type.",
-            Error::TableChanged { .. } => "Try again.",
+            Error::BadValue { .. } => "Correct the value, or change the column to a wider type.",
+            Error::TableChanged { .. } => "Retry the statement.",
             Error::DialectLost => {
-                "Drop the view and make it anew, or set its property \
+                "Drop the view and create it again, or set its property \
                  `replace.drop-dialect.allowed` to `true` first."
             }
             Error::Unread { .. } => "Select the other columns by name.",
             Error::Unwritten { .. } => "Write with the engine that created the column.",
-            Error::Unmet { .. } => "Load the table again, and make the change anew.",
+            Error::Unmet { .. } => "Reload the table and retry the commit.",
             Error::DiskFull { .. } => "Free some space and try again.",
             Error::InvalidWarehouse { .. } => {
-                "Name it as `s3://bucket/prefix`, `gs://bucket/prefix` or \
-                 `abfss://container@account.dfs.core.windows.net/prefix`; or say `local` for the lake's \
+                "Use `s3://bucket/prefix`, `gs://bucket/prefix` or \
+                 `abfss://container@account.dfs.core.windows.net/prefix`; or `local` for the lake's \
                  own folder."
             }
             Error::InvalidCloud { .. } => {
-                "Correct the cloud's variables in the environment, and start the server again."
+                "Correct the cloud's environment variables and restart the server."
             }
             Error::WarehouseTaken { .. } => {
-                "Choose another prefix: each lake removes what it does not know. If that lake is gone, \
-                 remove its `headwater-lake.json` there."
+                "Choose another prefix: each lake deletes unknown files in its warehouse. If that \
+                 lake no longer exists, \
+                 delete its `headwater-lake.json` there."
             }
             Error::Cloud { trouble, .. } => trouble.hint(),
             Error::SnapshotNotFound { .. } => {
                 "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
             }
             Error::Missing { .. } => {
-                "Read a later commit where this one's files were expired by upkeep; otherwise \
-                 restore the file from a backup, or go back to an earlier commit."
+                "If maintenance expired the commit's files, read a later commit. Otherwise \
+                 restore the file from a backup or revert to an earlier commit."
             }
             Error::Corrupt { .. } => {
-                "Restore the file from a backup, or go back to an earlier commit."
+                "Restore the file from a backup or revert to an earlier commit."
             }
             Error::InvalidColumn { .. }
             | Error::NoColumns
@@ -570,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_other_failures() {
+    fn a_full_disk_has_its_own_error_code() {
         let error = Error::storage("file:///w/a", generic(ErrorKind::StorageFull));
         assert_eq!(error.code(), ErrorCode::DiskFull);
         assert_eq!(error.to_string(), "no space is left to write `file:///w/a`");
@@ -581,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_could_not_be_made_keep_their_own_code() {
+    fn an_input_error_keeps_its_own_code() {
         let problem = Problem::new(ErrorCode::MemoryLimit, "too much");
         let error = Error::Input(ArrowError::ExternalError(Box::new(problem)));
         assert_eq!(error.code(), ErrorCode::MemoryLimit);

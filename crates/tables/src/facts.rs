@@ -1,5 +1,5 @@
-//! What the manifests say of a snapshot's files, as arrays with one value for each file: made when a plan
-//! first asks, and kept for all plans of the same files.
+//! Column statistics of a snapshot's files, as arrays with one value per file. Computed on first
+//! use and shared by all plans of the same files.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use parking_lot::Mutex;
 
-/// What a plan may ask of a column.
+/// A statistic of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Fact {
     Lower,
@@ -15,36 +15,37 @@ pub(crate) enum Fact {
     Nulls,
 }
 
-/// A column as a plan has it: its field id and the type that its bounds are given in.
+/// A column's field id and the type of its bounds.
 type Column = (i32, DataType);
 
-/// What was asked so far. Values without a fixed width are not kept, as nobody knows their size before.
+/// The statistics computed so far. Arrays of variable-width types are not cached, because their
+/// size is unknown in advance.
 #[derive(Debug, Default)]
 pub(crate) struct Facts(Mutex<HashMap<(Column, Fact), ArrayRef>>);
 
-/// What is kept for each file of a snapshot at most, in bytes, as the caches count it.
-pub(crate) const BYTES_OF_FILE: usize = 8 * COLUMNS_MAX;
+/// Maximum bytes cached per file of a snapshot, for the cache's weigher.
+pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
 
-/// Of how many arrays at most are kept.
-const COLUMNS_MAX: usize = 8;
+/// Maximum number of arrays cached.
+const ARRAYS_MAX: usize = 8;
 
 impl Facts {
-    /// What was made before, or is made now.
+    /// Returns the cached array or computes it.
     pub fn get(
         &self,
         fact: Fact,
         (id, data_type): (i32, &DataType),
-        make: impl FnOnce() -> ArrayRef,
+        compute: impl FnOnce() -> ArrayRef,
     ) -> ArrayRef {
         let key = ((id, data_type.clone()), fact);
-        if let Some(found) = self.0.lock().get(&key) {
-            return found.clone();
+        if let Some(cached) = self.0.lock().get(&key) {
+            return cached.clone();
         }
-        let made = make();
-        let mut kept = self.0.lock();
-        if made.data_type().primitive_width().is_some() && kept.len() < COLUMNS_MAX {
-            kept.insert(key, made.clone());
+        let computed = compute();
+        let mut cached = self.0.lock();
+        if computed.data_type().primitive_width().is_some() && cached.len() < ARRAYS_MAX {
+            cached.insert(key, computed.clone());
         }
-        made
+        computed
     }
 }

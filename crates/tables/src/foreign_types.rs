@@ -1,10 +1,11 @@
-//! Foreign types: `variant`, `geometry`, `geography` and `unknown`, which the `iceberg` crate cannot parse.
+//! Foreign types: `variant`, `geometry`, `geography` and `unknown`, which the `iceberg` crate
+//! cannot parse.
 //!
-//! Other engines create, write and read columns of these types. Headwater keeps them in the schema and
-//! neither reads nor writes their values. In memory, a foreign type is a placeholder: `fixed[N]` with a
-//! length that no real column has, one length per type. [`hide`] replaces the types before JSON is parsed
-//! as a schema; [`reveal`] restores them after a schema is serialized. No file and no response contains a
-//! placeholder.
+//! Other engines create, write and read columns of these types. Headwater keeps them in the schema
+//! and neither reads nor writes their values. In memory, a foreign type is a placeholder:
+//! `fixed[N]` with a length that no real column has, one length per type. [`hide`] replaces the
+//! types before JSON is parsed as a schema; [`reveal`] restores them after a schema is serialized.
+//! No file and no response contains a placeholder.
 //!
 //! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can go when
 //! the crate parses all four types.
@@ -78,7 +79,8 @@ pub(crate) fn primitive_of(field: &Field) -> Option<PrimitiveType> {
     placeholder_length(field.metadata().get(FOREIGN_TYPE)?).map(PrimitiveType::Fixed)
 }
 
-/// Returns true if JSON text may name a foreign type or contains a placeholder. May give false positives.
+/// Returns true if JSON text may name a foreign type or contains a placeholder. May give false
+/// positives.
 pub(crate) fn may_name_some(content: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"\"variant\"", b"\"geometry", b"\"geography", b"\"unknown\""];
     NAMES.iter().any(|name| content.windows(name.len()).any(|some| some == *name))
@@ -90,8 +92,9 @@ pub(crate) fn may_name_some(content: &[u8]) -> bool {
 /// Prefix of every placeholder. A schema from outside that contains one is rejected.
 const PLACEHOLDER_PREFIX: &str = "fixed[4611686018427";
 
-/// Replaces foreign types by placeholders in the JSON of a schema or of any value that contains schemas.
-/// Fails, with the type, if the JSON contains a placeholder already or the table of types is full.
+/// Replaces foreign types by placeholders in the JSON of a schema or of any value that contains
+/// schemas. Fails, with the type, if the JSON contains a placeholder already or the table of types
+/// is full.
 pub(crate) fn hide(value: &mut Value) -> Result<(), String> {
     change_types(value, &|text| {
         if text.starts_with(PLACEHOLDER_PREFIX) {

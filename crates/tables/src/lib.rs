@@ -1,12 +1,13 @@
-//! The `tables` room: Apache Iceberg tables on object storage.
+//! Apache Iceberg tables on object storage.
 //!
 //! [`Tables`] creates, loads, writes and commits tables, plans scans from a cache of decoded
-//! manifests and reads columns by field id. A [`Table`] is one immutable state of one table, known
-//! by the location of its metadata file. What is written is plain Iceberg that any engine can open,
-//! and is on disk (fsynced, where the store is a local folder) before a call returns.
+//! manifests and reads columns by field id. A [`Table`] is one immutable state of one table,
+//! identified by the location of its metadata file. The files written are plain Iceberg that any
+//! engine can open. They are durable (fsynced, if the store is a local folder) before a call
+//! returns.
 //!
-//! This room moves no ref: which metadata file is current is the catalog's affair, so that a commit
-//! here is only a new file that nobody names yet.
+//! This crate updates no ref: the catalog records which metadata file is current. A commit here
+//! only creates a new, unreferenced metadata file.
 
 mod appended;
 mod avro;
@@ -84,16 +85,16 @@ pub use types::{
 pub use upkeep::{Bin, Extent, FoundFile, Lead, Order, Packing, Reached, SortColumn};
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 
-/// Record batches as they are made, all of one schema.
+/// A stream of record batches of one schema.
 pub type BatchStream =
     futures::stream::BoxStream<'static, std::result::Result<RecordBatch, ArrowError>>;
 
-/// The key under which a field's metadata carries its Iceberg field id.
+/// The field metadata key of the Iceberg field id.
 pub const FIELD_ID: &str = "PARQUET:field_id";
 
-/// The key under which a field's metadata carries the names, a JSON list, by which files without field ids
-/// know it.
+/// The field metadata key of the column's names in the name mapping, a JSON list. Files without
+/// field ids identify the column by these names.
 pub const NAMES: &str = "headwater.names";
 
-/// The key under which a field's metadata carries what people say of the column.
+/// The field metadata key of the column's comment.
 pub const COMMENT: &str = "headwater.comment";

@@ -1,4 +1,4 @@
-//! What a state of a table is made of: its snapshots, and the manifests and files of the current one.
+//! Listings of a table's snapshots, and of the current snapshot's manifests and files.
 
 use std::collections::BTreeMap;
 
@@ -8,75 +8,76 @@ use iceberg::spec::{DataContentType, ManifestContentType};
 
 use crate::{Error, Result, Table, Tables, partition};
 
-/// A snapshot that a table's metadata lists.
+/// A snapshot in a table's metadata.
 #[derive(Debug, Clone)]
 pub struct ListedSnapshot {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// The snapshot that it was made from.
+    /// The parent snapshot.
     pub parent: Option<i64>,
-    /// Its place among all; larger is later.
+    /// The sequence number; larger is later.
     pub sequence_number: i64,
-    /// When it was made.
+    /// The commit time.
     pub made: Option<Timestamp>,
-    /// What it did: `append`, `overwrite`, `delete` or `replace`.
+    /// The operation: `append`, `overwrite`, `delete` or `replace`.
     pub operation: String,
-    /// What else it says of itself.
+    /// The summary.
     pub summary: BTreeMap<String, String>,
-    /// Its list of manifests.
+    /// The location of the manifest list.
     pub manifest_list: String,
-    /// Whether the table holds it now.
+    /// True if it is the table's current snapshot.
     pub is_current: bool,
 }
 
 /// A manifest of a table's current snapshot.
 #[derive(Debug, Clone)]
 pub struct ListedManifest {
-    /// Where it lies.
+    /// The location.
     pub location: String,
-    /// Whether it lists delete files; otherwise data files.
+    /// True if it lists delete files; otherwise it lists data files.
     pub holds_deletes: bool,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: i64,
-    /// The partition spec of its files.
+    /// The partition spec id of its files.
     pub partition_spec: i32,
-    /// The sequence number of the snapshot that it was made for.
+    /// The sequence number of the snapshot that added it.
     pub sequence_number: i64,
-    /// That snapshot.
+    /// The snapshot that added it.
     pub snapshot: i64,
-    /// How many of its files that snapshot added; none where unknown.
+    /// The number of files added by that snapshot; none if unknown.
     pub files_added: Option<u32>,
-    /// How many were there before.
+    /// The number of files added by earlier snapshots.
     pub files_existing: Option<u32>,
-    /// How many that snapshot removed.
+    /// The number of files removed by that snapshot.
     pub files_removed: Option<u32>,
 }
 
 /// A file of a table's current snapshot.
 #[derive(Debug, Clone)]
 pub struct ListedFile {
-    /// What is in it: `data`, `position_deletes` or `equality_deletes`.
+    /// The content: `data`, `position_deletes` or `equality_deletes`.
     pub content: &'static str,
-    /// Where it lies.
+    /// The location.
     pub location: String,
-    /// Its format.
+    /// The file format.
     pub format: String,
-    /// Its partition, as `ts_day=2013-01-01/origin=EWR`; empty where the table has no partitions.
+    /// The partition, such as `ts_day=2013-01-01/origin=EWR`; empty if the table is not
+    /// partitioned.
     pub partition: String,
-    /// Its rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// The sequence number of its rows.
+    /// The data sequence number.
     pub sequence_number: i64,
     /// The snapshot that added it.
     pub snapshot: Option<i64>,
-    /// The data file that a delete file is about, where it is about one.
+    /// The data file that a delete file refers to, if it refers to one.
     pub about: Option<String>,
 }
 
 impl Table {
-    /// The snapshots that the metadata lists, oldest first.
+    /// Returns the snapshots in the metadata, oldest first.
     pub fn snapshots(&self) -> Vec<ListedSnapshot> {
         let current = self.snapshot_id();
         let listed = self.metadata().snapshots().map(|snapshot| ListedSnapshot {
@@ -96,7 +97,7 @@ impl Table {
 }
 
 impl Tables {
-    /// The manifests of a table's current snapshot, in its order.
+    /// Returns the manifests of a table's current snapshot, in the order of the manifest list.
     pub async fn list_manifests(&self, table: &Table) -> Result<Vec<ListedManifest>> {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
@@ -115,7 +116,7 @@ impl Tables {
         Ok(listed.collect())
     }
 
-    /// The data files and delete files of a table's current snapshot, manifest by manifest.
+    /// Returns the data files and delete files of a table's current snapshot, by manifest.
     pub async fn list_files(&self, table: &Table) -> Result<Vec<ListedFile>> {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };

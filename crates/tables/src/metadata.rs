@@ -1,4 +1,4 @@
-//! Metadata files: their names, and table metadata to bytes and back.
+//! Metadata files: their names and their encoding.
 
 use bytes::Bytes;
 use iceberg::spec::{Schema, TableMetadata};
@@ -7,19 +7,19 @@ use uuid::Uuid;
 
 use crate::{Error, Result, foreign_types};
 
-/// The location of a table's next metadata file: numbered, and unique, since two branches may both
-/// make the same next number.
+/// Returns the location of a table's next metadata file: numbered, and unique, because two branches
+/// may use the same number.
 pub(crate) fn next_location(table_location: &str, previous: Option<&str>) -> String {
     let version = previous.and_then(version_of).map_or(0, |version| version + 1);
     format!("{table_location}/metadata/{version:05}-{}.metadata.json", Uuid::new_v4())
 }
 
-/// The number that a metadata file's name begins with.
+/// Returns the version number in a metadata file's name.
 fn version_of(location: &str) -> Option<u32> {
     location.rsplit('/').next()?.split('-').next()?.parse().ok()
 }
 
-/// The bytes of a metadata file.
+/// Encodes a metadata file.
 pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
     let failed = |error| Error::internal("written", error);
     if !foreign_types::has_any(metadata) {
@@ -28,14 +28,14 @@ pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
     Ok(serde_json::to_vec(&to_value(metadata).map_err(failed)?).map_err(failed)?.into())
 }
 
-/// The metadata as JSON that others may see.
+/// Returns the metadata as JSON, with foreign types in place of placeholders.
 pub(crate) fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(metadata)?;
     foreign_types::reveal(&mut value);
     Ok(value)
 }
 
-/// The metadata that a file holds.
+/// Decodes a metadata file.
 pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
     let metadata: TableMetadata = if foreign_types::may_name_some(content) {
         let mut value: Value =
@@ -60,23 +60,23 @@ pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
     Ok(metadata)
 }
 
-/// What the keys of both defaults end with.
-const DEFAULT: &[u8] = b"-default\"";
+/// Suffix of the keys `initial-default` and `write-default`.
+const DEFAULT_KEY_SUFFIX: &[u8] = b"-default\"";
 
-/// Whether some column may have a default.
+/// Returns true if a column may have a default.
 fn has_defaults(content: &[u8]) -> bool {
-    content.windows(DEFAULT.len()).any(|some| some == DEFAULT)
+    content.windows(DEFAULT_KEY_SUFFIX.len()).any(|some| some == DEFAULT_KEY_SUFFIX)
 }
 
-/// A column of a schema, as JSON, whose default was not understood when it was read: rows without it would
-/// be read as null, and the next metadata file would say nothing of it.
+/// Returns the name of a column whose default is in the JSON but was not parsed. Such a column
+/// would be read as null, and the default would be missing in the next metadata file.
 pub(crate) fn unread_default(written: &Value, read: &Schema) -> Option<String> {
-    let lost =
+    let not_parsed =
         |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;
     let field = written["id"].as_i64().and_then(|id| i32::try_from(id).ok());
     if let Some(field) = field.and_then(|id| read.field_by_id(id))
-        && (lost("initial-default", field.initial_default.is_some())
-            || lost("write-default", field.write_default.is_some()))
+        && (not_parsed("initial-default", field.initial_default.is_some())
+            || not_parsed("write-default", field.write_default.is_some()))
     {
         return Some(field.name.clone());
     }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_files_count_up() {
+    fn the_next_metadata_file_has_the_next_version() {
         let first = next_location("file:///w/t", None);
         assert!(first.starts_with("file:///w/t/metadata/00000-"), "{first}");
         let second = next_location("file:///w/t", Some(&first));

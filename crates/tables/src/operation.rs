@@ -1,4 +1,4 @@
-//! What can be asked of a table: to be made, and to be changed.
+//! Operations on a table: creation and changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,111 +8,108 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, Staged, TableCommit};
 
-/// Data files that go, and what comes in their place.
+/// Removed data files and their replacement.
 pub type Beside = (Vec<Arc<DataFile>>, Staged);
 
-/// Asks for a new table.
+/// A request to create a table.
 #[derive(Debug, Clone)]
 pub struct CreateTable {
-    /// Its name; only the folder's name comes from it, the catalog holds the name itself.
+    /// The name. Only used for the folder's name; the catalog stores the table's name.
     pub name: TableName,
-    /// Its columns, as [`crate::normalise_schema`] makes them.
+    /// The columns, as [`crate::normalise_schema`] returns them.
     pub schema: SchemaRef,
-    /// Its partition fields, in order.
+    /// The partition fields, in order.
     pub partition: Vec<PartitionField>,
-    /// Iceberg's table properties.
+    /// The table properties.
     pub properties: BTreeMap<String, String>,
 }
 
-/// One change of one table. Each makes one new metadata file.
+/// A change of one table. Each creates one new metadata file.
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// Adds rows.
     Append(Staged),
     /// Replaces all rows.
     Overwrite(Staged),
-    /// Replaces the rows of every partition that the new rows fall into; all rows of a table
-    /// without partitions.
+    /// Replaces all rows in every partition of the new rows; all rows of an unpartitioned table.
     OverwritePartitions {
         /// The new rows.
         staged: Staged,
-        /// Files of earlier partition specs with rows of those partitions among others, and the others
-        /// anew; see [`crate::Tables::beside_partitions`].
+        /// Files of earlier partition specs with rows in those partitions, and their other rows
+        /// rewritten; see [`crate::Tables::beside_partitions`].
         beside: Option<Beside>,
     },
-    /// Puts data files in place of others, because some of their rows changed.
+    /// Replaces data files whose rows changed.
     Rewrite(Rewrite),
-    /// Puts data files in place of others that hold the same rows, arranged otherwise.
+    /// Replaces data files by files with the same rows in another layout.
     Compact {
-        /// The files that go. One that is gone already is a conflict.
+        /// The files to remove. A file that is already removed is a conflict.
         removed: Vec<Arc<DataFile>>,
-        /// The files that come, with as many rows.
+        /// The files to add, with the same number of rows.
         staged: Staged,
     },
-    /// Puts what many manifests say into few.
+    /// Merges small manifests.
     ArrangeManifests,
-    /// No longer lists snapshots, none of which is the current one. Their files stay.
+    /// Removes snapshots, other than the current one, from the metadata. Their files remain.
     ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows are written for the table that
-    /// [`crate::Tables::replacement`] gives.
+    /// [`crate::Tables::replacement`] returns.
     Replace {
         /// The new columns.
         schema: SchemaRef,
         /// The new partition fields.
         partition: Vec<PartitionField>,
-        /// As with [`Operation::AddColumns`].
+        /// The same as in [`Operation::AddColumns`].
         after: Option<i32>,
         /// The new rows.
         staged: Staged,
     },
-    /// Adds columns that may be null, after the last.
+    /// Adds nullable columns after the last one.
     AddColumns {
         /// The columns.
         columns: Vec<Field>,
-        /// Their field ids follow this; those that the table ever had where none is given. Ids that two
-        /// changes of a table give away, on whatever branches, must differ, or their rows could not be
-        /// brought together.
+        /// The id after which field ids are assigned; the table's last column id by default.
+        /// Concurrent changes of a table, on any branches, must assign different ids, otherwise
+        /// their rows cannot be merged.
         after: Option<i32>,
     },
-    /// Changes columns and properties, one after the other. New columns have the ids that follow `after`,
-    /// or those that the table never had.
+    /// Changes columns and properties, in order.
     Alter {
         /// The changes, in order.
         alterations: Vec<Alteration>,
-        /// The id after which those of new columns come.
+        /// The same as in [`Operation::AddColumns`].
         after: Option<i32>,
     },
-    /// Sets table properties; others stay.
+    /// Sets table properties; others remain.
     SetProperties(BTreeMap<String, String>),
-    /// Makes a change that another engine asks for. Fails with `commit_conflict` where one of its
-    /// requirements does not hold.
+    /// Applies a commit of another engine. Fails with `commit_conflict` if one of its requirements
+    /// does not hold.
     Apply(Arc<TableCommit>),
 }
 
 impl Operation {
-    /// Adds columns to a table that has no other branches.
+    /// Adds columns to a table without other branches.
     pub fn add_columns(columns: Vec<Field>) -> Self {
         Operation::AddColumns { columns, after: None }
     }
 }
 
-/// Data files in place of others, because some of their rows changed.
+/// The replacement of data files whose rows changed.
 #[derive(Clone)]
 pub struct Rewrite {
-    /// What the table held when the change was made up. A table that holds other files when it is
-    /// committed is one that another commit changed in the meantime.
+    /// The table's files when the change was computed. Other files at commit time mean a concurrent
+    /// commit.
     pub seen: ScanPlan,
-    /// The files that go, all of them among those seen. One that is gone already is a conflict.
+    /// The files to remove, a subset of those seen. A file that is already removed is a conflict.
     pub removed: Vec<Arc<DataFile>>,
-    /// The files that come.
+    /// The files to add.
     pub staged: Staged,
-    /// What rows that others added in the meantime mean: at serializable isolation, whether any of
-    /// those files may hold a row that the change would have concerned, which is a conflict. None at
-    /// snapshot isolation, where rows that were not seen are left alone.
+    /// Check of concurrently added files at serializable isolation: a file that may contain a row
+    /// affected by the change is a conflict. None at snapshot isolation, which ignores such files.
     pub unseen: Option<Unseen>,
 }
 
-/// Whether any of some files may hold a row that a change concerns.
+/// Returns true if any of the files may contain a row affected by a change.
 pub type Unseen = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {

@@ -1,4 +1,4 @@
-//! How the tables of one warehouse are kept.
+//! Options of a warehouse's tables.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use crate::CloudSettings;
 /// Options of [`crate::Tables`].
 #[derive(Clone)]
 pub struct TablesOptions {
-    /// The URL that the object store's root has in Iceberg's files, without a slash at the end:
+    /// The URL of the object store's root in Iceberg's files, without a trailing slash:
     /// `file:///home/me/lake/.headwater/warehouse`.
     pub root_url: String,
-    /// The folder that is the object store's root, where it is a local one: what is written is then
-    /// fsynced, which the object store itself does not do.
+    /// The root folder of a local object store. Written files are then fsynced, which the object
+    /// store itself does not do.
     pub local_root: Option<PathBuf>,
-    /// How the clouds' object stores are reached.
+    /// Settings of cloud object stores.
     pub cloud: CloudSettings,
-    /// Bytes of decoded metadata and manifests to keep.
+    /// Maximum bytes of cached metadata and manifests.
     pub manifest_cache_bytes: u64,
-    /// The size at which a data file is closed and the next begun, in bytes.
+    /// Target size of a data file, in bytes; a larger file is closed and the next one started.
     pub target_file_bytes: u64,
-    /// Rows in a row group, at most.
+    /// Maximum rows in a row group.
     pub row_group_rows: usize,
-    /// Bytes of encoded rows in a row group, at most.
+    /// Maximum bytes of encoded rows in a row group.
     pub row_group_bytes: usize,
-    /// Bytes of encoded rows held for files not yet closed, at most; the largest row group is
-    /// closed early beyond that.
+    /// Maximum bytes of encoded rows buffered for open files; above that, the largest row group is
+    /// flushed early.
     pub write_buffer_bytes: usize,
-    /// Snapshots that a metadata file lists, at most; older ones stay reachable through the older
-    /// metadata files that the catalog's commits name.
+    /// Maximum number of snapshots in a metadata file. Older ones remain reachable through the
+    /// metadata files of earlier catalog commits.
     pub snapshots_listed_max: usize,
-    /// Rows of files that both sides of a merge changed, up to which they are compared row by row.
+    /// Maximum rows, in files changed by both sides of a merge, that are compared row by row.
     pub merge_rows_max: u64,
-    /// Where snapshot times come from.
+    /// The clock for snapshot timestamps.
     pub clock: Arc<dyn Clock>,
 }
 
 impl TablesOptions {
-    /// Options for an object store whose root has this URL, and is no local folder.
+    /// Creates options for a remote object store with this root URL.
     pub fn new(root_url: impl Into<String>) -> Self {
         let root_url: String = root_url.into();
         TablesOptions {
@@ -57,7 +57,7 @@ impl TablesOptions {
         }
     }
 
-    /// Options for a local folder, given by its absolute path.
+    /// Creates options for a local folder, given by its absolute path.
     pub fn local(root: &Path) -> Self {
         let mut options = Self::new(format!("file://{}", root.display()));
         options.local_root = Some(root.to_owned());

@@ -1,4 +1,4 @@
-//! Partition specs: from partition fields, and how each row's values become partition values.
+//! Partition specs: their creation from partition fields, and partition values.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::promotion::comparable;
 use crate::transform::transformed;
 use crate::{Error, Result, time_parts};
 
-/// The longest that a partition's value is in a folder's name, in bytes.
+/// Maximum length of a partition value in a folder name, in bytes.
 const FOLDER_VALUE_BYTES_MAX: usize = 64;
 
-/// The longest folder of a namespace or table, in bytes, before what makes a table's unique.
+/// Maximum length of a namespace's or table's folder name, in bytes, without the unique suffix.
 const FOLDER_NAME_BYTES_MAX: usize = 128;
 
 /// A field of a partition spec, without its id.
@@ -28,7 +28,8 @@ pub(crate) struct Part {
     pub(crate) transform: IcebergTransform,
 }
 
-/// The spec for partition fields over a schema. Columns match as written, then without case.
+/// Builds the spec of partition fields over a schema. Column names match exactly, or else
+/// case-insensitively.
 pub(crate) fn spec_for(
     schema: &Schema,
     fields: &[PartitionField],
@@ -44,14 +45,14 @@ pub(crate) fn spec_for(
     spec_of(&parts)
 }
 
-/// The spec of some fields, as the builder is asked for it.
+/// Builds the spec of partition fields for the metadata builder.
 pub(crate) fn spec_of(parts: &[Part]) -> Result<UnboundPartitionSpec> {
     let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
     time_parts::unbound(parts)
 }
 
-/// One field of a spec, of a column of the table itself; under the name that is `wanted`, or else under
-/// one that its column and transform give it.
+/// Resolves a partition field over a column, nested in structs or not. Uses the name `wanted`, or
+/// else a name derived from column and transform.
 pub(crate) fn part_for(
     field: &PartitionField,
     wanted: Option<&str>,
@@ -63,27 +64,27 @@ pub(crate) fn part_for(
         reason: reason.to_owned(),
     };
     let (path, column) =
-        column_at(columns, &field.column).ok_or_else(|| invalid("there is no such column"))?;
+        column_at(columns, &field.column).ok_or_else(|| invalid("the column does not exist"))?;
     check(&column.field_type, field.transform).map_err(invalid)?;
     let transform = transform_of(field.transform);
     let within = columns.iter().all(|own| own.id != column.id);
     let own_name = transform == IcebergTransform::Identity && !within;
-    // Avro, in which partitions are written down, has no names with dots.
+    // Avro, the encoding of partition values, does not allow dots in names.
     let path = if within { path.replace('.', "_") } else { path };
     let name = match wanted {
         Some(name) if own_name && name == column.name => name.to_owned(),
         Some(name) if is_column(name, columns, previous) => {
-            return Err(invalid("a column has, or had, the name that it is to have"));
+            return Err(invalid("its name is, or was, the name of a column"));
         }
         Some(name) => name.to_owned(),
         None if own_name => column.name.clone(),
-        None => free_name((&path, transform), columns, previous),
+        None => unused_name((&path, transform), columns, previous),
     };
     Ok(Part { source_id: column.id, name, transform })
 }
 
-/// A column by its name, or one within structs by the names that lead to it with dots between them: as
-/// written, and then without case. Gives its name as the table spells it.
+/// Finds a column by its name, or by a dotted path through structs: exactly, or else
+/// case-insensitively. Returns its path as spelled in the table.
 pub(crate) fn column_at<'a>(
     columns: &'a [NestedFieldRef],
     name: &str,
@@ -96,45 +97,45 @@ pub(crate) fn column_at<'a>(
     }
     name.match_indices('.').find_map(|(dot, _)| {
         let (outer, column) = column_at(columns, name.get(..dot)?)?;
-        let parts = parts_of(column)?;
+        let parts = fields_of(column)?;
         let (inner, found) = column_at(parts, name.get(dot + 1..)?)?;
         Some((format!("{outer}.{inner}"), found))
     })
 }
 
-/// The values of a column of a batch, or of one within structs: null where one of these is.
+/// Returns the values of a column, nested in structs or not; null if one of the structs is null.
 fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option<ArrayRef> {
-    let place = columns.iter().position(|column| holds(column, id))?;
-    let mut values = Arc::clone(batch.column(place));
-    let mut column = &columns[place];
+    let index = columns.iter().position(|column| holds(column, id))?;
+    let mut values = Arc::clone(batch.column(index));
+    let mut column = &columns[index];
     while column.id != id {
-        let parts = parts_of(column)?;
-        let place = parts.iter().position(|part| holds(part, id))?;
-        let whole = values.as_struct_opt()?;
-        let part = whole.column(place);
-        let nulls = NullBuffer::union(whole.nulls(), part.nulls());
-        let data = part.to_data().into_builder().nulls(nulls).build().ok()?;
+        let parts = fields_of(column)?;
+        let index = parts.iter().position(|part| holds(part, id))?;
+        let parent = values.as_struct_opt()?;
+        let child = parent.column(index);
+        let nulls = NullBuffer::union(parent.nulls(), child.nulls());
+        let data = child.to_data().into_builder().nulls(nulls).build().ok()?;
         values = make_array(data);
-        column = &parts[place];
+        column = &parts[index];
     }
     Some(values)
 }
 
-/// Whether a column has an id, or one within its structs.
+/// Returns true if the column or one nested in its structs has this id.
 fn holds(column: &NestedFieldRef, id: i32) -> bool {
-    let within = || parts_of(column).is_some_and(|parts| parts.iter().any(|one| holds(one, id)));
+    let within = || fields_of(column).is_some_and(|parts| parts.iter().any(|one| holds(one, id)));
     column.id == id || within()
 }
 
-/// The columns within a column of structs.
-fn parts_of(column: &NestedFieldRef) -> Option<&[NestedFieldRef]> {
+/// Returns the fields of a struct column.
+fn fields_of(column: &NestedFieldRef) -> Option<&[NestedFieldRef]> {
     match &*column.field_type {
         Type::Struct(parts) => Some(parts.fields()),
         _ => None,
     }
 }
 
-/// Iceberg's transform of ours.
+/// Converts a transform to the `iceberg` crate's.
 pub(crate) fn transform_of(transform: Transform) -> IcebergTransform {
     match transform {
         Transform::Identity => IcebergTransform::Identity,
@@ -148,7 +149,7 @@ pub(crate) fn transform_of(transform: Transform) -> IcebergTransform {
     }
 }
 
-/// Our transform of Iceberg's; none for one that is not known.
+/// Converts a transform from the `iceberg` crate's; none if unknown.
 pub(crate) fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     Some(match transform {
         IcebergTransform::Identity => Transform::Identity,
@@ -163,13 +164,13 @@ pub(crate) fn known_transform(transform: IcebergTransform) -> Option<Transform> 
     })
 }
 
-/// Refuses a field beside others that say the same, or have its name.
+/// Rejects a field that duplicates another one or its name.
 pub(crate) fn check_new(part: &Part, others: &[Part], field: &PartitionField) -> Result<()> {
     let invalid = |reason: String| Error::InvalidPartition { field: field.to_string(), reason };
     let same =
         |other: &Part| (other.source_id, other.transform) == (part.source_id, part.transform);
     if others.iter().any(same) {
-        return Err(invalid("it is there twice".to_owned()));
+        return Err(invalid("it is a duplicate".to_owned()));
     }
     if others.iter().any(|other| other.name == part.name) {
         return Err(invalid(format!("another field has the name `{}`", part.name)));
@@ -177,7 +178,7 @@ pub(crate) fn check_new(part: &Part, others: &[Part], field: &PartitionField) ->
     Ok(())
 }
 
-/// Whether a column has a name, now or in an earlier schema.
+/// Returns true if a column has this name in the current or an earlier schema.
 fn is_column(name: &str, columns: &[NestedFieldRef], previous: Option<&TableMetadata>) -> bool {
     columns.iter().any(|column| column.name == name)
         || previous.is_some_and(|table| {
@@ -185,43 +186,43 @@ fn is_column(name: &str, columns: &[NestedFieldRef], previous: Option<&TableMeta
         })
 }
 
-/// Which types each transform takes.
+/// Checks that the transform supports the column's type.
 fn check(field_type: &Type, transform: Transform) -> Result<(), &'static str> {
     use PrimitiveType::{Binary, Date, Decimal, Int, Long, String, Timestamp, TimestampNs};
     use PrimitiveType::{Boolean, Double, Float, Timestamptz, TimestamptzNs};
     let Type::Primitive(primitive) = field_type else {
-        return Err("a column of nested values is no partition");
+        return Err("a partition column must have a primitive type");
     };
     let is_time = matches!(primitive, Timestamp | Timestamptz | TimestampNs | TimestamptzNs);
     match transform {
         Transform::Identity => match primitive {
-            Float | Double => Err("floating-point numbers are no partition"),
+            Float | Double => Err("a partition column cannot be a floating-point number"),
             _ => Ok(()),
         },
         Transform::Year if !is_time && *primitive != Date => {
-            Err("`year` takes a date or a timestamp")
+            Err("`year` requires a date or a timestamp")
         }
         Transform::Month if !is_time && *primitive != Date => {
-            Err("`month` takes a date or a timestamp")
+            Err("`month` requires a date or a timestamp")
         }
         Transform::Day if !is_time && *primitive != Date => {
-            Err("`day` takes a date or a timestamp")
+            Err("`day` requires a date or a timestamp")
         }
-        Transform::Hour if !is_time => Err("`hour` takes a timestamp"),
+        Transform::Hour if !is_time => Err("`hour` requires a timestamp"),
         Transform::Bucket(_) if matches!(primitive, Boolean | Float | Double) => {
-            Err("`bucket` takes anything but booleans and floating-point numbers")
+            Err("`bucket` does not support booleans and floating-point numbers")
         }
         Transform::Truncate(_)
             if !matches!(primitive, Int | Long | Decimal { .. } | String | Binary) =>
         {
-            Err("`truncate` takes whole numbers, decimals, texts and bytes")
+            Err("`truncate` requires an integer, decimal, string or binary column")
         }
         _ => Ok(()),
     }
 }
 
-/// What is added to a column's name for a field of one of its transforms.
-fn ending(transform: IcebergTransform) -> String {
+/// Returns the suffix for the name of a partition field.
+fn name_suffix(transform: IcebergTransform) -> String {
     match transform {
         IcebergTransform::Bucket(count) => format!("bucket_{count}"),
         IcebergTransform::Truncate(width) => format!("trunc_{width}"),
@@ -230,22 +231,22 @@ fn ending(transform: IcebergTransform) -> String {
     }
 }
 
-/// A name for a transform of a column that no column has, in this schema or an earlier one.
-fn free_name(
+/// Returns an unused name for a partition field.
+fn unused_name(
     (column, transform): (&str, IcebergTransform),
     columns: &[NestedFieldRef],
     previous: Option<&TableMetadata>,
 ) -> String {
     let own = match transform {
         IcebergTransform::Identity => column.to_owned(),
-        _ => format!("{column}_{}", ending(transform)),
+        _ => format!("{column}_{}", name_suffix(transform)),
     };
     let names = std::iter::once(own.clone());
     let mut names = names.chain((2..).map(|n| format!("{own}_{n}")));
     names.find(|name| !is_column(name, columns, previous)).unwrap_or_default()
 }
 
-/// The columns of partition values of a batch, in the spec's order.
+/// Returns the partition values of a batch, one array per field of the spec.
 pub(crate) fn partition_columns(
     batch: &RecordBatch,
     spec: &PartitionSpec,
@@ -254,7 +255,7 @@ pub(crate) fn partition_columns(
     let columns = spec.fields().iter().map(|field| {
         let unknown = || Error::InvalidPartition {
             field: field.name.clone(),
-            reason: format!("`{}` is no transform that can be written", field.transform),
+            reason: format!("the transform `{}` is not supported", field.transform),
         };
         let columns = schema.as_struct().fields();
         let column = values_at(batch, columns, field.source_id).ok_or_else(unknown)?;
@@ -263,8 +264,8 @@ pub(crate) fn partition_columns(
     columns.collect()
 }
 
-/// The values of the columns that files are partitioned by, as their transforms make them, by field id: of
-/// whichever type the column was, to be compared with each other.
+/// Returns the partition values of a file with their transforms, by source field id, in types that
+/// can be compared after type promotion.
 pub(crate) fn values_of(
     spec: &PartitionSpec,
     values: &Struct,
@@ -275,8 +276,8 @@ pub(crate) fn values_of(
     fields.map(|(field, value)| (field.source_id, field.transform, literal(value))).collect()
 }
 
-/// A partition's value as people read it. A time that no calendar has is shown as its number.
-fn shown(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>) -> String {
+/// Formats a partition value. A timestamp outside chrono's range is formatted as a number.
+fn format_value(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>) -> String {
     let Some(value) = value.and_then(Literal::as_primitive_literal) else {
         return NULL.to_owned();
     };
@@ -285,8 +286,8 @@ fn shown(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>
         (PrimitiveLiteral::Long(number), _) => *number,
         (PrimitiveLiteral::UInt128(bits), _) => return uuid::Uuid::from_u128(*bits).to_string(),
         (PrimitiveLiteral::Binary(bytes), Type::Primitive(PrimitiveType::Uuid)) => {
-            let shown = uuid::Uuid::from_slice(bytes).map(|uuid| uuid.to_string());
-            return shown.unwrap_or_else(|_| NULL.to_owned());
+            let text = uuid::Uuid::from_slice(bytes).map(|uuid| uuid.to_string());
+            return text.unwrap_or_else(|_| NULL.to_owned());
         }
         (PrimitiveLiteral::Int128(_), Type::Primitive(PrimitiveType::Decimal { .. })) => {
             return transform.to_human_string(field_type, Some(&Literal::Primitive(value)));
@@ -306,13 +307,13 @@ fn shown(transform: IcebergTransform, field_type: &Type, value: Option<&Literal>
             let time = chrono::DateTime::from_timestamp(number.saturating_mul(3600), 0);
             time.map(|time| time.format("%Y-%m-%d-%H").to_string())
         }
-        _ => moment(field_type, number),
+        _ => format_time(field_type, number),
     };
     text.unwrap_or_else(|| number.to_string())
 }
 
-/// A date, a time of day or a moment; none where the type is no such, or no calendar has it.
-fn moment(field_type: &Type, number: i64) -> Option<String> {
+/// Formats a date, time or timestamp; none for another type or a value outside chrono's range.
+fn format_time(field_type: &Type, number: i64) -> Option<String> {
     use PrimitiveType::{Date, Time, Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     let Type::Primitive(primitive) = field_type else { return None };
     let nanos = chrono::DateTime::from_timestamp_nanos;
@@ -336,17 +337,17 @@ fn moment(field_type: &Type, number: i64) -> Option<String> {
     }
 }
 
-/// How a partition without a value is shown.
+/// Text of a null partition value.
 const NULL: &str = "null";
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// The year that times are counted from.
+/// The first year of Unix time.
 const EPOCH: i64 = 1970;
 
-/// A partition as people read it: `ts_day=2013-01-01/origin=EWR`.
+/// Formats a partition: `ts_day=2013-01-01/origin=EWR`.
 pub(crate) fn describe(
     spec: &PartitionSpec,
     partition_type: &StructType,
@@ -355,20 +356,20 @@ pub(crate) fn describe(
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
         .map(|((field, partition), value)| {
-            let value = shown(field.transform, &partition.field_type, value);
+            let value = format_value(field.transform, &partition.field_type, value);
             format!("{}={value}", field.name)
         })
         .collect();
     parts.join("/")
 }
 
-/// The folders for a partition below the data folder. They are for people: readers go by the
-/// manifest, so that values may be shortened and odd characters left out.
+/// Returns the folders of a partition below the data folder. They are informative only: readers use
+/// the manifests. So values may be truncated and special characters replaced.
 pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
         .map(|((field, partition), value)| {
-            let value = shown(field.transform, &partition.field_type, value);
+            let value = format_value(field.transform, &partition.field_type, value);
             let name = file_name(&field.name);
             let mut value = file_name(&value);
             value.truncate(FOLDER_VALUE_BYTES_MAX);
@@ -378,14 +379,15 @@ pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: 
     parts.join("/")
 }
 
-/// Letters, digits, `-`, `.` and `_` of a text, with `_` for anything else: safe in URLs and paths
-/// alike.
+/// Replaces all characters except ASCII letters, digits, `-`, `.` and `_` by `_`, for use in URLs
+/// and paths.
 pub(crate) fn file_name(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     text.chars().map(|c| if safe(c) { c } else { '_' }).collect()
 }
 
-/// The folder of a namespace or table: [`file_name`], cut so that a store takes it with what follows.
+/// Returns the folder of a namespace or table: [`file_name`], truncated to a length that stores
+/// accept.
 pub(crate) fn folder_name(name: &str) -> String {
     let mut folder = file_name(name);
     folder.truncate(FOLDER_NAME_BYTES_MAX);
@@ -397,14 +399,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_of_names_are_bounded_and_stay_in_their_folder() {
+    fn folder_names_are_truncated_and_cannot_leave_the_parent_folder() {
         assert_eq!(folder_name("my-ns.a b.2024"), "my-ns.a_b.2024");
         assert_eq!(folder_name(&"日".repeat(300)).len(), FOLDER_NAME_BYTES_MAX);
         assert_eq!(folder_name("%2e%2e"), "_2e_2e");
     }
 
     #[test]
-    fn folders_have_no_odd_characters() {
+    fn special_characters_in_folder_names_are_replaced() {
         assert_eq!(file_name("a/b c=ü?"), "a_b_c___");
     }
 }

@@ -1,91 +1,91 @@
-//! Rows of one data file, by their positions in it.
+//! Sets of row positions in a data file.
 
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringTreemap;
 
-/// Positions of rows in a data file, the first row's being 0. Compressed: a million rows in a run
-/// take a few bytes, a million spread ones about two megabytes.
+/// Positions of rows in a data file, from 0, as a Roaring bitmap: a million consecutive positions
+/// take a few bytes, a million scattered ones about two megabytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Positions(RoaringTreemap);
 
 impl Positions {
-    /// No positions.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Positions::default()
     }
 
-    /// Adds a position; false where it was there already.
+    /// Adds a position; returns false if it was already present.
     pub fn insert(&mut self, position: u64) -> bool {
         self.0.insert(position)
     }
 
-    /// Whether a position is among them.
+    /// Returns true if the set contains a position.
     pub fn contains(&self, position: u64) -> bool {
         self.0.contains(position)
     }
 
-    /// How many there are.
+    /// Returns the number of positions.
     pub fn len(&self) -> u64 {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The positions in order.
+    /// Returns the positions in order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.0.iter()
     }
 
-    /// The first and the last; none where there are none.
+    /// Returns the first and the last position; none if empty.
     pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
         self.0.min().zip(self.0.max())
     }
 
-    /// The positions from one on, in order.
+    /// Returns the positions from `first` on, in order.
     pub fn from(&self, first: u64) -> impl Iterator<Item = u64> + '_ {
         let mut rest = self.0.iter();
         rest.advance_to(first);
         rest
     }
 
-    /// How many lie before one.
+    /// Returns the number of positions less than `end`.
     pub fn before(&self, end: u64) -> u64 {
         self.0.range_cardinality(..end)
     }
 
-    /// Adds the positions of another set.
+    /// Adds all positions of another set.
     pub fn add_all(&mut self, other: &Positions) {
         self.0 |= &other.0;
     }
 
-    /// Whether all positions of another set are among them.
+    /// Returns true if the set contains all positions of another set.
     pub fn has_all(&self, other: &Positions) -> bool {
         other.0.is_subset(&self.0)
     }
 
-    /// Bytes that they take, about.
+    /// Returns the approximate size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.serialized_size()
     }
 
-    /// The bytes of a 64-bit Roaring bitmap in the portable form.
+    /// Serializes the positions as a 64-bit Roaring bitmap in the portable format.
     pub(crate) fn to_portable(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.serialized_size());
-        // A vector takes every byte.
+        // Writing to a vector cannot fail.
         let _ = self.0.serialize_into(&mut bytes);
         bytes
     }
 
-    /// The positions of such a bitmap; none where it cannot be read, or has bytes to spare.
+    /// Deserializes a portable bitmap; none if it is invalid or has trailing bytes.
     pub(crate) fn from_portable(mut bytes: &[u8]) -> Option<Self> {
         let positions = RoaringTreemap::deserialize_from(&mut bytes).ok()?;
         bytes.is_empty().then_some(Positions(positions))
     }
 
-    /// Which of a file's `rows` are not among them.
+    /// Returns the rows of a file with `rows` rows that are not in the set.
     pub(crate) fn rest(&self, rows: u64) -> RowSelection {
         let mut selectors: Vec<RowSelector> = Vec::new();
         let mut next = 0;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_file_is_what_lies_between() {
+    fn the_remaining_rows_are_selected_in_runs() {
         assert_eq!(rest(&[], 3), [(false, 3)]);
         assert_eq!(rest(&[0, 1, 2], 3), [(true, 3)]);
         assert_eq!(rest(&[1], 3), [(false, 1), (true, 1), (false, 1)]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_is_there_once() {
+    fn a_position_is_inserted_once() {
         let mut positions = Positions::new();
         assert!(positions.insert(7) && !positions.insert(7));
         assert_eq!(

@@ -1,7 +1,8 @@
-//! Values of columns that were given a wider type since they were written: of partitions, and of defaults.
+//! Type promotion of values written before a column's type was widened: partition values and
+//! defaults.
 //!
-//! Iceberg leaves them as they are. Here values are compared as if all had the widest type that they may come
-//! to have, and are written in the type at hand.
+//! Iceberg leaves them unchanged. Values are compared in the widest type, and written in the type
+//! at hand.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,
@@ -9,7 +10,7 @@ use iceberg::spec::{
 
 use crate::entry::builder_of;
 
-/// A value as it is under every type that it can be written in.
+/// Returns a value in the widest type that it can be promoted to.
 pub(crate) fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {
     match value {
         PrimitiveLiteral::Int(value) => PrimitiveLiteral::Long(value.into()),
@@ -19,7 +20,7 @@ pub(crate) fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {
     }
 }
 
-/// A partition's values as they are under all types that they can be written in.
+/// Returns partition values in their widest types.
 pub(crate) fn comparable_partition(values: &Struct) -> Struct {
     let value = |value: &Literal| match value {
         Literal::Primitive(value) => Literal::Primitive(comparable(value.clone())),
@@ -28,7 +29,7 @@ pub(crate) fn comparable_partition(values: &Struct) -> Struct {
     values.iter().map(|one| one.map(value)).collect()
 }
 
-/// A value in a type that its own was widened to; none where it is in it already.
+/// Promotes a value to a wider type; none if it already has that type.
 fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
     match (value, data_type) {
         (
@@ -39,7 +40,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
             Literal::Primitive(PrimitiveLiteral::Float(value)),
             Type::Primitive(PrimitiveType::Double),
         ) => Some(Literal::double(value.0)),
-        // A UUID is written as its bytes, see `manifest::uuid`.
+        // A UUID is serialized as its bytes, see `manifest::uuids`.
         (
             Literal::Primitive(PrimitiveLiteral::UInt128(value)),
             Type::Primitive(PrimitiveType::Fixed(_)),
@@ -48,8 +49,8 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
     }
 }
 
-/// The entry of a file whose partition's values are in the types of the manifest that it is written to; none
-/// where they are already.
+/// Returns an entry whose partition values have the types of the target manifest; none if they
+/// already have.
 pub(crate) fn promoted_file(
     file: &DataFile,
     types: &StructType,
@@ -71,12 +72,12 @@ pub(crate) fn promoted_file(
     built.map(Some).map_err(invalid)
 }
 
-/// A default in a type that its column's was widened to.
+/// Promotes a default to the widened type of its column.
 pub(crate) fn promoted_default(value: Option<&Literal>, data_type: &Type) -> Option<Literal> {
     value.map(|value| promoted(value, data_type).unwrap_or_else(|| value.clone()))
 }
 
-/// Puts a column's defaults into the type that it came to have.
+/// Promotes a column's defaults to its widened type.
 pub(crate) fn promote_defaults(field: &mut NestedField) {
     let data_type = field.field_type.clone();
     field.initial_default = promoted_default(field.initial_default.as_ref(), &data_type);

@@ -1,10 +1,9 @@
-//! Row lineage: the id that each row of a table of format version 3 keeps, and the sequence number of the
-//! commit that changed it last.
+//! Row lineage: the id of each row of a table of format version 3, and the sequence number of the
+//! commit that last changed it.
 //!
-//! Rows that are added have neither in their file: their id follows from the file's first one and from
-//! their place in it, their number from the file's own. Where rows are written again, both come along
-//! in two columns beside those of the table; where a row is changed, its number is left out and so becomes
-//! that of the new file.
+//! New rows store neither: the id is the file's first row id plus the row's position, the sequence
+//! number is the file's. Rewritten rows store both in two extra columns. The sequence number of a
+//! changed row is null and so becomes that of the new file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,46 +15,46 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use iceberg::spec::{FormatVersion, TableMetadata};
 
-use crate::read::{Place, Reading, open};
+use crate::read::{FileLocation, ReadOptions, open};
 use crate::types::schema::field_id;
 use crate::{DataFile, Error, FIELD_ID, Result, Table, Tables};
 
-/// Iceberg's field id of a row's id.
+/// The reserved field id of `_row_id`.
 pub(crate) const ROW_ID: i32 = 2_147_483_540;
 
-/// Iceberg's field id of the sequence number of the commit that changed a row last.
-pub(crate) const CHANGED: i32 = 2_147_483_539;
+/// The reserved field id of `_last_updated_sequence_number`.
+pub(crate) const LAST_UPDATED: i32 = 2_147_483_539;
 
-/// The names of the two columns, which no column of a table of version 3 may have.
+/// The names of the two lineage columns, reserved in tables of version 3.
 pub const NAMES: [&str; 2] = ["_row_id", "_last_updated_sequence_number"];
 
-/// The two columns.
+/// Returns the two lineage columns.
 pub fn fields() -> [FieldRef; 2] {
     let field = |name: &str, id: i32| {
         let metadata = HashMap::from([(FIELD_ID.to_owned(), id.to_string())]);
         Arc::new(Field::new(name, DataType::Int64, true).with_metadata(metadata))
     };
-    [field(NAMES[0], ROW_ID), field(NAMES[1], CHANGED)]
+    [field(NAMES[0], ROW_ID), field(NAMES[1], LAST_UPDATED)]
 }
 
-/// Whether the rows of a table have ids.
+/// Returns true if the table has row lineage.
 pub(crate) fn has_row_ids(metadata: &TableMetadata) -> bool {
     metadata.format_version() >= FormatVersion::V3
 }
 
-/// A schema with the two columns after its own.
+/// Returns a schema with the lineage columns appended.
 pub(crate) fn with_row_ids(schema: &Schema) -> SchemaRef {
     let all = schema.fields().iter().cloned().chain(fields());
     Arc::new(Schema::new_with_metadata(all.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-/// How many columns of a schema are the table's own: all but the two.
+/// Returns the number of columns without the lineage columns.
 pub(crate) fn own_columns(schema: &Schema) -> usize {
-    let own = |field: &&FieldRef| !matches!(field_id(field), Some(ROW_ID | CHANGED));
+    let own = |field: &&FieldRef| !matches!(field_id(field), Some(ROW_ID | LAST_UPDATED));
     schema.fields().iter().filter(own).count()
 }
 
-/// The columns of a batch that are the table's own, which come first.
+/// Returns a batch without the lineage columns, which are the last ones.
 pub(crate) fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {
@@ -64,7 +63,7 @@ pub(crate) fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch.project(&(0..own).collect::<Vec<_>>())
 }
 
-/// Where a file's rows have their ids from.
+/// The values that row ids and sequence numbers of a file's rows are derived from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     first_row_id: Option<i64>,
@@ -79,34 +78,34 @@ impl Origin {
         }
     }
 
-    /// One of the two columns: what the file has, and what follows from rows' places where it has nothing.
-    pub fn column(&self, id: i32, found: Option<&ArrayRef>, places: &ArrayRef) -> ArrayRef {
-        let found = found.and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let places = places.as_primitive::<Int64Type>();
+    /// Returns one lineage column: the stored values, or derived ones where these are null.
+    pub fn column(&self, id: i32, found: Option<&ArrayRef>, positions: &ArrayRef) -> ArrayRef {
+        let stored = found.and_then(|column| column.as_primitive_opt::<Int64Type>());
+        let positions = positions.as_primitive::<Int64Type>();
         let value = |row: usize| {
-            let own = found.filter(|found| found.is_valid(row)).map(|found| found.value(row));
+            let own = stored.filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row));
             own.or_else(|| match id {
-                ROW_ID => Some(self.first_row_id? + places.value(row)),
+                ROW_ID => Some(self.first_row_id? + positions.value(row)),
                 _ => self.first_row_id.map(|_| self.sequence_number),
             })
         };
-        Arc::new((0..places.len()).map(value).collect::<Int64Array>())
+        Arc::new((0..positions.len()).map(value).collect::<Int64Array>())
     }
 }
 
-/// The ids of a data file's rows.
+/// The row ids of a data file.
 #[derive(Debug, Clone)]
 pub enum RowIds {
-    /// The first row's; those of the others follow.
+    /// Consecutive ids, beginning with the first row's.
     From(i64),
-    /// In runs of rows whose ids follow each other.
+    /// Runs of consecutive ids.
     Runs(IdRuns),
-    /// They have none.
+    /// No row ids.
     None,
 }
 
 impl RowIds {
-    /// The id of a row, by its place in the file.
+    /// Returns the id of the row at a position in the file.
     pub fn at(&self, row: u64) -> Option<i64> {
         match self {
             RowIds::From(first) => first.checked_add(i64::try_from(row).ok()?),
@@ -115,7 +114,7 @@ impl RowIds {
         }
     }
 
-    /// How many bytes they take.
+    /// Returns the size in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             RowIds::Runs(runs) => runs.starts.capacity() * 2 * size_of::<u64>(),
@@ -124,12 +123,12 @@ impl RowIds {
     }
 }
 
-/// Ids of rows, most of which follow the one before.
+/// Row ids, run-length encoded: each run is consecutive.
 #[derive(Debug, Clone, Default)]
 pub struct IdRuns {
-    /// The row that each run begins with.
+    /// The first position of each run.
     starts: Vec<u64>,
-    /// Its id; negative where it has none.
+    /// The id at that position; negative if the rows have none.
     ids: Vec<i64>,
     rows: u64,
 }
@@ -137,15 +136,15 @@ pub struct IdRuns {
 impl IdRuns {
     fn push(&mut self, id: Option<i64>) {
         let id = id.filter(|id| *id >= 0);
-        if id.is_none() || id != self.after_last() {
+        if id.is_none() || id != self.next_in_run() {
             self.starts.push(self.rows);
             self.ids.push(id.unwrap_or(-1));
         }
         self.rows += 1;
     }
 
-    /// The id that would follow the last one.
-    fn after_last(&self) -> Option<i64> {
+    /// Returns the id that would continue the last run.
+    fn next_in_run(&self) -> Option<i64> {
         let first = self.ids.last().filter(|id| **id >= 0)?;
         let within = i64::try_from(self.rows - self.starts.last()?).ok()?;
         first.checked_add(within)
@@ -159,18 +158,18 @@ impl IdRuns {
 }
 
 impl Tables {
-    /// The ids of a data file's rows.
+    /// Returns the row ids of a data file.
     pub async fn row_ids(&self, file: &DataFile) -> Result<RowIds> {
         let Some(first) = file.entry.data_file.first_row_id() else { return Ok(RowIds::None) };
         if !file.has_column(ROW_ID) {
             return Ok(RowIds::From(first));
         }
         let [ids, _] = fields();
-        let reading = Reading {
+        let read_options = ReadOptions {
             origin: Some(Origin::of(file)),
-            ..Reading::all(Arc::new(Schema::new(vec![ids])))
+            ..ReadOptions::all(Arc::new(Schema::new(vec![ids])))
         };
-        let batches = open(self.object_store().clone(), Place::of(file), reading).await;
+        let batches = open(self.object_store().clone(), FileLocation::of(file), read_options).await;
         let mut batches = batches.map_err(|error| Error::from_arrow(&file.location, error))?;
         let mut runs = IdRuns::default();
         while let Some(batch) = batches.next().await {
@@ -180,13 +179,14 @@ impl Tables {
         Ok(RowIds::Runs(runs))
     }
 
-    /// The columns of a table with those that its rows keep when they are written again.
+    /// Returns the schema for rewriting a table's rows, including the lineage columns if the table
+    /// has them.
     pub fn schema_to_rewrite(&self, table: &Table) -> SchemaRef {
         if has_row_ids(table.metadata()) { with_row_ids(&table.schema()) } else { table.schema() }
     }
 
-    /// New rows of a table with the ids that they keep; none where one is null. Rows of tables without ids
-    /// stay as they are.
+    /// Appends the lineage columns to changed rows, with these ids; a row with a null id is new.
+    /// Returns the rows unchanged if the table has no row lineage.
     pub fn with_ids(
         &self,
         table: &Table,
@@ -204,7 +204,7 @@ impl Tables {
     }
 }
 
-/// Rows of which some have no ids, nor numbers: they get new ones.
+/// Clears the row ids and sequence numbers of the given rows, so that they are assigned at commit.
 pub(crate) fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();
@@ -219,9 +219,9 @@ pub(crate) fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordB
     RecordBatch::try_new(batch.schema(), columns)
 }
 
-/// Rows of another branch without the ids and numbers that were given since both were one: ours may have
-/// given them to others.
-pub(crate) fn without_later(
+/// Clears the row ids and sequence numbers of another branch's rows that were assigned after the
+/// merge base: the target branch may have assigned them to other rows.
+pub(crate) fn without_ids_after_base(
     batch: &RecordBatch,
     (next_row_id, sequence_number): (u64, i64),
 ) -> Result<RecordBatch, ArrowError> {
@@ -232,11 +232,11 @@ pub(crate) fn without_later(
     let mut columns = batch.columns().to_vec();
     let ids = columns[own].as_primitive::<Int64Type>().clone();
     let numbers = columns[own + 1].as_primitive::<Int64Type>().clone();
-    let kept = |row: usize| ids.is_valid(row) && (ids.value(row) as u64) < next_row_id;
-    let new_ids = (0..ids.len()).map(|row| kept(row).then(|| ids.value(row)));
+    let is_in_base = |row: usize| ids.is_valid(row) && (ids.value(row) as u64) < next_row_id;
+    let new_ids = (0..ids.len()).map(|row| is_in_base(row).then(|| ids.value(row)));
     let new_numbers = (0..ids.len()).map(|row| {
         let known = numbers.is_valid(row) && numbers.value(row) <= sequence_number;
-        (kept(row) && known).then(|| numbers.value(row))
+        (is_in_base(row) && known).then(|| numbers.value(row))
     });
     columns[own] = Arc::new(new_ids.collect::<Int64Array>());
     columns[own + 1] = Arc::new(new_numbers.collect::<Int64Array>());

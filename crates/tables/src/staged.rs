@@ -1,4 +1,4 @@
-//! Rows that are written and belong to no table yet.
+//! Data files and delete files that are written but not yet committed.
 
 use std::sync::Arc;
 
@@ -9,15 +9,16 @@ use crate::DataFile;
 use crate::deletes::DeleteKey;
 use crate::storage::Storage;
 
-/// Data files that a commit can put into a table, or that [`crate::Tables::discard`] removes.
+/// Uncommitted data files, to be added to a table by a commit or deleted by
+/// [`crate::Tables::discard`].
 ///
-/// Cheap to clone, so that an attempt that lost a race can be made again with the same files.
+/// Cheap to clone, so that a commit can be retried with the same files after a conflict.
 #[derive(Clone)]
 pub struct Staged {
     pub(crate) files: Arc<[iceberg::spec::DataFile]>,
     pub(crate) deletes: Arc<[StagedDelete]>,
     pub(crate) table: uuid::Uuid,
-    /// The version of the format that the table was of.
+    /// The table's format version when the files were written.
     pub(crate) version: iceberg::spec::FormatVersion,
     pub(crate) schema: iceberg::spec::SchemaRef,
     pub(crate) spec: iceberg::spec::PartitionSpecRef,
@@ -25,28 +26,29 @@ pub struct Staged {
     pub(crate) memory_bytes_peak: u64,
 }
 
-/// A delete file that a commit can put into a table.
+/// An uncommitted delete file.
 #[derive(Debug, Clone)]
 pub(crate) struct StagedDelete {
     pub(crate) file: iceberg::spec::DataFile,
-    /// The data file that it takes rows of away.
+    /// The data file that the deletes apply to.
     pub(crate) of: Arc<DataFile>,
     /// The delete files that it replaces.
     pub(crate) replaced: Vec<DeleteKey>,
 }
 
-/// Bytes of data files up to which they are made durable together with the files of their commit:
-/// a file system then writes its journal once for all of them.
-const TOGETHER_BYTES_MAX: u64 = 1024 * 1024;
+/// Maximum bytes of data files that are synced together with the metadata files of their commit:
+/// the file system then writes its journal only once.
+const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Whether files became durable, which may still be under way; none where it was not begun.
+/// A sync of files that may still be running; none if it was not started.
 #[derive(Clone)]
 pub(crate) struct Durable(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl Durable {
-    /// Begins to make many bytes durable, so that it is done or nearly so when they are committed.
+    /// Starts to sync more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes in the background, so that it
+    /// overlaps with the work before the commit.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
-        if bytes <= TOGETHER_BYTES_MAX {
+        if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return Durable(None);
         }
         let syncing = tokio::spawn(async move {
@@ -55,7 +57,7 @@ impl Durable {
         Durable(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
-    /// Whether these files and others became durable.
+    /// Combines these syncs into one.
     fn and(&self, others: Vec<Durable>) -> Self {
         if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
             return Durable(None);
@@ -71,10 +73,10 @@ impl Durable {
         Durable(Some(all.boxed().shared()))
     }
 
-    /// Waits until the files are durable, or are known not to be.
+    /// Waits for the sync. Returns true if the files are durable.
     pub(crate) async fn wait(&self) -> bool {
         match &self.0 {
-            Some(under_way) => under_way.clone().await,
+            Some(sync) => sync.clone().await,
             None => false,
         }
     }
@@ -87,7 +89,8 @@ impl std::fmt::Debug for Staged {
 }
 
 impl Staged {
-    /// Several of one table, schema and spec as one; none where there are none.
+    /// Combines uncommitted files of the same table, schema and partition spec; none if the list is
+    /// empty.
     pub fn all(several: &[Staged]) -> Option<Staged> {
         let (first, rest) = several.split_first()?;
         let files = several.iter().flat_map(|one| one.files.iter().cloned()).collect();
@@ -98,39 +101,39 @@ impl Staged {
         Some(Staged { files, deletes, durable, memory_bytes_peak, ..first.clone() })
     }
 
-    /// These data files together with delete files that were written for the same table.
+    /// Combines these data files with delete files of the same table.
     #[must_use]
     pub fn and(self, deletes: Staged) -> Staged {
         let durable = self.durable.and(vec![deletes.durable]);
         Staged { deletes: deletes.deletes, durable, ..self }
     }
 
-    /// Rows in the files.
+    /// Returns the rows in the files.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(iceberg::spec::DataFile::record_count).sum()
     }
 
-    /// Bytes of the files.
+    /// Returns the bytes of the files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(iceberg::spec::DataFile::file_size_in_bytes).sum()
     }
 
-    /// The most bytes that rows and row groups took while they were written, about.
+    /// Returns the approximate peak of bytes used by rows and row groups while writing.
     pub fn memory_bytes_peak(&self) -> u64 {
         self.memory_bytes_peak
     }
 
-    /// How many files there are.
+    /// Returns the number of data files.
     pub fn files(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if there are neither data files nor delete files.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.deletes.is_empty()
     }
 
-    /// Where the files lie.
+    /// Returns the locations of all files.
     pub fn locations(&self) -> impl Iterator<Item = &str> {
         let deletes = self.deletes.iter().map(|delete| &delete.file);
         self.files.iter().chain(deletes).map(iceberg::spec::DataFile::file_path)

@@ -15,7 +15,7 @@ use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};
 use crate::{COMMENT, SortColumn, foreign_column};
 
-/// One immutable state of one table, as a metadata file holds it; cheap to clone.
+/// One immutable state of one table, read from a metadata file; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Table(Arc<Inner>);
 
@@ -28,18 +28,18 @@ struct Inner {
     weight: u32,
 }
 
-/// What is in a snapshot, summed up.
+/// Totals of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Those that are gone among them.
+    /// Includes deleted rows.
     pub(crate) rows: u64,
     pub(crate) files: u64,
-    /// Of data files and delete files.
+    /// Bytes of data files and delete files.
     pub(crate) bytes: u64,
     pub(crate) deletes: DeleteTotals,
 }
 
-/// The delete files in a snapshot, summed up.
+/// Totals of a snapshot's delete files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct DeleteTotals {
     pub(crate) files: u64,
@@ -49,7 +49,7 @@ pub(crate) struct DeleteTotals {
     pub(crate) keys: u64,
 }
 
-/// The bytes of a file, or of a vector in one that holds several.
+/// Returns the bytes of a file, or of the deletion vector in a file that contains several.
 pub(crate) fn own_bytes(file: &iceberg::spec::DataFile) -> u64 {
     let own = file.content_size_in_bytes().and_then(|bytes| u64::try_from(bytes).ok());
     own.unwrap_or_else(|| file.file_size_in_bytes())
@@ -66,7 +66,7 @@ impl DeleteTotals {
 }
 
 impl Totals {
-    /// The totals that a snapshot's summary names; engines other than ours may leave them out.
+    /// Returns the totals in a snapshot's summary; none if an engine did not write them.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
         let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
         let deletes = DeleteTotals {
@@ -92,7 +92,7 @@ impl Table {
     ) -> Self {
         let schema = arrow_schema(metadata.current_schema().as_struct().fields());
         let schema = with_names(&schema, name_mapping(&metadata));
-        // Parsed metadata takes a few times the bytes of its text.
+        // ParsedManifest metadata takes about three times the bytes of its JSON.
         let weight = u32::try_from(encoded_bytes.saturating_mul(3)).unwrap_or(u32::MAX);
         Table(Arc::new(Inner { metadata_location, metadata, schema, totals, weight }))
     }
@@ -109,100 +109,101 @@ impl Table {
         self.0.weight
     }
 
-    /// The metadata file that is this state.
+    /// Returns the location of the metadata file.
     pub fn metadata_location(&self) -> &str {
         &self.0.metadata_location
     }
 
-    /// Iceberg's table id, the same through all states.
+    /// Returns the Iceberg table UUID, constant over all states.
     pub fn id(&self) -> String {
         self.metadata().uuid().to_string()
     }
 
-    /// The folder of the table, as a URL.
+    /// Returns the table's base location, a URL.
     pub fn location(&self) -> &str {
         self.metadata().location()
     }
 
-    /// Its columns; each field's metadata carries its id as [`crate::FIELD_ID`].
+    /// Returns the current schema. Each field's metadata carries its id as [`crate::FIELD_ID`].
     pub fn schema(&self) -> SchemaRef {
         self.0.schema.clone()
     }
 
-    /// The largest field id that a column of the table ever had.
+    /// Returns the largest field id ever assigned in the table.
     pub fn last_column_id(&self) -> i32 {
         self.metadata().last_column_id()
     }
 
-    /// The columns as they were in one of its snapshots; none for a snapshot it does not have.
+    /// Returns the schema of a snapshot; none if the table does not have the snapshot.
     pub fn schema_at(&self, snapshot: i64) -> Option<SchemaRef> {
         let schema = self.metadata().snapshot_by_id(snapshot)?.schema(self.metadata()).ok()?;
         let schema = arrow_schema(schema.as_struct().fields());
         Some(with_names(&schema, name_mapping(self.metadata())))
     }
 
-    /// The current snapshot; none for a table that never held a row.
+    /// Returns the current snapshot's id; none if the table never had rows.
     pub fn snapshot_id(&self) -> Option<i64> {
         self.metadata().current_snapshot_id()
     }
 
-    /// Rows in the current snapshot. Where other engines wrote delete files, this is about how many;
-    /// [`crate::Tables::count`] counts them.
+    /// Returns the number of rows in the current snapshot. Approximate if other engines wrote
+    /// delete files; [`crate::Tables::count`] is exact.
     pub fn rows(&self) -> u64 {
         self.0.totals.rows.saturating_sub(self.0.totals.deletes.positions)
     }
 
-    /// Whether the current snapshot has delete files.
+    /// Returns true if the current snapshot has delete files.
     pub fn has_deletes(&self) -> bool {
         self.0.totals.deletes.files > 0
     }
 
-    /// Delete files in the current snapshot.
+    /// Returns the number of delete files in the current snapshot.
     pub fn delete_files(&self) -> u64 {
         self.0.totals.deletes.files
     }
 
-    /// The snapshots that were made before, oldest first, without the last so many and without those
-    /// that the metadata file has names for.
+    /// Returns the snapshots created up to `before`, oldest first, without the `keep` newest and
+    /// without those referenced by the metadata file's refs.
     pub fn snapshots_before(&self, before: Timestamp, keep: usize) -> Vec<i64> {
         let metadata = self.metadata();
         let mut snapshots: Vec<_> = metadata.snapshots().collect();
         snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
         let keep = snapshots_listed(metadata, keep.max(1));
         snapshots.truncate(snapshots.len().saturating_sub(keep));
-        // The crate tells them in no other way.
+        // The `iceberg` crate has no accessor for the refs.
         let refs = serde_json::to_value(metadata).map(|mut value| value["refs"].take());
         let refs = refs.ok().and_then(|refs| refs.as_object().cloned()).unwrap_or_default();
-        let named: Vec<i64> =
-            refs.values().filter_map(|named| named["snapshot-id"].as_i64()).collect();
+        let referenced: Vec<i64> =
+            refs.values().filter_map(|reference| reference["snapshot-id"].as_i64()).collect();
         let old = snapshots.into_iter().filter(|snapshot| {
             snapshot.timestamp_ms() <= before.timestamp_millis()
-                && !named.contains(&snapshot.snapshot_id())
+                && !referenced.contains(&snapshot.snapshot_id())
         });
         old.map(|snapshot| snapshot.snapshot_id()).collect()
     }
 
-    /// A column whose type only other engines read and write, with the type; none where there is none.
+    /// Returns the name and type of the first column whose type only other engines can read and
+    /// write.
     pub fn foreign_column(&self) -> Option<(String, String)> {
         self.schema().fields().iter().find_map(|field| foreign_column(field))
     }
 
-    /// Data files in the current snapshot.
+    /// Returns the number of data files in the current snapshot.
     pub fn files(&self) -> u64 {
         self.0.totals.files
     }
 
-    /// Bytes of those files, and of delete files.
+    /// Returns the total bytes of data files and delete files.
     pub fn bytes(&self) -> u64 {
         self.0.totals.bytes
     }
 
-    /// When the current snapshot was made.
+    /// Returns the time of the current snapshot.
     pub fn updated(&self) -> Option<Timestamp> {
         DateTime::from_timestamp_millis(self.metadata().current_snapshot()?.timestamp_ms())
     }
 
-    /// Its partition fields, in order. Transforms that are not known are left out.
+    /// Returns the partition fields, in order. Fields with unknown transforms are left out.
     pub fn partition(&self) -> Vec<PartitionField> {
         let schema = self.metadata().current_schema();
         let fields = self.metadata().default_partition_spec().fields().iter();
@@ -214,8 +215,8 @@ impl Table {
         fields.collect()
     }
 
-    /// The columns that rows which are written now are sorted by; none where they are in no order, or in one
-    /// that Headwater does not make.
+    /// Returns the sort order for new rows; none if unsorted or if it has a transform that
+    /// Headwater does not support.
     pub fn sort_order(&self) -> Option<Vec<SortColumn>> {
         let fields = &self.metadata().default_sort_order().fields;
         let columns = self.metadata().current_schema().as_struct();
@@ -231,7 +232,7 @@ impl Table {
         by.collect::<Option<Vec<_>>>().filter(|by| !by.is_empty())
     }
 
-    /// The columns of the table itself that tell its rows apart, as Iceberg's identifier fields say.
+    /// Returns the table's identifier fields.
     pub fn identifier(&self) -> Vec<String> {
         let schema = self.metadata().current_schema();
         let ids: Vec<i32> = schema.identifier_field_ids().collect();
@@ -239,39 +240,40 @@ impl Table {
         columns.filter(|column| ids.contains(&column.id)).map(|c| c.name.clone()).collect()
     }
 
-    /// Whether a column, or a part of one, of this field id has ever had this name.
+    /// Returns true if the field with this id, nested or not, ever had this name.
     pub fn has_called(&self, id: i32, name: &str) -> bool {
         let mut schemas = self.metadata().schemas_iter();
         schemas.any(|schema| schema.field_by_id(id).is_some_and(|field| field.name == name))
     }
 
-    /// The version of Iceberg's table format that it is written in.
+    /// Returns the version of Iceberg's table format.
     pub fn format_version(&self) -> u8 {
         self.metadata().format_version() as u8
     }
 
-    /// Whether it has partition fields, of any transform.
+    /// Returns true if the table has partition fields, of any transform.
     pub fn is_partitioned(&self) -> bool {
         !self.metadata().default_partition_spec().is_unpartitioned()
     }
 
-    /// Iceberg's table properties.
+    /// Returns the table properties.
     pub fn properties(&self) -> BTreeMap<String, String> {
         sorted(self.metadata().properties())
     }
 
-    /// The newest value of a property among the summaries of the snapshots that the metadata file lists.
+    /// Returns the newest value of a property in the summaries of the snapshots listed in the
+    /// metadata.
     pub fn noted(&self, property: &str) -> Option<&str> {
         let snapshots = self.metadata().snapshots();
-        let noted = snapshots.filter_map(|snapshot| {
+        let values = snapshots.filter_map(|snapshot| {
             let value = snapshot.summary().additional_properties.get(property)?;
             Some((snapshot.sequence_number(), value.as_str()))
         });
-        noted.max_by_key(|(number, _)| *number).map(|(_, value)| value)
+        values.max_by_key(|(number, _)| *number).map(|(_, value)| value)
     }
 
-    /// The current snapshot's summary, with its `operation`; empty for a table that never held a
-    /// row.
+    /// Returns the current snapshot's summary, including `operation`; empty if the table never had
+    /// rows.
     pub fn summary(&self) -> BTreeMap<String, String> {
         let Some(snapshot) = self.metadata().current_snapshot() else { return BTreeMap::new() };
         let mut summary = sorted(&snapshot.summary().additional_properties);
@@ -280,7 +282,7 @@ impl Table {
         summary
     }
 
-    /// The table as it is listed under this name.
+    /// Returns the table's description under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
         headwater_model::Table {
             name: name.clone(),
@@ -303,7 +305,7 @@ impl Table {
     }
 }
 
-/// Columns as they are listed.
+/// Returns the column descriptions of a schema.
 pub(crate) fn described(schema: &Schema) -> Vec<Column> {
     let columns = schema.fields().iter().map(|field| Column {
         name: field.name().clone(),
@@ -320,7 +322,7 @@ fn sort_field(by: SortColumn) -> SortField {
     SortField { column: by.name, descending: by.descending, nulls_first: by.nulls_first }
 }
 
-/// What the table says of files without field ids.
+/// Returns the table's default name mapping, for files without field ids.
 pub(crate) fn name_mapping(metadata: &TableMetadata) -> Option<&str> {
     metadata.properties().get("schema.name-mapping.default").map(String::as_str)
 }

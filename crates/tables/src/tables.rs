@@ -1,4 +1,4 @@
-//! The tables of one warehouse: the handle through which all of this room is used.
+//! The tables of one warehouse: the handle that gives access to the whole crate.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::cache::{Caches, Files, Manifests};
-use crate::commit::{self, Unwritten, evolve};
+use crate::commit::{self, PendingFiles, evolve};
 use crate::deletes::{DeleteFile, attach, write_deletes};
 use crate::facts::Facts;
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
-use crate::plan::written;
+use crate::plan::written_schemas;
 use crate::storage::Storage;
 use crate::table::{Totals, own_bytes};
 use crate::{
@@ -27,8 +27,8 @@ use crate::{
     Result, ScanPlan, Staged, Table, TablesOptions, metadata, partition, read, write,
 };
 
-/// How many manifests are read at once.
-const MANIFESTS_AT_ONCE: usize = 16;
+/// Maximum number of manifests read concurrently.
+const MANIFEST_READS_MAX: usize = 16;
 
 /// The tables of one warehouse; cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,46 +39,48 @@ struct Inner {
     storage: Arc<Storage>,
     options: TablesOptions,
     caches: Caches,
-    /// Files that are about to be removed, by place.
-    removing: Mutex<HashSet<String>>,
-    /// Held from where a location that somebody gave is found to be free until a table lies there.
-    placing: tokio::sync::Mutex<()>,
+    /// Locations of files that are about to be deleted.
+    deleting_files: Mutex<HashSet<String>>,
+    /// Held from the check that a client-provided location is unused until the table is created
+    /// there.
+    location_lock: tokio::sync::Mutex<()>,
 }
 
 impl Tables {
-    /// The tables in an object store.
+    /// Creates the handle for the tables in an object store.
     pub fn new(object_store: Arc<dyn ObjectStore>, options: TablesOptions) -> Self {
         let storage = Storage::new(object_store, &options);
         let caches = Caches::new(options.manifest_cache_bytes);
-        let removing = Mutex::default();
-        let placing = tokio::sync::Mutex::default();
+        let deleting_files = Mutex::default();
+        let location_lock = tokio::sync::Mutex::default();
         let storage = Arc::new(storage);
-        Tables(Arc::new(Inner { storage, options, caches, removing, placing }))
+        Tables(Arc::new(Inner { storage, options, caches, deleting_files, location_lock }))
     }
 
-    /// The object store that holds everything.
+    /// Returns the object store of the warehouse.
     pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
         self.0.storage.object_store()
     }
 
-    /// The URL of the object store's root, without a slash at the end.
+    /// Returns the URL of the object store's root, without a trailing slash.
     pub fn root_url(&self) -> &str {
         &self.0.options.root_url
     }
 
-    /// How clouds are reached.
+    /// Returns the settings of cloud object stores.
     pub fn cloud(&self) -> &CloudSettings {
         &self.options().cloud
     }
 
-    /// What another engine needs to reach the files itself, in the words of Iceberg's REST catalog; with
-    /// credentials only where that is said. Nothing where they lie in no cloud.
+    /// Returns the properties that clients need to read the files directly, as named by Iceberg's
+    /// REST catalog. Includes credentials only if `credentials` is true. Empty if the warehouse is
+    /// not in a cloud.
     pub fn for_clients(&self, credentials: bool) -> BTreeMap<String, String> {
         let url = CloudUrl::parse(self.root_url());
         url.map(|url| self.options().cloud.for_clients(&url, credentials)).unwrap_or_default()
     }
 
-    /// Where a location lies in the object store. Fails where it lies outside the warehouse.
+    /// Returns the object store path of a location. Fails if it is outside the warehouse.
     pub fn path_of(&self, location: &str) -> Result<Path> {
         self.0.storage.path_of(location)
     }
@@ -87,12 +89,12 @@ impl Tables {
         &self.0.storage
     }
 
-    pub(crate) fn removing(&self) -> &Mutex<HashSet<String>> {
-        &self.0.removing
+    pub(crate) fn deleting_files(&self) -> &Mutex<HashSet<String>> {
+        &self.0.deleting_files
     }
 
-    pub(crate) fn placing(&self) -> &tokio::sync::Mutex<()> {
-        &self.0.placing
+    pub(crate) fn location_lock(&self) -> &tokio::sync::Mutex<()> {
+        &self.0.location_lock
     }
 
     pub(crate) fn caches(&self) -> &Caches {
@@ -103,18 +105,17 @@ impl Tables {
         &self.0.options
     }
 
-    /// Makes a table and writes its first metadata file. The table's folder is new and unique, so
-    /// that a name can be used again. The schema is normalised first, see
-    /// [`crate::normalise_schema`].
+    /// Creates a table and writes its first metadata file. The table's folder is new and unique, so
+    /// that a name can be reused. The schema is normalised first, see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.new_location(&request.name), now)?;
         let location = metadata::next_location(metadata.location(), None);
-        commit::store_as(self, location, metadata, Totals::default(), Unwritten::default()).await
+        commit::store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
     }
 
-    /// A location of its own for a new table: a folder in that of its namespace. A nested namespace is one
-    /// folder, `a.b`, so that no namespace's folder is ever that of a table.
+    /// Returns a unique location for a new table: a folder within its namespace's folder. A nested
+    /// namespace is one folder, `a.b`, so that a namespace's folder is never a table's folder.
     pub(crate) fn new_location(&self, name: &TableName) -> String {
         let unique = Uuid::new_v4().simple().to_string();
         let (namespace, table) =
@@ -122,7 +123,7 @@ impl Tables {
         format!("{}/{namespace}/{table}-{}", self.root_url(), &unique[..8])
     }
 
-    /// Opens the state of a table that a metadata file holds; read once, since it never changes.
+    /// Loads a table's state from a metadata file. Cached, because metadata files are immutable.
     pub async fn load(&self, metadata_location: &str) -> Result<Table> {
         if let Some(table) = self.0.caches.tables.get(metadata_location) {
             return Ok(table);
@@ -134,15 +135,16 @@ impl Tables {
             off_thread(metadata_location, move || metadata::decode(&location, &content)).await?;
         let totals = self.totals(&metadata).await?;
         let table = Table::new(metadata_location.to_owned(), metadata, totals, encoded_bytes);
-        self.remember(&table);
+        self.cache_table(&table);
         Ok(table)
     }
 
-    pub(crate) fn remember(&self, table: &Table) {
+    pub(crate) fn cache_table(&self, table: &Table) {
         self.0.caches.tables.insert(table.metadata_location().to_owned(), table.clone());
     }
 
-    /// What the current snapshot holds: from its summary, or counted where that leaves it out.
+    /// Returns the totals of the current snapshot: from its summary, or counted from its manifests
+    /// if the summary lacks them.
     pub(crate) async fn totals(&self, metadata: &TableMetadata) -> Result<Totals> {
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
         if let Some(totals) = Totals::of(snapshot) {
@@ -166,7 +168,7 @@ impl Tables {
         Ok(totals)
     }
 
-    /// Counts the rows of a table's current snapshot, which reads delete files where there are any.
+    /// Counts the rows of a table's current snapshot. Reads delete files if there are any.
     pub async fn count(&self, table: &Table) -> Result<u64> {
         if !table.has_deletes() {
             return Ok(table.rows());
@@ -175,21 +177,25 @@ impl Tables {
         self.live_rows(plan.files().to_vec()).await
     }
 
-    /// Counts the rows of some data files that are not gone.
+    /// Counts the live rows of data files, that is, those that are not deleted.
     pub async fn live_rows(&self, files: Vec<Arc<DataFile>>) -> Result<u64> {
-        let gone = self.deleted_of_all(files.clone()).await?;
-        let live = files.iter().zip(gone);
-        Ok(live.map(|(file, gone)| file.rows - gone.map_or(0, |gone| gone.before(file.rows))).sum())
+        let deleted = self.deleted_of_all(files.clone()).await?;
+        let live = files.iter().zip(deleted);
+        Ok(live
+            .map(|(file, deleted)| {
+                file.rows - deleted.map_or(0, |deleted| deleted.before(file.rows))
+            })
+            .sum())
     }
 
-    /// Refuses columns that no table can have, and partition fields that a table of these columns
-    /// cannot have. Nothing is made.
+    /// Validates columns and partition fields for a new table. Creates nothing.
     pub fn check(schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
         evolve::check_partition(schema, partition)
     }
 
-    /// The table as [`Operation::Replace`] with these columns and partition fields will make it, to
-    /// [`Tables::write`] the new rows for. It is not stored, and still counts the old rows.
+    /// Returns the table as [`Operation::Replace`] with these columns and partition fields will
+    /// create it, to [`Tables::write`] the new rows for. It is not stored, and its totals are still
+    /// those of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -203,31 +209,31 @@ impl Tables {
     }
 
     /// Writes rows to data files that belong to no snapshot yet. They become durable with the
-    /// commit that puts them into one.
+    /// commit that adds them to one.
     ///
-    /// Columns match by name; a column that the rows lack is null. Values are cast to the table's
-    /// types where that keeps them. Fails naming the column where it does not, and for a null in a
-    /// column that takes none; nothing is left behind then.
+    /// Columns match by name; a column missing in the rows is null. Values are cast to the table's
+    /// types if the cast is lossless. Fails, with the column's name, for a lossy cast and for a
+    /// null in a required column; deletes the files written so far in that case.
     ///
-    /// Rows are put in the order that the table says, as many at once as memory bears.
+    /// Rows are sorted by the table's sort order, in runs limited by memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
         write::write(self.storage(), self.options(), table, rows, false).boxed().await
     }
 
-    /// Writes rows as [`Tables::write`] does, in the order in which they come.
+    /// Writes rows as [`Tables::write`] does, in input order.
     pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
-    /// Rows as [`Tables::write`] would write them, without writing them. Fails as that does.
+    /// Converts rows as [`Tables::write`] does, without writing them. Fails as it does.
     pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         write::fit(table, rows)
     }
 
-    /// Writes delete files that belong to no snapshot yet, one for each data file: the rows that are
-    /// to go, with those that a delete file of the data file alone takes away already. They come into
-    /// the table with the commit that these are combined with, see [`Staged::and`]. Durable when this
-    /// returns.
+    /// Writes delete files that belong to no snapshot yet, one for each data file. Each contains
+    /// the rows to delete and the rows already deleted by a delete file that applies to this data
+    /// file only. They are committed together with the data files they are combined with, see
+    /// [`Staged::and`]. Durable when this returns.
     pub async fn write_deletes(
         &self,
         table: &Table,
@@ -236,12 +242,13 @@ impl Tables {
         write_deletes(self, table, rows).await
     }
 
-    /// Changes a table: writes manifests and a metadata file, makes them and the staged data files
-    /// durable, and gives the new state.
+    /// Commits a change: writes manifests and a metadata file, makes them and the staged data files
+    /// durable, and returns the new state.
     ///
-    /// `summary` goes into the snapshot's summary. An operation that changes nothing, with an empty
-    /// summary, gives the same state back. Fails with `commit_conflict` where staged rows were
-    /// written for a table that is no longer the same; the staged files stay either way.
+    /// `summary` is added to the snapshot's summary. An operation that changes nothing, with an
+    /// empty summary, returns the same state. Fails with `commit_conflict` if the staged rows were
+    /// written for a table whose schema, partitioning or identity has changed. The staged files
+    /// remain in either case.
     pub async fn commit(
         &self,
         table: &Table,
@@ -251,21 +258,21 @@ impl Tables {
         commit::commit(self, table, operation, summary).boxed().await
     }
 
-    /// Removes the files of an attempt that failed.
+    /// Deletes the files of a failed attempt.
     pub async fn discard(&self, staged: Staged) -> Result<()> {
         let locations: Vec<String> = staged.locations().map(ToOwned::to_owned).collect();
         self.storage().delete(&locations).await
     }
 
-    /// Removes what [`Tables::create`] or [`Tables::commit`] wrote for a state that nothing came to
-    /// name: its metadata file, and the manifests of its snapshot. `before` is the state that it
-    /// was made from. Data files stay, see [`Tables::discard`].
-    pub async fn discard_state(&self, made: &Table, before: Option<&Table>) -> Result<()> {
-        if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
+    /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state that was
+    /// never referenced: its metadata file and the manifests of its snapshot. `before` is the state
+    /// it was derived from. Data files remain, see [`Tables::discard`].
+    pub async fn discard_state(&self, state: &Table, before: Option<&Table>) -> Result<()> {
+        if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
         }
-        let mut locations = vec![made.metadata_location().to_owned()];
-        let metadata = made.metadata();
+        let mut locations = vec![state.metadata_location().to_owned()];
+        let metadata = state.metadata();
         if let Some(snapshot) = metadata.current_snapshot()
             && before.and_then(Table::snapshot_id) != Some(snapshot.snapshot_id())
         {
@@ -274,21 +281,21 @@ impl Tables {
             locations.extend(own.map(|manifest| manifest.manifest_path.clone()));
             locations.push(snapshot.manifest_list().to_owned());
         }
-        self.0.caches.tables.invalidate(made.metadata_location());
+        self.0.caches.tables.invalidate(state.metadata_location());
         self.storage().delete(&locations).await
     }
 
-    /// Removes the metadata file of a state that nothing came to name. What another engine wrote for it is
-    /// left alone, as is what came with the state before.
-    pub async fn discard_metadata(&self, made: &Table, before: Option<&Table>) -> Result<()> {
-        if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
+    /// Deletes the metadata file of a state that was never referenced. Files written by another
+    /// engine for that state remain, as do those of the state before.
+    pub async fn discard_metadata(&self, state: &Table, before: Option<&Table>) -> Result<()> {
+        if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
         }
-        self.0.caches.tables.invalidate(made.metadata_location());
-        self.storage().delete(&[made.metadata_location().to_owned()]).await
+        self.0.caches.tables.invalidate(state.metadata_location());
+        self.storage().delete(&[state.metadata_location().to_owned()]).await
     }
 
-    /// The data files of a snapshot, the current one where none is given.
+    /// Plans a scan of a snapshot; of the current one by default.
     pub async fn plan(&self, table: &Table, snapshot: Option<i64>) -> Result<ScanPlan> {
         let metadata = table.metadata();
         let (snapshot, schema) = match snapshot {
@@ -304,7 +311,7 @@ impl Tables {
         Ok(ScanPlan::with_facts(schema, files, facts))
     }
 
-    /// A snapshot's manifests, from the cache where they were read before.
+    /// Returns a snapshot's manifests, cached.
     pub(crate) async fn manifests(&self, snapshot: &SnapshotRef) -> Result<Manifests> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.0.caches.lists.get(location) {
@@ -315,14 +322,14 @@ impl Tables {
         Ok(listed)
     }
 
-    /// The manifests that a list has, read now.
+    /// Reads a manifest list from the object store, bypassing the cache.
     pub(crate) async fn read_list(&self, location: &str) -> Result<Vec<ManifestFile>> {
         let content = self.storage().read(location).await?;
         let list = location.to_owned();
         off_thread(location, move || decode_list(&list, &content)).await
     }
 
-    /// A snapshot's data files, from the cache where they were read before.
+    /// Returns a snapshot's data files, cached.
     pub(crate) async fn files(
         &self,
         metadata: &TableMetadata,
@@ -350,10 +357,10 @@ impl Tables {
                 if manifest.content == ManifestContentType::Deletes {
                     return Ok((self.delete_files(&manifest, &decoded)?, decoded));
                 }
-                self.prepare(metadata, &manifest, &decoded)?;
+                self.init_data_files(metadata, &manifest, &decoded)?;
                 Ok::<_, Error>((Vec::new(), decoded))
             })
-            .buffered(MANIFESTS_AT_ONCE);
+            .buffered(MANIFEST_READS_MAX);
         let read: Vec<(Vec<_>, Arc<Decoded>)> = read.try_collect().await?;
         let (mut files, mut deletes) = (Vec::new(), Vec::new());
         for (found, decoded) in read {
@@ -367,7 +374,7 @@ impl Tables {
         Ok(found)
     }
 
-    /// The delete files of a manifest.
+    /// Returns the delete files of a manifest.
     fn delete_files(
         &self,
         manifest: &ManifestFile,
@@ -380,8 +387,8 @@ impl Tables {
         files.collect()
     }
 
-    /// Makes a manifest's files ready for plans, once.
-    pub(crate) fn prepare(
+    /// Builds the data files of a decoded manifest, once.
+    pub(crate) fn init_data_files(
         &self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
@@ -394,7 +401,7 @@ impl Tables {
         let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
         let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
         let types = &decoded.partition_type;
-        let written = written(metadata);
+        let written_schemas = written_schemas(metadata);
         let files = decoded.live.iter().map(|entry| {
             let file = entry.data_file();
             Ok(Arc::new(DataFile {
@@ -407,17 +414,17 @@ impl Tables {
                 spec_id: manifest.partition_spec_id,
                 deletes: None,
                 parts: partition::values_of(spec, file.partition()),
-                written: written.clone(),
+                written_schemas: written_schemas.clone(),
             }))
         });
         let files = files.collect::<Result<Vec<_>>>()?;
-        // Another plan may have been first, with the same.
+        // Another plan may have set the same value concurrently.
         let _ = decoded.files.set(files);
         Ok(())
     }
 
-    /// Puts what a commit wrote into the caches.
-    pub(crate) fn remember_snapshot(
+    /// Adds the files written by a commit to the caches.
+    pub(crate) fn cache_snapshot(
         &self,
         manifest_list: String,
         listed: Vec<ManifestFile>,
@@ -426,13 +433,13 @@ impl Tables {
         for (location, decoded) in decoded {
             let manifest = listed.iter().find(|manifest| manifest.manifest_path == location);
             if let Some(manifest) = manifest {
-                self.keep_manifest(manifest, Arc::new(decoded));
+                self.cache_manifest(manifest, Arc::new(decoded));
             }
         }
         self.0.caches.lists.insert(manifest_list, listed.into());
     }
 
-    /// A manifest, from the cache where it was read before.
+    /// Returns a decoded manifest, cached.
     pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<Decoded>> {
         if let Some(found) = self.0.caches.manifests.get(&cache_key(manifest)) {
             return Ok(found);
@@ -441,30 +448,30 @@ impl Tables {
         let file = manifest.clone();
         let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
         let decoded = Arc::new(decoded);
-        self.keep_manifest(manifest, decoded.clone());
+        self.cache_manifest(manifest, decoded.clone());
         Ok(decoded)
     }
 
-    fn keep_manifest(&self, manifest: &ManifestFile, decoded: Arc<Decoded>) {
+    fn cache_manifest(&self, manifest: &ManifestFile, decoded: Arc<Decoded>) {
         if let Some(first) = manifest.first_row_id {
-            self.0.caches.numbered.insert(manifest.manifest_path.clone(), first);
+            self.0.caches.first_row_ids.insert(manifest.manifest_path.clone(), first);
         }
         self.0.caches.manifests.insert(cache_key(manifest), decoded);
     }
 
-    /// Forgets a manifest, whatever ids its rows have.
-    pub(crate) fn forget_manifest(&self, location: &str) {
+    /// Removes a manifest from the cache, under every first row id.
+    pub(crate) fn evict_manifest(&self, location: &str) {
         let caches = &self.0.caches;
         caches.manifests.invalidate(location);
-        if let Some(first) = caches.numbered.remove(location) {
-            caches.manifests.invalidate(&numbered(location, first));
+        if let Some(first) = caches.first_row_ids.remove(location) {
+            caches.manifests.invalidate(&numbered_key(location, first));
         }
     }
 
-    /// Reads data files in order: all columns, or those named, as the table has them now. Columns
-    /// that a file lacks are null.
+    /// Reads data files in order: all columns, or the named ones, in the table's current schema.
+    /// Columns missing in a file are null.
     ///
-    /// Fails with `column_not_found`; errors of reading come through the stream.
+    /// Fails with `column_not_found`. Read errors are returned through the stream.
     pub fn read(
         &self,
         table: &Table,
@@ -475,8 +482,9 @@ impl Tables {
         read::read(self, &table.schema(), files, columns, limit)
     }
 
-    /// Reads data files in order, all columns as the table has them now, so many rows at once: for who
-    /// must not hold more. Errors of reading come through the stream.
+    /// Reads data files in order, with all columns of the current schema, in batches of
+    /// `batch_rows` rows, for callers with little memory. Read errors are returned through the
+    /// stream.
     pub fn read_slowly(
         &self,
         table: &Table,
@@ -486,38 +494,38 @@ impl Tables {
         read::read_slowly(self, &table.schema(), files, batch_rows)
     }
 
-    /// Reads data files in order, all columns as the table has them now, without some of their rows, to be
-    /// written again. Errors of reading come through the stream.
+    /// Reads data files in order, with all columns of the current schema, without the given rows,
+    /// to rewrite them. Read errors are returned through the stream.
     pub fn read_rest(&self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
         read::read_rest(self, &self.schema_to_rewrite(table), files)
     }
 
-    /// Reads data files in order, all columns as the table has them now, to be written again: with the ids
-    /// of rows, where the table's have any.
+    /// Reads data files in order, with all columns of the current schema, to rewrite them. Includes
+    /// row ids if the table has row lineage.
     pub fn read_to_rewrite(&self, table: &Table, files: &[Arc<DataFile>]) -> Result<BatchStream> {
         read::read(self, &self.schema_to_rewrite(table), files, None, None)
     }
 
-    /// Writes a file of the caller's own beside a table's, durable when this returns.
+    /// Writes a file of the caller's own into the warehouse. Durable when this returns.
     pub async fn write_file(&self, location: &str, content: Bytes) -> Result<()> {
         self.storage().write(location, &content).await
     }
 
-    /// Reads a file that [`Tables::write_file`] wrote.
+    /// Reads a file written by [`Tables::write_file`].
     pub async fn read_file(&self, location: &str) -> Result<Bytes> {
         self.storage().read(location).await
     }
 }
 
-/// What a manifest is known by: where it lies, and the ids that its rows have, which come to be known only
-/// when a table is upgraded.
+/// Returns a manifest's cache key: its location and the first row id, which is assigned only when a
+/// table is upgraded.
 fn cache_key(manifest: &ManifestFile) -> String {
     match manifest.first_row_id {
         None => manifest.manifest_path.clone(),
-        Some(first) => numbered(&manifest.manifest_path, first),
+        Some(first) => numbered_key(&manifest.manifest_path, first),
     }
 }
 
-fn numbered(location: &str, first_row_id: u64) -> String {
+fn numbered_key(location: &str, first_row_id: u64) -> String {
     format!("{location}#{first_row_id}")
 }

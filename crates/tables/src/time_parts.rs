@@ -1,8 +1,9 @@
 //! Partition specs with several time transforms of one column, such as `year(ts)` and `month(ts)`.
 //!
-//! Iceberg allows them, and the `iceberg` crate reads and writes them, but its builder refuses them. So the
-//! builder sees all but the first as buckets of a number that no table has, and the metadata that it makes
-//! says again what they are. [`hidden_metadata`] and [`hidden`] come before a builder, [`revealed`] after.
+//! Iceberg allows them, and the `iceberg` crate reads and writes them, but its metadata builder
+//! rejects them. All but the first are replaced by bucket transforms with reserved bucket numbers
+//! before the builder is called, and restored in the metadata that it returns. [`hidden_metadata`]
+//! and [`hidden`] replace them, [`revealed`] restores them.
 
 use std::borrow::Cow;
 
@@ -11,18 +12,19 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// The time transforms, and what each is to the builder.
-const STAND_INS: [(&str, &str); 4] = [
+/// The time transforms and their placeholders.
+const PLACEHOLDERS: [(&str, &str); 4] = [
     ("year", "bucket[2147483644]"),
     ("month", "bucket[2147483645]"),
     ("day", "bucket[2147483646]"),
     ("hour", "bucket[2147483647]"),
 ];
 
-/// The fewest buckets of a stand-in.
-const STAND_IN_MIN: u32 = 2_147_483_644;
+/// Smallest number of buckets of a placeholder.
+const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
-/// Hides time transforms after the first of a column, in the fields of a partition spec.
+/// Replaces the time transforms after a column's first one, in the fields of a partition spec.
+/// Returns true if any was replaced.
 pub(crate) fn hide(spec: &mut Value) -> Result<bool> {
     let mut seen = Vec::new();
     let mut hidden = false;
@@ -30,15 +32,16 @@ pub(crate) fn hide(spec: &mut Value) -> Result<bool> {
     for field in fields.into_iter().flatten() {
         let source = field["source-id"].as_i64();
         let transform = field["transform"].as_str().unwrap_or_default();
-        if STAND_INS.iter().any(|(_, stand_in)| *stand_in == transform) {
+        if PLACEHOLDERS.iter().any(|(_, placeholder)| *placeholder == transform) {
             let reason = format!("partition transform `{transform}` has too many buckets");
             return Err(Error::Refused { reason });
         }
-        let Some((_, stand_in)) = STAND_INS.iter().find(|(known, _)| *known == transform) else {
+        let Some((_, placeholder)) = PLACEHOLDERS.iter().find(|(known, _)| *known == transform)
+        else {
             continue;
         };
         if seen.contains(&source) {
-            field["transform"] = (*stand_in).into();
+            field["transform"] = (*placeholder).into();
             hidden = true;
         }
         seen.push(source);
@@ -46,24 +49,24 @@ pub(crate) fn hide(spec: &mut Value) -> Result<bool> {
     Ok(hidden)
 }
 
-/// Says again what was hidden in a partition spec.
+/// Restores the time transforms of a partition spec.
 pub(crate) fn reveal(spec: &mut Value) {
     let fields = spec.get_mut("fields").and_then(Value::as_array_mut);
     for field in fields.into_iter().flatten() {
         let transform = field["transform"].as_str().unwrap_or_default();
-        let found = STAND_INS.iter().find(|(_, stand_in)| *stand_in == transform);
+        let found = PLACEHOLDERS.iter().find(|(_, placeholder)| *placeholder == transform);
         if let Some((transform, _)) = found {
             field["transform"] = (*transform).into();
         }
     }
 }
 
-/// The partition specs of a table's metadata.
+/// Returns the partition specs in a table's metadata.
 pub(crate) fn specs(metadata: &mut Value) -> impl Iterator<Item = &mut Value> {
     metadata.get_mut("partition-specs").and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// A spec as the builder takes it.
+/// Returns a spec with placeholders, for the builder.
 pub(crate) fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec> {
     let mut value = serde_json::to_value(&spec).map_err(failed)?;
     if !hide(&mut value)? {
@@ -72,7 +75,7 @@ pub(crate) fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec>
     serde_json::from_value(value).map_err(failed)
 }
 
-/// A spec of fields without ids, each a column's id, a name and a transform, as the builder takes it.
+/// Builds a spec with placeholders from column ids, names and transforms.
 pub(crate) fn unbound<'a>(
     fields: impl Iterator<Item = (i32, &'a str, Transform)>,
 ) -> Result<UnboundPartitionSpec> {
@@ -84,7 +87,7 @@ pub(crate) fn unbound<'a>(
     serde_json::from_value(spec).map_err(failed)
 }
 
-/// The metadata as the builder takes it.
+/// Returns the metadata with placeholders, for the builder.
 pub(crate) fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableMetadata>> {
     let is_time = |transform| {
         matches!(transform, Transform::Year | Transform::Month | Transform::Day | Transform::Hour)
@@ -106,11 +109,12 @@ pub(crate) fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableM
     serde_json::from_value(value).map(Cow::Owned).map_err(failed)
 }
 
-/// The metadata that a builder made, with the time transforms that it did not see.
+/// Returns metadata with the time transforms restored.
 pub(crate) fn revealed(metadata: TableMetadata) -> Result<TableMetadata> {
-    let is_stand_in = |transform| matches!(transform, Transform::Bucket(n) if n >= STAND_IN_MIN);
+    let is_placeholder =
+        |transform| matches!(transform, Transform::Bucket(n) if n >= PLACEHOLDER_MIN);
     let mut fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
-    if !fields.any(|field| is_stand_in(field.transform)) {
+    if !fields.any(|field| is_placeholder(field.transform)) {
         drop(fields);
         return Ok(metadata);
     }

@@ -1,4 +1,4 @@
-//! Partition transforms of whole columns, as Iceberg's specification says them.
+//! Partition transforms of arrays, as defined by Iceberg's specification.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ const MICROSECONDS_PER_HOUR: i64 = 3_600_000_000;
 const NANOSECONDS_PER_MICROSECOND: i64 = 1_000;
 const HOURS_PER_DAY: i64 = 24;
 const MONTHS_PER_YEAR: i32 = 12;
-/// The year that years are counted from.
+/// The first year of Unix time.
 const EPOCH: i32 = 1970;
 
-/// The values of a column as a transform makes them; none where it takes no such column.
+/// Applies a transform to an array; none if it does not support the type.
 pub(crate) fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> {
     match transform {
         Transform::Identity => Some(column.clone()),
@@ -40,13 +40,13 @@ pub(crate) fn transformed(column: &ArrayRef, transform: Transform) -> Option<Arr
     }
 }
 
-/// The hour of each timestamp, before 1970 too.
+/// Returns the hours since 1970 of timestamps.
 fn hours(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     let hour = |micros: Option<i64>| Some(micros?.div_euclid(MICROSECONDS_PER_HOUR));
     Some(micros(column)?.into_iter().map(hour).collect())
 }
 
-/// Timestamps in microseconds, those finer rounded down.
+/// Returns timestamps in microseconds; nanoseconds are rounded down.
 fn micros(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
@@ -60,7 +60,7 @@ fn micros(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     }
 }
 
-/// The day of each date or timestamp, in days since 1970, before it too.
+/// Returns the days since 1970 of dates or timestamps.
 fn days(column: &ArrayRef) -> Option<Vec<Option<i32>>> {
     if *column.data_type() == DataType::Date32 {
         return Some(column.as_primitive::<Date32Type>().iter().collect());
@@ -77,7 +77,7 @@ fn months(column: &ArrayRef, of: impl Fn(NaiveDate) -> i32) -> Option<ArrayRef> 
     Some(Arc::new(days(column)?.into_iter().map(date).collect::<Int32Array>()))
 }
 
-/// The bucket of each value, by its hash.
+/// Returns the hash bucket of each value.
 fn buckets(column: &ArrayRef, count: u32) -> Option<ArrayRef> {
     let count = i32::try_from(count).ok().filter(|count| *count > 0)?;
     let bucket = |bytes: &[u8]| (murmur3(bytes) & i32::MAX as u32) as i32 % count;
@@ -103,7 +103,7 @@ fn buckets(column: &ArrayRef, count: u32) -> Option<ArrayRef> {
         }
         DataType::Decimal128(..) => {
             let decimals = column.as_primitive::<Decimal128Type>().iter();
-            decimals.map(|value| Some(bucket(shortest(&value?.to_be_bytes())))).collect()
+            decimals.map(|value| Some(bucket(shortest_bytes(&value?.to_be_bytes())))).collect()
         }
         DataType::Utf8 => {
             column.as_string::<i32>().iter().map(|text| Some(bucket(text?.as_bytes()))).collect()
@@ -119,8 +119,8 @@ fn buckets(column: &ArrayRef, count: u32) -> Option<ArrayRef> {
     Some(Arc::new(buckets))
 }
 
-/// The fewest bytes that say the same number in two's complement.
-fn shortest(bytes: &[u8; 16]) -> &[u8] {
+/// Returns the shortest big-endian two's complement encoding.
+fn shortest_bytes(bytes: &[u8; 16]) -> &[u8] {
     let sign = if bytes[0] & 0x80 == 0 { 0x00 } else { 0xFF };
     let mut first = 0;
     while first < 15 && bytes[first] == sign && (bytes[first + 1] ^ sign) & 0x80 == 0 {
@@ -129,7 +129,7 @@ fn shortest(bytes: &[u8; 16]) -> &[u8] {
     &bytes[first..]
 }
 
-/// Values cut to a width, or rounded down to a multiple of it.
+/// Truncates strings and binary to a width; rounds numbers down to a multiple of it.
 fn truncated(column: &ArrayRef, width: u32) -> Option<ArrayRef> {
     let multiple = i64::from(width).max(1);
     Some(match column.data_type() {
@@ -167,7 +167,7 @@ fn truncated(column: &ArrayRef, width: u32) -> Option<ArrayRef> {
     })
 }
 
-/// `MurmurHash3` for 32-bit x86, with seed 0.
+/// Computes the 32-bit x86 variant of `MurmurHash3` with seed 0.
 fn murmur3(bytes: &[u8]) -> u32 {
     let mix = |word: u32| word.wrapping_mul(0xCC9E_2D51).rotate_left(15).wrapping_mul(0x1B87_3593);
     let (words, rest) = bytes.as_chunks::<4>();
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::values::literal_at;
 
-    /// What the `iceberg` crate makes of single values.
+    /// Compares the results with the `iceberg` crate's transforms of single values.
     fn check(column: ArrayRef, data: Vec<Datum>, transforms: &[Transform]) {
         for transform in transforms {
             let made = transformed(&column, *transform).expect("a transform of this type");
@@ -222,7 +222,7 @@ mod tests {
     ];
 
     #[test]
-    fn values_become_what_the_specification_says() {
+    fn transforms_match_the_iceberg_crate() {
         let longs = vec![0, 1, -1, 34, i64::MAX, i64::MIN + 100, -9, 1_000_000_007];
         let data = longs.iter().map(|value| Datum::long(*value)).collect();
         check(Arc::new(Int64Array::from(longs)), data, &WIDTHS);
@@ -252,21 +252,21 @@ mod tests {
     }
 
     #[test]
-    fn hashes_are_those_of_the_specification() {
+    fn hashes_match_the_specification() {
         // From appendix B of Iceberg's specification.
         let hash = |bytes: &[u8]| murmur3(bytes) as i32;
         assert_eq!(hash(&34_i64.to_le_bytes()), 2_017_239_379);
         assert_eq!(hash(b"iceberg"), 1_210_000_089);
         assert_eq!(hash(&[0, 1, 2, 3]), -188_683_207);
-        assert_eq!(hash(shortest(&1420_i128.to_be_bytes())), -500_754_589);
+        assert_eq!(hash(shortest_bytes(&1420_i128.to_be_bytes())), -500_754_589);
         let uuid = 0xf79c_3e09_677c_4bbd_a479_3f34_9cb7_85e7_u128.to_be_bytes();
         assert_eq!(hash(&uuid), 1_488_055_340);
-        assert_eq!(shortest(&(-1_i128).to_be_bytes()), [0xFF]);
-        assert_eq!(shortest(&128_i128.to_be_bytes()), [0, 128]);
+        assert_eq!(shortest_bytes(&(-1_i128).to_be_bytes()), [0xFF]);
+        assert_eq!(shortest_bytes(&128_i128.to_be_bytes()), [0, 128]);
     }
 
     #[test]
-    fn decimals_and_bytes_are_cut_as_well() {
+    fn decimals_and_binary_values_are_truncated() {
         let decimals = Decimal128Array::from(vec![1065, -5, 0]).with_precision_and_scale(9, 2);
         let decimals: ArrayRef = Arc::new(decimals.expect("decimals"));
         let cut = transformed(&decimals, Transform::Truncate(50)).expect("decimals are cut");

@@ -1,4 +1,4 @@
-//! Single values: bounds and partition values, between Iceberg and Arrow.
+//! Conversion of single values, such as bounds and partition values, between Iceberg and Arrow.
 
 use std::sync::Arc;
 
@@ -12,8 +12,7 @@ use arrow::datatypes::{
 };
 use iceberg::spec::{Literal, PrimitiveLiteral};
 
-/// An Arrow array of a table's type from one optional value each; a value of another type is
-/// unknown, which is null.
+/// Builds an Arrow array of optional values; a value of another type becomes null.
 pub(crate) fn to_array<'a>(
     data_type: &DataType,
     values: impl ExactSizeIterator<Item = Option<&'a PrimitiveLiteral>>,
@@ -27,11 +26,15 @@ pub(crate) fn to_array<'a>(
             numbers::<Time64MicrosecondType>(data_type, values, as_long)
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            numbers::<TimestampMicrosecondType>(data_type, values, |value| as_moment(value, MICROS))
+            numbers::<TimestampMicrosecondType>(data_type, values, |value| {
+                as_timestamp(value, MICROS_PER_DAY)
+            })
         }
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            let nanos = MICROS.saturating_mul(1000);
-            numbers::<TimestampNanosecondType>(data_type, values, |value| as_moment(value, nanos))
+            let nanos = MICROS_PER_DAY.saturating_mul(1000);
+            numbers::<TimestampNanosecondType>(data_type, values, |value| {
+                as_timestamp(value, nanos)
+            })
         }
         DataType::Float32 => numbers::<Float32Type>(data_type, values, |value| match value {
             PrimitiveLiteral::Float(value) => Some(value.0),
@@ -62,7 +65,7 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     Arc::new(builder.finish())
 }
 
-/// A partition's value comes as a long, whichever type it has.
+/// Returns an int. A partition value may be a long, whatever the column's type.
 fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     match value {
         PrimitiveLiteral::Int(value) => Some(*value),
@@ -71,7 +74,7 @@ fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     }
 }
 
-/// An int where a long is expected comes from before the column was widened.
+/// Returns a long. An int was written before the column was promoted to long.
 fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),
@@ -80,11 +83,11 @@ fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
     }
 }
 
-/// Microseconds of a day.
-const MICROS: i64 = 86_400_000_000;
+/// Microseconds per day.
+const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// A date where a moment is expected comes from before the column was widened.
-fn as_moment(value: &PrimitiveLiteral, of_day: i64) -> Option<i64> {
+/// Returns a timestamp. A date was written before the column was promoted to timestamp.
+fn as_timestamp(value: &PrimitiveLiteral, of_day: i64) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),
         PrimitiveLiteral::Int(days) => i64::from(*days).checked_mul(of_day),
@@ -156,8 +159,7 @@ fn fixed<'a>(width: i32, values: impl Iterator<Item = Option<&'a PrimitiveLitera
     Arc::new(builder.finish())
 }
 
-/// One value of an array as Iceberg holds it; nothing for a null, and for types that are no
-/// partition's.
+/// Returns one value of an array as an Iceberg literal; none for a null and for unsupported types.
 pub(crate) fn literal_at(array: &dyn Array, row: usize) -> Option<Literal> {
     if array.is_null(row) {
         return None;

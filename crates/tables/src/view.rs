@@ -1,8 +1,8 @@
-//! Views: queries under a name, as Iceberg's view specification keeps them.
+//! SQL views, as defined by Iceberg's view specification.
 //!
-//! An [`SqlView`] is one immutable state of one view, known by the location of its metadata file. It has
-//! versions, each with its columns and with its query in one or several dialects of SQL. This room knows
-//! no SQL: whoever makes a view says which columns its query answers, and whoever reads one runs it.
+//! An [`SqlView`] is one immutable state of one view, identified by the location of its metadata
+//! file. A view has versions, each with its columns and its query in one or more SQL dialects. This
+//! crate does not parse SQL: the caller provides the columns of a query and runs it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::table::described;
 use crate::types::schema::{FieldIds, arrow_schema};
 use crate::{Error, Result, Tables, metadata, normalise_schema, without_nanoseconds};
 
-/// What a version of a view takes beside its query, in bytes, roughly.
+/// Approximate size of a view version without its query, in bytes.
 const VERSION_BYTES: usize = 512;
 
-/// What a column takes, in bytes, roughly.
+/// Approximate size of a column, in bytes.
 const COLUMN_BYTES: usize = 512;
 
 /// One state of a view; cheap to clone.
@@ -38,38 +38,38 @@ struct Inner {
     metadata: ViewMetadata,
 }
 
-/// What a view is to be.
+/// The definition of a view.
 #[derive(Debug, Clone)]
 pub struct ViewDefinition {
-    /// The columns that its query answers.
+    /// The columns of its result.
     pub schema: SchemaRef,
     /// The query.
     pub sql: String,
-    /// The dialect that the query is written in.
+    /// The SQL dialect of the query.
     pub dialect: String,
-    /// The namespace of tables that the query names without one.
+    /// The default namespace for tables named without one in the query.
     pub namespace: String,
-    /// Who makes it, by name and version.
+    /// The name and version of the engine that creates the view.
     pub engine: (String, String),
 }
 
-/// What merging two changes of a view comes to.
+/// The result of merging two changes of a view.
 #[derive(Debug)]
 pub enum MergedView {
-    /// The first side has it all.
+    /// Our side already includes all changes.
     Ours,
-    /// Both changes can stand together.
+    /// Both changes are compatible.
     Both(Box<ViewMerge>),
-    /// They cannot: both changed the query, or these properties.
+    /// The changes conflict: both changed the query, or these properties.
     Clashes {
-        /// Whether both changed the query.
+        /// True if both changed the query.
         query: bool,
-        /// The properties that both set differently.
+        /// The properties set differently on both sides.
         properties: Vec<String>,
     },
 }
 
-/// A merge of a view that is not made yet.
+/// A view merge to apply.
 #[derive(Debug)]
 pub struct ViewMerge {
     ours: SqlView,
@@ -85,7 +85,7 @@ impl SqlView {
         &self.0.metadata
     }
 
-    /// How many bytes it takes in memory, roughly.
+    /// Returns the approximate size in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let metadata = self.metadata();
         let sql = |one: &ViewRepresentation| {
@@ -101,22 +101,22 @@ impl SqlView {
         queries + columns.sum::<usize>() * COLUMN_BYTES + properties.sum::<usize>()
     }
 
-    /// The metadata file.
+    /// Returns the location of the metadata file.
     pub fn metadata_location(&self) -> &str {
         &self.0.location
     }
 
-    /// Iceberg's view id.
+    /// Returns the Iceberg view UUID.
     pub fn id(&self) -> String {
         self.metadata().uuid().to_string()
     }
 
-    /// The columns that its query answered when it was made, in order.
+    /// Returns the columns of the result when the view was created, in order.
     pub fn schema(&self) -> SchemaRef {
         arrow_schema(self.metadata().current_schema().as_struct().fields())
     }
 
-    /// Its query by dialect, in the order in which they are written.
+    /// Returns pairs of dialect and query, in stored order.
     pub fn representations(&self) -> Vec<(String, String)> {
         let all = self.metadata().current_version().representations().iter();
         let pair = |one: &ViewRepresentation| {
@@ -126,27 +126,27 @@ impl SqlView {
         all.map(pair).collect()
     }
 
-    /// The namespace of tables that its query names without one: the levels of its name.
+    /// Returns the levels of the query's default namespace.
     pub fn default_namespace(&self) -> Vec<String> {
         self.metadata().current_version().default_namespace().clone().inner()
     }
 
-    /// Its properties.
+    /// Returns the view properties.
     pub fn properties(&self) -> BTreeMap<String, String> {
         self.metadata().properties().clone().into_iter().collect()
     }
 
-    /// The number of its current version.
+    /// Returns the current version's id.
     pub fn version(&self) -> i32 {
         self.metadata().current_version_id()
     }
 
-    /// When that was made.
+    /// Returns the current version's time.
     pub fn updated(&self) -> Option<Timestamp> {
         Timestamp::from_timestamp_millis(self.metadata().current_version().timestamp_ms())
     }
 
-    /// Its metadata, in the JSON form of Iceberg's specification.
+    /// Returns the metadata in the JSON format of Iceberg's view specification.
     pub fn metadata_json(&self) -> Result<Value> {
         let mut value = serde_json::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
@@ -158,7 +158,7 @@ impl SqlView {
         Ok(value)
     }
 
-    /// The view as it is listed under this name.
+    /// Returns the view's description under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::SqlView {
         let queries = self.representations().into_iter();
         headwater_model::SqlView {
@@ -175,8 +175,8 @@ impl SqlView {
         }
     }
 
-    /// Whether both have the same query, in the same dialects and with the same columns.
-    fn asks_as(&self, other: &SqlView) -> bool {
+    /// Returns true if both have the same query, dialects, default namespace and columns.
+    fn has_same_query(&self, other: &SqlView) -> bool {
         let (one, two) = (self.metadata().current_version(), other.metadata().current_version());
         one.representations() == two.representations()
             && one.default_namespace() == two.default_namespace()
@@ -186,12 +186,12 @@ impl SqlView {
     }
 }
 
-/// The properties that one side of a merge set and removed, which the other is to take over.
+/// The properties changed on one side of a merge, to apply on the other.
 #[derive(Default)]
 struct Properties {
     set: HashMap<String, String>,
     removed: Vec<String>,
-    /// Those that both set differently.
+    /// The properties set differently on both sides.
     clashes: Vec<String>,
 }
 
@@ -199,26 +199,26 @@ impl Properties {
     fn merge(base: Option<&SqlView>, ours: &SqlView, theirs: &SqlView) -> Self {
         let of = |view: &SqlView| view.metadata().properties().clone();
         let (was, ours, theirs) = (base.map(of).unwrap_or_default(), of(ours), of(theirs));
-        let mut found = Properties::default();
+        let mut merged = Properties::default();
         let keys = was.keys().chain(ours.keys()).chain(theirs.keys());
         for key in keys.collect::<std::collections::BTreeSet<_>>() {
             let (was, ours, theirs) = (was.get(key), ours.get(key), theirs.get(key));
             match theirs {
                 _ if ours == theirs || was == theirs => {}
-                _ if was != ours => found.clashes.push(key.clone()),
-                Some(value) => drop(found.set.insert(key.clone(), value.clone())),
-                None => found.removed.push(key.clone()),
+                _ if was != ours => merged.clashes.push(key.clone()),
+                Some(value) => drop(merged.set.insert(key.clone(), value.clone())),
+                None => merged.removed.push(key.clone()),
             }
         }
-        found
+        merged
     }
 }
 
-/// The property that says whether a query may be replaced by one in fewer dialects.
-const MAY_DROP: &str = "replace.drop-dialect.allowed";
+/// The view property that allows a replacement to drop dialects.
+const DROP_DIALECT_ALLOWED: &str = "replace.drop-dialect.allowed";
 
-/// A view's builder with another's query in place of its own, whatever dialects that has: what the other
-/// side of a merge left out was left out on purpose.
+/// Returns a builder of our view with the other side's query. Dialects missing on the other side
+/// are dropped, because its author removed them.
 fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
     let version = theirs.metadata().current_version();
     let version = ViewVersion::builder()
@@ -230,23 +230,23 @@ fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetad
         .with_default_namespace(version.default_namespace().clone())
         .build();
     let schema = Schema::clone(theirs.metadata().current_schema());
-    let allowed = HashMap::from([(MAY_DROP.to_owned(), "true".to_owned())]);
+    let allowed = HashMap::from([(DROP_DIALECT_ALLOWED.to_owned(), "true".to_owned())]);
     let builder = ours.metadata().clone().into_builder().set_properties(allowed);
     let builder = builder.and_then(|builder| builder.set_current_version(version, schema));
-    let made = build(builder.map_err(|error| refused(&error))?)?.into_builder();
-    let before = ours.metadata().properties().get(MAY_DROP).cloned();
-    match before.map(|before| HashMap::from([(MAY_DROP.to_owned(), before)])) {
-        Some(before) => made.set_properties(before).map_err(|error| refused(&error)),
-        None => Ok(made.remove_properties(&[MAY_DROP.to_owned()])),
+    let builder = build(builder.map_err(|error| rejected(&error))?)?.into_builder();
+    let before = ours.metadata().properties().get(DROP_DIALECT_ALLOWED).cloned();
+    match before.map(|before| HashMap::from([(DROP_DIALECT_ALLOWED.to_owned(), before)])) {
+        Some(before) => builder.set_properties(before).map_err(|error| rejected(&error)),
+        None => Ok(builder.remove_properties(&[DROP_DIALECT_ALLOWED.to_owned()])),
     }
 }
 
 pub(crate) fn build(builder: ViewMetadataBuilder) -> Result<ViewMetadata> {
-    Ok(builder.build().map_err(|error| refused(&error))?.metadata)
+    Ok(builder.build().map_err(|error| rejected(&error))?.metadata)
 }
 
-/// What the builder does not take.
-pub(crate) fn refused(error: &iceberg::Error) -> Error {
+/// Converts an error of the metadata builder.
+pub(crate) fn rejected(error: &iceberg::Error) -> Error {
     let message = error.message();
     if message.contains("loss of view dialects") {
         return Error::DialectLost;
@@ -258,7 +258,8 @@ pub(crate) fn refused(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients of before version 3 know no nanoseconds, and a view has no version to tell them by.
+        // Clients that support format version 2 only cannot read nanosecond timestamps, and a view
+        // has no format version.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
@@ -280,14 +281,14 @@ impl ViewDefinition {
     }
 }
 
-/// A namespace as metadata files hold it.
+/// Converts a namespace to the form in metadata files.
 fn levels_of(namespace: &str) -> Result<NamespaceIdent> {
     let levels = name::levels(namespace).map(str::to_owned).collect();
-    NamespaceIdent::from_vec(levels).map_err(|error| refused(&error))
+    NamespaceIdent::from_vec(levels).map_err(|error| rejected(&error))
 }
 
 impl Tables {
-    /// Makes a view. Its folder is new and unique, so that a name can be used again.
+    /// Creates a view. Its folder is new and unique, so that a name can be reused.
     pub async fn create_view(
         &self,
         name: &TableName,
@@ -298,33 +299,33 @@ impl Tables {
         let format = ViewFormatVersion::V1;
         let schema = definition.schema()?;
         let builder = ViewMetadataBuilder::new(location, schema, version, format, HashMap::new());
-        let builder = builder.map_err(|error| refused(&error))?;
+        let builder = builder.map_err(|error| rejected(&error))?;
         self.store_view(build(builder.assign_uuid(uuid::Uuid::new_v4()))?, None).await
     }
 
-    /// Puts another query in place of a view's. Fails where that would lose a dialect, unless the view's
-    /// property `replace.drop-dialect.allowed` allows it; the same state where nothing changes.
+    /// Replaces a view's query. Fails if that would drop a dialect, unless the view's property
+    /// `replace.drop-dialect.allowed` permits it. Returns the same state if nothing changes.
     pub async fn replace_view(
         &self,
         view: &SqlView,
         definition: &ViewDefinition,
     ) -> Result<SqlView> {
-        let version = definition.version(view.version() + 1, self.after_ms(view))?;
+        let version = definition.version(view.version() + 1, self.next_version_ms(view))?;
         let builder = view.metadata().clone().into_builder();
         let builder = builder.set_current_version(version, definition.schema()?);
-        let metadata = build(builder.map_err(|error| refused(&error))?)?;
+        let metadata = build(builder.map_err(|error| rejected(&error))?)?;
         self.store_next_view(view, metadata).await
     }
 
-    /// Merges two changes of a view. Without a base both made it.
+    /// Merges two changes of a view. Without a base, both sides created it.
     pub fn merge_views(
         &self,
         base: Option<&SqlView>,
         ours: &SqlView,
         theirs: &SqlView,
     ) -> Result<MergedView> {
-        let changed = |side: &SqlView| !base.is_some_and(|base| base.asks_as(side));
-        let takes = changed(theirs) && !ours.asks_as(theirs);
+        let changed = |side: &SqlView| !base.is_some_and(|base| base.has_same_query(side));
+        let takes = changed(theirs) && !ours.has_same_query(theirs);
         let query = takes && changed(ours);
         let properties = Properties::merge(base, ours, theirs);
         if query || !properties.clashes.is_empty() {
@@ -334,21 +335,21 @@ impl Tables {
             return Ok(MergedView::Ours);
         }
         let builder = if takes {
-            take_query(ours, theirs, self.after_ms(ours))?
+            take_query(ours, theirs, self.next_version_ms(ours))?
         } else {
             ours.metadata().clone().into_builder()
         };
-        let builder = builder.set_properties(properties.set).map_err(|error| refused(&error))?;
+        let builder = builder.set_properties(properties.set).map_err(|error| rejected(&error))?;
         let metadata = build(builder.remove_properties(&properties.removed))?;
         Ok(MergedView::Both(Box::new(ViewMerge { ours: ours.clone(), metadata })))
     }
 
-    /// Makes a merge.
+    /// Applies a merge.
     pub async fn apply_view_merge(&self, merge: &ViewMerge) -> Result<SqlView> {
         self.store_next_view(&merge.ours, merge.metadata.clone()).await
     }
 
-    /// Opens the state of a view that a metadata file holds; read once, since it never changes.
+    /// Loads a view's state from a metadata file. Cached, because metadata files are immutable.
     pub async fn load_view(&self, metadata_location: &str) -> Result<SqlView> {
         if let Some(view) = self.caches().views.get(metadata_location) {
             return Ok(view);
@@ -361,14 +362,14 @@ impl Tables {
         Ok(view)
     }
 
-    /// Removes the metadata file of a state that nothing came to name. `before` is the state that it was
-    /// made from.
-    pub async fn discard_view(&self, made: &SqlView, before: Option<&SqlView>) -> Result<()> {
-        if before.is_some_and(|before| before.metadata_location() == made.metadata_location()) {
+    /// Deletes the metadata file of a state that was never referenced. `before` is the state it was
+    /// derived from.
+    pub async fn discard_view(&self, view: &SqlView, before: Option<&SqlView>) -> Result<()> {
+        if before.is_some_and(|before| before.metadata_location() == view.metadata_location()) {
             return Ok(());
         }
-        self.caches().views.invalidate(made.metadata_location());
-        self.storage().delete(&[made.metadata_location().to_owned()]).await
+        self.caches().views.invalidate(view.metadata_location());
+        self.storage().delete(&[view.metadata_location().to_owned()]).await
     }
 
     pub(crate) async fn store_next_view(
@@ -397,8 +398,9 @@ impl Tables {
         Ok(view)
     }
 
-    /// The time of a view's next version: times do not go back, whatever the clock does.
-    fn after_ms(&self, view: &SqlView) -> i64 {
+    /// Returns the time of a view's next version. It never precedes the last one, even if the clock
+    /// is set back.
+    fn next_version_ms(&self, view: &SqlView) -> i64 {
         let last =
             view.metadata().history().last().map(iceberg::spec::ViewVersionLog::timestamp_ms);
         self.now_ms().max(last.unwrap_or_default())

@@ -97,10 +97,10 @@ class Streams(unittest.TestCase):
             writer.write_table(TABLE, max_chunksize=1)
         return sink.getvalue()
 
-    def test_a_whole_stream_is_a_table(self):
+    def test_a_complete_stream_is_a_table(self):
         self.assertEqual(self.answer(self.stream()), TABLE)
 
-    def test_a_stream_cut_anywhere_is_no_table(self):
+    def test_a_truncated_stream_is_an_error(self):
         whole = self.stream()
         for length in range(0, len(whole), 8):
             with self.assertRaisesRegex(errors.UnavailableError, "cut off"):

@@ -54,7 +54,7 @@ class Server(unittest.TestCase):
         self.assertFalse(again["created_table"])
         self.assertEqual(self.rows("SELECT * FROM orders"), [{"id": 9}])
 
-    def test_what_cannot_be_written_changes_nothing(self):
+    def test_an_invalid_write_changes_nothing(self):
         client = self.client
         client.write("orders", pyarrow.table({"id": [1]}))
         head = client.log()[0]["id"]
@@ -70,7 +70,7 @@ class Server(unittest.TestCase):
         client.unprotect_branch("main")
         self.assertEqual(client.log()[0]["id"], head)
 
-    def test_the_active_branch_is_meant(self):
+    def test_the_active_branch_is_the_default(self):
         client = self.client
         client.write("t", pyarrow.table({"n": [1]}))
         self.headwater("checkout", "--create", "dev")
@@ -86,7 +86,7 @@ class Server(unittest.TestCase):
         client.create_branch("of-dev")
         self.assertEqual(len(self.rows("SELECT * FROM t", ref="of-dev")), 2)
 
-    def test_commits_are_picked_and_reverted(self):
+    def test_commits_are_cherry_picked_and_reverted(self):
         client = self.client
         client.write("t", pyarrow.table({"n": [1]}))
         client.create_branch("dev", from_ref="main")

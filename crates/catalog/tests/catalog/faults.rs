@@ -1,6 +1,6 @@
-//! A script of changes over a store that fails at one call, at each call in turn, before or after the
-//! call was carried out. Whatever was acknowledged is there afterwards; what failed is there as a whole or
-//! not at all; and the script can be finished, by a new catalog or by the same.
+//! Fault injection: a script of changes runs on a store that fails at one call, before or after
+//! executing it, for each call in turn. Acknowledged changes are durable, failed changes are
+//! atomic, and the script can continue with the same or a new catalog.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use headwater_catalog::{Catalog, CommitRequest, EVENT_SCOPE, Error, NamespaceCha
 use headwater_model::{Branch, Commit, CreateRef, Namespace, Tag};
 use headwater_store::{Append, Batch, KeyRange, MemoryStore, Store, Unique};
 
-use crate::support::{Spoil, Watched, clock, merge, open, request, set, tables};
+use crate::support::{InjectedFault, Watched, clock, merge, open, request, set, tables};
 
 const STEPS: usize = 14;
 
-/// Does one step. Each makes one change, so that it happens as a whole or not at all.
+/// Executes one step of the script. Each step is one atomic change.
 async fn step(catalog: &Catalog, number: usize) -> Result<(), Error> {
     let create = |name: &str, from: &str| CreateRef {
         name: name.into(),
@@ -59,9 +59,9 @@ fn with_event() -> CommitRequest {
     CommitRequest { with, ..request("main", &[("d", Some(1), Some(2)), ("e", None, Some(1))]) }
 }
 
-/// Everything that can be seen of a lake.
+/// The observable state of a lake.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct Observed {
     branches: Vec<Branch>,
     tags: Vec<Tag>,
     tables: Vec<Vec<(String, String)>>,
@@ -69,7 +69,7 @@ struct Seen {
     outbox: usize,
 }
 
-async fn look(catalog: &Catalog) -> Seen {
+async fn observe(catalog: &Catalog) -> Observed {
     let branches = catalog.branches(None).await.expect("branches");
     let (mut all, mut logs) = (Vec::new(), Vec::new());
     for branch in &branches {
@@ -81,26 +81,27 @@ async fn look(catalog: &Catalog) -> Seen {
         all.push(tables(catalog, &tag.name).await);
     }
     let outbox = catalog.store().scan("outbox", &KeyRange::all()).await.expect("read").len();
-    Seen { branches, tags, tables: all, logs, outbox }
+    Observed { branches, tags, tables: all, logs, outbox }
 }
 
-/// What is seen before each step and at the end, and how many calls of the store the script makes.
-async fn without_faults() -> (Vec<Seen>, usize) {
+/// Runs the script without faults. Returns the state before each step and at the end, and the
+/// number of store calls.
+async fn without_faults() -> (Vec<Observed>, usize) {
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let store = Watched::new(Arc::clone(&inner), Spoil::Nothing);
+    let store = Watched::new(Arc::clone(&inner), InjectedFault::Nothing);
     let catalog = open(store.clone()).await;
-    let mut seen = vec![look(&open(Arc::clone(&inner)).await).await];
+    let mut observed = vec![observe(&open(Arc::clone(&inner)).await).await];
     for number in 0..STEPS {
         step(&catalog, number).await.expect("the step is made");
-        seen.push(look(&open(Arc::clone(&inner)).await).await);
+        observed.push(observe(&open(Arc::clone(&inner)).await).await);
     }
-    (seen, store.counts().0)
+    (observed, store.counts().0)
 }
 
-/// Runs the script over a store with one fault, and goes on after it.
-async fn with_fault(seen: &[Seen], spoil: Spoil, reopen: bool) {
+/// Runs the script on a store with one fault, and continues after it.
+async fn with_fault(observed: &[Observed], fault: InjectedFault, reopen: bool) {
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let store: Arc<dyn Store> = Watched::new(Arc::clone(&inner), spoil);
+    let store: Arc<dyn Store> = Watched::new(Arc::clone(&inner), fault);
     let mut catalog = match Catalog::open(Arc::clone(&store), clock()).await {
         Ok(catalog) => catalog,
         Err(_) => open(Arc::clone(&inner)).await,
@@ -111,36 +112,42 @@ async fn with_fault(seen: &[Seen], spoil: Spoil, reopen: bool) {
             number += 1;
             continue;
         }
-        let now = look(&open(Arc::clone(&inner)).await).await;
-        let done = now == seen[number + 1];
-        assert!(done || now == seen[number], "half of step {number} is there: {spoil:?} {now:#?}");
-        assert!(!done || matches!(spoil, Spoil::After(_)), "step {number} was made: {spoil:?}");
+        let now = observe(&open(Arc::clone(&inner)).await).await;
+        let done = now == observed[number + 1];
+        assert!(
+            done || now == observed[number],
+            "step {number} was applied partially: {fault:?} {now:#?}"
+        );
+        assert!(
+            !done || matches!(fault, InjectedFault::After(_)),
+            "step {number} was applied: {fault:?}"
+        );
         number += usize::from(done);
         if reopen {
             catalog = open(Arc::clone(&inner)).await;
         }
     }
-    assert_eq!(look(&open(inner).await).await, seen[STEPS], "{spoil:?}");
+    assert_eq!(observe(&open(inner).await).await, observed[STEPS], "{fault:?}");
 }
 
 #[tokio::test]
-async fn a_fault_at_any_call_loses_nothing_that_was_acknowledged() {
-    let (seen, calls) = without_faults().await;
+async fn a_fault_at_any_call_loses_no_acknowledged_change() {
+    let (observed, calls) = without_faults().await;
     assert!(calls > STEPS);
     for call in 0..calls + 20 {
-        for spoil in [Spoil::Before(call), Spoil::After(call)] {
+        for fault in [InjectedFault::Before(call), InjectedFault::After(call)] {
             for reopen in [true, false] {
-                with_fault(&seen, spoil, reopen).await;
+                with_fault(&observed, fault, reopen).await;
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_damaged_object_is_told_and_not_believed() {
+async fn a_damaged_object_is_reported_as_corrupt() {
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let commit = set(&open(Arc::clone(&inner)).await, "main", &[("a", 1)]).await.expect("a commit");
-    let damaged = open(Watched::new(inner, Spoil::Objects)).await;
+    let damaged = open(Watched::new(inner, InjectedFault::Objects)).await;
     let error = damaged.read_commit(commit.id).await.expect_err("it is damaged");
     assert!(matches!(&error, Error::Corrupt { what, .. } if what.contains(&commit.id.short())));
 }

@@ -1,25 +1,25 @@
-//! A plain model of history: commits by number, each with a whole copy of its tables.
+//! A simple model of history: numbered commits, each with a full copy of its tables.
 //!
-//! It finds merge bases by comparing sets of ancestors, and merges maps.
+//! It finds merge bases by comparing sets of ancestors, and merges maps of tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Tables = BTreeMap<String, u32>;
 
-/// Commits in the order they were made.
+/// Commits in the order of creation.
 #[derive(Debug, Clone)]
 pub struct History {
     commits: Vec<(Vec<usize>, Tables)>,
 }
 
-/// What a table was where both sides come from.
+/// The value of a table at the merge base.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     Known(Option<u32>),
     Open(Box<[Value; 3]>),
 }
 
-/// What a merge comes to.
+/// The result of a merge.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Merged {
     UpToDate,
@@ -46,7 +46,7 @@ impl History {
         self.commits.len() - 1
     }
 
-    /// All that leads to some commits, and they themselves.
+    /// Returns some commits and their ancestors.
     pub fn ancestors(&self, commits: &[usize]) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         let mut next = commits.to_vec();
@@ -58,7 +58,7 @@ impl History {
         found
     }
 
-    /// The best common ancestors, newest first.
+    /// Returns the best common ancestors, newest first.
     pub fn bases(&self, one: &[usize], other: usize) -> Vec<usize> {
         let common = &self.ancestors(one) & &self.ancestors(&[other]);
         let below: BTreeSet<usize> =

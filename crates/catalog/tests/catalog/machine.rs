@@ -1,6 +1,7 @@
-//! The catalog against a plain model of it: whatever is asked, in whatever order, both answer alike.
+//! A state machine test: the catalog and a simple model must agree after any sequence of
+//! operations.
 //!
-//! The model keeps every commit with a whole copy of its tables.
+//! The model stores every commit with a full copy of its tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ enum Answer {
     Merged(MergeOutcome, BTreeSet<String>),
 }
 
-/// Refs as numbers of commits.
+/// The model: refs point to commit numbers.
 #[derive(Debug, Clone)]
 struct Model {
     history: History,
@@ -150,7 +151,7 @@ fn names() -> impl Strategy<Value = &'static str> {
     prop_oneof![4 => Just("main"), 3 => Just("a"), 3 => Just("b"), 1 => Just("c"), 1 => Just("v1")]
 }
 
-/// A few tables of eighty, or a lot of them, so that leaves of the trie split and close again.
+/// Generates few or many tables out of eighty, so that trie leaves split and merge.
 fn some_tables() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         3 => proptest::collection::vec(0..80_usize, 0..3),
@@ -193,7 +194,7 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-/// The catalog, with the id of each of the model's commits.
+/// The catalog under test, with the id of each commit of the model.
 struct Tested {
     runtime: tokio::runtime::Runtime,
     catalog: Catalog,
@@ -216,7 +217,7 @@ impl Tested {
                 versions.extend(drop.iter().map(|table| (table_name(*table), 0)));
                 let pairs: Vec<(&str, u32)> =
                     versions.iter().map(|(name, version)| (name.as_str(), *version)).collect();
-                // A tag is no branch, although its tables can be read.
+                // A tag can be read, but it is not a branch.
                 catalog.branch(branch).await?;
                 set(catalog, branch, &pairs).await?;
             }
@@ -244,8 +245,8 @@ impl Tested {
         Ok(Answer::Done)
     }
 
-    /// Learns the ids of commits that the model made since.
-    async fn learn(&mut self, model: &Model) {
+    /// Records the ids of new commits of the model.
+    async fn record_ids(&mut self, model: &Model) {
         if self.ids.len() == model.history.len() {
             return;
         }
@@ -333,7 +334,7 @@ impl StateMachineTest for CatalogTest {
         };
         assert_eq!(answer, model.answer, "{change:?}");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(tested.learn(model));
+        runtime.expect("a runtime").block_on(tested.record_ids(model));
         tested
     }
 
@@ -346,5 +347,5 @@ prop_state_machine! {
     #![proptest_config(Config { cases: 96, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn the_catalog_answers_as_the_model_does(sequential 1..40 => CatalogTest);
+    fn the_catalog_agrees_with_the_model(sequential 1..40 => CatalogTest);
 }

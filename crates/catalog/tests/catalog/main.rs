@@ -1,7 +1,7 @@
-//! What the catalog promises: to a person, to a machine that compares it with a plain map, to writers that
-//! come at once, and after a store that failed at any call.
+//! Tests of the catalog: examples, comparison with a model, concurrent writers, and fault
+//! injection.
 
-mod crosswise;
+mod criss_cross;
 mod faults;
 mod history;
 mod machine;

@@ -1,4 +1,4 @@
-//! Commits and merges as a person meets them.
+//! Examples of commits and merges.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use headwater_catalog::NamespaceChange;
 use crate::support::{catalog, entry, fork, merge, merge_with, name, pairs, request, set, tables};
 
 #[tokio::test]
-async fn a_target_that_has_not_moved_moves_forward() {
+async fn a_merge_into_an_unmoved_target_is_a_fast_forward() {
     let catalog = catalog().await;
     fork(&catalog, "dev").await;
     let commit = set(&catalog, "dev", &[("a", 1)]).await.expect("a commit");
@@ -22,7 +22,7 @@ async fn a_target_that_has_not_moved_moves_forward() {
 }
 
 #[tokio::test]
-async fn changes_to_different_tables_merge_and_earlier_merges_count() {
+async fn changes_to_different_tables_merge_and_merged_changes_are_not_merged_again() {
     let catalog = catalog().await;
     set(&catalog, "main", &[("a", 1), ("b", 1), ("c", 1)]).await.expect("a commit");
     fork(&catalog, "dev").await;
@@ -47,12 +47,15 @@ async fn a_conflict_names_tables_changes_and_commits_and_changes_nothing() {
     let ours = set(&catalog, "main", &[("a", 3), ("b", 0)]).await.expect("a commit");
     let report = merge(&catalog, "dev", "main").await.expect("a report");
     assert_eq!((report.outcome, report.commit), (MergeOutcome::Conflict, ours.id));
-    let told: Vec<_> = report
+    let reported: Vec<_> = report
         .conflicts
         .iter()
         .map(|c| (c.table.to_string(), c.target_change.as_str(), c.source_change.as_str()))
         .collect();
-    assert_eq!(told, [("a".into(), "appended", "appended"), ("b".into(), "dropped", "appended")]);
+    assert_eq!(
+        reported,
+        [("a".into(), "appended", "appended"), ("b".into(), "dropped", "appended")]
+    );
     assert_eq!(report.conflicts[0].target.as_ref().map(|commit| commit.id), Some(ours.id));
     assert_eq!(report.conflicts[0].source.as_ref().map(|commit| commit.id), Some(theirs.id));
     assert_eq!(tables(&catalog, "main").await, pairs(&[("a", "v3")]));
@@ -75,7 +78,7 @@ async fn a_failed_runs_branch_and_its_children_cannot_be_merged_unchecked() {
         let error = merge(&catalog, source, "main").await.expect_err("a refusal");
         assert!(matches!(error, Error::Quarantined { .. }), "{source}: {error}");
     }
-    // Nor by a branch that took it all the same.
+    // A branch that merged it with `--unchecked` inherits the quarantine.
     fork(&catalog, "between").await;
     set(&catalog, "between", &[("b", 1)]).await.expect("a commit");
     let unchecked = |source: &str| {
@@ -90,12 +93,12 @@ async fn a_failed_runs_branch_and_its_children_cannot_be_merged_unchecked() {
 }
 
 #[tokio::test]
-async fn of_many_failed_runs_each_commit_is_known_for_what_it_is() {
+async fn each_commit_of_many_failed_runs_is_in_quarantine() {
     let catalog = catalog().await;
     let mut heads: Vec<(CommitId, bool)> = Vec::new();
     let mut commits = Vec::new();
     for number in 0..30_u32 {
-        // Some go on from where another left, and every third is sound.
+        // Some branches start at an earlier one, and every third is not in quarantine.
         let from = match number {
             0..5 => RefSpec::main(),
             _ => RefSpec::Name(format!("run/{}", number / 2)),
@@ -115,24 +118,24 @@ async fn of_many_failed_runs_each_commit_is_known_for_what_it_is() {
     let (mut refused, main) = (0, catalog.branch("main").await.expect("main").commit);
     heads.push((main, false));
     for commit in commits {
-        let (mut failed, mut sound) = (false, false);
+        let (mut failed, mut accepted) = (false, false);
         for (head, is_failed) in &heads {
             if catalog.merge_bases(commit, *head).await.expect("bases") == [commit] {
                 failed |= is_failed;
-                sound |= !is_failed;
+                accepted |= !is_failed;
             }
         }
         let source = format!("@{commit}").parse().expect("a ref");
         let planned = catalog.plan_merge("main", &source, Checks::Required).await;
         let is_refused = matches!(planned, Err(Error::Quarantined { .. }));
-        assert_eq!(is_refused, failed && !sound, "{commit}: {planned:?}");
+        assert_eq!(is_refused, failed && !accepted, "{commit}: {planned:?}");
         refused += usize::from(is_refused);
     }
     assert!((5..25).contains(&refused), "{refused} are refused");
 }
 
 #[tokio::test]
-async fn a_protected_branch_takes_merges_only() {
+async fn a_protected_branch_accepts_only_merges() {
     let catalog = catalog().await;
     fork(&catalog, "dev").await;
     catalog.protect_branch("main", true).await.expect("protected");
@@ -143,7 +146,7 @@ async fn a_protected_branch_takes_merges_only() {
 }
 
 #[tokio::test]
-async fn one_event_commits_once() {
+async fn an_event_is_committed_only_once() {
     let catalog = catalog().await;
     let request = |table: &str| CommitRequest {
         branch: "main".into(),
@@ -160,7 +163,7 @@ async fn one_event_commits_once() {
 }
 
 #[tokio::test]
-async fn refs_resolve_by_name_and_by_the_beginning_of_a_hash() {
+async fn refs_resolve_by_name_and_by_hash_prefix() {
     let catalog = catalog().await;
     let first = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
     set(&catalog, "main", &[("a", 2)]).await.expect("a commit");
@@ -174,7 +177,7 @@ async fn refs_resolve_by_name_and_by_the_beginning_of_a_hash() {
 }
 
 #[tokio::test]
-async fn a_set_of_tables_has_one_shape_however_it_came_about() {
+async fn the_trie_depends_only_on_the_set_of_tables() {
     let catalog = catalog().await;
     let names: Vec<String> = (0..300).map(|n| format!("table_{n}")).collect();
     let all: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
@@ -186,7 +189,7 @@ async fn a_set_of_tables_has_one_shape_however_it_came_about() {
     }
     assert_eq!(tables(&catalog, "dev").await.len(), 0);
     for (name, version) in all.iter().rev() {
-        set(&catalog, "dev", &[(name, *version)]).await.expect("made again");
+        set(&catalog, "dev", &[(name, *version)]).await.expect("created again");
     }
     let head = |branch: &'static str| {
         let catalog = catalog.clone();
@@ -205,7 +208,7 @@ fn namespace(name: &str) -> Namespace {
 }
 
 #[tokio::test]
-async fn a_namespace_comes_back_with_a_table_that_a_merge_brings() {
+async fn a_merge_restores_the_namespace_of_a_merged_table() {
     let catalog = catalog().await;
     let make = CommitRequest {
         namespaces: vec![NamespaceChange::Create(namespace("raw"))],
@@ -218,7 +221,7 @@ async fn a_namespace_comes_back_with_a_table_that_a_merge_brings() {
         namespaces: vec![NamespaceChange::Drop("raw".into())],
         ..request("main", &[])
     };
-    catalog.commit(drop).await.expect("it is empty on main");
+    catalog.commit(drop).await.expect("the namespace is empty on main");
     let report = merge(&catalog, "dev", "main").await.expect("a merge");
     assert_eq!(report.outcome, MergeOutcome::Merged);
     assert_eq!(tables(&catalog, "main").await, pairs(&[("raw.a", "v1")]));
@@ -227,7 +230,7 @@ async fn a_namespace_comes_back_with_a_table_that_a_merge_brings() {
 }
 
 #[tokio::test]
-async fn an_outer_namespace_comes_back_with_one_that_a_merge_brings() {
+async fn a_merge_restores_the_outer_namespace_of_a_merged_namespace() {
     let catalog = catalog().await;
     let change = async |branch: &str, change: NamespaceChange| {
         let namespaces = vec![change];
@@ -245,7 +248,7 @@ async fn an_outer_namespace_comes_back_with_one_that_a_merge_brings() {
 }
 
 #[tokio::test]
-async fn a_namespace_goes_by_a_merge_once_its_tables_are_gone() {
+async fn a_merge_drops_a_namespace_only_if_it_is_empty() {
     let catalog = catalog().await;
     let make = CommitRequest {
         namespaces: vec![NamespaceChange::Create(namespace("raw"))],
@@ -261,7 +264,7 @@ async fn a_namespace_goes_by_a_merge_once_its_tables_are_gone() {
         namespaces: vec![NamespaceChange::Drop("raw".into())],
         ..request("main", &[("raw.a", Some(1), None)])
     };
-    catalog.commit(drop).await.expect("the table goes in the same commit");
+    catalog.commit(drop).await.expect("the table is dropped in the same commit");
     for (branch, stays) in [("empty", false), ("used", true)] {
         let report = merge(&catalog, "main", branch).await.expect("a merge");
         let state = catalog.state(report.commit).await.expect("a state");
@@ -271,7 +274,7 @@ async fn a_namespace_goes_by_a_merge_once_its_tables_are_gone() {
 }
 
 #[tokio::test]
-async fn what_both_sides_made_alike_is_no_conflict() {
+async fn equal_changes_on_both_sides_do_not_conflict() {
     let catalog = catalog().await;
     fork(&catalog, "dev").await;
     set(&catalog, "dev", &[("a", 1), ("b", 1)]).await.expect("a commit");
@@ -301,7 +304,7 @@ async fn a_conflict_names_the_commit_behind_a_merge() {
 }
 
 #[tokio::test]
-async fn a_merge_with_properties_is_a_commit_and_a_dry_run_changes_nothing() {
+async fn a_merge_with_properties_creates_a_commit_and_a_dry_run_changes_nothing() {
     let catalog = catalog().await;
     let before = fork(&catalog, "dev").await;
     set(&catalog, "dev", &[("a", 1)]).await.expect("a commit");

@@ -1,4 +1,4 @@
-//! Branches, tags, hashes, logs and namespaces as a person meets them.
+//! Examples of branches, tags, hashes, logs and namespaces.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn a_new_lake_has_main_with_one_commit_and_the_default_namespace() {
 }
 
 #[tokio::test]
-async fn branches_are_made_listed_renamed_and_deleted() {
+async fn branches_are_created_listed_renamed_and_deleted() {
     let catalog = catalog().await;
     let commit = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
     for name in ["feature/b", "feature/a", "other"] {
@@ -68,7 +68,7 @@ async fn branches_are_made_listed_renamed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_name_is_a_branch_or_a_tag_and_not_both() {
+async fn a_name_cannot_be_both_a_branch_and_a_tag() {
     let catalog = catalog().await;
     fork(&catalog, "dev").await;
     catalog.create_tag(create("v1", "main")).await.expect("a tag");
@@ -100,7 +100,7 @@ fn create_unchecked(name: &str) -> CreateRef {
 }
 
 #[tokio::test]
-async fn tags_stay_where_they_are() {
+async fn tags_do_not_move() {
     let catalog = catalog().await;
     let first = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
     catalog.create_tag(create("v1", "main")).await.expect("a tag");
@@ -120,7 +120,7 @@ async fn tags_stay_where_they_are() {
 }
 
 #[tokio::test]
-async fn hashes_resolve_in_the_history_they_are_asked_of() {
+async fn hashes_resolve_in_the_given_history() {
     let catalog = catalog().await;
     fork(&catalog, "dev").await;
     let here = set(&catalog, "main", &[("a", 1)]).await.expect("a commit").id.to_string();
@@ -137,15 +137,15 @@ async fn hashes_resolve_in_the_history_they_are_asked_of() {
         assert!(error.to_string().contains(prefix), "{error}");
     }
     merge(&catalog, "dev", "main").await.expect("a report");
-    assert!(resolve(format!("main@{there}")).await.is_err(), "a conflict brings nothing over");
+    assert!(resolve(format!("main@{there}")).await.is_err(), "a conflict changes nothing");
     catalog.delete_branch("dev").await.expect("deleted");
     assert_eq!(resolve(format!("@{there}")).await.expect("still there"), there);
-    catalog.create_branch(create("again", &format!("@{there}"))).await.expect("brought back");
+    catalog.create_branch(create("again", &format!("@{there}"))).await.expect("restored");
     assert_eq!(tables(&catalog, "again").await[0].1, "v2");
 }
 
 #[tokio::test]
-async fn a_name_that_nothing_answers_to_is_met_with_the_nearest() {
+async fn an_unknown_name_suggests_the_nearest() {
     let catalog = catalog().await;
     fork(&catalog, "feature/prices").await;
     catalog.create_tag(create("release-1", "main")).await.expect("a tag");
@@ -167,7 +167,7 @@ async fn a_name_that_nothing_answers_to_is_met_with_the_nearest() {
 }
 
 #[tokio::test]
-async fn the_log_goes_back_through_merges_newest_first() {
+async fn the_log_follows_merges_newest_first() {
     let clock = Arc::new(FixedClock::at("2026-01-01T00:00:00Z".parse().expect("a moment")));
     let store = Arc::new(MemoryStore::new());
     let catalog = Catalog::open(store, clock.clone()).await.expect("a catalog");
@@ -200,7 +200,7 @@ async fn the_log_goes_back_through_merges_newest_first() {
 }
 
 #[tokio::test]
-async fn namespaces_are_made_and_removed_with_commits() {
+async fn namespaces_are_created_and_dropped_by_commits() {
     let catalog = catalog().await;
     let namespace = |name: &str| Namespace { name: name.into(), properties: [].into() };
     let change = async |changes: Vec<NamespaceChange>| {
@@ -215,7 +215,7 @@ async fn namespaces_are_made_and_removed_with_commits() {
     assert!(matches!(change(make("raw")).await, Err(Error::NamespaceExists { .. })));
     assert!(matches!(change(make("system")).await, Err(Error::ReservedNamespace { .. })));
     assert!(matches!(change(make("a/b")).await, Err(Error::Name(_))));
-    let full = change(remove("raw")).await.expect_err("it holds a table");
+    let full = change(remove("raw")).await.expect_err("it contains a table");
     assert!(matches!(full, Error::NamespaceNotEmpty { tables: 1, .. }));
     let error = change(remove("rwa")).await.expect_err("no such namespace");
     assert_eq!(error.hint().as_deref(), Some("Did you mean `raw`?"));
@@ -229,7 +229,7 @@ async fn namespaces_are_made_and_removed_with_commits() {
 }
 
 #[tokio::test]
-async fn a_nested_namespace_keeps_its_outer_ones_and_holds_tables_of_its_own() {
+async fn a_nested_namespace_has_outer_namespaces_and_tables() {
     let catalog = catalog().await;
     let change = async |changes: Vec<NamespaceChange>| {
         catalog.commit(CommitRequest { namespaces: changes, ..request("main", &[]) }).await
@@ -238,7 +238,7 @@ async fn a_nested_namespace_keeps_its_outer_ones_and_holds_tables_of_its_own() {
         NamespaceChange::Create(Namespace { name: name.into(), properties: [].into() })
     };
     let remove = |name: &str| NamespaceChange::Drop(name.into());
-    change(vec![make("shop.my-eu.2024")]).await.expect("made with its outer ones");
+    change(vec![make("shop.my-eu.2024")]).await.expect("created with its outer namespaces");
     set(&catalog, "main", &[("shop.t", 1), ("shop.my-eu.2024.a b", 2)]).await.expect("a commit");
     let head = catalog.branch("main").await.expect("main").commit;
     let state = catalog.state(head).await.expect("a state");
@@ -260,7 +260,7 @@ async fn a_nested_namespace_keeps_its_outer_ones_and_holds_tables_of_its_own() {
 }
 
 #[tokio::test]
-async fn tables_are_found_as_written_or_without_case() {
+async fn tables_are_found_by_exact_name_or_case_insensitively() {
     let catalog = catalog().await;
     set(&catalog, "main", &[("Flights", 1), ("trips", 2), ("Trips", 3)]).await.expect("a commit");
     let head = catalog.branch("main").await.expect("main").commit;
@@ -278,13 +278,13 @@ async fn tables_are_found_as_written_or_without_case() {
     assert_eq!(find("public", "flight").await.expect("looked"), None);
     assert_eq!(find("public", "no such-name").await.expect("looked"), None);
     let error = find("public", "TRIPS").await.expect_err("it could be two");
-    assert_eq!(error.to_string(), "`TRIPS` could be any of `Trips`, `trips`");
+    assert_eq!(error.to_string(), "table name `TRIPS` is ambiguous: it matches `Trips`, `trips`");
 }
 
 #[tokio::test]
-async fn quarantine_outlives_the_branch_of_the_failed_run() {
+async fn quarantine_survives_deletion_of_the_failed_runs_branch() {
     let catalog = catalog().await;
-    let sound = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    let accepted = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
     let options = NewBranch { quarantine: Some("job".into()), ..NewBranch::default() };
     catalog.create_branch_with("run", &RefSpec::main(), options).await.expect("a branch");
     let failed = set(&catalog, "run", &[("a", 2)]).await.expect("a commit");
@@ -295,16 +295,16 @@ async fn quarantine_outlives_the_branch_of_the_failed_run() {
     };
     assert_eq!(made("one", "failed").await.as_deref(), Some("job"));
     assert_eq!(made("two", &format!("@{}", failed.id)).await.as_deref(), Some("job"));
-    assert_eq!(made("three", &format!("@{}", sound.id)).await, None);
+    assert_eq!(made("three", &format!("@{}", accepted.id)).await, None);
     catalog.delete_branch("one").await.expect("deleted");
     catalog.delete_branch("two").await.expect("deleted");
     assert_eq!(made("four", "failed").await.as_deref(), Some("job"));
 }
 
 #[tokio::test]
-async fn quarantine_follows_tags_and_hashes_but_not_what_was_sound_before() {
+async fn quarantine_applies_to_tags_and_hashes_but_not_to_earlier_commits() {
     let catalog = catalog().await;
-    let sound = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
+    let accepted = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
     let options = NewBranch { quarantine: Some("job".into()), ..NewBranch::default() };
     catalog.create_branch_with("run", &RefSpec::main(), options).await.expect("a branch");
     let failed = set(&catalog, "run", &[("a", 2)]).await.expect("a commit");
@@ -314,8 +314,8 @@ async fn quarantine_follows_tags_and_hashes_but_not_what_was_sound_before() {
     };
     assert_eq!(made("one", "failed").await.as_deref(), Some("job"));
     assert_eq!(made("two", &format!("run@{}", failed.id)).await.as_deref(), Some("job"));
-    assert_eq!(made("three", &format!("run@{}", sound.id)).await, None);
-    assert_eq!(made("four", &format!("@{}", sound.id)).await, None);
+    assert_eq!(made("three", &format!("run@{}", accepted.id)).await, None);
+    assert_eq!(made("four", &format!("@{}", accepted.id)).await, None);
     assert_eq!(made("five", "main").await, None);
     assert_eq!(catalog.quarantine_branch("run", None).await.expect("lifted").quarantine, None);
     merge(&catalog, "run", "main").await.expect("a merge");

@@ -1,4 +1,4 @@
-//! What changes cost in a lake of five thousand tables: as much as in an empty one, or nearly.
+//! The cost of changes in a lake with five thousand tables: about the same as in an empty lake.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry};
 use headwater_model::{MergeOutcome, TableName};
 use headwater_store::MemoryStore;
 
-use crate::support::{Spoil, Watched, fork, merge, open, request, set};
+use crate::support::{InjectedFault, Watched, fork, merge, open, request, set};
 
 const TABLES: usize = 5_000;
 
@@ -28,8 +28,8 @@ fn change(number: usize, from: Option<usize>, to: usize) -> TableChange {
 }
 
 #[tokio::test]
-async fn branches_cost_the_same_and_commits_write_kilobytes() {
-    let store = Watched::new(Arc::new(MemoryStore::new()), Spoil::Nothing);
+async fn branch_cost_is_constant_and_commits_write_kilobytes() {
+    let store = Watched::new(Arc::new(MemoryStore::new()), InjectedFault::Nothing);
     let catalog = open(store.clone()).await;
     store.counts();
     fork(&catalog, "dev/0").await;
@@ -48,13 +48,13 @@ async fn branches_cost_the_same_and_commits_write_kilobytes() {
         catalog.commit(request).await.expect("a commit");
         let (calls, bytes) = store.counts();
         assert!(bytes < 20_000, "{bytes} bytes for one table");
-        assert_eq!(calls, 1, "what was read or written before is not read again");
+        assert_eq!(calls, 1, "objects read or written before are cached");
     }
 }
 
 #[tokio::test]
-async fn a_merge_stores_only_what_neither_side_has() {
-    let store = Watched::new(Arc::new(MemoryStore::new()), Spoil::Nothing);
+async fn a_merge_stores_only_new_objects() {
+    let store = Watched::new(Arc::new(MemoryStore::new()), InjectedFault::Nothing);
     let catalog = open(store.clone()).await;
     let changes = (0..TABLES).map(|number| change(number, None, number)).collect();
     catalog.commit(CommitRequest { changes, ..request("main", &[]) }).await.expect("a commit");
@@ -70,7 +70,7 @@ async fn a_merge_stores_only_what_neither_side_has() {
     assert_eq!((merged.outcome, merged.tables.len()), (MergeOutcome::Merged, count));
     let (_, bytes) = store.counts();
     assert!(bytes < 30_000, "{bytes} bytes for a merge");
-    // Read by one that has kept nothing.
+    // A new catalog has an empty cache.
     let catalog = open(store).await;
     let state = catalog.state(merged.commit).await.expect("a state");
     let tables = state.tables(None).await.expect("tables");
@@ -80,14 +80,14 @@ async fn a_merge_stores_only_what_neither_side_has() {
 }
 
 #[tokio::test]
-async fn a_difference_is_found_without_reading_what_is_equal() {
+async fn a_diff_does_not_read_equal_subtries() {
     let inner = Arc::new(MemoryStore::new());
     let catalog = open(inner.clone()).await;
     let changes = (0..TABLES).map(|number| change(number, None, number)).collect();
     let before = catalog.commit(CommitRequest { changes, ..request("main", &[]) }).await;
     let before = before.expect("a commit").id;
     let after = set(&catalog, "main", &[("table_00007", 2)]).await.expect("a commit").id;
-    let store = Watched::new(inner, Spoil::Nothing);
+    let store = Watched::new(inner, InjectedFault::Nothing);
     let catalog = open(store.clone()).await;
     store.counts();
     let changes = catalog.diff(before, after).await.expect("a diff");

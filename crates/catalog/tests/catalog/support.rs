@@ -1,4 +1,4 @@
-//! Short ways to ask the catalog for what the tests are about.
+//! Shared fixtures and helpers of the catalog tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn name(table: &str) -> TableName {
     table.parse().expect("a name")
 }
 
-/// A version of a table, whose id is that of no other.
+/// Returns the entry of a version of a table, with a unique table id.
 pub fn entry(table: &str, version: u32) -> TableEntry {
     TableEntry {
         kind: EntryKind::Table,
@@ -39,7 +39,7 @@ pub fn entry(table: &str, version: u32) -> TableEntry {
     }
 }
 
-/// A request that takes tables from one version to another.
+/// Returns a request that changes tables from one version to another.
 pub fn request(branch: &str, tables: &[(&str, Option<u32>, Option<u32>)]) -> CommitRequest {
     let changes = tables.iter().map(|(table, from, to)| TableChange {
         table: name(table),
@@ -55,7 +55,7 @@ pub fn request(branch: &str, tables: &[(&str, Option<u32>, Option<u32>)]) -> Com
     }
 }
 
-/// Sets tables on a branch to versions; version 0 drops.
+/// Sets tables on a branch to versions; version 0 drops the table.
 pub async fn set(catalog: &Catalog, branch: &str, tables: &[(&str, u32)]) -> Result<Commit, Error> {
     let head = catalog.resolve(&branch.parse().expect("a ref")).await?.commit;
     let state = catalog.state(head).await?;
@@ -70,7 +70,7 @@ pub async fn set(catalog: &Catalog, branch: &str, tables: &[(&str, u32)]) -> Res
     catalog.commit(CommitRequest { changes, message, direct: true, ..request(branch, &[]) }).await
 }
 
-/// Makes a branch at `main`.
+/// Creates a branch at `main`.
 pub async fn fork(catalog: &Catalog, name: &str) -> Branch {
     let request = CreateRef { name: name.into(), from: None, if_not_exists: false };
     catalog.create_branch(request).await.expect("a branch")
@@ -81,7 +81,7 @@ pub async fn merge(catalog: &Catalog, source: &str, target: &str) -> Result<Merg
     merge_with(catalog, target, request, BTreeMap::new()).await
 }
 
-/// Merges as the lake does, and settles nothing.
+/// Merges like the lake, but resolves no contested table.
 pub async fn merge_with(
     catalog: &Catalog,
     target: &str,
@@ -119,7 +119,7 @@ pub async fn merge_with(
     }
 }
 
-/// The tables at a ref, with where their metadata lies.
+/// Returns the tables at a ref with their metadata locations.
 pub async fn tables(catalog: &Catalog, spec: &str) -> Vec<(String, String)> {
     let head = catalog.resolve(&spec.parse().expect("a ref")).await.expect("it resolves").commit;
     let state = catalog.state(head).await.expect("a state");
@@ -131,38 +131,38 @@ pub fn pairs(tables: &[(&str, &str)]) -> Vec<(String, String)> {
     tables.iter().map(|(name, at)| ((*name).to_owned(), (*at).to_owned())).collect()
 }
 
-/// A store around another, in which a test sees and spoils what passes.
+/// A store wrapper that counts calls and injects faults.
 #[derive(Debug)]
 pub struct Watched {
     inner: Arc<dyn Store>,
-    /// Calls so far.
+    /// The number of calls.
     calls: std::sync::atomic::AtomicUsize,
-    /// Bytes of objects and refs that were to be written.
+    /// The bytes of objects and refs in write calls.
     bytes: std::sync::atomic::AtomicUsize,
-    /// What happens at a call.
-    spoil: Spoil,
+    /// The fault to inject.
+    fault: InjectedFault,
 }
 
-/// What a watched store does besides passing calls on.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spoil {
-    /// Nothing.
+pub enum InjectedFault {
+    /// No fault.
     Nothing,
-    /// The call of this number, from 0, fails before anything is done.
+    /// The call with this number, counted from 0, fails before it is executed.
     Before(usize),
-    /// The call of this number fails after it was done.
+    /// The call with this number fails after it was executed.
     After(usize),
-    /// Objects come back damaged.
+    /// Read objects are damaged.
     Objects,
 }
 
 impl Watched {
-    pub fn new(inner: Arc<dyn Store>, spoil: Spoil) -> Arc<Self> {
+    pub fn new(inner: Arc<dyn Store>, fault: InjectedFault) -> Arc<Self> {
         let (calls, bytes) = Default::default();
-        Arc::new(Watched { inner, calls, bytes, spoil })
+        Arc::new(Watched { inner, calls, bytes, fault })
     }
 
-    /// Calls and bytes written since this was last asked.
+    /// Returns and resets the number of calls and of written bytes.
     pub fn counts(&self) -> (usize, usize) {
         use std::sync::atomic::Ordering::SeqCst;
         (self.calls.swap(0, SeqCst), self.bytes.swap(0, SeqCst))
@@ -177,15 +177,15 @@ impl Watched {
             what: "go on".into(),
             source: Arc::new(std::io::Error::other("the test says so")),
         };
-        if self.spoil == Spoil::Before(number) {
+        if self.fault == InjectedFault::Before(number) {
             return Err(failure());
         }
         let answer = call.await;
-        if self.spoil == Spoil::After(number) { Err(failure()) } else { answer }
+        if self.fault == InjectedFault::After(number) { Err(failure()) } else { answer }
     }
 
     fn object_back(&self, bytes: bytes::Bytes) -> bytes::Bytes {
-        if self.spoil == Spoil::Objects {
+        if self.fault == InjectedFault::Objects {
             let text = String::from_utf8_lossy(&bytes).replace("eva", "eve");
             return text.into_bytes().into();
         }

@@ -1,4 +1,4 @@
-//! Many writers at once, in one process and as if in several: no commit is lost.
+//! Concurrent writers, with one and with several catalogs on a file: no commit is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::{fork, name, open, pairs, request, set, tables};
 const WRITERS: u32 = 8;
 const COMMITS: u32 = 15;
 
-/// Each writer changes a table of its own, so that nobody needs to be refused.
+/// Commits to a table that no other writer changes, so no commit is rejected.
 async fn write_own_table(catalog: Catalog, writer: u32) -> Vec<CommitId> {
     let table = format!("table_{writer}");
     let mut made = Vec::new();
@@ -24,7 +24,7 @@ async fn write_own_table(catalog: Catalog, writer: u32) -> Vec<CommitId> {
     made
 }
 
-async fn check_nothing_lost(catalogs: Vec<Catalog>) {
+async fn check_no_commit_is_lost(catalogs: Vec<Catalog>) {
     let first = catalogs[0].clone();
     let writers = (0..WRITERS).map(|writer| {
         let catalog = catalogs[writer as usize % catalogs.len()].clone();
@@ -45,14 +45,14 @@ async fn check_nothing_lost(catalogs: Vec<Catalog>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_of_one_process_lose_nothing() {
+async fn concurrent_writers_of_one_catalog_lose_no_commit() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(&folder.path().join("lake.db")).await.expect("a store");
-    check_nothing_lost(vec![open(Arc::new(store)).await]).await;
+    check_no_commit_is_lost(vec![open(Arc::new(store)).await]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_that_share_only_the_file_lose_nothing() {
+async fn concurrent_writers_that_share_only_the_file_lose_no_commit() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("lake.db");
     let mut catalogs = Vec::new();
@@ -60,27 +60,27 @@ async fn writers_that_share_only_the_file_lose_nothing() {
         let store = SqliteStore::open(&path).await.expect("a store");
         catalogs.push(open(Arc::new(store)).await);
     }
-    check_nothing_lost(catalogs).await;
+    check_no_commit_is_lost(catalogs).await;
 }
 
-/// Adds one to the version of a table that everybody changes.
-async fn add_one(catalog: &Catalog) -> usize {
-    let mut refused = 0;
+/// Increments the version of a table shared by all writers.
+async fn increment(catalog: &Catalog) -> usize {
+    let mut rejected = 0;
     loop {
         let found = tables(catalog, "main").await;
         let version: u32 = found[0].1[1..].parse().expect("a version");
         let asked = request("main", &[("a", Some(version), Some(version + 1))]);
         match catalog.commit(asked).await {
-            Ok(_) => return refused,
+            Ok(_) => return rejected,
             Err(Error::TableChanged { table, .. }) => assert_eq!(table, name("a")),
             Err(error) => panic!("{error}"),
         }
-        refused += 1;
+        rejected += 1;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn writers_of_one_table_are_told_and_none_overwrites_another() {
+async fn concurrent_writers_of_one_table_get_a_conflict_and_lose_no_update() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("lake.db");
     let mut writers = Vec::new();
@@ -90,7 +90,7 @@ async fn writers_of_one_table_are_told_and_none_overwrites_another() {
         let catalog = open(Arc::new(SqliteStore::open(&path).await.expect("a store"))).await;
         writers.push(tokio::spawn(async move {
             for _ in 0..5 {
-                add_one(&catalog).await;
+                increment(&catalog).await;
             }
         }));
     }
@@ -104,7 +104,7 @@ async fn writers_of_one_table_are_told_and_none_overwrites_another() {
 }
 
 #[tokio::test]
-async fn what_another_process_did_is_never_overlooked() {
+async fn changes_of_another_process_are_always_seen() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("lake.db");
     let here = open(Arc::new(SqliteStore::open(&path).await.expect("a store"))).await;
@@ -114,8 +114,8 @@ async fn what_another_process_did_is_never_overlooked() {
     assert_eq!(fork(&here, "dev").await.commit, moved.id, "a branch begins at the newest commit");
     set(&there, "main", &[("a", 3)]).await.expect("a commit");
     let stale = here.commit(request("main", &[("a", Some(2), Some(9))])).await;
-    let refused = matches!(stale, Err(Error::TableChanged { change, .. }) if change == "appended");
-    assert!(refused, "a table that changed elsewhere");
+    let rejected = matches!(stale, Err(Error::TableChanged { change, .. }) if change == "appended");
+    assert!(rejected, "a table that changed elsewhere");
     here.commit(request("main", &[("a", Some(3), Some(4))])).await.expect("as it is now");
     there.protect_branch("main", true).await.expect("protected");
     assert!(matches!(set(&here, "main", &[("a", 5)]).await, Err(Error::Protected { .. })));

@@ -16,9 +16,6 @@ pub struct Serve {
     /// How functions are isolated
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,
-    /// Let projects that say `arena = true` hand tables on without a copy; an experiment
-    #[arg(long)]
-    pub arena: bool,
     /// The memory for queries and functions together: `4GiB` [default: 75 % of the machine's]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,

@@ -8,12 +8,22 @@ pub enum Trigger {
     /// List the triggers of the deployed version
     #[command(after_help = "Example:\n  headwater trigger ls")]
     Ls,
+    /// Show a trigger of the deployed version: its source, target and state
+    #[command(after_help = "Example:\n  headwater trigger get NAME")]
+    Get(TriggerGet),
     /// List the events, newest first
     #[command(after_help = "Example:\n  headwater trigger events --status failed")]
     Events(TriggerEvents),
-    /// Process an event again
+    /// Deliver an event again
     #[command(after_help = "Example:\n  headwater trigger replay EVENT")]
     Replay(TriggerReplay),
+}
+
+/// `headwater trigger get`
+#[derive(Debug, Args)]
+pub struct TriggerGet {
+    /// The trigger's name
+    pub trigger: String,
 }
 
 /// `headwater trigger events`

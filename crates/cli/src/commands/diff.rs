@@ -89,7 +89,8 @@ impl std::fmt::Display for State {
     }
 }
 
-/// Returns the two states: `flights main dev`, `flights main`, `flights@main flights@dev`, `flights~1`.
+/// Returns the two states: `flights main dev`, `flights main`, `flights@main flights@dev`,
+/// `flights~1`.
 fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
     let TableDiffArguments { table, from, to, .. } = arguments;
     let first = State::parse(table, active);

@@ -1,7 +1,7 @@
 //! `headwater serve` and `headwater stop`.
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_server::{HttpDoor, Isolation};
+use headwater_server::{HttpListener, Isolation};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -35,24 +35,23 @@ fn leave_word(lake: &LakeFolder, problem: &Problem) {
 
 async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> Result<()> {
     let memory_bytes = arguments.memory.as_deref().map(parse_bytes).transpose()?;
-    let mut door = None;
+    let mut listener = None;
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
     } else {
-        door = Some(replace_background(context, arguments, lake).await?);
+        listener = Some(replace_background(context, arguments, lake).await?);
         let mut config = connect::config(context, lake)?;
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
         config.service.upkeep = !arguments.no_upkeep;
         config.service.remove_orphans = arguments.remove_orphans;
-        config.vend_credentials = arguments.vend_credentials;
+        config.service.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;
         config
     };
     if let Some(bytes) = memory_bytes {
         config.service.memory_bytes = bytes;
     }
-    config.service.arena = arguments.arena;
     if arguments.isolation == IsolationArgument::Process {
         config.service.isolation = Isolation::Process;
         context.style.say(
@@ -60,7 +59,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
              reach the network, and see each other",
         );
     }
-    let server = connect::start(config, door).await?;
+    let server = connect::start(config, listener).await?;
     if !arguments.background {
         announce(context, lake, &server);
     }
@@ -79,22 +78,22 @@ async fn replace_background(
     context: &Context,
     arguments: &Serve,
     lake: &LakeFolder,
-) -> Result<HttpDoor> {
-    let bind = async || HttpDoor::bind(arguments.http).await.map_err(error::from_fault);
+) -> Result<HttpListener> {
+    let bind = async || HttpListener::bind(arguments.http).await.map_err(error::from_fault);
     let Some((api, record)) = connect::answering(context, lake).await else { return bind().await };
     if !record.background {
         let message = format!("the lake already has a server: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
             .with_hint("Use it, or run `headwater stop`."));
     }
-    let door = bind().await?;
+    let listener = bind().await?;
     context.style.say("waiting for the jobs of the background server");
     connect::stop_server(&api, lake).await?;
-    Ok(door)
+    Ok(listener)
 }
 
 /// Prints the server's address and an example request.
-fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Running) {
+fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::ServerHandle) {
     let style = context.style;
     let Some(address) = server.http_addr() else { return };
     style.say(format!("serving {} on http://{address}; press Ctrl-C to stop", lake.path.display()));
@@ -116,7 +115,7 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Run
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
         // A background server's log is a growing file, and its jobs are recorded anyway.
-        "warn,headwater=info,headwater_jobs::report=off"
+        "warn,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
         "warn,headwater=info"
     };

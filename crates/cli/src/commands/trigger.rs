@@ -1,6 +1,9 @@
 //! `headwater trigger`: lists triggers and their events.
 
-use headwater_model::{DeployedKind, ErrorCode, TriggerEvent, TriggerEventStatus, TriggerStatus};
+use headwater_model::{
+    DeployedKind, ErrorCode, Event, EventData, MAIN_BRANCH, Problem, TriggerEvent,
+    TriggerEventStatus, TriggerStatus, nearest,
+};
 
 use crate::api::{Api, segment};
 use crate::arguments::{OutputFormat, Trigger, TriggerEvents};
@@ -19,6 +22,10 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
                 deployment::note_differences(context, api, DeployedKind::Trigger).await;
             }
         }
+        Trigger::Get(arguments) => {
+            let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await?;
+            show(context, find(&triggers, &arguments.trigger)?);
+        }
         Trigger::Events(arguments) => events(context, api, arguments).await?,
         Trigger::Replay(arguments) => {
             let path = format!("/v1/trigger-events/{}/replay", segment(&arguments.event));
@@ -28,7 +35,7 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
             } else {
                 context
                     .style
-                    .say(format!("event {} of {} is queued again", event.id, event.trigger));
+                    .say(format!("event {} of {} is queued again", event.event.id, event.trigger));
             }
         }
     }
@@ -40,29 +47,16 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
         return output::print_json(&triggers);
     }
     let headings =
-        ["TRIGGER", "SOURCE", "ACTION", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
+        ["TRIGGER", "SOURCE", "TARGET", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
     let mut grid = Grid::new(context.answer_style, &headings)
         .hide_first(&["PENDING", "DONE", "FAILED", "NEXT"]);
     for status in triggers {
         let trigger = &status.trigger;
-        let when = match (&trigger.files, &trigger.schedule, &trigger.tables) {
-            (Some(files), ..) => {
-                format!("files in {}/{}", files.folder, files.pattern.as_deref().unwrap_or("*"))
-            }
-            (None, Some(schedule), _) => {
-                format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
-            }
-            (None, None, Some(tables)) => format!("changes of {}", tables.names.join(", ")),
-            (None, None, None) => String::new(),
-        };
-        let import = trigger.import.as_ref().map(|import| format!("import {}", import.table));
-        let run = trigger.run.then(|| "run".to_owned());
-        let does: Vec<_> = import.into_iter().chain(run).collect();
         grid.row([
             trigger.name.clone(),
-            when,
-            does.join(", "),
-            trigger.branch.clone().unwrap_or_else(|| "main".to_owned()),
+            source(trigger),
+            targets(trigger),
+            branch(trigger),
             status.next.map_or(String::new(), output::moment),
             output::count(status.pending),
             output::count(status.done),
@@ -71,26 +65,87 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     }
     grid.print("no triggers are deployed; declare one as `[[trigger]]` in headwater.toml");
     for status in triggers {
-        if let Some(problem) = &status.error {
-            let how = match problem.code {
-                ErrorCode::TooBusy => "is rate-limited",
-                ErrorCode::RefNotFound => "cannot run",
-                _ => "cannot observe its source",
-            };
-            context.style.say(format!("trigger `{}` {how}:", status.trigger.name));
-            context.style.print_problem(problem);
-        }
+        print_error(context, status);
     }
 }
 
+fn print_error(context: &Context, status: &TriggerStatus) {
+    if let Some(problem) = &status.error {
+        let how = match problem.code {
+            ErrorCode::TooBusy => "is rate-limited",
+            ErrorCode::RefNotFound => "cannot run",
+            _ => "cannot observe its source",
+        };
+        context.style.say(format!("trigger `{}` {how}:", status.trigger.name));
+        context.style.print_problem(problem);
+    }
+}
+
+fn find<'a>(triggers: &'a [TriggerStatus], name: &str) -> Result<&'a TriggerStatus> {
+    let found = triggers.iter().find(|status| status.trigger.name == name);
+    found.ok_or_else(|| {
+        let names = triggers.iter().map(|status| status.trigger.name.as_str());
+        let hint = nearest(name, names).map_or_else(
+            || "List the triggers with `headwater trigger ls`.".to_owned(),
+            |near| format!("Did you mean `{near}`?"),
+        );
+        let message = format!("there is no trigger `{name}` in the deployed version");
+        Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint)
+    })
+}
+
+fn show(context: &Context, status: &TriggerStatus) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(status);
+    }
+    let (style, trigger) = (context.answer_style, &status.trigger);
+    output::line(style.paint(Tone::Strong, &trigger.name));
+    for (name, value) in [
+        ("source", source(trigger)),
+        ("target", targets(trigger)),
+        ("branch", branch(trigger)),
+        ("retries", trigger.retries.to_string()),
+        ("next", status.next.map_or_else(|| "-".to_owned(), output::moment)),
+        ("pending", output::count(status.pending)),
+        ("done", output::count(status.done)),
+        ("failed", output::count(status.failed)),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
+    }
+    print_error(context, status);
+}
+
+fn source(trigger: &headwater_model::Trigger) -> String {
+    match (&trigger.files, &trigger.schedule, &trigger.tables) {
+        (Some(files), ..) => {
+            format!("files in {}/{}", files.folder, files.pattern.as_deref().unwrap_or("*"))
+        }
+        (None, Some(schedule), _) => {
+            format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
+        }
+        (None, None, Some(tables)) => format!("changes of {}", tables.names.join(", ")),
+        (None, None, None) => String::new(),
+    }
+}
+
+fn targets(trigger: &headwater_model::Trigger) -> String {
+    let targets: Vec<String> = trigger.targets().iter().map(ToString::to_string).collect();
+    targets.join(", ")
+}
+
+fn branch(trigger: &headwater_model::Trigger) -> String {
+    trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned())
+}
+
 /// Describes an event: its files, its tables or its scheduled time.
-fn describe(event: &TriggerEvent) -> String {
-    match (event.files.as_slice(), event.tables.as_slice(), event.scheduled) {
-        ([file], ..) => file.rsplit('/').next().unwrap_or(file).to_owned(),
-        ([_, ..], ..) => format!("{} files", output::count(event.files.len() as u64)),
-        ([], [_, ..], _) => event.tables.join(", "),
-        ([], [], Some(time)) => output::moment(time),
-        ([], [], None) => String::new(),
+fn describe(event: &Event) -> String {
+    match &event.data {
+        EventData::FileArrived { files } => match files.as_slice() {
+            [file] => file.path.rsplit('/').next().unwrap_or(&file.path).to_owned(),
+            files => format!("{} files", output::count(files.len() as u64)),
+        },
+        EventData::ScheduleFired { scheduled } => output::moment(*scheduled),
+        EventData::TableChanged { tables, .. } => tables.join(", "),
     }
 }
 
@@ -116,9 +171,9 @@ async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Resul
             TriggerEventStatus::Done => ("done", Tone::Good),
             TriggerEventStatus::Failed => ("failed", Tone::Bad),
         };
-        let what = describe(&event);
+        let what = describe(&event.event);
         grid.row([
-            Cell::from(event.id),
+            Cell::from(event.event.id),
             event.trigger.into(),
             Cell::toned(tone, word),
             output::moment(event.created).into(),

@@ -1,9 +1,10 @@
-//! Random calls of every registered function, by the examples of its signature, with extreme arguments.
+//! Random calls of every registered function with extreme arguments, based on its example
+//! signatures.
 
 /// Functions and their argument types; the engine's tests keep the list complete.
 const FUNCTIONS: &str = include_str!("../../../../tests/functions.txt");
 
-/// Tables whose rows are extreme values.
+/// Tables with extreme values.
 pub const TABLES: [&str; 1] = ["CREATE TABLE extremes AS SELECT * FROM (VALUES \
     (1, -9223372036854775807, 0.0, '', TIMESTAMP '0001-01-01 00:00:00', [1, NULL, 3]), \
     (2, 9223372036854775807, 1e308, 'a\\b(%', TIMESTAMP '9999-12-31 23:59:59', NULL), \
@@ -141,7 +142,7 @@ const BYTES: &[&str] =
 
 const BOOLS: &[&str] = &["NULL", "true", "false", "t.id > 2"];
 
-/// Functions of which each call gives another answer or that only other statements have.
+/// Excluded functions: non-deterministic ones, and ones that need other statements.
 const LEFT_OUT: &[&str] = &["input_file_name", "file_row_index"];
 
 struct Function {
@@ -163,7 +164,7 @@ impl Calls {
         Calls { functions, random: Random(seed ^ 0x5851_F42D_4C95_7F2D), at: 0 }
     }
 
-    /// The number of functions; each is called once in so many calls.
+    /// Returns the number of functions, which are called in turn.
     pub fn functions(&self) -> usize {
         self.functions.len()
     }
@@ -199,7 +200,8 @@ fn read(line: &'static str) -> Option<Function> {
     (!LEFT_OUT.contains(&name)).then_some(Function { kind, name, examples })
 }
 
-/// Arguments like one of the examples; any arguments where there is none, and sometimes otherwise.
+/// Returns arguments with the types of an example; random types without examples, and sometimes
+/// otherwise.
 fn arguments(function: &Function, random: &mut Random) -> Vec<&'static str> {
     let example = &function.examples[random.below(function.examples.len())];
     let unknown = function.examples.iter().all(Vec::is_empty);
@@ -227,7 +229,7 @@ fn value(kind: &str, random: &mut Random) -> &'static str {
     values[random.below(values.len())]
 }
 
-/// Numbers that look random and come from a seed (`SplitMix64`).
+/// A pseudo-random number generator with a seed (`SplitMix64`).
 struct Random(u64);
 
 impl Random {

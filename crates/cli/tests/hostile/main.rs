@@ -1,8 +1,8 @@
-//! Hostile statements against a real server: its resident memory is watched, it stays alive, no answer
-//! is `internal`, and each answer is complete.
+//! Hostile statements against a real server: its resident memory is bounded, it stays alive, no
+//! error is `internal`, and each response is complete.
 //!
-//! A few hundred random calls run with the tests, the same each time; thousands with `cargo xtask
-//! soak`. `HEADWATER_SEED` runs the calls of one seed.
+//! The tests run a few hundred pseudo-random calls with a fixed seed; `cargo xtask soak` runs
+//! thousands. `HEADWATER_SEED` sets the seed.
 
 #![expect(clippy::print_stderr, reason = "a soak says what it did")]
 
@@ -16,7 +16,7 @@ use calls::Calls;
 use server::{Format, MEMORY_BYTES_MAX, Reply, Server};
 use support::Workspace;
 
-/// Statements whose results would take more than a server of 1 GiB has.
+/// Statements whose results exceed the memory of a server with 1 GiB.
 const LARGE: &[&str] = &[
     "SELECT range(1000000000)",
     "SELECT generate_series(1, 9000000000)",
@@ -38,8 +38,8 @@ const LARGE: &[&str] = &[
     "SELECT range(DATE '2000-01-31', DATE '2000-01-01', INTERVAL '1' MONTH - INTERVAL '30' DAY)",
 ];
 
-/// A server of 1 GiB with a table of a thousand rows, and others of hostile values.
-fn served() -> (Workspace, Server) {
+/// Starts a server with 1 GiB, with a table of 1,000 rows and tables of hostile values.
+fn start_server() -> (Workspace, Server) {
     let workspace = Workspace::new();
     workspace.ok(&["stop"]);
     let server = Server::start(&workspace, "1GiB");
@@ -48,8 +48,8 @@ fn served() -> (Workspace, Server) {
 }
 
 #[test]
-fn a_statement_that_asks_for_more_than_the_memory_is_refused_and_the_server_lives() {
-    let (_workspace, server) = served();
+fn a_statement_over_the_memory_limit_is_rejected_and_the_server_stays_alive() {
+    let (_workspace, server) = start_server();
     for sql in LARGE {
         let reply = server.query(sql, Format::Json);
         assert_eq!(reply.code(), Some("memory_limit"), "{sql}\n{}", reply.shown());
@@ -61,8 +61,8 @@ fn a_statement_that_asks_for_more_than_the_memory_is_refused_and_the_server_live
 }
 
 #[test]
-fn large_results_within_the_limit_are_given() {
-    let (_workspace, server) = served();
+fn large_results_within_the_limit_are_returned() {
+    let (_workspace, server) = start_server();
     let length = |sql: &str| server.query(sql, Format::Json).body.trim().to_owned();
     assert_eq!(length("SELECT length(repeat('xy', 1000000)) AS n"), "[{\"n\":2000000}]");
     let sql = "SELECT sum(length(repeat(s, 10000))) AS n FROM rows";
@@ -74,8 +74,8 @@ fn large_results_within_the_limit_are_given() {
 }
 
 #[test]
-fn times_beyond_the_calendar_are_written_whole_in_every_format() {
-    let (_workspace, server) = served();
+fn timestamps_beyond_the_calendar_are_written_completely_in_every_format() {
+    let (_workspace, server) = start_server();
     let far = "SELECT arrow_cast(arrow_cast(2147483647, 'Int32'), 'Date32') AS d, \
                arrow_cast(9223372036854775807, 'Timestamp(s)') AS t";
     let json = "{\"d\":\"+5881580-07-11\",\"t\":\"+292277026596-12-04T15:30:07\"}";
@@ -91,8 +91,8 @@ fn times_beyond_the_calendar_are_written_whole_in_every_format() {
 }
 
 #[test]
-fn keys_of_maps_that_are_not_text_become_text() {
-    let (_workspace, server) = served();
+fn map_keys_of_other_types_are_converted_to_strings() {
+    let (_workspace, server) = start_server();
     let sql = "SELECT map([1, 2], ['one', NULL]) AS m, map([[1, 2]], [true]) AS l";
     let row = r#"{"m":{"1":"one","2":null},"l":{"[1,2]":true}}"#;
     assert_eq!(server.query(sql, Format::Json).body, format!("[{row}]\n"));
@@ -102,8 +102,8 @@ fn keys_of_maps_that_are_not_text_become_text() {
 }
 
 #[test]
-fn arguments_that_a_function_fails_on_are_the_statements_fault() {
-    let (_workspace, server) = served();
+fn invalid_function_arguments_are_errors_of_the_statement() {
+    let (_workspace, server) = start_server();
     for sql in [
         "SELECT id FROM rows ORDER BY md5(NULL, 1e-320)",
         "SELECT id FROM rows WHERE sha384(DATE '9999-12-31') IS NOT NULL",
@@ -116,8 +116,8 @@ fn arguments_that_a_function_fails_on_are_the_statements_fault() {
 }
 
 #[test]
-fn a_zone_that_is_none_is_refused_before_the_answer_begins() {
-    let (_workspace, server) = served();
+fn an_invalid_time_zone_is_rejected_before_the_response_starts() {
+    let (_workspace, server) = start_server();
     for format in Format::ALL {
         let sql = "SELECT arrow_cast(0, 'Timestamp(us, \"../../../etc/passwd\")') AS t";
         let reply = server.query(sql, format);
@@ -126,7 +126,7 @@ fn a_zone_that_is_none_is_refused_before_the_answer_begins() {
     }
 }
 
-/// Runs calls; gives the number of those that were answered and of those that were refused.
+/// Runs calls. Returns the numbers of successful and rejected calls.
 fn fuzz(server: &Server, calls: &mut Calls, count: usize) -> (usize, usize) {
     let (mut answered, mut refused, mut faults) = (0, 0, Vec::new());
     for number in 0..count {
@@ -144,7 +144,7 @@ fn fuzz(server: &Server, calls: &mut Calls, count: usize) -> (usize, usize) {
     (answered, refused)
 }
 
-/// What is wrong with an answer. A server that is gone or takes too much ends the test.
+/// Returns the fault of a response, if any. Panics if the server exited or exceeded its memory.
 fn fault(server: &Server, sql: &str, reply: &Reply) -> Option<String> {
     let peak = server.peak_bytes();
     assert!(peak < MEMORY_BYTES_MAX, "{} MiB\n{sql}", peak >> 20);
@@ -157,12 +157,12 @@ fn fault(server: &Server, sql: &str, reply: &Reply) -> Option<String> {
 }
 
 #[test]
-fn soak_calls_with_extreme_arguments_end_well() {
+fn soak_calls_with_extreme_arguments_succeed_or_are_rejected() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let soak = std::env::var_os("HEADWATER_SOAK").is_some();
     let first = number("HEADWATER_SEED").or(number("HEADWATER_SEEDS_FROM")).unwrap_or_default();
     let each = if soak { 12 } else { 1 };
-    let (_workspace, server) = served();
+    let (_workspace, server) = start_server();
     for table in calls::TABLES {
         server.ok(table);
     }

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and plain HTTP over its Unix socket.
+//! A server in a separate process, and plain HTTP over its Unix socket.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::support::{Workspace, until};
 
-/// Resident memory that a server of 1 GiB may have, with a margin for what is seen too late, in bytes.
+/// Maximum resident memory of a server with a limit of 1 GiB, with a margin for delayed accounting,
+/// in bytes.
 pub const MEMORY_BYTES_MAX: u64 = (1 << 30) + (512 << 20);
 
-/// Time in which any answer must begin or go on.
+/// Timeout of each read of a response.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Server {
     socket: PathBuf,
 }
 
-/// An answer, as it was read until the connection ended.
+/// A response, read until the connection closed.
 pub struct Reply {
     status: u16,
     complete: bool,
@@ -49,7 +50,7 @@ pub struct Reply {
 
 impl Server {
     pub fn start(workspace: &Workspace, memory: &str) -> Self {
-        // The log goes nowhere: a pipe that the test does not read would block the server.
+        // The log is discarded: a pipe that the test does not read would block the server.
         let mut command =
             workspace.command(&["serve", "--http", "127.0.0.1:0", "--memory", memory]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -64,7 +65,7 @@ impl Server {
         Server { child, socket: socket.expect("a socket") }
     }
 
-    /// The most resident memory that the server had, in bytes.
+    /// Returns the server's peak resident memory in bytes.
     pub fn peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("the server is alive");
@@ -113,14 +114,14 @@ impl Reply {
         let body = answer.get(end + 4..).unwrap_or_default();
         let status = head.get(9..12).and_then(|text| text.parse().ok()).unwrap_or(0);
         let (complete, body) = if head.contains("transfer-encoding: chunked") {
-            unchunked(body)
+            decode_chunked(body)
         } else {
             (status != 0, body.to_vec())
         };
         Reply { status, complete, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
-    /// The error's code.
+    /// Returns the error code.
     pub fn code(&self) -> Option<&str> {
         if self.status == 200 {
             return None;
@@ -133,15 +134,15 @@ impl Reply {
         self.complete
     }
 
-    /// The status and the beginning of the body.
+    /// Returns the status and the start of the body.
     pub fn shown(&self) -> String {
         let body: String = self.body.chars().take(2_000).collect();
         format!("{} {body}", self.status)
     }
 }
 
-/// The bytes of a chunked body, and whether its last chunk is there.
-fn unchunked(mut body: &[u8]) -> (bool, Vec<u8>) {
+/// Decodes a chunked body. Returns whether its last chunk is present, and the bytes.
+fn decode_chunked(mut body: &[u8]) -> (bool, Vec<u8>) {
     let mut bytes = Vec::new();
     while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
         let length = std::str::from_utf8(&body[..end]).ok();

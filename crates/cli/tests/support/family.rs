@@ -1,24 +1,24 @@
-//! A process and all that descend from it, as the kernel shows them: who is who, and what they hold that
-//! may outlive them.
+//! A process and its descendants, as `/proc` shows them, with the kernel resources that can outlive
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A process, by its id and the time it started, in ticks since the machine did.
+/// A process: its id and its start time, in ticks since boot.
 pub type Process = (i32, u64);
 
-/// What is known of a process.
+/// Details of a process.
 pub struct Member {
     pub parent: i32,
-    /// Its command line.
+    /// The command line.
     pub command: String,
-    /// What it calls itself.
+    /// The process name (`comm`).
     pub name: String,
 }
 
-/// The processes of this machine that are no zombies.
+/// Lists the processes of this machine, without zombies.
 pub fn processes() -> BTreeMap<Process, Member> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
@@ -38,7 +38,7 @@ pub fn processes() -> BTreeMap<Process, Member> {
     found
 }
 
-/// A process and all that descend from it.
+/// Returns a process and its descendants.
 pub fn family(root: i32) -> BTreeMap<Process, Member> {
     let all = processes();
     let mut members = BTreeSet::from([root]);
@@ -54,27 +54,28 @@ pub fn family(root: i32) -> BTreeMap<Process, Member> {
     all.into_iter().filter(|((pid, _), _)| members.contains(pid)).collect()
 }
 
-/// Whether any of these lives.
+/// Returns whether any of these processes is alive.
 pub fn alive(some: &BTreeSet<Process>) -> bool {
     let all = processes();
     some.iter().any(|process| all.contains_key(process))
 }
 
-/// In how many namespaces of processes one lies: a zygote in one more than its server, its clones in two.
+/// Returns the depth of PID namespaces: one more for a zygote than for its server, two more for its
+/// clones.
 pub fn depth(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     line.map_or(0, |line| line.split_whitespace().count())
 }
 
-/// The moment, in ticks since the machine started.
+/// Returns the current time in ticks since boot.
 pub fn now() -> u64 {
     let uptime = fs::read_to_string("/proc/uptime").expect("the machine's time");
     let (whole, rest) = uptime.split_once(' ').expect("a time").0.split_once('.').expect("parts");
     whole.parse::<u64>().expect("seconds") * 100 + rest.parse::<u64>().expect("hundredths")
 }
 
-/// What processes hold of the kernel's that has no name: namespaces, and files that no folder has.
+/// Unnamed kernel resources of processes: namespaces and unlinked files.
 #[derive(Default, Clone)]
 pub struct Held {
     pub namespaces: BTreeSet<String>,
@@ -82,7 +83,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What these hold that this process, which is none of theirs, does not.
+    /// Collects the resources of processes that the test process does not hold.
     pub fn by(some: impl IntoIterator<Item = i32>) -> Held {
         let mut held = Held::default();
         for pid in some {
@@ -100,7 +101,7 @@ impl Held {
         }
     }
 
-    fn meets(&self, other: &Held) -> bool {
+    fn overlaps(&self, other: &Held) -> bool {
         !self.namespaces.is_disjoint(&other.namespaces) || !self.files.is_disjoint(&other.files)
     }
 
@@ -133,8 +134,8 @@ fn link(path: &Path) -> Option<String> {
     Some(fs::read_link(path).ok()?.to_string_lossy().into_owned())
 }
 
-/// Whether a file is in memory alone, in a file system that nobody sees, or was made without a name. What
-/// was removed, such as a program that was built anew, had one.
+/// Returns whether a file never had a name: a memfd, a file of an internal mount, or an
+/// `O_TMPFILE`. Removed files, such as a rebuilt program, had one.
 fn has_no_name(target: &str) -> bool {
     let Some(path) = target.strip_suffix(" (deleted)") else { return false };
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -146,14 +147,14 @@ fn is_namespace(target: &str) -> bool {
     target.split_once(":[").is_some_and(|(kind, _)| kinds.contains(&kind))
 }
 
-/// Who of those that were there at a moment still holds any of this. A number may be given anew, but only
-/// to what began later.
-pub fn holders(held: &Held, moment: u64) -> Vec<i32> {
-    let older = processes().into_keys().filter(|(_, started)| *started < moment);
-    older.map(|(pid, _)| pid).filter(|pid| Held::by([*pid]).meets(held)).collect()
+/// Returns the processes started before `time` that still hold any of these resources. Inode
+/// numbers can be reused, but only by later processes.
+pub fn holders(held: &Held, time: u64) -> Vec<i32> {
+    let older = processes().into_keys().filter(|(_, started)| *started < time);
+    older.map(|(pid, _)| pid).filter(|pid| Held::by([*pid]).overlaps(held)).collect()
 }
 
-/// The control groups of these spawners.
+/// Lists the control groups of these spawners.
 pub fn groups(spawners: &BTreeSet<i32>) -> Vec<PathBuf> {
     fn below(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -175,7 +176,8 @@ pub fn groups(spawners: &BTreeSet<i32>) -> Vec<PathBuf> {
     found.into_iter().filter(ours).collect()
 }
 
-/// The mounts of what lies in a folder, and those that keep a namespace, where this process stands.
+/// Lists the mounts below a folder and the mounts that pin a namespace, in this process's mount
+/// namespace.
 pub fn mounts(folder: &Path) -> BTreeSet<String> {
     let folder = folder.to_string_lossy().into_owned();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -183,7 +185,7 @@ pub fn mounts(folder: &Path) -> BTreeSet<String> {
     mounts.lines().filter(ours).map(str::to_owned).collect()
 }
 
-/// Bytes of memory that files without a disk take, those of huge pages among them.
+/// Returns the memory of shared-memory files, including huge pages, in bytes.
 pub fn shared_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let of = |name: &str| -> u64 {

@@ -1,4 +1,4 @@
-//! A folder with a lake in it and the built command, for tests that act as a user would.
+//! A temporary folder with a lake, and the built command, for end-to-end tests.
 
 #![expect(dead_code, reason = "each test binary uses a part of it")]
 
@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives up on it.
+/// Timeout of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A model that is never done.
+/// A model that never finishes.
 pub const ENDLESS: &str = "\
 WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))
 SELECT sum(a.x + p.x) AS n
 FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p
 ";
 
-/// A temporary folder whose lake's server ends with it.
+/// A temporary folder; its lake's server is stopped when it is dropped.
 pub struct Workspace {
     folder: tempfile::TempDir,
 }
 
-/// What a command did.
+/// Exit code and output of a command.
 pub struct Answer {
     pub code: i32,
     pub stdout: String,
@@ -32,12 +32,12 @@ pub struct Answer {
 }
 
 impl Workspace {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub fn empty() -> Self {
         Workspace { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// A folder with a fresh project and lake.
+    /// Creates a folder with a new project and lake.
     pub fn new() -> Self {
         let workspace = Self::empty();
         workspace.ok(&["init", "--name", "test"]);
@@ -73,7 +73,7 @@ impl Workspace {
         answer(self.command(arguments).output().expect("the command starts"))
     }
 
-    /// Runs a command that must succeed; its standard output.
+    /// Runs a command that must succeed, and returns its standard output.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         let (out, err) = (&answer.stdout, &answer.stderr);
@@ -81,8 +81,8 @@ impl Workspace {
         answer.stdout
     }
 
-    /// Runs a command that must fail with this exit code; its standard error, with the folder's name
-    /// taken out.
+    /// Runs a command that must fail with this exit code, and returns its standard error with the
+    /// folder's name masked.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         let (out, err) = (&answer.stdout, &answer.stderr);
@@ -90,37 +90,37 @@ impl Workspace {
         self.plain(&answer.stderr)
     }
 
-    /// The text with this folder written as `[folder]`.
+    /// Returns the text with the folder's path replaced by `[folder]`.
     pub fn plain(&self, text: &str) -> String {
         let folder = self.path().canonicalize().expect("the folder");
         text.replace(&*folder.to_string_lossy(), "[folder]")
     }
 
-    /// The rows of a query, as JSON.
+    /// Returns the rows of a query as JSON.
     pub fn rows(&self, sql: &str) -> serde_json::Value {
         self.json(&["query", sql])
     }
 
-    /// The JSON document that a command prints.
+    /// Returns the JSON document that a command prints.
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let text = self.ok(&[arguments, &["--output", "json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in `{text}`"))
     }
 
-    /// Starts a command and goes on.
+    /// Starts a command without waiting for it.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the command starts")
     }
 
-    /// What the lake's server wrote down of itself.
+    /// Returns the contents of the lake's `server.json`.
     pub fn server(&self) -> Option<serde_json::Value> {
         let text = std::fs::read(self.path().join(".headwater/server.json")).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Kills the lake's server as a power cut would.
+    /// Kills the lake's server with SIGKILL.
     pub fn kill_server(&self) {
         let pid = self.server().and_then(|server| server["pid"].as_i64()).expect("a server");
         let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
@@ -130,7 +130,7 @@ impl Workspace {
         });
     }
 
-    /// Waits until a job of this kind has this status; answers the job.
+    /// Waits until a job of this kind has this status, and returns the job.
     pub fn job_until(&self, kind: &str, status: &str) -> serde_json::Value {
         let mut found = serde_json::Value::Null;
         until(&format!("a {kind} is {status}"), || {
@@ -155,7 +155,7 @@ impl Drop for Workspace {
     }
 }
 
-/// What a finished process did.
+/// Converts the output of a finished process.
 pub fn answer(output: Output) -> Answer {
     Answer {
         code: output.status.code().unwrap_or(-1),
@@ -164,7 +164,7 @@ pub fn answer(output: Output) -> Answer {
     }
 }
 
-/// Waits for something, by looking again and again, up to a deadline.
+/// Polls a condition until it is true. Panics at the deadline.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {

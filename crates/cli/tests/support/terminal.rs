@@ -1,4 +1,4 @@
-//! Commands in a pseudo-terminal, and what a person sees there.
+//! Commands in a pseudo-terminal, and their screen contents.
 
 use std::process::Command;
 
@@ -11,9 +11,9 @@ const PROGRAM: &str = include_str!("terminal.py");
 /// A pseudo-terminal.
 pub struct Terminal {
     pub columns: u16,
-    /// A variable of the environment, as `NAME=VALUE`.
+    /// An environment variable, as `NAME=VALUE`.
     pub variable: &'static str,
-    /// Text at which Ctrl-C is pressed.
+    /// Text after which Ctrl-C is sent.
     pub stop_at: &'static str,
 }
 
@@ -24,12 +24,12 @@ impl Default for Terminal {
 }
 
 impl Workspace {
-    /// Runs a command in a pseudo-terminal; `stdout` holds all that it wrote.
+    /// Runs a command in a pseudo-terminal; `stdout` has all its output.
     pub fn in_terminal(&self, columns: u16, arguments: &[&str]) -> Answer {
         self.with_terminal(Terminal { columns, ..Terminal::default() }, arguments)
     }
 
-    /// The same in a terminal of any kind.
+    /// Runs a command in a pseudo-terminal with these settings.
     pub fn with_terminal(&self, terminal: Terminal, arguments: &[&str]) -> Answer {
         let (name, value) = terminal.variable.split_once('=').expect("NAME=VALUE");
         let inside = self.command(arguments);
@@ -46,7 +46,8 @@ impl Workspace {
         answer(command.output().expect("python3 runs"))
     }
 
-    /// Runs a command in a pseudo-terminal; answers the lines on the screen, none of which is too wide.
+    /// Runs a command in a pseudo-terminal and returns the lines on the screen. Asserts that all
+    /// lines fit.
     pub fn screen(&self, columns: u16, arguments: &[&str]) -> Vec<String> {
         let answer = self.in_terminal(columns, arguments);
         assert_eq!(answer.code, 0, "{arguments:?}\n{}", answer.stdout);
@@ -59,14 +60,14 @@ impl Workspace {
     }
 }
 
-/// The lines that are left on the screen: without colours, and of what was drawn over the last.
+/// Returns the lines that remain on the screen, without colours and overwritten text.
 pub fn lines(text: &str) -> Vec<String> {
     let plain = without_escapes(text);
     let last = |line: &str| line.rsplit('\r').next().unwrap_or_default().trim_end().to_owned();
     plain.replace("\r\n", "\n").lines().map(last).collect()
 }
 
-/// The text without escape sequences: `ESC [ parameters letter`.
+/// Removes escape sequences: `ESC [ parameters letter`.
 fn without_escapes(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;

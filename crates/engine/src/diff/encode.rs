@@ -1,4 +1,5 @@
-//! Rows as bytes: equal where the rows are, and in their order. Of any types, NaN and null among them.
+//! Rows as bytes: equal where the rows are, and in their order. Of any types, NaN and null among
+//! them.
 
 use std::sync::Arc;
 
@@ -81,8 +82,8 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     LargeBinaryArray::try_new(ends, bytes.into(), None)
 }
 
-/// The column with one zero in place of two, at every level: they are equal, and who writes a file again may
-/// write the other.
+/// The column with one zero in place of two, at every level: they are equal, and who writes a file
+/// again may write the other.
 fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Float32 => {

@@ -176,8 +176,8 @@ impl<'a> Page<'a> {
         Ok(rows.collect())
     }
 
-    /// The rows of one side as JSON; `rest` has one value for each row of the page, none for one that the
-    /// side does not have.
+    /// The rows of one side as JSON; `rest` has one value for each row of the page, none for one
+    /// that the side does not have.
     fn json<'b>(
         &self,
         rest: impl Iterator<Item = Option<&'b [u8]>>,

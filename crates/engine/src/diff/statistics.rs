@@ -1,4 +1,5 @@
-//! Statistics of columns on both sides: as the manifests have them, or found by reading the columns.
+//! Statistics of columns on both sides: as the manifests have them, or found by reading the
+//! columns.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};

@@ -68,7 +68,8 @@ pub struct Shape {
     parts: Vec<Part>,
     /// Columns that it is or was partitioned by.
     used: Vec<usize>,
-    /// What those were called when it was: names of its partition fields, which no other column may have.
+    /// What those were called when it was: names of its partition fields, which no other column may
+    /// have.
     taken: Vec<String>,
     order: Vec<usize>,
     upgraded: bool,

@@ -1,8 +1,10 @@
-//! Random programs of statements that change rows and evolve the table, compared with a plain model of SQL
-//! after each statement: the rows, counts and bounds, filtered reads, and the table as it was before.
+//! Random programs of statements that change rows and evolve the table, compared with a plain model
+//! of SQL after each statement: the rows, counts and bounds, filtered reads, and the table as it
+//! was before.
 //!
-//! A few hundred run with the tests, the same each time; ten thousand with `cargo xtask soak`, from the seed
-//! that it says on. A program that differs is printed with its seed; `HEADWATER_SEED` runs one alone.
+//! A few hundred run with the tests, the same each time; ten thousand with `cargo xtask soak`, from
+//! the seed that it says on. A program that differs is printed with its seed; `HEADWATER_SEED` runs
+//! one alone.
 
 #![expect(
     clippy::unwrap_used,

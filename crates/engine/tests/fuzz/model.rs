@@ -6,7 +6,8 @@ use crate::evolution::{Evolution, Part};
 use crate::expression::{Expr, Side, Test};
 use crate::program::{Change, Clause, Statement, When};
 
-/// The columns as statements have them before [`Names::fill`] gives them the names that they have then.
+/// The columns as statements have them before [`Names::fill`] gives them the names that they have
+/// then.
 pub const COLUMNS: [&str; 4] = ["{id}", "{n}", "{w}", "{p}"];
 
 /// The columns within the struct that some programs have as a fifth: a number and a text.

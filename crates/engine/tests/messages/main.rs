@@ -1,7 +1,7 @@
 //! Malformed statements: no message shows Rust's debug text, and none is about the engine's inside.
 //!
-//! `statements.sql` holds statements that are wrong, or nearly. Each is tried as it stands, and without
-//! each of its words in turn.
+//! `statements.sql` holds statements that are wrong, or nearly. Each is tried as it stands, and
+//! without each of its words in turn.
 
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, Session, SessionOptions};

@@ -1,9 +1,7 @@
-//! A table's file on disk, without a name, so that it is gone with its last descriptor whatever
-//! ends the process.
-//!
-//! Nothing seals such a file. Functions get a descriptor that reads, of a file that only its owner
-//! may write; but a function that runs as the same user may find a way. So the server never maps
-//! it: every block is read into memory of its own, and checked, each time.
+//! An unnamed file of a table on disk, which ends with its last descriptor. Such a file cannot be
+//! sealed. Functions receive a read-only descriptor of a file that only its owner may write; but a
+//! function that runs as the same user may reopen it. So the server never maps it: each block is
+//! read into memory and checked every time.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -16,17 +14,17 @@ use arrow::error::ArrowError;
 use uuid::Uuid;
 
 use super::ipc::Source;
-use super::room::Taken;
+use super::quota::QuotaPart;
 
-/// A file that was written and is only read from now on.
+/// A file that is complete and read-only.
 #[derive(Debug)]
 pub(crate) struct DiskFile {
     file: File,
     bytes: u64,
-    _taken: Taken,
+    _taken: QuotaPart,
 }
 
-/// A new file in a folder, once to write to and once to read from. It has no name any more.
+/// Creates a file in a folder. Returns a writable and a read-only handle. It has no name.
 pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = folder.join(format!("rows-{}", Uuid::new_v4().simple()));
@@ -38,17 +36,17 @@ pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
 }
 
 impl DiskFile {
-    /// The file as it was written.
-    pub(super) fn new(file: File, bytes: u64, taken: Taken) -> Self {
+    /// Returns the file after it was written.
+    pub(super) fn new(file: File, bytes: u64, taken: QuotaPart) -> Self {
         DiskFile { file, bytes, _taken: taken }
     }
 
-    /// Its size.
+    /// Returns its size.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The descriptor, which only reads.
+    /// Returns the read-only descriptor.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

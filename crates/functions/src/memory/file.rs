@@ -1,6 +1,5 @@
-//! A memory file: an anonymous file in memory that travels between processes as a descriptor.
-//!
-//! While it is written it is an ordinary [`File`]; sealing makes it immutable for everybody.
+//! A memory file: an anonymous file in memory that is passed between processes as a descriptor.
+//! Before it is sealed it is an ordinary [`File`]; sealing makes it immutable.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,19 +8,19 @@ use std::sync::{Arc, OnceLock};
 use arrow::buffer::Buffer;
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
-use super::lease::has_writers;
-use super::pieces::Pieces;
-use super::room::Taken;
+use super::extents::Extents;
+use super::quota::QuotaPart;
+use super::write_check::has_writers;
 use crate::{Error, Result};
 
-/// The seals of a file that nobody can change, however they hold it.
+/// The seals of an immutable file.
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
-/// The file system of memory files, by its number in the kernel's `magic.h`.
+/// The file system type of memory files, from the kernel's `magic.h`.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
-/// A file in memory that nobody can change any more. Clones are handles to the same.
+/// An immutable file in memory. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryFile(Arc<Inner>);
 
@@ -30,12 +29,12 @@ struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
-    /// What it takes of a room, once it is counted.
-    taken: OnceLock<Taken>,
+    /// Its quota, once it is charged.
+    taken: OnceLock<QuotaPart>,
 }
 
 impl MemoryFile {
-    /// A new, empty file to write to; give it back to [`MemoryFile::seal`].
+    /// Creates an empty file to write to; [`MemoryFile::seal`] seals it.
     pub(crate) fn create(name: &str) -> Result<File> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let descriptor = rustix::fs::memfd_create(name, flags)
@@ -43,7 +42,7 @@ impl MemoryFile {
         Ok(File::from(descriptor))
     }
 
-    /// A sealed file with this content.
+    /// Creates a sealed file with this content.
     pub(crate) fn with(name: &str, content: &[u8]) -> Result<Self> {
         use std::io::Write;
         let mut file = Self::create(name)?;
@@ -51,8 +50,8 @@ impl MemoryFile {
         Self::seal(file.into())
     }
 
-    /// Seals a file, which another process may have made. Fails where it is no memory file, where
-    /// somebody still has it mapped for writing, or where it claims more bytes than it holds.
+    /// Seals a file, which may be of another process. Errors: it is not a memory file, it is mapped
+    /// for writing, or it declares more bytes than it has.
     pub(crate) fn seal(descriptor: OwnedFd) -> Result<Self> {
         let found = rustix::fs::fcntl_get_seals(&descriptor)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
@@ -65,33 +64,28 @@ impl MemoryFile {
         Ok(file)
     }
 
-    /// Seals a file of the server's own, which may have holes.
+    /// Seals a file of the server, which may have holes.
     pub(super) fn seal_sparse(descriptor: OwnedFd) -> Result<Self> {
         rustix::fs::fcntl_add_seals(&descriptor, SEALS)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         Self::measured(descriptor)
     }
 
-    /// Takes over a file of [`Pages`](super::Pages) by the descriptor that reads it. Fails where somebody
-    /// can still write to it, or where it claims more bytes than it holds.
+    /// Opens a file of [`HugePageFs`](super::HugePageFs) by its descriptor for reading. Errors: it
+    /// can still be written to, or it declares more bytes than it has.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
-        let file = Self::freeze_sparse(descriptor)?;
-        Self::refuse_holes(file.bytes(), file.held())?;
-        Ok(file)
-    }
-
-    /// The same of one that has holes, of which nobody is to read one.
-    pub(super) fn freeze_sparse(descriptor: OwnedFd) -> Result<Self> {
         let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
         if written {
             let source = std::io::Error::other("somebody can still write to it");
             return Err(Error::Io { what: "take over a file".to_owned(), source });
         }
-        Self::measured(descriptor)
+        let file = Self::measured(descriptor)?;
+        Self::refuse_holes(file.bytes(), file.held())?;
+        Ok(file)
     }
 
     fn measured(descriptor: OwnedFd) -> Result<Self> {
-        // Those of huge pages that are set apart for it are mapped by rules of their own.
+        // Huge pages reserved for it have different mapping rules.
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
@@ -107,7 +101,7 @@ impl MemoryFile {
     }
 
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
-        // Reading a hole allocates it, and at the reader's expense.
+        // Reading a hole would allocate memory for the reader.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
@@ -115,45 +109,46 @@ impl MemoryFile {
         Ok(())
     }
 
-    /// Its size.
+    /// Returns its size.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.bytes
     }
 
-    /// The memory that it takes: more than its size where pages are not filled, or lie behind its end.
+    /// Returns its memory use: greater than its size for partly filled pages and pages behind its
+    /// end.
     pub(super) fn held(&self) -> u64 {
         self.0.held
     }
 
-    /// All of it as memory.
+    /// Maps all of it.
     pub(crate) fn buffer(&self) -> Result<Buffer> {
-        Ok(Pieces::whole(self.clone()).map()?.buffer())
+        Ok(Extents::whole(self.clone()).map()?.buffer())
     }
 
-    /// The descriptor, to hand on.
+    /// Returns the descriptor.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.descriptor.as_fd()
     }
 
-    /// Whether two are one.
+    /// Returns true if two are the same file.
     pub(super) fn is(&self, other: &MemoryFile) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether a part of it has no holes.
+    /// Returns true if a range has no holes.
     pub(super) fn has(&self, start: u64, bytes: u64) -> bool {
         let hole = rustix::fs::seek(&self.0.descriptor, SeekFrom::Hole(start));
         hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
     }
 
-    /// What it takes of a room; none while it is not counted.
-    pub(super) fn taken(&self) -> Option<&Taken> {
+    /// Returns its quota; none if it is not charged.
+    pub(super) fn taken(&self) -> Option<&QuotaPart> {
         self.0.taken.get()
     }
 
-    /// Counts it.
-    pub(super) fn take(&self, taken: Taken) {
-        // Whoever came first has counted it; what is dropped here is given back.
+    /// Sets its quota.
+    pub(super) fn take(&self, taken: QuotaPart) {
+        // Another caller may have set it first; then this one is released.
         let _ = self.0.taken.set(taken);
     }
 }

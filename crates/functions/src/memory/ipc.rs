@@ -1,6 +1,5 @@
-//! The Arrow IPC file format, read from bytes that another process may have written.
-//!
-//! Every offset and every string is checked, so that hostile bytes give an error and nothing else.
+//! The Arrow IPC file format, read from bytes of another process. Every offset and text is checked,
+//! so that hostile bytes cause an error only.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,18 +11,18 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
-use super::allowance::{self, Allowance};
+use super::decode_limits::{self, Allowance};
 use super::shape::Shape;
 
-/// The footer's length and the closing magic.
+/// Length of the footer's length and the closing magic.
 const TRAILER_BYTES: usize = 10;
 
-/// Where the bytes of a file come from.
+/// A source of a file's bytes.
 pub(super) trait Source {
-    /// How many there are.
+    /// Returns the number of bytes.
     fn len(&self) -> usize;
 
-    /// So many of them from a place on, which lie within the file.
+    /// Returns a range of bytes, which is within the file.
     fn read(&self, start: usize, bytes: usize) -> Result<Buffer, ArrowError>;
 }
 
@@ -37,7 +36,7 @@ impl Source for Buffer {
     }
 }
 
-/// What a file's footer says of it.
+/// The footer of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     shape: Shape,
@@ -52,23 +51,23 @@ impl Layout {
         guarded(|| layout(source))
     }
 
-    /// The columns.
+    /// Returns the columns.
     pub(super) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.shape.schema)
     }
 
-    /// How many record batches there are.
+    /// Returns the number of record batches.
     pub(super) fn batches(&self) -> usize {
         self.batches.len()
     }
 
-    /// Where the record batches begin.
+    /// Returns the offsets of the record batches.
     #[cfg(test)]
     pub(super) fn places(&self) -> Vec<i64> {
         self.batches.iter().map(Block::offset).collect()
     }
 
-    /// What the record batches are read with: the dictionaries they share.
+    /// Returns the decoder of the record batches, with their shared dictionaries.
     pub(super) fn decoder(
         &self,
         source: &impl Source,
@@ -84,7 +83,7 @@ impl Layout {
         })
     }
 
-    /// One record batch; none where its block holds none.
+    /// Returns a record batch; none if its block has none.
     pub(super) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
@@ -98,25 +97,7 @@ impl Layout {
         })
     }
 
-    /// The rows that each record batch says it has, from what they begin with alone.
-    pub(super) fn rows(
-        &self,
-        source: &impl Source,
-        allowance: &mut Allowance,
-    ) -> Result<Vec<u64>, ArrowError> {
-        guarded(|| {
-            for block in &self.dictionaries {
-                bytes_of((source, &self.shape), block, allowance)?;
-            }
-            let rows = self.batches.iter().map(|block| {
-                let bytes = bytes_of((source, &self.shape), block, allowance)?;
-                allowance::rows(&bytes)
-            });
-            rows.collect()
-        })
-    }
-
-    /// Every record batch.
+    /// Returns all record batches.
     pub(super) fn all(
         &self,
         source: &impl Source,
@@ -129,8 +110,8 @@ impl Layout {
     }
 }
 
-/// Turns a panic of Arrow's into an error. The checks before leave none that is known; one that is not must
-/// not end whoever reads another process's file.
+/// Converts a panic of Arrow into an error. The validation leaves no known panic; an unknown one
+/// must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
@@ -164,7 +145,7 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
     Ok(layout)
 }
 
-/// The bytes of a block, its metadata and its body, looked at before anybody decodes them.
+/// Returns the bytes of a block, metadata and body, after inspecting them.
 fn bytes_of(
     (source, shape): (&impl Source, &Shape),
     block: &Block,
@@ -185,11 +166,11 @@ fn bytes_of(
     let bytes = source.read(start, bytes)?;
     let (head, body) = bytes.split_at(metadata);
     allowance.look_at(head, body, Some(&shape.schema))?;
-    shape.check(&allowance::message(head)?)?;
+    shape.check(&decode_limits::message(head)?)?;
     Ok(bytes)
 }
 
-/// Refuses a footer that lists a message more than once.
+/// Rejects a footer that lists a message more than once.
 fn in_order(blocks: &[Block]) -> Result<(), ArrowError> {
     let after = |pair: &[Block]| {
         let end = pair[0].offset().checked_add(i64::from(pair[0].metaDataLength()));

@@ -1,5 +1,5 @@
-//! Frozen memory files as plain memory. The one place where the room turns a mapping into a slice,
-//! and the slice into an Arrow buffer.
+//! Frozen memory files as memory. Only this file converts a mapping into a slice, and the slice
+//! into an Arrow buffer.
 #![expect(unsafe_code, reason = "maps memory files and lends them to Arrow without a copy")]
 
 use std::ffi::c_void;
@@ -11,28 +11,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::buffer::Buffer;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::pieces::Extent;
+use super::extents::Extent;
 
-/// A read-only mapping, gone when the last buffer over it is.
+/// A read-only mapping, which ends with its last buffer.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
-    /// How many of the process's mappings it is made of.
+    /// Number of its mappings.
     parts: usize,
 }
 
-/// How many of them all there are.
+/// Number of all mappings.
 static PARTS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: the memory is read-only and never moves; any thread may read it, and drop it.
+// SAFETY: the memory is read-only and never moves; any thread may read and drop it.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; there is no interior mutability.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps so many bytes, of which some are those of files that nobody can change or shorten any more,
-    /// as the caller vouches, within which the pieces lie; the others are zero.
+    /// Maps bytes of which the pieces are in immutable files, which cannot be shortened, as the
+    /// caller guarantees; the other bytes are zero.
     pub(super) fn of_frozen<'a>(
         bytes: usize,
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
@@ -55,7 +55,7 @@ impl Mapping {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        // Between two of them is one of nothing.
+        // The range between two pieces maps no file.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
         let mapping = Mapping { start, bytes, parts };
@@ -69,12 +69,12 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// How many mappings there are for tables in this process.
+    /// Returns the number of mappings for tables in this process.
     pub(super) fn count() -> usize {
         PARTS.load(Ordering::Relaxed)
     }
 
-    /// The whole mapping as an Arrow buffer that keeps it alive.
+    /// Returns the mapping as an Arrow buffer that keeps it alive.
     pub(crate) fn buffer(self: &Arc<Self>) -> Buffer {
         // SAFETY: `start` is valid for `bytes` bytes as long as the mapping lives, which the buffer
         // holds; the files are frozen, so the bytes cannot change and the pages cannot vanish.
@@ -94,16 +94,16 @@ impl Drop for Mapping {
     }
 }
 
-/// Maps a part of a file: at an address within a mapping of the caller's own, or at one of the kernel's
-/// choice. Private, because kernels before 6.7 refuse shared mappings of write-sealed files.
+/// Maps a part of a file: at an address within a mapping of the caller, or at one of the kernel's
+/// choice. Private, because kernels before 6.7 reject shared mappings of write-sealed files.
 fn map(
     at: *mut c_void,
     file: BorrowedFd<'_>,
     extent: Extent,
     flags: MapFlags,
 ) -> std::io::Result<NonNull<u8>> {
-    // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory, and one at a
-    // fixed address lies within a mapping that nobody has a buffer over yet.
+    // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory, and one
+    // at a fixed address lies within a mapping without a buffer over it.
     let start = unsafe {
         rustix::mm::mmap(at, extent.bytes as usize, ProtFlags::READ, flags, file, extent.start)?
     };

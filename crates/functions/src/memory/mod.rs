@@ -1,42 +1,37 @@
 //! Arrow data in memory files: written once, sealed, and mapped by every process that reads it.
-//!
-//! [`MemoryFile`] is the file, [`SharedTable`] the Arrow IPC file inside it. A sealed file can
-//! change no more, whoever holds it; so its mapping is plain immutable memory. What another process
-//! wrote is untrusted all the same: it is checked before a single array is built over it.
-//!
-//! What functions return lies in files of [`Pages`] where the host allows that, and may refer to the
-//! files of their inputs: [`Pieces`] says which bytes of a table lie where.
-//!
-//! Rows that a function reads as they come lie in a few [`Chunk`]s, which only the server writes to, and
-//! again and again.
-//!
-//! A [`Room`] bounds what tables take in memory. What goes beyond lies in files on disk without a
-//! name, which functions map like any other, and which the server reads piece by piece.
+//! [`MemoryFile`] is the file, [`SharedTable`] the Arrow IPC file in it. No process can change a
+//! sealed file, so its mapping is immutable memory. Data of another process is checked before an
+//! array is created over it. Results of functions are in files of [`HugePageFs`] if the host
+//! supports them, and may refer to the files of the inputs: [`Extents`] describes which bytes of a
+//! table are in which file. Rows that a function streams are in a few [`ReusableFile`]s, which only
+//! the server writes and reuses. A [`TableQuota`] limits the memory of tables. Beyond the limit they
+//! are in unnamed files on disk, which functions map like others, and which the server reads piece
+//! by piece.
 
-mod allowance;
-mod chunk;
+mod decode_limits;
 mod disk;
+mod extents;
 mod file;
-mod gather;
-mod growing;
+mod huge_page_fs;
 mod ipc;
-mod lease;
+mod ipc_encoder;
 mod mapping;
-mod pages;
-mod parts;
-mod pieces;
-mod room;
+mod multipart;
+mod quota;
+mod reusable_file;
 mod shape;
+mod spill_writer;
 mod stream;
 mod table;
+mod write_check;
 
-pub(crate) use chunk::Chunk;
+pub(crate) use extents::{Extent, WorkerFile};
 pub(crate) use file::MemoryFile;
-pub(crate) use gather::{Gathered, bytes_of, suits};
-pub(crate) use pages::{Made, Pages};
-pub(crate) use parts::Parts;
-pub(crate) use pieces::{Extent, GivenFile};
-pub use room::Room;
-pub(crate) use room::Taken;
+pub(crate) use huge_page_fs::{HugePageFs, ResultFile};
+pub(crate) use ipc_encoder::{IpcMessage, bytes_of, suits};
+pub(crate) use multipart::MultipartTable;
+pub(crate) use quota::QuotaPart;
+pub use quota::TableQuota;
+pub(crate) use reusable_file::ReusableFile;
 pub use table::SharedTable;
 pub(crate) use table::aside;

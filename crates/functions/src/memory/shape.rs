@@ -1,8 +1,7 @@
-//! Checks of Arrow messages that another process wrote, made before Arrow decodes them: its decoder panics
-//! where a schema has a type that does not exist, or a buffer is shorter than its rows.
-//!
-//! [`Shape::of`] checks a schema, [`Shape::check`] the head of a message against it. What is left to
-//! Arrow's own validation is what the buffers hold: offsets, texts, keys.
+//! Validation of Arrow messages of another process before Arrow decodes them: its decoder panics if
+//! a schema has an unknown type, or if a buffer is shorter than its rows. [`Shape::of`] validates a
+//! schema, [`Shape::check`] the head of a message against it. Arrow's own validation covers the
+//! contents of buffers: offsets, texts, keys.
 
 use std::collections::HashMap;
 
@@ -14,13 +13,13 @@ use arrow::ipc::{
     Precision, RecordBatch, TimeUnit, Type, UnionMode as IpcUnionMode,
 };
 
-/// The most rows of one message. With it no product of a length and a width overflows.
+/// Maximum number of rows of a message: products of lengths and widths do not overflow.
 const ROWS_MAX: i64 = 1 << 32;
 
-/// How deep types may be nested.
+/// Maximum nesting depth of types.
 const DEPTH_MAX: usize = 64;
 
-/// The types of a table: its columns, and the values of its dictionaries by their id.
+/// The types of a table: its columns, and the values of its dictionaries by id.
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) schema: SchemaRef,
@@ -51,7 +50,7 @@ impl Shape {
         Ok(Shape { schema: schema.into(), dictionaries })
     }
 
-    /// Checks the head of a record batch or of a dictionary.
+    /// Validates the head of a record batch or dictionary.
     pub(super) fn check(&self, message: &Message<'_>) -> Result<(), ArrowError> {
         if let Some(batch) = message.header_as_record_batch() {
             let columns = self.schema.fields().iter().map(|field| field.data_type());
@@ -73,7 +72,7 @@ impl Shape {
     }
 }
 
-/// The types of dictionaries' values, in the order of their columns.
+/// Collects the types of dictionaries' values, in the order of the columns.
 fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> {
     match kind {
         DataType::Dictionary(_, values) => {
@@ -105,7 +104,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
     }
 }
 
-/// Refuses a field that Arrow knows no type for. Collects the ids of dictionaries.
+/// Rejects a field with a type that Arrow does not support. Collects the ids of dictionaries.
 fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(), ArrowError> {
     if depth > DEPTH_MAX {
         return Err(malformed("its types are nested too deeply"));
@@ -136,7 +135,7 @@ fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(),
     all.into_iter().try_for_each(|child| check_field(child, depth + 1, ids))
 }
 
-/// Whether Arrow has the type of a field, apart from its children.
+/// Returns true if Arrow supports the type of a field, apart from its children.
 fn is_known(field: Field<'_>) -> bool {
     match field.type_type() {
         Type::Null
@@ -240,7 +239,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
 }
 
-/// Goes through the nodes and buffers of a batch, type by type.
+/// Walks the nodes and buffers of a batch by type.
 struct Walk<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
@@ -308,7 +307,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// The rows and the nulls of the next array.
+    /// Returns the number of rows and nulls of the next array.
     fn node(&mut self) -> Result<(u64, u64), ArrowError> {
         let nodes = self.batch.nodes().filter(|nodes| self.node < nodes.len());
         let node = nodes.ok_or_else(short)?.get(self.node);
@@ -320,7 +319,7 @@ impl Walk<'_, '_> {
         Ok((rows.unsigned_abs(), nulls.unsigned_abs()))
     }
 
-    /// The bytes of the next buffer.
+    /// Returns the length of the next buffer.
     fn buffer(&mut self) -> Result<u64, ArrowError> {
         let buffers = self.batch.buffers().filter(|buffers| self.buffer < buffers.len());
         let buffer = buffers.ok_or_else(short)?.get(self.buffer);
@@ -328,7 +327,7 @@ impl Walk<'_, '_> {
         u64::try_from(buffer.length()).map_err(|_| short())
     }
 
-    /// The next buffer, of numbers of so many bytes.
+    /// Checks the next buffer, of numbers with a width.
     fn numbers(&mut self, width: usize) -> Result<(), ArrowError> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());
@@ -385,7 +384,7 @@ pub(super) mod tests {
     use super::super::{MemoryFile, SharedTable};
     use super::*;
 
-    /// Notes where this process panics from here on.
+    /// Records panics of this process from here on.
     pub(crate) fn note_panics() -> Arc<Mutex<Vec<String>>> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = seen.clone();
@@ -396,7 +395,7 @@ pub(super) mod tests {
         seen
     }
 
-    /// Ends [`note_panics`]; fails where there was one.
+    /// Ends [`note_panics`]; fails if there was a panic.
     pub(crate) fn assert_none(panics: &Mutex<Vec<String>>) {
         drop(std::panic::take_hook());
         let panics = panics.lock().unwrap();
@@ -469,7 +468,7 @@ pub(super) mod tests {
         writer.into_inner().unwrap()
     }
 
-    /// What a function that returns these bytes gets; whether they are a table.
+    /// Opens bytes as the result of a function.
     fn read(bytes: &[u8]) -> bool {
         let file = MemoryFile::create("another's").unwrap();
         (&file).write_all(bytes).unwrap();
@@ -483,7 +482,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn changed_files_give_an_error_and_no_panic() {
+    fn changed_files_cause_an_error_without_a_panic() {
         let files: Vec<Vec<u8>> =
             nested().into_iter().chain(plain()).map(|column| file_of(vec![column])).collect();
         let (mut tried, mut tables, mut random) = (0, 0, 1_u64);

@@ -1,5 +1,5 @@
-//! A table from an Arrow IPC stream that somebody sent: every length is checked against the bytes that
-//! are there before anything is made room for.
+//! A table from an Arrow IPC stream of a client: every length is checked against the available
+//! bytes before memory is allocated.
 
 use std::panic::AssertUnwindSafe;
 
@@ -9,19 +9,19 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use bytes::Bytes;
 
-use super::allowance::Allowance;
+use super::decode_limits::Allowance;
 use super::shape::Shape;
 use super::table::{finish, writer};
-use super::{Room, SharedTable};
+use super::{SharedTable, TableQuota};
 use crate::Result;
 
-/// What a message begins with; in streams of old, its length alone does.
+/// The prefix of a message; old streams have only its length.
 const MARKER: [u8; 4] = [0xff; 4];
 
 impl SharedTable {
-    /// Reads a whole stream into a room. What is compressed is refused: whoever unpacks that must
-    /// believe how large it says it will be.
-    pub fn read_stream(bytes: Bytes, room: &Room) -> Result<SharedTable> {
+    /// Reads a complete stream within a quota. Compressed streams are rejected: a decompressor must
+    /// trust the declared size.
+    pub fn read_stream(bytes: Bytes, room: &TableQuota) -> Result<SharedTable> {
         let end = walk(&bytes)?;
         let read = || -> Result<SharedTable> {
             let mut rest = Buffer::from(bytes.slice(..end));
@@ -47,7 +47,7 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // The checks before leave no panic of Arrow's that is known; none may end the server.
+        // The validation leaves no known panic of Arrow; an unknown one must not end the server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
     }
@@ -57,7 +57,7 @@ fn malformed(what: &str) -> ArrowError {
     ArrowError::IpcError(format!("the stream {what}"))
 }
 
-/// Goes from message to message and looks at each; where the last one ends.
+/// Inspects all messages. Returns the end of the last one.
 fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
     let short = || malformed("ends within a message");
     let number = |at: usize| -> Option<u32> {
@@ -103,8 +103,8 @@ mod tests {
     use super::super::shape::tests::{assert_none, note_panics};
     use super::*;
 
-    fn room() -> Room {
-        Room::new(1 << 20, std::env::temp_dir(), 0)
+    fn room() -> TableQuota {
+        TableQuota::new(1 << 20, std::env::temp_dir(), 0)
     }
 
     fn sample() -> (RecordBatch, Vec<u8>) {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_a_table_of_the_room() {
+    fn a_stream_is_charged_to_the_quota() {
         let ((batch, bytes), room) = (sample(), room());
         let table = SharedTable::read_stream(bytes.into(), &room).unwrap();
         assert_eq!(table.mapped().unwrap(), vec![batch]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_bytes_give_an_error_and_nothing_else() {
+    fn hostile_bytes_cause_an_error_only() {
         let (_, whole) = sample();
         let panics = note_panics();
         for at in 0..whole.len() {
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn what_says_that_it_is_huge_is_not_believed() {
+    fn declared_sizes_are_checked() {
         let (_, whole) = sample();
-        // The length of each body lies in its message as a number of eight bytes.
+        // The length of each body is in its message, as a number of eight bytes.
         let mut found = 0;
         for at in (0..whole.len() - 8).step_by(8) {
             let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());

@@ -1,41 +1,38 @@
-//! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk where memory has
-//! no room for it.
-//!
-//! The server writes inputs, an instance writes its output; both are read through [`SharedTable`].
-//! The record batches of one in memory lie in the mapping itself; those on disk are read anew by
-//! whoever wants them. Either is handed to a function as a descriptor, which maps it.
+//! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk beyond the
+//! memory quota. The server writes inputs, an instance writes its result; both are read through
+//! [`SharedTable`]. Record batches in memory refer to the mapping; those on disk are read each
+//! time. A function receives a descriptor in both cases, and maps it.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileDecoder;
 use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
 
-use super::allowance::Allowance;
+use super::decode_limits::Allowance;
 use super::disk::DiskFile;
-use super::growing::{Growing, Written};
+use super::extents::{Extent, Extents, WorkerFile};
+use super::huge_page_fs::ResultFile;
 use super::ipc::Layout;
-use super::pages::Made;
-use super::pieces::{Extent, GivenFile, Pieces};
-use super::room::Room;
+use super::quota::TableQuota;
+use super::spill_writer::{SpillWriter, Written};
 use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
-/// Bytes that are gathered before they are written.
+/// Size of the write buffer, in bytes.
 const WRITE_BYTES: usize = 1 << 18;
 
-/// Rows in one batch of a table in memory.
+/// Number of rows in a batch of a table in memory.
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
-/// A table in a file that no longer changes. Clones share it; what it takes is free when the last
-/// clone and the last record batch are gone.
+/// A table in an immutable file. Clones share it; its quota is released with the last clone and
+/// record batch.
 #[derive(Debug, Clone)]
 pub struct SharedTable(Arc<Inner>);
 
@@ -43,28 +40,19 @@ pub struct SharedTable(Arc<Inner>);
 struct Inner {
     layout: Layout,
     rows: u64,
-    place: Place,
+    place: Location,
 }
 
 #[derive(Debug)]
-enum Place {
-    Memory { pieces: Pieces, batches: Batches },
+enum Location {
+    Memory { pieces: Extents, batches: Vec<RecordBatch> },
     Disk(Arc<DiskFile>),
 }
 
-/// The record batches of a table in memory.
-#[derive(Debug)]
-struct Batches {
-    /// Where they lie.
-    buffer: Buffer,
-    /// As they are known to be; nothing as long as nobody has looked at them.
-    read: OnceLock<Vec<RecordBatch>>,
-}
-
-pub(super) type Writer = FileWriter<BufWriter<Growing>>;
+pub(super) type Writer = FileWriter<BufWriter<SpillWriter>>;
 
 impl SharedTable {
-    /// Writes record batches of one schema into a new memory file and seals it.
+    /// Writes record batches of one schema to a new memory file and seals it.
     pub fn write<I>(schema: SchemaRef, batches: I) -> Result<Self>
     where
         I: IntoIterator<Item = Result<RecordBatch, ArrowError>>,
@@ -79,9 +67,13 @@ impl SharedTable {
         finish(writer, rows)
     }
 
-    /// Writes a stream of record batches of one schema: into a new memory file, which is sealed, or
-    /// to disk where the room has no memory for them.
-    pub async fn write_stream<S>(schema: SchemaRef, mut batches: S, room: &Room) -> Result<Self>
+    /// Writes a stream of record batches of one schema to a new memory file, which is sealed, or to
+    /// disk if the quota is exhausted.
+    pub async fn write_stream<S>(
+        schema: SchemaRef,
+        mut batches: S,
+        room: &TableQuota,
+    ) -> Result<Self>
     where
         S: Stream<Item = Result<RecordBatch, ArrowError>> + Unpin,
     {
@@ -99,74 +91,47 @@ impl SharedTable {
         aside(move || finish(writer, rows)).await
     }
 
-    /// Takes a memory file that another process wrote, which may take as long as its size lets expect.
+    /// Opens a memory file that another process wrote; the memory for reading it is limited by its
+    /// size.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
-        Self::of_another(Pieces::whole(MemoryFile::seal(file)?))
+        Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
-    /// Takes a table that a worker wrote: to a memory file that it made, or else to the file that it was
-    /// given. `outline` says which of its bytes lie there, and which in the files of its inputs.
+    /// Opens a table that a worker wrote: to its own memory file, or to the file that it was given.
+    /// `outline` describes which bytes are there, and which are in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
-        (own, mut given): (Option<OwnedFd>, Made),
-        inputs: &[GivenFile],
+        (own, mut given): (Option<OwnedFd>, ResultFile),
+        inputs: &[WorkerFile],
     ) -> Result<Self> {
         let own = match own {
             Some(own) => Some(MemoryFile::seal(own)?),
             None => given.take_file()?,
         };
-        let outline = super::pieces::outline(outline)?;
-        let arena = given.take_arena(&outline.in_arena())?;
-        let as_it_lies = arena.is_some();
-        let pieces = Pieces::of(&outline, (own, arena), inputs)?;
-        if as_it_lies { Self::unread(pieces) } else { Self::of_another(pieces) }
+        let outline = super::extents::outline(outline)?;
+        Self::of_another(Extents::of(&outline, own, inputs)?)
     }
 
-    fn of_another(pieces: Pieces) -> Result<Self> {
+    fn of_another(pieces: Extents) -> Result<Self> {
         let allowance = pieces.allowance();
         Self::in_memory(pieces, allowance)
     }
 
-    fn in_memory(pieces: Pieces, allowance: Allowance) -> Result<Self> {
+    fn in_memory(pieces: Extents, allowance: Allowance) -> Result<Self> {
         let (pieces, mapping) = pieces.mapped()?;
         let buffer = mapping.buffer();
         let layout = Layout::read(&buffer)?;
         let batches = layout.all(&buffer, allowance)?;
         let rows = rows_of(batches.iter().map(|batch| batch.num_rows() as u64))?;
-        let read = OnceLock::from(batches.iter().flat_map(sliced).collect::<Vec<_>>());
-        let place = Place::Memory { pieces, batches: Batches { buffer, read } };
+        let batches = batches.iter().flat_map(sliced).collect();
+        let place = Location::Memory { pieces, batches };
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
-    /// One of which only the messages' heads are read. To look at a gigabyte of texts takes longer than to
-    /// hand it over, and the next function may want none of them.
-    fn unread(pieces: Pieces) -> Result<Self> {
-        let mut allowance = pieces.allowance();
-        let (pieces, mapping) = pieces.mapped()?;
-        let buffer = mapping.buffer();
-        let layout = Layout::read(&buffer)?;
-        let rows = rows_of(layout.rows(&buffer, &mut allowance)?.into_iter())?;
-        let place = Place::Memory { pieces, batches: Batches { buffer, read: OnceLock::new() } };
-        Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
-    }
-
-    /// The record batches of one in memory, looked at once.
-    fn looked_at(&self, batches: &Batches) -> Result<Vec<RecordBatch>, ArrowError> {
-        if let Some(read) = batches.read.get() {
-            return Ok(read.clone());
-        }
-        // What its heads may name was counted when it came.
-        let read = self.0.layout.all(&batches.buffer, Allowance::of_our_own());
-        let read = read.map_err(|error| {
-            ArrowError::IpcError(format!("what a function returned is no table: {error}"))
-        })?;
-        Ok(batches.read.get_or_init(|| read.iter().flat_map(sliced).collect()).clone())
-    }
-
-    /// Makes a table that another process wrote part of a room; gives it back where the room has no
-    /// memory for it. A file that several tables lie in counts once, as long as any of them is there.
-    pub fn claim(self, room: &Room) -> Result<Self, Self> {
-        if let Place::Memory { pieces, .. } = &self.0.place {
+    /// Charges a quota for a table of another process; returns the table if the quota is exhausted.
+    /// A file with several tables is charged once, while one of them exists.
+    pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
+        if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
             for file in pieces.files().iter().filter(|file| file.taken().is_none()) {
                 let mut taken = room.in_memory();
@@ -182,8 +147,9 @@ impl SharedTable {
         Ok(self)
     }
 
-    /// As [`SharedTable::claim`], with the table moved to disk where memory has no room.
-    pub async fn settle(self, room: &Room) -> Result<Self> {
+    /// Charges a quota like [`SharedTable::claim`], and moves the table to disk if the quota is
+    /// exhausted.
+    pub async fn settle(self, room: &TableQuota) -> Result<Self> {
         match self.claim(room) {
             Ok(table) => Ok(table),
             Err(table) => {
@@ -193,12 +159,12 @@ impl SharedTable {
         }
     }
 
-    fn to_disk(&self, room: &Room) -> Result<Self> {
-        let Place::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
-        if pieces.extents().len() > 1 || !self.is_read() {
+    fn to_disk(&self, room: &TableQuota) -> Result<Self> {
+        let Location::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
+        if pieces.extents().len() > 1 {
             let mut writer = writer(&self.schema(), Some(&room.disk_alone()))?;
-            for batch in self.looked_at(batches)? {
-                writer.write(&batch)?;
+            for batch in batches {
+                writer.write(batch)?;
             }
             return finish(writer, self.rows());
         }
@@ -208,47 +174,29 @@ impl SharedTable {
         taken.grow_on_disk(bytes).map_err(failed)?;
         let (mut written, read) = super::disk::create(room.folder()).map_err(failed)?;
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
-        let place = Place::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
+        let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
-    /// Its columns.
+    /// Returns the columns.
     pub fn schema(&self) -> SchemaRef {
         self.0.layout.schema()
     }
 
-    /// The record batches of a table in memory, over the mapping: nothing is copied. None for one on
-    /// disk, and for one that nobody has looked at yet, as [`SharedTable::stream`] does.
+    /// Returns the record batches of a table in memory, over the mapping, without a copy; none for
+    /// a table on disk.
     pub fn mapped(&self) -> Option<Vec<RecordBatch>> {
         match &self.0.place {
-            Place::Memory { batches, .. } => batches.read.get().cloned(),
-            Place::Disk(_) => None,
+            Location::Memory { batches, .. } => Some(batches.clone()),
+            Location::Disk(_) => None,
         }
     }
 
-    /// Whether somebody has looked at what another process wrote: that its offsets point into it, that its
-    /// texts are texts.
-    pub(crate) fn is_read(&self) -> bool {
-        match &self.0.place {
-            Place::Memory { batches, .. } => batches.read.get().is_some(),
-            Place::Disk(_) => true,
-        }
-    }
-
-    /// The record batches, wherever they lie, one after the other.
+    /// Streams the record batches of a table in memory or on disk.
     pub fn stream(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
-        }
-        if let Place::Memory { .. } = self.0.place {
-            let table = self.clone();
-            let look = move || match &table.0.place {
-                Place::Memory { batches, .. } => table.looked_at(batches),
-                Place::Disk(_) => Ok(Vec::new()),
-            };
-            let all = async { aside(look).await.map(|all| stream::iter(all.into_iter().map(Ok))) };
-            return stream::once(all).try_flatten().boxed();
         }
         let allowance = Allowance::of_our_own();
         let reader = Reader { table: self.clone(), decoder: None, allowance, next: 0 };
@@ -259,48 +207,48 @@ impl SharedTable {
         stream::try_unfold(reader, read).boxed()
     }
 
-    /// Rows in all batches.
+    /// Returns the number of rows.
     pub fn rows(&self) -> u64 {
         self.0.rows
     }
 
-    /// Bytes of its files that are its, those that it shares with other tables included.
+    /// Returns the size of its bytes in its files, including those shared with other tables.
     pub fn bytes(&self) -> u64 {
         match &self.0.place {
-            Place::Memory { pieces, .. } => pieces.bytes(),
-            Place::Disk(file) => file.bytes(),
+            Location::Memory { pieces, .. } => pieces.bytes(),
+            Location::Disk(file) => file.bytes(),
         }
     }
 
-    /// Bytes that were written to hand it over; the others lay in a file before.
+    /// Returns the number of bytes that were written for it; the others were in a file before.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
-            Place::Memory { pieces, .. } => pieces.written(),
-            Place::Disk(file) => file.bytes(),
+            Location::Memory { pieces, .. } => pieces.written(),
+            Location::Disk(file) => file.bytes(),
         }
     }
 
-    /// Gives a worker the files, of which nobody can write to one. How many bytes it is to map, and from
-    /// where.
-    pub(crate) fn give(&self, files: &mut Vec<GivenFile>) -> (u64, Vec<Extent>) {
+    /// Passes the files to a worker, which cannot write to them. Returns the number of bytes to
+    /// map, and their location.
+    pub(crate) fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
-            Place::Memory { pieces, .. } => {
-                let number = |file: &MemoryFile| GivenFile::Memory(file.clone()).number(files);
+            Location::Memory { pieces, .. } => {
+                let number = |file: &MemoryFile| WorkerFile::Memory(file.clone()).number(files);
                 let numbers: Vec<usize> = pieces.files().iter().map(number).collect();
                 let extents = pieces.extents().iter();
                 let extents =
                     extents.map(|extent| Extent { file: numbers[extent.file], ..*extent });
                 (pieces.span(), extents.collect())
             }
-            Place::Disk(file) => {
-                let (bytes, file) = (file.bytes(), GivenFile::Disk(file.clone()).number(files));
+            Location::Disk(file) => {
+                let (bytes, file) = (file.bytes(), WorkerFile::Disk(file.clone()).number(files));
                 (bytes, vec![Extent { at: 0, bytes, file, start: 0 }])
             }
         }
     }
 }
 
-/// Somebody who reads a table from disk.
+/// A reader of a table on disk.
 struct Reader {
     table: SharedTable,
     decoder: Option<FileDecoder>,
@@ -309,10 +257,10 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next record batch; none after the last.
+    /// Returns the next record batch; none after the last one.
     fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
         let inner = Arc::clone(&self.table.0);
-        let Place::Disk(file) = &inner.place else { return Ok((self, None)) };
+        let Location::Disk(file) = &inner.place else { return Ok((self, None)) };
         let file = &**file;
         let decoder = match self.decoder.take() {
             Some(decoder) => decoder,
@@ -328,9 +276,9 @@ impl Reader {
     }
 }
 
-/// A batch as several that whoever reads them piece by piece can hold.
+/// Splits a batch into pieces that a reader can keep in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // One that has no values may say that it has any number of rows, at no cost.
+    // A batch without values can declare any number of rows at no cost.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
@@ -340,14 +288,14 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
     starts.map(|start| batch.slice(start, BATCH_ROWS_MAX.min(rows - start))).collect()
 }
 
-/// Rows in all of them. One without a column may say that it has any number.
+/// Returns the number of rows. A batch without columns can declare any number.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
 }
 
-pub(super) fn writer(schema: &Schema, room: Option<&Room>) -> Result<Writer> {
-    let file = BufWriter::with_capacity(WRITE_BYTES, Growing::new(room)?);
+pub(super) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
+    let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(room)?);
     Ok(FileWriter::try_new(file, schema)?)
 }
 
@@ -360,17 +308,17 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
             if let Some(taken) = taken {
                 file.take(taken);
             }
-            SharedTable::in_memory(Pieces::whole(file), Allowance::of_our_own())
+            SharedTable::in_memory(Extents::whole(file), Allowance::of_our_own())
         }
         Written::Disk(file) => {
             let layout = Layout::read(&file)?;
-            let place = Place::Disk(Arc::new(file));
+            let place = Location::Disk(Arc::new(file));
             Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
         }
     }
 }
 
-/// Does what may wait for a disk where nobody else waits for it.
+/// Runs disk I/O on a thread for blocking work.
 pub(crate) async fn aside<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
@@ -408,8 +356,8 @@ mod tests {
 
     fn memory_of(table: &SharedTable) -> &MemoryFile {
         match &table.0.place {
-            Place::Memory { pieces, .. } => &pieces.files()[0],
-            Place::Disk(_) => panic!("it lies on disk"),
+            Location::Memory { pieces, .. } => &pieces.files()[0],
+            Location::Disk(_) => panic!("it lies on disk"),
         }
     }
 
@@ -424,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_comes_back_over_the_mapping() {
+    fn a_table_is_read_over_the_mapping() {
         let batch = sample();
         let table = SharedTable::write(batch.schema(), [Ok(batch.clone())]).unwrap();
         assert_eq!(table.mapped().unwrap(), vec![batch]);
@@ -435,14 +383,14 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_and_no_batches_are_a_table_too() {
+    fn a_table_may_have_no_rows_or_batches() {
         let batch = sample();
         let empty = SharedTable::write(batch.schema(), []).unwrap();
         assert_eq!((empty.rows(), empty.schema()), (0, batch.schema()));
     }
 
     #[test]
-    fn a_sealed_file_takes_no_more_bytes() {
+    fn a_sealed_file_cannot_grow() {
         let batch = sample();
         let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
         let mut file = File::from(descriptor_of(&table));
@@ -451,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_bytes_give_an_error_and_nothing_else() {
+    fn hostile_bytes_cause_an_error_only() {
         let batch = sample();
         let whole = bytes_of(&SharedTable::write(batch.schema(), [Ok(batch)]).unwrap());
         let panics = note_panics();
@@ -486,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_the_end_of_a_file_counts() {
+    fn pages_behind_the_end_count() {
         let batch = sample();
         let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
         let file = MemoryFile::create("another's").unwrap();
@@ -494,13 +442,13 @@ mod tests {
         let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&file, flags, 0, 10 << 20).unwrap();
         let table = SharedTable::open(file.into()).unwrap();
-        let room = Room::new(10 << 20, std::env::temp_dir(), 0);
+        let room = TableQuota::new(10 << 20, std::env::temp_dir(), 0);
         let claimed = table.claim(&room).unwrap();
         assert_eq!((room.memory_bytes(), claimed.rows()), (10 << 20, 3));
     }
 
     #[test]
-    fn a_batch_that_is_listed_again_is_refused() {
+    fn a_repeated_batch_is_rejected() {
         let batch = sample();
         let table =
             SharedTable::write(batch.schema(), vec![batch.clone(); 3].into_iter().map(Ok)).unwrap();
@@ -514,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_one_are_looked_at_only_so_often() {
+    fn shared_texts_are_limited() {
         let text = "x".repeat(1 << 20);
         let views = |rows| {
             let mut made = StringViewBuilder::new().with_deduplicate_strings();
@@ -528,7 +476,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // What the server writes itself it takes.
+            // The server's own data is not checked.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };
@@ -538,14 +486,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_holes_is_refused() {
+    fn a_file_with_holes_is_rejected() {
         let file = MemoryFile::create("holes").unwrap();
         file.set_len(1 << 30).unwrap();
         assert!(SharedTable::open(file.into()).is_err());
     }
 
-    fn small_room(folder: &std::path::Path) -> Room {
-        Room::new(4_096, folder.join("rows"), 1 << 20)
+    fn small_room(folder: &std::path::Path) -> TableQuota {
+        TableQuota::new(4_096, folder.join("rows"), 1 << 20)
     }
 
     async fn read(table: &SharedTable) -> Vec<RecordBatch> {
@@ -554,7 +502,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_memory_has_no_room_for_goes_to_disk_and_leaves_nothing() {
+    async fn rows_beyond_the_quota_use_disk_and_release_it() {
         let folder = tempfile::tempdir().unwrap();
         let room = small_room(folder.path());
         let batch = sample();
@@ -574,7 +522,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_wrote_is_claimed_or_moved() {
+    async fn tables_of_other_processes_are_charged_or_moved() {
         let folder = tempfile::tempdir().unwrap();
         let room = small_room(folder.path());
         let batch = sample();
@@ -593,9 +541,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_disk_that_is_full_is_told() {
+    async fn a_full_disk_is_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let room = Room::new(0, folder.path().join("rows"), 10_000);
+        let room = TableQuota::new(0, folder.path().join("rows"), 10_000);
         let batch = sample();
         let stream = stream::iter(vec![batch.clone(); 1_000]).map(Ok);
         let full = SharedTable::write_stream(batch.schema(), stream, &room).await.unwrap_err();
@@ -604,7 +552,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_changed_on_disk_gives_an_error_and_nothing_else() {
+    async fn a_file_changed_on_disk_causes_an_error_only() {
         let folder = tempfile::tempdir().unwrap();
         let batch = sample();
         let whole = bytes_of(&SharedTable::write(batch.schema(), [Ok(batch)]).unwrap());
@@ -613,12 +561,12 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x81;
             let (mut written, read) = super::super::disk::create(folder.path()).unwrap();
-            let taken = Room::new(0, folder.path().into(), 1 << 20).on_disk();
+            let taken = TableQuota::new(0, folder.path().into(), 1 << 20).on_disk();
             let file = DiskFile::new(read, whole.len() as u64, taken);
             written.write_all(&whole).unwrap();
             let layout = Layout::read(&file).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&written, &bytes, 0).unwrap();
-            let inner = Inner { layout, rows: 3, place: Place::Disk(Arc::new(file)) };
+            let inner = Inner { layout, rows: 3, place: Location::Disk(Arc::new(file)) };
             let batches: Vec<_> = SharedTable(Arc::new(inner)).stream().collect().await;
             for batch in batches.into_iter().flatten() {
                 let _ = arrow::util::pretty::pretty_format_batches(&[batch]).map(|t| t.to_string());

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
 use headwater_functions::{
     Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Returned, Room, Rows, SharedTable, Streamed,
+    Returned, Rows, SharedTable, Streamed, TableQuota,
 };
 
 use crate::support::{answer, ask, call, environment, holds, options, run, start, wait_until};
@@ -24,7 +24,7 @@ struct Numbers {
     count: i64,
     /// At which number making them fails.
     fails_at: i64,
-    room: Room,
+    room: TableQuota,
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
@@ -52,7 +52,7 @@ impl Numbers {
         Numbers {
             count,
             fails_at: i64::MAX,
-            room: Room::new(1 << 30, std::env::temp_dir(), 0),
+            room: TableQuota::new(1 << 30, std::env::temp_dir(), 0),
             begun: Arc::default(),
             at_work: Arc::default(),
             made: Arc::default(),
@@ -282,7 +282,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let small = |disk| Numbers {
-        room: Room::new(12 << 20, folder.path().to_owned(), disk),
+        room: TableQuota::new(12 << 20, folder.path().to_owned(), disk),
         ..Numbers::new(2_000_000)
     };
     let body = "
@@ -469,7 +469,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
         "b'{\"next\": 3}'",
     ] {
         let numbers = Numbers {
-            room: Room::new(40 << 20, std::env::temp_dir(), 0),
+            room: TableQuota::new(40 << 20, std::env::temp_dir(), 0),
             ..Numbers::new(i64::MAX)
         };
         let source = source(&format!(
@@ -665,7 +665,7 @@ async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let room = Room::new(0, folder.path().to_owned(), 1 << 16);
+    let room = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
     // More than one batch, and then nothing for ever.
     let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
     let streamed = Streamed::new(Numbers::schema(), rows).unwrap();

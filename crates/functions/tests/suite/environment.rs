@@ -1,5 +1,6 @@
 //! Environments: shared, content-addressed, and clear about what cannot be.
 
+use headwater_environments::Error as EnvironmentError;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -136,7 +137,7 @@ async fn what_cannot_be_is_said_with_a_hint() {
     let old = EnvironmentSpec { python: Some("3.99".to_owned()), ..spec(&[]) };
     check(old.clone(), "3.11", "Install that version").await;
     let error = functions.environment(&old, &|_| ()).await.unwrap_err();
-    assert!(matches!(error, Error::PythonNotFound { .. }));
+    assert!(matches!(error, Error::Environment(EnvironmentError::PythonNotFound { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +215,10 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!(pruned.removed.len(), 1);
     assert!(functions.environments().await.is_empty() && functions.zygotes().is_empty());
-    assert!(matches!(functions.explain(&id).await, Err(Error::EnvironmentNotFound { .. })));
+    assert!(matches!(
+        functions.explain(&id).await,
+        Err(Error::Environment(EnvironmentError::NotFound { .. }))
+    ));
     wait_until("files are left", || {
         let left = std::fs::read_dir(folder.path().join("environments")).unwrap().flatten();
         let names = left.map(|entry| entry.file_name().into_string().unwrap());

@@ -1,11 +1,11 @@
-//! What goes from function to function: written once, mapped by everybody, referred to where it was there
-//! already.
+//! What goes from function to function: written once, mapped by everybody, referred to where it was
+//! there already.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
-use headwater_functions::{Environment, Functions, Invocation, Limits, Room, SharedTable};
+use headwater_functions::{Environment, Functions, Invocation, Limits, SharedTable, TableQuota};
 
 use crate::support::{answer, ask, call, environment, holds, start, table};
 
@@ -55,7 +55,8 @@ async fn many_children_read_what_their_parent_wrote_once() {
     let refused = huge_pages_refused();
     let written = wide(&functions, &environment).await;
     assert!(written.bytes() >= 128 << 20 && sum(&written, "c3") == sum_of(3));
-    // The next is given it in huge pages where the host has them, and memory is not in too small pieces.
+    // The next is given it in huge pages where the host has them, and memory is not in too small
+    // pieces.
     let had = functions.uses_huge_pages() && huge_pages_refused() == refused;
     let huge = if had { "mapped > 100 << 10" } else { "True" };
     let source = format!(
@@ -68,7 +69,7 @@ def f(data):
 ",
         (0..8).map(sum_of).sum::<i64>()
     );
-    let room = Room::new(1 << 30, std::env::temp_dir(), 0);
+    let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
     let written = written.settle(&room).await.unwrap();
     let held = room.memory_bytes();
     for _ in 0..3 {
@@ -85,7 +86,7 @@ def f(data):
 async fn what_passes_through_is_not_written_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    let room = Room::new(1 << 30, std::env::temp_dir(), 0);
+    let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
     let first = wide(&functions, &environment).await.settle(&room).await.unwrap();
     let held = room.memory_bytes();
     let mut last = first.clone();
@@ -115,7 +116,7 @@ async fn what_passes_through_is_not_written_again() {
     drop(first);
     assert_eq!(room.memory_bytes(), held + more);
     assert_eq!(sum(&last, "c1"), expected - (ROWS - 1000) / 2);
-    let small = Room::new(0, tempfile::tempdir().unwrap().path().to_owned(), 1 << 30);
+    let small = TableQuota::new(0, tempfile::tempdir().unwrap().path().to_owned(), 1 << 30);
     let unclaimed = answer(&functions, {
         let source = "def f(data):\n    return data.select(['n', 'n'])\n";
         let arguments = vec![table("data", &numbers(1_000_000))];

@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use headwater_functions::{
     Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Limits, Returned,
-    Returns, Room, SharedTable,
+    Returns, SharedTable, TableQuota,
 };
 use headwater_model::{Fault, LogStream};
 use tokio_util::sync::CancellationToken;
@@ -446,7 +446,7 @@ async fn what_is_yielded_may_be_larger_than_memory() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let folder = tempfile::tempdir().unwrap();
-    let room = Room::new(32 << 20, folder.path().to_owned(), 1 << 30);
+    let room = TableQuota::new(32 << 20, folder.path().to_owned(), 1 << 30);
     let source = "
 import pyarrow as pa
 def f(data):
@@ -530,7 +530,7 @@ def f():
         "assert part(pa.table({'a': [1]})) == b'next'; os._exit(0)",
         "big = pa.table({'a': list(range(100_000))})\n    while part(big) == b'next': pass\n    os._exit(0)",
     ] {
-        let room = Room::new(1 << 20, folder.path().to_owned(), 2 << 20);
+        let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
         let source = format!("{send}    {body}\n");
         let invocation = Invocation { room: Some(room.clone()), ..call(&environment, &source) };
         let (outcome, _) = run(&functions, invocation).await;

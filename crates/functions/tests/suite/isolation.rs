@@ -113,8 +113,8 @@ def f():
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
 
-/// Without a sandbox and without control groups nothing but the function's own first process can end
-/// what the function leaves behind.
+/// Without a sandbox and without control groups nothing but the function's own first process can
+/// end what the function leaves behind.
 #[tokio::test]
 async fn without_walls_or_groups_daemons_end_with_their_function() {
     let marker = format!("stray{}", std::process::id());

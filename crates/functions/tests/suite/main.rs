@@ -2,7 +2,6 @@
 //! come from PyPI, once per machine.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
-mod arena;
 mod attacks;
 mod batches;
 mod environment;

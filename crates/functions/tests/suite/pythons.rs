@@ -1,15 +1,15 @@
-//! Every Python of the machine from 3.10 on: zygotes, clones, processes that are used again and tables
-//! that are handed over go through each interpreter's insides.
+//! Every Python of the machine from 3.10 on: zygotes, clones, processes that are used again and
+//! tables that are handed over go through each interpreter's insides.
 
+use headwater_environments::Error as EnvironmentError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_functions::{
-    Environment, EnvironmentSpec, Error, Functions, FunctionsOptions, Invocation, Returned,
-    SharedTable,
+    Environment, EnvironmentSpec, Error, Functions, Invocation, Returned, SharedTable,
 };
 
-use crate::support::{answer, ask, call, holds, not_checked, options, run, run_whole, spec, table};
+use crate::support::{answer, ask, call, holds, not_checked, run, run_whole, spec, start, table};
 
 /// The newest minor version that every package used here is known to be had for.
 const KNOWN_MAX: u32 = 13;
@@ -18,13 +18,15 @@ const KNOWN_MAX: u32 = 13;
 async fn minors(functions: &Functions) -> BTreeSet<u32> {
     let none = EnvironmentSpec { python: Some("3.99".to_owned()), ..spec(&[]) };
     let refused = functions.environment(&none, &|_| ()).await.unwrap_err();
-    let Error::PythonNotFound { found, .. } = refused else { panic!("{refused:?}") };
+    let Error::Environment(EnvironmentError::PythonNotFound { found, .. }) = refused else {
+        panic!("{refused:?}")
+    };
     found.iter().map(|version| version.split('.').nth(1).unwrap().parse().unwrap()).collect()
 }
 
 #[tokio::test]
 async fn every_python_runs_calls_cold_and_warm_and_hands_tables_over() {
-    let functions = Functions::start(FunctionsOptions { arena: true, ..options() }).await.unwrap();
+    let functions = start().await;
     let minors = minors(&functions).await;
     assert!(!minors.is_empty() && minors.iter().all(|minor| *minor >= 10), "{minors:?}");
     for minor in minors {
@@ -44,9 +46,7 @@ async fn works(functions: &Functions, environment: &Arc<Environment>, minor: u32
     cold_then_from_the_zygote(functions, environment, minor).await;
     again_in_the_same_process(functions, environment).await;
     what_it_raises_names_its_line(functions, environment).await;
-    for arena in [false, true] {
-        hands_over(functions, environment, arena).await;
-    }
+    hands_over(functions, environment).await;
     let mut zygotes = functions.zygotes().into_iter();
     let own = zygotes.find(|zygote| zygote.environment == environment.id).unwrap();
     assert!(own.failure.is_none() && own.skipped.is_empty(), "3.{minor}: {own:?}");
@@ -111,10 +111,10 @@ async fn what_it_raises_names_its_line(functions: &Functions, environment: &Arc<
     assert_eq!(lines, [5, 2], "{}: {frames:?}", environment.python.display());
 }
 
-async fn hands_over(functions: &Functions, environment: &Arc<Environment>, arena: bool) {
+async fn hands_over(functions: &Functions, environment: &Arc<Environment>) {
     let made = async |source: &str, input: Option<&SharedTable>| {
         let arguments = input.map(|input| table("data", input)).into_iter().collect();
-        let invocation = Invocation { arena, arguments, ..call(environment, source) };
+        let invocation = Invocation { arguments, ..call(environment, source) };
         answer(functions, invocation).await.0
     };
     let source = "
@@ -144,5 +144,5 @@ def f(data):
     return bool(right) and frame['n'].sum() == sum(range(10, 1_000_000))
 ";
     let arguments = vec![table("data", &second)];
-    holds(functions, Invocation { arena, arguments, ..ask(environment, source) }).await;
+    holds(functions, Invocation { arguments, ..ask(environment, source) }).await;
 }

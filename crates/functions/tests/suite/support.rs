@@ -43,7 +43,6 @@ pub fn options() -> FunctionsOptions {
         reachable_own: Vec::new(),
         connections_max: None,
         isolation: Isolation::Sandbox,
-        arena: false,
         zygotes: ZygoteOptions::default(),
     }
 }
@@ -116,7 +115,6 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         room: None,
         reuse: false,
         share: Share::default(),
-        arena: false,
         begins_until: CancellationToken::new(),
     }
 }

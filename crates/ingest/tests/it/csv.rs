@@ -1,4 +1,4 @@
-//! CSV files into tables: what is understood, what is refused, and how it is said.
+//! CSV imports: accepted files, rejected files and their messages.
 
 use headwater_ingest::Error;
 use headwater_model::{ErrorCode, Fault, OnError};
@@ -41,7 +41,7 @@ async fn types_hold_every_value_of_every_file() {
 }
 
 #[tokio::test]
-async fn quotes_delimiters_and_encodings_are_understood() {
+async fn quotes_delimiters_and_encodings_are_detected() {
     let lake = Fixture::new().await;
     lake.import_text("q", "q.csv", "a;b\n\"x;\n\"\"y\"\"\";1\n;2\n\"\";3\n").await.unwrap();
     let rows = lake.rows("q").await;
@@ -94,7 +94,7 @@ async fn named_nulls_and_declared_types_override_inference() {
     assert_eq!(error.code(), ErrorCode::ColumnNotFound);
 }
 
-/// A file with something wrong, and what the import says.
+/// Invalid files and their messages.
 const BAD: [(&str, &str); 9] = [
     ("id,n\n1,2\n2,x\n", "line 3, column `n`: `x` is not a long"),
     ("id,n\n\"a\nb\",2\n\n\"c\n\",x\n", "line 6, column `n`: `x` is not a long"),
@@ -152,7 +152,7 @@ async fn bad_rows_go_to_the_table_of_rejected_rows_in_the_same_commit() {
     let log = lake.lake.catalog().log(&"main".parse().unwrap(), 10, None).await.unwrap();
     assert_eq!(log.len(), 2, "one commit after the first");
 
-    // More of the same are added to what is there.
+    // Further files are added to the existing rows.
     lake.file("b.csv", "id,n\n9,y\n");
     let mut second = request.clone();
     second.types.clear();
@@ -180,7 +180,7 @@ async fn a_table_gains_columns_and_never_changes_those_it_has() {
 }
 
 #[tokio::test]
-async fn partitions_are_made_with_the_table() {
+async fn partitions_are_created_with_the_table() {
     let lake = Fixture::new().await;
     lake.file("p.csv", "Day,n\n2013-01-01,1\n2013-01-02,2\n2013-01-01,3\n");
     let mut request = lake.request("p", &["p.csv"]);
@@ -192,7 +192,7 @@ async fn partitions_are_made_with_the_table() {
 }
 
 #[tokio::test]
-async fn empty_files_and_headers_alone_are_no_rows() {
+async fn empty_files_and_files_with_only_a_header_have_no_rows() {
     let lake = Fixture::new().await;
     lake.file("empty.csv", "");
     let error = lake.import(&lake.request("t", &["empty.csv"])).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! What only tests of imports ask of a lake.
+//! Lake queries that only import tests need.
 
 use headwater_ingest::Error;
 use headwater_model::{ImportPlan, ImportRequest, RefSpec};
@@ -11,7 +11,7 @@ impl Fixture {
         self.importer().plan(request, silent(), CancellationToken::new()).await
     }
 
-    /// The columns of a table on `main`, as `name type`.
+    /// Returns the columns of a table on `main`, as `name type`.
     pub async fn columns(&self, table: &str) -> Vec<String> {
         let table = self.lake.describe(&RefSpec::main(), &table.parse().unwrap()).await.unwrap();
         table.columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect()

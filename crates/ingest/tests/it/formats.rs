@@ -1,4 +1,4 @@
-//! NDJSON and Parquet, packed files, and several formats at once.
+//! NDJSON and Parquet, compressed files, and several formats at once.
 
 use std::fs::File;
 use std::io::Write;
@@ -32,7 +32,7 @@ fn write_parquet(lake: &Fixture, name: &str, columns: Vec<(&str, ArrayRef)>) {
 }
 
 #[tokio::test]
-async fn objects_become_structs_arrays_lists_and_what_is_mixed_text() {
+async fn objects_become_structs_arrays_lists_and_mixed_values_text() {
     let lake = Fixture::new().await;
     let lines = [
         r#"{"id": 1, "at": "2013-01-01T05:00:00Z", "user": {"name": "Ann", "tags": ["a", "b"]}}"#,
@@ -156,27 +156,27 @@ async fn a_damaged_arrow_file_is_an_error_and_takes_no_memory() {
     for length in (0..whole.len()).step_by(13) {
         let _ = read("short.arrows", &whole[..length]).await;
     }
-    // Every byte in turn as a large one: sizes, offsets, counts and types.
+    // Each byte in turn replaced by a large value: sizes, offsets, counts and types.
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] = 0x7f;
         let _ = read("damaged.arrows", &bytes).await;
     }
     let error = read("short.arrows", &whole[..whole.len() / 2]).await.unwrap_err();
-    assert!(error.to_string().contains("it ends within a message"), "{error}");
+    assert!(error.to_string().contains("it ends inside a message"), "{error}");
     let error = read("old.feather", b"FEA1 and more").await.unwrap_err();
     assert!(error.to_string().contains("Feather version 1"), "{error}");
     let error = read("text.arrow", b"id,name\n1,x\n").await.unwrap_err();
-    assert!(error.to_string().contains("no Arrow file or stream"), "{error}");
+    assert!(error.to_string().contains("not an Arrow file or stream"), "{error}");
 }
 
 #[tokio::test]
-async fn a_web_address_names_what_to_do() {
+async fn an_http_url_is_an_error_with_a_hint() {
     let lake = Fixture::new().await;
     for (source, what, command) in [
-        ("https://example.org/a.csv", "no web addresses", "curl"),
+        ("https://example.org/a.csv", "do not read web addresses", "curl"),
         ("file:///tmp/a.csv", "paths", "file://"),
-        ("ftp://example.org/a.csv", "no such object store", "s3://"),
+        ("ftp://example.org/a.csv", "no object store has this URL scheme", "s3://"),
     ] {
         let mut request = lake.request("t", &[]);
         request.sources = vec![source.to_owned()];
@@ -205,7 +205,7 @@ async fn a_rare_text_among_numbers_is_a_bad_row() {
 }
 
 #[tokio::test]
-async fn a_column_that_became_text_is_told() {
+async fn a_column_that_became_text_is_reported() {
     let lake = Fixture::new().await;
     lake.file("a.csv", "n,word\n1,a\nabc,b\n3,7\n");
     let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_column_that_became_text_is_told() {
 }
 
 #[tokio::test]
-async fn dates_and_numbers_of_other_countries_are_read_by_an_option() {
+async fn local_date_and_number_formats_are_read_with_an_option() {
     let lake = Fixture::new().await;
     lake.file("a.csv", "day;amount;note\n31.01.2026;1.234,5;1,5 l\n01.02.2026;2;\n");
     let plan = lake.plan(&lake.request("t", &["a.csv"])).await.unwrap();
@@ -257,7 +257,7 @@ async fn parquet_columns_become_what_a_table_can_hold() {
             ),
         ],
     );
-    // The same table from another format: columns meet by name, and the wider type holds both.
+    // The same table from another format: columns match by name, and the wider type holds both.
     lake.file("b.csv", "ID,price,note\n4,2.25,from csv\n");
     let report = lake.import(&lake.request("t", &["a.parquet", "b.csv"])).await.unwrap();
     assert_eq!(report.rows, 4);
@@ -309,7 +309,10 @@ async fn nanoseconds_are_kept_where_the_table_has_them() {
     let mut request = lake.request("u", &["c.csv"]);
     request.types.insert("at".into(), "timestamp_ns".into());
     let refused = lake.import(&request).await.unwrap_err();
-    assert!(refused.to_string().contains("nanoseconds need format version 3"), "{refused}");
+    assert!(
+        refused.to_string().contains("nanosecond precision requires format version 3"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -326,7 +329,7 @@ async fn parquet_values_that_do_not_fit_are_bad_rows() {
     assert_eq!((report.rows, report.rows_rejected), (3, 1));
     assert_eq!(lake.rows("t").await[1], json!({"n": null}));
 
-    // Unasked, a column of another type is refused as a whole.
+    // Without a declared type, a column of another type is an error.
     write_parquet(&lake, "b.parquet", vec![("n", Arc::new(StringArray::from(vec!["5"])))]);
     assert!(matches!(
         lake.import(&lake.request("t", &["b.parquet"])).await,
@@ -349,7 +352,7 @@ async fn a_parquet_column_without_a_type_holds_nulls() {
 }
 
 #[tokio::test]
-async fn packed_files_are_read_whole_whatever_their_names() {
+async fn compressed_files_are_read_completely_under_any_name() {
     let lake = Fixture::new().await;
     lake.file("a.csv.gz", [gzip(b"id,n\n1,2\n"), gzip(b"2,3\n")].concat());
     lake.file("b.csv", zstd::encode_all(&b"id,n\n3,4\n"[..], 1).unwrap());
@@ -363,7 +366,7 @@ async fn packed_files_are_read_whole_whatever_their_names() {
 }
 
 #[tokio::test]
-async fn a_broken_file_is_named_and_leaves_no_trace() {
+async fn a_broken_file_is_named_and_changes_nothing() {
     let lake = Fixture::new().await;
     let whole = gzip("1,2\n".repeat(50_000).as_bytes());
     lake.file("good.csv", "a,b\n1,2\n");
@@ -380,18 +383,19 @@ async fn a_broken_file_is_named_and_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_packed_as_its_name_says_is_refused() {
+async fn a_file_not_compressed_as_its_name_indicates_is_rejected() {
     let lake = Fixture::new().await;
     for (name, what) in [("a.csv.gz", "gzip"), ("b.ndjson.ZST", "zstd"), ("c.tsv.gzip", "gzip")] {
         lake.file(name, "{\"a\": 1}\n{\"a\": 2}\n");
         let error = lake.import(&lake.request("t", &[name])).await.unwrap_err();
         let path = lake.path(name);
-        let expected = format!("`{}` is no {what} file, although its name says so", path.display());
+        let expected =
+            format!("`{}` is not a {what} file, although its name indicates one", path.display());
         assert_eq!(error.to_string(), expected);
         assert_eq!(error.code(), ErrorCode::BadRow);
-        assert!(error.hint().unwrap().contains("take the ending off"));
+        assert!(error.hint().unwrap().contains("remove the suffix"));
     }
-    // What it is packed with is told by its bytes.
+    // The compression is detected from the content.
     lake.file("d.csv.gz", zstd::encode_all(&b"a\n1\n"[..], 1).unwrap());
     assert_eq!(lake.import(&lake.request("t", &["d.csv.gz"])).await.unwrap().rows, 1);
     lake.file("e.csv.gz", "");
@@ -400,12 +404,12 @@ async fn a_file_that_is_not_packed_as_its_name_says_is_refused() {
 }
 
 #[tokio::test]
-async fn the_memory_that_rows_took_is_told() {
+async fn the_peak_memory_of_rows_is_reported() {
     let lake = Fixture::new().await;
     let rows: Vec<String> = (0..50_000).map(|n| format!("{n},{}", n * 7)).collect();
     lake.file("a.csv", format!("id,value\n{}\n", rows.join("\n")));
     let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
-    // More than a batch of rows, and less than all of them several times over.
+    // The peak covers more than one batch, and is far below the size of all rows held repeatedly.
     let bytes = report.memory_bytes_peak;
     assert!(bytes > 200_000 && bytes < 100 << 20, "{bytes}");
 }

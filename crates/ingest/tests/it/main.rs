@@ -1,4 +1,4 @@
-//! Imports as users see them: files on disk, and the tables that hold their rows afterwards.
+//! Imports from files on disk, checked by the rows of their tables.
 
 #[cfg(test)]
 mod csv;

@@ -1,5 +1,4 @@
-//! What an import remembers and what it leaves behind: files taken once, branches, stops, two at
-//! once.
+//! State of imports: files are imported once; branches, cancellation and concurrent imports.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +20,7 @@ async fn a_file_is_imported_once_unless_asked_again_or_changed() {
     assert_eq!((second.files, second.files_skipped, second.commit), (0, 2, None));
     assert_eq!(lake.plan(&request).await.unwrap().skipped.len(), 2);
 
-    // Touched, and the same content: skipped. Other content: imported.
+    // A new modification time with the same content: skipped. Other content: imported.
     lake.file("a.csv", "id\n1\n");
     lake.file("b.csv", "id\n2\n");
     let third = lake.import(&request).await.unwrap();
@@ -34,7 +33,7 @@ async fn a_file_is_imported_once_unless_asked_again_or_changed() {
 }
 
 #[tokio::test]
-async fn the_memory_survives_other_writes_and_goes_with_the_rows() {
+async fn the_list_of_imported_files_survives_other_writes_and_ends_with_the_rows() {
     let lake = Fixture::new().await;
     lake.import_text("t", "a.csv", "id\n1\n").await.unwrap();
     let mut transaction = lake.lake.transaction("main", "me").await.unwrap();
@@ -51,7 +50,7 @@ async fn the_memory_survives_other_writes_and_goes_with_the_rows() {
 }
 
 #[tokio::test]
-async fn the_memory_follows_branches() {
+async fn the_list_of_imported_files_is_per_branch() {
     let lake = Fixture::new().await;
     lake.import_text("t", "a.csv", "id\n1\n").await.unwrap();
     let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
@@ -85,7 +84,7 @@ async fn an_event_commits_once() {
 }
 
 #[tokio::test]
-async fn a_stopped_import_leaves_no_trace() {
+async fn a_cancelled_import_changes_nothing() {
     let lake = Fixture::new().await;
     let row = "1,some text to make the file long,2013-01-01\n";
     lake.file("big.csv", format!("a,b,c\n{}", row.repeat(200_000)));
@@ -126,12 +125,12 @@ async fn progress_counts_bytes_on_disk_up_to_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn imports_at_once_take_every_file_exactly_once() {
+async fn concurrent_imports_import_every_file_exactly_once() {
     let lake = Arc::new(Fixture::new().await);
     for number in 0..24 {
         lake.file(&format!("{number}.csv"), format!("id\n{number}\n"));
     }
-    // Every file is named by two of the imports, and the table is there for none of them.
+    // Two of the imports name each file, and the table does not exist for any of them.
     let imports: Vec<_> = (0..8_usize)
         .map(|worker| {
             let lake = lake.clone();
@@ -155,7 +154,7 @@ async fn imports_at_once_take_every_file_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_target_that_takes_no_import_is_refused_before_files_are_read() {
+async fn an_invalid_target_is_rejected_before_files_are_read() {
     let lake = Fixture::new().await;
     lake.file("a.csv", "id\n1\n");
     let mut request = lake.request("t", &["a.csv"]);

@@ -8,7 +8,9 @@ use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
 use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_jobs::{Error, Executor, JobContext, JobFilter, JobsOptions, KindLimits, NewJob};
-use headwater_model::{ErrorCode, Event, Fault, JobKind, JobStatus, LogStream, Problem, Usage};
+use headwater_model::{
+    ErrorCode, Fault, JobEventKind, JobKind, JobStatus, LogStream, Problem, Usage,
+};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -61,8 +63,8 @@ impl Executor for Work {
     }
 }
 
-fn line(text: &str) -> Event {
-    Event::Log {
+fn line(text: &str) -> JobEventKind {
+    JobEventKind::Log {
         stream: LogStream::Stdout,
         model: Some("m".into()),
         file: Some("m.py".into()),
@@ -233,7 +235,7 @@ async fn after_a_crash_what_ran_is_interrupted_and_what_waited_runs() {
         let code = job.error.map(|error| error.code);
         assert_eq!((job.status, code), (JobStatus::Interrupted, Some(ErrorCode::Interrupted)));
         let last = second.events(id, 0).await.expect("events").pop().expect("an event");
-        assert!(matches!(last.event, Event::Ended { status: JobStatus::Interrupted, .. }));
+        assert!(matches!(last.event, JobEventKind::Ended { status: JobStatus::Interrupted, .. }));
     }
     assert_eq!(second.job(waited).await.expect("a job").status, JobStatus::Queued);
     second.register(JobKind::Run, Work::new());
@@ -251,11 +253,11 @@ async fn events_are_followed_while_the_job_runs_and_afterwards() {
     let id = jobs.submit(run("wait")).await.expect("a job");
     let mut early = jobs.follow(id, 0).await.expect("a stream");
     let first = early.next().await.expect("an event").expect("an event");
-    assert_eq!((first.sequence, first.event), (1, Event::Started));
+    assert_eq!((first.sequence, first.event), (1, JobEventKind::Started));
     work.gate.add_permits(1);
     let rest: Vec<_> = early.map(|event| event.expect("an event")).collect().await;
     assert!(matches!(rest[..], [ref last] if last.sequence == 2
-        && matches!(last.event, Event::Ended { status: JobStatus::Succeeded, .. })));
+        && matches!(last.event, JobEventKind::Ended { status: JobStatus::Succeeded, .. })));
     let late: Vec<_> = jobs.follow(id, 1).await.expect("a stream").collect().await;
     assert_eq!(late.len(), 1);
     let second = crate::support::jobs(&store, &clock).await;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
 use headwater_jobs::{Error, JobFilter, Jobs, JobsOptions, NewJob, UsageGroup};
 use headwater_model::{
-    ErrorCode, Event, Fault, JobId, JobKind, JobStatus, Problem, StepReport, StepStatus, Usage,
+    ErrorCode, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, StepReport, StepStatus,
+    Usage,
 };
 use serde_json::Value;
 
@@ -44,8 +45,8 @@ async fn records_of_queries_are_written_in_groups_and_outlive_the_process() {
     let job = second.job(ids[7]).await.expect("a job");
     assert_eq!((job.status, job.usage.rows_written), (JobStatus::Succeeded, 7));
     let events = second.events(ids[7], 0).await.expect("events");
-    assert!(matches!(events[0].event, Event::Started));
-    assert!(matches!(events[1].event, Event::Ended { status: JobStatus::Succeeded, .. }));
+    assert!(matches!(events[0].event, JobEventKind::Started));
+    assert!(matches!(events[1].event, JobEventKind::Ended { status: JobStatus::Succeeded, .. }));
     assert_eq!(second.events(ids[7], 1).await.expect("events").len(), 1);
 }
 
@@ -133,7 +134,7 @@ async fn part_of_an_id_is_enough_unless_it_is_of_several() {
     assert!(error.hint().expect("a hint").contains("headwater job ls"));
 }
 
-fn step(name: &str, status: StepStatus, cpu_us: u64) -> Event {
+fn step(name: &str, status: StepStatus, cpu_us: u64) -> JobEventKind {
     let usage = Usage { cpu_us, wall_ms: 5, ..Usage::default() };
     let report = StepReport {
         step: name.into(),
@@ -144,7 +145,7 @@ fn step(name: &str, status: StepStatus, cpu_us: u64) -> Event {
         cost: 0.0,
         error: None,
     };
-    Event::StepEnded { report: Box::new(report) }
+    JobEventKind::StepEnded { report: Box::new(report) }
 }
 
 #[tokio::test]

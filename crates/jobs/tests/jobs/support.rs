@@ -1,6 +1,5 @@
 //! A store with injected failures, and a fixed clock.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,12 +49,6 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
         }
     };
     assert!(tokio::time::timeout(Duration::from_secs(120), waited).await.is_ok(), "not so: {what}");
-}
-
-/// Creates a file and its parent folders.
-pub fn file(path: &Path, text: &str) {
-    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    std::fs::write(path, text).expect("a file");
 }
 
 /// Effect of the call at which the store fails.

@@ -1,7 +1,8 @@
-//! Which columns of two states are the same, and how they differ.
+//! Matching of columns between two states, and their differences.
 //!
-//! A column is known by its field id, so that a renamed one is itself. Two branches may give one id to
-//! different columns, and a table made anew gives its columns new ids: names decide there.
+//! Columns are matched by field id, so a renamed column matches itself. Two branches can assign one
+//! id to different columns, and a recreated table assigns new ids; in these cases columns are
+//! matched by name.
 
 use std::sync::Arc;
 
@@ -11,23 +12,23 @@ use headwater_tables::{COMMENT, FIELD_ID, INITIAL_DEFAULT, WRITE_DEFAULT, field_
 
 use super::DiffSide;
 
-/// Which column of the first side a column of the second is.
+/// The match of a column of the second side with a column of the first side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SameColumn {
-    /// Its place among the columns of the first side; none where that has no such column.
+    /// The index of the column on the first side; `None` for a new column.
     pub before: Option<usize>,
-    /// Whether both have it under one field id, so that a file which both sides have says the same of
-    /// it.
+    /// True if both sides use the same field id, so that a shared data file has the same values for
+    /// both.
     pub by_id: bool,
 }
 
-/// For each column of the second side, which of the first it is.
+/// Matches each column of the second side with a column of the first side.
 pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<SameColumn> {
     let sides = Sides { before: Some(before), after: Some(after) };
-    sides.pair_up(before.schema().fields(), after.schema().fields())
+    sides.match_columns(before.schema().fields(), after.schema().fields())
 }
 
-/// The columns that differ: those of the second side in its order, then those that are gone.
+/// Returns the different columns: those of the second side in its order, then the removed ones.
 pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) -> Vec<ColumnDiff> {
     let none = Arc::new(Schema::empty());
     let schema =
@@ -38,7 +39,7 @@ pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) 
     found
 }
 
-/// The columns that differ where names alone say which is which.
+/// Returns the different columns, matched by name only.
 pub(super) fn diff_by_name(before: &Schema, after: &Schema) -> Vec<ColumnDiff> {
     let mut found = Vec::new();
     let sides = Sides { before: None, after: None };
@@ -52,24 +53,24 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    fn pair_up(&self, before: &Fields, after: &Fields) -> Vec<SameColumn> {
+    fn match_columns(&self, before: &Fields, after: &Fields) -> Vec<SameColumn> {
         let by_id: Vec<Option<usize>> = after
             .iter()
             .map(|field| before.iter().position(|other| self.is_renamed_or_same(other, field)))
             .collect();
         let by_name = |field: &FieldRef| {
             let named = before.iter().position(|other| other.name() == field.name());
-            named.filter(|place| !by_id.contains(&Some(*place)))
+            named.filter(|index| !by_id.contains(&Some(*index)))
         };
         let pairs = after.iter().zip(&by_id).map(|(field, found)| match found {
-            Some(place) => SameColumn { before: Some(*place), by_id: true },
+            Some(index) => SameColumn { before: Some(*index), by_id: true },
             None => SameColumn { before: by_name(field), by_id: false },
         });
         pairs.collect()
     }
 
-    /// Whether two fields of one table are one by their ids. A name that the other side never knew under
-    /// this id is that of another column.
+    /// Returns true if two fields of one table are the same column by id. If the other side never
+    /// used the field's name for this id, they are different columns.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();
@@ -81,10 +82,10 @@ impl Sides<'_> {
     }
 
     fn diff(&self, before: &Fields, after: &Fields, within: &str, found: &mut Vec<ColumnDiff>) {
-        let pairs = self.pair_up(before, after);
+        let pairs = self.match_columns(before, after);
         for (field, pair) in after.iter().zip(&pairs) {
             let path = format!("{within}{}", field.name());
-            match pair.before.map(|place| &before[place]) {
+            match pair.before.map(|index| &before[index]) {
                 Some(other) => self.diff_field(other, field, path, found),
                 None => found.push(ColumnDiff {
                     column: path,
@@ -93,11 +94,11 @@ impl Sides<'_> {
                 }),
             }
         }
-        let gone = before
+        let removed = before
             .iter()
             .enumerate()
-            .filter(|(place, _)| pairs.iter().all(|pair| pair.before != Some(*place)));
-        found.extend(gone.map(|(_, field)| ColumnDiff {
+            .filter(|(index, _)| pairs.iter().all(|pair| pair.before != Some(*index)));
+        found.extend(removed.map(|(_, field)| ColumnDiff {
             column: format!("{within}{}", field.name()),
             before: Some(field_type_name(field)),
             ..ColumnDiff::default()
@@ -111,7 +112,8 @@ impl Sides<'_> {
         path: String,
         found: &mut Vec<ColumnDiff>,
     ) {
-        let parts = parts(before).zip(parts(after)).filter(|_| is_alike(before, after));
+        let nested_fields =
+            nested_fields(before).zip(nested_fields(after)).filter(|_| is_same_kind(before, after));
         let types = (field_type_name(before), field_type_name(after));
         let diff = ColumnDiff {
             renamed_from: (before.name() != after.name()).then(|| before.name().clone()),
@@ -120,19 +122,19 @@ impl Sides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // Where parts differ, they say it themselves.
-        let retyped = parts.is_none() && diff.before != diff.after;
+        // Differences of nested fields are reported for these fields.
+        let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);
         }
-        if let Some((before, after)) = parts {
+        if let Some((before, after)) = nested_fields {
             self.diff(&before, &after, &format!("{path}."), found);
         }
     }
 }
 
-/// The fields within a field.
-fn parts(field: &Field) -> Option<Fields> {
+/// Returns the nested fields of a field.
+fn nested_fields(field: &Field) -> Option<Fields> {
     match field.data_type() {
         DataType::Struct(fields) => Some(fields.clone()),
         DataType::List(element) => Some(Fields::from(vec![Arc::clone(element)])),
@@ -144,19 +146,19 @@ fn parts(field: &Field) -> Option<Fields> {
     }
 }
 
-fn is_alike(one: &Field, other: &Field) -> bool {
+fn is_same_kind(one: &Field, other: &Field) -> bool {
     std::mem::discriminant(one.data_type()) == std::mem::discriminant(other.data_type())
 }
 
-/// What else differs in a field than its name and type.
+/// Returns the differences of a field besides its name and type.
 fn changes(before: &Field, after: &Field) -> Vec<PropertyDiff> {
     let nullable = |field: &Field| Some(if field.is_nullable() { "yes" } else { "no" }.to_owned());
-    let said = |field: &Field, key: &str| field.metadata().get(key).cloned();
+    let metadata = |field: &Field, key: &str| field.metadata().get(key).cloned();
     let all = [
         ("nullable", nullable(before), nullable(after)),
-        ("comment", said(before, COMMENT), said(after, COMMENT)),
-        ("default", said(before, WRITE_DEFAULT), said(after, WRITE_DEFAULT)),
-        ("initial-default", said(before, INITIAL_DEFAULT), said(after, INITIAL_DEFAULT)),
+        ("comment", metadata(before, COMMENT), metadata(after, COMMENT)),
+        ("default", metadata(before, WRITE_DEFAULT), metadata(after, WRITE_DEFAULT)),
+        ("initial-default", metadata(before, INITIAL_DEFAULT), metadata(after, INITIAL_DEFAULT)),
     ];
     let differ = all.into_iter().filter(|(_, before, after)| before != after);
     let diff = |(key, before, after): (&str, _, _)| {

@@ -1,8 +1,8 @@
-//! What differs between two states of a table, or of a view, as far as metadata says it: columns,
-//! layout, properties, files and counts.
+//! Diff of two states of a table or view by metadata: columns, layout, properties, files and
+//! counts.
 //!
-//! The catalog says which tables differ without opening a file; only those are opened. Which rows differ
-//! is the engine's affair, which reads the files that [`DiffSide::files_beside`] leaves.
+//! The catalog finds the different tables without opening files, and only those are opened. The
+//! engine compares rows; it reads the files that [`DiffSide::files_beside`] returns.
 
 mod columns;
 
@@ -30,7 +30,7 @@ pub struct DiffSide {
 }
 
 impl DiffSide {
-    /// A table at one of its snapshots, at its current one where none is given.
+    /// Creates a side from a table at a snapshot; `None` for its current snapshot.
     pub async fn of(lake: &Lake, table: Table, snapshot: Option<i64>) -> Result<Self> {
         let tables = lake.tables();
         let plan = tables.plan(&table, snapshot).await?;
@@ -43,32 +43,33 @@ impl DiffSide {
         Ok(DiffSide { table, snapshot, plan, rows })
     }
 
-    /// The table.
+    /// Returns the table.
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// The snapshot; none for a table that never held a row.
+    /// Returns the snapshot id; `None` for a table without snapshots.
     pub fn snapshot(&self) -> Option<i64> {
         self.snapshot
     }
 
-    /// Its files.
+    /// Returns the scan plan with the table's files.
     pub fn plan(&self) -> &ScanPlan {
         &self.plan
     }
 
-    /// Its columns.
+    /// Returns the table's columns.
     pub fn schema(&self) -> &SchemaRef {
         self.plan.schema()
     }
 
-    /// Its rows, exactly.
+    /// Returns the exact number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The files that the other side does not have, or has with other rows gone, in the plan's order.
+    /// Returns the files that the other side does not have, or has with other deletes, in plan
+    /// order.
     pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();
@@ -76,12 +77,12 @@ impl DiffSide {
         self.plan.retain(&own.collect::<Vec<_>>())
     }
 
-    /// For each of its columns, which of an earlier side's it is; see [`SameColumn`].
+    /// Matches each column with a column of an earlier side; see [`SameColumn`].
     pub fn same_columns(&self, before: &DiffSide) -> Vec<SameColumn> {
         columns::same_columns(before, self)
     }
 
-    /// Its columns that tell rows apart, as the table says it; empty where it says nothing.
+    /// Returns the table's identifier columns; empty if it has none.
     pub fn key(&self) -> Vec<String> {
         self.table.identifier()
     }
@@ -92,7 +93,7 @@ impl DiffSide {
     }
 }
 
-/// What became of a table, without its rows and the statistics of its columns.
+/// Returns the diff of a table, without rows and column statistics.
 pub fn diff_tables(
     name: TableName,
     before: Option<&DiffSide>,
@@ -137,7 +138,7 @@ pub fn diff_tables(
 }
 
 impl Lake {
-    /// A side of a comparison: none where the entry is none, or a view's.
+    /// Returns a side of a comparison; `None` if there is no entry or it is a view.
     pub async fn diff_side(
         &self,
         at: &View,
@@ -149,7 +150,7 @@ impl Lake {
         Ok(Some(DiffSide::of(self, table, snapshot).await?))
     }
 
-    /// What became of a view; a table on the other side has no query.
+    /// Returns the diff of a view. A table on the other side has no query.
     pub async fn diff_view(&self, change: TableChange) -> Result<TableDiff> {
         let before = self.view_side(change.from.as_ref()).await?;
         let after = self.view_side(change.to.as_ref()).await?;
@@ -180,7 +181,8 @@ impl Lake {
     }
 }
 
-/// How a table lays its rows out, in words.
+/// Returns the layout of a table as text: partitions, sort order, identifier columns, format
+/// version.
 fn layout(side: Option<&DiffSide>) -> BTreeMap<String, String> {
     let Some(side) = side else { return BTreeMap::new() };
     let table = &side.table;
@@ -198,7 +200,7 @@ fn layout(side: Option<&DiffSide>) -> BTreeMap<String, String> {
 
 fn order_of(column: &SortColumn) -> String {
     let direction = if column.descending { " desc" } else { "" };
-    // Nulls are the smallest values as a rule.
+    // By default nulls sort as the smallest values.
     let nulls = match (column.descending, column.nulls_first) {
         (false, false) => " nulls last",
         (true, true) => " nulls first",
@@ -207,7 +209,7 @@ fn order_of(column: &SortColumn) -> String {
     format!("{}{direction}{nulls}", column.name)
 }
 
-/// The values that differ, by key.
+/// Returns the different values, by key.
 fn diff_values(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,

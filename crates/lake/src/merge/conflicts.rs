@@ -1,8 +1,8 @@
-//! The conflicts of a merge as they are reported: with the commits that made the conflicting changes.
+//! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
-//! A branch may have changed a table many times, of which one commit conflicts. The merge itself tells
-//! which: the states of the table on one side are merged with the other side until the first one that
-//! conflicts is found. The search is bounded, and reports the range that is left where it ends early.
+//! A branch may have changed a table in many commits, of which one conflicts. A binary search
+//! merges the table's states on one side with the other side to find the first conflicting state.
+//! The search is bounded; if it ends early, the report has the remaining range of commits.
 
 use headwater_catalog::{Base, Contested, MergePlan, TableChange, TableState};
 use headwater_model::{
@@ -10,34 +10,34 @@ use headwater_model::{
 };
 use headwater_tables::{Cause, Clash, Merged, RowBudget, Table};
 
-use super::{Change, Merging, Verdict, cause};
+use super::{Change, Merging, Verdict, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The most commits of one side, and of one table, among which the change is looked for.
+/// The maximum number of commits searched per side and table.
 const COMMITS_MAX: usize = 1_000;
 
-/// The most states of a table that are merged to find a change.
+/// The maximum number of trial merges per search.
 const TRIALS_MAX: usize = 24;
 
-/// The most merged branches that a change is followed into.
+/// The maximum number of merge commits that the search follows into the merged branch.
 const DEPTH_MAX: usize = 4;
 
-/// The commit of a side that made a conflicting change.
+/// The commit that made a conflicting change.
 struct Blame {
     state: TableState,
-    /// The commit after which the change was made, where the search ended early.
+    /// The commit before the range of candidates, if the search ended early.
     after: Option<Commit>,
 }
 
-/// A side of a merge whose change is looked for.
+/// The search for the conflicting commit on one side of a merge.
 struct Search<'a> {
     lake: &'a Lake,
     bases: &'a [CommitId],
-    /// The name that the side has the table by.
+    /// The table's name on this side.
     table: &'a TableName,
     base: &'a Table,
-    /// The other side, and whether that is ours.
+    /// The other side's table, and true if the other side is the target.
     other: &'a Table,
     other_is_ours: bool,
     causes: &'a [ConflictCause],
@@ -46,7 +46,7 @@ struct Search<'a> {
 }
 
 impl Merging<'_> {
-    /// The conflicts about which nothing was chosen.
+    /// Returns the conflicts without a choice by the user.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
@@ -59,15 +59,15 @@ impl Merging<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // The conflict stands; only the commits behind it are told less exactly.
-                tracing::debug!(%error, "the commits of a conflict were not found");
+                // The conflict is still reported, with less exact commits.
+                tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);
         }
         Ok(conflicts)
     }
 
-    /// The project whose model makes a contested table.
+    /// Returns the project whose model produces a contested table.
     async fn project(&self, contested: &Contested) -> Result<Option<String>> {
         let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
         let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
@@ -75,7 +75,7 @@ impl Merging<'_> {
         Ok(self.lake.project_of(&table).await)
     }
 
-    /// Names the commits that made the conflicting changes instead of the last ones of both sides.
+    /// Replaces the last commits of both sides by the commits that made the conflicting changes.
     async fn blame(
         &self,
         plan: &MergePlan,
@@ -87,7 +87,7 @@ impl Merging<'_> {
         else {
             return Ok(());
         };
-        // The commits between the base and the heads are known for branches alone.
+        // Only a merge of branches has commits between the base and both heads.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }
@@ -134,8 +134,8 @@ impl Merging<'_> {
 }
 
 impl Search<'_> {
-    /// Finds the commit since which the table conflicts, on the way from the base to a head; none where
-    /// the table of the head does not.
+    /// Finds the first conflicting commit between the base and a head. Returns `None` if the table
+    /// at the head does not conflict.
     async fn find(mut self, head: CommitId) -> Result<Option<Blame>> {
         let mut next = Some(head);
         let mut found = None;
@@ -148,7 +148,8 @@ impl Search<'_> {
                 break;
             }
             let blame = self.first(&states).await?;
-            // A merge brought the change with its other parent, if the table conflicts there as well.
+            // If the table conflicts at a merge's second parent, the change came from the merged
+            // branch.
             let parents = &blame.state.commit.parents;
             next = parents.get(1).copied().filter(|_| blame.after.is_none());
             found = Some(blame);
@@ -156,7 +157,7 @@ impl Search<'_> {
         Ok(found)
     }
 
-    /// Finds the oldest of some states that conflicts, by halves. The newest does.
+    /// Finds the oldest conflicting state by binary search. The newest state conflicts.
     async fn first(&mut self, states: &[TableState]) -> Result<Blame> {
         let (mut conflicts, mut fits) = (0, states.len());
         while fits - conflicts > 1 {
@@ -176,8 +177,8 @@ impl Search<'_> {
         Ok(Blame { state: states[conflicts].clone(), after })
     }
 
-    /// Whether a state of the table conflicts with the other side as its head does; none where the
-    /// search has used what it may.
+    /// Returns true if a state of the table has the same conflict with the other side as the head.
+    /// Returns `None` if the search has reached its limits.
     async fn conflicts(&mut self, state: &TableState) -> Result<Option<bool>> {
         let Some(entry) = &state.entry else { return Ok(Some(false)) };
         if self.trials == 0 {
@@ -195,7 +196,7 @@ impl Search<'_> {
             return Ok(None);
         }
         for clash in &clashes {
-            let cause = cause::of(clash)?;
+            let cause = conflict_cause::of_clash(clash)?;
             if self.causes.iter().any(|known| is_same(known, &cause)) {
                 return Ok(Some(true));
             }
@@ -204,7 +205,7 @@ impl Search<'_> {
     }
 }
 
-/// Whether the states of a table on the way tell which commit made a conflict of this kind.
+/// Returns true if the search can find the commit for this kind of conflict.
 fn can_blame(kind: ConflictKind) -> bool {
     matches!(
         kind,
@@ -212,7 +213,7 @@ fn can_blame(kind: ConflictKind) -> bool {
             | ConflictKind::FieldId
             | ConflictKind::Nulls
             | ConflictKind::Partitioning
-            | ConflictKind::Order
+            | ConflictKind::SortOrder
             | ConflictKind::Identifier
             | ConflictKind::Property
             | ConflictKind::Replaced
@@ -220,7 +221,8 @@ fn can_blame(kind: ConflictKind) -> bool {
     )
 }
 
-/// Whether two conflicts are about the same: those of rows share one, as far as both are listed.
+/// Returns true if two causes are the same conflict. Row conflicts must share a row, if all rows
+/// are listed.
 fn is_same(one: &ConflictCause, other: &ConflictCause) -> bool {
     let is_listed = |cause: &ConflictCause| cause.rows_total == Some(cause.rows.len() as u64);
     one.kind == other.kind

@@ -1,4 +1,4 @@
-//! A table that both sides changed, looked into and merged by its content.
+//! Content merge of a table that both sides changed.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +8,39 @@ use headwater_model::{ConflictCause, MergedHow, MergedTable, TableName};
 use headwater_tables::{Merged, RowBudget, Table, TableMerge};
 
 use super::Verdict;
-use super::cause;
+use super::conflict_cause;
 use super::imports::{self, List, MergedImports};
-use super::scratch::Scratch;
+use super::uncommitted::UncommittedMerge;
 use crate::error::Result;
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
 
-/// What a table's content comes to.
+/// The merged content of a table.
 #[derive(Debug)]
 pub(super) struct Content {
-    /// None where the target has it all.
+    /// `None` if the target already has the merged content.
     merge: Option<Box<TableMerge>>,
     imports: MergedImports,
     ours: Table,
 }
 
 impl Content {
-    /// The same as the change of a commit that is made again, or undone.
+    /// Converts to the change of a cherry-pick or revert.
     pub fn into_change(self) -> Self {
         Content { merge: self.merge.and_then(TableMerge::into_change), ..self }
     }
 
-    /// Whether rows come that may be there already, should a commit have been picked.
+    /// Returns true if the merge may add rows again that a cherry-pick has already added.
     pub fn may_repeat(&self) -> bool {
         self.merge.as_ref().is_some_and(|merge| merge.may_repeat())
     }
 
-    /// Whether the target's table changes.
+    /// Returns true if the target's table changes.
     pub fn changes(&self) -> bool {
         self.merge.is_some()
     }
 
-    /// The merge of the table as it is told.
+    /// Returns the report of the merged table.
     pub fn report(&self, table: &TableName) -> MergedTable {
         let rows = self.merge.as_ref().map(|merge| merge.rows()).unwrap_or_default();
         MergedTable {
@@ -58,23 +58,27 @@ impl Content {
 }
 
 impl Lake {
-    /// Looks into a table that both sides changed. What had to be made to do so is in `scratch`.
+    /// Merges the content of a table that both sides changed. Adds merged base states to `scratch`.
     pub(super) async fn content(
         &self,
         contested: &Contested,
-        scratch: &mut Scratch,
+        scratch: &mut UncommittedMerge,
         budget: &mut RowBudget,
     ) -> Result<Verdict> {
         let name = &contested.table;
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
-            return Ok(Verdict::Conflict(vec![cause::dropped(contested)]));
+            return Ok(Verdict::Conflict(vec![conflict_cause::dropped(contested)]));
         };
         let ours = self.tables().load(&ours.metadata_location).await?;
         let theirs = self.tables().load(&theirs.metadata_location).await?;
         let (base, base_imports) = match self.base(name, &contested.base, scratch, budget).await? {
-            Found::Table(base, imports) => (base, imports),
-            Found::Nothing => return Ok(Verdict::Conflict(vec![cause::identity()])),
-            Found::Conflict => return Ok(Verdict::Conflict(vec![cause::bases()])),
+            BaseTable::Table(base, imports) => (base, imports),
+            BaseTable::Missing => {
+                return Ok(Verdict::Conflict(vec![conflict_cause::both_created()]));
+            }
+            BaseTable::Conflict => {
+                return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
+            }
         };
         let merged = self.tables().merge(&base, &ours, &theirs, budget).await?;
         let mut causes: Vec<ConflictCause> = Vec::new();
@@ -83,7 +87,7 @@ impl Lake {
             Merged::Both(merge) => Some(merge),
             Merged::Clashes(clashes) => {
                 for clash in &clashes {
-                    causes.push(cause::of(clash)?);
+                    causes.push(conflict_cause::of_clash(clash)?);
                 }
                 None
             }
@@ -92,8 +96,8 @@ impl Lake {
         let store = self.store().as_ref();
         let imports = imports::merge(store, name, &base_imports, summaries).await?;
         let takes = merge.as_ref().is_some_and(|merge| merge.rows().rows_added > 0);
-        if takes && !imports.twice.is_empty() {
-            causes.push(cause::imports(&imports.twice));
+        if takes && !imports.duplicates.is_empty() {
+            causes.push(conflict_cause::duplicate_imports(&imports.duplicates));
         }
         if causes.is_empty() {
             Ok(Verdict::Content(Box::new(Content { merge, imports, ours })))
@@ -102,63 +106,66 @@ impl Lake {
         }
     }
 
-    /// The table that both sides come from, and the list of files imported into it. Where that is
-    /// several, they are merged with each other first.
+    /// Returns the table at the merge base and its list of imported files. Several merge bases are
+    /// merged with each other first.
     fn base<'a>(
         &'a self,
         name: &'a TableName,
         base: &'a Base,
-        scratch: &'a mut Scratch,
+        scratch: &'a mut UncommittedMerge,
         budget: &'a mut RowBudget,
-    ) -> BoxFuture<'a, Result<Found>> {
+    ) -> BoxFuture<'a, Result<BaseTable>> {
         Box::pin(async move {
             let merged = match base {
-                Base::Known(None) => return Ok(Found::Nothing),
+                Base::Known(None) => return Ok(BaseTable::Missing),
                 Base::Known(Some(entry)) => {
                     let table = self.tables().load(&entry.metadata_location).await?;
-                    let imports = List::Named(table.summary().remove(IMPORTS_KEY));
-                    return Ok(Found::Table(table, imports));
+                    let imports = List::Stored(table.summary().remove(IMPORTS_KEY));
+                    return Ok(BaseTable::Table(table, imports));
                 }
                 Base::Merged(merged) => merged,
             };
             let (mut tables, mut lists) = (Vec::new(), Vec::new());
             for side in [&merged.base, &merged.one, &merged.other] {
                 match self.base(name, side, scratch, budget).await? {
-                    Found::Table(table, list) => {
+                    BaseTable::Table(table, list) => {
                         tables.push(table);
                         lists.push(list);
                     }
-                    Found::Nothing | Found::Conflict => return Ok(Found::Conflict),
+                    BaseTable::Missing | BaseTable::Conflict => return Ok(BaseTable::Conflict),
                 }
             }
             let ([below, one, other], [below_list, one_list, other_list]) =
                 (tables.as_slice(), lists.as_slice())
             else {
-                return Ok(Found::Conflict);
+                return Ok(BaseTable::Conflict);
             };
             let lists = [below_list, one_list, other_list];
-            let (list, twice) = imports::merge_bases(self.store().as_ref(), name, lists).await?;
+            let (list, duplicates) =
+                imports::merge_bases(self.store().as_ref(), name, lists).await?;
             match self.tables().merge(below, one, other, budget).await? {
-                Merged::Ours => Ok(Found::Table(one.clone(), list)),
-                Merged::Clashes(_) => Ok(Found::Conflict),
-                Merged::Both(merge) if twice && merge.rows().rows_added > 0 => Ok(Found::Conflict),
+                Merged::Ours => Ok(BaseTable::Table(one.clone(), list)),
+                Merged::Clashes(_) => Ok(BaseTable::Conflict),
+                Merged::Both(merge) if duplicates && merge.rows().rows_added > 0 => {
+                    Ok(BaseTable::Conflict)
+                }
                 Merged::Both(merge) => {
                     let made = self.tables().apply_merge(&merge, BTreeMap::new()).await?;
                     let table = made.table.clone();
                     scratch.add(made, one.clone());
-                    Ok(Found::Table(table, list))
+                    Ok(BaseTable::Table(table, list))
                 }
             }
         })
     }
 
-    /// Makes what a table's content comes to, which is then in `made`; none where the target has it all.
-    /// Objects that the store must hold then are added to `objects`.
-    pub(super) async fn make(
+    /// Writes the merged table and adds it to `made`. Returns `None` if the target does not change.
+    /// Adds the objects to store with the commit to `objects`.
+    pub(super) async fn write_content(
         &self,
         content: &Content,
         objects: &mut Vec<bytes::Bytes>,
-        made: &mut Scratch,
+        made: &mut UncommittedMerge,
     ) -> Result<Option<TableEntry>> {
         let Some(merge) = &content.merge else { return Ok(None) };
         let mut summary = merge.kept_summary();
@@ -167,24 +174,25 @@ impl Lake {
         summary.extend(imports.map(|value| (IMPORTS_KEY.to_owned(), value)));
         let new = self.tables().apply_merge(merge, summary).await?;
         objects.extend(content.imports.objects.iter().cloned());
-        let word = if merge.only_adds() { operation::APPENDED } else { operation::CHANGED };
+        let operation_name =
+            if merge.only_adds() { operation::APPENDED } else { operation::CHANGED };
         let entry = TableEntry {
             kind: EntryKind::Table,
             id: new.table.id(),
             metadata_location: new.table.metadata_location().to_owned(),
             snapshot: new.table.snapshot_id(),
-            operation: word.to_owned(),
+            operation: operation_name.to_owned(),
         };
         made.add(new, content.ours.clone());
         Ok(Some(entry))
     }
 }
 
-/// What both sides come from.
-enum Found {
+/// The table at the merge base.
+enum BaseTable {
     Table(Table, List),
-    /// There was no such table.
-    Nothing,
-    /// Crosswise merges settled it in different ways.
+    /// The table did not exist.
+    Missing,
+    /// Criss-cross merges resolved the table differently.
     Conflict,
 }

@@ -1,4 +1,4 @@
-//! The lists of imported files of two sides, merged three ways.
+//! Three-way merge of the lists of imported files.
 
 use std::sync::Arc;
 
@@ -9,42 +9,43 @@ use headwater_store::Store;
 use crate::error::Result;
 use crate::imported_files::{Imported, ImportedFiles};
 
-/// The list of a state of a table.
+/// The list of imported files of a table state.
 #[derive(Debug, Clone)]
 pub(super) enum List {
-    /// As the summary of a snapshot names it.
-    Named(Option<String>),
-    /// Of a state that only a merge came to on the way.
-    Made(Arc<Imported>),
+    /// The value of the snapshot summary.
+    Stored(Option<String>),
+    /// The list of a merged merge base, which no snapshot has.
+    Merged(Arc<Imported>),
 }
 
 impl List {
     async fn load(&self, store: &dyn Store, table: &TableName) -> Result<Arc<Imported>> {
         match self {
-            List::Named(value) => {
+            List::Stored(value) => {
                 Ok(Arc::new(Imported::load(store, table, value.as_deref()).await?))
             }
-            List::Made(list) => Ok(list.clone()),
+            List::Merged(list) => Ok(list.clone()),
         }
     }
 
     fn is(&self, other: Option<&str>) -> bool {
-        matches!(self, List::Named(value) if value.as_deref() == other)
+        matches!(self, List::Stored(value) if value.as_deref() == other)
     }
 }
 
-/// The list that both sides come to.
+/// The merged list.
 #[derive(Debug, Default)]
 pub(super) struct MergedImports {
-    /// What the snapshot's summary is to say.
+    /// The value for the snapshot summary.
     pub value: Option<String>,
-    /// What the store must hold then.
+    /// The objects to store.
     pub objects: Vec<Bytes>,
-    /// The files that both sides imported, whose rows are there twice where both sides' rows are.
-    pub twice: Vec<String>,
+    /// The files that both sides imported. Merging the rows of both sides would duplicate their
+    /// rows.
+    pub duplicates: Vec<String>,
 }
 
-/// The list that both sides come to, from that of the base and what the summaries of ours and theirs say.
+/// Merges the list of the base with the summary values of both sides.
 pub(super) async fn merge(
     store: &dyn Store,
     table: &TableName,
@@ -60,27 +61,27 @@ pub(super) async fn merge(
     let base = base.load(store, table).await?;
     let mine = Imported::load(store, table, ours.as_deref()).await?;
     let yours = Imported::load(store, table, theirs.as_deref()).await?;
-    let (twice, new): (Vec<_>, Vec<_>) =
+    let (duplicates, new): (Vec<_>, Vec<_>) =
         yours.without(&base).into_iter().partition(|file| mine.has_file(file));
-    let twice = twice.iter().map(|file| file.path().to_owned()).collect();
-    let gone = base.without(&yours);
+    let duplicates = duplicates.iter().map(|file| file.path().to_owned()).collect();
+    let removed = base.without(&yours);
     let mut objects = Vec::new();
-    let (kept, current) = if gone.is_empty() {
+    let (kept, current) = if removed.is_empty() {
         (Vec::new(), ours)
     } else {
-        let gone = Imported::of(gone);
-        (mine.without(&gone), None)
+        let removed = Imported::of(removed);
+        (mine.without(&removed), None)
     };
     let files: Vec<_> = kept.into_iter().chain(new).collect();
     if files.is_empty() {
-        return Ok(MergedImports { value: current, objects, twice });
+        return Ok(MergedImports { value: current, objects, duplicates });
     }
     let added = ImportedFiles { files, again: true, known: None };
     let value = added.add_to(store, table, current.as_deref(), &mut objects).await?;
-    Ok(MergedImports { value: Some(value), objects, twice })
+    Ok(MergedImports { value: Some(value), objects, duplicates })
 }
 
-/// The list of a state that merging two others gives, and whether both imported the same files.
+/// Merges the lists of two merge bases. Returns true as well if both imported the same files.
 pub(super) async fn merge_bases(
     store: &dyn Store,
     table: &TableName,
@@ -89,9 +90,9 @@ pub(super) async fn merge_bases(
     let base = base.load(store, table).await?;
     let one = one.load(store, table).await?;
     let other = other.load(store, table).await?;
-    let (twice, new): (Vec<_>, Vec<_>) =
+    let (duplicates, new): (Vec<_>, Vec<_>) =
         other.without(&base).into_iter().partition(|file| one.has_file(file));
-    let gone = Imported::of(base.without(&other));
-    let files = one.without(&gone).into_iter().chain(new).collect();
-    Ok((List::Made(Arc::new(Imported::of(files))), !twice.is_empty()))
+    let removed = Imported::of(base.without(&other));
+    let files = one.without(&removed).into_iter().chain(new).collect();
+    Ok((List::Merged(Arc::new(Imported::of(files))), !duplicates.is_empty()))
 }

@@ -1,19 +1,19 @@
-//! Merges one ref into a branch: table by table, and within a table by content.
+//! Merges a ref into a branch: table by table, and within a table by content.
 //!
-//! The catalog says which tables only one side changed, and which both did. Those are looked into: where
-//! the two changes can stand together, as two appends can, the table is merged, and where they cannot the
-//! conflict says which files and rows stand against each other. Nothing is locked: a target that moves on
-//! meanwhile is looked at again, and what was worked out for tables that stayed as they were is kept.
+//! The catalog classifies tables as changed by one side or by both. A table changed by both is
+//! merged by content if the changes are compatible, such as two appends. Otherwise the conflict
+//! lists the files and rows. Merging takes no lock at first: if the target moves, the merge is
+//! planned again and reuses the results of unchanged tables.
 
-mod cause;
+mod cherry_pick;
+mod conflict_cause;
 mod conflicts;
 mod content;
 mod imports;
 mod problem;
-mod scratch;
-mod transplant;
-mod undone;
-mod view;
+mod reverted_by;
+mod uncommitted;
+mod view_content;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,34 +27,33 @@ use headwater_tables::RowBudget;
 
 use self::content::Content;
 pub use self::problem::{conflict_problem, with_rerun_hint};
-use self::scratch::Scratch;
-use self::view::{ViewContent, concerns_view};
+use self::uncommitted::UncommittedMerge;
+use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// How often a merge that others overtook is made again.
+/// The maximum number of attempts when the target moves.
 const ATTEMPTS_MAX: usize = 50;
 
-/// Attempts after which other commits of this process wait until the merge is made.
-const ATTEMPTS_POLITE: usize = 2;
+/// The number of attempts without locks. Later attempts block other commits of this process.
+const ATTEMPTS_UNLOCKED: usize = 2;
 
-/// What goes with a merge.
+/// Options of a merge.
 #[derive(Debug, Clone, Default)]
 pub struct MergeOptions {
-    /// Who merges.
+    /// The author of the merge commit.
     pub author: String,
-    /// Properties of the commit. Where there are any, one is made even if the target could simply move
-    /// forward.
+    /// Properties of the commit. If there are any, a fast-forward creates a commit as well.
     pub properties: BTreeMap<String, String>,
-    /// What stands or falls with the commit.
+    /// Store changes applied atomically with the commit.
     pub with: Batch,
-    /// Tables that are only merged whole: where both sides changed one, it is a conflict.
+    /// Tables without content merge: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
-    /// Where a run merges, the project all of whose expectations have passed; empty where none did.
+    /// For a merge by a run, the project whose expectations have all passed, or an empty string.
     pub passed: Option<String>,
 }
 
-/// What is to become of a contested table.
+/// The result of merging a contested table.
 #[derive(Debug)]
 enum Verdict {
     Content(Box<Content>),
@@ -63,7 +62,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the target's table, or view, changes by content.
+    /// Returns true if a content merge changes the target's table or view.
     fn changes(&self) -> bool {
         match self {
             Verdict::Content(content) => content.changes(),
@@ -73,22 +72,22 @@ impl Verdict {
     }
 }
 
-/// What was worked out for contested tables, which holds as long as they stay as they are.
-type Verdicts = BTreeMap<TableName, Looked>;
+/// The results by table. A result stays valid while its contested table is unchanged.
+type Verdicts = BTreeMap<TableName, MergedContent>;
 
-/// What was worked out for a contested table.
+/// The result of merging one contested table.
 #[derive(Debug)]
-struct Looked {
+struct MergedContent {
     contested: Contested,
     verdict: Verdict,
-    /// How many rows were compared.
+    /// The number of compared rows.
     rows: u64,
 }
 
 impl Lake {
-    /// Merges a ref into a branch. A conflict is an answer and no error: the report names every table
-    /// with both changes and what they cannot have together, and nothing was changed. A protected
-    /// branch takes merges.
+    /// Merges a ref into a branch. A conflict is a result, not an error: the report lists each
+    /// table in conflict with both changes, and the branch is unchanged. Allowed on protected
+    /// branches.
     pub async fn merge(
         &self,
         target: &str,
@@ -99,7 +98,7 @@ impl Lake {
         self.merge_with(target, request, options).await
     }
 
-    /// As `merge`, with more that goes with it.
+    /// Like `merge`, with options.
     pub async fn merge_with(
         &self,
         target: &str,
@@ -116,7 +115,7 @@ impl Lake {
         options: MergeOptions,
         change: Change,
     ) -> Result<MergeReport> {
-        let _unswept = self.merging().read().await;
+        let _no_sweep = self.merging().read().await;
         request.choices = Box::pin(self.checked_choices(target, &request)).await?;
         let mut merging = Merging::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
@@ -124,8 +123,8 @@ impl Lake {
         result
     }
 
-    /// What was chosen for tables, by the names that they have. A choice about a table that neither side
-    /// has is a mistake, and so are two about one.
+    /// Resolves the table names of the request's choices. Fails if a table does not exist on either
+    /// side, or has two different choices.
     async fn checked_choices(
         &self,
         target: &str,
@@ -145,7 +144,7 @@ impl Lake {
             let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
             if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
                 return Err(Error::InvalidRequest {
-                    message: format!("two choices are made about table `{table}`"),
+                    message: format!("table `{table}` has two different choices"),
                     hint: "Choose one side.",
                 });
             }
@@ -154,35 +153,35 @@ impl Lake {
     }
 }
 
-/// What is merged.
+/// The changes to merge.
 #[derive(Debug)]
 enum Change {
-    /// All that leads to the source.
+    /// All changes of the source since the merge base.
     Branch,
-    /// What leads from a commit to the source.
+    /// The changes from a commit to the source.
     From {
         /// The commit.
         commit: CommitId,
-        /// The tables it is about; all where none are named.
+        /// The tables to merge; `None` for all.
         only: Option<BTreeSet<TableName>>,
-        /// Whether what the target had before comes back.
-        undoes: bool,
+        /// True for a revert.
+        is_revert: bool,
     },
 }
 
-/// A merge under way.
+/// A merge in progress.
 struct Merging<'a> {
     lake: &'a Lake,
     request: &'a MergeRequest,
     change: Change,
     options: MergeOptions,
     verdicts: Verdicts,
-    scratch: Scratch,
+    scratch: UncommittedMerge,
 }
 
-/// What is to become of all contested tables.
+/// The final changes of all tables.
 #[derive(Default)]
-struct Settled {
+struct FinalChanges {
     changes: Vec<TableChange>,
     merged: Vec<MergedTable>,
     objects: Vec<bytes::Bytes>,
@@ -195,7 +194,7 @@ impl<'a> Merging<'a> {
         options: MergeOptions,
         change: Change,
     ) -> Self {
-        let (verdicts, scratch) = (Verdicts::new(), Scratch::new(lake.tables().clone()));
+        let (verdicts, scratch) = (Verdicts::new(), UncommittedMerge::new(lake.tables().clone()));
         Merging { lake, request, change, options, verdicts, scratch }
     }
 
@@ -203,15 +202,16 @@ impl<'a> Merging<'a> {
         let lake = self.lake;
         for attempt in 0..ATTEMPTS_MAX {
             let locks: Vec<_> = match attempt {
-                ..ATTEMPTS_POLITE => Vec::new(),
+                ..ATTEMPTS_UNLOCKED => Vec::new(),
                 _ => self.verdicts.keys().map(|table| lake.commit_lock(target, table)).collect(),
             };
-            let mut turns = Vec::new();
+            let mut guards = Vec::new();
             for lock in &locks {
-                turns.push(lock.lock().await);
+                guards.push(lock.lock().await);
             }
-            let impatient = attempt >= ATTEMPTS_POLITE;
-            let _turn = if impatient { Some(lake.catalog().turn(target).await) } else { None };
+            let locked = attempt >= ATTEMPTS_UNLOCKED;
+            let _branch_lock =
+                if locked { Some(lake.catalog().lock_branch(target).await) } else { None };
             if let Some(report) = self.attempt(target).await? {
                 return Ok(report);
             }
@@ -220,50 +220,52 @@ impl<'a> Merging<'a> {
         Err(headwater_catalog::Error::Contended { name: target.to_owned(), attempts }.into())
     }
 
-    /// Merges; none where the target moved meanwhile.
+    /// Attempts the merge. Returns `None` if the target has moved.
     async fn attempt(&mut self, target: &str) -> Result<Option<MergeReport>> {
         let (plan, stack) = self.plan(target).await?;
         if stack.is_none() && plan.is_up_to_date() {
             let report = plan.report(MergeOutcome::UpToDate, plan.head);
-            let asked = self.options.passed.is_none();
-            let undone_by = if asked { self.lake.undone_by(&plan).await? } else { None };
+            let by_user = self.options.passed.is_none();
+            let undone_by = if by_user { self.lake.undone_by(&plan).await? } else { None };
             return Ok(Some(MergeReport { undone_by, ..report }));
         }
         self.check_required(&plan).await?;
-        self.look_into(&plan).await?;
+        self.merge_contents(&plan).await?;
         let conflicts = self.conflicts(&plan).await?;
         if !conflicts.is_empty() {
             let report = plan.report(MergeOutcome::Conflict, plan.head);
             return Ok(Some(MergeReport { conflicts, ..report }));
         }
-        self.check_doubles(&plan).await?;
+        self.check_duplicate_tables(&plan).await?;
         if stack.is_some() && !self.changes(&plan) {
-            let report = self.report(&plan, MergeOutcome::UpToDate, plan.head, &self.foreseen());
+            let report =
+                self.report(&plan, MergeOutcome::UpToDate, plan.head, &self.merged_tables());
             return Ok(Some(report));
         }
         let forward = plan.is_forward() && self.options.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
         if self.request.dry_run {
-            // Where the target would be; a merge commit that is not made has no id.
+            // A dry run creates no merge commit: return the fast-forward commit or the current
+            // head.
             let head = if forward { plan.source } else { plan.head };
-            return Ok(Some(self.report(&plan, outcome, head, &self.foreseen())));
+            return Ok(Some(self.report(&plan, outcome, head, &self.merged_tables())));
         }
-        let mut made = Scratch::new(self.lake.tables().clone());
-        let settled = self.settle(&plan, &mut made).await?;
+        let mut made = UncommittedMerge::new(self.lake.tables().clone());
+        let final_changes = self.final_changes(&plan, &mut made).await?;
         let message = self
             .request
             .message
             .clone()
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
-        let commit = self.commit(message, &settled);
-        self.check_adopted(&plan).await?;
-        // From here on the files may be part of a commit, even if this future is dropped or the answer is
-        // lost; they are taken back only where the catalog says that they are not.
+        let commit = self.commit(message, &final_changes);
+        self.check_files_exist(&plan).await?;
+        // From here the files may belong to a commit, even if this future is dropped or the
+        // response is lost. They are removed only if the catalog reports that the commit failed.
         let written = made.release();
-        let applied = self.apply(&plan, stack, settled.changes.clone(), &commit).await;
+        let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {
             Ok(Some(head)) => {
-                let report = self.report(&plan, outcome, head, &settled.merged);
+                let report = self.report(&plan, outcome, head, &final_changes.merged);
                 self.lake.changed().add(&plan.target, report.tables.iter());
                 Ok(Some(report))
             }
@@ -280,46 +282,47 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Whether the target takes it: a run of the project that it requires has checked what it merges, and
-    /// whoever says so takes what was not checked.
+    /// Checks the target's required expectations, unless the user merges with `--unchecked`.
     async fn check_required(&self, plan: &MergePlan) -> Result<()> {
         let passed = self.options.passed.as_deref();
         if passed.is_none() && self.request.unchecked {
             return Ok(());
         }
-        // Whether the target becomes just what the source is.
+        // True if the target becomes equal to the source.
         let exact = match &self.change {
-            Change::Branch => plan.is_forward() || self.lake.target_only_kept(plan).await?,
+            Change::Branch => {
+                plan.is_forward() || self.lake.target_changed_only_by_maintenance(plan).await?
+            }
             Change::From { commit, only, .. } => *commit == plan.head && only.is_none(),
         };
         self.lake.check_required(plan, &self.request.source.to_string(), passed, exact).await
     }
 
-    /// Fails where a table would come that the target has under another name, as where both sides renamed it:
-    /// two tables of one folder, of which neither could be kept without harm to the other.
-    async fn check_doubles(&self, plan: &MergePlan) -> Result<()> {
+    /// Fails if the merge adds a table that the target has under another name, for example because
+    /// both sides renamed it. Two names would share the same files.
+    async fn check_duplicate_tables(&self, plan: &MergePlan) -> Result<()> {
         if plan.is_forward() {
             return Ok(());
         }
         let chosen = plan.contested.iter().filter(|contested| {
-            let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
-            matches!(looked, Some(Verdict::Conflict(_)))
+            let entry = self.verdicts.get(&contested.table).map(|entry| &entry.verdict);
+            matches!(entry, Some(Verdict::Conflict(_)))
                 && self.request.choice(contested.names()) == MergeChoice::Theirs
         });
         let chosen = chosen.map(|one| (&one.table, (one.ours.as_ref(), one.theirs.as_ref())));
         let taken = plan.taken.iter();
         let taken = taken.map(|one| (&one.table, (one.from.as_ref(), one.to.as_ref())));
         let changes: BTreeMap<&TableName, _> = taken.chain(chosen).collect();
-        let mut brought: BTreeMap<&str, &TableName> = BTreeMap::new();
+        let mut added_ids: BTreeMap<&str, &TableName> = BTreeMap::new();
         for (name, (from, to)) in &changes {
             let new = to.filter(|to| from.is_none_or(|from| from.id != to.id));
-            brought.extend(new.map(|to| (to.id.as_str(), *name)));
+            added_ids.extend(new.map(|to| (to.id.as_str(), *name)));
         }
-        if brought.is_empty() {
+        if added_ids.is_empty() {
             return Ok(());
         }
         for (other, entry) in self.lake.catalog().state(plan.head).await?.entries(None).await? {
-            if let Some(name) = brought.get(entry.id.as_str())
+            if let Some(name) = added_ids.get(entry.id.as_str())
                 && !changes.contains_key(&other)
             {
                 return Err(Error::TableTwice { table: (*name).clone(), other });
@@ -338,13 +341,13 @@ impl<'a> Merging<'a> {
 
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
-        let Change::From { commit: from, only, undoes } = &self.change else {
+        let Change::From { commit: from, only, is_revert } = &self.change else {
             let plan = catalog.plan_merge(target, &request.source, self.checks()).await?;
             return Ok((plan, None));
         };
         let mut stack = catalog.begin_stack(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
-        if !undoes {
+        if !is_revert {
             catalog.check_stack(&mut stack, (&request.source, to), self.checks()).await?;
         }
         let mut plan = catalog.plan_onto(&stack, *from, to).await?;
@@ -356,18 +359,18 @@ impl<'a> Merging<'a> {
         Ok((plan, Some(stack)))
     }
 
-    /// Whether anything of the target changes.
+    /// Returns true if the target changes.
     fn changes(&self, plan: &MergePlan) -> bool {
-        let contested = self.verdicts.values().any(|looked| match &looked.verdict {
+        let contested = self.verdicts.values().any(|entry| match &entry.verdict {
             Verdict::Conflict(_) => {
-                self.request.choice(looked.contested.names()) == MergeChoice::Theirs
+                self.request.choice(entry.contested.names()) == MergeChoice::Theirs
             }
-            verdict => looked.contested.renames() || verdict.changes(),
+            verdict => entry.contested.renames() || verdict.changes(),
         });
         contested || !plan.taken.is_empty()
     }
 
-    /// Makes the commit; none where the target moved meanwhile.
+    /// Commits the merge. Returns `None` if the target has moved.
     async fn apply(
         &self,
         plan: &MergePlan,
@@ -379,13 +382,13 @@ impl<'a> Merging<'a> {
         let Some(mut stack) = stack else {
             return catalog.apply_merge(plan, changes, commit).await;
         };
-        let made = catalog.push_stack(&mut stack, plan, changes, commit).await?;
-        Ok(catalog.end_stack(stack, &commit.with).await?.then_some(made))
+        let id = catalog.push_stack(&mut stack, plan, changes, commit).await?;
+        Ok(catalog.end_stack(stack, &commit.with).await?.then_some(id))
     }
 
-    /// What is taken from a ref that somebody named is there as long as that is; what is taken from a
-    /// commit may be gone.
-    async fn check_adopted(&self, plan: &MergePlan) -> Result<()> {
+    /// Checks that the source's files exist. A named ref protects its files; those of a plain
+    /// commit may have been removed.
+    async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
         if matches!((&self.change, &self.request.source), (Change::Branch, RefSpec::Name(_))) {
             return Ok(());
         }
@@ -394,9 +397,9 @@ impl<'a> Merging<'a> {
         self.lake.check_readable(taken.chain(contested)).await
     }
 
-    fn commit(&self, message: String, settled: &Settled) -> MergeCommit {
+    fn commit(&self, message: String, final_changes: &FinalChanges) -> MergeCommit {
         let mut with = self.options.with.clone();
-        with.objects.extend(settled.objects.iter().cloned());
+        with.objects.extend(final_changes.objects.iter().cloned());
         MergeCommit {
             author: self.options.author.clone(),
             message,
@@ -405,24 +408,24 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Looks into the contested tables that are not as they were when they were looked into last.
-    async fn look_into(&mut self, plan: &MergePlan) -> Result<()> {
+    /// Merges the contents of contested tables that changed since the previous attempt.
+    async fn merge_contents(&mut self, plan: &MergePlan) -> Result<()> {
         for contested in &plan.contested {
             let known = self.verdicts.get(&contested.table);
             if known.is_some_and(|known| known.contested == *contested) {
                 continue;
             }
             self.verdicts.remove(&contested.table);
-            let spent = self.verdicts.values().map(|looked| looked.rows).sum();
+            let spent = self.verdicts.values().map(|entry| entry.rows).sum();
             let mut budget = self.lake.tables().row_budget(spent);
             let mut verdict = self.verdict(contested, &mut budget).await?;
             let doubtful = matches!(&verdict, Verdict::Content(content) if content.may_repeat());
-            if doubtful && self.has_picked(plan).await? {
-                verdict = Verdict::Conflict(vec![cause::picked()]);
+            if doubtful && self.has_common_cherry_pick(plan).await? {
+                verdict = Verdict::Conflict(vec![conflict_cause::duplicate_cherry_pick()]);
             }
             let rows = budget.spent() - spent;
-            let looked = Looked { contested: contested.clone(), verdict, rows };
-            self.verdicts.insert(contested.table.clone(), looked);
+            let entry = MergedContent { contested: contested.clone(), verdict, rows };
+            self.verdicts.insert(contested.table.clone(), entry);
         }
         let contested: BTreeSet<&TableName> =
             plan.contested.iter().map(|contested| &contested.table).collect();
@@ -430,9 +433,10 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    /// Whether both sides have a commit since the base, or the change of one, that no merge brought them.
-    async fn has_picked(&self, plan: &MergePlan) -> Result<bool> {
-        if matches!(&self.change, Change::From { undoes: true, .. }) {
+    /// Returns true if both sides contain the same commit since the base, by cherry-pick and not by
+    /// merge.
+    async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
+        if matches!(&self.change, Change::From { is_revert: true, .. }) {
             return Ok(false);
         }
         let catalog = self.lake.catalog();
@@ -440,29 +444,32 @@ impl<'a> Merging<'a> {
         for base in &plan.bases {
             oldest = oldest.min(catalog.read_commit(*base).await?.time);
         }
-        let mut had = Vec::new();
+        let mut commit_sets = Vec::new();
         for heads in [plan.bases.as_slice(), &[plan.head], &[plan.source]] {
             let commits = catalog.history_since(heads, oldest).await?;
             let picked = commits.iter().filter_map(|commit| commit.properties.get(PROPERTY_PICKED));
             let picked: Vec<CommitId> = picked.filter_map(|id| id.parse().ok()).collect();
-            had.push(commits.iter().map(|commit| commit.id).chain(picked).collect());
+            commit_sets.push(commits.iter().map(|commit| commit.id).chain(picked).collect());
         }
-        let [base, ours, theirs]: [BTreeSet<CommitId>; 3] = had.try_into().unwrap_or_default();
+        let [base, ours, theirs]: [BTreeSet<CommitId>; 3] =
+            commit_sets.try_into().unwrap_or_default();
         Ok(ours.intersection(&theirs).any(|id| !base.contains(id)))
     }
 
-    /// Whether nothing but upkeep was done to the target's table since both sides were one.
-    async fn only_kept(&self, contested: &Contested) -> Result<bool> {
+    /// Returns true if only maintenance changed the target's table since the merge base.
+    async fn changed_only_by_maintenance(&self, contested: &Contested) -> Result<bool> {
         match (&contested.base, &contested.ours) {
-            (Base::Known(Some(base)), Some(ours)) => self.lake.only_kept(base, ours).await,
+            (Base::Known(Some(base)), Some(ours)) => {
+                self.lake.changed_only_by_maintenance(base, ours).await
+            }
             _ => Ok(false),
         }
     }
 
     async fn verdict(&mut self, contested: &Contested, budget: &mut RowBudget) -> Result<Verdict> {
         let whole = contested.names().into_iter().any(|name| self.options.whole.contains(name));
-        if whole && !self.only_kept(contested).await? {
-            return Ok(Verdict::Conflict(vec![cause::checked()]));
+        if whole && !self.changed_only_by_maintenance(contested).await? {
+            return Ok(Verdict::Conflict(vec![conflict_cause::unchecked_merge()]));
         }
         if concerns_view(contested) {
             return self.lake.view_content(contested).await;
@@ -476,12 +483,12 @@ impl<'a> Merging<'a> {
         })
     }
 
-    /// What is to become of the contested tables, without making it.
-    fn foreseen(&self) -> Vec<MergedTable> {
-        let tables = self.verdicts.iter().map(|(table, looked)| match &looked.verdict {
+    /// Returns the reports of the contested tables, without writing anything.
+    fn merged_tables(&self) -> Vec<MergedTable> {
+        let tables = self.verdicts.iter().map(|(table, entry)| match &entry.verdict {
             Verdict::Content(content) => content.report(table),
             Verdict::View(content) => content.report(table),
-            Verdict::Conflict(causes) => self.chosen(&looked.contested, causes),
+            Verdict::Conflict(causes) => self.chosen(&entry.contested, causes),
         });
         tables.collect()
     }
@@ -505,30 +512,37 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Makes what the contested tables come to. What was made is in `made`.
-    async fn settle(&self, plan: &MergePlan, made: &mut Scratch) -> Result<Settled> {
-        let mut settled =
-            Settled { changes: plan.taken.clone(), merged: self.foreseen(), ..Settled::default() };
-        for Looked { contested, verdict, .. } in self.verdicts.values() {
-            let made = match verdict {
+    /// Writes the merged tables, adds them to `made` and returns all changes of the target.
+    async fn final_changes(
+        &self,
+        plan: &MergePlan,
+        made: &mut UncommittedMerge,
+    ) -> Result<FinalChanges> {
+        let mut result = FinalChanges {
+            changes: plan.taken.clone(),
+            merged: self.merged_tables(),
+            ..FinalChanges::default()
+        };
+        for MergedContent { contested, verdict, .. } in self.verdicts.values() {
+            let merged = match verdict {
                 Verdict::Content(content) => {
-                    self.lake.make(content, &mut settled.objects, made).await?
+                    self.lake.write_content(content, &mut result.objects, made).await?
                 }
-                Verdict::View(content) => self.lake.make_view(content, made).await?,
+                Verdict::View(content) => self.lake.write_view(content, made).await?,
                 Verdict::Conflict(_)
                     if self.request.choice(contested.names()) == MergeChoice::Theirs =>
                 {
-                    settled.changes.extend(contested.settle(contested.theirs.clone()));
+                    result.changes.extend(contested.resolve_to(contested.theirs.clone()));
                     continue;
                 }
                 Verdict::Conflict(_) => continue,
             };
-            let changes = made.is_some() || contested.renames();
-            let to = made.or_else(|| contested.ours.clone()).filter(|_| changes);
-            settled.changes.extend(to.into_iter().flat_map(|to| contested.settle(Some(to))));
+            let changes = merged.is_some() || contested.renames();
+            let to = merged.or_else(|| contested.ours.clone()).filter(|_| changes);
+            result.changes.extend(to.into_iter().flat_map(|to| contested.resolve_to(Some(to))));
         }
-        settled.changes.sort_by(|a, b| a.table.cmp(&b.table));
-        Ok(settled)
+        result.changes.sort_by(|a, b| a.table.cmp(&b.table));
+        Ok(result)
     }
 
     fn report(
@@ -541,14 +555,14 @@ impl<'a> Merging<'a> {
         let mut tables: Vec<TableName> =
             plan.taken.iter().map(|change| change.table.clone()).collect();
         for merged in merged {
-            let Some(looked) = self.verdicts.get(&merged.table) else { continue };
+            let Some(entry) = self.verdicts.get(&merged.table) else { continue };
             let changes = match merged.how {
                 MergedHow::Ours => false,
                 MergedHow::Theirs => true,
-                MergedHow::ByContent => looked.contested.renames() || looked.verdict.changes(),
+                MergedHow::ByContent => entry.contested.renames() || entry.verdict.changes(),
             };
             if changes {
-                let names = looked.contested.settle(None).into_iter().map(|change| change.table);
+                let names = entry.contested.resolve_to(None).into_iter().map(|change| change.table);
                 tables.extend(names);
             }
         }

@@ -1,29 +1,29 @@
-//! Merge conflicts as errors: the message, its causes and the command that resolves them.
+//! Conversion of merge conflicts into errors, with causes and a hint.
 
 use headwater_model::{
     Commit, ConflictCause, ErrorCode, MergeConflict, MergeReport, Problem, RowConflict, TableName,
 };
 use serde_json::json;
 
-/// The most data files that a conflict names in words.
+/// The maximum number of data files in a conflict message.
 const FILES_NAMED: usize = 3;
 
-/// The most rows that a conflict shows in words, and the most columns of each that no side changed.
+/// The maximum number of rows in a conflict message, and of unchanged columns per row.
 const ROWS_SHOWN: usize = 3;
 const COLUMNS_SHOWN: usize = 4;
 
-/// Returns the error for a merge that found conflicts, with the report in its context.
+/// Returns the error for a merge with conflicts. Its context contains the report.
 pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Problem {
     let tables: Vec<_> =
         report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
     let message = format!("`{target}` and `{source}` both changed {}", tables.join(", "));
     let base = report.base.map(|base| base.short());
     let look = base.as_ref().map_or_else(String::new, |base| {
-        format!(" `headwater branch diff @{base} {target}` shows what one side did.")
+        format!(" `headwater branch diff @{base} {target}` shows the changes of one side.")
     });
     let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(format!(
-        "Make the change of one side again on the other, then merge; or choose a side with \
-             `--ours TABLE` or `--theirs TABLE`.{look}"
+        "Choose a side with `--ours TABLE` or `--theirs TABLE`, or change one side to match the \
+                     other and merge again.{look}"
     ));
     for conflict in &report.conflicts {
         problem.causes.push(describe(target, source, conflict));
@@ -38,7 +38,7 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     problem
 }
 
-/// Adds the command that computes tables again, where models of a project make tables in conflict.
+/// Adds the `--rerun` command to the hint if a project's models produce tables in conflict.
 #[must_use]
 pub fn with_rerun_hint(
     problem: Problem,
@@ -55,13 +55,13 @@ pub fn with_rerun_hint(
     let names = names.join(", ");
     let hint = if derived.count() == report.conflicts.len() {
         format!(
-            "`{command}` merges the other tables and computes {names} again with the models of \
+            "`{command}` merges the other tables and recomputes {names} with the models of \
              project `{project}`."
         )
     } else {
         let others = problem.hint.clone().unwrap_or_default();
         format!(
-            "{others} Models of project `{project}` make {names}: `{command}` computes them again."
+            "{others} Models of project `{project}` produce {names}: `{command}` recomputes them."
         )
     };
     problem.with_hint(hint)
@@ -122,7 +122,8 @@ fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
     format!("{}: {ours}, {theirs}", conflict.table)
 }
 
-/// ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or ` between @1c0f77aa90e1 and @3fa9c1d2abcd (ada: …)`
+/// ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or ` between @1c0f77aa90e1 and @3fa9c1d2abcd
+/// (ada: …)`
 fn by(commit: Option<&Commit>, after: Option<&Commit>) -> String {
     let Some(commit) = commit else { return String::new() };
     let subject: String =
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conflict_names_its_files_and_a_row() {
+    fn a_conflict_message_has_files_and_a_row() {
         let files = ["a", "b", "c", "d"].map(|name| format!("file:///lake/t/data/{name}.parquet"));
         let mut cause = ConflictCause {
             kind: ConflictKind::Rows,

@@ -1,4 +1,5 @@
-//! How a transaction is committed: one compare-and-swap, and a re-basing where it is lost.
+//! The commit of a transaction: a compare-and-swap of the branch, with a rebase and retry on
+//! conflict.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,51 +11,51 @@ use headwater_tables::{Merged, Table};
 
 use super::Transaction;
 use super::pending::{Applied, Context, Pending};
-use super::staged_files::{Made, Written, discard_states};
+use super::staged_files::{NewState, Uncommitted, discard_states};
 use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
 
-/// How often a commit that others overtook is made again.
+/// The maximum number of retries after concurrent commits.
 const ATTEMPTS_MAX: u32 = 200;
 
-/// The longest pause before a commit is made again.
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// The maximum back-off before a retry.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 impl Transaction {
-    /// Commits everything, durably; none where there was nothing to commit. `CommitConflict` names
-    /// a table that another commit changed and that cannot be re-based. After any error the branch
-    /// is as if the transaction had never been.
+    /// Commits all changes durably. Returns `None` if there are no changes. Fails with
+    /// `CommitConflict` if another commit changed a table and the change cannot be rebased. After
+    /// an error the branch is unchanged.
     pub async fn commit(mut self, message: &str) -> Result<Option<Commit>> {
         if self.is_empty() {
             return Ok(None);
         }
         if let Some(small) = self.small.take() {
-            if self.stands_alone() {
+            if self.is_groupable() {
                 return self.commit_small(small, message).await.map(Some);
             }
-            // More came to it since.
+            // Other changes were added after the small append.
             self.append(&small.name().clone(), small.rows()).await?;
         }
         self.commit_whole(message).await.map(Some)
     }
 
-    /// Commits everything that is no small append.
+    /// Commits without group commit.
     pub(super) async fn commit_whole(mut self, message: &str) -> Result<Commit> {
-        let result = self.commit_in_turn(message).await;
+        let result = self.commit_with_locks(message).await;
         self.staged.discard().await;
         result
     }
 
-    /// Commits as [`Transaction::commit`] does, for a caller that has the turns of all its tables.
-    pub(super) async fn commit_having_turn(mut self, message: &str) -> Result<Commit> {
+    /// Like [`Transaction::commit`], for a caller that holds the commit locks of all tables.
+    pub(super) async fn commit_locked(mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
         let result = self.attempts(&lake, message).await;
         self.staged.discard().await;
         result
     }
 
-    /// Commits as [`Transaction::commit`] does, and gives the tables that it changed as they are then.
+    /// Like [`Transaction::commit`], and returns the new states of the changed tables.
     pub async fn commit_states(mut self, message: &str) -> Result<BTreeMap<TableName, Table>> {
         if self.is_empty() {
             return Ok(BTreeMap::new());
@@ -62,19 +63,19 @@ impl Transaction {
         if let Some(small) = self.small.take() {
             self.append(&small.name().clone(), small.rows()).await?;
         }
-        let result = self.commit_in_turn(message).await;
+        let result = self.commit_with_locks(message).await;
         self.staged.discard().await;
         result.map(|_| self.states)
     }
 
-    async fn commit_in_turn(&mut self, message: &str) -> Result<Commit> {
+    async fn commit_with_locks(&mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
-        // In the order of names, so that two transactions never wait for each other.
+        // Lock in the order of names to prevent deadlocks.
         let names = self.tables.iter().filter(|(_, pending)| !pending.is_unchanged());
         let locks: Vec<_> = names.map(|(name, _)| lake.commit_lock(&self.branch, name)).collect();
-        let mut turns = Vec::new();
+        let mut guards = Vec::new();
         for lock in &locks {
-            turns.push(lock.lock().await);
+            guards.push(lock.lock().await);
         }
         self.attempts(&lake, message).await
     }
@@ -83,9 +84,11 @@ impl Transaction {
         let mut attempt = 0;
         loop {
             match Box::pin(self.attempt(lake, message)).await {
-                Err(Error::Catalog(error)) if attempt < ATTEMPTS_MAX && is_overtaken(&error) => {
+                Err(Error::Catalog(error))
+                    if attempt < ATTEMPTS_MAX && is_table_conflict(&error) =>
+                {
                     attempt += 1;
-                    tokio::time::sleep(pause(attempt)).await;
+                    tokio::time::sleep(backoff(attempt)).await;
                 }
                 other => return other,
             }
@@ -106,10 +109,10 @@ impl Transaction {
             }
         }
         changes.extend(self.view_changes(&state).await?);
-        self.check_brought(&state).await?;
+        self.check_registered(&state).await?;
         let request = self.commit_request(changes, with, message);
-        // From here on the files may be part of a commit, even if this future is dropped or the
-        // answer is lost; they are taken back only where the catalog says that they are not.
+        // From here the files may belong to a commit, even if this future is dropped or the
+        // response is lost. They are removed only if the catalog reports that the commit failed.
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
             Ok(commit) => {
@@ -120,13 +123,13 @@ impl Transaction {
                 Ok(commit)
             }
             Err(error) => {
-                self.take_back(&error, written);
+                self.restore_uncommitted(&error, written);
                 Err(error.into())
             }
         }
     }
 
-    /// What the commit does to one table, made for the branch's head.
+    /// Returns the change of one table relative to the branch's head.
     async fn change(
         &mut self,
         lake: &Lake,
@@ -137,12 +140,13 @@ impl Transaction {
         let found = head.table(name).await?;
         let snapshot_properties = self.snapshot_properties.clone();
         let snapshot_properties = &snapshot_properties;
-        let context = Context { lake, name, snapshot_properties, rebases: false };
+        let context = Context { lake, name, snapshot_properties, is_rebase: false };
         let pending = self.pending(name)?;
         if pending.is_unchanged() {
             return Ok(None);
         }
-        // A view of that name that came meanwhile would be in the way each time that it is tried again.
+        // A concurrently created view with this name is a permanent conflict, so a retry is
+        // useless.
         let view = head.view(name).await?;
         if view.is_some() && view != self.view.state().view(name).await? {
             let (table, branch) = (name.clone(), self.branch.clone());
@@ -169,7 +173,7 @@ impl Transaction {
         };
         let table = lake.tables().load(&newer.metadata_location).await?;
         if pending.can_rebase() {
-            let context = Context { rebases: true, ..context };
+            let context = Context { is_rebase: true, ..context };
             match pending.rebase(&context, table.clone()).await {
                 Err(Error::Tables(error)) if is_schema_change(&error) => {}
                 other => {
@@ -182,13 +186,14 @@ impl Transaction {
                 }
             }
         }
-        let beside = Box::pin(self.beside_upkeep(lake, name, (newer, &table), with)).await?;
-        beside.ok_or_else(conflict)
+        let merged =
+            Box::pin(self.merge_with_maintenance(lake, name, (newer, &table), with)).await?;
+        merged.ok_or_else(conflict)
     }
 
-    /// The changes of a table together with what others only arranged otherwise since, by content; none
-    /// where others did more, or both cannot be had.
-    async fn beside_upkeep(
+    /// Merges this transaction's changes of a table with concurrent maintenance. Returns `None` if
+    /// other commits did more than maintenance, or if both conflict.
+    async fn merge_with_maintenance(
         &mut self,
         lake: &Lake,
         name: &TableName,
@@ -196,16 +201,16 @@ impl Transaction {
         with: &mut Batch,
     ) -> Result<Option<Option<TableChange>>> {
         let pending = self.pending(name)?;
-        let Some(entry) = pending.entry().filter(|_| !pending.gives_way()) else {
+        let Some(entry) = pending.entry().filter(|_| !pending.yields_to_maintenance()) else {
             return Ok(None);
         };
         let base = lake.tables().load(&entry.metadata_location).await?;
-        if !lake.tables().only_arranged(&base, newer, pending.bears_appends()).await {
+        if !lake.tables().only_arranged(&base, newer, pending.ignores_appends()).await {
             return Ok(None);
         }
         self.flush(name).await?;
         let pending = self.pending(name)?;
-        let word = pending.word();
+        let operation = pending.operation();
         let objects = pending.objects().to_vec();
         let Some(changed) = pending.table().cloned() else {
             let (table, from) = (name.clone(), Some(found.clone()));
@@ -218,27 +223,27 @@ impl Transaction {
             Merged::Both(merge) => merge,
         };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
-        let [was, now, own] =
+        let [base_imports, new_imports, own_imports] =
             [&base, newer, &changed].map(|table| table.summary().remove(IMPORTS_KEY));
-        let imports = match (now == was, own == was) {
-            (_, true) => now,
-            (true, false) => own,
+        let imports = match (new_imports == base_imports, own_imports == base_imports) {
+            (_, true) => new_imports,
+            (true, false) => own_imports,
             (false, false) => return Ok(None),
         };
         let mut summary = merge.kept_summary();
-        let said = changed.summary().into_iter();
-        summary.extend(said.filter(|(key, _)| self.snapshot_properties.contains_key(key)));
+        let properties = changed.summary().into_iter();
+        summary.extend(properties.filter(|(key, _)| self.snapshot_properties.contains_key(key)));
         summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
         let made = lake.tables().apply_merge(&merge, summary).await?;
         with.objects.extend(objects);
-        let to = Some(to_entry(&made.table, word));
+        let to = Some(to_entry(&made.table, operation));
         for staged in made.staged {
             self.staged.push(staged);
         }
         self.states.insert(name.clone(), made.table.clone());
         let (state, before) = (made.table, Some(newer.clone()));
         let name_of = name.clone();
-        let made = Made { name: name_of, state, before, rebased: true, foreign: false };
+        let made = NewState { name: name_of, state, before, rebased: true, foreign: false };
         self.staged.push_states([made]);
         let (table, from) = (name.clone(), Some(found.clone()));
         Ok(Some((from != to).then_some(TableChange { table, from, to })))
@@ -267,19 +272,19 @@ impl Transaction {
         }
     }
 
-    fn take_back(&mut self, error: &headwater_catalog::Error, written: Written) {
-        // A failing disk or database may have kept the commit and lost the answer.
+    fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: Uncommitted) {
+        // After a doubtful error, such as a disk failure, the commit may still have succeeded.
         if !error.code().is_doubtful() {
-            self.staged.take_back(written);
+            self.staged.restore(written);
         }
     }
 
-    /// Makes the changes of a table that were only noted so far, without a commit.
+    /// Applies the pending changes of a table, without a commit.
     pub(super) async fn flush(&mut self, name: &TableName) -> Result<()> {
         let lake = self.view.lake().clone();
         let snapshot_properties = self.snapshot_properties.clone();
         let (lake, snapshot_properties) = (&lake, &snapshot_properties);
-        let context = Context { lake, name, snapshot_properties, rebases: false };
+        let context = Context { lake, name, snapshot_properties, is_rebase: false };
         let pending = self.pending(name)?;
         let mut applied = pending.apply_rest(&context).await?;
         let made = std::mem::take(&mut applied.made);
@@ -295,29 +300,30 @@ fn to_change(
     pending: &Pending,
     applied: &Applied,
 ) -> (Option<TableChange>, Vec<bytes::Bytes>) {
-    let to = applied.table.as_ref().map(|table| to_entry(table, pending.word()));
+    let to = applied.table.as_ref().map(|table| to_entry(table, pending.operation()));
     let table = name.clone();
     let change = (from != to).then_some(TableChange { table, from, to });
     (change, applied.objects.clone())
 }
 
-fn to_entry(table: &Table, word: &str) -> TableEntry {
+fn to_entry(table: &Table, operation: &str) -> TableEntry {
     TableEntry {
         kind: EntryKind::Table,
         id: table.id(),
         metadata_location: table.metadata_location().to_owned(),
         snapshot: table.snapshot_id(),
-        operation: word.to_owned(),
+        operation: operation.to_owned(),
     }
 }
 
-/// Whether a table of the branch changed after it was looked at. Where the branch itself did each time, the
-/// catalog has tried often enough.
-fn is_overtaken(error: &headwater_catalog::Error) -> bool {
+/// Returns true if a table changed concurrently. Contention of the whole branch is not retried
+/// here, because the catalog has already retried.
+fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })
 }
 
-/// Whether re-basing failed because the other commit changed the columns or the partitions.
+/// Returns true if the rebase failed because the other commit changed the schema or the partition
+/// spec.
 fn is_schema_change(error: &headwater_tables::Error) -> bool {
     matches!(
         error,
@@ -325,9 +331,9 @@ fn is_schema_change(error: &headwater_tables::Error) -> bool {
     )
 }
 
-/// A pause that grows, and differs from process to process so that two do not keep in step.
-fn pause(attempt: u32) -> Duration {
-    let noise = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
+/// Returns the back-off before a retry: linear, with jitter.
+fn backoff(attempt: u32) -> Duration {
+    let jitter = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
     let base = Duration::from_millis(u64::from(attempt.min(40)) * 2);
-    (base + Duration::from_micros(noise * 40)).min(PAUSE_MAX)
+    (base + Duration::from_micros(jitter * 40)).min(BACKOFF_MAX)
 }

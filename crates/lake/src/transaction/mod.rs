@@ -1,15 +1,14 @@
-//! A change of any number of tables on one branch, in one commit or not at all.
+//! Transactions: atomic changes of any number of tables on one branch, in one commit.
 //!
-//! A [`Transaction`] writes data files as it goes and touches no ref before
-//! [`Transaction::commit`]. Where the branch moved on in the meantime, tables that were only
-//! appended to are re-based on the new head with their data files kept; any other change of a table
-//! that changed is a conflict that names it. What a transaction wrote and did not commit is
-//! removed, also when it is dropped.
+//! A [`Transaction`] writes data files immediately and changes no ref before
+//! [`Transaction::commit`]. If the branch has moved, appends and other independent changes are
+//! rebased on the new head and reuse their data files. Any other concurrent change of a table is a
+//! conflict. Uncommitted files are removed, also when the transaction is dropped.
 
 mod commit;
-mod group;
+mod group_commit;
+mod iceberg_rest;
 mod pending;
-mod rest;
 mod staged_files;
 mod views;
 
@@ -26,17 +25,17 @@ use headwater_tables::{
     normalise_schema,
 };
 
-pub(crate) use self::group::Groups;
-use self::group::SmallAppend;
+pub(crate) use self::group_commit::Groups;
+use self::group_commit::SmallAppend;
 use self::pending::{Change, Pending};
-use self::staged_files::{Made, StagedFiles};
+use self::staged_files::{NewState, StagedFiles};
 use self::views::PendingView;
 pub(crate) use self::views::view_entry;
 use crate::View;
 use crate::error::{Error, Result};
 use crate::imported_files::ImportedFiles;
 
-/// A change of a branch under way.
+/// A transaction on a branch.
 #[derive(Debug)]
 pub struct Transaction {
     view: View,
@@ -48,25 +47,25 @@ pub struct Transaction {
     properties: BTreeMap<String, String>,
     snapshot_properties: BTreeMap<String, String>,
     event: Option<String>,
-    /// Whether a branch takes it that takes no direct writes.
+    /// True for a direct write, which protected branches reject.
     direct: bool,
-    /// Rows that may be committed together with those of others.
+    /// A small append that can use group commit.
     small: Option<SmallAppend>,
-    /// Held by one that takes in files which were there before: none of them is removed meanwhile.
-    unswept: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
+    /// Prevents file removal while the transaction refers to existing files.
+    no_sweep: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
     with: Batch,
     written: Usage,
     staged: StagedFiles,
-    /// The tables as the last attempt to commit has them.
+    /// The table states of the last commit attempt.
     states: BTreeMap<TableName, Table>,
-    /// The tables that another engine made, or brought.
-    brought: Vec<TableName>,
+    /// The tables created or registered by another engine.
+    registered: Vec<TableName>,
 }
 
-/// A state of a table that nothing was before.
-fn made(name: &TableName, table: &Table, foreign: bool) -> Made {
+/// Returns the first state of a new table.
+fn created_state(name: &TableName, table: &Table, foreign: bool) -> NewState {
     let (name, state) = (name.clone(), table.clone());
-    Made { name, state, before: None, rebased: false, foreign }
+    NewState { name, state, before: None, rebased: false, foreign }
 }
 
 impl Transaction {
@@ -85,28 +84,28 @@ impl Transaction {
             event: None,
             direct: true,
             small: None,
-            unswept: None,
+            no_sweep: None,
             with: Batch::default(),
             written: Usage::default(),
             staged,
             states: BTreeMap::new(),
-            brought: Vec::new(),
+            registered: Vec::new(),
         }
     }
 
-    /// The branch's head when the transaction began, without its own changes.
+    /// Returns the branch's head at the start of the transaction.
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// A table as this transaction has it, before the rows it staged last.
+    /// Returns a table with the applied changes of this transaction.
     pub async fn table(&mut self, name: &TableName) -> Result<Table> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.existing(&name).await
     }
 
-    /// Makes a table; `AlreadyExists` where the branch has it, `NamespaceNotFound` where neither the
-    /// branch has the namespace nor this transaction makes it.
+    /// Creates a table. Fails with `TableExists`, or with `NamespaceNotFound` if neither the branch
+    /// nor this transaction has the namespace.
     pub async fn create(
         &mut self,
         name: &TableName,
@@ -118,27 +117,27 @@ impl Transaction {
         let schema = normalise_schema(&schema)?.into();
         let request = CreateTable { name: name.clone(), schema, partition, properties };
         let table = self.view.lake().tables().create(request).await?;
-        self.staged.push_states([made(name, &table, false)]);
+        self.staged.push_states([created_state(name, &table, false)]);
         self.pending(name)?.add_applied(Change::Create, Some(table));
         Ok(())
     }
 
-    /// Adds rows to a table; columns are matched by name.
+    /// Appends rows to a table. Columns are matched by name.
     pub async fn append(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
         self.pending(&name)?.add(Change::Append { staged, imported: None });
         Ok(())
     }
 
-    /// Puts rows in place of all that a table has.
+    /// Replaces all rows of a table.
     pub async fn overwrite(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
         self.pending(&name)?.add(Change::Overwrite(staged));
         Ok(())
     }
 
-    /// Puts rows in place of those in the partitions they fall into; of all rows where the table
-    /// has no partitions.
+    /// Replaces the rows in the partitions of the new rows; all rows if the table is not
+    /// partitioned.
     pub async fn overwrite_partitions(
         &mut self,
         name: &TableName,
@@ -151,7 +150,7 @@ impl Transaction {
         let beside = match beside {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
-                // These were there before.
+                // These rows existed before.
                 self.written.rows_written -= rest.rows();
                 Some((removed, rest))
             }
@@ -161,49 +160,48 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes rows that are to come into a table with [`Transaction::rewrite`]. Without that they
-    /// are removed again with the transaction.
+    /// Writes rows to new data files for [`Transaction::rewrite`]. The files are removed with the
+    /// transaction unless a rewrite uses them.
     pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<Staged> {
         Ok(self.write(name, rows).await?.1)
     }
 
-    /// Writes rows as [`Transaction::write_rows`] does, in the order in which they come.
+    /// Like [`Transaction::write_rows`], preserving the order of the rows.
     pub(crate) async fn write_as_ordered(
         &mut self,
         name: &TableName,
         rows: BatchStream,
     ) -> Result<Staged> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let staged = self.view.lake().tables().write_as_ordered(&table, rows).await?;
         self.keep(&staged);
         Ok(staged)
     }
 
-    /// Writes delete files that are to come into a table with [`Transaction::rewrite`]. Without that
-    /// they are removed again with the transaction.
+    /// Writes delete files for [`Transaction::rewrite`]. They are removed with the transaction
+    /// unless a rewrite uses them.
     pub async fn write_deletes(
         &mut self,
         name: &TableName,
         rows: Vec<(Arc<DataFile>, Positions)>,
     ) -> Result<Staged> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let staged = self.view.lake().tables().write_deletes(&table, rows).await?;
         self.keep(&staged);
         Ok(staged)
     }
 
-    /// Puts written rows in place of data files: those of the files' rows that stay, and what the
-    /// changed ones became.
+    /// Replaces data files by written files with their remaining and updated rows.
     pub async fn rewrite(&mut self, name: &TableName, rewrite: Rewrite) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.existing(&name).await?;
         self.pending(&name)?.add(Change::Rewrite(rewrite));
         Ok(())
     }
 
-    /// Puts the rows of data files into others; `rows` are all of theirs and no more.
+    /// Rewrites data files. `rows` must be exactly the rows of the removed files.
     pub async fn compact(
         &mut self,
         name: &TableName,
@@ -215,57 +213,57 @@ impl Transaction {
         Ok(())
     }
 
-    /// Puts written rows in place of data files that hold the same rows.
-    pub(crate) async fn arrange(
+    /// Replaces data files by written files with the same rows.
+    pub(crate) async fn replace_files(
         &mut self,
         name: &TableName,
         removed: Vec<Arc<DataFile>>,
         staged: Staged,
     ) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.existing(&name).await?;
         self.pending(&name)?.add(Change::Compact { removed, staged });
         Ok(())
     }
 
-    /// Puts what many manifests say into few.
-    pub(crate) async fn arrange_manifests(&mut self, name: &TableName) -> Result<()> {
-        let name = self.touch(name).await?;
-        self.pending(&name)?.add(Change::ArrangeManifests);
+    /// Rewrites the manifests of a table into fewer manifests.
+    pub(crate) async fn rewrite_manifests(&mut self, name: &TableName) -> Result<()> {
+        let name = self.resolve(name).await?;
+        self.pending(&name)?.add(Change::RewriteManifests);
         Ok(())
     }
 
-    /// Lists snapshots no longer.
+    /// Removes snapshots from the table metadata.
     pub(crate) async fn expire_snapshots(&mut self, name: &TableName, ids: Vec<i64>) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.pending(&name)?.add(Change::ExpireSnapshots(ids));
         Ok(())
     }
 
-    /// Says that it changes no row, so that a protected branch takes it.
-    pub(crate) fn changes_no_row(&mut self) {
+    /// Marks the transaction as maintenance, which protected branches accept because it changes no
+    /// rows.
+    pub(crate) fn mark_as_maintenance(&mut self) {
         self.direct = false;
     }
 
-    /// The branch that is changed.
+    /// Returns the target branch.
     pub fn branch(&self) -> &str {
         &self.branch
     }
 
-    /// Sets table properties; others stay.
+    /// Sets table properties. Other properties stay unchanged.
     pub async fn set_properties(
         &mut self,
         name: &TableName,
         properties: BTreeMap<String, String>,
     ) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.existing(&name).await?;
         self.pending(&name)?.add(Change::SetProperties(properties));
         Ok(())
     }
 
-    /// Makes a table of these columns and rows, in place of the table of that name where there is
-    /// one.
+    /// Creates a table with these columns and rows, or replaces the existing table.
     pub async fn replace(
         &mut self,
         name: &TableName,
@@ -273,7 +271,7 @@ impl Transaction {
         partition: Vec<PartitionField>,
         rows: BatchStream,
     ) -> Result<()> {
-        let name = &self.touch(name).await?;
+        let name = &self.resolve(name).await?;
         self.flush(name).await?;
         let Some(table) = self.pending(name)?.table().cloned() else {
             self.create(name, schema, partition, BTreeMap::new()).await?;
@@ -282,26 +280,26 @@ impl Transaction {
         let schema: SchemaRef = normalise_schema(&schema)?.into();
         let columns: Vec<Field> =
             schema.fields().iter().map(|field| field.as_ref().clone()).collect();
-        let after = Some(self.view.lake().allot_columns(&table, &columns).await?);
+        let after = Some(self.view.lake().allocate_field_ids(&table, &columns).await?);
         let new = self.view.lake().tables().replacement(&table, &schema, &partition, after)?;
         let staged = self.stage(&new, rows).await?;
         self.pending(name)?.add(Change::Replace { schema, partition, after, staged });
         Ok(())
     }
 
-    /// Adds columns that may be null, after the last.
+    /// Adds nullable columns at the end.
     pub async fn add_columns(&mut self, name: &TableName, columns: Vec<Field>) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
-        let after = Some(self.view.lake().allot_columns(&table, &columns).await?);
+        let after = Some(self.view.lake().allocate_field_ids(&table, &columns).await?);
         self.pending(&name)?.add(Change::AddColumns { columns, after });
-        // Rows that follow are written for the table as it is with the columns.
+        // Later rows must be written with the new schema.
         self.flush(&name).await
     }
 
-    /// Changes columns and properties of a table, one after the other.
+    /// Applies alterations of columns and properties in order.
     pub async fn alter(&mut self, name: &TableName, alterations: Vec<Alteration>) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let new = alterations.iter().filter_map(|alteration| match alteration {
             Alteration::AddColumn { column, .. } => Some(column.clone()),
@@ -310,16 +308,16 @@ impl Transaction {
         let new: Vec<Field> = new.collect();
         let after = match new.as_slice() {
             [] => None,
-            new => Some(self.view.lake().allot_columns(&table, new).await?),
+            new => Some(self.view.lake().allocate_field_ids(&table, new).await?),
         };
         self.pending(&name)?.add(Change::Alter { alterations, after });
-        // Rows that follow are written for the table as it is then.
+        // Later rows must be written with the new schema.
         self.flush(&name).await
     }
 
-    /// Removes a table; its files stay, for the commits that still hold it.
+    /// Drops a table. Its files stay, because older commits reference them.
     pub async fn drop(&mut self, name: &TableName, if_exists: bool) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.flush(&name).await?;
         if self.pending(&name)?.table().is_none() {
             return if if_exists { Ok(()) } else { Err(self.view.not_found(&name).await?) };
@@ -328,13 +326,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes a namespace.
+    /// Creates a namespace.
     pub fn create_namespace(&mut self, name: &str, properties: BTreeMap<String, String>) {
         let namespace = Namespace { name: name.to_owned(), properties };
         self.namespaces.push(NamespaceChange::Create(namespace));
     }
 
-    fn makes_namespace(&self, name: &str) -> bool {
+    fn creates_namespace(&self, name: &str) -> bool {
         let makes = |change: &NamespaceChange| match change {
             NamespaceChange::Create(namespace) => namespace.name == name,
             NamespaceChange::Drop(_) | NamespaceChange::Update { .. } => false,
@@ -342,37 +340,37 @@ impl Transaction {
         self.namespaces.iter().any(makes)
     }
 
-    /// Removes a namespace, which must hold no tables then.
+    /// Drops a namespace, which must be empty at commit.
     pub fn drop_namespace(&mut self, name: &str) {
         self.namespaces.push(NamespaceChange::Drop(name.to_owned()));
     }
 
-    /// Puts a property on the commit.
+    /// Sets a property of the commit.
     pub fn property(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.properties.insert(key.into(), value.into());
     }
 
-    /// Names the event that causes the commit; the same event never commits twice.
+    /// Sets the event that causes the commit. An event can be committed only once.
     pub fn event(&mut self, id: impl Into<String>) {
         self.event = Some(id.into());
     }
 
-    /// Puts a property into the summary of every snapshot that is made from now on.
+    /// Sets a summary property of all snapshots that are created after this call.
     pub fn snapshot_property(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.snapshot_properties.insert(key.into(), value.into());
     }
 
-    /// Adds journal entries, refs or unique keys that stand or fall with the commit.
+    /// Adds journal entries, refs or unique keys to apply atomically with the commit.
     pub fn with(&mut self, batch: Batch) {
         self.with.merge(batch);
     }
 
-    /// Rows and bytes written so far.
+    /// Returns the rows and bytes written so far.
     pub fn written(&self) -> Usage {
         self.written
     }
 
-    /// Whether there is nothing to commit.
+    /// Returns true if there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.namespaces.is_empty()
             && self.small.is_none()
@@ -380,14 +378,14 @@ impl Transaction {
             && self.views.values().all(PendingView::is_unchanged)
     }
 
-    /// Adds rows that are written already, together with the files they were imported from.
+    /// Appends rows that are already written, with the imported source files.
     pub async fn append_import(
         &mut self,
         name: &TableName,
         staged: Staged,
         imported: Option<ImportedFiles>,
     ) -> Result<()> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         self.existing(&name).await?;
         self.keep(&staged);
         self.pending(&name)?.add(Change::Append { staged, imported });
@@ -395,7 +393,7 @@ impl Transaction {
     }
 
     async fn write(&mut self, name: &TableName, rows: BatchStream) -> Result<(TableName, Staged)> {
-        let name = self.touch(name).await?;
+        let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let staged = self.stage(&table, rows).await?;
         Ok((name, staged))
@@ -413,7 +411,7 @@ impl Transaction {
         self.staged.push(staged.clone());
     }
 
-    /// The table as rows are to be written for it.
+    /// Returns the current table with all pending changes applied, for writing rows.
     async fn existing(&mut self, name: &TableName) -> Result<Table> {
         self.flush(name).await?;
         match self.pending(name)?.table() {
@@ -422,9 +420,9 @@ impl Transaction {
         }
     }
 
-    /// Finds a table by name, as written and then without case, and makes it part of the
-    /// transaction. Gives the name as the catalog writes it.
-    async fn touch(&mut self, name: &TableName) -> Result<TableName> {
+    /// Finds a table by its exact name, or else case-insensitively, and adds it to the transaction.
+    /// Returns the name in the catalog's case.
+    async fn resolve(&mut self, name: &TableName) -> Result<TableName> {
         if self.tables.contains_key(name) {
             return Ok(name.clone());
         }
@@ -440,7 +438,7 @@ impl Transaction {
         Ok(name)
     }
 
-    /// Makes the table of exactly that name part of the transaction, whether it is there or not.
+    /// Adds the table with exactly this name to the transaction, whether it exists or not.
     async fn load(&mut self, name: &TableName) -> Result<()> {
         if self.tables.contains_key(name) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a transaction does to one table, kept so that it can be done again on a newer state of it.
+//! The pending changes of one table, stored so that they can be rebased on a newer state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use headwater_tables::{
     Alteration, Beside, DataFile, Operation, Rewrite, Staged, Table, TableCommit,
 };
 
-use super::staged_files::{Made, discard_states};
+use super::staged_files::{NewState, discard_states};
 use crate::error::Result;
 use crate::imported_files::{IMPORTS_KEY, ImportedFiles};
 use crate::lake::Lake;
 
-/// One change of one table.
+/// A change of a table.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    /// The table is made; doing it again is never right.
+    /// Creation of the table, which cannot be rebased.
     Create,
     Append {
         staged: Staged,
@@ -50,15 +50,15 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// What another engine asks for; it says itself what must be so.
+    /// A commit request of another engine, with its own requirements.
     Apply(Arc<TableCommit>),
-    ArrangeManifests,
+    RewriteManifests,
     ExpireSnapshots(Vec<i64>),
     Drop,
 }
 
 impl Change {
-    /// Whether it makes a snapshot in which rows stay that files were imported for.
+    /// Returns true if the change creates a snapshot that keeps imported rows.
     fn keeps_rows(&self) -> bool {
         match self {
             Change::Append { .. }
@@ -66,7 +66,7 @@ impl Change {
             | Change::Rewrite(_)
             | Change::Compact { .. }
             | Change::Apply(_)
-            | Change::ArrangeManifests
+            | Change::RewriteManifests
             | Change::ExpireSnapshots(_) => true,
             Change::Create
             | Change::Overwrite(_)
@@ -78,7 +78,7 @@ impl Change {
         }
     }
 
-    /// The files that it imports.
+    /// Returns the imported files of the change.
     fn imported(&self) -> Option<&ImportedFiles> {
         match self {
             Change::Append { imported, .. } => imported.as_ref(),
@@ -87,25 +87,25 @@ impl Change {
     }
 }
 
-/// The changes of one table.
+/// The pending changes of a table.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// What the branch held when the table was first touched.
+    /// The branch's entry when the transaction first used the table.
     entry: Option<TableEntry>,
     changes: Vec<Change>,
-    /// The table with the first `applied` changes made.
+    /// The table with the first `applied` changes.
     table: Option<Table>,
     applied: usize,
-    /// Objects that the applied changes need in the store.
+    /// The store objects of the applied changes.
     objects: Vec<Bytes>,
 }
 
-/// What applying changes gave.
+/// The result of applying changes.
 pub(super) struct Applied {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
-    /// Every state that was made on the way.
-    pub made: Vec<Made>,
+    /// All intermediate and final states.
+    pub made: Vec<NewState>,
 }
 
 impl Pending {
@@ -113,17 +113,17 @@ impl Pending {
         Pending { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
-    /// What the branch held when the table was first touched.
+    /// The branch's entry when the transaction first used the table.
     pub fn entry(&self) -> Option<&TableEntry> {
         self.entry.as_ref()
     }
 
-    /// The table with the changes applied so far; none where it is not there.
+    /// Returns the table with the applied changes; `None` if it does not exist.
     pub fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
 
-    /// Objects that the applied changes need in the store.
+    /// The store objects of the applied changes.
     pub fn objects(&self) -> &[Bytes] {
         &self.objects
     }
@@ -132,25 +132,25 @@ impl Pending {
         self.changes.is_empty()
     }
 
-    /// Adds a change that is to be made.
+    /// Adds a change to apply later.
     pub fn add(&mut self, change: Change) {
         self.changes.push(change);
     }
 
-    /// Adds a change that is made already. Every change before it must be, too.
+    /// Adds a change that is already applied. All earlier changes must be applied.
     pub fn add_applied(&mut self, change: Change, table: Option<Table>) {
         self.changes.push(change);
         self.applied = self.changes.len();
         self.table = table;
     }
 
-    /// Whether the changes mean the same on a newer state of the table.
+    /// Returns true if the changes can be applied to a newer state of the table.
     pub fn can_rebase(&self) -> bool {
-        // A rewrite sees for itself whether it still fits.
+        // A rewrite validates itself against the newer state.
         let rebases = |change: &Change| {
             use Change::{
-                AddColumns, Alter, Append, Apply, ArrangeManifests, Compact, ExpireSnapshots,
-                Rewrite, SetProperties,
+                AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
+                RewriteManifests, SetProperties,
             };
             matches!(
                 change,
@@ -161,31 +161,31 @@ impl Pending {
                     | Compact { .. }
                     | SetProperties(_)
                     | Apply(_)
-                    | ArrangeManifests
+                    | RewriteManifests
                     | ExpireSnapshots(_)
             )
         };
         self.changes.iter().all(rebases)
     }
 
-    /// Whether it cannot be merged with what upkeep did: it is no change of rows itself, or one of another
-    /// engine, which makes it again.
-    pub fn gives_way(&self) -> bool {
-        use Change::{Apply, ArrangeManifests, Compact, ExpireSnapshots};
-        let gives_way = |change: &Change| {
-            matches!(change, Compact { .. } | ArrangeManifests | ExpireSnapshots(_) | Apply(_))
+    /// Returns true if the changes cannot be merged with concurrent maintenance: they are
+    /// maintenance themselves, or come from another engine, which retries.
+    pub fn yields_to_maintenance(&self) -> bool {
+        use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
+        let yields = |change: &Change| {
+            matches!(change, Compact { .. } | RewriteManifests | ExpireSnapshots(_) | Apply(_))
         };
-        self.changes.iter().any(gives_way)
+        self.changes.iter().any(yields)
     }
 
-    /// Whether rows that others added in the meantime are left alone, whatever they are.
-    pub fn bears_appends(&self) -> bool {
-        let sees = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
-        self.can_rebase() && !self.changes.iter().any(sees)
+    /// Returns true if the changes are valid after concurrent appends of any rows.
+    pub fn ignores_appends(&self) -> bool {
+        let checks_appends = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
+        self.can_rebase() && !self.changes.iter().any(checks_appends)
     }
 
-    /// What the changes amount to, in the word that conflicts use.
-    pub fn word(&self) -> &'static str {
+    /// Returns the operation that summarises the changes, for conflict messages.
+    pub fn operation(&self) -> &'static str {
         let mut word = operation::CHANGED;
         for change in &self.changes {
             let appends = match change {
@@ -203,7 +203,7 @@ impl Pending {
                     Change::AddColumns { .. }
                     | Change::Alter { .. }
                     | Change::SetProperties(_)
-                    | Change::ArrangeManifests
+                    | Change::RewriteManifests
                     | Change::ExpireSnapshots(_)
                     | Change::Compact { .. },
                     _,
@@ -219,7 +219,7 @@ impl Pending {
         word
     }
 
-    /// The changes not applied yet, on the table as this transaction has it.
+    /// Applies the remaining changes to the transaction's table.
     pub async fn apply_rest(&self, context: &Context<'_>) -> Result<Applied> {
         let rest = &self.changes[self.applied..];
         let mut applied = context.apply(self.table.clone(), rest).await?;
@@ -227,12 +227,12 @@ impl Pending {
         Ok(applied)
     }
 
-    /// All changes, on a newer state of the table.
+    /// Applies all changes to a newer state of the table.
     pub async fn rebase(&self, context: &Context<'_>, table: Table) -> Result<Applied> {
         context.apply(Some(table), &self.changes).await
     }
 
-    /// Takes over what applying the rest gave.
+    /// Stores the result of applying the remaining changes.
     pub fn set_applied(&mut self, applied: Applied) {
         self.applied = self.changes.len();
         self.table = applied.table;
@@ -240,13 +240,13 @@ impl Pending {
     }
 }
 
-/// What changes are applied with.
+/// The context for applying changes.
 pub(super) struct Context<'a> {
     pub lake: &'a Lake,
     pub name: &'a TableName,
     pub snapshot_properties: &'a BTreeMap<String, String>,
-    /// Whether the changes are made on what another commit left.
-    pub rebases: bool,
+    /// True if the changes are applied to another commit's state.
+    pub is_rebase: bool,
 }
 
 impl Context<'_> {
@@ -282,7 +282,7 @@ impl Context<'_> {
                 }
                 Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
                 Change::Compact { removed, staged } => Operation::Compact { removed, staged },
-                Change::ArrangeManifests => Operation::ArrangeManifests,
+                Change::RewriteManifests => Operation::ArrangeManifests,
                 Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
                 Change::Overwrite(staged) => Operation::Overwrite(staged),
                 Change::Replace { schema, partition, after, staged } => {
@@ -297,15 +297,15 @@ impl Context<'_> {
             let state = self.lake.tables().commit(current, operation, summary).await?;
             let before = Some(current.clone());
             let name = self.name.clone();
-            let rebased = self.rebases;
-            made.push(Made { name, state: state.clone(), before, rebased, foreign });
+            let rebased = self.is_rebase;
+            made.push(NewState { name, state: state.clone(), before, rebased, foreign });
             *table = Some(state);
         }
         Ok(())
     }
 
-    /// The list of imported files that the next snapshot carries: that of the current one, with new
-    /// files added.
+    /// Returns the list of imported files for the next snapshot: the current list with the new
+    /// files.
     async fn imports(
         &self,
         table: &Table,

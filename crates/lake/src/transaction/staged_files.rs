@@ -1,86 +1,87 @@
-//! What a transaction wrote and did not commit yet, removed when it ends otherwise: data files, and the
-//! states of tables that were made of them.
+//! Uncommitted files of a transaction: data files and metadata. They are removed if the transaction
+//! does not commit.
 
 use std::collections::HashSet;
 
 use headwater_model::TableName;
 use headwater_tables::{SqlView, Staged, Table, Tables};
 
-/// Files that belong to no commit.
+/// A guard that removes uncommitted files when it is dropped.
 #[derive(Debug)]
 pub(super) struct StagedFiles {
     tables: Tables,
-    written: Written,
+    written: Uncommitted,
 }
 
-/// What was written.
+/// Files and states that no commit references yet.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct Uncommitted {
     staged: Vec<Staged>,
-    states: Vec<Made>,
-    /// States of views, with those that they were made from.
+    states: Vec<NewState>,
+    /// New states of views, each with the state it was derived from.
     views: Vec<(SqlView, Option<SqlView>)>,
 }
 
-/// A state of a table that was made and that no commit names yet.
+/// A new table state that no commit references yet.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct NewState {
     pub name: TableName,
     pub state: Table,
-    /// The state it was made from.
+    /// The state it was derived from.
     pub before: Option<Table>,
-    /// Whether it is the changes made again on what another commit left, for one attempt to commit.
+    /// True if the changes were rebased on another commit for one commit attempt.
     pub rebased: bool,
-    /// Whether another engine wrote its manifests.
+    /// True if another engine wrote the manifests.
     pub foreign: bool,
 }
 
-impl Written {
+impl Uncommitted {
     fn is_empty(&self) -> bool {
         self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
 
-    /// The states that a commit of everything left aside: those of tables that were re-based.
-    pub fn superseded(self) -> Vec<Made> {
+    /// Returns the states that a successful commit does not reference, because their tables were
+    /// rebased.
+    pub fn superseded(self) -> Vec<NewState> {
         let rebased = self.states.iter().filter(|made| made.rebased);
         let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();
-        let aside = |made: &Made| !made.rebased && rebased.contains(&made.name);
-        self.states.into_iter().filter(aside).collect()
+        let is_superseded = |made: &NewState| !made.rebased && rebased.contains(&made.name);
+        self.states.into_iter().filter(is_superseded).collect()
     }
 }
 
 impl StagedFiles {
     pub fn new(tables: Tables) -> Self {
-        StagedFiles { tables, written: Written::default() }
+        StagedFiles { tables, written: Uncommitted::default() }
     }
 
     pub fn push(&mut self, staged: Staged) {
         self.written.staged.push(staged);
     }
 
-    /// Adds a state of a view that was made.
+    /// Adds a new state of a view.
     pub fn push_view(&mut self, view: SqlView, before: Option<SqlView>) {
         self.written.views.push((view, before));
     }
 
-    /// Adds states that were made.
-    pub fn push_states(&mut self, states: impl IntoIterator<Item = Made>) {
+    /// Adds new states of tables.
+    pub fn push_states(&mut self, states: impl IntoIterator<Item = NewState>) {
         self.written.states.extend(states);
     }
 
-    /// Lets go of everything: from now on it may belong to a commit.
-    pub fn release(&mut self) -> Written {
+    /// Releases the files without removing them, because a commit may reference them.
+    pub fn release(&mut self) -> Uncommitted {
         std::mem::take(&mut self.written)
     }
 
-    /// Takes back what turned out to belong to no commit.
-    pub fn take_back(&mut self, written: Written) {
+    /// Guards files again after their commit has failed.
+    pub fn restore(&mut self, written: Uncommitted) {
         self.written.staged.extend(written.staged);
         self.written.states.extend(written.states);
         self.written.views.extend(written.views);
     }
 
-    /// Removes the states of an attempt that failed.
+    /// Removes the rebased states of a failed attempt.
     pub async fn discard_rebased(&mut self) {
         let states = std::mem::take(&mut self.written.states);
         let (rebased, rest) = states.into_iter().partition(|made| made.rebased);
@@ -88,37 +89,37 @@ impl StagedFiles {
         discard_states(&self.tables, rebased).await;
     }
 
-    /// Removes everything. What cannot be removed is left for the lake's upkeep to find.
+    /// Removes all files. Files that cannot be removed are left to maintenance.
     pub async fn discard(&mut self) {
         discard(self.tables.clone(), self.release()).await;
     }
 }
 
-/// Removes states that nothing will come to name.
-pub(super) async fn discard_states(tables: &Tables, states: Vec<Made>) {
-    // A state is read to know what is its own, so those that were made of it go first.
-    for Made { state, before, foreign, .. } in states.iter().rev() {
+/// Removes states that no commit will reference.
+pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
+    // Removing a state compares it with the state it was derived from, so derived states go first.
+    for NewState { state, before, foreign, .. } in states.iter().rev() {
         let discarded = if *foreign {
             tables.discard_metadata(state, before.as_ref()).await
         } else {
             tables.discard_state(state, before.as_ref()).await
         };
         if let Err(error) = discarded {
-            tracing::warn!(%error, "the metadata of a change that failed is left behind");
+            tracing::warn!(%error, "cannot remove the metadata of a failed transaction");
         }
     }
 }
 
-async fn discard(tables: Tables, written: Written) {
+async fn discard(tables: Tables, written: Uncommitted) {
     discard_states(&tables, written.states).await;
     for (view, before) in written.views.iter().rev() {
         if let Err(error) = tables.discard_view(view, before.as_ref()).await {
-            tracing::warn!(%error, "the metadata of a view that was not made is left behind");
+            tracing::warn!(%error, "cannot remove the metadata of an uncommitted view");
         }
     }
     for files in written.staged {
         if let Err(error) = tables.discard(files).await {
-            tracing::warn!(%error, "a data file of a change that failed is left behind");
+            tracing::warn!(%error, "cannot remove a data file of a failed transaction");
         }
     }
 }
@@ -129,7 +130,7 @@ impl Drop for StagedFiles {
         if written.is_empty() {
             return;
         }
-        // Without a runtime the process is ending, and the files are left for the lake's upkeep.
+        // Without a runtime the process is shutting down; the files are left to maintenance.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(discard(self.tables.clone(), written));
         }

@@ -1,7 +1,6 @@
-//! Views in a transaction: made, changed and dropped with the tables of the same commit.
+//! SQL views in a transaction: created, changed and dropped in the same commit as tables.
 //!
-//! What others did to a view in the meantime is a conflict: one query stands in place of another, and
-//! there is nothing that both could have.
+//! A concurrent change of the same view is always a conflict, because queries cannot be rebased.
 
 use headwater_catalog::{State, TableChange, TableEntry, operation};
 use headwater_model::TableName;
@@ -10,10 +9,10 @@ use headwater_tables::{NewView, SqlView, ViewCommit, ViewDefinition};
 use super::Transaction;
 use crate::error::{Error, Result};
 
-/// What becomes of one view.
+/// The pending change of a view.
 #[derive(Debug)]
 pub(super) struct PendingView {
-    /// What the branch held when the view was first touched.
+    /// The branch's entry when the transaction first used the view.
     entry: Option<TableEntry>,
     view: Option<SqlView>,
     changed: bool,
@@ -24,7 +23,7 @@ impl PendingView {
         !self.changed
     }
 
-    /// What the commit does to it. Fails where the branch holds something else by now.
+    /// Returns the change of the view. Fails if the view changed concurrently.
     fn change(
         &self,
         branch: &str,
@@ -34,41 +33,41 @@ impl PendingView {
         if found != self.entry {
             return Err(Error::CommitConflict { table: name.clone(), branch: branch.to_owned() });
         }
-        let word = match &self.entry {
+        let operation = match &self.entry {
             None => operation::CREATED,
             Some(_) => operation::CHANGED,
         };
-        let to = self.view.as_ref().map(|view| view_entry(view, word));
-        let differs = to.as_ref().map(place) != self.entry.as_ref().map(place);
+        let to = self.view.as_ref().map(|view| view_entry(view, operation));
+        let differs = to.as_ref().map(location_of) != self.entry.as_ref().map(location_of);
         Ok(differs.then(|| TableChange { table: name.clone(), from: found, to }))
     }
 }
 
-fn place(entry: &TableEntry) -> &str {
+fn location_of(entry: &TableEntry) -> &str {
     &entry.metadata_location
 }
 
-/// A view as a commit holds it.
-pub(crate) fn view_entry(view: &SqlView, word: &str) -> TableEntry {
+/// Returns the catalog entry of a view.
+pub(crate) fn view_entry(view: &SqlView, operation: &str) -> TableEntry {
     TableEntry {
         kind: headwater_catalog::EntryKind::View,
         id: view.id(),
         metadata_location: view.metadata_location().to_owned(),
         snapshot: None,
-        operation: word.to_owned(),
+        operation: operation.to_owned(),
     }
 }
 
 impl Transaction {
-    /// Makes a view, or puts another query in place of its own where it is there and `replace` says so.
-    /// `AlreadyExists` where the branch has a table or a view of that name.
+    /// Creates a view, or replaces the query of an existing view if `replace` is set. Fails with
+    /// `TableExists` or `ViewExists` if the name is in use.
     pub async fn create_view(
         &mut self,
         name: &TableName,
         definition: &ViewDefinition,
         replace: bool,
     ) -> Result<SqlView> {
-        let before = if replace { self.view_now(name).await? } else { None };
+        let before = if replace { self.pending_definition(name).await? } else { None };
         let tables = self.view.lake().tables().clone();
         let made = if let Some(view) = &before {
             tables.replace_view(view, definition).await?
@@ -80,7 +79,7 @@ impl Transaction {
         Ok(made)
     }
 
-    /// Makes a view that another engine asks for.
+    /// Creates a view requested by another engine.
     pub async fn create_new_view(&mut self, name: &TableName, new: NewView) -> Result<SqlView> {
         self.check_free(name).await?;
         let made = self.view.lake().tables().create_new_view(name, new).await?;
@@ -88,7 +87,7 @@ impl Transaction {
         Ok(made)
     }
 
-    /// Makes a change of a view that another engine asks for.
+    /// Applies a commit request of another engine to a view.
     pub async fn apply_view(&mut self, name: &TableName, commit: &ViewCommit) -> Result<SqlView> {
         let before = self.existing_view(name).await?;
         let made = self.view.lake().tables().apply_view(&before, commit).await?;
@@ -98,18 +97,18 @@ impl Transaction {
         Ok(made)
     }
 
-    /// Makes a view of a metadata file that lies in the warehouse.
+    /// Registers a view from a metadata file in the warehouse.
     pub async fn register_view(&mut self, name: &TableName, location: &str) -> Result<SqlView> {
-        self.hold_files().await;
+        self.prevent_sweep().await;
         self.check_free(name).await?;
         let view = self.view.lake().tables().register_view(location).await?;
-        // The file is not this transaction's to take back.
+        // This transaction did not write the file, so it must not remove it.
         self.pending_view(name).await?.view = Some(view.clone());
         self.pending_view(name).await?.changed = true;
         Ok(view)
     }
 
-    /// Gives a view another name, in another namespace or in the same.
+    /// Renames a view, optionally into another namespace.
     pub async fn rename_view(&mut self, from: &TableName, to: &TableName) -> Result<()> {
         let view = self.existing_view(from).await?;
         self.check_free(to).await?;
@@ -120,7 +119,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes a view of exactly that name.
+    /// Drops the view with exactly this name.
     pub async fn drop_view(&mut self, name: &TableName) -> Result<()> {
         self.existing_view(name).await?;
         let pending = self.pending_view(name).await?;
@@ -130,14 +129,14 @@ impl Transaction {
     }
 
     async fn existing_view(&mut self, name: &TableName) -> Result<SqlView> {
-        match self.view_now(name).await? {
+        match self.pending_definition(name).await? {
             Some(view) => Ok(view),
             None => Err(self.view.no_view(name).await?),
         }
     }
 
-    /// The view of exactly that name as this transaction has it.
-    async fn view_now(&mut self, name: &TableName) -> Result<Option<SqlView>> {
+    /// Returns the view with exactly this name, with this transaction's changes.
+    async fn pending_definition(&mut self, name: &TableName) -> Result<Option<SqlView>> {
         Ok(self.pending_view(name).await?.view.clone())
     }
 
@@ -172,12 +171,13 @@ impl Transaction {
         self.views.get_mut(name).ok_or_else(missing)
     }
 
-    /// Whether this transaction has a view of exactly that name.
+    /// Returns true if this transaction has a view with exactly this name; `None` if it did not use
+    /// the name.
     pub(super) fn has_view(&self, name: &TableName) -> Option<bool> {
         self.views.get(name).map(|pending| pending.view.is_some())
     }
 
-    /// What the commit does to views.
+    /// Returns the changes of all views.
     pub(super) async fn view_changes(&self, head: &State) -> Result<Vec<TableChange>> {
         let mut changes = Vec::new();
         for (name, pending) in self.views.iter().filter(|(_, pending)| pending.changed) {

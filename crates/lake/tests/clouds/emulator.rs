@@ -1,6 +1,7 @@
-//! Other people's object stores, as processes that end with their test: moto's S3, and Azurite for Azure.
+//! Object store emulators as child processes that end with the test: moto for S3, Azurite for
+//! Azure.
 //!
-//! They come from PyPI and npm into the target folder, made once.
+//! They are installed once from PyPI and npm into the target folder.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The key that every Azurite has.
+/// The well-known account key of Azurite.
 pub const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -18,7 +19,7 @@ const NODE_PACKAGE: &str = "azurite@3.37.0";
 /// Azurite's program, below the folder that npm puts it into.
 const AZURITE: &str = "node_modules/azurite/dist/src/blob/main.js";
 
-/// How long a program is waited for until it listens.
+/// The time to wait for an emulator to listen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that ends with its test.
@@ -93,7 +94,7 @@ impl Drop for Emulator {
     }
 }
 
-/// What a client is told to reach an Azurite at an address, as variables of the environment.
+/// Returns the client's environment variables for Azurite at an address.
 pub fn azurite_variables(address: &str) -> [(String, String); 4] {
     [
         ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "devstoreaccount1".to_owned()),
@@ -103,10 +104,10 @@ pub fn azurite_variables(address: &str) -> [(String, String); 4] {
     ]
 }
 
-/// The programs, fetched where they are not there yet.
+/// Installs the emulators if they are missing.
 fn programs() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-moto-5.2.5-azurite-3.37.0");
-    // Each test is a process of its own, and the first one fetches them.
+    // Each test is a separate process; the first one installs them.
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     if !folder.join("ready").exists() {

@@ -1,5 +1,5 @@
-//! An object store that fails in the midst of a change: a clear error in time or none at all, nothing lost,
-//! nothing half visible, and the same change made again succeeds.
+//! Object store failures during a change: a clear error within the timeout or a successful retry,
+//! no lost data, no partial changes, and a repeated change succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const DENIED: Fault = Fault::Answer(403, "AccessDenied");
 /// How long any of these may take to be told.
 const IN_TIME: Duration = Duration::from_secs(15);
 
-pub async fn what_passes_is_not_noticed(cloud: Provider) {
+pub async fn transient_faults_are_retried(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     let faults = [
         BUSY,
@@ -53,14 +53,14 @@ pub async fn what_passes_is_not_noticed(cloud: Provider) {
     }
 }
 
-pub async fn what_does_not_pass_is_said_in_time_and_leaves_nothing(cloud: Provider) {
+pub async fn permanent_write_faults_fail_in_time_and_leave_no_files(cloud: Provider) {
     let lake = CloudLake::new(cloud, SHORT).await;
     let cases = [
-        (BUSY, "went on failing"),
-        (DENIED, "does not allow"),
-        (lake.cloud.words.expired, "no credentials that the object store accepts"),
-        (Fault::CutBefore, "broke off"),
-        (Fault::Hang, "did not answer"),
+        (BUSY, "kept failing"),
+        (DENIED, "denies access"),
+        (lake.cloud.words.expired, "rejects the credentials"),
+        (Fault::CutBefore, "was lost during a request"),
+        (Fault::Hang, "timed out"),
     ];
     let (before, place) = (lake.cloud.contents().await, lake.cloud.url("a/public/t-"));
     for (fault, expected) in cases {
@@ -81,13 +81,13 @@ pub async fn what_does_not_pass_is_said_in_time_and_leaves_nothing(cloud: Provid
     assert_eq!(lake.ids().await, [1, 2]);
 }
 
-pub async fn reading_that_fails_is_said_in_time_and_changes_nothing(cloud: Provider) {
+pub async fn permanent_read_faults_fail_in_time(cloud: Provider) {
     let lake = CloudLake::new(cloud, SHORT).await;
     let cases = [
-        (BUSY, "went on failing"),
-        (Fault::Hang, "did not answer"),
-        (Fault::HangHalf, "did not answer"),
-        (Fault::CutHalf, "broke off"),
+        (BUSY, "kept failing"),
+        (Fault::Hang, "timed out"),
+        (Fault::HangHalf, "timed out"),
+        (Fault::CutHalf, "was lost during a request"),
     ];
     for (fault, expected) in cases {
         for part in [".metadata.json", "snap-", ".parquet"] {
@@ -115,7 +115,7 @@ fn many() -> impl Iterator<Item = i64> {
     std::iter::repeat_with(next).take(3_000_000)
 }
 
-pub async fn a_large_file_goes_in_parts_and_leaves_none_behind(cloud: Provider) {
+pub async fn multipart_uploads_leave_no_parts(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     let (words, before) = (&lake.cloud.words, lake.cloud.contents().await);
     let requests = [Some(words.part), Some(words.end_parts), words.begin_parts];

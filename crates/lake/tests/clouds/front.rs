@@ -1,5 +1,4 @@
-//! The front of an object store in this process: it fails as a test asks it to, and hands everything else
-//! on to what the store is.
+//! A fault-injecting proxy of an object store in this process.
 
 use std::io::Error;
 use std::net::SocketAddr;
@@ -18,32 +17,32 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 
-/// What an object store answers.
+/// A response of an object store.
 pub type Answer = Result<Response<Bytes>, Error>;
 
-/// An object store: what it does when it is asked, one request at a time or several.
+/// An object store: a handler of requests.
 pub type Service = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Answer> + Send + Sync>;
 
-/// How the server fails.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// It answers with this status and code, and does nothing.
+    /// Returns this status and code without executing the request.
     Answer(u16, &'static str),
-    /// It does nothing, and cuts the connection.
+    /// Closes the connection without executing the request.
     CutBefore,
-    /// It does what is asked, and cuts the connection before it says so.
+    /// Executes the request and closes the connection without a response.
     CutAfter,
-    /// It answers half of the body, and cuts the connection.
+    /// Sends half of the body and closes the connection.
     CutHalf,
-    /// It never answers.
+    /// Never responds and does not execute the request.
     Hang,
-    /// It does what is asked, and never says so.
+    /// Executes the request and never responds.
     HangAfter,
-    /// It answers half of the body, and nothing more.
+    /// Sends half of the body and then nothing.
     HangHalf,
 }
 
-/// Which requests fail, and how many of them.
+/// The requests that fail, and their number.
 struct Rule {
     method: Method,
     part: String,
@@ -58,7 +57,7 @@ struct State {
     failed: AtomicU64,
 }
 
-/// A server on a port of its own; it goes on until the process ends.
+/// A server on its own port, running until the process ends.
 pub struct Front {
     address: SocketAddr,
     state: Arc<State>,
@@ -72,7 +71,7 @@ impl Front {
         let address = listener.local_addr().expect("what a test needs");
         let state = Arc::new(State::default());
         let served = state.clone();
-        // A thread of its own: a test that waits must not keep it from answering.
+        // A separate thread, so that a blocked test cannot block the server.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("what a test needs").block_on(serve(listener, service, served));
@@ -80,7 +79,7 @@ impl Front {
         Front { address, state }
     }
 
-    /// The server that another part of the test started.
+    /// Connects to a server started by another part of the test.
     pub fn at(address: SocketAddr) -> Front {
         Front { address, state: Arc::default() }
     }
@@ -89,19 +88,19 @@ impl Front {
         self.address
     }
 
-    /// Has the next `times` requests of a method fail whose address has a part in it.
+    /// Fails the next `times` requests with a method and a substring of the URL.
     pub fn fail(&self, method: &str, part: &str, fault: Fault, times: u64) {
         let (method, part) = (method.parse().expect("what a test needs"), part.to_owned());
         let rule = Rule { method, part, fault, left: times };
         self.state.rules.lock().expect("what a test needs").push(rule);
     }
 
-    /// Has no more requests fail.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.state.rules.lock().expect("what a test needs").clear();
     }
 
-    /// How many requests came, and how many were made to fail.
+    /// Returns the number of requests and of injected faults.
     pub fn counts(&self) -> (u64, u64) {
         let (requests, failed) = (&self.state.requests, &self.state.failed);
         (requests.load(Ordering::SeqCst), failed.load(Ordering::SeqCst))

@@ -1,7 +1,7 @@
-//! Google Cloud Storage in this process, as its XML API is described: objects in memory, each state of which
-//! has a generation that a request can be made conditional on.
+//! An in-memory Google Cloud Storage with its XML API, including conditional requests by
+//! generation.
 //!
-//! It has one bucket, `lakes`, and gives lists in pages of [`PAGE`].
+//! It has one bucket, `lakes`, and lists objects in pages of [`PAGE`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ const PAGE: usize = 50;
 const IF_GENERATION_MATCH: &str = "x-goog-if-generation-match";
 const GENERATION: &str = "x-goog-generation";
 
-/// The server; it goes on until the process ends.
+/// The server, running until the process ends.
 pub struct Google {
     pub front: Front,
     bucket: Arc<Mutex<Bucket>>,
@@ -32,9 +32,9 @@ pub struct Google {
 #[derive(Default)]
 struct Bucket {
     objects: BTreeMap<String, Object>,
-    /// Uploads of several parts that have not ended, by their ids.
+    /// The open multipart uploads by id.
     uploads: BTreeMap<String, Upload>,
-    /// The generation that was given last.
+    /// The last assigned generation.
     generation: u64,
 }
 
@@ -81,7 +81,7 @@ impl Google {
         vec![("GOOGLE_SERVICE_ACCOUNT_KEY".to_owned(), account.to_string())]
     }
 
-    /// The objects of which it has parts, and which nobody has ended or called off.
+    /// Lists the objects with open multipart uploads.
     pub fn uploads(&self) -> Vec<String> {
         let bucket = self.bucket.lock().expect("what a test needs");
         bucket.uploads.values().map(|upload| upload.key.clone()).collect()
@@ -89,7 +89,7 @@ impl Google {
 }
 
 impl Asked {
-    /// None where it is of another bucket.
+    /// Returns `None` for another bucket.
     fn of(request: Request<Bytes>) -> Option<Asked> {
         let (parts, body) = request.into_parts();
         let path = decoded(parts.uri.path());
@@ -144,7 +144,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object, unless it is to be of a generation that it is not of.
+    /// Writes an object if its generation precondition holds.
     fn put(&mut self, asked: Asked) -> Response<Bytes> {
         let current = self.objects.get(&asked.key).map_or(0, |object| object.generation);
         let wanted = asked.header(IF_GENERATION_MATCH);
@@ -180,7 +180,7 @@ impl Bucket {
         answer.body(Bytes::new()).expect("what a test needs")
     }
 
-    /// Makes an object of the parts that are named, in their order.
+    /// Completes a multipart upload from the listed parts.
     fn end(&mut self, id: &str, named: &Bytes) -> Response<Bytes> {
         let Some(upload) = self.uploads.get(id) else { return refusal(404, "NoSuchUpload") };
         let mut content = Vec::new();
@@ -199,7 +199,7 @@ impl Bucket {
         written.map(|_| format!("<{root}><ETag>\"{id}\"</ETag></{root}>").into())
     }
 
-    /// A page of the objects below a prefix.
+    /// Returns a page of the objects with a prefix.
     fn list(&self, query: &BTreeMap<String, String>) -> Response<Bytes> {
         let asked = |name: &str| query.get(name).map_or("", String::as_str);
         let after = asked("continuation-token").max(asked("start-after"));

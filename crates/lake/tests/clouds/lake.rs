@@ -1,4 +1,4 @@
-//! A lake whose tables lie in a cloud's bucket, with a table of one row.
+//! A lake with its tables in a cloud bucket, and a table with one row.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::provider::Provider;
 pub const SHORT: Duration = Duration::from_millis(600);
 pub const LONG: Duration = Duration::from_secs(10);
 
-/// Where the lake's tables lie in the bucket.
+/// The prefix of the lake's tables in the bucket.
 const PLACE: &str = "a";
 
 /// A lake in a bucket.
 pub struct CloudLake {
     pub cloud: Provider,
     pub lake: Lake,
-    /// The lake's time, which is what a test makes it; the object store has its own.
+    /// The lake's clock, set by the test; the object store has its own clock.
     pub clock: Arc<FixedClock>,
     store: Arc<MemoryStore>,
     patience: Duration,
@@ -64,7 +64,7 @@ impl CloudLake {
         change.commit("append").await.map(drop)
     }
 
-    /// The ids as a new process sees them, with nothing in its memory.
+    /// Returns the ids read by a new process with empty caches.
     pub async fn ids(&self) -> Vec<i64> {
         ids(&self.reopened().await).await.unwrap()
     }
@@ -73,7 +73,7 @@ impl CloudLake {
         open(&self.cloud, &self.store, &self.clock, self.patience).await
     }
 
-    /// Waits until these files are there and no others: what was called off may take a moment to go.
+    /// Waits until exactly these files exist; aborted uploads may be removed with a delay.
     pub async fn settle(&self, expected: &[String], case: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -103,7 +103,7 @@ async fn open(
     Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
 }
 
-/// The ids that a lake has on `main`, in order.
+/// Returns the sorted ids on `main`.
 pub async fn ids(lake: &Lake) -> Result<Vec<i64>, Error> {
     let table = lake.view(&RefSpec::main()).await?.table(&table()).await?;
     let plan = lake.tables().plan(&table, None).await?;

@@ -1,7 +1,8 @@
-//! The same scenarios over S3, Google Cloud Storage and Azure: a lake lives there, of those who make one
-//! object at once one does, and what becomes of it all when the object store fails.
+//! The same scenarios on S3, Google Cloud Storage and Azure: a complete lake, conditional writes,
+//! and object store failures.
 //!
-//! S3 and Google Cloud Storage are servers in this process; Azure is Azurite, behind one that can fail.
+//! S3 and Google Cloud Storage are servers in this process; Azure is Azurite, behind one that can
+//! fail.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

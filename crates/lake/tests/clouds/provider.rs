@@ -1,5 +1,4 @@
-//! The clouds' object stores, as one for the scenarios: each with a bucket `lakes`, and failing where a test
-//! asks it to.
+//! A common interface to the cloud object stores, each with a bucket `lakes` and fault injection.
 
 use std::io::Error;
 use std::path::Path;
@@ -26,7 +25,7 @@ use crate::s3::S3;
 /// What starts a server.
 type Start = fn() -> Provider;
 
-/// The clouds; each test has a server of its own.
+/// The cloud providers; each test has its own server.
 pub const ALL: [(&str, Start); 3] =
     [("s3", Provider::s3), ("google", Provider::google), ("azure", Provider::azure)];
 
@@ -45,7 +44,8 @@ enum Server {
     Azure(Front, #[expect(dead_code, reason = "it ends when it is dropped")] Emulator),
 }
 
-/// How a cloud says what they all say, and what it calls what they all do: methods, and parts of addresses.
+/// How a cloud says what they all say, and what it calls what they all do: methods, and parts of
+/// addresses.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,
@@ -127,8 +127,8 @@ impl Provider {
         CloudUrl::parse(&self.url("")).unwrap().open_bucket(&self.settings()).unwrap()
     }
 
-    /// What is in the bucket, and uploads that have neither ended nor been called off; Azure forgets those
-    /// by itself, and tells nobody of them.
+    /// What is in the bucket, and uploads that have neither ended nor been called off; Azure
+    /// deletes those by itself, and does not list them.
     pub async fn contents(&self) -> Vec<String> {
         let objects = self.bucket().list(None).map_ok(|object| object.location.to_string());
         let mut found: Vec<String> = objects.try_collect().await.unwrap();

@@ -19,7 +19,7 @@ use crate::front::{Answer, Front, refusal};
 pub const KEY: &str = "headwater";
 pub const SECRET: &str = "a secret of this test alone";
 
-/// The server; it goes on until the process ends.
+/// The server, running until the process ends.
 pub struct S3 {
     front: Front,
 }
@@ -41,7 +41,8 @@ impl S3 {
         let front = Front::start(Arc::new(move |request| {
             let (service, turn) = (service.clone(), turn.clone());
             Box::pin(async move {
-                // The server itself looks first and writes then, so that two may find nothing there.
+                // The server checks and writes in two steps, so two writers could both find no
+                // object.
                 let conditional = request.headers().contains_key(IF_NONE_MATCH);
                 let _turn = if conditional { Some(turn.lock().await) } else { None };
                 answer(&service, request).await
@@ -50,7 +51,7 @@ impl S3 {
         S3 { front }
     }
 
-    /// The server of a folder, started where none is yet: several processes may ask.
+    /// Returns the server of a folder and starts it if needed; several processes may call this.
     pub fn of(root: &Path) -> S3 {
         let note = root.join("s3.address");
         if let Ok(address) = std::fs::read_to_string(&note) {

@@ -1,4 +1,4 @@
-//! What holds over every object store: a lake lives there, and nothing is overwritten.
+//! Scenarios for every object store: a complete lake, and no overwritten objects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ pub const ALL: [(&str, Scenario); 7] = [
     ("a_lake_lives_there", |cloud| Box::pin(a_lake_lives_there(cloud))),
     ("of_those_who_make_one_object_one_does", |cloud| Box::pin(one_makes_it(cloud))),
     ("of_lakes_that_want_one_place_one_has_it", |cloud| Box::pin(one_has_the_place(cloud))),
-    ("what_passes_is_not_noticed", |cloud| Box::pin(faults::what_passes_is_not_noticed(cloud))),
-    ("what_does_not_pass_is_said_in_time_and_leaves_nothing", |cloud| {
-        Box::pin(faults::what_does_not_pass_is_said_in_time_and_leaves_nothing(cloud))
+    ("transient_faults_are_retried", |cloud| Box::pin(faults::transient_faults_are_retried(cloud))),
+    ("permanent_write_faults_fail_in_time_and_leave_no_files", |cloud| {
+        Box::pin(faults::permanent_write_faults_fail_in_time_and_leave_no_files(cloud))
     }),
-    ("reading_that_fails_is_said_in_time_and_changes_nothing", |cloud| {
-        Box::pin(faults::reading_that_fails_is_said_in_time_and_changes_nothing(cloud))
+    ("permanent_read_faults_fail_in_time", |cloud| {
+        Box::pin(faults::permanent_read_faults_fail_in_time(cloud))
     }),
-    ("a_large_file_goes_in_parts_and_leaves_none_behind", |cloud| {
-        Box::pin(faults::a_large_file_goes_in_parts_and_leaves_none_behind(cloud))
+    ("multipart_uploads_leave_no_parts", |cloud| {
+        Box::pin(faults::multipart_uploads_leave_no_parts(cloud))
     }),
 ];
 
@@ -40,8 +40,8 @@ async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::Mai
     Box::pin(lake.maintain("main", Some(&table()), &request, progress, cancelled)).await.unwrap()
 }
 
-/// Writers at once, a branch and its merge, many small files that become one, a list of several pages, and
-/// the removal of what a change left that died, although removing fails at first.
+/// Writers at once, a branch and its merge, many small files that become one, a list of several
+/// pages, and the removal of what a change left that died, although removing fails at first.
 async fn a_lake_lives_there(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     for id in (2..32).step_by(3) {
@@ -75,7 +75,8 @@ async fn a_lake_lives_there(cloud: Provider) {
     assert_eq!(lake.ids().await, expected);
 }
 
-/// Many make one object on the condition that there is none: one does, and what is there is its own.
+/// Many make one object on the condition that there is none: one does, and what is there is its
+/// own.
 async fn one_makes_it(cloud: Provider) {
     let bucket = cloud.bucket();
     for round in 0..10 {

@@ -1,4 +1,4 @@
-//! Changes of a table as data, as a scenario or a generator says them, and their way into a lake.
+//! Table changes as data, from scenarios or generators, and their execution on a lake.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::support::{Fixture, name, rows_of};
 /// The columns of a table, in order, with their types.
 pub type Columns = Vec<BTreeMap<String, String>>;
 
-/// Rows as lists, in the order of the table's columns, or as maps.
+/// Rows as lists in column order, or as maps.
 pub type Rows = Vec<Value>;
 
-/// A table to begin with.
+/// The initial table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewTable {
@@ -33,12 +33,12 @@ pub struct NewTable {
     pub partition: Vec<String>,
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
-    /// Each list is a file.
+    /// Rows per data file.
     #[serde(default)]
     pub files: Vec<Rows>,
 }
 
-/// One change, which is one commit.
+/// One change in one commit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
@@ -46,51 +46,51 @@ pub enum Step {
     Append(Rows),
     Overwrite(Rows),
     OverwritePartitions(Rows),
-    /// Removes the rows whose columns have these values.
+    /// Deletes the rows with these column values.
     Delete(Map<String, Value>),
-    /// Changes such rows, and adds others at once.
+    /// Updates matching rows and adds others in the same commit.
     Update {
         rows: Map<String, Value>,
         set: Map<String, Value>,
         #[serde(default)]
         add: Rows,
     },
-    /// A name with dots is that of a column within structs, here and below.
+    /// A name with dots is a nested column, here and below.
     AddColumns(Columns),
-    /// Gives columns other names.
+    /// Renames columns.
     Rename(BTreeMap<String, String>),
     DropColumn(String),
-    /// Gives columns wider types.
+    /// Widens the types of columns.
     Widen(BTreeMap<String, String>),
     Set(BTreeMap<String, String>),
-    /// Partitions rows that come later by these fields.
+    /// Changes the partition spec for later rows.
     Partition(Vec<String>),
-    /// Sorts rows that come later by these columns.
+    /// Changes the sort order for later rows.
     Sort(Vec<String>),
-    /// Puts all files of each partition into one, without the rows that are gone.
+    /// Compacts each partition into one file and applies deletes.
     Compact,
     Replace(NewTable),
     Drop,
-    /// Gives the table another name.
+    /// Renames the table.
     RenameTable(String),
-    /// Imports a file of this name and content.
+    /// Imports a file with this name and content.
     Import {
         file: String,
         text: String,
     },
     /// Merges the other branch into this one.
     Merge,
-    /// The same, where a conflict is settled by taking the table of this side of the merge.
+    /// Like `Merge`, resolving conflicts with this side's table.
     MergeTaking(MergeChoice),
-    /// Makes the change of the commit that is so many before the other branch's newest again on this one.
+    /// Cherry-picks the commit this many commits before the other branch's head.
     Pick(usize),
-    /// Undoes the commit that is so many before this branch's newest.
+    /// Reverts the commit this many commits before this branch's head.
     Undo(usize),
-    /// Merges both branches into each other, as they are before either merge.
+    /// Merges both branches into each other from their current heads.
     Crosswise,
-    /// Steps on the other branch.
+    /// Executes steps on the other branch.
     Other(Vec<Step>),
-    /// Steps, so many times.
+    /// Repeats steps.
     Repeat(usize, Vec<Step>),
 }
 
@@ -99,7 +99,7 @@ pub fn schema_of(columns: &Columns) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// A column by its type, with a `!` where it takes no nulls, and its default as JSON after a `=`.
+/// Parses a column type, with `!` for not null and the default as JSON after `=`.
 fn field_of(name: &str, text: &str) -> Field {
     let (text, default) = match text.split_once(" = ") {
         Some((text, default)) => (text, Some(default.to_owned())),
@@ -116,7 +116,7 @@ fn path_of(column: &str) -> Vec<String> {
     column.split('.').map(str::to_owned).collect()
 }
 
-/// The rows as maps, without nulls.
+/// Returns the rows as maps without nulls.
 pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     let map = |row: &Value| {
         let pairs: Map<String, Value> = match row {
@@ -132,7 +132,7 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     rows.iter().map(map).collect()
 }
 
-/// Rows to compare: in an order of their own, as are their columns and those within them.
+/// Returns rows in canonical order for comparison, with sorted and nested columns.
 pub fn sorted(rows: Vec<Value>) -> Vec<String> {
     let text = |mut row: Value| {
         row.sort_all_objects();
@@ -153,7 +153,7 @@ fn batch_of(schema: &SchemaRef, rows: &[Value]) -> RecordBatch {
     decoder.flush().unwrap().unwrap_or_else(|| RecordBatch::new_empty(schema.clone()))
 }
 
-/// Whether a row's columns have these values; a list means any of them.
+/// Returns true if a row has these column values; a list means any of its values.
 fn is_among(row: &Value, wanted: &Map<String, Value>) -> bool {
     wanted.iter().all(|(column, value)| match value {
         Value::Array(values) => values.contains(&row[column]),
@@ -161,7 +161,7 @@ fn is_among(row: &Value, wanted: &Map<String, Value>) -> bool {
     })
 }
 
-/// Makes a step on a branch.
+/// Executes a step on a branch.
 pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, step: &Step) {
     match step {
         Step::Other(steps) => {

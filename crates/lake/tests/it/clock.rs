@@ -1,5 +1,4 @@
-//! A clock that goes back, as one does that was wrong: nothing is refused for it, nothing is lost, and no
-//! file is taken for an old one.
+//! A clock that goes back: no request fails, no data is lost, and no new file is treated as old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{name, numbers, rows_of, schema};
 
-/// A clock that is wrong by so many hours.
+/// A clock with an offset in hours.
 #[derive(Default)]
 struct Wrong(AtomicI64);
 
@@ -87,7 +86,7 @@ async fn a_clock_that_goes_back_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_view_is_replaced_after_the_clock_went_back() {
+async fn a_view_can_be_replaced_after_the_clock_went_back() {
     let clock = Arc::new(Wrong::default());
     let mut tables = TablesOptions::new("memory://lake");
     tables.clock = clock.clone();

@@ -1,4 +1,4 @@
-//! A database that keeps what it is given, and loses the answer.
+//! A store that applies batches and loses the responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,20 +8,20 @@ use headwater_model::ObjectId;
 use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
 use tokio::sync::Semaphore;
 
-/// The database. Each batch waits for a permit.
+/// The store. Each batch waits for a permit.
 #[derive(Debug)]
 pub struct Doubtful {
     inner: MemoryStore,
     pub permits: Semaphore,
-    /// How many batches have come.
+    /// The number of received batches.
     pub asked: AtomicUsize,
     pub loses: AtomicBool,
-    /// Whether another process is always first to change a branch.
+    /// Simulates another process that always changes the branch first.
     pub overtakes: AtomicBool,
 }
 
 impl Doubtful {
-    /// One that lets everything pass, at first.
+    /// Creates a store without faults.
     pub fn new() -> Arc<Self> {
         let (permits, asked) = (Semaphore::new(1_000_000), AtomicUsize::new(0));
         let (inner, loses) = (MemoryStore::new(), AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! An object store that dies in the middle: after so many changes nothing answers any more.
+//! An object store that fails all calls after a number of changes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// The store, and how many changes it still makes.
+/// The object store, with the number of changes before it fails.
 #[derive(Debug)]
 pub struct Dying {
     inner: Arc<dyn ObjectStore>,

@@ -1,5 +1,4 @@
-//! What only deleted branches and tags led to goes by itself, and nothing else does: whoever else leads to
-//! it, reads it, or left it behind.
+//! Garbage collection of deleted branches and tags removes only files that nothing else references.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::support::{name, numbers, rows_of, schema};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// What outlives a process.
+/// The storage that survives a restart.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,
@@ -72,7 +71,7 @@ async fn head(lake: &Lake, branch: &str) -> String {
     format!("@{}", lake.catalog().branch(branch).await.unwrap().commit)
 }
 
-/// How many rows a table has, all of them read.
+/// Counts the rows of a table by reading all of them.
 async fn count(lake: &Lake, reference: &str, table: &str) -> usize {
     let view = lake.view(&reference.parse().unwrap()).await.unwrap();
     let table = view.table(&name(table)).await.unwrap();
@@ -82,7 +81,7 @@ async fn count(lake: &Lake, reference: &str, table: &str) -> usize {
     rows.iter().map(arrow::array::RecordBatch::num_rows).sum()
 }
 
-/// What a server does once a day.
+/// Runs the server's daily maintenance.
 async fn free(lake: &Lake) -> Result<SweptFiles, headwater_lake::Error> {
     let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
@@ -105,7 +104,7 @@ async fn parted(disk: &Disk) -> (Lake, Vec<String>) {
 }
 
 #[tokio::test]
-async fn what_only_a_deleted_branch_held_goes_by_itself() {
+async fn files_of_a_deleted_branch_are_removed() {
     let disk = Disk::new();
     let (lake, before) = parted(&disk).await;
     // What nobody knows of may be a lost database's, and stays.
@@ -135,7 +134,7 @@ async fn what_only_a_deleted_branch_held_goes_by_itself() {
 }
 
 #[tokio::test]
-async fn what_others_lead_to_stays_and_goes_with_the_last_of_them() {
+async fn shared_files_stay_until_their_last_ref_is_deleted() {
     let disk = Disk::new();
     let (lake, _) = parted(&disk).await;
     let at = head(&lake, "dev").await;
@@ -171,7 +170,7 @@ async fn what_others_lead_to_stays_and_goes_with_the_last_of_them() {
 }
 
 #[tokio::test]
-async fn a_removal_may_die_at_any_moment_and_leaves_nothing() {
+async fn an_interrupted_removal_is_completed_later() {
     let mut died = 0;
     for changes in 0.. {
         let disk = Disk::new();

@@ -1,4 +1,4 @@
-//! Small appends that come at the same time: few commits, all rows, and nobody fails for another.
+//! Group commit of concurrent small appends: few commits, all rows, independent errors.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -36,7 +36,7 @@ async fn commits(lake: &Fixture) -> Vec<headwater_model::Commit> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_small_appends_are_few_commits() {
+async fn concurrent_small_appends_share_commits() {
     let lake = lake().await;
     let inserts = (0..200).map(|id| {
         let lake = lake.clone();
@@ -65,7 +65,7 @@ async fn many_small_appends_are_few_commits() {
 }
 
 #[tokio::test]
-async fn a_single_append_is_a_commit_as_ever() {
+async fn a_single_append_is_one_commit() {
     let lake = lake().await;
     insert(&lake, "eva", 1).await.unwrap();
     let commits = commits(&lake).await;
@@ -74,7 +74,7 @@ async fn a_single_append_is_a_commit_as_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_is_wrong_fails_alone() {
+async fn an_invalid_append_fails_alone() {
     let lake = lake().await;
     let text: ArrayRef = Arc::new(StringArray::from(vec!["no number"]));
     let wrong = RecordBatch::try_from_iter([("id", text)]).unwrap();
@@ -108,7 +108,7 @@ async fn whoever_is_wrong_fails_alone() {
 }
 
 #[tokio::test]
-async fn rows_that_do_not_fit_any_more_are_a_conflict() {
+async fn rows_that_no_longer_match_the_schema_are_a_conflict() {
     let lake = lake().await;
     let mut early = lake.lake.transaction("main", "eva").await.unwrap();
     early.append_rows(&name("t"), rows_of(numbers("id", [1]))).await.unwrap();
@@ -128,7 +128,7 @@ async fn rows_that_do_not_fit_any_more_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_branch_that_is_protected_meanwhile_takes_none() {
+async fn a_branch_protected_concurrently_rejects_queued_appends() {
     let lake = lake().await;
     let mut early = lake.lake.transaction("main", "eva").await.unwrap();
     early.append_rows(&name("t"), rows_of(numbers("id", [1]))).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_branch_that_is_protected_meanwhile_takes_none() {
 }
 
 #[tokio::test]
-async fn many_rows_are_written_as_they_come() {
+async fn large_appends_are_streamed() {
     let lake = lake().await;
     let mut large = lake.lake.transaction("main", "eva").await.unwrap();
     large.append_rows(&name("t"), rows_of(numbers("id", 0..5_000))).await.unwrap();
@@ -151,7 +151,7 @@ async fn many_rows_are_written_as_they_come() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_append_that_is_given_up_holds_up_no_other() {
+async fn a_cancelled_append_does_not_block_others() {
     let lake = lake().await;
     for round in 0..20 {
         let mut tasks = Vec::new();
@@ -173,7 +173,7 @@ async fn an_append_that_is_given_up_holds_up_no_other() {
     assert_eq!(kept, 20 * 13, "each of those that were answered, once");
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(so: impl Fn() -> bool) {
     let wait = async {
         while !so() {
@@ -186,7 +186,7 @@ async fn until(so: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_lost_answer_makes_no_row_come_twice() {
+async fn a_lost_response_duplicates_no_row() {
     let store = Doubtful::new();
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let insert = |id: i64| {
@@ -220,7 +220,7 @@ async fn a_lost_answer_makes_no_row_come_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_queue_that_ends_takes_no_other_with_it() {
+async fn the_end_of_one_queue_does_not_affect_others() {
     let lake = with_table(Fixture::in_memory().await).await;
     // One after the other in each task, so that queues end and begin all the time.
     let tasks = (0..8).map(|task| {
@@ -238,7 +238,7 @@ async fn a_queue_that_ends_takes_no_other_with_it() {
 }
 
 #[tokio::test]
-async fn what_comes_after_a_small_append_is_kept() {
+async fn changes_after_a_small_append_are_committed() {
     let lake = lake().await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change.append_rows(&name("t"), rows_of(numbers("id", [1]))).await.unwrap();
@@ -254,7 +254,7 @@ async fn what_comes_after_a_small_append_is_kept() {
 }
 
 #[tokio::test]
-async fn who_lost_an_answer_can_tell_whether_the_change_was_made() {
+async fn a_client_can_check_a_commit_after_a_lost_response() {
     let store = Doubtful::new();
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
@@ -268,7 +268,7 @@ async fn who_lost_an_answer_can_tell_whether_the_change_was_made() {
 }
 
 #[tokio::test]
-async fn who_is_never_first_fails_in_good_time() {
+async fn permanent_contention_fails_within_a_bounded_time() {
     let store = Doubtful::new();
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();

@@ -1,5 +1,5 @@
-//! What upkeep makes of a table's layout: fewer manifests, files that filters on two columns need fewer of,
-//! and few files in each partition, also where a column within a struct says which it is.
+//! Maintenance of a table's layout: fewer manifests, z-order for filters on two columns, and
+//! compaction within partitions, including partitions by nested columns.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ async fn plan(lake: &Lake) -> ScanPlan {
 }
 
 #[tokio::test]
-async fn many_manifests_become_one_and_rows_stay() {
+async fn manifests_are_merged_without_changing_rows() {
     let (lake, _) = lake(&[json!([[0, "a"]])]).await;
     for id in 1..14 {
         append(&lake, "main", id).await;
@@ -43,7 +43,7 @@ async fn many_manifests_become_one_and_rows_stay() {
     assert_eq!(only(&maintain(&lake, manifests()).await).commit, None, "few are left alone");
 }
 
-/// Each pair of two numbers below these, once, in an order that has nothing to do with either.
+/// Returns each pair of numbers below the limits once, in an order uncorrelated with both.
 const WIDTH: i64 = 512;
 const HEIGHT: i64 = 256;
 
@@ -59,7 +59,7 @@ fn grid() -> RecordBatch {
         .unwrap()
 }
 
-/// How many files may have rows within a range of each column, by their bounds.
+/// Counts the files whose bounds overlap a range, for each column.
 async fn files_for(lake: &Fixture, x: Range<i64>, y: Range<i64>) -> usize {
     let plan = plan(&lake.lake).await;
     let within = |column: &str, range: &Range<i64>, file: usize| {
@@ -71,7 +71,7 @@ async fn files_for(lake: &Fixture, x: Range<i64>, y: Range<i64>) -> usize {
 }
 
 #[tokio::test]
-async fn a_z_order_spares_files_whichever_column_a_filter_is_on() {
+async fn a_z_order_prunes_files_for_filters_on_either_column() {
     let small = |tables: &mut TablesOptions| tables.target_file_bytes = 1;
     let lake = Fixture::with(small).await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
@@ -102,7 +102,7 @@ async fn a_z_order_spares_files_whichever_column_a_filter_is_on() {
 }
 
 #[tokio::test]
-async fn partitions_by_a_column_within_a_struct_are_kept_apart() {
+async fn compaction_keeps_partitions_by_nested_columns_separate() {
     let (lake, _) = lake(&[]).await;
     let create: Step = serde_json::from_value(json!({"create": {
         "columns": [{"id": "long"}, {"place": "struct<city: string, at: struct<floor: int>>"}],

@@ -1,6 +1,6 @@
-//! Random histories of a lake beside a plain map of rows, with a death at every call to the store and to
-//! the object store. After each death the lake opens: every change that was acknowledged is there, and one
-//! that was not is there as a whole or not at all. `cargo xtask soak` plays many more.
+//! Random histories of a lake compared with a map of rows, with a crash at every call to the store
+//! and the object store. After each crash the lake opens, acknowledged changes are durable, and the
+//! interrupted change is applied completely or not at all. `cargo xtask soak` runs many more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ type Rows = BTreeSet<i64>;
 /// Tables by name.
 type Tables = BTreeMap<String, Rows>;
 
-/// What outlives a process.
+/// The storage that survives a crash.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,
@@ -40,7 +40,7 @@ impl Disk {
         disk
     }
 
-    /// The lake as a new process sees it, for as long as that lives.
+    /// Opens the lake as a new process, until its simulated crash.
     async fn open(&self, life: &Life) -> Result<Lake, Error> {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();
@@ -53,7 +53,7 @@ impl Disk {
         .await
     }
 
-    /// All rows of all tables on all branches.
+    /// Returns all rows of all tables on all branches.
     async fn look(&self) -> BTreeMap<String, Tables> {
         let lake = self.open(&Life::endless()).await.unwrap();
         let mut found = BTreeMap::new();
@@ -75,13 +75,13 @@ impl Disk {
     }
 }
 
-/// What a step does, and to which branch.
+/// The operation of a step.
 #[derive(Debug, Clone)]
 enum Step {
     Create(String, String),
-    /// To several tables in one commit.
+    /// Changes several tables in one commit.
     Append(String, Vec<(String, Rows)>),
-    /// By delete files, or by files written anew.
+    /// Uses delete files or rewritten files.
     Delete(String, String, Rows, bool),
     Replace(String, String, Rows),
     Drop(String, String),
@@ -92,16 +92,16 @@ enum Step {
     Maintain(String, String),
 }
 
-/// What must be there.
+/// The expected state.
 #[derive(Debug, Clone)]
 struct Model {
     branches: BTreeMap<String, Tables>,
-    /// What `main` and each other branch had in common last.
+    /// The merge base of `main` and each other branch.
     bases: BTreeMap<String, Tables>,
 }
 
 impl Model {
-    /// The same after a step that was made.
+    /// Returns the expected state after a step.
     fn after(&self, step: &Step) -> Model {
         let mut next = self.clone();
         match step {
@@ -148,7 +148,7 @@ impl Model {
         self.branches.entry(branch.to_owned()).or_default()
     }
 
-    /// A step that can be made.
+    /// Generates a valid step.
     fn choose(&self, random: &mut Random, number: i64) -> Step {
         let branches: Vec<&String> = self.branches.keys().collect();
         let branch = (*random.of(&branches)).clone();
@@ -174,7 +174,8 @@ impl Model {
                 Step::Delete(branch, table, gone, random.below(2) == 0)
             }
             10 => Step::Replace(branch, table, fresh(2)),
-            // A table that one side dropped and the other changed is a conflict, which is told elsewhere.
+            // A table that one side dropped and the other changed is a conflict, which is told
+            // elsewhere.
             11 if others.is_empty() && tables.len() > 1 => Step::Drop(branch, table),
             12 | 13 if others.len() < 2 => Step::Fork(format!("b{number}")),
             14..17 if !others.is_empty() => Step::Merge((*random.of(&others)).clone()),
@@ -184,7 +185,7 @@ impl Model {
     }
 }
 
-/// What both sides made of what they had in common, where they changed different rows.
+/// Merges two sides that changed different rows.
 fn merge(ours: &Tables, theirs: &Tables, base: &Tables) -> Tables {
     let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let merged = names.into_iter().filter_map(|name| {
@@ -205,7 +206,7 @@ fn merge(ours: &Tables, theirs: &Tables, base: &Tables) -> Tables {
     merged.collect()
 }
 
-/// Makes a step; the commit where it is one, and whether it was made at all.
+/// Executes a step. Returns its commit, if any, and true if the step was applied.
 async fn make(lake: &Lake, step: &Step) -> Result<(Option<CommitId>, bool), Error> {
     let (branch, message) = match step {
         Step::Fork(name) => {
@@ -297,7 +298,7 @@ async fn delete(
     change.rewrite(&name, Rewrite { seen, removed, staged, unseen: None }).await
 }
 
-/// Numbers that look random, the same for the same seed.
+/// A deterministic pseudo-random generator.
 struct Random(u64);
 
 impl Random {
@@ -312,17 +313,17 @@ impl Random {
     }
 }
 
-/// What a history went through.
+/// Statistics of a history.
 #[derive(Debug, Default)]
 struct Told {
     deaths: u64,
-    /// Changes that were there although nobody had said so.
+    /// The number of applied changes without acknowledgement.
     unheard: u64,
     conflicts: u64,
 }
 
-/// Plays a history. At each step the process dies at its first call, at a later one, and so on until it
-/// lives through the step; `stride` is how many calls lie between two deaths at most.
+/// Runs a history. At each step the process crashes at the first call, then at later calls, until
+/// the step completes; `stride` is the maximum number of calls between two crashes.
 async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     let (mut random, disk) = (Random(seed), Disk::new().await);
     let main = BTreeMap::from([("main".to_owned(), Tables::new())]);
@@ -374,7 +375,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     told
 }
 
-/// Every commit that was acknowledged can be read still.
+/// Checks that every acknowledged commit can be read.
 async fn check_commits(disk: &Disk, acknowledged: &[CommitId]) {
     let lake = disk.open(&Life::endless()).await.unwrap();
     for commit in acknowledged {
@@ -382,7 +383,7 @@ async fn check_commits(disk: &Disk, acknowledged: &[CommitId]) {
     }
 }
 
-/// The full count in a soak, the small one otherwise.
+/// Returns the full count in a soak test, else the small one.
 fn count(small: u64, full: u64) -> u64 {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
 }

@@ -1,5 +1,4 @@
-//! The lake as its users see it: a folder on disk, files beside it, and what can be read
-//! afterwards.
+//! Integration tests of the lake, on local folders and in memory.
 
 #[cfg(test)]
 mod changes;

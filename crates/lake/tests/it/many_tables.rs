@@ -1,4 +1,4 @@
-//! Many tables: what has to look into all of them looks into several at once, and into none twice.
+//! Operations on many tables read several tables concurrently and none twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::mortal::{Life, MortalObjects};
 use crate::support::{name, numbers, rows_of, schema};
 
-/// How many tables there are.
+/// The number of tables.
 const TABLES: i64 = 40;
 
 /// A database and an object store that outlive a lake.
@@ -26,7 +26,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// Many tables, each made, appended to, and with a file that nothing needs.
+    /// Creates many tables, each with rows and an unreferenced file.
     async fn new() -> Self {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
         let (store, objects) = (Arc::new(MemoryStore::new()), Arc::new(InMemory::new()));
@@ -58,7 +58,7 @@ impl Disk {
         Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
     }
 
-    /// The same as another process sees it, whose every call takes its time and is counted.
+    /// Opens the lake as another process, with delayed and counted calls.
     async fn watched(&self) -> (Lake, Life) {
         let wait = Duration::from_millis(2);
         let waits = ThrottleConfig { wait_get_per_call: wait, ..ThrottleConfig::default() };
@@ -76,7 +76,7 @@ fn check(life: &Life, opened: i64, calls: i64) {
 }
 
 #[tokio::test]
-async fn a_branch_of_an_old_commit_looks_at_several_tables_at_once() {
+async fn a_branch_of_an_old_commit_checks_tables_concurrently() {
     let disk = Disk::new().await;
     let (lake, life) = disk.watched().await;
     let opened = life.calls();
@@ -87,7 +87,7 @@ async fn a_branch_of_an_old_commit_looks_at_several_tables_at_once() {
 }
 
 #[tokio::test]
-async fn a_sweep_looks_into_several_states_at_once_and_into_none_twice() {
+async fn a_sweep_reads_states_concurrently_and_none_twice() {
     let disk = Disk::new().await;
     let (lake, life) = disk.watched().await;
     let opened = life.calls();
@@ -100,6 +100,7 @@ async fn a_sweep_looks_into_several_states_at_once_and_into_none_twice() {
     });
     let report = maintain.await.unwrap();
     assert_eq!(report.unwrap().swept.unwrap().orphans, 1);
-    // Of each of two states of a table its metadata, its list and its manifest; and each table once before.
+    // Of each of two states of a table its metadata, its list and its manifest; and each table once
+    // before.
     check(&life, opened, (2 * 3 + 1) * TABLES + 5);
 }

@@ -1,4 +1,4 @@
-//! Merges as whoever asks for them sees them: choices, limits, and what is left when nobody waits.
+//! Merges: choices, limits, cherry-pick, revert, and cancellation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -22,7 +22,7 @@ fn step(text: serde_json::Value) -> Step {
     serde_json::from_value(text).unwrap()
 }
 
-/// Two branches, on which both tables were changed: `t` so that it merges, `u` as is said.
+/// Creates two branches that both changed two tables: `t` without a conflict, `u` as given.
 async fn parted(lake: &Fixture, ours: &Step, theirs: &Step) {
     let columns = vec![[("id".to_owned(), "long".to_owned())].into()];
     let files = vec![vec![json!([1]), json!([2]), json!([3])]];
@@ -43,7 +43,7 @@ fn dev() -> MergeRequest {
 }
 
 #[tokio::test]
-async fn rows_that_are_compared_are_limited_for_all_tables_together() {
+async fn the_row_comparison_limit_applies_to_all_tables_together() {
     // Three files of 3, 2 and 2 rows are compared for each of two tables.
     for (rows_max, merges) in [(14, true), (13, false), (7, false)] {
         let lake = Fixture::with(|tables| tables.merge_rows_max = rows_max).await;
@@ -58,12 +58,12 @@ async fn rows_that_are_compared_are_limited_for_all_tables_together() {
         assert_eq!(report.conflicts[0].table, name("u"));
         let cause = &report.conflicts[0].causes[0];
         assert_eq!(cause.kind, ConflictKind::TooManyRows);
-        assert!(cause.message.contains(&format!("the {rows_max} rows")), "{}", cause.message);
+        assert!(cause.message.contains(&format!("more than {rows_max} rows")), "{}", cause.message);
     }
 }
 
 #[tokio::test]
-async fn choices_are_for_tables_that_are_there() {
+async fn choices_for_missing_tables_are_rejected() {
     let lake = Fixture::with(|_| ()).await;
     let (ours, theirs) = (json!({"append": [[4]]}), json!({"overwrite": [[5]]}));
     parted(&lake, &step(ours), &step(theirs)).await;
@@ -86,7 +86,7 @@ async fn choices_are_for_tables_that_are_there() {
     assert_eq!(lake.rows("u").await, [json!({"id": 5})]);
 }
 
-/// A future that is looked at so many times and then dropped.
+/// A future that is polled a number of times and then dropped.
 struct Abandoned<F>(Option<Pin<Box<F>>>, usize);
 
 impl<F: Future> Future for Abandoned<F> {
@@ -105,14 +105,14 @@ impl<F: Future> Future for Abandoned<F> {
     }
 }
 
-/// All files of the lake's tables.
+/// Lists all files of the lake's tables.
 async fn files(lake: &Fixture) -> BTreeSet<String> {
     let listed = lake.lake.tables().object_store().list(None);
     listed.map_ok(|file| file.location.to_string()).try_collect().await.unwrap()
 }
 
 #[tokio::test]
-async fn a_merge_that_nobody_waits_for_leaves_nothing() {
+async fn a_cancelled_merge_leaves_no_files() {
     let lake = Fixture::slow().await;
     let (ours, theirs) = (json!({"delete": {"id": 2}}), json!({"delete": {"id": 3}}));
     parted(&lake, &step(ours), &step(theirs)).await;
@@ -139,7 +139,7 @@ async fn a_merge_that_nobody_waits_for_leaves_nothing() {
     assert_eq!(lake.rows("u").await, [json!({"id": 1})]);
 }
 
-/// A branch `dev` and `main`, with a table each time as the steps leave it.
+/// Creates `main` and `dev` with a table changed by steps.
 async fn with_table(files: serde_json::Value) -> Fixture {
     let lake = Fixture::with(|_| ()).await;
     let columns = json!([{"id": "long"}, {"n": "long"}]);
@@ -150,7 +150,7 @@ async fn with_table(files: serde_json::Value) -> Fixture {
     lake
 }
 
-/// Makes a step, and gives the commit that it made.
+/// Executes a step and returns its commit.
 async fn commit(lake: &Fixture, branch: &str, text: serde_json::Value) -> RefSpec {
     make(lake, branch, "", &name("t"), &step(text)).await;
     head(lake, branch).await
@@ -179,7 +179,7 @@ fn undo(commit: &RefSpec) -> RevertRequest {
 }
 
 #[tokio::test]
-async fn a_commit_is_made_again_on_another_branch_without_those_before_it() {
+async fn a_cherry_pick_applies_only_one_commit() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
     commit(&lake, "dev", json!({"delete": {"id": 1}})).await;
@@ -207,7 +207,7 @@ async fn a_commit_is_made_again_on_another_branch_without_those_before_it() {
 }
 
 #[tokio::test]
-async fn rows_that_were_picked_do_not_come_twice() {
+async fn cherry_picked_rows_are_not_merged_twice() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     commit(&lake, "dev", json!({"delete": {"id": 1}})).await;
     let picked = commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
@@ -222,7 +222,7 @@ async fn rows_that_were_picked_do_not_come_twice() {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_there_is_not_made_again() {
+async fn a_cherry_pick_of_a_merged_commit_is_up_to_date() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     let own = commit(&lake, "main", json!({"append": [[3, 3]]})).await;
     let taken = commit(&lake, "dev", json!({"append": [[4, 4]]})).await;
@@ -237,7 +237,7 @@ async fn a_commit_that_is_there_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn rows_that_were_picked_from_a_branch_that_picked_them_come_once() {
+async fn rows_cherry_picked_through_another_branch_are_merged_once() {
     for (on_read, version) in [(false, "2"), (true, "3")] {
         for (compacts, source) in [(true, "dev"), (true, "main"), (false, "dev"), (false, "main")] {
             let mut lake = with_table(json!([[[1, 1]]])).await;
@@ -284,7 +284,7 @@ async fn rows_that_were_picked_from_a_branch_that_picked_them_come_once() {
 }
 
 #[tokio::test]
-async fn a_table_that_both_renamed_does_not_become_two() {
+async fn a_table_renamed_on_both_sides_is_not_duplicated() {
     let lake = with_table(json!([[[1, 1]]])).await;
     for (branch, to) in [("main", "t1"), ("dev", "t2")] {
         let mut change = lake.lake.transaction(branch, "eva").await.unwrap();
@@ -310,7 +310,7 @@ async fn a_table_that_both_renamed_does_not_become_two() {
 }
 
 #[tokio::test]
-async fn what_a_picked_commit_changed_and_is_not_there_is_a_conflict() {
+async fn a_cherry_pick_of_a_change_to_missing_rows_conflicts() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
     let picked =
@@ -328,7 +328,7 @@ async fn what_a_picked_commit_changed_and_is_not_there_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn what_a_failed_run_left_is_not_picked_unchecked() {
+async fn a_cherry_pick_from_quarantine_requires_unchecked() {
     let lake = with_table(json!([[[1, 1]]])).await;
     let picked = commit(&lake, "dev", json!({"append": [[3, 3]]})).await;
     lake.lake.catalog().quarantine_branch("dev", Some("j-1")).await.unwrap();
@@ -340,7 +340,7 @@ async fn what_a_failed_run_left_is_not_picked_unchecked() {
 }
 
 #[tokio::test]
-async fn a_commit_is_undone_and_what_came_after_it_stays() {
+async fn a_revert_keeps_later_changes() {
     let lake = with_table(json!([[[1, 1], [2, 2]]])).await;
     let append = commit(&lake, "main", json!({"append": [[3, 3]]})).await;
     let update =
@@ -372,7 +372,7 @@ async fn a_commit_is_undone_and_what_came_after_it_stays() {
 }
 
 #[tokio::test]
-async fn the_first_rows_of_a_table_and_a_replacement_are_undone() {
+async fn the_first_append_and_a_replacement_can_be_reverted() {
     let lake = with_table(json!([])).await;
     let first = commit(&lake, "main", json!({"append": [[1, 1]]})).await;
     commit(&lake, "main", json!({"append": [[2, 2]]})).await;
@@ -388,7 +388,7 @@ async fn the_first_rows_of_a_table_and_a_replacement_are_undone() {
 }
 
 #[tokio::test]
-async fn an_import_that_is_undone_can_be_made_again() {
+async fn a_reverted_import_can_be_repeated() {
     let lake = with_table(json!([[[1, 1]]])).await;
     let import = json!({"import": {"file": "a.csv", "text": "id,n\n2,2\n"}});
     let imported = commit(&lake, "main", import.clone()).await;
@@ -400,7 +400,7 @@ async fn an_import_that_is_undone_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn the_tables_of_one_commit_are_undone_together() {
+async fn a_revert_includes_all_tables_of_the_commit() {
     let lake = with_table(json!([[[1, 1]]])).await;
     let mut both = lake.lake.transaction("main", "eva").await.unwrap();
     both.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
@@ -412,7 +412,7 @@ async fn the_tables_of_one_commit_are_undone_together() {
     let part = RevertRequest { tables: vec![name("U")], ..of_run.clone() };
     let error = lake.lake.revert("main", part.clone(), "eva").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
-    assert!(error.to_string().contains("changed `t` as well"), "{error}");
+    assert!(error.to_string().contains("also changed `t`"), "{error}");
     assert!(error.hint().unwrap().contains("`--partial`"));
     let other = RevertRequest { tables: vec![name("x")], ..of_run.clone() };
     let error = lake.lake.revert("main", other, "eva").await.unwrap_err();
@@ -432,7 +432,7 @@ async fn the_tables_of_one_commit_are_undone_together() {
     assert!(error.to_string().contains("`j-2`"), "{error}");
 }
 
-/// The ids of rows by their column `id`.
+/// Returns the row ids by the column `id`.
 async fn row_ids(lake: &Fixture, branch: &str) -> BTreeMap<i64, i64> {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
@@ -453,7 +453,7 @@ async fn row_ids(lake: &Fixture, branch: &str) -> BTreeMap<i64, i64> {
 }
 
 #[tokio::test]
-async fn rows_keep_their_ids_when_a_change_of_others_is_undone() {
+async fn a_revert_keeps_the_ids_of_other_rows() {
     let mut lake = Fixture::with(|_| ()).await;
     (lake.on_read, lake.version) = (true, "3");
     let files = json!([[[1, 0], [2, 0], [3, 0], [4, 0]]]);
@@ -471,7 +471,7 @@ async fn rows_keep_their_ids_when_a_change_of_others_is_undone() {
 }
 
 #[tokio::test]
-async fn ids_that_another_branch_gave_are_not_taken_over() {
+async fn row_ids_of_another_branch_are_not_reused() {
     let mut lake = Fixture::with(|_| ()).await;
     lake.version = "3";
     let columns = json!([{"id": "long"}, {"p": "string"}]);
@@ -493,9 +493,9 @@ async fn ids_that_another_branch_gave_are_not_taken_over() {
     assert_eq!(row_ids(&lake, "main").await.len(), 4);
 }
 
-/// Two sessions merge branches that conflict with each other into `main` at the same moment.
+/// Merges two conflicting branches into `main` concurrently.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_conflicting_merges_at_once_one_wins_and_the_other_is_told() {
+async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
     let lake = Fixture::new().await;
     // As another process has it: no lock is shared.
     let other = crate::place::open_lake(&lake.lake_folder()).await;
@@ -540,7 +540,7 @@ async fn of_conflicting_merges_at_once_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test]
-async fn a_search_for_a_commit_that_ends_early_names_a_range() {
+async fn an_incomplete_search_for_a_commit_reports_a_range() {
     // The merge compares three rows of each state, and the search reads as many at each step.
     for (rows_max, exact) in [(1_000, true), (20, false)] {
         let lake = Fixture::with(|tables| tables.merge_rows_max = rows_max).await;

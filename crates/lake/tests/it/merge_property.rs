@@ -1,4 +1,4 @@
-//! Merges of random changes: what both sides did is there, and nothing else.
+//! Property tests: a merge of random changes has the changes of both sides and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::changes::{NewTable, Step, make};
 use crate::support::{Fixture, name};
 
-/// A row: its partition and a number that changes.
+/// A row: its partition and a value.
 type Row = (String, i64);
 
-/// A table as it is, with rows by id, which no two rows share.
+/// A table: its rows by unique id.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     rows: BTreeMap<i64, Row>,
@@ -24,7 +24,7 @@ struct Model {
     properties: BTreeMap<String, String>,
 }
 
-/// A change before it is known which rows there are.
+/// A generated change, independent of existing rows.
 #[derive(Debug, Clone)]
 enum Change {
     Append(Vec<u8>),
@@ -38,13 +38,13 @@ enum Change {
     Compact,
 }
 
-/// A change of rows that are known, with what it saw of them.
+/// The effect of a change on existing rows, with the rows it read.
 #[derive(Debug, Clone)]
 enum Effect {
     Append(BTreeMap<i64, Row>),
-    /// Rows that were there, and what became of them.
+    /// Changed rows, before and after.
     Change(BTreeMap<i64, Row>, BTreeMap<i64, Row>),
-    /// All rows of some partitions, or of all, and what is there instead.
+    /// Replaced rows of some or all partitions, and the new rows.
     Replace(Option<BTreeSet<String>>, BTreeMap<i64, Row>, BTreeMap<i64, Row>),
     AddColumn(String),
     Set(String, Option<String>, String),
@@ -58,7 +58,7 @@ fn part(number: u8) -> String {
 }
 
 impl Model {
-    /// What a change does here; ids of new rows begin with `next`.
+    /// Applies a change; ids of new rows start with `next`.
     fn effect(&self, change: &Change, next: i64) -> Effect {
         let new = |parts: &[u8]| -> BTreeMap<i64, Row> {
             let rows = parts.iter().enumerate();
@@ -101,7 +101,7 @@ impl Model {
         }
     }
 
-    /// Does a change again; none where it does not find what it saw.
+    /// Replays an effect. Returns `None` if the rows it read have changed.
     fn replay(&mut self, effect: &Effect) -> Option<()> {
         match effect {
             Effect::Append(rows) => self.rows.extend(rows.clone()),
@@ -143,7 +143,7 @@ fn values(rows: &BTreeMap<i64, Row>) -> Vec<Value> {
     rows.iter().map(|(id, (part, n))| json!({"id": id, "part": part, "n": n})).collect()
 }
 
-/// The steps that carry an effect out; none where there is nothing to do.
+/// Returns the steps of an effect.
 fn steps(effect: &Effect, here: &Model) -> Vec<Step> {
     match effect {
         Effect::Append(rows) if rows.is_empty() => Vec::new(),
@@ -190,7 +190,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A table on two branches of a lake in memory.
+/// A table on two branches of an in-memory lake.
 struct Two {
     lake: Fixture,
     table: TableName,
@@ -225,7 +225,7 @@ impl Two {
         (Two { lake, table }, model)
     }
 
-    /// Makes changes on a branch, and says what they did.
+    /// Executes changes on a branch and returns their effects.
     async fn change(
         &self,
         branch: &str,
@@ -275,8 +275,8 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
     Some(model)
 }
 
-/// Whether a side changed rows and arranged files, which are then not told apart where the other side
-/// replaced all of them.
+/// Whether a side changed rows and arranged files, which are then not told apart where the other
+/// side replaced all of them.
 fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
     let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
@@ -284,8 +284,8 @@ fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     arranges && one.iter().any(changes) && other.iter().any(replaces)
 }
 
-/// Two sides change a table. Where each side's changes find what they saw also after the other side's,
-/// the merge is what they come to, in either direction.
+/// Two sides change a table. Where each side's changes find what they saw also after the other
+/// side's, the merge is what they come to, in either direction.
 async fn both_orders(
     how: [bool; 2],
     files: Vec<Vec<u8>>,
@@ -323,8 +323,7 @@ async fn both_orders(
     Ok(())
 }
 
-/// A step of a history in which hardly anything can conflict: ids are never given twice, and a row that is gone
-/// does not come back.
+/// A step of a history with few conflicts: ids are never reused, and a removed row does not return.
 #[derive(Debug, Clone)]
 enum Move {
     Make(usize, Change),
@@ -445,12 +444,12 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Nothing can be changed on both sides; but of a row that both removed, one side may as well have made
-/// one of the rows that it added to rewritten files, and nobody could tell.
+/// Nothing can be changed on both sides; but of a row that both removed, one side may as well have
+/// made one of the rows that it added to rewritten files, which cannot be detected.
 fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
     for cause in &conflict.causes {
         // Rows that came with a pick, and were changed so that they cannot be told from others.
-        if cause.kind == ConflictKind::Picked {
+        if cause.kind == ConflictKind::DuplicateCherryPick {
             continue;
         }
         prop_assert_eq!(cause.kind, ConflictKind::Rows, "{:?}", cause);
@@ -472,7 +471,7 @@ proptest! {
     #![proptest_config(Config { cases: 128, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn a_merge_is_either_side_replayed_after_the_other(
+    fn a_merge_equals_replaying_one_side_after_the_other(
         how in any::<[bool; 2]>(),
         files in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..4), 0..4),
         ours in proptest::collection::vec(change(), 0..4),
@@ -486,7 +485,7 @@ proptest! {
     #![proptest_config(Config { cases: 150, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn merges_from_any_commit_lose_nothing_and_bring_nothing_back(moves in moves()) {
+    fn merges_from_any_commit_lose_no_change_and_restore_no_removed_row(moves in moves()) {
         run(crosswise(moves))?;
     }
 }

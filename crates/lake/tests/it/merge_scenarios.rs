@@ -1,8 +1,8 @@
-//! Merges as data: `tests/merge/*.yaml` say what a table is, what two branches make of it, and what
-//! merging them comes to.
+//! Merge scenarios from `tests/merge/*.yaml`: a table, the changes of two branches, and the
+//! expected result.
 //!
-//! Every scenario is merged in both directions, dry first; what a conflict must leave as it was, and what
-//! a merge must bring about however often it is repeated, is checked for each.
+//! Every scenario is merged in both directions, after a dry run. Each checks that a conflict
+//! changes nothing and that a repeated merge is up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,12 +24,12 @@ use crate::support::{Fixture, name};
 #[serde(deny_unknown_fields)]
 struct Scenario {
     name: String,
-    /// The only version of the format that has what it is about.
+    /// The format version that the scenario requires.
     #[serde(default)]
     version: Option<u8>,
     #[serde(default)]
     table: Option<NewTable>,
-    /// Further steps before the branches part.
+    /// Steps before the branches diverge.
     #[serde(default)]
     base: Vec<Step>,
     ours: Vec<Step>,
@@ -45,26 +45,26 @@ struct Scenario {
 struct Expected {
     #[serde(default)]
     rows: Option<Rows>,
-    /// Columns as `name type`, in the order that a merge into `ours` gives.
+    /// Columns as `name type`, in the order after a merge into `ours`.
     #[serde(default)]
     columns: Option<Vec<String>>,
     #[serde(default)]
     properties: Option<BTreeMap<String, String>>,
     #[serde(default)]
     partition: Option<Vec<String>>,
-    /// Data files of the merged table.
+    /// The number of data files of the merged table.
     #[serde(default)]
     files: Option<u64>,
-    /// Whether there is no table any more.
+    /// True if the table no longer exists.
     #[serde(default)]
     dropped: bool,
-    /// The name that the table has then; `t` where none is said.
+    /// The table's name after the merge; `t` by default.
     #[serde(default)]
     name: Option<String>,
-    /// The number of rows of the target that the report says came and went, merging into `ours`.
+    /// The reported numbers of added and removed rows for a merge into `ours`.
     #[serde(default)]
     counted: Option<[u64; 2]>,
-    /// Steps on the merged branch, and what its rows are then.
+    /// Steps after the merge, and the rows after them.
     #[serde(default)]
     then: Option<(Vec<Step>, Rows)>,
 }
@@ -73,7 +73,7 @@ struct Expected {
 #[serde(deny_unknown_fields)]
 struct Conflict {
     kind: String,
-    /// Text in the message.
+    /// Text contained in the message.
     #[serde(default)]
     says: Option<String>,
     #[serde(default)]
@@ -82,7 +82,7 @@ struct Conflict {
     files: Option<u64>,
 }
 
-/// Which branch is merged into which.
+/// The direction of the merge.
 #[derive(Clone, Copy)]
 struct Direction {
     target: &'static str,
@@ -184,14 +184,14 @@ async fn state(lake: &Fixture, branch: &str) -> Value {
     serde_json::json!([head.to_string(), rows(lake, branch).await])
 }
 
-/// The name of the table on a branch, where a scenario may have renamed it.
+/// Returns the table's name on a branch; a scenario may have renamed it.
 async fn named(lake: &Fixture, branch: &str) -> TableName {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let renamed = view.find("public", "u").await.unwrap().is_some();
     name(if renamed { "u" } else { "t" })
 }
 
-/// The rows of the table on a branch; none where it is not there.
+/// Returns the rows of the table on a branch; `None` if it does not exist.
 async fn rows(lake: &Fixture, branch: &str) -> Option<Vec<String>> {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = named(lake, branch).await;
@@ -267,7 +267,7 @@ async fn check_merged(
     }
 }
 
-/// Every row of a table of version 3 has an id, and no other row has it.
+/// Checks that every row of a version 3 table has a unique row id.
 async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = view.table(name).await.unwrap();
@@ -318,7 +318,7 @@ async fn check_conflict(lake: &Fixture, expected: &[Conflict], report: &MergeRep
     }
 }
 
-/// Whoever chooses a side gets its table whole.
+/// Checks that choosing a side takes its complete table.
 async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) {
     let Direction { target, source } = direction;
     for (choice, how, from) in [
@@ -345,17 +345,17 @@ async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_added() {
+async fn added_rows() {
     play("append.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_changed() {
+async fn changed_rows() {
     play("changes.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_replaced() {
+async fn replaced_rows() {
     play("replace.yaml").await;
 }
 
@@ -365,17 +365,17 @@ async fn columns_and_properties() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_arranged_otherwise() {
+async fn rewritten_files() {
     play("compact.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_that_were_picked_or_undone() {
+async fn cherry_picks_and_reverts() {
     play("picks.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tables_with_other_names() {
+async fn renamed_tables() {
     play("renames.yaml").await;
 }
 
@@ -385,6 +385,6 @@ async fn layouts_merge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_of_columns_within_columns() {
+async fn nested_columns() {
     play("nested.yaml").await;
 }

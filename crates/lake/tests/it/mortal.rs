@@ -1,5 +1,5 @@
-//! A process that dies at one of its calls to the store or to the object store, whichever it is: from
-//! there on nothing answers. Whether the last call was carried out, nobody knows.
+//! Simulated crash at one call to the store or the object store: all later calls fail. The last
+//! call may or may not be executed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
-/// How many calls are still answered.
+/// The simulated process: counts calls and fails after the crash.
 #[derive(Debug, Clone)]
 pub struct Life {
     calls: Arc<AtomicI64>,
-    /// The call at which it ends.
+    /// The number of the call at which the process crashes.
     last: i64,
-    /// Whether that one is carried out, although nobody hears of it.
+    /// True if that call is executed without a response.
     done: bool,
-    /// How many are under way, and how many were at most.
+    /// The current and the maximum number of concurrent calls.
     under_way: Arc<AtomicI64>,
     most: Arc<AtomicI64>,
 }
 
 impl Life {
-    /// A life that ends at a call, counted from 0.
+    /// Creates a process that crashes at a call, counted from 0.
     pub fn until(last: i64, done: bool) -> Self {
         let (under_way, most) = Default::default();
         Life { calls: Arc::default(), last, done, under_way, most }
     }
 
-    /// A life without an end.
+    /// Creates a process that does not crash.
     pub fn endless() -> Self {
         Self::until(i64::MAX, false)
     }
@@ -45,12 +45,12 @@ impl Life {
         self.calls.load(Ordering::SeqCst) > self.last
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls.
     pub fn calls(&self) -> i64 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// How many were under way at once.
+    /// Returns the maximum number of concurrent calls.
     pub fn at_once(&self) -> i64 {
         self.most.load(Ordering::SeqCst)
     }
@@ -84,7 +84,7 @@ fn gone() -> object_store::Error {
     object_store::Error::Generic { store: "Mortal", source: "the process is dead".into() }
 }
 
-/// The store, as long as it lives.
+/// A store that fails after the crash.
 #[derive(Debug)]
 pub struct MortalStore(pub Arc<dyn Store>, pub Life);
 
@@ -155,7 +155,7 @@ impl Store for MortalStore {
     }
 }
 
-/// The object store, as long as it lives.
+/// An object store that fails after the crash.
 #[derive(Debug)]
 pub struct MortalObjects(pub Arc<dyn ObjectStore>, pub Life);
 

@@ -1,4 +1,4 @@
-//! Where the lakes of these tests keep their tables: in a folder.
+//! The table storage of these tests: a local folder.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A lake in a temporary folder, files to import into it, and what its tables hold afterwards.
+//! Shared fixtures: lakes in temporary folders or in memory, import files, and row checks.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::place;
 
-/// A lake and a folder beside it for files; both go when it is dropped.
+/// A lake and a folder for files, both removed on drop.
 pub struct Fixture {
     folder: tempfile::TempDir,
     pub lake: Lake,
@@ -118,7 +118,7 @@ impl Fixture {
         self.folder.path().join("files").join(name)
     }
 
-    /// Writes a file to import.
+    /// Writes an import file.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -126,7 +126,7 @@ impl Fixture {
         path
     }
 
-    /// A request to import files into a table.
+    /// Returns a request to import files into a table.
     pub fn request(&self, table: &str, files: &[&str]) -> ImportRequest {
         let source = |name: &&str| self.path(name).to_string_lossy().into_owned();
         ImportRequest {
@@ -155,7 +155,7 @@ impl Fixture {
         self.import(&self.request(table, &[name])).await
     }
 
-    /// The rows of a table on `main`, in order.
+    /// Returns the sorted rows of a table on `main`.
     pub async fn rows(&self, table: &str) -> Vec<Value> {
         self.rows_at("main", table).await
     }
@@ -168,20 +168,20 @@ impl Fixture {
         json_rows(&rows.try_collect::<Vec<_>>().await.unwrap()).unwrap()
     }
 
-    /// Whether `main` has a table.
+    /// Returns true if `main` has a table.
     pub async fn has_table(&self, table: &str) -> bool {
         let view = self.lake.view(&RefSpec::main()).await.unwrap();
         view.find("public", table).await.unwrap().is_some()
     }
 
-    /// Data files in the warehouse, whether a commit names them or not.
+    /// Lists all data files in the warehouse, referenced or not.
     pub fn data_files(&self) -> usize {
         count_files(&self.lake_folder().join("warehouse"), "parquet")
     }
 }
 
 impl Fixture {
-    /// Metadata files and manifests in the warehouse, whether a commit leads to them or not.
+    /// Lists all metadata files and manifests in the warehouse, referenced or not.
     pub fn metadata_files(&self) -> usize {
         let warehouse = self.lake_folder().join("warehouse");
         count_files(&warehouse, "json") + count_files(&warehouse, "avro")
@@ -214,7 +214,7 @@ pub fn name(table: &str) -> TableName {
     table.parse().unwrap()
 }
 
-/// A batch of one column of whole numbers.
+/// Returns a batch with one integer column.
 pub fn numbers(column: &str, values: impl IntoIterator<Item = i64>) -> RecordBatch {
     let array: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
     RecordBatch::try_from_iter_with_nullable([(column, array, true)]).unwrap()

@@ -1,4 +1,4 @@
-//! Transactions: all or nothing, re-based where that is right, refused where it is not.
+//! Transactions: atomicity, rebase and conflicts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ async fn several_tables_change_in_one_commit() {
 }
 
 #[tokio::test]
-async fn an_append_is_re_based_with_its_files_and_an_overwrite_is_not() {
+async fn an_append_is_rebased_and_an_overwrite_conflicts() {
     let lake = with_table().await;
     let mut first = lake.lake.transaction("main", "a").await.unwrap();
     let mut second = lake.lake.transaction("main", "b").await.unwrap();
@@ -75,7 +75,7 @@ async fn an_append_is_re_based_with_its_files_and_an_overwrite_is_not() {
 }
 
 #[tokio::test]
-async fn columns_and_rows_of_one_transaction_are_re_based() {
+async fn added_columns_and_rows_are_rebased_together() {
     let lake = with_table().await;
     let column = |name: &str| vec![Field::new(name, DataType::Int64, true)];
     let mut adds = lake.lake.transaction("main", "a").await.unwrap();
@@ -106,7 +106,7 @@ async fn columns_and_rows_of_one_transaction_are_re_based() {
 }
 
 #[tokio::test]
-async fn new_columns_never_share_an_id_whichever_comes_first() {
+async fn new_columns_on_two_branches_get_different_field_ids() {
     let lake = with_table().await;
     let column = |name: &str| vec![Field::new(name, DataType::Int64, true)];
     let mut early = lake.lake.transaction("main", "a").await.unwrap();
@@ -130,7 +130,7 @@ async fn new_columns_never_share_an_id_whichever_comes_first() {
 }
 
 #[tokio::test]
-async fn two_that_make_one_table_conflict() {
+async fn two_transactions_that_create_one_table_conflict() {
     let lake = Fixture::new().await;
     let mut first = lake.lake.transaction("main", "a").await.unwrap();
     let mut second = lake.lake.transaction("main", "b").await.unwrap();
@@ -193,7 +193,7 @@ async fn tables_are_replaced_partly_overwritten_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_view_stays_as_it_is_and_finds_names() {
+async fn a_read_snapshot_does_not_change_and_finds_names() {
     let lake = with_table().await;
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let mut transaction = lake.lake.transaction("main", "a").await.unwrap();
@@ -216,7 +216,7 @@ async fn a_view_stays_as_it_is_and_finds_names() {
 }
 
 #[tokio::test]
-async fn a_protected_branch_takes_no_transaction() {
+async fn a_protected_branch_rejects_direct_writes() {
     let lake = with_table().await;
     lake.lake.catalog().protect_branch("main", true).await.unwrap();
     let files = lake.data_files();
@@ -233,7 +233,7 @@ async fn a_protected_branch_takes_no_transaction() {
 }
 
 #[tokio::test]
-async fn a_table_lies_in_a_namespace_that_is_there_or_made_with_it() {
+async fn a_table_requires_an_existing_or_new_namespace() {
     let lake = Fixture::new().await;
     let table = name("sales.orders");
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
@@ -250,7 +250,7 @@ async fn a_table_lies_in_a_namespace_that_is_there_or_made_with_it() {
 }
 
 #[tokio::test]
-async fn a_table_of_another_namespace_is_offered_with_it() {
+async fn a_suggested_table_of_another_namespace_is_qualified() {
     let lake = Fixture::new().await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change.create_namespace("raw", BTreeMap::new());
@@ -272,7 +272,7 @@ async fn a_table_of_another_namespace_is_offered_with_it() {
 }
 
 #[tokio::test]
-async fn what_a_lost_commit_made_is_removed() {
+async fn files_of_a_failed_commit_are_removed() {
     let lake = with_table().await;
     let begin = async || lake.lake.transaction("main", "eva").await.unwrap();
     let before = lake.metadata_files();

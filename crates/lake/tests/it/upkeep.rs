@@ -1,5 +1,5 @@
-//! Upkeep: tables become small and clean, no row changes, nothing that can be read goes, and nobody is
-//! stood in the way of.
+//! Maintenance: compaction, expiry and sweeps change no rows, remove no referenced files and block
+//! no writers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::support::{Fixture, name, numbers, rows_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A lake with a table of a number and a text, and its time.
+/// A lake with a table of a number and a text, and its clock.
 pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
@@ -89,7 +89,7 @@ pub async fn ids(lake: &Fixture, reference: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn small_files_become_one_and_no_row_changes() {
+async fn small_files_are_compacted_without_changing_rows() {
     let (lake, _) = lake(&[json!([[0, "a"]])]).await;
     for id in 1..20 {
         append(&lake, "main", id).await;
@@ -114,7 +114,7 @@ async fn small_files_become_one_and_no_row_changes() {
 }
 
 #[tokio::test]
-async fn rows_that_are_gone_are_left_out_and_their_delete_files_go() {
+async fn compaction_applies_and_removes_delete_files() {
     let rows: Vec<Value> = (0..20).map(|id| json!([id, "a"])).collect();
     let (mut lake, _) = lake(&[json!(rows)]).await;
     lake.on_read = true;
@@ -130,7 +130,7 @@ async fn rows_that_are_gone_are_left_out_and_their_delete_files_go() {
     assert_eq!(table.rows(), 17);
 }
 
-/// Begins a removal of a row, as SQL would, to be committed later.
+/// Starts the deletion of a row, like SQL, to commit later.
 async fn begin_delete(lake: &Fixture, id: i64, strict: bool) -> headwater_lake::Transaction {
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     let table = change.table(&name("t")).await.unwrap();
@@ -165,7 +165,7 @@ async fn begin_delete(lake: &Fixture, id: i64, strict: bool) -> headwater_lake::
 }
 
 #[tokio::test]
-async fn a_change_that_began_before_a_compaction_is_made_all_the_same() {
+async fn a_change_concurrent_with_compaction_is_committed() {
     for (on_read, strict) in [(false, false), (false, true), (true, false), (true, true)] {
         let files = [json!([[1, "a"], [2, "b"], [3, "c"]]), json!([[4, "d"]]), json!([[5, "e"]])];
         let (mut lake, _) = lake(&files).await;
@@ -180,7 +180,7 @@ async fn a_change_that_began_before_a_compaction_is_made_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_change_beside_upkeep_forgets_no_file_that_was_imported() {
+async fn a_change_concurrent_with_maintenance_keeps_the_import_list() {
     for on_read in [false, true] {
         let (mut lake, _) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
         lake.on_read = on_read;
@@ -196,7 +196,7 @@ async fn a_change_beside_upkeep_forgets_no_file_that_was_imported() {
 }
 
 #[tokio::test]
-async fn a_table_with_many_delete_files_has_them_folded_in() {
+async fn many_delete_files_trigger_compaction() {
     let files: Vec<Value> = (0..4)
         .map(|file| json!((0..40).map(|id| json!([file * 100 + id, "a"])).collect::<Vec<_>>()))
         .collect();
@@ -218,7 +218,7 @@ async fn a_table_with_many_delete_files_has_them_folded_in() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_one_table_keeps_no_other_from_its_upkeep() {
+async fn an_unreadable_table_does_not_prevent_maintenance_of_others() {
     let (lake, _) = lake(&[json!([[1, "a"]]), json!([[2, "b"]])]).await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change.create(&name("a"), crate::support::schema("id"), Vec::new(), [].into()).await.unwrap();
@@ -245,7 +245,7 @@ async fn append_number(lake: &Fixture, table: &str) {
 }
 
 #[tokio::test]
-async fn other_changes_that_began_before_a_compaction_are_made_too() {
+async fn other_changes_concurrent_with_compaction_are_committed() {
     let files = [json!([[1, "a"]]), json!([[2, "b"]])];
     let (lake, _) = lake(&files).await;
     let mut overwrite = lake.lake.transaction("main", "eva").await.unwrap();
@@ -262,7 +262,7 @@ async fn other_changes_that_began_before_a_compaction_are_made_too() {
 }
 
 #[tokio::test]
-async fn a_compaction_gives_way_to_whoever_was_first() {
+async fn a_compaction_skips_files_changed_by_an_earlier_commit() {
     let (lake, _) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
     let mut compaction = lake.lake.transaction("main", "upkeep").await.unwrap();
     let table = compaction.table(&name("t")).await.unwrap();
@@ -285,14 +285,14 @@ async fn a_compaction_gives_way_to_whoever_was_first() {
 }
 
 #[tokio::test]
-async fn a_protected_branch_is_kept_too() {
+async fn a_protected_branch_can_be_maintained() {
     let (lake, _) = lake(&[json!([[1, "a"]]), json!([[2, "b"]])]).await;
     lake.lake.catalog().protect_branch("main", true).await.unwrap();
     assert_eq!(only(&maintain(&lake, compact()).await).files_after, 1);
 }
 
 #[tokio::test]
-async fn expired_states_lose_their_files_and_nothing_else_does() {
+async fn expiry_removes_only_files_of_expired_states() {
     let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]])]).await;
     branch(&lake, "dev", "main").await;
     let tag = CreateRef { name: "v1".into(), from: None, if_not_exists: false };
@@ -324,7 +324,7 @@ async fn expired_states_lose_their_files_and_nothing_else_does() {
     };
     let error: headwater_lake::Error = table.unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");
-    assert!(error.hint().unwrap().contains("upkeep"));
+    assert!(error.hint().unwrap().contains("maintenance"));
     // Branches that parted before are merged all the same.
     let merge = MergeRequest::new("dev".parse().unwrap());
     let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
@@ -333,7 +333,7 @@ async fn expired_states_lose_their_files_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn what_was_picked_does_not_come_twice_after_the_past_has_expired() {
+async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     for (picks, forgets) in [(true, false), (true, true), (false, true)] {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
         // What is gone is not remembered either.
@@ -363,7 +363,11 @@ async fn what_was_picked_does_not_come_twice_after_the_past_has_expired() {
         let report = lake.lake.merge("main", MergeRequest::new("dev".parse().unwrap()), "eva");
         let report = report.await.unwrap();
         if picks && forgets {
-            assert_eq!(report.conflicts[0].causes[0].kind, ConflictKind::Picked, "{report:?}");
+            assert_eq!(
+                report.conflicts[0].causes[0].kind,
+                ConflictKind::DuplicateCherryPick,
+                "{report:?}"
+            );
             assert_eq!(ids(&lake, "main").await, [0, 1, 2, 3]);
         } else {
             assert_eq!(report.conflicts, []);
@@ -373,7 +377,7 @@ async fn what_was_picked_does_not_come_twice_after_the_past_has_expired() {
     }
 }
 
-/// Removes all metadata files of a table but those of some refs.
+/// Removes all metadata files of a table except those of some refs.
 async fn forget_past(lake: &Fixture, refs: &[&str]) {
     let mut kept = Vec::new();
     for one in refs {
@@ -392,7 +396,7 @@ async fn forget_past(lake: &Fixture, refs: &[&str]) {
 }
 
 #[tokio::test]
-async fn branches_merge_after_their_past_has_expired() {
+async fn branches_can_be_merged_after_expiry() {
     let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
     branch(&lake, "dev", "main").await;
     append(&lake, "dev", 5).await;
@@ -414,7 +418,7 @@ async fn branches_merge_after_their_past_has_expired() {
 }
 
 #[tokio::test]
-async fn what_only_a_deleted_branch_held_goes_after_a_while() {
+async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     branch(&lake, "dev", "main").await;
     append(&lake, "dev", 2).await;
@@ -441,7 +445,7 @@ async fn what_only_a_deleted_branch_held_goes_after_a_while() {
 }
 
 #[tokio::test]
-async fn files_of_writes_under_way_and_young_files_stay() {
+async fn files_of_running_writes_and_recent_files_stay() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let mut writing = lake.lake.transaction("main", "eva").await.unwrap();
     writing.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
@@ -463,7 +467,7 @@ async fn files_of_writes_under_way_and_young_files_stay() {
 }
 
 #[tokio::test]
-async fn a_table_that_lacks_a_file_is_left_alone() {
+async fn a_table_with_a_missing_file_is_skipped() {
     for lost in ["list", "manifest"] {
         let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
         append(&lake, "main", 2).await;
@@ -491,7 +495,7 @@ async fn a_table_that_lacks_a_file_is_left_alone() {
     }
 }
 
-/// A second table, and a file of the first that nothing needs.
+/// Creates a second table, and an unreferenced file of the first table.
 async fn another_and_an_orphan(lake: &Fixture) {
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change
@@ -503,7 +507,7 @@ async fn another_and_an_orphan(lake: &Fixture) {
     leave_orphan(lake, "other").await;
 }
 
-/// Leaves a data file behind that no commit names.
+/// Writes an unreferenced data file.
 async fn leave_orphan(lake: &Fixture, table: &str) {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name(table)).await.unwrap();
@@ -511,7 +515,7 @@ async fn leave_orphan(lake: &Fixture, table: &str) {
     drop(lake.lake.tables().write(&table, rows).await.unwrap());
 }
 
-/// Writes over the files of a table's metadata whose names are such.
+/// Overwrites metadata files of a table that match a name.
 async fn spoil(lake: &Fixture, table: &str, is_such: impl Fn(&str) -> bool) -> usize {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name(table)).await.unwrap();
@@ -531,7 +535,7 @@ async fn spoil(lake: &Fixture, table: &str, is_such: impl Fn(&str) -> bool) -> u
 }
 
 #[tokio::test]
-async fn a_table_that_cannot_be_read_keeps_no_other_from_its_sweep() {
+async fn an_unreadable_table_does_not_prevent_the_sweep_of_others() {
     let is_list = |file: &str| file.starts_with("snap-");
     let is_manifest = |file: &str| file.contains("-m");
     let is_metadata = |file: &str| file.ends_with(".metadata.json");
@@ -554,7 +558,7 @@ async fn a_table_that_cannot_be_read_keeps_no_other_from_its_sweep() {
 }
 
 #[tokio::test]
-async fn an_old_state_that_cannot_be_read_is_spared_too() {
+async fn a_table_with_an_unreadable_old_state_is_skipped() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let old = view.table(&name("t")).await.unwrap().metadata_location().to_owned();
@@ -578,7 +582,7 @@ async fn an_old_state_that_cannot_be_read_is_spared_too() {
 }
 
 #[tokio::test]
-async fn a_table_whose_files_lie_elsewhere_keeps_no_other_from_its_sweep() {
+async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
@@ -596,12 +600,12 @@ async fn a_table_whose_files_lie_elsewhere_keeps_no_other_from_its_sweep() {
     clock.advance(30 * DAY);
     let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
     assert_eq!((swept.orphans, swept.spared.len()), (1, 1), "{swept:?}");
-    assert!(swept.spared[0].reason.contains("does not lie in the warehouse"), "{swept:?}");
+    assert!(swept.spared[0].reason.contains("is outside the warehouse"), "{swept:?}");
     assert_eq!(lake.data_files(), 2, "what lies in its folder stays");
 }
 
 #[tokio::test]
-async fn what_a_broken_table_shares_with_another_is_spared() {
+async fn files_shared_with_an_unreadable_table_stay() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let copy = register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
@@ -617,7 +621,7 @@ async fn what_a_broken_table_shares_with_another_is_spared() {
     assert_eq!(lake.data_files(), files, "{copy}");
 }
 
-/// Registers a copy of `t`, as the table `u`, whose files lie in the folder of `t`.
+/// Registers a copy of `t` as the table `u`, with its files in the folder of `t`.
 async fn register_copy(lake: &Fixture) -> String {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
@@ -637,7 +641,7 @@ async fn register_copy(lake: &Fixture) -> String {
 }
 
 #[tokio::test]
-async fn files_that_another_table_shares_stay() {
+async fn files_shared_with_another_table_stay() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
@@ -649,7 +653,7 @@ async fn files_that_another_table_shares_stay() {
 }
 
 #[tokio::test]
-async fn a_database_that_was_lost_empties_no_warehouse() {
+async fn a_lost_database_does_not_empty_the_warehouse() {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
     let columns = json!({"create": {"columns": [{"id": "long"}, {"text": "string"}]}});
@@ -663,7 +667,7 @@ async fn a_database_that_was_lost_empties_no_warehouse() {
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
     let error = lost.maintain("main", None, &orphans(), progress.clone(), cancelled.clone()).await;
     let error = error.unwrap_err();
-    assert!(error.to_string().contains("most of what is there"), "{error}");
+    assert!(error.to_string().contains("more than half"), "{error}");
     assert!(error.hint().unwrap().contains("--force"));
     let automatic = MaintainRequest { author: Some("upkeep".into()), force: true, ..orphans() };
     let swept = lost.maintain("main", None, &automatic, progress.clone(), cancelled.clone()).await;
@@ -675,7 +679,7 @@ async fn a_database_that_was_lost_empties_no_warehouse() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_taken_up_by_nobody() {
+async fn expired_states_cannot_be_branched_or_merged() {
     let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]])]).await;
     append(&lake, "main", 3).await;
     let old = head(&lake, "main").await;
@@ -703,7 +707,7 @@ async fn what_is_gone_is_taken_up_by_nobody() {
 }
 
 #[tokio::test]
-async fn a_change_that_began_before_an_expiry_is_made_all_the_same() {
+async fn a_change_concurrent_with_expiry_is_committed() {
     let (lake, clock) = lake(&[json!([[1, "a"], [2, "b"]])]).await;
     append(&lake, "main", 3).await;
     clock.advance(2 * DAY);
@@ -714,7 +718,7 @@ async fn a_change_that_began_before_an_expiry_is_made_all_the_same() {
 }
 
 #[tokio::test]
-async fn files_that_somebody_who_writes_has_not_seen_are_left_alone() {
+async fn maintenance_skips_files_newer_than_a_running_write() {
     let (lake, clock) = lake(&[json!([[1, "a"]]), json!([[2, "b"]])]).await;
     clock.advance(DAY);
     let delete = begin_delete(&lake, 2, false).await;
@@ -729,7 +733,7 @@ async fn files_that_somebody_who_writes_has_not_seen_are_left_alone() {
 }
 
 #[tokio::test]
-async fn files_are_sorted_or_put_in_a_z_order() {
+async fn files_are_sorted_or_z_ordered() {
     let rows = |from: i64| {
         json!((0..50).map(|i| json!([(i * 37 + from) % 100, format!("{i}")])).collect::<Vec<_>>())
     };
@@ -752,7 +756,7 @@ async fn files_are_sorted_or_put_in_a_z_order() {
 }
 
 #[tokio::test]
-async fn one_place_may_be_written_in_two_ways() {
+async fn equivalent_file_locations_are_recognised() {
     let (lake, _) = lake(&[]).await;
     let tables = lake.lake.tables();
     let root = tables.root_url();
@@ -762,7 +766,7 @@ async fn one_place_may_be_written_in_two_ways() {
 }
 
 #[tokio::test]
-async fn requests_that_make_no_sense_are_refused() {
+async fn invalid_requests_are_rejected() {
     let (lake, _) = lake(&[]).await;
     for request in [
         MaintainRequest { keep: Some(0), ..MaintainRequest::default() },

@@ -1,5 +1,5 @@
-//! Upkeep that dies at any of its changes: the lake opens, nothing is lost, and what is left behind is
-//! removed by the next.
+//! Maintenance with a crash at any change: the lake opens, no data is lost, and the next
+//! maintenance removes leftover files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dying::Dying;
 use crate::support::{name, numbers, rows_of, schema};
 
-/// What outlives a process.
+/// The storage that survives a crash.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,
@@ -43,7 +43,7 @@ async fn append(lake: &Lake, branch: &str, id: i64) {
     change.commit("append").await.unwrap();
 }
 
-/// A lake with a few small files on two branches, of a while ago.
+/// Creates a lake with a few small, old files on two branches.
 async fn disk() -> Disk {
     let disk = Disk {
         store: Arc::new(MemoryStore::new()),
@@ -91,7 +91,7 @@ async fn maintain(lake: &Lake) -> Result<u64, headwater_lake::Error> {
 }
 
 #[tokio::test]
-async fn upkeep_may_die_at_any_of_its_changes() {
+async fn maintenance_survives_a_crash_at_any_change() {
     let reference = disk().await;
     maintain(&reference.open(reference.objects.clone()).await).await.unwrap();
     let expected = reference.data_files().await;

@@ -1,4 +1,4 @@
-//! Views in the lake: beside tables under the same names, through merges, diffs, reverts and upkeep.
+//! SQL views in the lake: names shared with tables, merges, diffs, reverts and maintenance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn definition(sql: &str) -> ViewDefinition {
     }
 }
 
-/// Makes `v`, or puts another query in its place.
+/// Creates or replaces the view `v`.
 async fn write(lake: &Lake, branch: &str, sql: &str) {
     let mut transaction = lake.transaction(branch, "eva").await.unwrap();
     transaction.create_view(&name("v"), &definition(sql), true).await.unwrap();
@@ -65,7 +65,7 @@ fn merge() -> MergeRequest {
 }
 
 #[tokio::test]
-async fn a_view_and_a_table_share_their_names() {
+async fn a_view_and_a_table_cannot_have_the_same_name() {
     let fixture = Fixture::new().await;
     let lake = &fixture.lake;
     write(lake, "main", "SELECT 1").await;
@@ -73,7 +73,7 @@ async fn a_view_and_a_table_share_their_names() {
     let made = transaction.create(&name("v"), schema("id"), Vec::new(), BTreeMap::new()).await;
     assert_eq!(made.unwrap_err().code(), ErrorCode::AlreadyExists);
     let append = transaction.append(&name("V"), rows_of(numbers("id", [1]))).await.unwrap_err();
-    assert_eq!(append.to_string(), "`v` is a view, and not a table");
+    assert_eq!(append.to_string(), "`v` is a view, not a table");
     drop(transaction);
 
     // Two that make the same name at once: one is there.
@@ -97,7 +97,7 @@ async fn a_view_and_a_table_share_their_names() {
 }
 
 #[tokio::test]
-async fn a_view_that_one_side_changed_is_taken_and_two_queries_are_a_conflict() {
+async fn two_changed_queries_of_a_view_conflict() {
     let fixture = Fixture::in_memory().await;
     let lake = &fixture.lake;
     write(lake, "main", "SELECT 1").await;
@@ -124,7 +124,7 @@ async fn a_view_that_one_side_changed_is_taken_and_two_queries_are_a_conflict() 
 }
 
 #[tokio::test]
-async fn a_query_and_properties_of_two_sides_merge() {
+async fn changes_of_query_and_properties_merge() {
     let fixture = Fixture::in_memory().await;
     let lake = &fixture.lake;
     write(lake, "main", "SELECT 1").await;
@@ -148,7 +148,7 @@ async fn a_query_and_properties_of_two_sides_merge() {
 }
 
 #[tokio::test]
-async fn a_view_that_both_made_merges_only_where_it_is_the_same() {
+async fn views_created_on_both_sides_merge_only_if_equal() {
     let fixture = Fixture::in_memory().await;
     let lake = &fixture.lake;
     branch(lake).await;
@@ -167,12 +167,12 @@ async fn a_view_that_both_made_merges_only_where_it_is_the_same() {
     let report = lake.merge("main", merge(), "eva").await.unwrap();
     assert_eq!(
         report.conflicts[0].causes[0].message,
-        "the target has a table of that name, and the source a view"
+        "the name is a table in the target and a view in the source"
     );
 }
 
 #[tokio::test]
-async fn a_change_of_a_view_is_made_again_and_undone() {
+async fn a_change_of_a_view_can_be_cherry_picked_and_reverted() {
     let fixture = Fixture::in_memory().await;
     let lake = &fixture.lake;
     write(lake, "main", "SELECT 1").await;
@@ -196,7 +196,7 @@ async fn a_change_of_a_view_is_made_again_and_undone() {
 }
 
 #[tokio::test]
-async fn a_diff_shows_what_became_of_a_view() {
+async fn a_diff_shows_changes_of_a_view() {
     let fixture = Fixture::in_memory().await;
     let lake = &fixture.lake;
     write(lake, "main", "SELECT 1").await;
@@ -221,7 +221,7 @@ async fn a_diff_shows_what_became_of_a_view() {
 }
 
 #[tokio::test]
-async fn requests_are_remembered_for_a_week() {
+async fn idempotency_keys_expire_after_a_week() {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let fixture = Fixture::at(clock.clone()).await;
     let lake = &fixture.lake;
@@ -239,7 +239,7 @@ async fn requests_are_remembered_for_a_week() {
 }
 
 #[tokio::test]
-async fn upkeep_keeps_the_files_of_views() {
+async fn maintenance_keeps_the_files_of_views() {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let fixture = Fixture::at(clock.clone()).await;
     let lake = &fixture.lake;
@@ -266,7 +266,7 @@ async fn upkeep_keeps_the_files_of_views() {
 }
 
 #[tokio::test]
-async fn a_table_that_loses_against_a_view_of_its_name_is_a_conflict_at_once() {
+async fn a_table_conflicts_with_a_concurrently_created_view() {
     let fixture = Fixture::in_memory().await;
     let lake = &fixture.lake;
     let mut table = lake.transaction("main", "eva").await.unwrap();

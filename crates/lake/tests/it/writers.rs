@@ -1,4 +1,4 @@
-//! Many writers at once, in one process and in two: no commit is lost, and none is half made.
+//! Concurrent writers in one and two processes: no commit is lost or partial.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use headwater_model::{ErrorCode, Fault, RefSpec};
 use crate::place;
 use crate::support::{Fixture, name, numbers, rows_of, schema};
 
-/// Tells a second process of this test which lake to write to, and with which number.
+/// The environment variables of the second process: the lake and the writer's number.
 const CHILD: &str = "HEADWATER_TEST_WRITER";
 
 const COMMITS: i64 = 12;
@@ -22,7 +22,7 @@ async fn make_table(lake: &Lake, table: &str) {
     transaction.commit("make").await.unwrap();
 }
 
-/// Commits rows one by one to a table of all and to a table of its own.
+/// Commits rows one by one to a shared table and to the writer's own table.
 async fn write(lake: &Lake, writer: i64) {
     make_table(lake, &format!("own_{writer}")).await;
     for number in 0..COMMITS {
@@ -42,7 +42,7 @@ async fn ids(lake: &Fixture, table: &str) -> Vec<i64> {
     ids
 }
 
-/// Checks that every row of every writer is there once, and that every commit is in the log.
+/// Checks that every row of every writer exists once, and that every commit is in the log.
 async fn check(lake: &Fixture, writers: i64) {
     let all: Vec<i64> =
         (0..writers).flat_map(|w| (0..COMMITS).map(move |n| w * 1000 + n)).collect();
@@ -90,7 +90,7 @@ fn spawn_writer(lake: &Fixture, writer: i64) -> std::process::Child {
         .unwrap()
 }
 
-/// Does nothing unless another test started it as a process of its own.
+/// Does nothing unless another test started it as a separate process.
 #[tokio::test]
 async fn a_second_process() {
     let Ok(task) = std::env::var(CHILD) else { return };
@@ -112,7 +112,7 @@ async fn two_processes_write_to_one_lake() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_two_that_replace_one_table_one_is_told_of_the_conflict() {
+async fn of_two_concurrent_replacements_one_reports_a_conflict() {
     let lake = Arc::new(Fixture::new().await);
     make_table(&lake.lake, "shared").await;
     let barrier = Arc::new(tokio::sync::Barrier::new(2));

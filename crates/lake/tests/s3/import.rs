@@ -1,4 +1,5 @@
-//! Files brought in from a bucket: named, by globs and by folders, each once, and never of two states.
+//! Files brought in from a bucket: named, by globs and by folders, each once, and never of two
+//! states.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,7 +139,8 @@ async fn an_object_that_changes_while_it_is_read_is_said_and_nothing_is_imported
         if ending == "parquet" {
             parquet(&path, 0..100_000);
         }
-        // The first ranges hang until they are asked for again, and meanwhile the object is another.
+        // The first ranges hang until they are asked for again, and meanwhile the object is
+        // another.
         bucket.s3.fail("GET", ending, Fault::Answer(503, "SlowDown"), 2);
         let changing = async {
             while bucket.s3.counts().1 == 0 {
@@ -163,7 +165,7 @@ async fn an_object_that_changes_while_it_is_read_is_said_and_nothing_is_imported
 }
 
 #[tokio::test]
-async fn a_bucket_that_fails_is_said_and_what_passes_is_not_noticed() {
+async fn permanent_bucket_faults_are_reported_and_transient_ones_retried() {
     let bucket = Bucket::new().await;
     bucket.file("a.csv", long("1"));
     bucket.file("b.csv", "id\n1\n");
@@ -179,9 +181,9 @@ async fn a_bucket_that_fails_is_said_and_what_passes_is_not_noticed() {
         ..bucket
     };
     for (fault, expected) in [
-        (Fault::Answer(403, "AccessDenied"), "does not allow"),
-        (Fault::Answer(503, "SlowDown"), "went on failing"),
-        (Fault::Hang, "did not answer"),
+        (Fault::Answer(403, "AccessDenied"), "denies access"),
+        (Fault::Answer(503, "SlowDown"), "kept failing"),
+        (Fault::Hang, "timed out"),
     ] {
         for file in ["b.csv", "a.parquet"] {
             bucket.s3.fail("GET", file, fault, 99);

@@ -1,4 +1,5 @@
-//! The lake as its users see it, once more, with its tables on S3, and files that are imported from there.
+//! The lake as its users see it, once more, with its tables on S3, and files that are imported from
+//! there.
 
 #[cfg(test)]
 mod cloud;

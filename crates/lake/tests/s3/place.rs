@@ -1,5 +1,5 @@
-//! Where the lakes of these tests keep their tables: on S3, whose buckets are folders behind it, so that a
-//! test can look into them.
+//! Where the lakes of these tests keep their tables: on S3, whose buckets are folders behind it, so
+//! that a test can look into them.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -81,6 +81,22 @@ impl Callable {
         Ok(())
     }
 
+    /// Returns the argument for the event of a trigger: the only one.
+    pub fn event_argument(&self) -> Result<&str> {
+        match self.arguments.as_slice() {
+            [only] => Ok(&only.name),
+            arguments => {
+                let message = format!(
+                    "function `{}` must take exactly one argument, the event, but takes {} ({})",
+                    self.name,
+                    arguments.len(),
+                    self.at
+                );
+                Err(Error::call(message, format!("Declare it as `def {}(event):`.", self.name)))
+            }
+        }
+    }
+
     /// Returns the argument for a table if the call does not name one: the only required argument,
     /// or the only one.
     pub fn table_argument(&self) -> Result<&str> {

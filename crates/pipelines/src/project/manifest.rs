@@ -17,7 +17,13 @@ pub(super) struct Manifest {
     pub defaults: Defaults,
     pub parameters: BTreeMap<String, Parameter>,
     pub rates: RateCard,
-    pub triggers: Vec<Trigger>,
+    pub triggers: Vec<LocatedTrigger>,
+}
+
+/// A trigger with its location.
+pub(super) struct LocatedTrigger {
+    pub at: Location,
+    pub trigger: Trigger,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +59,6 @@ struct DefaultsTable {
     memory: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
     priority: Option<Priority>,
-    arena: bool,
 }
 
 #[derive(Deserialize)]
@@ -83,20 +88,20 @@ pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
     for (name, table) in file.parameters {
         parameters.insert(name.clone(), parameter(source, &name, table)?);
     }
-    let mut triggers: Vec<Trigger> = Vec::new();
+    let mut triggers: Vec<LocatedTrigger> = Vec::new();
     for trigger in file.triggers {
         let at = source.at(trigger.span().start);
         let trigger = trigger.into_inner();
-        headwater_jobs::check_trigger(&trigger).map_err(|error| {
+        headwater_triggers::check_trigger(&trigger).map_err(|error| {
             let hint = error.hint();
             Error::Invalid { at: at.clone(), message: error.to_string(), hint }
         })?;
         check_trigger_parameters(&trigger, &parameters, &at)?;
-        if triggers.iter().any(|other| other.name == trigger.name) {
+        if triggers.iter().any(|other| other.trigger.name == trigger.name) {
             let message = format!("two triggers are named `{}`", trigger.name);
             return Err(Error::invalid(at, message, "Rename one of them."));
         }
-        triggers.push(trigger);
+        triggers.push(LocatedTrigger { at, trigger });
     }
     let defaults = defaults(source, file.defaults)?;
     Ok(Manifest { name: file.project.name, defaults, parameters, rates: file.rates, triggers })
@@ -155,7 +160,6 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
         memory_bytes: table.memory.map(memory).transpose()?,
         timeout: table.timeout.map(timeout).transpose()?,
         priority: table.priority,
-        arena: table.arena,
     })
 }
 

@@ -7,6 +7,7 @@ mod parameter;
 mod parsed;
 mod python;
 mod sql;
+mod trigger;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,8 +65,6 @@ pub struct Defaults {
     pub timeout: Option<Duration>,
     /// Priority of queued function calls.
     pub priority: Option<Priority>,
-    /// If true, function results are passed without a copy where the server supports it.
-    pub arena: bool,
 }
 
 impl Default for Defaults {
@@ -79,7 +78,6 @@ impl Default for Defaults {
             memory_bytes: None,
             timeout: None,
             priority: None,
-            arena: false,
         }
     }
 }

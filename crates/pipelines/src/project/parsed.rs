@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{MANIFEST, Project, by_name, check_growing, check_names, deeply, manifest, parameter};
-use super::{python, sql};
+use super::{python, sql, trigger};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 
@@ -18,6 +18,8 @@ pub struct Parsed {
     project: Project,
     /// Errors, those of `headwater.toml` first.
     errors: Vec<Error>,
+    /// Errors of triggers whose functions cannot be called; only deployments use triggers.
+    trigger_errors: Vec<Error>,
 }
 
 impl Parsed {
@@ -45,16 +47,19 @@ impl Parsed {
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         let files = Arc::new(files.clone());
-        let manifest::Manifest { name, defaults, parameters, rates, triggers } = manifest;
+        let manifest::Manifest { name, defaults, parameters, rates, triggers: located } = manifest;
+        let triggers = located.iter().map(|located| located.trigger.clone()).collect();
         let project =
             Project { name, defaults, parameters, rates, triggers, steps, callables, files };
         errors.extend(parameter::check_uses(&project.parameters, &project.steps).err());
-        Ok(Parsed { project, errors })
+        let trigger_errors = trigger::check(&located, &project, &errors);
+        Ok(Parsed { project, errors, trigger_errors })
     }
 
     /// Returns the project if no file has an error, or else all errors.
     pub fn into_whole(self) -> Result<Project> {
         let mut errors = self.errors;
+        errors.extend(self.trigger_errors);
         match errors.len() {
             0 => Ok(self.project),
             1 => Err(errors.remove(0)),
@@ -64,7 +69,7 @@ impl Parsed {
 
     /// Returns the project if no file that a run needs has an error, or else the first such error.
     pub fn into_runnable(self) -> Result<Project> {
-        let Parsed { project, errors } = self;
+        let Parsed { project, errors, .. } = self;
         let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
         needed.map_or(Ok(project), Err)
     }
@@ -72,7 +77,7 @@ impl Parsed {
     /// Returns the project with the function of this name; `None` if no file defines it. Fails if
     /// the file that defines it does not parse.
     pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
-        let Parsed { project, errors } = self;
+        let Parsed { project, errors, .. } = self;
         let found = project.callables.get(name).cloned();
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,

@@ -1,4 +1,4 @@
-//! A SQL model: one query, with settings in comments at its head.
+//! SQL models: one query, with settings in comments above it.
 
 use headwater_engine::TableRef;
 use headwater_model::{Fault, PartitionField, TableName};
@@ -19,7 +19,7 @@ const SETTINGS: [&str; 9] = [
     "timeout",
 ];
 
-/// Reads a SQL file as the model it is.
+/// Parses a SQL file as a model.
 pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
     let at = source.line(1);
     let mut step = Step {
@@ -73,7 +73,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
     Ok(step)
 }
 
-/// The error of a query that is written for dbt, where it is one.
+/// Returns the error for a query with dbt syntax, if it is one.
 fn jinja(source: &SourceText<'_>) -> Option<Error> {
     let start = source.text.find("{{").or_else(|| source.text.find("{%"))?;
     let rest = &source.text[start..];
@@ -90,7 +90,7 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
     Some(Error::invalid(source.at(start), message, hint))
 }
 
-/// Where the engine says a statement is wrong, or else the file's first line.
+/// Returns the location of the engine's error, or else the first line of the file.
 pub(crate) fn located(source: &SourceText<'_>, error: &headwater_engine::Error) -> Location {
     let line = error.to_problem().context.get("line").and_then(serde_json::Value::as_u64);
     source.line(line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1).max(1))
@@ -120,7 +120,7 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
     })
 }
 
-/// Marks a table of the query as read by what is new of it.
+/// Marks a table of the query as an incremental input.
 fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location) -> Result<()> {
     let same = |input: &Input| {
         let full = format!("{}.{}", input.table.namespace, input.table.name);
@@ -142,7 +142,7 @@ fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location)
     Err(Error::invalid(at.clone(), message, hint))
 }
 
-/// The settings at the head of the file, each with its place; one further down is an error.
+/// Returns the settings above the query, with their locations; a later one is an error.
 fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
     let mut found = Vec::new();
     let mut begun = false;
@@ -165,7 +165,7 @@ fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
     Ok(found)
 }
 
-/// Refuses what would be a setting if a colon stood before it.
+/// Rejects a comment that would be a setting if it had a colon.
 fn refuse_without_colon(written: &str, at: &Location) -> Result<()> {
     let key = written.split_once('=').map(|(key, _)| key.trim().replace('-', "_"));
     if !key.is_some_and(|key| SETTINGS.contains(&&*key)) {
@@ -214,7 +214,7 @@ fn apply(
     Ok(())
 }
 
-/// Names, separated by commas.
+/// Parses comma-separated names.
 fn names(text: &str) -> Vec<String> {
     text.split(',').map(|name| name.trim().to_owned()).collect()
 }
@@ -238,7 +238,7 @@ fn quantity<T>(
     })
 }
 
-/// A materialization by its name.
+/// Parses a materialization.
 pub(super) fn materialization(text: &str, at: &Location) -> Result<Materialization> {
     Materialization::parse(text).ok_or_else(|| {
         let names = Materialization::ALL.map(Materialization::as_str);

@@ -103,7 +103,7 @@ impl Run {
     }
 }
 
-/// The keys as the rows spell them.
+/// Returns the keys with the spelling of the rows.
 fn keys(step: &Step, rows: &SchemaRef) -> Vec<String> {
     step.keys.iter().map(|key| spelled(key, rows).unwrap_or(key).to_owned()).collect()
 }
@@ -113,8 +113,8 @@ fn spelled<'s>(name: &str, schema: &'s Schema) -> Option<&'s str> {
     names().find(|one| *one == name).or_else(|| names().find(|one| one.eq_ignore_ascii_case(name)))
 }
 
-/// The statement that merges the rows. Rows that are there already as they come are left alone, as
-/// far as their values can be compared, so that their files are.
+/// Returns the MERGE statement. Existing rows with equal values, as far as comparable, are not
+/// rewritten, so that their files stay.
 fn statement(name: &TableName, table: &Schema, rows: &Schema, keys: &[String]) -> String {
     let own = |column: &str| quoted(spelled(column, table).unwrap_or(column));
     let on = keys.iter().map(|key| format!("t.{} = s.{}", own(key), quoted(key)));
@@ -163,7 +163,7 @@ fn null_key(found: &RecordBatch) -> Option<String> {
     Some(found.schema().field(null).name().clone())
 }
 
-/// Which rows have one key: the first of a batch of keys with their counts.
+/// Returns a description of the rows with a duplicate key, from a batch of keys with counts.
 fn repeated(found: &RecordBatch) -> Option<String> {
     let options = FormatOptions::default().with_null("null");
     let (keys, count) = found.columns().split_at(found.num_columns().checked_sub(1)?);

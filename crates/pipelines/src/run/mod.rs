@@ -16,7 +16,7 @@ use std::time::Instant;
 use headwater_engine::Metrics;
 use headwater_jobs::JobContext;
 use headwater_model::{
-    CommitId, ErrorCode, Event, Fault, Problem, RefSpec, StepReport, StepStatus, Usage,
+    CommitId, ErrorCode, Fault, JobEventKind, Problem, RefSpec, StepReport, StepStatus, Usage,
 };
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -171,10 +171,10 @@ impl Run {
             }
         }
         self.context.add_usage(&report.usage);
-        self.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
+        self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
         finished.reports.push(report);
         let done = finished.reports.len() as u64;
-        self.context.emit(Event::Progress {
+        self.context.emit(JobEventKind::Progress {
             stage: "run".to_owned(),
             done,
             total: Some(self.plan.steps.len() as u64),
@@ -185,7 +185,7 @@ impl Run {
     fn skip_rest(&self, begun: &[bool], finished: &mut Finished) {
         for step in self.plan.graph.order.iter().filter(|step| !begun[**step]) {
             let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(*step) };
-            self.context.emit(Event::StepEnded { report: Box::new(report.clone()) });
+            self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
             finished.reports.push(report);
         }
     }
@@ -203,7 +203,7 @@ impl Run {
         }
         let waited = millis(queued);
         let name = self.plan.project.steps[index].name.clone();
-        self.context.emit(Event::StepStarted { step: name });
+        self.context.emit(JobEventKind::StepStarted { step: name });
         let (began, mut done) = (Instant::now(), Done::default());
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();

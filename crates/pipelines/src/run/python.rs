@@ -129,7 +129,7 @@ impl Run {
         }
     }
 
-    /// The arguments of a call, and what is read meanwhile.
+    /// Returns the arguments of a call, and the streams that are read meanwhile.
     async fn arguments(
         &self,
         step: &Step,
@@ -149,9 +149,9 @@ impl Run {
         Ok((arguments, meanwhile))
     }
 
-    /// An input as shared memory. What a function left is handed on as it is, unless columns or
-    /// rows are left out; everything else is read through the engine, and where it is asked for batch
-    /// by batch while the function runs.
+    /// Returns an input as shared memory. The output of a function is passed on unchanged, unless
+    /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
+    /// input asks for batches.
     async fn input(
         &self,
         step: &Step,
@@ -192,7 +192,7 @@ impl Run {
     }
 }
 
-/// Whether a function failed because what it asserts is not so.
+/// Returns true if a function failed because of an assertion.
 fn asserts(error: &headwater_functions::Error) -> bool {
     matches!(
         error,
@@ -200,7 +200,7 @@ fn asserts(error: &headwater_functions::Error) -> bool {
     )
 }
 
-/// The innermost of the user's frames.
+/// Returns the innermost user frame.
 fn place(error: &headwater_functions::Error) -> Option<Location> {
     match error {
         headwater_functions::Error::FunctionRaised { frames, .. } => {

@@ -1,4 +1,4 @@
-//! SQL steps: straight from the engine into the table, or aside for the children.
+//! SQL steps: rows go from the engine into the table, or into storage for the children.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Run {
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
         Self::check_columns(step, &answer.schema)?;
-        // What the query failed of says more than that the rows to write did not come.
+        // The error of the query is more specific than that of the write.
         let cause = Cause::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));
         let failed = |cause: &Cause, error: Error| match cause.lock().take() {
@@ -59,7 +59,7 @@ impl Run {
     }
 }
 
-/// What a query failed of while it ran.
+/// Error of a query while it ran.
 fn runtime_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
     let problem = error.to_problem().with_file_excerpt(&step.at.file, sql);

@@ -1,10 +1,10 @@
-//! Writing a model's rows to its table, as one commit on the run's branch.
+//! Writes a model's rows to its table, as one commit on the run branch.
 
 use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
-use headwater_model::{Event, LogStream, PROPERTY_JOB, Usage};
+use headwater_model::{JobEventKind, LogStream, PROPERTY_JOB, Usage};
 
 use super::Run;
 use crate::Result;
@@ -13,7 +13,7 @@ use crate::step::{Materialization, Step};
 use headwater_engine::KEYS_PROPERTY;
 
 impl Run {
-    /// Hints that a model adds the same rows again at each run.
+    /// Adds a hint if a model appends the same rows in each run.
     fn hint_at_repetition(&self, step: &Step) {
         if step.is_incremental() || step.inputs.is_empty() {
             return;
@@ -23,7 +23,7 @@ impl Run {
              `incremental`, or use `materialization = replace`",
             step.name
         );
-        self.context.emit(Event::Log {
+        self.context.emit(JobEventKind::Log {
             stream: LogStream::System,
             model: Some(step.name.clone()),
             file: Some(step.at.file.to_string()),
@@ -32,8 +32,8 @@ impl Run {
         });
     }
 
-    /// Whether a model's rows go to its table as they come. Those that are merged are put aside
-    /// first, unless there is nothing to merge them with.
+    /// Returns true if a model's rows are streamed to its table. Rows to merge are stored first,
+    /// unless the table is empty.
     pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
         let step = &self.plan.project.steps[index];
         step.is_materialized() && step.materialization != Materialization::Merge
@@ -82,7 +82,7 @@ impl Run {
         Ok(written)
     }
 
-    /// A change of the run's branch that says which model makes it.
+    /// Creates a change of the run branch, with the model as its author.
     pub(super) async fn transaction(
         &self,
         index: usize,
@@ -99,7 +99,7 @@ impl Run {
         Ok(transaction)
     }
 
-    /// What a snapshot that a model makes says of it.
+    /// Returns the snapshot properties that a model sets.
     pub(super) fn snapshot_properties(
         &self,
         index: usize,

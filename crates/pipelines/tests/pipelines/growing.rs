@@ -1,6 +1,8 @@
 //! Tables that grow: rows merged by keys, and models that read only what is new.
 
-use headwater_model::{ErrorCode, Event, LogStream, MergeRequest, RevertRequest, StepStatus};
+use headwater_model::{
+    ErrorCode, JobEventKind, LogStream, MergeRequest, RevertRequest, StepStatus,
+};
 
 use crate::support::{World, files, refusal};
 
@@ -174,7 +176,7 @@ async fn a_model_that_appends_everything_again_is_hinted_at() {
     let project = files("", &[("log.sql", whole)]);
     let hints = |ran: &crate::support::Ran| {
         let texts = ran.events.iter().filter_map(|event| match event {
-            Event::Log { stream: LogStream::System, model: Some(model), text, .. } => {
+            JobEventKind::Log { stream: LogStream::System, model: Some(model), text, .. } => {
                 Some(format!("{model}: {text}"))
             }
             _ => None,

@@ -66,7 +66,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: while the run went on, `main` changed the same tables: a
-      caused by: `a`: both made a table of that name
+      caused by: `a`: both created a table with this name
       hint: Run again: the new state will be read.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
@@ -157,7 +157,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     };
     world.sql("dev", &["INSERT INTO t VALUES (2)"]).await;
     let refused = merge("dev").await.unwrap_err();
-    insta::assert_snapshot!(refused, @"`main` takes what the expectations of project `test` have passed on, and `dev` is no such commit");
+    insta::assert_snapshot!(refused, @"`main` requires that the expectations of project `test` pass; they have not passed on `dev`");
     assert_eq!(refused.code(), ErrorCode::BranchProtected);
     let picked = serde_json::from_value(serde_json::json!({"commit": "dev"})).unwrap();
     let refused = world.lake.cherry_pick("main", picked, "eva").await.unwrap_err();
@@ -170,7 +170,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     run_on("main", files("", &more)).await.report();
     run_on("dev", project.clone()).await.report();
     let refused = merge("dev").await.unwrap_err();
-    insta::assert_snapshot!(refused, @"`main` takes what the expectations of project `test` have passed on, and `dev` lacks what came to it since");
+    insta::assert_snapshot!(refused, @"`main` requires that the expectations of project `test` pass; they passed on `dev`, but it lacks the latest commits of `main`");
     let request = MergeRequest { unchecked: true, ..MergeRequest::new("dev".parse().unwrap()) };
     let report = world.lake.merge("main", request, "eva").await.unwrap();
     assert_eq!(report.outcome, MergeOutcome::Merged);
@@ -246,7 +246,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: while the run went on, `main` changed the same tables: a
-      caused by: `a`: both changed the table, and what was checked is the source's rows alone
+      caused by: `a`: both changed the table, but only the source's rows were checked
       hint: Run again: the new state will be read.
     ");
     let shown = world.sql("main", &[COUNTED]).await;

@@ -108,7 +108,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     insta::assert_snapshot!(plan("", &programs).await, @r"
     environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:8)
       caused by: the program `chromium-of-nobody` is not on this machine
-      hint: Install it on this machine, so that it lies in `/usr/bin` or beside it.
+      hint: Install it on this machine in `/usr/bin` or another system folder.
     ");
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
@@ -134,11 +134,11 @@ async fn a_partition_fits_what_the_model_gives() {
       hint: Did you mean `day`?
     ");
     insta::assert_snapshot!(plan("day(id)").await, @r"
-    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `day(id)`: `day` takes a date or a timestamp (m.sql:2)
+    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `day(id)`: `day` requires a date or a timestamp (m.sql:2)
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("share").await, @r"
-    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `share`: floating-point numbers are no partition (m.sql:2)
+    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `share`: a partition column cannot be a floating-point number (m.sql:2)
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("week(day)").await, @r"

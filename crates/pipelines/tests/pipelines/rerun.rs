@@ -69,8 +69,8 @@ async fn a_table_that_both_sides_computed_is_computed_again() {
     assert!(
         shown(&problem).ends_with(
             "hint: `headwater branch merge feat --into main --rerun` merges the other tables and \
-             computes `public.agg` again with the models of project `test`."
-        ) || shown(&problem).contains("--rerun` merges the other tables and computes `agg` again"),
+             recomputes `public.agg` with the models of project `test`."
+        ) || shown(&problem).contains("--rerun` merges the other tables and recomputes `agg`"),
         "{}",
         shown(&problem)
     );

@@ -102,7 +102,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("SELECT 1;\nSELECT 2"), @r"
     unsupported_statement: model `m` cannot be planned (models/m.sql:1)
       caused by: more than one statement at once is not supported
-      hint: Send the statements one by one.
+      hint: Write one statement here.
     ");
     insta::assert_snapshot!(refused("CREATE TABLE a AS SELECT 1"), @r"
     unsupported_statement: model `m` cannot be planned (models/m.sql:1)

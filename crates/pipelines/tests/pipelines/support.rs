@@ -8,13 +8,13 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
 use headwater_functions::{
-    Functions, FunctionsOptions, Isolation, Room, SpawnCommand, ZygoteOptions,
+    Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, ZygoteOptions,
 };
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    CreateRef, Event, Fault, JobId, JobKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
-    StepStatus, SystemClock,
+    CreateRef, Fault, JobEventKind, JobId, JobKind, Problem, RefSpec, RunReport, RunRequest,
+    StepReport, StepStatus, SystemClock,
 };
 use headwater_pipelines::{Project, Runner};
 use headwater_store::MemoryStore;
@@ -57,7 +57,7 @@ pub struct World {
     pub engine: Engine,
     pub jobs: Jobs,
     pub runner: Runner,
-    pub room: Room,
+    pub room: TableQuota,
     pub folder: tempfile::TempDir,
 }
 
@@ -65,7 +65,7 @@ pub struct World {
 pub struct Ran {
     pub id: JobId,
     pub outcome: Result<RunReport, Problem>,
-    pub events: Vec<Event>,
+    pub events: Vec<JobEventKind>,
 }
 
 impl World {
@@ -87,7 +87,7 @@ impl World {
         let clock = Arc::new(SystemClock);
         let jobs = Jobs::open(store, clock, JobsOptions::default()).await.unwrap();
         let functions = Functions::start(functions_options()).await.unwrap();
-        let room = Room::new(memory_bytes, folder.path().join("rows"), 1 << 30);
+        let room = TableQuota::new(memory_bytes, folder.path().join("rows"), 1 << 30);
         let runner = Runner::new(engine.clone(), functions, jobs.clone(), room.clone());
         World { lake, engine, jobs, runner, room, folder }
     }
@@ -162,12 +162,14 @@ impl World {
 
     /// Runs a project and stops it once a step has begun.
     pub async fn run_and_stop(&self, files: &BTreeMap<String, String>) -> Ran {
-        self.start(files, |_| (), Some(|event| matches!(event, Event::StepStarted { .. }))).await
+        self.start(files, |_| (), Some(|event| matches!(event, JobEventKind::StepStarted { .. })))
+            .await
     }
 
     /// Runs a project and stops it once a function has printed something.
     pub async fn run_and_stop_when_printed(&self, files: &BTreeMap<String, String>) -> Ran {
-        let printed = |event: &Event| matches!(event, Event::Log { model: Some(_), .. });
+        let printed =
+            |event: &JobEventKind| matches!(event, JobEventKind::Log { model: Some(_), .. });
         self.start(files, |_| (), Some(printed)).await
     }
 
@@ -175,7 +177,7 @@ impl World {
         &self,
         files: &BTreeMap<String, String>,
         change: impl FnOnce(&mut RunRequest),
-        stop: Option<fn(&Event) -> bool>,
+        stop: Option<fn(&JobEventKind) -> bool>,
     ) -> Ran {
         let mut request = RunRequest { files: files.clone(), ..RunRequest::default() };
         change(&mut request);
@@ -216,7 +218,7 @@ impl Ran {
             .events
             .iter()
             .filter_map(|event| match event {
-                Event::StepEnded { report } => {
+                JobEventKind::StepEnded { report } => {
                     let status = serde_json::json!(report.status);
                     Some(format!("{} {}", report.step, status.as_str().unwrap()))
                 }
@@ -230,7 +232,7 @@ impl Ran {
     /// How a step ended.
     pub fn step(&self, name: &str) -> &StepReport {
         let reports = self.events.iter().filter_map(|event| match event {
-            Event::StepEnded { report } => Some(&**report),
+            JobEventKind::StepEnded { report } => Some(&**report),
             _ => None,
         });
         reports.into_iter().find(|report| report.step == name).unwrap()
@@ -239,7 +241,7 @@ impl Ran {
     /// What functions printed, as `model file:line text`.
     pub fn printed(&self) -> Vec<String> {
         let lines = self.events.iter().filter_map(|event| match event {
-            Event::Log { model: Some(model), file, line, text, .. } => {
+            JobEventKind::Log { model: Some(model), file, line, text, .. } => {
                 let (file, line) = (file.as_deref().unwrap_or("?"), line.unwrap_or_default());
                 Some(format!("{model} {file}:{line} {text}"))
             }
@@ -262,7 +264,7 @@ impl Ran {
 }
 
 /// Stops a job at an event.
-async fn stop_when(jobs: Jobs, id: JobId, when: fn(&Event) -> bool) {
+async fn stop_when(jobs: Jobs, id: JobId, when: fn(&JobEventKind) -> bool) {
     let mut events = jobs.follow(id, 0).await.unwrap();
     while let Some(event) = events.next().await {
         if when(&event.unwrap().event) {
@@ -292,7 +294,6 @@ fn functions_options() -> FunctionsOptions {
         reachable_own: Vec::new(),
         connections_max: None,
         isolation: Isolation::Sandbox,
-        arena: false,
         zygotes: ZygoteOptions::default(),
     }
 }

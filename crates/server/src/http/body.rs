@@ -1,8 +1,9 @@
-//! Bodies of calls: held to a length, to the room that there is for all of them, and to a pace.
+//! Request bodies of calls and writes, with limits: length, memory quota of all bodies, and minimum
+//! rate.
 //!
-//! Tables and values have room apart, so that a large table on its way holds up no call with a few
-//! numbers. A body takes room as its bytes come, so that one that says nothing holds up nobody; and one
-//! body of each kind may have more than there is, so that there is always one that comes to its end.
+//! Tables and JSON values have separate quotas, so that a large table does not delay a call with a
+//! few numbers. A body takes quota as its bytes arrive, so that a stalled client takes none. One
+//! body of each kind may exceed the quota, so that at least one makes progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,181 +17,194 @@ use headwater_model::{ErrorCode, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::failure::{Answer, Failure};
+use super::error::{ErrorResponse, HandlerResult};
 
-/// The grain of the room, and how much of it there is at least.
+/// Unit of the quotas, in bytes.
 const UNIT_BYTES: u64 = 64 << 10;
+
+/// Minimum size of a quota, in units.
 const UNITS_MIN: usize = 1 << 12;
 
-/// The slowest that a body may come, in bytes a second, after a patience that all have.
-const PACE: u64 = 64 << 10;
+/// Minimum rate of a body after the timeout, in bytes per second.
+const RATE_MIN: u64 = 64 << 10;
 
-/// How much is read of a body that is too long, and for how long.
+/// Maximum number of bytes read and discarded of a body that is too long.
 const SKIPPED_BYTES_MAX: usize = 64 << 20;
-const SKIPPED_FOR: Duration = Duration::from_secs(10);
 
-/// How much room a body takes beyond what has come of it.
+/// Maximum time for which a body that is too long is read.
+const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Quota that a body takes in advance, in units.
 const AHEAD_UNITS: usize = 16;
 
-/// What a body holds.
+/// The content of a body.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
-    /// A table, which is copied once.
+pub enum BodyKind {
+    /// A table. Memory: its bytes and one copy.
     Table,
-    /// Values in JSON, which take many times their bytes once they are read.
+    /// JSON values. Memory: many times their bytes after parsing.
     Values,
 }
 
-impl Kind {
-    /// The longest body, in bytes.
-    const fn most(self) -> usize {
+impl BodyKind {
+    /// Returns the maximum length in bytes.
+    const fn bytes_max(self) -> usize {
         match self {
-            Kind::Table => 256 << 20,
-            Kind::Values => 8 << 20,
+            BodyKind::Table => 256 << 20,
+            BodyKind::Values => 8 << 20,
         }
     }
 
-    /// How many times its bytes a body takes.
+    /// Returns the memory per byte of a body.
     const fn weight(self) -> usize {
         match self {
-            Kind::Table => 2,
-            Kind::Values => 16,
+            BodyKind::Table => 2,
+            BodyKind::Values => 16,
         }
     }
 }
 
-/// Room for the bodies of calls.
+/// The memory quotas of bodies.
 #[derive(Debug)]
-pub struct Bodies {
-    tables: Room,
-    values: Room,
-    patience: Duration,
+pub struct BodyQuotas {
+    tables: BodyQuota,
+    values: BodyQuota,
+    timeout: Duration,
 }
 
-/// Room for the bodies of one kind.
+/// The memory quota of one kind of bodies.
 #[derive(Debug)]
-struct Room {
-    kind: Kind,
+struct BodyQuota {
+    kind: BodyKind,
     shared: Arc<Semaphore>,
     units: usize,
-    /// Who has this one needs no more of the shared.
+    /// The permit of the body that may exceed the quota.
     last: Arc<Semaphore>,
 }
 
-/// The room that a body takes, given back where this is dropped.
+/// The quota that a body takes until the permit is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct BodyPermit {
     shared: Option<OwnedSemaphorePermit>,
     last: Option<OwnedSemaphorePermit>,
 }
 
-impl Bodies {
-    /// Room for so many bytes of tables, and for as many of values. Whoever sends nothing for as long as
-    /// `patience`, or sends slowly for longer, is cut.
-    pub fn new(bytes: u64, patience: Duration) -> Self {
+impl BodyQuotas {
+    /// Creates quotas of `bytes` for each kind. A body that makes no progress for the timeout is
+    /// rejected.
+    pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        let room = |kind| Room::new(kind, units);
-        Bodies { tables: room(Kind::Table), values: room(Kind::Values), patience }
+        let quota = |kind| BodyQuota::new(kind, units);
+        BodyQuotas { tables: quota(BodyKind::Table), values: quota(BodyKind::Values), timeout }
     }
 
-    /// Reads a body, as far as there is room for what it takes.
-    pub async fn read(&self, request: Request, kind: Kind) -> Answer<(Bytes, Held)> {
-        let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let said = said.and_then(|text| text.parse::<usize>().ok()).unwrap_or(kind.most());
-        if said > kind.most() {
-            let _ = timeout(SKIPPED_FOR.min(self.patience), skip(request.into_body())).await;
+    /// Reads a body within its quota, which the permit holds.
+    pub async fn read(
+        &self,
+        request: Request,
+        kind: BodyKind,
+    ) -> HandlerResult<(Bytes, BodyPermit)> {
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(kind.bytes_max());
+        if length > kind.bytes_max() {
+            let _ = timeout(SKIP_TIMEOUT.min(self.timeout), skip(request.into_body())).await;
             return Err(too_long(kind));
         }
-        let room = match kind {
-            Kind::Table => &self.tables,
-            Kind::Values => &self.values,
+        let quota = match kind {
+            BodyKind::Table => &self.tables,
+            BodyKind::Values => &self.values,
         };
-        let mut held = Held { shared: None, last: None };
-        let bytes = self.read_at_pace(request.into_body(), (room, said), &mut held).await?;
-        room.settle(&mut held, bytes.len());
-        Ok((bytes, held))
+        let mut permit = BodyPermit { shared: None, last: None };
+        let body = request.into_body();
+        let bytes = self.read_within(quota, length, body, &mut permit).await?;
+        quota.release_excess(&mut permit, bytes.len());
+        Ok((bytes, permit))
     }
 
-    async fn read_at_pace(
+    /// Reads a body of at most `bytes_max` at the minimum rate or faster.
+    async fn read_within(
         &self,
+        quota: &BodyQuota,
+        bytes_max: usize,
         body: Body,
-        (room, most): (&Room, usize),
-        held: &mut Held,
-    ) -> Answer<Bytes> {
-        let (kind, mut begun) = (room.kind, Instant::now());
+        permit: &mut BodyPermit,
+    ) -> HandlerResult<Bytes> {
+        let (kind, mut started) = (quota.kind, Instant::now());
         let (mut parts, mut read) = (body.into_data_stream(), Vec::new());
         loop {
-            let due = begun + self.patience + Duration::from_secs(read.len() as u64 / PACE);
+            let due = started + self.timeout + Duration::from_secs(read.len() as u64 / RATE_MIN);
             match timeout_at(due, parts.next()).await {
                 Err(_) => return Err(too_slow()),
                 Ok(None) => return Ok(read.into()),
-                Ok(Some(Ok(part))) if read.len() + part.len() <= most => {
-                    let waits = Instant::now();
-                    room.grow(held, (read.len() + part.len(), most), self.patience).await?;
-                    begun += waits.elapsed();
+                Ok(Some(Ok(part))) if read.len() + part.len() <= bytes_max => {
+                    let waiting_since = Instant::now();
+                    let bytes = read.len() + part.len();
+                    quota.grow(permit, bytes, bytes_max, self.timeout).await?;
+                    started += waiting_since.elapsed();
                     read.extend(part);
                 }
                 Ok(Some(Ok(_))) => return Err(too_long(kind)),
                 Ok(Some(Err(error))) => {
-                    let message = format!("the body ended before it was whole: {error}");
-                    return Err(Failure::invalid(message, "Send it again."));
+                    let message = format!("the body is incomplete: {error}");
+                    return Err(ErrorResponse::invalid(message, "Send it again."));
                 }
             }
         }
     }
 }
 
-impl Room {
-    fn new(kind: Kind, units: usize) -> Self {
-        let longest = units_of(kind, kind.most());
+impl BodyQuota {
+    fn new(kind: BodyKind, units: usize) -> Self {
+        let longest = units_of(kind, kind.bytes_max());
         let units = units.saturating_sub(longest).max(units / 2);
         let (shared, last) = (Arc::new(Semaphore::new(units)), Arc::new(Semaphore::new(1)));
-        Room { kind, shared, units, last }
+        BodyQuota { kind, shared, units, last }
     }
 
-    /// Waits until there is room for so many bytes of a body, which is to have `most` of them.
+    /// Waits for quota for `bytes` of a body of at most `bytes_max`.
     async fn grow(
         &self,
-        held: &mut Held,
-        (bytes, most): (usize, usize),
-        patience: Duration,
-    ) -> Answer<()> {
+        permit: &mut BodyPermit,
+        bytes: usize,
+        bytes_max: usize,
+        timeout: Duration,
+    ) -> HandlerResult<()> {
         let needed = units_of(self.kind, bytes).min(self.units);
-        if needed <= held.units() || held.last.is_some() {
+        if needed <= permit.units() || permit.last.is_some() {
             return Ok(());
         }
-        let wanted = (needed + AHEAD_UNITS).min(units_of(self.kind, most)).min(self.units);
-        let more = wanted.max(needed) - held.units();
+        let wanted = (needed + AHEAD_UNITS).min(units_of(self.kind, bytes_max)).min(self.units);
+        let more = wanted.max(needed) - permit.units();
         let more =
             Arc::clone(&self.shared).acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX));
         tokio::select! {
             biased;
-            Ok(more) = more => held.add(more),
-            Ok(last) = Arc::clone(&self.last).acquire_owned() => held.last = Some(last),
-            () = sleep(patience) => return Err(no_room()),
+            Ok(more) = more => permit.add(more),
+            Ok(last) = Arc::clone(&self.last).acquire_owned() => permit.last = Some(last),
+            () = sleep(timeout) => return Err(quota_exhausted()),
         }
         Ok(())
     }
 
-    /// Gives back what a body that is whole does not take: it may have been shorter than it might.
-    fn settle(&self, held: &mut Held, bytes: usize) {
+    /// Releases the quota that a complete body does not need.
+    fn release_excess(&self, permit: &mut BodyPermit, bytes: usize) {
         let needed = units_of(self.kind, bytes).min(self.units);
-        let missing = needed.saturating_sub(held.units());
-        if let Some(shared) = &mut held.shared {
+        let missing = needed.saturating_sub(permit.units());
+        if let Some(shared) = &mut permit.shared {
             drop(shared.split(shared.num_permits().saturating_sub(needed)));
         }
         let more = u32::try_from(missing).unwrap_or(u32::MAX);
-        if held.last.is_some()
+        if permit.last.is_some()
             && let Ok(more) = Arc::clone(&self.shared).try_acquire_many_owned(more)
         {
-            held.add(more);
-            held.last = None;
+            permit.add(more);
+            permit.last = None;
         }
     }
 }
 
-impl Held {
+impl BodyPermit {
     fn units(&self) -> usize {
         self.shared.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
@@ -203,28 +217,29 @@ impl Held {
     }
 }
 
-/// The room that so many bytes take.
-fn units_of(kind: Kind, bytes: usize) -> usize {
+/// Returns the quota for a number of bytes, in units.
+fn units_of(kind: BodyKind, bytes: usize) -> usize {
     let units = (bytes.saturating_mul(kind.weight()) as u64).div_ceil(UNIT_BYTES);
     usize::try_from(units).unwrap_or(usize::MAX).max(1)
 }
 
-fn no_room() -> Failure {
-    let problem = Problem::new(ErrorCode::TooBusy, "too many bodies of calls are on their way");
-    Failure(problem.with_hint("Wait for some of them to end, then try again."))
+fn quota_exhausted() -> ErrorResponse {
+    let message = "the memory quota for request bodies is exhausted";
+    let problem = Problem::new(ErrorCode::TooBusy, message);
+    ErrorResponse(problem.with_hint("Try again after other requests have ended."))
 }
 
-fn too_long(kind: Kind) -> Failure {
-    let hint = format!("Send less in one call: {} MiB in this form.", kind.most() >> 20);
-    Failure::invalid("the body is longer than this address takes", hint)
+fn too_long(kind: BodyKind) -> ErrorResponse {
+    let hint = format!("Send at most {} MiB in one request.", kind.bytes_max() >> 20);
+    ErrorResponse::invalid("the request body is too long", hint)
 }
 
-fn too_slow() -> Failure {
-    let problem = Problem::new(ErrorCode::TimeLimit, "the body came too slowly");
-    Failure(problem.with_hint("Send it again, or bring the rows into a table first."))
+fn too_slow() -> ErrorResponse {
+    let problem = Problem::new(ErrorCode::TimeLimit, "the request body was sent too slowly");
+    ErrorResponse(problem.with_hint("Send it again, or import the rows into a table."))
 }
 
-/// Reads on and keeps nothing, up to a bound: who is still sending would not see an answer.
+/// Reads and discards a body up to a limit: a client that is still sending reads no response.
 async fn skip(body: Body) {
     let (mut rest, mut skipped) = (body.into_data_stream(), 0);
     while let Some(Ok(part)) = rest.next().await {
@@ -241,8 +256,8 @@ mod tests {
 
     use super::*;
 
-    fn small() -> Bodies {
-        Bodies::new(0, Duration::from_millis(50))
+    fn small() -> BodyQuotas {
+        BodyQuotas::new(0, Duration::from_millis(50))
     }
 
     fn endless() -> Request {
@@ -250,54 +265,56 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_sends_nothing_is_cut_and_holds_up_nobody() {
+    async fn a_stalled_body_is_rejected_and_takes_no_quota() {
         let bodies = Arc::new(small());
         let waiting = Arc::clone(&bodies);
-        let slow = tokio::spawn(async move { waiting.read(endless(), Kind::Table).await.err() });
+        let slow =
+            tokio::spawn(async move { waiting.read(endless(), BodyKind::Table).await.err() });
         tokio::task::yield_now().await;
         let short = Request::new(Body::from("{}"));
-        let (bytes, room) = bodies.read(short, Kind::Values).await.expect("a body");
+        let (bytes, room) = bodies.read(short, BodyKind::Values).await.expect("a body");
         assert_eq!(&bytes[..], b"{}");
         drop(room);
         let failure = slow.await.expect("a task").expect("a failure");
         assert_eq!(failure.0.code, ErrorCode::TimeLimit);
         let table = Request::new(Body::from("rows"));
-        assert!(bodies.read(table, Kind::Table).await.is_ok(), "its room is free again");
+        assert!(bodies.read(table, BodyKind::Table).await.is_ok(), "the quota is free again");
     }
 
     #[tokio::test]
-    async fn a_short_body_without_a_length_keeps_little_room() {
+    async fn a_short_body_without_a_length_takes_little_quota() {
         let bodies = small();
-        let unsaid = || {
+        let body = || {
             let parts = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{}"))]);
             Request::new(Body::from_stream(parts))
         };
         let mut held = Vec::new();
         for _ in 0..100 {
-            let read = bodies.read(unsaid(), Kind::Values);
+            let read = bodies.read(body(), BodyKind::Values);
             let read = tokio::time::timeout(Duration::from_secs(10), read).await;
-            held.push(read.expect("there is room").expect("a body").1);
+            held.push(read.expect("quota is available").expect("a body").1);
         }
     }
 
     #[tokio::test]
-    async fn a_body_without_a_length_is_held_to_the_most() {
-        let long = vec![b' '; Kind::Values.most() + 1];
+    async fn a_body_without_a_length_is_limited() {
+        let long = vec![b' '; BodyKind::Values.bytes_max() + 1];
         let parts = stream::iter([Ok::<_, std::io::Error>(Bytes::from(long))]);
         let request = Request::new(Body::from_stream(parts));
-        let failure = small().read(request, Kind::Values).await.expect_err("a failure");
+        let failure = small().read(request, BodyKind::Values).await.expect_err("a failure");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("8 MiB")));
     }
 
     #[tokio::test]
-    async fn a_table_that_says_nothing_holds_no_room() {
-        let bodies = Arc::new(Bodies::new(0, Duration::from_secs(60)));
+    async fn a_stalled_table_takes_no_quota() {
+        let bodies = Arc::new(BodyQuotas::new(0, Duration::from_secs(60)));
         let waiting = Arc::clone(&bodies);
-        let slow = tokio::spawn(async move { waiting.read(endless(), Kind::Table).await.err() });
+        let slow =
+            tokio::spawn(async move { waiting.read(endless(), BodyKind::Table).await.err() });
         tokio::task::yield_now().await;
         let other = Request::new(Body::from(vec![b' '; 1 << 20]));
-        let read = timeout(Duration::from_secs(10), bodies.read(other, Kind::Table)).await;
-        assert_eq!(read.expect("there is room").expect("a body").0.len(), 1 << 20);
+        let read = timeout(Duration::from_secs(10), bodies.read(other, BodyKind::Table)).await;
+        assert_eq!(read.expect("quota is available").expect("a body").0.len(), 1 << 20);
         slow.abort();
     }
 
@@ -310,35 +327,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_that_there_is_no_room_for_together_come_to_their_ends() {
-        let bodies = Bodies::new(0, Duration::from_secs(60));
-        let all = (0..6).map(|_| bodies.read(in_parts(6 << 20), Kind::Values));
+    async fn bodies_that_exceed_the_quota_together_complete() {
+        let bodies = BodyQuotas::new(0, Duration::from_secs(60));
+        let all = (0..6).map(|_| bodies.read(in_parts(6 << 20), BodyKind::Values));
         let all = all.map(|read| async { read.await.expect("a body").0.len() });
         let all = timeout(Duration::from_secs(30), futures::future::join_all(all)).await;
-        assert_eq!(all.expect("each has its turn"), [6 << 20; 6]);
+        assert_eq!(all.expect("all complete"), [6 << 20; 6]);
     }
 
     #[tokio::test]
-    async fn who_finds_no_room_for_long_is_told() {
+    async fn a_body_without_quota_is_rejected_after_the_timeout() {
         let bodies = small();
         let mut held = Vec::new();
         let failure = loop {
-            match bodies.read(in_parts(6 << 20), Kind::Values).await {
+            match bodies.read(in_parts(6 << 20), BodyKind::Values).await {
                 Ok((_, room)) => held.push(room),
                 Err(failure) => break failure,
             }
         };
         assert_eq!((failure.0.code, held.len()), (ErrorCode::TooBusy, 2));
         held.clear();
-        assert!(bodies.read(in_parts(6 << 20), Kind::Values).await.is_ok());
+        assert!(bodies.read(in_parts(6 << 20), BodyKind::Values).await.is_ok());
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_long_and_does_not_come_is_refused() {
+    async fn a_stalled_body_that_is_too_long_is_rejected() {
         let mut request = endless();
         request.headers_mut().insert(CONTENT_LENGTH, (300 << 20).into());
-        let read = timeout(Duration::from_secs(10), small().read(request, Kind::Table)).await;
-        let failure = read.expect("nobody waits for it").expect_err("a failure");
+        let read = timeout(Duration::from_secs(10), small().read(request, BodyKind::Table)).await;
+        let failure = read.expect("no timeout").expect_err("a failure");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("256 MiB")));
     }
 }

@@ -1,10 +1,10 @@
-//! Branches: list, make, look at, change, delete, merge.
+//! Branches: list, create, get, update, delete, merge, cherry-pick, revert.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::{
-    Branch, CherryPickRequest, CreateRef, ErrorCode, Fault, MergeReport, MergeRequest, Problem,
+    Branch, CherryPickRequest, CreateRef, ErrorCode, MergeReport, MergeRequest, Problem,
     RevertRequest, UpdateRef,
 };
 use serde::Deserialize;
@@ -12,9 +12,9 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
+use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
-use super::failure::Answer;
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -25,35 +25,34 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revert))
 }
 
-/// Which branches or tags to list.
+/// Selection of branches or tags.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
-    /// Only names that begin so.
+    /// Prefix of the names.
     pub prefix: Option<String>,
 }
 
-/// How to delete.
+/// Options of a deletion.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub struct Removal {
-    /// Succeed where there is nothing to delete.
+pub struct Deletion {
+    /// Succeed if the object does not exist.
     #[serde(default)]
     pub if_exists: bool,
 }
 
-impl Removal {
-    /// The outcome of a removal, where its thing may have been missing all along.
-    pub fn settle<E: Fault>(&self, outcome: Result<(), E>) -> Answer<StatusCode> {
-        let missing = |error: &E| {
-            let code = error.code();
-            [ErrorCode::RefNotFound, ErrorCode::TableNotFound, ErrorCode::NamespaceNotFound]
-                .contains(&code)
-        };
-        match outcome {
-            Err(error) if !(self.if_exists && missing(&error)) => Err(error.into()),
+impl Deletion {
+    /// Converts the result of a deletion into the response.
+    pub fn response(&self, result: Result<(), Problem>) -> HandlerResult<StatusCode> {
+        const MISSING: [ErrorCode; 3] =
+            [ErrorCode::RefNotFound, ErrorCode::TableNotFound, ErrorCode::NamespaceNotFound];
+        match result {
+            Err(problem) if !(self.if_exists && MISSING.contains(&problem.code)) => {
+                Err(problem.into())
+            }
             _ => Ok(StatusCode::NO_CONTENT),
         }
     }
@@ -68,11 +67,11 @@ async fn list(
     State(app): State<App>,
     Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
-) -> Answer<Json<Vec<Branch>>> {
+) -> HandlerResult<Json<Vec<Branch>>> {
     Ok(Json(app.service.branches().list(&principal, filter.prefix.as_deref()).await?))
 }
 
-/// Makes a branch: one small durable write, however many tables there are.
+/// Creates a branch: one durable write, independent of the number of tables.
 #[utoipa::path(post, path = "/v1/branches",
     operation_id = "create_branch", tag = "branch",
     request_body = CreateRef, responses(
@@ -81,12 +80,12 @@ async fn create(
     State(app): State<App>,
     Caller(principal): Caller,
     Body(request): Body<CreateRef>,
-) -> Answer<(StatusCode, Json<Branch>)> {
+) -> HandlerResult<(StatusCode, Json<Branch>)> {
     let branch = app.service.branches().create(&principal, request).await?;
     Ok((StatusCode::CREATED, Json(branch)))
 }
 
-/// Answers a branch.
+/// Returns a branch.
 #[utoipa::path(get, path = "/v1/branches/{branch}",
     operation_id = "get_branch", tag = "branch",
     params(("branch" = String, Path)),
@@ -95,11 +94,11 @@ async fn show(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-) -> Answer<Json<Branch>> {
+) -> HandlerResult<Json<Branch>> {
     Ok(Json(app.service.branches().get(&principal, &name).await?))
 }
 
-/// Renames a branch, or says whether it takes direct writes.
+/// Renames a branch, changes its protection, or sets the project whose checks it requires.
 #[utoipa::path(patch, path = "/v1/branches/{branch}",
     operation_id = "update_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = UpdateRef,
@@ -109,28 +108,28 @@ async fn update(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
     Body(change): Body<UpdateRef>,
-) -> Answer<Json<Branch>> {
+) -> HandlerResult<Json<Branch>> {
     Ok(Json(app.service.branches().update(&principal, &name, change).await?))
 }
 
 /// Deletes a branch; its commits stay reachable by their ids.
 #[utoipa::path(delete, path = "/v1/branches/{branch}",
     operation_id = "delete_branch", tag = "branch",
-    params(("branch" = String, Path), Removal),
+    params(("branch" = String, Path), Deletion),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(removal): Parameters<Removal>,
-) -> Answer<StatusCode> {
-    removal.settle(app.service.branches().delete(&principal, &name).await)
+    Parameters(deletion): Parameters<Deletion>,
+) -> HandlerResult<StatusCode> {
+    deletion.response(app.service.branches().delete(&principal, &name).await)
 }
 
-/// Merges a ref into a branch. A table that both changed is merged by its content where that can be;
-/// where it cannot, and no side was chosen, nothing is changed, and the error `merge_conflict` holds the
-/// report in its context, as `report`. A dry run answers the same, and
-/// changes nothing.
+/// Merges a ref into a branch. A table that both changed is merged by content. If that is
+/// impossible and no side is chosen, nothing is changed, and the context of the error
+/// `merge_conflict` contains the report as `report`. A dry run returns the same and changes
+/// nothing.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge",
     operation_id = "merge_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = MergeRequest,
@@ -140,12 +139,12 @@ async fn merge(
     Caller(principal): Caller,
     Segments(target): Segments<String>,
     Body(request): Body<MergeRequest>,
-) -> Answer<Json<MergeReport>> {
+) -> HandlerResult<Json<MergeReport>> {
     Ok(Json(app.service.branches().merge(&principal, &target, request).await?))
 }
 
-/// Makes the change of a commit again on a branch: what it changed since its first parent, in one commit.
-/// Conflicts are answered as those of a merge.
+/// Applies a commit's change since its first parent to a branch, in one commit. Conflicts are
+/// errors as in a merge.
 #[utoipa::path(post, path = "/v1/branches/{branch}/cherry-pick",
     operation_id = "cherry_pick", tag = "branch",
     params(("branch" = String, Path)), request_body = CherryPickRequest,
@@ -155,12 +154,12 @@ async fn cherry_pick(
     Caller(principal): Caller,
     Segments(target): Segments<String>,
     Body(request): Body<CherryPickRequest>,
-) -> Answer<Json<MergeReport>> {
+) -> HandlerResult<Json<MergeReport>> {
     Ok(Json(app.service.branches().cherry_pick(&principal, &target, request).await?))
 }
 
-/// Undoes a commit of a branch, or what a run wrote there, in one commit; what others did since stays.
-/// Conflicts are answered as those of a merge.
+/// Undoes a commit of a branch, or all that a run wrote there, in one commit; later changes remain.
+/// Conflicts are errors as in a merge.
 #[utoipa::path(post, path = "/v1/branches/{branch}/revert",
     operation_id = "revert", tag = "branch",
     params(("branch" = String, Path)), request_body = RevertRequest,
@@ -170,6 +169,6 @@ async fn revert(
     Caller(principal): Caller,
     Segments(target): Segments<String>,
     Body(request): Body<RevertRequest>,
-) -> Answer<Json<MergeReport>> {
+) -> HandlerResult<Json<MergeReport>> {
     Ok(Json(app.service.branches().revert(&principal, &target, request).await?))
 }

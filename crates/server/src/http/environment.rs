@@ -1,10 +1,7 @@
-//! Environments: list, look at, remove those that nobody uses, choose their packages anew.
-
-use std::time::Duration;
+//! Python environments: list, explain, prune, rebuild.
 
 use axum::Json;
 use axum::extract::State;
-use headwater_functions::EnvironmentEvent;
 use headwater_model::{
     EnvironmentExplained, EnvironmentSummary, Problem, PruneEnvironments, PrunedEnvironments,
     RebuiltEnvironment,
@@ -12,9 +9,9 @@ use headwater_model::{
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::extract::{Body, Segments};
-use super::failure::Answer;
+use super::error::HandlerResult;
+use super::extract::{Body, Caller, Segments};
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -28,49 +25,49 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/v1/environments",
     operation_id = "list_environments", tag = "environment",
     responses((status = 200, body = [EnvironmentSummary]), (status = "default", body = Problem)))]
-async fn list(State(app): State<App>) -> Answer<Json<Vec<EnvironmentSummary>>> {
-    Ok(Json(app.service.components().functions.environments().await))
+async fn list(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> HandlerResult<Json<Vec<EnvironmentSummary>>> {
+    Ok(Json(app.service.environments().list(&principal).await?))
 }
 
-/// Explains an environment, by the beginning of its id: its packages, what is held imported, and
-/// which calls of functions run and wait.
+/// Returns an environment's packages, its zygote and its calls. An id may be shortened to a unique
+/// prefix.
 #[utoipa::path(get, path = "/v1/environments/{environment}",
     operation_id = "explain_environment", tag = "environment",
     params(("environment" = String, Path)),
     responses((status = 200, body = EnvironmentExplained), (status = "default", body = Problem)))]
 async fn explain(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(id): Segments<String>,
-) -> Answer<Json<EnvironmentExplained>> {
-    Ok(Json(app.service.components().functions.explain(&id).await?))
+) -> HandlerResult<Json<EnvironmentExplained>> {
+    Ok(Json(app.service.environments().explain(&principal, &id).await?))
 }
 
-/// Removes environments that no function has asked for in a while and that none uses now.
+/// Removes environments that have not been used for some time.
 #[utoipa::path(post, path = "/v1/environments/prune",
     operation_id = "prune_environments", tag = "environment",
     request_body = PruneEnvironments,
     responses((status = 200, body = PrunedEnvironments), (status = "default", body = Problem)))]
 async fn prune(
     State(app): State<App>,
+    Caller(principal): Caller,
     Body(request): Body<PruneEnvironments>,
-) -> Answer<Json<PrunedEnvironments>> {
-    let unused_for = Duration::from_secs(request.unused_seconds);
-    if request.dry_run {
-        return Ok(Json(app.service.components().functions.prunable(unused_for).await));
-    }
-    Ok(Json(app.service.components().functions.prune(unused_for).await?))
+) -> HandlerResult<Json<PrunedEnvironments>> {
+    Ok(Json(app.service.environments().prune(&principal, &request).await?))
 }
 
-/// Chooses an environment's packages anew, within what was asked for. Calls that run go on with the
-/// old ones.
+/// Resolves an environment's packages again. Running calls continue with the old ones.
 #[utoipa::path(post, path = "/v1/environments/{environment}/rebuild",
     operation_id = "rebuild_environment", tag = "environment",
     params(("environment" = String, Path)),
     responses((status = 200, body = RebuiltEnvironment), (status = "default", body = Problem)))]
 async fn rebuild(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(id): Segments<String>,
-) -> Answer<Json<RebuiltEnvironment>> {
-    let silent = |_: EnvironmentEvent| ();
-    Ok(Json(app.service.components().functions.rebuild(&id, &silent).await?))
+) -> HandlerResult<Json<RebuiltEnvironment>> {
+    Ok(Json(app.service.environments().rebuild(&principal, &id).await?))
 }

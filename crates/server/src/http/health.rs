@@ -1,4 +1,4 @@
-//! The server itself: what it says of itself, and being told to end.
+//! The server's health, and its shutdown.
 
 use std::time::Duration;
 
@@ -11,47 +11,52 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::extract::Parameters;
-use super::failure::Answer;
-use super::origin::Stranger;
+use super::error::HandlerResult;
+use super::extract::{Caller, Parameters};
+use crate::auth::Unauthenticated;
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(shutdown))
 }
 
-/// Answers whether the server is up; who shows the token, or asks over the socket, also which.
+/// Returns the server's status; with the token, or over the socket, also its process and lake.
 #[utoipa::path(get, path = "/health",
     operation_id = "get_health", tag = "server", security(()),
     responses((status = 200, body = Health)))]
-async fn health(State(app): State<App>, stranger: Option<Extension<Stranger>>) -> Json<Health> {
+async fn health(
+    State(app): State<App>,
+    unauthenticated: Option<Extension<Unauthenticated>>,
+) -> Json<Health> {
     let health = app.health();
-    Json(match stranger {
+    Json(match unauthenticated {
         Some(_) => Health { pid: None, lake: None, jobs_running: None, ..health },
         None => health,
     })
 }
 
-/// How to end.
+/// Options of a shutdown.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Patience {
-    /// How long jobs under way may go on, in milliseconds; then they are interrupted.
+struct Options {
+    /// Time that running jobs have to end, in milliseconds; then they are interrupted.
     drain_ms: Option<u64>,
 }
 
-/// Tells the server to end: it takes no more jobs, lets those under way end, and goes. The answer
-/// comes at once; the server has ended when `server.json` is gone.
+/// Shuts the server down: it rejects new jobs and waits for running ones. The response is sent at
+/// once; the server has shut down when `server.json` does not exist.
 #[utoipa::path(post, path = "/v1/shutdown",
     operation_id = "shut_down", tag = "server",
-    params(Patience), responses(
+    params(Options), responses(
     (status = 202, body = Health), (status = "default", body = Problem)))]
 async fn shutdown(
     State(app): State<App>,
-    Parameters(patience): Parameters<Patience>,
-) -> Answer<(StatusCode, Json<Health>)> {
-    let drain = patience.drain_ms.map_or(app.config.drain, Duration::from_millis);
-    app.end(drain);
+    Caller(principal): Caller,
+    Parameters(options): Parameters<Options>,
+) -> HandlerResult<(StatusCode, Json<Health>)> {
+    app.service.authorize_shutdown(&principal)?;
+    let drain = options.drain_ms.map_or(app.config.drain, Duration::from_millis);
+    app.shut_down(drain);
     Ok((StatusCode::ACCEPTED, Json(app.health())))
 }

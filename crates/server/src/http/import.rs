@@ -1,4 +1,4 @@
-//! Imports: files on the server's machine into a table, as a job.
+//! Imports of files into a table, as a job.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,15 +8,15 @@ use headwater_model::{ImportPlan, ImportRequest, Job, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
+use super::error::HandlerResult;
 use super::extract::{Body, Caller};
-use super::failure::Answer;
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(import))
 }
 
-/// Imports files into a table. With `dry_run` it answers the plan, and nothing is changed.
+/// Imports files into a table. With `dry_run` the response is the plan, and nothing is changed.
 #[utoipa::path(post, path = "/v1/imports",
     operation_id = "import_files", tag = "import",
     request_body = ImportRequest, responses(
@@ -27,7 +27,7 @@ async fn import(
     State(app): State<App>,
     Caller(principal): Caller,
     Body(mut request): Body<ImportRequest>,
-) -> Answer<Response> {
+) -> HandlerResult<Response> {
     let imports = app.service.imports();
     if request.dry_run {
         return Ok(Json(imports.plan(&principal, &request).await?).into_response());

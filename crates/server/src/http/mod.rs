@@ -1,81 +1,58 @@
-//! The HTTP API: one file per noun, JSON in and out, and [`headwater_model::Problem`] for what goes
-//! wrong.
+//! The HTTP API: one file per noun, JSON requests and responses, and [`headwater_model::Problem`]
+//! for errors.
 //!
-//! A handler takes what it needs from the request, calls one room, and answers. The description of
-//! all of it, `/v1/openapi.json`, is made from the handlers themselves.
+//! A handler parses a request, calls one method of the service, and encodes the result. The
+//! description of the API, `/v1/openapi.json`, is generated from the handlers.
 
 pub(crate) mod body;
 mod branch;
 mod deployment;
 mod diff;
 mod environment;
-pub(crate) mod extract;
-pub(crate) mod failure;
+mod error;
+mod extract;
 mod function;
 mod health;
 mod import;
 mod job;
+mod maintenance;
 mod namespace;
-pub(crate) mod origin;
-mod panic;
 mod query;
 mod reference;
 mod rows;
 mod run;
-pub(crate) mod stall;
 mod table;
 mod tag;
 mod trigger;
-mod upkeep;
 mod usage;
 mod view;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
-use headwater_model::{ErrorCode, Problem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::activity;
-use crate::iceberg;
-use crate::state::AppState;
-use failure::Failure;
+pub(crate) use error::ErrorResponse;
 
-/// What every handler is given.
-pub(crate) type App = Arc<AppState>;
+use crate::state::App;
 
-/// The longest body, runs apart.
-const BODY_BYTES_MAX: usize = 1 << 20;
-
-/// The description of the HTTP API.
+/// Returns the description of the HTTP API.
 pub fn openapi() -> OpenApi {
     api().into_openapi()
 }
 
-/// The whole API, ready to answer.
-pub(crate) fn router(app: &App) -> Router {
+/// Returns the routes of the API.
+pub(crate) fn router() -> Router<App> {
     let (router, description) = api().split_for_parts();
     let description = Arc::new(description);
-    let described = get(move || async move { Json(description) });
-    router
-        .route("/v1/openapi.json", described)
-        .nest(iceberg::ROOT, iceberg::router())
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(unknown_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(panic::catch))
-        .layer(from_fn(origin::check))
-        .layer(from_fn_with_state(app.activity.clone(), activity::count))
-        .with_state(app.clone())
+    router.route("/v1/openapi.json", get(move || async move { Json(description) }))
 }
 
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(head())
+    OpenApiRouter::with_openapi(description())
         .merge(branch::routes())
         .merge(deployment::routes())
         .merge(diff::routes())
@@ -84,6 +61,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())
+        .merge(maintenance::routes())
         .merge(namespace::routes())
         .merge(query::routes())
         .merge(reference::routes())
@@ -92,18 +70,17 @@ fn api() -> OpenApiRouter<App> {
         .merge(table::routes())
         .merge(tag::routes())
         .merge(trigger::routes())
-        .merge(upkeep::routes())
         .merge(usage::routes())
         .merge(view::routes())
 }
 
-fn head() -> OpenApi {
+fn description() -> OpenApi {
     let mut info = Info::new("Headwater", env!("CARGO_PKG_VERSION"));
     info.description = Some(
         "A serverless lakehouse. Names in paths are percent-encoded (`feature%2Fx`). Every error is a \
-         `Problem` with the HTTP status of its code. `x-headwater-author` says who asks. Over TCP \
-         every request but those for `/health` and `/v1/openapi.json` shows the server's token, \
-         which `.headwater/server.token` holds; over the Unix socket none does."
+         `Problem` with the HTTP status of its code. The header `x-headwater-author` sets the author. \
+         Over TCP, every request except those for `/health` and `/v1/openapi.json` needs the \
+         server's token, which is in `.headwater/server.token`; over the Unix socket none does."
             .to_owned(),
     );
     let mut license = License::new("Apache-2.0");
@@ -112,24 +89,8 @@ fn head() -> OpenApi {
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let token = ComponentsBuilder::new().security_scheme("token", SecurityScheme::Http(token));
     let required = [SecurityRequirement::new("token", Vec::<String>::new())];
-    let head = OpenApiBuilder::new().info(info).components(Some(token.build()));
-    head.security(Some(required)).build()
-}
-
-async fn unknown_route(request: Request) -> Failure {
-    unknown(&request)
-}
-
-async fn unknown_method(request: Request) -> Failure {
-    unknown(&request)
-}
-
-fn unknown(request: &Request) -> Failure {
-    let message = format!("there is no `{} {}`", request.method(), request.uri().path());
-    Failure(
-        Problem::new(ErrorCode::RouteNotFound, message)
-            .with_hint("See the addresses in `/v1/openapi.json`."),
-    )
+    let builder = OpenApiBuilder::new().info(info).components(Some(token.build()));
+    builder.security(Some(required)).build()
 }
 
 #[cfg(test)]
@@ -141,17 +102,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_description_is_whole() {
+    fn the_description_is_complete() {
         let description = serde_json::to_value(openapi()).expect("JSON");
         let paths = description["paths"].as_object().expect("paths");
         let mut ids = BTreeSet::new();
         for (path, methods) in paths {
             for (method, operation) in methods.as_object().expect("methods") {
                 let id = operation["operationId"].as_str().expect("an id");
-                assert!(ids.insert(id), "`{id}` stands for two operations");
-                assert!(operation["summary"].is_string(), "{method} {path} says not what it does");
+                assert!(ids.insert(id), "`{id}` is used twice");
+                assert!(operation["summary"].is_string(), "{method} {path} has no summary");
                 let failure = &operation["responses"]["default"];
-                assert!(path == "/health" || failure.is_object(), "{method} {path} never fails");
+                assert!(path == "/health" || failure.is_object(), "{method} {path} has no error");
                 let named = path.matches('{').count();
                 let given = operation["parameters"].as_array().map_or(0, |all| {
                     all.iter().filter(|parameter| parameter["in"] == "path").count()
@@ -163,7 +124,7 @@ mod tests {
         check_references(&description, &description);
     }
 
-    /// Whatever is referred to is there.
+    /// Checks that every referenced schema exists.
     fn check_references(description: &Value, part: &Value) {
         match part {
             Value::Object(fields) => {

@@ -1,6 +1,4 @@
-//! Namespaces: list at a ref, make and remove on a branch.
-
-use std::collections::BTreeMap;
+//! Namespaces: list at a ref, create and delete on a branch.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,11 +7,10 @@ use headwater_model::{CreateNamespace, Namespace, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::branch::Removal;
-use super::extract::{Body, Caller, Parameters, Segments};
-use super::failure::Answer;
-use super::reference::parse;
+use super::branch::Deletion;
+use super::error::HandlerResult;
+use super::extract::{Body, Caller, Parameters, Segments, parse_ref};
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(create)).routes(routes!(remove))
@@ -26,14 +23,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 200, body = [Namespace]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(reference): Segments<String>,
-) -> Answer<Json<Vec<Namespace>>> {
-    let catalog = app.service.components().lake.catalog();
-    let resolved = catalog.resolve(&parse(&reference)?).await?;
-    Ok(Json(catalog.state(resolved.commit).await?.namespaces().await?))
+) -> HandlerResult<Json<Vec<Namespace>>> {
+    let reference = parse_ref(&reference)?;
+    Ok(Json(app.service.namespaces().list(&principal, &reference).await?))
 }
 
-/// Makes a namespace.
+/// Creates a namespace.
 #[utoipa::path(post, path = "/v1/branches/{branch}/namespaces",
     operation_id = "create_namespace", tag = "namespace",
     params(("branch" = String, Path)), request_body = CreateNamespace,
@@ -43,30 +40,21 @@ async fn create(
     Segments(branch): Segments<String>,
     Caller(principal): Caller,
     Body(request): Body<CreateNamespace>,
-) -> Answer<(StatusCode, Json<Namespace>)> {
-    let name = request.name;
-    let mut transaction =
-        app.service.components().lake.transaction(&branch, principal.author()).await?;
-    transaction.create_namespace(&name, BTreeMap::new());
-    transaction.commit(&format!("create namespace {name}")).await?;
-    let namespace = Namespace { name, properties: BTreeMap::new() };
+) -> HandlerResult<(StatusCode, Json<Namespace>)> {
+    let namespace = app.service.namespaces().create(&principal, &branch, request.name).await?;
     Ok((StatusCode::CREATED, Json(namespace)))
 }
 
-/// Removes a namespace; `not_empty` while it holds tables.
+/// Deletes a namespace. Error: `not_empty` if it has tables.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/namespaces/{namespace}",
     operation_id = "delete_namespace", tag = "namespace",
-    params(("branch" = String, Path), ("namespace" = String, Path), Removal),
+    params(("branch" = String, Path), ("namespace" = String, Path), Deletion),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Segments((branch, name)): Segments<(String, String)>,
     Caller(principal): Caller,
-    Parameters(removal): Parameters<Removal>,
-) -> Answer<StatusCode> {
-    let mut transaction =
-        app.service.components().lake.transaction(&branch, principal.author()).await?;
-    transaction.drop_namespace(&name);
-    let outcome = transaction.commit(&format!("drop namespace {name}")).await;
-    removal.settle(outcome.map(drop))
+    Parameters(deletion): Parameters<Deletion>,
+) -> HandlerResult<StatusCode> {
+    deletion.response(app.service.namespaces().delete(&principal, &branch, &name).await)
 }

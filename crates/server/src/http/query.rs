@@ -1,7 +1,7 @@
-//! Queries: one SQL statement, answered as it is computed.
+//! Queries: one SQL statement, whose rows are streamed.
 
 use arrow::error::ArrowError;
-use axum::body::Body as AnswerBody;
+use axum::body::Body as ResponseBody;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
@@ -13,24 +13,24 @@ use headwater_service::StatementRows;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
+use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
-use super::failure::{Answer, Failure};
-use crate::answer::{Encoder, Format};
+use crate::encoding::{Encoder, Format};
+use crate::state::App;
 
-/// The header that carries the statement's job.
+/// Header with the id of a request's job.
 pub(super) const JOB_HEADER: &str = "x-headwater-job";
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(query))
 }
 
-/// Answers one SQL statement, in the form that `Accept` names: `application/json` (an array of
-/// objects, and what is meant where nothing is said), `application/x-ndjson`, `text/csv`, or
-/// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` names its job.
+/// Executes one SQL statement. `Accept` selects the format of the rows: `application/json` (an
+/// array of objects, the default), `application/x-ndjson`, `text/csv`, or
+/// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` contains the id of its job.
 ///
-/// The answer streams while it is computed. An error before the first row is a `Problem`; an error
-/// after it ends the answer abnormally, and the job holds the error. Going away cancels the
+/// Rows are streamed while they are computed. An error before the first row is a `Problem`; a later
+/// error aborts the response, and the job contains it. A client that disconnects cancels the
 /// statement.
 #[utoipa::path(post, path = "/v1/query",
     operation_id = "query", tag = "query",
@@ -46,7 +46,7 @@ async fn query(
     Caller(principal): Caller,
     headers: HeaderMap,
     Body(request): Body<QueryRequest>,
-) -> Answer<Response> {
+) -> HandlerResult<Response> {
     let format = Format::accepted(&headers)?;
     let principal = principal.with_author(request.author.clone());
     let started = app.service.statements().start(&principal, &request).await?;
@@ -58,9 +58,9 @@ async fn query(
     let mut response = match answer {
         Ok(chunks) => {
             let media_type = [(CONTENT_TYPE, format.media_type())];
-            (media_type, AnswerBody::from_stream(chunks)).into_response()
+            (media_type, ResponseBody::from_stream(chunks)).into_response()
         }
-        Err(problem) => Failure(problem).into_response(),
+        Err(problem) => ErrorResponse(problem).into_response(),
     };
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(JOB_HEADER, id);
@@ -68,7 +68,7 @@ async fn query(
     Ok(response)
 }
 
-/// Encodes rows chunk by chunk. Returns once the first chunk or the statement's error is there.
+/// Encodes rows in chunks. Returns when the first chunk or an error is available.
 async fn encode(
     mut rows: StatementRows,
     format: Format,
@@ -85,7 +85,7 @@ async fn encode(
     Ok(futures::stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The rest of an answer.
+/// The remaining chunks of a response.
 struct Chunks {
     rows: StatementRows,
     /// None after the last chunk.

@@ -1,34 +1,29 @@
-//! Rows of a table: written as an Arrow stream, in one commit.
+//! Rows of a table: written from an Arrow stream, in one commit.
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
-use headwater_functions::SharedTable;
-use headwater_jobs::NewJob;
-use headwater_lake::WriteRows;
-use headwater_model::{
-    ErrorCode, Fault, JobKind, Problem, RefSpec, TableName, Usage, WriteMode, WriteReport,
-};
+use headwater_model::{Principal, Problem, TableName, WriteMode, WriteReport};
+use headwater_service::{SharedTable, WriteTarget};
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::body::Kind;
+use super::body::BodyKind;
+use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments};
-use super::failure::{Answer, Failure};
 use super::query::JOB_HEADER;
-use crate::answer::Format;
+use crate::encoding::Format;
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // Each body is held to its own limit, once there is room for it.
+    // The quota of bodies limits their length.
     OpenApiRouter::new().routes(routes!(write)).layer(DefaultBodyLimit::disable())
 }
 
-/// What the rows do to the table.
+/// Options of a write.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -39,10 +34,11 @@ struct Options {
     mode: WriteMode,
 }
 
-/// Writes rows into a table of a branch, and creates the table where it does not exist. The body is one
-/// table as `application/vnd.apache.arrow.stream`, not compressed, of at most 256 MiB.
+/// Writes rows into a table of a branch, which is created if missing. The body is one table as
+/// `application/vnd.apache.arrow.stream`, not compressed, of at most 256 MiB.
 ///
-/// The rows are one commit, durable before the answer is sent. The header `x-headwater-job` names the job.
+/// The rows are one commit, durable before the response is sent. The header `x-headwater-job`
+/// contains the id of the job.
 #[utoipa::path(post, path = "/v1/branches/{branch}/tables/{table}/rows",
     operation_id = "write_rows", tag = "table",
     params(("branch" = String, Path), ("table" = String, Path), Options),
@@ -54,63 +50,28 @@ async fn write(
     Segments((branch, table)): Segments<(String, String)>,
     Parameters(options): Parameters<Options>,
     request: Request,
-) -> Answer<([(HeaderName, HeaderValue); 1], Json<WriteReport>)> {
-    let name: TableName = table.parse()?;
-    let branch = app.service.components().branch_to_write(Some(&RefSpec::Name(branch))).await?;
+) -> HandlerResult<([(HeaderName, HeaderValue); 1], Json<WriteReport>)> {
+    let table: TableName = table.parse()?;
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type != Some(Format::Arrow.media_type()) {
-        let message = "the body is no Arrow stream";
+        let message = "the body is not an Arrow stream";
         let hint = format!("Send one table with `Content-Type: {}`.", Format::Arrow.media_type());
-        return Err(Failure::invalid(message, hint));
+        return Err(ErrorResponse::invalid(message, hint));
     }
-    let rows = read_table(&app, request).await?;
-    let author = principal.author().to_owned();
-    let summary = format!("{} rows to {name}", rows.rows());
-    let new = NewJob::new(JobKind::Import, summary, author.clone());
-    let new = NewJob { reference: Some(branch.clone()), ..new };
-    let (context, guard) = app.service.components().jobs.record(new).await?;
-    let id = context.id();
-    let write = WriteRows {
-        branch,
-        table: name,
-        mode: options.mode,
-        schema: rows.schema(),
-        author,
-        job: id.to_string(),
-    };
-    // A client that goes away leaves no half of a write: it ends as it would.
-    let written = tokio::spawn(async move {
-        let written = app.service.components().lake.write(&write, || rows.stream()).await;
-        let written = written.map_err(|error| error.to_problem());
-        if let Ok(report) = &written {
-            let (rows_written, bytes_written) = (report.rows, report.bytes_written);
-            context.add_usage(&Usage { rows_written, bytes_written, ..Usage::default() });
-        }
-        let outcome = written.as_ref().map(|report| json!(report)).map_err(Clone::clone);
-        match guard.finish_stored(outcome).await {
-            Some(problem) => Err(problem),
-            None => written,
-        }
-    });
-    let written = written.await.unwrap_or_else(|error| {
-        let message = format!("the write ended before it was done: {error}");
-        Err(Problem::new(ErrorCode::Internal, message))
-    });
-    let id = HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""));
-    Ok(([(HeaderName::from_static(JOB_HEADER), id)], Json(written.map_err(Failure)?)))
+    let rows = read_table(&app, &principal, request).await?;
+    let target = WriteTarget { branch, table, mode: options.mode };
+    let ended = app.service.tables().write_rows(&principal, target, rows).await?;
+    let id = HeaderValue::from_str(&ended.job.to_string());
+    let id = id.unwrap_or(HeaderValue::from_static(""));
+    Ok(([(HeaderName::from_static(JOB_HEADER), id)], Json(ended.result?)))
 }
 
-/// Reads a body that is one table in Arrow's form.
-pub(super) async fn read_table(app: &App, request: Request) -> Answer<SharedTable> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        let hint = "Send an Arrow IPC stream that is not compressed.";
-        Failure::invalid(format!("the table cannot be read: {error}"), hint)
-    };
-    let (bytes, _permit) = app.bodies.read(request, Kind::Table).await?;
-    let room = app.service.components().runner.room().clone();
-    let read = tokio::task::spawn_blocking(move || SharedTable::read_stream(bytes, &room)).await;
-    read.map_err(|error| unreadable(&error))?.map_err(|error| match error.code() {
-        ErrorCode::DiskFull => Failure(error.to_problem()),
-        _ => unreadable(&error),
-    })
+/// Reads a body that is one table as an Arrow stream.
+pub(super) async fn read_table(
+    app: &App,
+    principal: &Principal,
+    request: Request,
+) -> HandlerResult<SharedTable> {
+    let (bytes, _permit) = app.bodies.read(request, BodyKind::Table).await?;
+    Ok(app.service.tables().read_arrow(principal, bytes).await?)
 }

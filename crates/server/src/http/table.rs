@@ -1,5 +1,4 @@
-//! Tables: list and describe at a ref, drop on a branch. They are made and filled by SQL, imports
-//! and runs.
+//! Tables: list and get at a ref, drop on a branch. SQL, imports and runs create and fill them.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,22 +9,21 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::branch::Removal;
-use super::extract::{Caller, Parameters, Segments};
-use super::failure::Answer;
-use super::reference::parse;
+use super::branch::Deletion;
+use super::error::HandlerResult;
+use super::extract::{Caller, Parameters, Segments, parse_ref};
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(remove))
 }
 
-/// Which tables to list.
+/// Selection of tables.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Only tables of this namespace.
+    /// Namespace of the tables.
     namespace: Option<String>,
 }
 
@@ -36,57 +34,43 @@ struct Filter {
     responses((status = 200, body = [Table]), (status = "default", body = Problem)))]
 async fn list(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments(reference): Segments<String>,
     Parameters(filter): Parameters<Filter>,
-) -> Answer<Json<Vec<Table>>> {
-    Ok(Json(
-        app.service
-            .components()
-            .lake
-            .list(&parse(&reference)?, filter.namespace.as_deref())
-            .await?,
-    ))
+) -> HandlerResult<Json<Vec<Table>>> {
+    let reference = parse_ref(&reference)?;
+    let namespace = filter.namespace.as_deref();
+    Ok(Json(app.service.tables().list(&principal, &reference, namespace).await?))
 }
 
-/// Describes a table: `name` or `namespace.name`, as written, or else without case.
+/// Describes a table: `name` or `namespace.name`. A name matches as written, otherwise without
+/// case.
 #[utoipa::path(get, path = "/v1/refs/{ref}/tables/{table}",
     operation_id = "get_table", tag = "table",
     params(("ref" = String, Path), ("table" = String, Path)),
     responses((status = 200, body = Table), (status = "default", body = Problem)))]
 async fn show(
     State(app): State<App>,
+    Caller(principal): Caller,
     Segments((reference, table)): Segments<(String, String)>,
-) -> Answer<Json<Table>> {
+) -> HandlerResult<Json<Table>> {
     let name: TableName = table.parse()?;
-    let view = app.service.components().lake.view(&parse(&reference)?).await?;
-    match view.find(&name.namespace, &name.name).await? {
-        Some((name, table)) => {
-            let mut described = table.describe(&name);
-            if let Some(branch) = view.branch() {
-                described.upkeep =
-                    app.service.components().lake.upkeep_record(branch, &name).await?.map(Box::new);
-            }
-            Ok(Json(described))
-        }
-        None => Ok(Json(view.table(&name).await?.describe(&name))),
-    }
+    let reference = parse_ref(&reference)?;
+    Ok(Json(app.service.tables().get(&principal, &reference, &name).await?))
 }
 
-/// Drops a table from a branch; commits and branches that had it keep it.
+/// Drops a table from a branch. Commits and branches that have it keep it.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/tables/{table}",
     operation_id = "drop_table", tag = "table",
-    params(("branch" = String, Path), ("table" = String, Path), Removal),
+    params(("branch" = String, Path), ("table" = String, Path), Deletion),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Segments((branch, table)): Segments<(String, String)>,
     Caller(principal): Caller,
-    Parameters(removal): Parameters<Removal>,
-) -> Answer<StatusCode> {
+    Parameters(deletion): Parameters<Deletion>,
+) -> HandlerResult<StatusCode> {
     let name: TableName = table.parse()?;
-    let mut transaction =
-        app.service.components().lake.transaction(&branch, principal.author()).await?;
-    transaction.drop(&name, removal.if_exists).await?;
-    transaction.commit(&format!("drop table {name}")).await?;
+    app.service.tables().drop(&principal, &branch, &name, deletion.if_exists).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! Tags: list, make, look at, rename, delete.
+//! Tags: list, create, get, rename, delete.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,10 +7,10 @@ use headwater_model::{CreateRef, Problem, Tag, UpdateRef};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::branch::{Filter, Removal};
+use super::branch::{Deletion, Filter};
+use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
-use super::failure::Answer;
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update, remove))
@@ -25,11 +25,11 @@ async fn list(
     State(app): State<App>,
     Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
-) -> Answer<Json<Vec<Tag>>> {
+) -> HandlerResult<Json<Vec<Tag>>> {
     Ok(Json(app.service.tags().list(&principal, filter.prefix.as_deref()).await?))
 }
 
-/// Makes a tag.
+/// Creates a tag.
 #[utoipa::path(post, path = "/v1/tags",
     operation_id = "create_tag", tag = "tag",
     request_body = CreateRef, responses(
@@ -38,11 +38,11 @@ async fn create(
     State(app): State<App>,
     Caller(principal): Caller,
     Body(request): Body<CreateRef>,
-) -> Answer<(StatusCode, Json<Tag>)> {
+) -> HandlerResult<(StatusCode, Json<Tag>)> {
     Ok((StatusCode::CREATED, Json(app.service.tags().create(&principal, request).await?)))
 }
 
-/// Answers a tag.
+/// Returns a tag.
 #[utoipa::path(get, path = "/v1/tags/{tag}",
     operation_id = "get_tag", tag = "tag",
     params(("tag" = String, Path)),
@@ -51,7 +51,7 @@ async fn show(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-) -> Answer<Json<Tag>> {
+) -> HandlerResult<Json<Tag>> {
     Ok(Json(app.service.tags().get(&principal, &name).await?))
 }
 
@@ -66,20 +66,20 @@ async fn update(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
     Body(change): Body<UpdateRef>,
-) -> Answer<Json<Tag>> {
+) -> HandlerResult<Json<Tag>> {
     Ok(Json(app.service.tags().update(&principal, &name, change).await?))
 }
 
 /// Deletes a tag.
 #[utoipa::path(delete, path = "/v1/tags/{tag}",
     operation_id = "delete_tag", tag = "tag",
-    params(("tag" = String, Path), Removal),
+    params(("tag" = String, Path), Deletion),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(removal): Parameters<Removal>,
-) -> Answer<StatusCode> {
-    removal.settle(app.service.tags().delete(&principal, &name).await)
+    Parameters(deletion): Parameters<Deletion>,
+) -> HandlerResult<StatusCode> {
+    deletion.response(app.service.tags().delete(&principal, &name).await)
 }

@@ -1,48 +1,49 @@
-//! Usage: what jobs took, and what that costs.
+//! Usage of jobs and its cost.
 
 use axum::Json;
 use axum::extract::State;
-use headwater_jobs::UsageGroup;
 use headwater_model::{Problem, UsageLine};
+use headwater_service::UsageGroup;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
-use super::extract::{Parameters, parse_moment, parse_word};
-use super::failure::Answer;
+use super::error::HandlerResult;
+use super::extract::{Caller, Parameters, parse_time, parse_word};
+use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(usage))
 }
 
-/// Which usage, and how summed up.
+/// Selection and grouping of usage.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Only jobs recorded at this moment or later: RFC 3339, or a day.
+    /// Only jobs recorded at this time or later: RFC 3339, or a date.
     since: Option<String>,
-    /// Only jobs recorded before this moment.
+    /// Only jobs recorded before this time.
     until: Option<String>,
-    /// `day`, `kind`, `job` or `model`; `day` where nothing is said.
+    /// `day`, `kind`, `job` or `model`; `day` by default.
     by: Option<String>,
 }
 
-/// Sums up what jobs took.
+/// Returns the usage of jobs, summed by group.
 #[utoipa::path(get, path = "/v1/usage",
     operation_id = "get_usage", tag = "usage",
     params(Filter), responses(
     (status = 200, body = [UsageLine]), (status = "default", body = Problem)))]
 async fn usage(
     State(app): State<App>,
+    Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
-) -> Answer<Json<Vec<UsageLine>>> {
+) -> HandlerResult<Json<Vec<UsageLine>>> {
     let group: Option<UsageGroup> =
         filter.by.as_deref().map(|by| parse_word(by, "way to group usage")).transpose()?;
-    let since = filter.since.as_deref().map(parse_moment).transpose()?;
-    let until = filter.until.as_deref().map(parse_moment).transpose()?;
-    app.service.components().settings.refresh().await;
-    Ok(Json(app.service.components().jobs.usage(since, until, group.unwrap_or_default()).await?))
+    let since = filter.since.as_deref().map(parse_time).transpose()?;
+    let until = filter.until.as_deref().map(parse_time).transpose()?;
+    let group = group.unwrap_or_default();
+    Ok(Json(app.service.jobs().usage(&principal, since, until, group).await?))
 }

@@ -1,21 +1,15 @@
-//! Bodies: JSON, and what a client can be told when it is not what the specification says. Fields that are
-//! not known are passed over, as the specification wants, since clients are newer than servers.
+//! Request bodies: JSON. Unknown fields are ignored, as the specification requires.
 
 use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;
 
-use super::Refusal;
-use super::error::Answer;
-use crate::http::extract::check_content_type;
+use super::IcebergError;
+use super::error::HandlerResult;
+use crate::request::check_content_type;
 
-/// Reads a body from JSON.
-pub fn read<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
+/// Parses a JSON body.
+pub fn parse<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> HandlerResult<T> {
     check_content_type(headers)?;
-    parse(bytes)
-}
-
-/// Reads a body that is known to be JSON.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
-    let read = serde_json::from_slice(bytes);
-    read.map_err(|error| Refusal::invalid(format!("the body cannot be read: {error}")))
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| IcebergError::invalid(format!("the body cannot be parsed: {error}")))
 }

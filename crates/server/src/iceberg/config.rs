@@ -1,4 +1,4 @@
-//! What a client is told first: the prefix of all other addresses, and which of them there are.
+//! The configuration of a client: the prefix of all other paths, and the supported endpoints.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -7,13 +7,12 @@ use headwater_model::RefSpec;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Refusal;
-use super::access::Access;
-use super::error::Answer;
-use super::place::{self, Place};
-use crate::http::App;
+use super::IcebergError;
+use super::client::Client;
+use super::error::HandlerResult;
+use crate::state::App;
 
-/// The addresses there are, as the specification writes them.
+/// The supported endpoints, as the specification writes them.
 const ENDPOINTS: [&str; 31] = [
     "GET /v1/{prefix}/namespaces",
     "POST /v1/{prefix}/namespaces",
@@ -49,34 +48,37 @@ const ENDPOINTS: [&str; 31] = [
 ];
 
 #[derive(Deserialize)]
-struct Wanted {
+struct Parameters {
     warehouse: Option<String>,
 }
 
-/// Answers the prefix of the ref that the address, or the warehouse, names.
-pub async fn show(State(app): State<App>, place: Place, uri: Uri) -> Answer<Json<Value>> {
-    let wanted = Query::<Wanted>::try_from_uri(&uri);
-    let wanted = wanted.map_err(|_| Refusal::invalid("`warehouse` cannot be read"))?;
-    let warehouse = wanted.0.warehouse.filter(|name| !name.is_empty());
+/// Returns the prefix of the ref that the path or the warehouse names.
+pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerResult<Json<Value>> {
+    let Client { principal, path } = client;
+    let parameters = Query::<Parameters>::try_from_uri(&uri);
+    let parameters =
+        parameters.map_err(|_| IcebergError::invalid("`warehouse` cannot be parsed"))?;
+    let warehouse = parameters.0.warehouse.filter(|name| !name.is_empty());
     let warehouse: Option<RefSpec> = warehouse.map(|name| name.parse()).transpose()?;
-    let reference = match (place.named(), warehouse) {
-        (Some(named), Some(warehouse)) if *named != warehouse => {
-            let message = format!("the address names `{named}`, and the warehouse `{warehouse}`");
-            return Err(Refusal::invalid(message));
+    let reference = match (path.explicit_ref(), warehouse) {
+        (Some(explicit), Some(warehouse)) if *explicit != warehouse => {
+            let message = format!("the path names `{explicit}`, but the warehouse `{warehouse}`");
+            return Err(IcebergError::invalid(message));
         }
         (_, Some(warehouse)) => warehouse,
-        (_, None) => place.reference,
+        (_, None) => path.reference,
     };
-    place::check(&app.service.components().lake, &reference).await?;
+    let iceberg = app.service.iceberg();
+    iceberg.check_ref(&principal, &reference).await?;
     Ok(Json(json!({
-        "defaults": Access::plain().config(&app),
+        "defaults": iceberg.storage_access(&principal, false)?.properties,
         "overrides": {"prefix": encode(&reference.to_string())},
         "endpoints": ENDPOINTS,
         "idempotency-key-lifetime": "P7D",
     })))
 }
 
-/// A ref as one part of an address.
+/// Percent-encodes a ref as one segment of a path.
 fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -95,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ref_is_one_part_of_an_address() {
+    fn a_ref_is_one_segment() {
         assert_eq!(encode("feature/x"), "feature%2Fx");
         assert_eq!(encode("main@3fa9c1d2"), "main%403fa9c1d2");
         assert_eq!(encode("main~1"), "main~1");

@@ -1,72 +1,74 @@
-//! How an error leaves by this door: in the form of Iceberg's specification, with the name that its clients
-//! know each kind by.
+//! Errors in the form of Iceberg's specification, with the exception names that its clients know.
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Fault, Problem, TableName};
+use headwater_service::iceberg::ChangeError;
 use serde_json::{Value, json};
 
-use super::ROOT;
-use crate::http::failure::Failure;
+/// The result of a handler.
+pub type HandlerResult<T> = Result<T, IcebergError>;
 
-/// What a handler answers.
-pub type Answer<T> = Result<T, Refusal>;
-
-/// An error on its way out.
+/// An error as a response.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct IcebergError {
     problem: Box<Problem>,
     status: StatusCode,
     kind: &'static str,
 }
 
-impl Refusal {
-    /// A value in the request that cannot be used.
+impl IcebergError {
+    /// Creates the error of an invalid value in a request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Problem::new(ErrorCode::InvalidArgument, message).into()
     }
 
-    /// A table that is not there.
+    /// Creates the error of a missing table.
     pub fn no_table(name: &str) -> Self {
         Problem::new(ErrorCode::TableNotFound, format!("Table does not exist: {name}")).into()
     }
 
-    /// A namespace that is not there.
+    /// Creates the error of a missing namespace.
     pub fn no_namespace(name: &str) -> Self {
         let message = format!("Namespace {name} does not exists");
         Problem::new(ErrorCode::NamespaceNotFound, message).into()
     }
 
-    /// Something that is there already.
-    pub fn exists(what: &str) -> Self {
-        Problem::new(ErrorCode::AlreadyExists, format!("{what} is there already")).into()
-    }
-
-    /// A body whose parts contradict each other.
+    /// Creates the error of a body whose parts contradict each other.
     pub fn unprocessable(message: impl Into<String>) -> Self {
-        let refusal = Refusal::invalid(message);
+        let error = IcebergError::invalid(message);
         let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException");
-        Refusal { status, kind, ..refusal }
+        IcebergError { status, kind, ..error }
     }
 
-    /// The same about a view: what is not there is one.
-    pub fn of_view(mut self) -> Self {
+    /// Converts the error of a change.
+    pub fn of_change(error: ChangeError) -> Self {
+        let unknown = matches!(error, ChangeError::Unknown(_));
+        let error = IcebergError::new(error.problem().clone());
+        if unknown && error.status != StatusCode::SERVICE_UNAVAILABLE {
+            return error.with_kind("CommitStateUnknownException");
+        }
+        error
+    }
+
+    /// Names a missing object as a view.
+    pub fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
         }
         self
     }
 
-    /// The same about something else that is not there.
-    pub fn named(mut self, kind: &'static str) -> Self {
+    /// Sets the name of the exception.
+    pub fn with_kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
         self
     }
 
-    /// The same about a scan: what cannot be done is not the client's fault.
-    pub fn of_scan(mut self) -> Self {
+    /// Marks what a scan does not support, so that clients plan it themselves.
+    pub fn for_scan(mut self) -> Self {
         if self.problem.code == ErrorCode::UnsupportedStatement {
             (self.status, self.kind) =
                 (StatusCode::NOT_ACCEPTABLE, "UnsupportedOperationException");
@@ -74,34 +76,16 @@ impl Refusal {
         self
     }
 
-    /// Whether nobody can tell from it if a change was made.
-    pub fn is_doubtful(&self) -> bool {
-        self.status.is_server_error()
-    }
-
-    /// The error of a commit of which nobody can tell if it was made.
-    pub fn of_commit(mut self) -> Self {
-        if self.is_doubtful() && self.status != StatusCode::SERVICE_UNAVAILABLE {
-            self.kind = "CommitStateUnknownException";
-        }
-        self
-    }
-
-    /// What went wrong, as it is recorded.
-    pub fn problem(&self) -> Problem {
-        Problem::clone(&self.problem)
-    }
-
-    /// The code, as the HTTP API has it.
+    /// Returns the error code.
     pub fn code(&self) -> ErrorCode {
         self.problem.code
     }
 }
 
-/// What Iceberg calls the error of a view that is not there.
+/// The exception of a missing view.
 const NO_VIEW: &str = "NoSuchViewException";
 
-/// What Iceberg calls each kind of error, and its status.
+/// Returns the HTTP status and the exception of an error code.
 fn kind(code: ErrorCode) -> (u16, &'static str) {
     use ErrorCode as Code;
     match code {
@@ -121,17 +105,17 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
     }
 }
 
-impl Refusal {
-    fn of(problem: Problem) -> Self {
+impl IcebergError {
+    fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Refusal { problem: Box::new(problem), status, kind }
+        IcebergError { problem: Box::new(problem), status, kind }
     }
 }
 
-/// What Iceberg's own catalogs say of an error, which clients and their tests know it by; none where they
-/// say nothing that is not in the message.
-fn sentence(problem: &Problem, kind: &str) -> Option<String> {
+/// Returns the message of Iceberg's reference catalogs, which clients and their tests match; none
+/// if there is no such message.
+fn reference_message(problem: &Problem, kind: &str) -> Option<String> {
     let text = |key: &str| problem.context.get(key).and_then(Value::as_str);
     match problem.code {
         ErrorCode::TableNotFound => {
@@ -148,28 +132,22 @@ fn sentence(problem: &Problem, kind: &str) -> Option<String> {
     }
 }
 
-impl<E: Fault> From<E> for Refusal {
+impl<E: Fault> From<E> for IcebergError {
     fn from(error: E) -> Self {
-        Refusal::of(error.to_problem())
+        IcebergError::new(error.to_problem())
     }
 }
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Refusal::of(failure.0)
-    }
-}
-
-impl IntoResponse for Refusal {
+impl IntoResponse for IcebergError {
     fn into_response(self) -> Response {
-        let Refusal { problem, status, kind } = self;
+        let IcebergError { problem, status, kind } = self;
         if status.is_server_error() {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
-        let mut message = match sentence(&problem, kind) {
-            // The sentence has all that the message says.
-            Some(sentence) if problem.code == ErrorCode::CommitConflict => sentence,
-            Some(sentence) => format!("{sentence}: {}", problem.message),
+        let mut message = match reference_message(&problem, kind) {
+            // The reference message contains all of ours.
+            Some(reference) if problem.code == ErrorCode::CommitConflict => reference,
+            Some(reference) => format!("{reference}: {}", problem.message),
             None => problem.message.clone(),
         };
         for more in problem.causes.iter().chain(&problem.hint) {
@@ -182,10 +160,4 @@ impl IntoResponse for Refusal {
         }
         response
     }
-}
-
-/// Whether an address lies behind this door, and errors have its form.
-pub(crate) fn is_iceberg(uri: &Uri) -> bool {
-    let rest = uri.path().strip_prefix(ROOT);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -1,48 +1,47 @@
-//! Iceberg's REST catalog, under `/iceberg`: the door for engines other than our own.
+//! The Iceberg REST catalog, under `/iceberg`, for other engines.
 //!
-//! Which state of the lake a client sees stands in the address: `/iceberg` is `main`, and `/iceberg/dev`
-//! the branch, tag or commit `dev`; a client that can only name a warehouse names the ref as that. The
-//! answer to `config` puts the ref into every further address as the catalog's prefix, so that any client
-//! works on any branch. Tables, commits and errors have the form of Iceberg's own specification; what they
-//! do is what [`headwater_lake`] does for every other door, branch protection and conflicts included.
+//! The path selects a ref: `/iceberg` is `main`, and `/iceberg/dev` the branch, tag or commit
+//! `dev`. A client that configures only a warehouse names the ref as that. The response to `config`
+//! puts the ref into the prefix of all other paths, so any client works on any branch. Requests,
+//! responses and errors follow Iceberg's specification.
 
-mod access;
 mod body;
+mod change;
+mod client;
 mod commit;
 mod config;
 mod error;
 mod namespace;
 mod page;
-mod place;
+mod request_path;
 mod scan;
+mod storage_access;
 mod table;
 mod token;
 mod view;
-mod write;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::routing::{MethodRouter, get, post};
 use headwater_model::{ErrorCode, Problem};
 
-pub use error::Refusal;
-pub(crate) use error::is_iceberg;
-pub(crate) use scan::Plans;
+pub(crate) use error::IcebergError;
+pub(crate) use request_path::contains;
 pub(crate) use token::is_token_path;
-pub(crate) use write::Requests;
 
-use crate::http::App;
+use crate::state::App;
 
-/// Where the door lies.
+/// Path of the catalog.
 pub(crate) const ROOT: &str = "/iceberg";
 
-/// The longest body. A commit holds no rows, but all columns of new tables.
+/// Maximum length of a request body, in bytes. A commit contains no rows, but all columns of new
+/// tables.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// The longest request for a token.
+/// Maximum length of a request for a token, in bytes.
 const TOKEN_BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Everything under [`ROOT`].
+/// Returns the routes under [`ROOT`].
 pub(crate) fn router() -> Router<App> {
     let bases = ["/v1/{prefix}", "/{ref}/v1/{prefix}"];
     let mut router = Router::new()
@@ -56,17 +55,17 @@ pub(crate) fn router() -> Router<App> {
         }
     }
     router
-        .fallback(unknown)
-        .method_not_allowed_fallback(unknown)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// What strangers may use takes only little.
+/// Returns the route for tokens, whose requests are not authenticated and therefore short.
 fn tokens() -> MethodRouter<App> {
     post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES_MAX))
 }
 
-/// The resources of one prefix.
+/// Returns the resources of one prefix.
 fn resources() -> [(&'static str, MethodRouter<App>); 17] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),
@@ -104,7 +103,7 @@ fn resources() -> [(&'static str, MethodRouter<App>); 17] {
     ]
 }
 
-async fn unknown(request: Request) -> Refusal {
+async fn not_found(request: Request) -> IcebergError {
     let message = format!("there is no `{} {ROOT}{}`", request.method(), request.uri().path());
-    Refusal::from(Problem::new(ErrorCode::RouteNotFound, message))
+    IcebergError::from(Problem::new(ErrorCode::RouteNotFound, message))
 }

@@ -1,36 +1,37 @@
-//! Pages of lists: names in order, and the last of them as the token for what follows.
+//! Pages of lists: ordered names; the last name of a page is the token of the next page.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
-use super::Refusal;
+use super::IcebergError;
+use super::error::HandlerResult;
 
-/// How many names a page has where nobody says.
+/// Default and maximum number of names of a page.
 const SIZE: usize = 1_000;
 
-/// Which part of a list is wanted.
+/// The requested page.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Page {
     page_token: Option<String>,
     page_size: Option<usize>,
-    /// The namespace whose namespaces are wanted.
+    /// Namespace whose child namespaces are listed.
     pub parent: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Page {
-    type Rejection = Refusal;
+    type Rejection = IcebergError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> HandlerResult<Self> {
         let found = Query::<Page>::try_from_uri(&parts.uri);
-        found.map(|query| query.0).map_err(|_| Refusal::invalid("`pageSize` is a number"))
+        found.map(|query| query.0).map_err(|_| IcebergError::invalid("`pageSize` is not a number"))
     }
 }
 
 impl Page {
-    /// The part of a list that is in order, and the token for the next. A client that sends no token does
-    /// not know of pages, and is given all.
+    /// Returns the page of a list of ordered names, and the token of the next page. A client that
+    /// sends no token does not support pages, and receives all names.
     pub fn of(&self, names: Vec<String>) -> (Vec<String>, Option<String>) {
         let Some(token) = self.page_token.as_deref() else { return (names, None) };
         let size = self.page_size.unwrap_or(SIZE).clamp(1, SIZE);
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other_to_the_end() {
+    fn pages_cover_the_whole_list() {
         assert_eq!(page(None, 1).0.len(), 3);
         assert_eq!(page(Some(""), 2), (vec!["a".into(), "b".into()], Some("b".into())));
         assert_eq!(page(Some("b"), 2), (vec!["c".into()], None));

@@ -1,239 +1,163 @@
-//! Tables: list, make, load, drop, rename, take over. Their changes are commits.
-
-use std::collections::BTreeMap;
+//! Tables: list, create, load, drop, rename, register. `commit.rs` changes them.
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use headwater_lake::NewTable;
+use headwater_model::TableName;
 use headwater_model::name::namespace_of;
-use headwater_model::{ErrorCode, Fault, TableName};
+use headwater_service::iceberg::{LoadedTable, NewTable, RegisteredMetadata, StorageAccess};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Refusal;
-use super::access::Access;
-use super::error::Answer;
+use super::IcebergError;
+use super::change::Change;
+use super::client::Client;
+use super::error::HandlerResult;
 use super::page::Page;
-use super::place::{Place, levels_of};
-use super::write::Write;
-use crate::http::App;
-
-/// A state of a table.
-type Table = headwater_tables::Table;
+use super::request_path::levels_of;
+use super::storage_access::{self, storage_credentials};
+use crate::state::App;
 
 /// Lists the tables of a namespace by name.
-pub async fn list(State(app): State<App>, place: Place, page: Page) -> Answer<Json<Value>> {
-    let view = place.view(&app).await?;
-    let namespace = place.namespace()?;
-    view.check_namespace(&namespace).await?;
-    let tables = view.list(Some(&namespace)).await?;
-    let (names, next) = page.of(tables.into_iter().map(|(name, _)| name.name).collect());
-    let levels = levels_of(&namespace);
+pub async fn list(
+    State(app): State<App>,
+    client: Client,
+    page: Page,
+) -> HandlerResult<Json<Value>> {
+    let Client { principal, path } = client;
+    let namespace = path.namespace()?;
+    let iceberg = app.service.iceberg();
+    let names = iceberg.list_tables(&principal, &path.reference, &namespace).await?;
+    Ok(identifiers(&namespace, names, &page))
+}
+
+/// Encodes a page of the tables or views of a namespace.
+pub fn identifiers(namespace: &str, names: Vec<String>, page: &Page) -> Json<Value> {
+    let (names, next) = page.of(names);
+    let levels = levels_of(namespace);
     let identifiers = names.iter().map(|name| json!({"namespace": levels, "name": name}));
     let identifiers: Vec<Value> = identifiers.collect();
-    Ok(Json(json!({"identifiers": identifiers, "next-page-token": next})))
-}
-
-/// The table in the address.
-async fn find(app: &App, place: &Place) -> Answer<Table> {
-    load(app, place, &place.table()?).await
-}
-
-/// A table by its name.
-pub async fn load(app: &App, place: &Place, name: &TableName) -> Answer<Table> {
-    let view = place.view(app).await?;
-    match view.state().table(name).await? {
-        Some(entry) => {
-            Ok(app.service.components().lake.tables().load(&entry.metadata_location).await?)
-        }
-        None => Err(missing(&view, name).await?),
-    }
-}
-
-/// What to say of a table that is not there.
-async fn missing(view: &headwater_lake::View, name: &TableName) -> Answer<Refusal> {
-    if view.state().view(name).await?.is_some() {
-        return Ok(Refusal::no_table(&name.qualified()));
-    }
-    Ok(view.not_found(name).await?.into())
+    Json(json!({"identifiers": identifiers, "next-page-token": next}))
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct Parameters {
     snapshots: Option<String>,
 }
 
-/// Answers a table's metadata, with all its snapshots or those that its own branches and tags name.
+/// Returns a table's metadata, with all its snapshots or those with a branch or tag of the table.
 pub async fn show(
     State(app): State<App>,
-    place: Place,
+    client: Client,
     uri: Uri,
     headers: HeaderMap,
-) -> Answer<Response> {
-    let wanted = Query::<Wanted>::try_from_uri(&uri);
-    let wanted = wanted.ok().and_then(|query| query.0.snapshots);
-    let only_named = match wanted.as_deref() {
+) -> HandlerResult<Response> {
+    let Client { principal, path } = client;
+    let parameters = Query::<Parameters>::try_from_uri(&uri);
+    let snapshots = parameters.ok().and_then(|query| query.0.snapshots);
+    let only_named = match snapshots.as_deref() {
         None | Some("" | "all") => false,
         Some("refs") => true,
         Some(other) => {
-            let message = format!("`{other}` snapshots cannot be had; say `all` or `refs`");
-            return Err(Refusal::invalid(message));
+            let message = format!("`snapshots` is `{other}`, but must be `all` or `refs`");
+            return Err(IcebergError::invalid(message));
         }
     };
-    let table = find(&app, &place).await?;
-    let tag =
-        tag_of(&table, app.service.components().lake.last_column_id(&table).await?, only_named);
-    if is_known(&headers, &tag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, header(&tag))]).into_response());
+    let name = path.table()?;
+    let table = app.service.iceberg().load_table(&principal, &path.reference, &name).await?;
+    let etag = etag(&table, only_named);
+    if matches_etag(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, header(&etag))]).into_response());
     }
-    describe(&app, &table, only_named, Access::asked(&app, &headers)).await
+    let access = storage_access::of_request(&app, &principal, &headers)?;
+    table_response(&table, only_named, &access)
 }
 
-/// Whether the client has what it asks for.
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = known.flat_map(|value| value.split(','));
-    tags.any(|known| {
-        let known = known.trim();
-        known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag
+/// Returns true if the client has the current response.
+fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
+    let sent = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = sent.flat_map(|value| value.split(','));
+    tags.any(|tag| {
+        let tag = tag.trim();
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
     })
 }
 
-/// What names what is sent of a table: the file that holds its state, which never changes, and what is
-/// known of its other branches.
-fn tag_of(table: &Table, last_column_id: i32, only_named: bool) -> String {
+/// Returns the entity tag of a response: a hash of the metadata file's location, since the file
+/// never changes, and of the last column id on other branches.
+fn etag(table: &LoadedTable, only_named: bool) -> String {
     let mut digest = Sha256::new();
     digest.update(table.metadata_location());
     digest.update([u8::from(only_named)]);
-    digest.update(last_column_id.to_le_bytes());
+    digest.update(table.last_column_id().to_le_bytes());
     format!("\"{}\"", &hex::encode(digest.finalize())[..32])
 }
 
-fn header(tag: &str) -> HeaderValue {
-    HeaderValue::from_str(tag).unwrap_or(HeaderValue::from_static("\"\""))
+fn header(etag: &str) -> HeaderValue {
+    HeaderValue::from_str(etag).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// A table as it is loaded, and as a commit leaves it.
-pub async fn describe(
-    app: &App,
-    table: &Table,
+/// Encodes a table.
+pub fn table_response(
+    table: &LoadedTable,
     only_named: bool,
-    access: Access,
-) -> Answer<Response> {
-    // What was committed is answered, whatever else fails.
-    let known =
-        app.service.components().lake.last_column_id(table).await.unwrap_or(table.last_column_id());
-    let answer = Json(json!({
+    access: &StorageAccess,
+) -> HandlerResult<Response> {
+    let body = Json(json!({
         "metadata-location": table.metadata_location(),
-        "metadata": table.metadata_json(only_named, Some(known))?,
-        "config": access.config(app),
-        "storage-credentials": access.storage_credentials(app),
+        "metadata": table.metadata_json(only_named)?,
+        "config": access.properties,
+        "storage-credentials": storage_credentials(access),
     }));
-    Ok(([(ETAG, header(&tag_of(table, known, only_named)))], answer).into_response())
+    Ok(([(ETAG, header(&etag(table, only_named)))], body).into_response())
 }
 
-/// Answers whether a table is there.
-pub async fn exists(State(app): State<App>, place: Place) -> Answer<StatusCode> {
-    let name = place.table()?;
-    let view = place.view(&app).await?;
-    match view.state().table(&name).await? {
-        Some(_) => Ok(StatusCode::NO_CONTENT),
-        None => Err(missing(&view, &name).await?),
-    }
-}
-
-/// Makes a table, or only describes it where it is staged: the commit that follows makes it then.
-pub async fn create(State(app): State<App>, write: Write) -> Answer<Response> {
-    let new: NewTable = write.read()?;
-    let name = TableName::new(write.place.namespace()?, &*new.name)?;
-    if new.stage_create {
-        return stage(&app, &write, &name, new).await;
-    }
-    let what = format!("create table {name}");
-    let work = async {
-        let mut transaction = write.transaction(&app).await?;
-        transaction.create_new(&name, new).await?;
-        let message = write.message(&what);
-        match transaction.commit_states(&message).await {
-            // Somebody made it in the meantime.
-            Err(error) if error.code() == ErrorCode::CommitConflict => {
-                Err(Refusal::exists(&format!("table `{name}`")))
-            }
-            made => Ok(made?),
-        }
-    };
-    let made = Box::pin(write.once(&app, &what, work)).await?;
-    answer_with(&app, &write, made, &name).await
-}
-
-async fn stage(app: &App, write: &Write, name: &TableName, new: NewTable) -> Answer<Response> {
-    write.branch(app).await?;
-    let view = write.place.view(app).await?;
-    view.check_namespace(&name.namespace).await?;
-    if view.state().entry(name).await?.is_some() {
-        return Err(Refusal::exists(&format!("`{name}`")));
-    }
-    let metadata = app.service.components().lake.tables().describe_new(name, new).await?;
-    let access = write.access(app);
-    let (config, credentials) = (access.config(app), access.storage_credentials(app));
-    let answer =
-        json!({"metadata": metadata, "config": config, "storage-credentials": credentials});
-    Ok(Json(answer).into_response())
-}
-
-/// The table that was made, or that is there now where the same request made it before.
-async fn answer_with(
-    app: &App,
-    write: &Write,
-    made: Option<BTreeMap<TableName, Table>>,
-    name: &TableName,
-) -> Answer<Response> {
-    let table = match made {
-        Some(mut made) => made.remove(name).ok_or_else(|| Refusal::no_table(&name.qualified()))?,
-        None => load(app, &write.place, name).await?,
-    };
-    describe(app, &table, false, write.access(app)).await
-}
-
-/// Removes a table from the branch. Its files stay for the commits and branches that hold it, and go with
-/// the last of them, whether the client asks to purge them or not.
-pub async fn remove(State(app): State<App>, write: Write) -> Answer<StatusCode> {
-    let name = write.place.table()?;
-    let what = format!("drop table {name}");
-    let work = async {
-        find_entry(&app, &write.place, &name).await?;
-        let mut transaction = write.transaction(&app).await?;
-        transaction.drop_named(&name).await?;
-        transaction.commit(&write.message(&what)).await?;
-        Ok(())
-    };
-    Box::pin(write.once(&app, &what, work)).await?;
+/// Checks that a table exists.
+pub async fn exists(State(app): State<App>, client: Client) -> HandlerResult<StatusCode> {
+    check(&app, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Fails where the table in the address is not there.
-pub async fn check(app: &App, place: &Place) -> Answer<()> {
-    id(app, place).await.map(drop)
+async fn check(app: &App, client: &Client) -> HandlerResult<()> {
+    let Client { principal, path } = client;
+    let name = path.table()?;
+    app.service.iceberg().table_id(principal, &path.reference, &name).await?;
+    Ok(())
 }
 
-/// Which table is there.
-pub async fn id(app: &App, place: &Place) -> Answer<String> {
-    find_entry(app, place, &place.table()?).await
-}
-
-async fn find_entry(app: &App, place: &Place, name: &TableName) -> Answer<String> {
-    let view = place.view(app).await?;
-    match view.state().table(name).await? {
-        Some(entry) => Ok(entry.id.clone()),
-        None => Err(missing(&view, name).await?),
+/// Creates a table, or describes a staged one, which a later commit creates.
+pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+    let new: NewTable = change.parse()?;
+    let name = TableName::new(change.path.namespace()?, &*new.name)?;
+    let iceberg = app.service.iceberg();
+    let access = change.storage_access(&app)?;
+    if new.stage_create {
+        let reference = &change.path.reference;
+        let metadata = iceberg.stage_table(&change.principal, reference, &name, new).await?;
+        let credentials = storage_credentials(&access);
+        let config = access.properties;
+        let body =
+            json!({"metadata": metadata, "config": config, "storage-credentials": credentials});
+        return Ok(Json(body).into_response());
     }
+    let table = iceberg.create_table(&change.principal, &change.request, &name, new).await;
+    table_response(&table.map_err(IcebergError::of_change)?, false, &access)
 }
 
-/// A table in a body.
+/// Drops a table from the branch. Its files remain for the commits and branches that have it, even
+/// if the client requests to purge them.
+pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+    let name = change.path.table()?;
+    let iceberg = app.service.iceberg();
+    let dropped = iceberg.drop_table(&change.principal, &change.request, &name).await;
+    dropped.map_err(IcebergError::of_change)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A table or view in a body.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Identifier {
     namespace: Vec<String>,
@@ -241,86 +165,78 @@ pub struct Identifier {
 }
 
 impl Identifier {
-    /// The table that is there. A name that no table can have is that of none.
-    pub fn existing(&self) -> Answer<TableName> {
-        let missing = |_| Refusal::no_table(&format!("{}.{}", self.namespace.join("."), self.name));
+    /// Returns the name of an existing object. Errors: not found, also for an invalid name.
+    pub fn existing(&self) -> HandlerResult<TableName> {
+        let missing =
+            |_| IcebergError::no_table(&format!("{}.{}", self.namespace.join("."), self.name));
         let namespace = namespace_of(&self.namespace).map_err(missing)?;
         TableName::new(namespace, &*self.name).map_err(missing)
     }
 
-    /// The table that is to be made.
-    pub fn new_name(&self) -> Answer<TableName> {
+    /// Returns the name of a new object. Errors: invalid name.
+    pub fn new_name(&self) -> HandlerResult<TableName> {
         Ok(TableName::new(namespace_of(&self.namespace)?, &*self.name)?)
     }
 }
 
-/// A table's new name.
+/// A change of a name.
 #[derive(Debug, Deserialize)]
 pub struct Rename {
-    /// What it is called.
+    /// The old name.
     pub source: Identifier,
-    /// What it is to be called.
+    /// The new name.
     pub destination: Identifier,
 }
 
-/// Gives a table another name.
-pub async fn rename(State(app): State<App>, write: Write) -> Answer<StatusCode> {
-    let rename: Rename = write.read()?;
+/// Renames a table.
+pub async fn rename(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+    let rename: Rename = change.parse()?;
     let from = rename.source.existing()?;
     let to = rename.destination.new_name()?;
-    let what = format!("rename table {from} to {to}");
-    let work = async {
-        find_entry(&app, &write.place, &from).await?;
-        let mut transaction = write.transaction(&app).await?;
-        transaction.rename(&from, &to).await?;
-        transaction.commit(&write.message(&what)).await?;
-        Ok(())
-    };
-    Box::pin(write.once(&app, &what, work)).await?;
+    let iceberg = app.service.iceberg();
+    let renamed = iceberg.rename_table(&change.principal, &change.request, from, to).await;
+    renamed.map_err(IcebergError::of_change)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A table to take over.
+/// A table or view to register.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Registration {
-    name: String,
-    metadata_location: String,
+    /// Its name.
+    pub name: String,
+    /// Location of its metadata file.
+    pub metadata_location: String,
+    /// Whether an existing table is replaced.
     #[serde(default)]
-    overwrite: bool,
+    pub overwrite: bool,
 }
 
-/// Makes a table of a metadata file that lies in the warehouse.
-pub async fn register(State(app): State<App>, write: Write) -> Answer<Response> {
-    let new: Registration = write.read()?;
-    let name = TableName::new(write.place.namespace()?, &*new.name)?;
-    let what = format!("register table {name}");
-    let work = async {
-        let mut transaction = write.transaction(&app).await?;
-        transaction.register(&name, &new.metadata_location, new.overwrite).await?;
-        let message = write.message(&what);
-        Ok(transaction.commit_states(&message).await?)
-    };
-    let made = Box::pin(write.once(&app, &what, work)).await?;
-    answer_with(&app, &write, made, &name).await
+/// Creates a table from a metadata file in the warehouse.
+pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+    let new: Registration = change.parse()?;
+    let name = TableName::new(change.path.namespace()?, &*new.name)?;
+    let source = RegisteredMetadata { location: new.metadata_location, overwrite: new.overwrite };
+    let iceberg = app.service.iceberg();
+    let table = iceberg
+        .register_table(&change.principal, &change.request, &name, source)
+        .await
+        .map_err(IcebergError::of_change)?;
+    table_response(&table, false, &change.storage_access(&app)?)
 }
 
-/// Credentials for a table's files, where the server may hand them on. A folder needs none. Who asks here
-/// asks for them.
-pub async fn credentials(
-    State(app): State<App>,
-    place: Place,
-    mut headers: HeaderMap,
-) -> Answer<Json<Value>> {
-    check(&app, &place).await?;
-    headers.append("x-iceberg-access-delegation", HeaderValue::from_static("vended-credentials"));
-    let credentials = Access::asked(&app, &headers).storage_credentials(&app);
-    Ok(Json(json!({"storage-credentials": credentials})))
+/// Returns credentials for a table's files, if the server may grant them. The request itself asks
+/// for them.
+pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
+    check(&app, &client).await?;
+    let access = app.service.iceberg().storage_access(&client.principal, true)?;
+    Ok(Json(json!({"storage-credentials": storage_credentials(&access)})))
 }
 
-/// Takes what a client measured, which nobody keeps.
-pub async fn metrics(State(app): State<App>, write: Write) -> Answer<StatusCode> {
-    let _: Value = write.read()?;
-    check(&app, &write.place).await?;
+/// Accepts a client's metrics, which are not kept.
+pub async fn metrics(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+    let _: Value = change.parse()?;
+    let (principal, name) = (&change.principal, change.path.table()?);
+    app.service.iceberg().table_id(principal, &change.path.reference, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,7 @@
-//! Tokens: what clients that speak OAuth ask for before anything else.
+//! OAuth tokens of clients.
 //!
-//! The client's secret is the server's token, and so is the access token that it gets. Clients send the
-//! secret in the body or in an HTTP Basic header.
+//! The client's secret is the server's token, and so is the access token that it receives. Clients
+//! send the secret in the body or in an HTTP Basic header.
 
 use axum::Json;
 use axum::extract::{Extension, Query};
@@ -14,15 +14,15 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::ROOT;
-use crate::http::origin::OverTcp;
+use crate::auth::TcpPeer;
 
-/// The end of the addresses that hand out tokens, which show none.
+/// Suffix of the paths for tokens, which need none.
 const PATH: &str = "/v1/oauth/tokens";
 
-/// What is handed out where no token is asked for.
+/// The token if the server needs none.
 const NONE: &str = "none";
 
-/// Whether an address hands out tokens.
+/// Returns true if a path is for tokens.
 pub(crate) fn is_token_path(path: &str) -> bool {
     let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_suffix(PATH));
     rest.is_some_and(|rest| rest.is_empty() || rest.rfind('/') == Some(0))
@@ -30,36 +30,38 @@ pub(crate) fn is_token_path(path: &str) -> bool {
 
 /// A request for a token.
 #[derive(Deserialize)]
-pub struct Asked {
+pub struct TokenRequest {
     grant_type: String,
     client_secret: Option<String>,
     subject_token: Option<String>,
 }
 
-/// Returns the server's token to a client that sends it as its secret, in the body or in an HTTP Basic
-/// header (RFC 6749, 2.3.1).
+/// Returns the server's token to a client that sends it as its secret, in the body or in an HTTP
+/// Basic header (RFC 6749, 2.3.1).
 pub async fn exchange(
-    over: Option<Extension<OverTcp>>,
+    peer: Option<Extension<TcpPeer>>,
     headers: HeaderMap,
     body: String,
 ) -> Response {
     // A form has the shape of a query.
     let form = format!("/?{}", body.trim()).parse::<Uri>().ok();
-    let asked = form.and_then(|form| Query::<Asked>::try_from_uri(&form).ok());
-    let Some(Query(asked)) = asked else {
-        return refuse("invalid_request", "the body is no form with a `grant_type`");
+    let request = form.and_then(|form| Query::<TokenRequest>::try_from_uri(&form).ok());
+    let Some(Query(request)) = request else {
+        return refuse("invalid_request", "the body is not a form with a `grant_type`");
     };
-    let shown = match asked.grant_type.as_str() {
-        "client_credentials" => asked.client_secret.or_else(|| basic_secret(&headers)),
-        "urn:ietf:params:oauth:grant-type:token-exchange" => asked.subject_token,
-        _ => return refuse("unsupported_grant_type", "the grant is `client_credentials`"),
+    let secret = match request.grant_type.as_str() {
+        "client_credentials" => request.client_secret.or_else(|| basic_secret(&headers)),
+        "urn:ietf:params:oauth:grant-type:token-exchange" => request.subject_token,
+        _ => {
+            return refuse("unsupported_grant_type", "the grant type must be `client_credentials`");
+        }
     };
-    let token = over.and_then(|Extension(OverTcp(token))| token);
-    let shown = shown.unwrap_or_default();
-    if token.is_some_and(|token| !token.equals(shown.as_bytes())) {
+    let token = peer.and_then(|Extension(TcpPeer(token))| token);
+    let secret = secret.unwrap_or_default();
+    if token.is_some_and(|token| !token.equals(secret.as_bytes())) {
         return refuse("invalid_client", "the client's secret is not the server's token");
     }
-    let token = if shown.is_empty() { NONE } else { &shown };
+    let token = if secret.is_empty() { NONE } else { &secret };
     Json(json!({
         "access_token": token,
         "token_type": "bearer",
@@ -68,8 +70,8 @@ pub async fn exchange(
     .into_response()
 }
 
-/// Reads the client's secret from an HTTP Basic header: id and secret, each form-encoded, joined by a colon,
-/// in base64.
+/// Reads the client's secret from an HTTP Basic header: id and secret, each form-encoded, joined by
+/// a colon, in base64.
 fn basic_secret(headers: &HeaderMap) -> Option<String> {
     let shown = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = shown.split_once(' ')?;
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_addresses_of_tokens_are_open() {
+    fn only_the_paths_for_tokens_are_public() {
         for path in ["/iceberg/v1/oauth/tokens", "/iceberg/dev/v1/oauth/tokens"] {
             assert!(is_token_path(path), "{path}");
         }

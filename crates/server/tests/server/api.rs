@@ -1,4 +1,4 @@
-//! The HTTP API by its data files: `tests/api/<noun>.yaml` holds requests and what they answer.
+//! Tests of the HTTP API: `tests/api/<noun>.yaml` contains requests and the expected responses.
 //!
 //! Each file is played from top to bottom against a server and a lake of its own. Objects in an
 //! expected answer name the fields that matter; `*` in a text stands for anything; `${name}` is a

@@ -1,4 +1,4 @@
-//! Deployed versions: in force whatever the files are by then, refused as a whole, and never half.
+//! Tests of deployments: active independently of the working folder, and atomic.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::life::Killable;
+use crate::life_cycle::Killable;
 use crate::support::{self, TestServer};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("deployments::a_refused_deployment_lists_every_error_and_changes_nothing", refused),
-        trial("deployments::a_file_that_cannot_be_read_breaks_only_its_functions", broken),
-        trial("deployments::a_version_outlives_its_server_and_the_files", outlives),
-        trial("deployments::a_kill_at_any_moment_leaves_one_whole_version", kills),
+        trial("deployments::a_rejected_deployment_lists_every_error_and_changes_nothing", refused),
+        trial("deployments::an_invalid_file_breaks_only_its_own_functions", broken),
+        trial("deployments::a_version_survives_a_restart_and_the_removal_of_files", outlives),
+        trial("deployments::a_kill_at_any_time_leaves_one_complete_version", kills),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Other people's object stores: moto's S3, and Azurite for Azure. The same tables, branches and upkeep
-//! lie there.
+//! Tests of tables, branches and maintenance on emulated object stores: moto for S3, Azurite for
+//! Azure.
 
 use headwater_server::CloudSettings;
 use libtest_mimic::Trial;
@@ -11,8 +11,8 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("emulators::tables_lie_in_motos_s3", moto),
-        trial("emulators::tables_lie_in_azurite", azurite),
+        trial("emulators::tables_in_moto_s3", moto),
+        trial("emulators::tables_in_azurite", azurite),
     ]
 }
 
@@ -37,7 +37,8 @@ async fn azurite() {
     live_in("az://lakes/a", &cloud).await;
 }
 
-/// A lake's life in a warehouse: large and small files, branches, deletes, upkeep, and another server.
+/// Checks a lake on an object store: large and small files, branches, deletes, maintenance, a
+/// second server.
 async fn live_in(url: &str, cloud: &CloudSettings) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let project = folder.path().to_owned();

@@ -1,5 +1,4 @@
-//! Functions that are called by their names: in and out as JSON and as Arrow, in a process of their
-//! own or in one that is used again, and each call a job.
+//! Tests of function calls over HTTP: JSON and Arrow, new and reused processes, jobs.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -19,12 +18,12 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("functions::a_call_answers_what_the_function_returns_and_is_a_job", values),
-        trial("functions::a_table_goes_in_and_comes_out_as_arrow", tables),
-        trial("functions::a_process_is_used_again_where_the_function_allows_it", reuse),
-        trial("functions::an_edit_counts_once_it_is_deployed", edits),
-        trial("functions::who_goes_away_stops_the_function", gone),
-        trial("functions::the_record_of_a_call_outlives_its_server", outlives),
+        trial("functions::a_call_returns_the_result_and_is_a_job", values),
+        trial("functions::arguments_and_results_may_be_arrow_tables", tables),
+        trial("functions::a_process_is_reused_if_the_function_allows_it", reuse),
+        trial("functions::an_edit_is_effective_after_its_deployment", edits),
+        trial("functions::a_client_that_disconnects_stops_the_function", gone),
+        trial("functions::the_record_of_a_call_survives_a_kill", outlives),
     ]
 }
 
@@ -280,7 +279,7 @@ async fn ask(address: std::net::SocketAddr, sent: Request<http_body_util::Full<b
 async fn outlives() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(&folder, CALLS);
-    let mut child = crate::life::Killable::start(folder.path()).await;
+    let mut child = crate::life_cycle::Killable::start(folder.path()).await;
     let path = "/v1/functions/value/invoke";
     let deployment = support::deployment(folder.path());
     child.ask(Method::POST, "/v1/deployments", Some(&deployment)).await;

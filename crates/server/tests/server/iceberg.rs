@@ -1,4 +1,4 @@
-//! Iceberg's REST catalog: tags of states, tokens, and commits that are made once and whole.
+//! Tests of the Iceberg REST catalog: entity tags, tokens, idempotent and atomic commits.
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Request};
@@ -10,23 +10,23 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("iceberg::a_state_that_is_known_is_not_sent_again", tags),
-        trial("iceberg::a_token_is_handed_out_to_who_knows_it", tokens),
-        trial("iceberg::a_commit_is_made_once", once),
-        trial("iceberg::a_key_names_one_request", keys),
-        trial("iceberg::many_tables_change_together_or_not_at_all", together),
-        trial("iceberg::a_staged_table_is_made_with_its_rows", staged),
-        trial("iceberg::a_snapshot_that_cannot_be_read_is_refused", unreadable),
-        trial("iceberg::columns_of_others_keep_their_ids", column_ids),
-        trial("iceberg::no_two_branches_give_one_field_id_away", field_ids),
-        trial("iceberg::a_request_with_a_key_is_done_once", requests_with_keys),
-        trial("iceberg::no_engine_is_told_to_remove_files", no_garbage),
-        trial("iceberg::what_would_break_a_table_is_refused", broken_changes),
-        trial("iceberg::a_view_is_no_table_to_who_commits", views),
-        trial("iceberg::one_location_is_that_of_one_table", locations),
-        trial("iceberg::a_commit_of_nothing_changes_nothing", nothing),
-        trial("iceberg::what_is_registered_is_what_could_be_made", registered),
-        trial("iceberg::ids_of_rows_are_given_once", row_ids),
+        trial("iceberg::an_unchanged_table_is_not_sent_again", tags),
+        trial("iceberg::a_token_is_exchanged_for_the_secret", tokens),
+        trial("iceberg::a_repeated_commit_is_applied_once", once),
+        trial("iceberg::an_idempotency_key_identifies_one_request", keys),
+        trial("iceberg::a_transaction_changes_all_tables_or_none", together),
+        trial("iceberg::a_staged_table_is_created_with_its_rows", staged),
+        trial("iceberg::an_unreadable_snapshot_is_rejected", unreadable),
+        trial("iceberg::columns_of_other_engines_keep_their_field_ids", column_ids),
+        trial("iceberg::a_field_id_is_assigned_on_one_branch_only", field_ids),
+        trial("iceberg::a_request_with_an_idempotency_key_is_applied_once", requests_with_keys),
+        trial("iceberg::garbage_collection_is_disabled_for_clients", no_garbage),
+        trial("iceberg::changes_that_break_a_table_are_rejected", broken_changes),
+        trial("iceberg::a_commit_to_a_view_finds_no_table", views),
+        trial("iceberg::a_location_belongs_to_one_table", locations),
+        trial("iceberg::an_empty_commit_changes_nothing", nothing),
+        trial("iceberg::a_registered_table_is_validated_like_a_new_one", registered),
+        trial("iceberg::row_ids_are_assigned_once", row_ids),
     ]
 }
 
@@ -57,8 +57,8 @@ async fn commits(server: &TestServer, branch: &str) -> usize {
     commits.as_array().expect("commits").len()
 }
 
-/// A server with table `t` of one row on `main`, and `dev`, which lacks the row; and the commit that would
-/// bring it there, as another engine would make it.
+/// A server with table `t` of one row on `main`, and `dev`, which lacks the row; and the commit
+/// that would bring it there, as another engine would make it.
 async fn one_row_ahead() -> (TestServer, Value) {
     let server = TestServer::start().await;
     sql(&server, "main", "CREATE TABLE t (id BIGINT)").await;
@@ -464,13 +464,13 @@ async fn registered() {
     assert_eq!(status, 200, "{answer}");
     let within = format!("{place}/within");
     let changes: [Change<'_>; 7] = [
-        ("is the place of table", &|it| it["location"] = json!(place)),
-        ("lies in another table", &|it| it["location"] = json!(within)),
+        ("is the location of table", &|it| it["location"] = json!(place)),
+        ("is inside another table", &|it| it["location"] = json!(within)),
         ("above the last column id", &|it| it["schemas"][0]["fields"][0]["id"] = json!(77)),
-        ("leaves no room", &|it| it["last-column-id"] = json!(i32::MAX)),
-        ("after which nothing comes", &|it| it["last-sequence-number"] = json!(i64::MAX)),
-        ("ids that the table does not count", &|it| it["next-row-id"] = json!(0)),
-        ("nanoseconds need format version 3", &|it| {
+        ("last column id 2147483647 is too large", &|it| it["last-column-id"] = json!(i32::MAX)),
+        ("is out of range", &|it| it["last-sequence-number"] = json!(i64::MAX)),
+        ("`next-row-id`", &|it| it["next-row-id"] = json!(0)),
+        ("nanosecond precision requires format version 3", &|it| {
             it["format-version"] = json!(2);
             it["snapshots"] = json!([]);
             it["refs"] = json!({});
@@ -499,7 +499,7 @@ async fn row_ids() {
     let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&fewer)).await;
     assert_eq!(status, 400, "{answer}");
     let message = answer["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.contains("ids that the table does not count as given"), "{message}");
+    assert!(message.contains("`next-row-id`"), "{message}");
     let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{answer}");
     let rows = sql(&server, "dev", "SELECT id, _row_id FROM t ORDER BY id").await;

@@ -6,18 +6,20 @@
 mod api;
 mod clients;
 mod deployments;
-mod doors;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
 mod emulators;
 #[path = "../../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod front;
+mod function_triggers;
 mod functions;
 mod iceberg;
-mod life;
+mod life_cycle;
+mod listeners;
+mod maintenance;
 mod names;
-mod objects;
+mod object_stores;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
@@ -26,7 +28,6 @@ mod scans;
 mod statements;
 mod support;
 mod triggers;
-mod upkeep;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match (arguments.next().as_deref(), arguments.next()) {
         (Some(SPAWNER), _) => headwater_server::spawner_main(),
         (Some(SERVE), Some(project)) => {
-            block_on(life::serve_until_killed(Path::new(&project)));
+            block_on(life_cycle::serve_until_killed(Path::new(&project)));
             ExitCode::SUCCESS
         }
         _ => libtest_mimic::run(&Arguments::from_args(), trials()).exit_code(),
@@ -57,19 +58,20 @@ fn trials() -> Vec<Trial> {
         trials.push(trial(format!("api::{noun}"), async move || api::play(noun, path).await));
     }
     trials.extend(clients::trials());
-    trials.extend(doors::trials());
+    trials.extend(listeners::trials());
     trials.extend(emulators::trials());
     trials.extend(deployments::trials());
+    trials.extend(function_triggers::trials());
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
-    trials.extend(life::trials());
+    trials.extend(life_cycle::trials());
     trials.extend(names::trials());
-    trials.extend(objects::trials());
+    trials.extend(object_stores::trials());
     trials.extend(runs::trials());
     trials.extend(scans::trials());
     trials.extend(statements::trials());
     trials.extend(triggers::trials());
-    trials.extend(upkeep::trials());
+    trials.extend(maintenance::trials());
     trials
 }
 

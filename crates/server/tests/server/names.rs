@@ -1,4 +1,5 @@
-//! Names of namespaces and tables through every layer: SQL, HTTP, Iceberg REST, merge, diff, restart.
+//! Tests of unusual names of namespaces and tables through every layer: SQL, HTTP, Iceberg REST,
+//! merge, diff, restart.
 
 use headwater_model::name;
 use hyper::Method;

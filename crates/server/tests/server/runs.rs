@@ -1,19 +1,18 @@
-//! Runs that do not come to their end: the target stays as it was, and the run's branch is kept
-//! apart.
+//! Tests of runs that fail, are stopped or are interrupted: the target is unchanged.
 
 use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::life::{ENDLESS, Killable};
+use crate::life_cycle::{ENDLESS, Killable};
 use crate::support::{self, PATIENCE, TestServer};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("runs::a_stopped_run_leaves_its_target_as_it_was", stopped),
-        trial("runs::a_run_whose_server_was_killed_was_interrupted", killed),
-        trial("runs::a_failed_run_cannot_be_merged_unchecked", failed),
+        trial("runs::a_stopped_run_leaves_its_target_unchanged", stopped),
+        trial("runs::a_kill_interrupts_a_run", killed),
+        trial("runs::the_branch_of_a_failed_run_cannot_be_merged", failed),
     ]
 }
 

@@ -1,5 +1,4 @@
-//! Scans that are planned for other engines: the form of the answers, which files they name for a filter, and
-//! what is refused.
+//! Tests of scan planning for Iceberg REST clients: responses, pruning, errors.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +11,15 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("scans::a_plan_names_files_and_what_is_left_of_the_filter", plan),
-        trial("scans::filters_leave_files_out_by_bounds_and_partitions", filters),
-        trial("scans::delete_files_and_vectors_come_with_the_files_they_concern", deletes),
-        trial("scans::files_of_earlier_partition_specs_are_told_by_their_own", specs),
-        trial("scans::what_was_appended_between_two_snapshots", appended),
-        trial("scans::a_snapshot_is_read_with_its_columns_or_the_tables", columns),
-        trial("scans::a_large_plan_comes_in_pages", pages),
-        trial("scans::a_plan_is_there_until_it_is_cancelled", plans),
-        trial("scans::what_cannot_be_planned_is_refused", refused),
+        trial("scans::a_plan_lists_files_and_residual_filters", plan),
+        trial("scans::filters_prune_files_by_bounds_and_partitions", filters),
+        trial("scans::delete_files_and_vectors_are_sent_with_their_data_files", deletes),
+        trial("scans::files_of_earlier_partition_specs_use_their_own_spec", specs),
+        trial("scans::incremental_scans_return_appended_files", appended),
+        trial("scans::a_snapshot_is_read_with_its_own_or_the_current_schema", columns),
+        trial("scans::a_large_plan_has_pages", pages),
+        trial("scans::a_plan_exists_until_it_is_cancelled", plans),
+        trial("scans::unsupported_scans_are_rejected", refused),
     ]
 }
 
@@ -320,8 +319,8 @@ async fn appended() {
     assert_eq!(rows(json!({"end-snapshot-id": snapshots[1]})).await, [2, 1]);
     let path = format!("{}/plan", table("t"));
     for (asked, expected) in [
-        (range(snapshots[3], snapshots[0]), "does not come before"),
-        (range(7, snapshots[0]), "does not come before"),
+        (range(snapshots[3], snapshots[0]), "is not an ancestor of"),
+        (range(7, snapshots[0]), "is not an ancestor of"),
         (range(snapshots[0], 7), "snapshot"),
         (json!({"start-snapshot-id": snapshots[0]}), "end-snapshot-id"),
         (json!({"snapshot-id": snapshots[0], "end-snapshot-id": snapshots[1]}), "a range"),

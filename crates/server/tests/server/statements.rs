@@ -1,4 +1,4 @@
-//! Statements as jobs: streamed, stopped, abandoned, many at once, and their rows in every form.
+//! Tests of statements: streaming, cancellation, concurrency, formats.
 
 use std::io::Cursor;
 
@@ -13,19 +13,19 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::life::ENDLESS;
+use crate::life_cycle::ENDLESS;
 use crate::support::{TestServer, body, json, request, send_http2};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("statements::an_arrow_stream_holds_the_rows", arrow_stream),
-        trial("statements::who_goes_away_cancels", abandoned),
-        trial("statements::a_stopped_statement_says_so", stopped),
-        trial("statements::an_answer_that_fails_halfway_is_visibly_cut", cut),
-        trial("statements::over_http2_it_is_visibly_cut_too", cut_http2),
-        trial("statements::many_at_once", concurrent),
-        trial("statements::a_limit_ends_an_endless_answer", limited),
+        trial("statements::rows_as_an_arrow_stream", arrow_stream),
+        trial("statements::a_client_that_disconnects_cancels", abandoned),
+        trial("statements::a_stopped_statement_is_cancelled", stopped),
+        trial("statements::a_late_error_aborts_the_response", cut),
+        trial("statements::a_late_error_aborts_the_response_over_http2", cut_http2),
+        trial("statements::many_concurrent_statements", concurrent),
+        trial("statements::a_limit_ends_an_endless_result", limited),
         trial("statements::system_tables_show_jobs_and_usage", system_tables),
     ]
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_server::{Running, Server, ServerConfig, SpawnCommand};
+use headwater_server::{Server, ServerConfig, ServerHandle, SpawnCommand};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A server on a temporary lake with a project.
 pub struct TestServer {
     /// The server.
-    pub running: Running,
+    pub running: ServerHandle,
     /// Project folder, which contains the lake.
     pub folder: TempDir,
 }
@@ -104,7 +104,7 @@ pub fn config(project: &Path) -> ServerConfig {
 }
 
 /// Starts a server.
-pub async fn start(config: ServerConfig) -> Running {
+pub async fn start(config: ServerConfig) -> ServerHandle {
     Server::start(config).await.expect("a server")
 }
 
@@ -117,14 +117,14 @@ pub fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full
 }
 
 /// Returns the `Authorization` header with the server's token.
-pub fn bearer(server: &Running) -> HeaderValue {
+pub fn bearer(server: &ServerHandle) -> HeaderValue {
     let file = server.token_file().expect("a token");
     let token = std::fs::read_to_string(file).expect("a token");
     format!("Bearer {}", token.trim()).parse().expect("a header")
 }
 
 /// Sends a request over TCP with HTTP/1.1; adds the server's token if there is none.
-pub async fn send(server: &Running, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+pub async fn send(server: &ServerHandle, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
     if !request.headers().contains_key(AUTHORIZATION) {
         request.headers_mut().insert(AUTHORIZATION, bearer(server));
     }

@@ -6,7 +6,7 @@ use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::life::Killable;
+use crate::life_cycle::Killable;
 use crate::support::{self, TestServer};
 use crate::trial;
 
@@ -128,7 +128,7 @@ async fn project_file() {
     std::fs::write(&file, text.replace("run = true", "run = true\nbranch = \"dev\""))
         .expect("a file");
     let warnings = &server.deploy().await["warnings"];
-    assert_eq!(warnings, &json!(["trigger `nightly` works on branch `dev`, which does not exist"]));
+    assert_eq!(warnings, &json!(["branch `dev` of trigger `nightly` does not exist"]));
     assert_eq!(server.get("/v1/triggers").await[0]["error"]["code"], "ref_not_found");
 }
 
@@ -180,7 +180,8 @@ async fn sql(server: &TestServer, branch: &str, text: &str) -> Value {
     answer
 }
 
-/// What the run of the last of so many events found: how many orders, and the tables that had changed.
+/// Returns the result of the run of the last of `count` events: the number of orders, and the
+/// changed tables.
 async fn done(server: &TestServer, count: usize) -> (Value, Value) {
     let path = "/v1/trigger-events?status=done";
     let events = server.until(path, |events| {
@@ -190,9 +191,9 @@ async fn done(server: &TestServer, count: usize) -> (Value, Value) {
     });
     let events = events.await;
     let rows = sql(server, "dev", "SELECT * FROM seen").await;
-    assert_eq!(rows[0]["commit"], events[0]["commit"], "{events}");
-    assert_eq!(rows[0]["tables"], events[0]["tables"].to_string());
-    (rows[0]["orders"].clone(), events[0]["tables"].clone())
+    assert_eq!(rows[0]["commit"], events[0]["data"]["commit"], "{events}");
+    assert_eq!(rows[0]["tables"], events[0]["data"]["tables"].to_string());
+    (rows[0]["orders"].clone(), events[0]["data"]["tables"].clone())
 }
 
 async fn tables_change() {
@@ -296,7 +297,8 @@ async fn tables_and_kills() {
     child.until(path, is_done).await;
     let events = child.ask(Method::GET, path, None).await;
     let events = events.as_array().expect("events").clone();
-    let noted: BTreeSet<String> = events.iter().map(|event| event["commit"].to_string()).collect();
+    let noted: BTreeSet<String> =
+        events.iter().map(|event| event["data"]["commit"].to_string()).collect();
     assert_eq!((noted.len(), events.len()), (count + 1, count + 1), "{events:?}");
     let rows = sql(&child, "SELECT orders FROM seen").await;
     assert_eq!(rows[0]["orders"], count);

@@ -1,8 +1,8 @@
-//! `AT TIME ZONE`: a time without a zone is taken for one of the zone, and becomes one with a zone;
-//! a time with a zone becomes what clocks of the other zone show.
+//! `AT TIME ZONE`: interprets a timestamp without a zone in the zone, or converts a timestamp with
+//! a zone to local time in the zone.
 //!
-//! What clocks show twice, where summer ends, is the later time; what they leave out is told by the
-//! clock that was not set yet.
+//! A local time that occurs twice, when daylight saving time ends, is the later one. A local time
+//! that is skipped, when it starts, is read with the offset before the change.
 //!
 //! Upstream: not reported
 

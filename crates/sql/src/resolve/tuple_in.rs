@@ -16,8 +16,7 @@ pub(super) fn rewrite(condition: &mut Expr) {
     walk(condition, false);
 }
 
-/// Goes through the operators of logic. `negated` says that an expression stands under an odd
-/// number of NOTs.
+/// Visits the operands of logical operators. `negated` is true below an odd number of NOTs.
 fn walk(expr: &mut Expr, negated: bool) {
     match expr {
         Expr::Nested(inner) => walk(inner, negated),

@@ -1,5 +1,5 @@
-//! Carries what commits wrote into the log over to the database, beside the commits that come meanwhile:
-//! within a commit, whose answer somebody waits for, it would take several fsyncs.
+//! Background WAL checkpoints. A checkpoint inside a commit would add several fsyncs to its
+//! latency.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,18 +8,18 @@ use sqlx::SqliteConnection;
 
 use super::connect::{Connector, Role};
 
-/// Commits after which it is done. What comes while it is done stays in the log until the next time.
-const COMMITS: usize = 128;
+/// The number of commits between checkpoints.
+const CHECKPOINT_COMMITS: usize = 128;
 
-/// The pages in the log from which on a commit does it itself, as where commits never pause: few are left to
-/// it then, and the log begins anew.
-pub(super) const PAGES_MAX: &str = "4000";
+/// The WAL size in pages at which SQLite checkpoints within a commit. It bounds the WAL when
+/// background checkpoints cannot finish because commits never pause.
+pub(super) const AUTOCHECKPOINT_PAGES: &str = "4000";
 
-/// What carries the log over.
+/// A scheduler of background checkpoints.
 pub(super) struct Checkpoints {
     connector: Connector,
     commits: AtomicUsize,
-    /// Held by the one that is under way.
+    /// Locked while a checkpoint runs.
     connection: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
 }
 
@@ -28,9 +28,9 @@ impl Checkpoints {
         Checkpoints { connector, commits: AtomicUsize::new(0), connection: Arc::default() }
     }
 
-    /// Notes a commit, and begins where it is time.
+    /// Counts a commit, and starts a checkpoint if one is due and none is running.
     pub(super) fn note_commit(&self) {
-        if self.commits.fetch_add(1, Ordering::Relaxed) + 1 < COMMITS {
+        if self.commits.fetch_add(1, Ordering::Relaxed) + 1 < CHECKPOINT_COMMITS {
             return;
         }
         let Ok(mut connection) = self.connection.clone().try_lock_owned() else { return };
@@ -41,13 +41,13 @@ impl Checkpoints {
                 Some(open) => open,
                 None => match connector.connect(Role::Writer).await {
                     Ok(open) => open,
-                    Err(error) => return tracing::debug!(%error, "the log is not carried over"),
+                    Err(error) => return tracing::debug!(%error, "WAL checkpoint failed"),
                 },
             };
-            // What cannot be carried over stays in the log, where everybody finds it.
+            // Pages that could not be checkpointed stay in the WAL, where readers find them.
             match sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut open).await {
                 Ok(_) => *connection = Some(open),
-                Err(error) => tracing::debug!(%error, "the log is not carried over"),
+                Err(error) => tracing::debug!(%error, "WAL checkpoint failed"),
             }
         });
     }

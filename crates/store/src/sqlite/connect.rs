@@ -1,4 +1,4 @@
-//! Opening connections to the database file, and laying out its tables when it is new.
+//! Opens connections to the database file, and creates the tables in a new file.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,36 +7,36 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::SqliteOptions;
-use super::checkpoint::PAGES_MAX;
-use super::fault::{self, Kind};
+use super::checkpoint::AUTOCHECKPOINT_PAGES;
+use super::error_class::{ErrorClass, classify, store_error};
 use crate::{Error, Result};
 
-/// The format that this version writes.
+/// The format version that this version of Headwater writes.
 const FORMAT: i64 = 1;
 
-/// How long another process may hold the write lock before an attempt fails as busy. Writers hold it for
-/// as long as one fsync, so only a stuck process comes near.
-const BUSY_MAX: Duration = Duration::from_secs(30);
+/// The time to wait for the write lock before an operation fails with [`Error::Busy`]. Writers hold
+/// the lock for about one fsync, so only a blocked process exceeds it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long SQLite itself waits for the lock. It sleeps ever longer, which starves whoever waits longest,
-/// so it soon hands over to the loop of [`Patience`].
+/// SQLite's own busy timeout for writers. Its back-off starves the longest waiter, so it is short
+/// and [`BusyRetry`] takes over.
 const WAIT_WRITER: Duration = Duration::from_millis(8);
 
-/// How long a reader waits; it only does while the file is recovered after a crash.
+/// SQLite's busy timeout for readers, which wait only during recovery after a crash.
 const WAIT_READER: Duration = Duration::from_secs(30);
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Reads.
+    /// A read-only connection.
     Reader,
-    /// Writes, durable when the commit returns.
+    /// A connection whose commits are durable when they return.
     Writer,
-    /// Writes that the next durable commit, or the system in its own time, makes durable.
+    /// A connection whose commits become durable with the next durable commit or write-back.
     RelaxedWriter,
 }
 
-/// Opens connections to one file.
+/// A factory of connections to one file.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     path: PathBuf,
@@ -48,13 +48,13 @@ impl Connector {
         Connector { path: path.to_owned(), options }
     }
 
-    /// Opens the first connection, creates the tables where there are none, and refuses a file of a
-    /// later format.
+    /// Opens the first connection and creates missing tables. Rejects a file of a later format
+    /// version.
     pub(super) async fn create(&self) -> Result<SqliteConnection> {
-        let mut patience = Patience::new();
+        let mut retry = BusyRetry::new();
         loop {
             match self.try_create().await {
-                Err(Error::Busy) if patience.wait().await => {}
+                Err(Error::Busy) if retry.wait().await => {}
                 result => return result,
             }
         }
@@ -96,7 +96,7 @@ impl Connector {
             .thread_name(|id| format!("store-{id}"))
             .pragma("temp_store", "memory")
             .pragma("journal_size_limit", "67108864")
-            .pragma("wal_autocheckpoint", PAGES_MAX)
+            .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
             .disable_statement_logging();
         if role == Role::Reader {
             options = options.pragma("query_only", "on");
@@ -114,7 +114,7 @@ impl Connector {
     }
 
     fn failed(&self, error: sqlx::Error) -> Error {
-        fault::error(&format!("open the database `{}`", self.path.display()), error)
+        store_error(&format!("open the database `{}`", self.path.display()), error)
     }
 }
 
@@ -123,31 +123,31 @@ async fn format(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     row.try_get(0)
 }
 
-/// Waits for a lock that another process holds: often, evenly, and not for ever.
+/// Retries while another process holds the write lock: short random waits until [`BUSY_TIMEOUT`].
 #[derive(Debug)]
-pub(super) struct Patience {
-    until: Instant,
-    turn: u32,
+pub(super) struct BusyRetry {
+    deadline: Instant,
+    random: u32,
 }
 
-impl Patience {
+impl BusyRetry {
     pub(super) fn new() -> Self {
-        Patience { until: Instant::now() + BUSY_MAX, turn: std::process::id() }
+        BusyRetry { deadline: Instant::now() + BUSY_TIMEOUT, random: std::process::id() }
     }
 
-    /// Sleeps for one to eight milliseconds; false when it has been long enough.
+    /// Sleeps for one to eight milliseconds. Returns false if the deadline has passed.
     pub(super) async fn wait(&mut self) -> bool {
-        if Instant::now() >= self.until {
+        if Instant::now() >= self.deadline {
             return false;
         }
-        // Processes that wait in step would collide in step; a spread by process and turn is enough.
-        self.turn = self.turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        tokio::time::sleep(Duration::from_millis(1 + u64::from(self.turn >> 29))).await;
+        // Equal waits in several processes would collide again; the process id seeds the jitter.
+        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        tokio::time::sleep(Duration::from_millis(1 + u64::from(self.random >> 29))).await;
         true
     }
 
-    /// Whether the answer is worth another try, having waited if so.
-    pub(super) async fn allows(&mut self, error: &sqlx::Error) -> bool {
-        fault::kind(error) == Kind::Busy && self.wait().await
+    /// Waits and returns true if the operation should be tried again.
+    pub(super) async fn should_retry(&mut self, error: &sqlx::Error) -> bool {
+        classify(error) == ErrorClass::Busy && self.wait().await
     }
 }

@@ -1,12 +1,12 @@
-//! The store in one SQLite file, in WAL mode, which several processes may open at once.
+//! The store in one SQLite file in WAL mode, which several processes can open concurrently.
 //!
-//! Writes go through one connection ([`writer`]), reads through a few others
-//! ([`readers`]). A commit costs one fsync of the log, shared by those that waited for it together.
+//! Writes use one connection ([`writer`]), reads a small pool ([`readers`]). A commit costs one
+//! fsync of the WAL, and concurrent writers share it (group commit).
 
+mod batch_sql;
 mod checkpoint;
 mod connect;
-mod fault;
-mod program;
+mod error_class;
 mod readers;
 mod writer;
 
@@ -21,10 +21,10 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::{Applied, Batch, Entry, KeyRange, Result, Store};
 
-/// How a SQLite store is opened.
+/// Options of a SQLite store.
 #[derive(Debug, Clone, Default)]
 pub struct SqliteOptions {
-    /// The most bytes the database may take before it is full; none for as many as the disk has.
+    /// The size limit of the database in bytes; `None` for no limit.
     pub bytes_max: Option<u64>,
 }
 
@@ -36,14 +36,15 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store in the file at `path`, which is made where it is not there; its folder must be.
+    /// Opens the store in the file at `path`, and creates the file if it is missing. The folder
+    /// must exist.
     ///
-    /// Fails with `TooNew` where a later version of Headwater wrote the file.
+    /// Fails with `TooNew` if a later version of Headwater wrote the file.
     pub async fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, SqliteOptions::default()).await
     }
 
-    /// As [`open`](Self::open), with options.
+    /// Like [`open`](Self::open), with options.
     pub async fn open_with(path: &Path, options: SqliteOptions) -> Result<Self> {
         let connector = Connector::new(path, options);
         let first = connector.create().await?;

@@ -1,6 +1,6 @@
-//! A few connections that read, and the queries they run.
+//! A pool of read-only connections, and the queries.
 //!
-//! A reader sees the last commit of any process, and never waits for a writer.
+//! A reader sees the last commit of any process and never waits for a writer.
 
 use bytes::Bytes;
 use headwater_model::ObjectId;
@@ -10,16 +10,16 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::connect::{Connector, Role};
-use super::fault;
+use super::error_class::store_error;
 use crate::range::successor;
 use crate::{Entry, Error, KeyRange, Result};
 
-/// The most reads at once; others wait their turn. Each connection is a thread.
+/// The maximum number of connections; further reads wait. Each connection has its own thread.
 const READERS_MAX: usize = 4;
 
-/// How many objects one query asks for. A query is padded to the next of these sizes, so that only as
-/// many texts are ever compiled.
-const OBJECTS: [usize; 3] = [4, 16, 64];
+/// The parameter counts of queries for several objects. Queries are padded to the next of these
+/// sizes, so that only three statements are prepared.
+const QUERY_SIZES: [usize; 3] = [4, 16, 64];
 
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -28,7 +28,7 @@ pub(super) struct Readers {
     permits: Semaphore,
 }
 
-/// A connection on loan; it goes back when dropped.
+/// A connection from the pool, returned on drop.
 struct Reader<'a> {
     readers: &'a Readers,
     connection: Option<SqliteConnection>,
@@ -67,13 +67,13 @@ impl Readers {
                 Value::Number(number) => prepared.bind(number),
             };
         }
-        prepared.fetch_all(connection).await.map_err(failed)
+        prepared.fetch_all(connection).await.map_err(read_error)
     }
 
     pub(super) async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>> {
         let mut found = std::collections::HashMap::with_capacity(ids.len());
-        for chunk in ids.chunks(OBJECTS[OBJECTS.len() - 1]) {
-            let size = OBJECTS.into_iter().find(|size| *size >= chunk.len());
+        for chunk in ids.chunks(QUERY_SIZES[QUERY_SIZES.len() - 1]) {
+            let size = QUERY_SIZES.into_iter().find(|size| *size >= chunk.len());
             let size = if chunk.len() == 1 { 1 } else { size.unwrap_or(chunk.len()) };
             let marks = vec!["?"; size].join(", ");
             let mut query =
@@ -89,11 +89,11 @@ impl Readers {
     }
 
     pub(super) async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        let bound = |fill: &str| {
-            let text = format!("{digits}{}", fill.repeat(64_usize.saturating_sub(digits.len())));
+        let pad = |digit: &str| {
+            let text = format!("{digits}{}", digit.repeat(64_usize.saturating_sub(digits.len())));
             text.parse::<ObjectId>().ok()
         };
-        let (Some(from), Some(until)) = (bound("0"), bound("f")) else { return Ok(Vec::new()) };
+        let (Some(from), Some(until)) = (pad("0"), pad("f")) else { return Ok(Vec::new()) };
         let sql = "SELECT id FROM objects WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?";
         let query = Query::new(sql).blob(from.as_bytes()).blob(until.as_bytes()).limit(limit);
         self.rows(query).await?.iter().map(object_id).collect()
@@ -136,7 +136,7 @@ impl Readers {
         let (from, until) = range.bounds();
         let end = if until.is_some() { " AND newest.key < ?" } else { "" };
         let order = if range.reverse { "DESC" } else { "ASC" };
-        // CROSS keeps the order of the join: along the keys, then to each entry.
+        // In SQLite, CROSS JOIN fixes the join order: `newest` by key, then each entry.
         let sql = format!(
             "SELECT newest.position, newest.key, value FROM newest CROSS JOIN entries \
              ON entries.journal = newest.journal AND entries.position = newest.position \
@@ -166,14 +166,15 @@ impl Readers {
         }
         let until = successor(prefix);
         let end = if until.is_some() { " AND key < ?" } else { "" };
-        // The key that is the whole prefix comes by itself, since its entries can be sought by position.
-        let arm = |condition: &str| {
+        // The key equal to the prefix has its own branch, because the index finds its entries by
+        // position.
+        let branch = |condition: &str| {
             format!(
                 "SELECT position, key, value FROM entries INDEXED BY entries_by_key \
                  WHERE journal = ? AND {condition} AND position > ? AND value IS NOT NULL"
             )
         };
-        let (exact, longer) = (arm("key = ?"), arm(&format!("key > ?{end}")));
+        let (exact, longer) = (branch("key = ?"), branch(&format!("key > ?{end}")));
         let sql = format!("{exact} UNION ALL {longer} ORDER BY position LIMIT ?");
         let query = Query::new(sql).text(journal).text(prefix).position(after);
         let query = query.text(journal).text(prefix).text_if(until).position(after).limit(limit);
@@ -181,7 +182,7 @@ impl Readers {
     }
 }
 
-/// A query with the values of its parameters.
+/// A query with its parameter values.
 struct Query {
     sql: String,
     values: Vec<Value>,
@@ -227,19 +228,19 @@ impl Query {
     }
 }
 
-fn failed(error: sqlx::Error) -> Error {
-    fault::error("read the database", error)
+fn read_error(error: sqlx::Error) -> Error {
+    store_error("read the database", error)
 }
 
 fn get<'r, T>(row: &'r SqliteRow, index: usize) -> Result<T>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    row.try_get(index).map_err(failed)
+    row.try_get(index).map_err(read_error)
 }
 
 fn object_id(row: &SqliteRow) -> Result<ObjectId> {
-    let reason = || Error::Corrupt { reason: "an object's id is not 32 bytes long".to_owned() };
+    let reason = || Error::Corrupt { reason: "an object id is not 32 bytes long".to_owned() };
     ObjectId::from_slice(&get::<Vec<u8>>(row, 0)?).ok_or_else(reason)
 }
 

@@ -1,4 +1,4 @@
--- The tables of a lake's database, format 1. Text compares byte by byte.
+-- The tables of a lake's database, format version 1. Text is compared byte by byte.
 
 CREATE TABLE IF NOT EXISTS objects (
     id BLOB NOT NULL PRIMARY KEY,
@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS refs (
     value BLOB NOT NULL
 ) WITHOUT ROWID;
 
--- The last position given in each journal.
+-- The last assigned position of each journal.
 CREATE TABLE IF NOT EXISTS journals (
     name TEXT NOT NULL PRIMARY KEY,
     position INTEGER NOT NULL
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS entries (
 
 CREATE INDEX IF NOT EXISTS entries_by_key ON entries (journal, key, position);
 
--- The newest entry of each key that is no tombstone.
+-- The newest entry of each key, without tombstones.
 CREATE TABLE IF NOT EXISTS newest (
     journal TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS uniques (
     PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
 
--- Always empty: a batch puts a row here where an expectation fails, and the check refuses it.
+-- Always empty: a batch inserts a row if a precondition fails, and the check constraint rejects it.
 CREATE TABLE IF NOT EXISTS guard (
     holds INTEGER NOT NULL CHECK (holds = 1)
 );

@@ -1,10 +1,9 @@
-//! Writing to the database: one connection, and whoever waits for it shares the next transaction.
+//! Writes with group commit: concurrent batches share one transaction.
 //!
-//! A request is queued first; then its caller waits for its turn at the connection and carries out whatever
-//! is queued by then, its own request and others'. So many writers share one fsync, and a single one goes
-//! through no other task. Each batch is still all or nothing by itself: a refused one has written nothing
-//! when it is refused, and the others go on. A caller that stops waiting changes nothing; its turn is
-//! finished in the background.
+//! A caller queues its request, waits for the lock of the connections, and then executes all queued
+//! requests, its own and those of other callers. Concurrent writers share one fsync, and a single
+//! writer needs no other task. Each batch stays atomic: a rejected batch has written nothing, and
+//! the others continue. If a caller is cancelled, its work finishes in the background.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,29 +14,29 @@ use futures::TryStreamExt;
 use sqlx::{Either, Row, SqliteConnection};
 use tokio::sync::oneshot;
 
+use super::batch_sql::{BatchSql, EntrySlots};
 use super::checkpoint::Checkpoints;
-use super::connect::{Connector, Patience, Role};
-use super::fault::{self, Kind};
-use super::program::{Layout, Program};
+use super::connect::{BusyRetry, Connector, Role};
+use super::error_class::{ErrorClass, classify, store_error};
 use crate::{Applied, Batch, Error, KeyRange, Result};
 
-/// The most requests of one turn.
+/// The maximum number of requests executed under one lock.
 const GROUP_MAX: usize = 64;
 
-type Answer<T> = oneshot::Sender<Result<T>>;
+type Reply<T> = oneshot::Sender<Result<T>>;
 
 enum Request {
-    Apply(Batch, Answer<Applied>),
-    Trim(String, KeyRange, Answer<u64>),
+    Apply(Batch, Reply<Applied>),
+    Trim(String, KeyRange, Reply<u64>),
 }
 
-/// The way to the connection that writes.
+/// A handle to the connections that write.
 pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
-    /// One request for each caller that waits.
+    /// One request per waiting caller.
     queue: parking_lot::Mutex<VecDeque<Request>>,
-    desk: tokio::sync::Mutex<Desk>,
+    connections: tokio::sync::Mutex<WriteConnections>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -49,47 +48,51 @@ impl std::fmt::Debug for Writer {
 impl Writer {
     pub(super) fn new(connector: Connector, first: SqliteConnection) -> Self {
         let checkpoints = Checkpoints::new(connector.clone());
-        let desk = Desk { connector, strict: Some(first), relaxed: None, checkpoints };
-        Writer(Arc::new(Shared { queue: parking_lot::Mutex::default(), desk: desk.into() }))
+        let connections =
+            WriteConnections { connector, strict: Some(first), relaxed: None, checkpoints };
+        Writer(Arc::new(Shared {
+            queue: parking_lot::Mutex::default(),
+            connections: connections.into(),
+        }))
     }
 
     pub(super) async fn apply(&self, batch: Batch) -> Result<Applied> {
         batch.check()?;
-        self.ask(|answer| Request::Apply(batch, answer)).await
+        self.submit(|reply| Request::Apply(batch, reply)).await
     }
 
     pub(super) async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
         let (journal, range) = (journal.to_owned(), range.clone());
-        self.ask(|answer| Request::Trim(journal, range, answer)).await
+        self.submit(|reply| Request::Trim(journal, range, reply)).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T> {
-        let (answer, answered) = oneshot::channel();
-        self.0.queue.lock().push_back(request(answer));
-        // There are never fewer turns to come than requests queued, so that none is left behind.
+    async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+        let (reply, response) = oneshot::channel();
+        self.0.queue.lock().push_back(request(reply));
+        // Each caller drains the queue once, so no request stays queued.
         let shared = Arc::clone(&self.0);
-        Turn(Some(Box::pin(async move { shared.take_turn().await }))).await;
-        answered.await.map_err(|_| Error::Closed)?
+        Uncancellable(Some(Box::pin(async move { shared.execute_queued().await }))).await;
+        response.await.map_err(|_| Error::Closed)?
     }
 }
 
 impl Shared {
-    async fn take_turn(&self) {
-        let mut desk = self.desk.lock().await;
+    async fn execute_queued(&self) {
+        let mut connections = self.connections.lock().await;
         let requests: Vec<Request> = {
             let mut queue = self.queue.lock();
             let count = queue.len().min(GROUP_MAX);
             queue.drain(..count).collect()
         };
-        desk.serve(requests).await;
+        connections.execute(requests).await;
     }
 }
 
-/// A turn at the connection, which is finished even where its caller goes away: a transaction must not
-/// stay open, and others may wait for its outcome.
-struct Turn(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+/// A future that runs to completion in the background if it is dropped: its transaction must not
+/// stay open, and other callers wait for the results.
+struct Uncancellable(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
-impl Future for Turn {
+impl Future for Uncancellable {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -102,7 +105,7 @@ impl Future for Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Uncancellable {
     fn drop(&mut self) {
         let Some(work) = self.0.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -111,110 +114,113 @@ impl Drop for Turn {
     }
 }
 
-/// The connections that write, and how they are opened.
-struct Desk {
+/// The connections that write, one for durable and one for relaxed commits.
+struct WriteConnections {
     connector: Connector,
     strict: Option<SqliteConnection>,
     relaxed: Option<SqliteConnection>,
     checkpoints: Checkpoints,
 }
 
-impl Desk {
-    async fn serve(&mut self, requests: Vec<Request>) {
+impl WriteConnections {
+    async fn execute(&mut self, requests: Vec<Request>) {
         let mut group = Vec::new();
         for request in requests {
             match request {
-                Request::Apply(batch, answer) => group.push((batch, answer)),
-                Request::Trim(journal, range, answer) => {
+                Request::Apply(batch, reply) => group.push((batch, reply)),
+                Request::Trim(journal, range, reply) => {
                     self.write(std::mem::take(&mut group)).await;
-                    let _ = answer.send(self.trim(&journal, &range).await);
+                    let _ = reply.send(self.trim(&journal, &range).await);
                 }
             }
         }
         self.write(group).await;
     }
 
-    /// Writes the batches in one transaction and answers each.
-    async fn write(&mut self, group: Vec<(Batch, Answer<Applied>)>) {
+    /// Writes the batches in one transaction and replies to each caller.
+    async fn write(&mut self, group: Vec<(Batch, Reply<Applied>)>) {
         if group.is_empty() {
             return;
         }
-        let (batches, answers): (Vec<Batch>, Vec<Answer<Applied>>) = group.into_iter().unzip();
+        let (batches, replies): (Vec<Batch>, Vec<Reply<Applied>>) = group.into_iter().unzip();
         let results = self.apply(&batches).await;
-        for (answer, result) in answers.into_iter().zip(results) {
-            let _ = answer.send(result);
+        for (reply, result) in replies.into_iter().zip(results) {
+            let _ = reply.send(result);
         }
     }
 
     async fn apply(&mut self, batches: &[Batch]) -> Vec<Result<Applied>> {
         let relaxed = batches.iter().all(|batch| batch.relaxed);
         let role = if relaxed { Role::RelaxedWriter } else { Role::Writer };
-        let mut connection = match self.take(role).await {
+        let mut connection = match self.acquire(role).await {
             Ok(connection) => connection,
             Err(error) => return vec![Err(error); batches.len()],
         };
         let results = match batches {
-            [batch] => alone(&mut connection, batch).await.map(|result| vec![result]),
-            _ => together(&mut connection, batches).await,
+            [batch] => apply_single(&mut connection, batch).await.map(|result| vec![result]),
+            _ => apply_group(&mut connection, batches).await,
         };
         match results {
             Ok(results) => {
-                self.give_back(role, connection);
+                self.release(role, connection);
                 results
             }
-            // The connection may be in any state; it is closed, and the next batch gets a new one.
-            Err(error) => vec![Err(fault::error("write to the database", error)); batches.len()],
+            // The state of the connection is unknown: drop it. The next batch opens a new one.
+            Err(error) => vec![Err(store_error("write to the database", error)); batches.len()],
         }
     }
 
     async fn trim(&mut self, journal: &str, range: &KeyRange) -> Result<u64> {
-        // What comes back for a loss of power is trimmed again.
-        let mut connection = self.take(Role::RelaxedWriter).await?;
+        // Entries that return after a power failure are trimmed again.
+        let mut connection = self.acquire(Role::RelaxedWriter).await?;
         let trimmed = trim(&mut connection, journal, range).await;
-        let trimmed = trimmed.map_err(|error| fault::error("trim a journal", error))?;
-        self.give_back(Role::RelaxedWriter, connection);
+        let trimmed = trimmed.map_err(|error| store_error("trim a journal", error))?;
+        self.release(Role::RelaxedWriter, connection);
         Ok(trimmed)
     }
 
-    async fn take(&mut self, role: Role) -> Result<SqliteConnection> {
-        let kept = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
-        match kept.take() {
+    async fn acquire(&mut self, role: Role) -> Result<SqliteConnection> {
+        let slot = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
+        match slot.take() {
             Some(connection) => Ok(connection),
             None => self.connector.connect(role).await,
         }
     }
 
-    fn give_back(&mut self, role: Role, connection: SqliteConnection) {
-        let kept = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
-        *kept = Some(connection);
+    fn release(&mut self, role: Role, connection: SqliteConnection) {
+        let slot = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
+        *slot = Some(connection);
         self.checkpoints.note_commit();
     }
 }
 
-/// Applies one batch in one trip: the transaction begins and ends within its text.
-async fn alone(connection: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<Result<Applied>> {
-    let mut patience = Patience::new();
+/// Applies one batch in one round trip: the script includes BEGIN and COMMIT.
+async fn apply_single(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+) -> sqlx::Result<Result<Applied>> {
+    let mut retry = BusyRetry::new();
     loop {
         let error = match run(connection, batch, true).await {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        let refusal = match fault::kind(&error) {
-            Kind::Guard => refusal(connection, batch).await?,
+        let failed = match classify(&error) {
+            ErrorClass::Guard => failed_precondition(connection, batch).await?,
             _ => None,
         };
         rollback(connection).await;
-        if let Some(refusal) = refusal {
-            return Ok(Err(refusal));
+        if let Some(failed) = failed {
+            return Ok(Err(failed));
         }
-        if !patience.allows(&error).await {
+        if !retry.should_retry(&error).await {
             return Err(error);
         }
     }
 }
 
-/// Applies several batches in one transaction; a refused one leaves the others be.
-async fn together(
+/// Applies several batches in one transaction. A rejected batch does not affect the others.
+async fn apply_group(
     connection: &mut SqliteConnection,
     batches: &[Batch],
 ) -> sqlx::Result<Vec<Result<Applied>>> {
@@ -223,8 +229,8 @@ async fn together(
     for batch in batches {
         let result = match run(connection, batch, false).await {
             Ok(result) => result,
-            Err(error) => match (fault::kind(&error), refusal(connection, batch).await?) {
-                (Kind::Guard, Some(refusal)) => Err(refusal),
+            Err(error) => match (classify(&error), failed_precondition(connection, batch).await?) {
+                (ErrorClass::Guard, Some(failed)) => Err(failed),
                 _ => return Err(error),
             },
         };
@@ -234,23 +240,23 @@ async fn together(
     Ok(results)
 }
 
-/// Runs a batch's program. The inner result is an error where the batch cannot be made a program.
+/// Runs the script of a batch. The inner result is an error if the script cannot be built.
 async fn run(
     connection: &mut SqliteConnection,
     batch: &Batch,
-    alone: bool,
+    own_transaction: bool,
 ) -> sqlx::Result<Result<Applied>> {
-    let layout = Layout::of(&batch.entries);
-    let program = match Program::of(batch.clone()) {
-        Ok(program) => program,
+    let slots = EntrySlots::of(&batch.entries);
+    let script = match BatchSql::of(batch.clone()) {
+        Ok(script) => script,
         Err(error) => return Ok(Err(error)),
     };
-    let (sql, values, keep) = program.into_parts(alone);
+    let (sql, values, cache) = script.into_parts(own_transaction);
     if sql.is_empty() {
         return Ok(Ok(Applied::default()));
     }
-    let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), values).persistent(keep);
-    #[expect(deprecated, reason = "the text has several statements, and parameters")]
+    let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), values).persistent(cache);
+    #[expect(deprecated, reason = "the script has several statements and parameters")]
     let mut rows = query.fetch_many(connection);
     let mut last = Vec::new();
     while let Some(step) = rows.try_next().await? {
@@ -258,12 +264,15 @@ async fn run(
             last.push(row.try_get::<i64, _>(0)?);
         }
     }
-    let reason = || Error::Corrupt { reason: "a journal has lost its position".to_owned() };
-    Ok(layout.positions(&last).ok_or_else(reason).map(|positions| Applied { positions }))
+    let reason = || Error::Corrupt { reason: "a journal has no last position".to_owned() };
+    Ok(slots.positions(&last).ok_or_else(reason).map(|positions| Applied { positions }))
 }
 
-/// Which expectation of the batch does not hold, as the open transaction sees it.
-async fn refusal(connection: &mut SqliteConnection, batch: &Batch) -> sqlx::Result<Option<Error>> {
+/// Returns the error of the first precondition that does not hold in the open transaction.
+async fn failed_precondition(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+) -> sqlx::Result<Option<Error>> {
     for change in &batch.refs {
         let found = sqlx::query_scalar::<_, Vec<u8>>("SELECT value FROM refs WHERE name = ?")
             .bind(change.name.clone())
@@ -309,25 +318,28 @@ async fn trim(
 }
 
 async fn begin(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    patiently(connection, "BEGIN IMMEDIATE").await
+    execute_retrying(connection, "BEGIN IMMEDIATE").await
 }
 
 async fn commit(connection: &mut SqliteConnection) -> sqlx::Result<()> {
-    patiently(connection, "COMMIT").await
+    execute_retrying(connection, "COMMIT").await
 }
 
-async fn patiently(connection: &mut SqliteConnection, sql: &'static str) -> sqlx::Result<()> {
-    let mut patience = Patience::new();
+async fn execute_retrying(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+) -> sqlx::Result<()> {
+    let mut retry = BusyRetry::new();
     loop {
         match sqlx::query(sql).execute(&mut *connection).await {
-            Err(error) if patience.allows(&error).await => {}
+            Err(error) if retry.should_retry(&error).await => {}
             result => return result.map(drop),
         }
     }
 }
 
-/// Ends the transaction, where there is one: a failed BEGIN has left none, and SQLite itself rolls back
-/// after a full disk.
+/// Rolls back the transaction, if one is open: a failed BEGIN opens none, and SQLite itself rolls
+/// back when the disk is full.
 async fn rollback(connection: &mut SqliteConnection) {
     if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
         tracing::trace!(%error, "nothing to roll back");

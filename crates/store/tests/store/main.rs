@@ -1,5 +1,5 @@
-//! What the store promises, asked of every backend; and what SQLite adds: several processes, crashes,
-//! full disks.
+//! Runs the conformance suite on every backend, and the tests specific to SQLite: several
+//! processes, crashes, full disks.
 
 mod processes;
 mod sqlite;

@@ -1,4 +1,4 @@
-//! What the SQLite store adds to the suite: it lasts, it is shared, and it fails well.
+//! Tests specific to the SQLite store: durability, concurrent use, and errors.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ async fn open(path: &std::path::Path) -> SqliteStore {
 }
 
 #[tokio::test]
-async fn what_was_applied_is_there_after_opening_again() {
+async fn applied_batches_survive_reopening() {
     let (_folder, path) = lake();
     let mut batch = set("main", Expected::Absent, "1");
     batch.merge(append("journal", &[("key", Some("value"))]));
@@ -36,7 +36,7 @@ async fn what_was_applied_is_there_after_opening_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_stores_on_one_file_see_each_other_at_once() {
+async fn two_stores_on_one_file_see_each_others_writes_immediately() {
     let (_folder, path) = lake();
     let (one, two) = (Arc::new(open(&path).await), Arc::new(open(&path).await));
     for index in 0..20 {
@@ -50,7 +50,7 @@ async fn two_stores_on_one_file_see_each_other_at_once() {
     let writers = stores.map(|store| {
         tokio::spawn(async move {
             for _ in 0..25 {
-                count(&*store, "shared", "someone").await;
+                count(&*store, "shared", "writer").await;
             }
         })
     });
@@ -61,7 +61,7 @@ async fn two_stores_on_one_file_see_each_other_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_database_takes_the_log_over_while_it_is_open() {
+async fn the_log_is_checkpointed_while_the_store_is_open() {
     let (_folder, path) = lake();
     let store = open(&path).await;
     let bytes = || std::fs::metadata(&path).expect("the file is there").len();
@@ -70,19 +70,21 @@ async fn the_database_takes_the_log_over_while_it_is_open() {
         let name = format!("ref/{index}/{}", "x".repeat(200));
         store.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
     }
-    let taken_over = async {
+    let checkpointed = async {
         while bytes() < before + 20 * 1024 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), taken_over).await.expect("it is taken over");
+    tokio::time::timeout(Duration::from_secs(30), checkpointed)
+        .await
+        .expect("the log is checkpointed");
     store.apply(set("main", Expected::Absent, "1")).await.expect("applied");
     let (last, other) = (format!("ref/199/{}", "x".repeat(200)), open(&path).await);
     assert_eq!(other.reference(&last).await.expect("read"), Some(text("1")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_file_can_be_opened_by_many_at_once() {
+async fn a_new_file_can_be_opened_concurrently() {
     let (_folder, path) = lake();
     let opening = (0..8).map(|index| {
         let path = path.clone();
@@ -100,35 +102,35 @@ async fn a_new_file_can_be_opened_by_many_at_once() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_loses_nothing() {
+async fn a_full_disk_is_reported_and_loses_nothing() {
     let (_folder, path) = lake();
     let options = SqliteOptions { bytes_max: Some(400_000) };
     let store = SqliteStore::open_with(&path, options).await.expect("the store opens");
-    let mut kept = 0_u64;
+    let mut applied = 0_u64;
     let error = loop {
-        let mut batch = append("journal", &[(&format!("{kept:05}"), Some("value"))]);
-        batch.objects.push(Bytes::from(vec![kept as u8; 10_000 + kept as usize]));
+        let mut batch = append("journal", &[(&format!("{applied:05}"), Some("value"))]);
+        batch.objects.push(Bytes::from(vec![applied as u8; 10_000 + applied as usize]));
         match store.apply(batch).await {
-            Ok(_) => kept += 1,
+            Ok(_) => applied += 1,
             Err(error) => break error,
         }
     };
     assert!(matches!(error, Error::DiskFull), "{error:?}");
     assert_eq!(error.code(), ErrorCode::DiskFull);
-    assert!(kept > 10);
+    assert!(applied > 10);
     let entries = store.scan("journal", &KeyRange::all()).await.expect("read");
-    assert_eq!(entries.len() as u64, kept);
+    assert_eq!(entries.len() as u64, applied);
     drop(store);
     let store = open(&path).await;
     assert_eq!(store.scan("journal", &KeyRange::all()).await.expect("read"), entries);
     let large = Batch { objects: vec![Bytes::from(vec![1; 500_000])], ..Batch::default() };
-    store.apply(large).await.expect("there is room again");
+    store.apply(large).await.expect("there is space again");
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_told_and_left_alone() {
+async fn a_file_that_is_not_a_database_is_reported_and_not_changed() {
     let (_folder, path) = lake();
-    let content = "this is a text and no database. ".repeat(100);
+    let content = "this is plain text, not a database. ".repeat(100);
     std::fs::write(&path, &content).expect("written");
     let error = SqliteStore::open(&path).await.expect_err("no database");
     assert_eq!(error.code(), ErrorCode::Corrupt, "{error:?}");
@@ -136,7 +138,7 @@ async fn a_file_that_is_no_database_is_told_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_told() {
+async fn a_missing_folder_is_reported() {
     let (_folder, path) = lake();
     let path = path.join("below/lake.db");
     let error = SqliteStore::open(&path).await.expect_err("no folder");
@@ -145,7 +147,7 @@ async fn a_folder_that_is_not_there_is_told() {
 }
 
 #[tokio::test]
-async fn a_caller_that_stops_waiting_leaves_the_store_whole() {
+async fn a_cancelled_caller_does_not_break_atomicity() {
     let (_folder, path) = lake();
     let store = open(&path).await;
     for index in 0..50 {
@@ -160,5 +162,5 @@ async fn a_caller_that_stops_waiting_leaves_the_store_whole() {
     store.apply(set("last", Expected::Absent, "1")).await.expect("applied");
     let refs = store.references("ref/", None, 100).await.expect("read").len();
     let entries = store.scan("journal", &KeyRange::all()).await.expect("read").len();
-    assert_eq!(refs, entries, "each batch is there as a whole or not at all");
+    assert_eq!(refs, entries, "each batch is applied completely or not at all");
 }

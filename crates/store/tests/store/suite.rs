@@ -1,6 +1,6 @@
-//! The conformance suite: what every backend must do, whatever it keeps its state in.
+//! The conformance suite of the store's backends.
 //!
-//! Each check uses names of its own, so that all of them can run on one store.
+//! Each check uses its own names, so all checks can run on one store.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use headwater_store::{Append, Batch, Error, Expected, KeyRange, RefChange, Store
 
 /// Runs every check.
 pub async fn run(store: Arc<dyn Store>) {
-    objects_are_kept_under_their_hash(&*store).await;
-    objects_are_found_by_their_first_digits(&*store).await;
+    objects_are_stored_by_hash(&*store).await;
+    objects_are_found_by_prefix(&*store).await;
     refs_change_by_compare_and_swap(&*store).await;
     refs_are_listed_by_name(&*store).await;
-    a_refused_batch_changes_nothing(&*store).await;
-    unique_keys_are_used_once(&*store).await;
-    a_batch_that_contradicts_itself_is_refused(&*store).await;
-    entries_get_rising_positions(&*store).await;
+    a_rejected_batch_changes_nothing(&*store).await;
+    unique_keys_can_be_inserted_only_once(&*store).await;
+    duplicate_names_in_a_batch_are_rejected(&*store).await;
+    entries_get_increasing_positions(&*store).await;
     the_newest_entry_of_a_key_is_found(&*store).await;
-    scans_go_by_key(&*store).await;
-    history_goes_by_position(&*store).await;
-    trimmed_entries_are_gone_for_good(&*store).await;
-    large_batches_are_one_batch(&*store).await;
-    any_text_and_any_bytes_are_kept(&*store).await;
-    relaxed_batches_are_seen_at_once(&*store).await;
-    writers_at_once_lose_nothing(Arc::clone(&store)).await;
-    neighbours_of_a_refused_batch_are_applied(store).await;
+    scans_are_ordered_by_key(&*store).await;
+    history_is_ordered_by_position(&*store).await;
+    trimmed_entries_are_deleted_permanently(&*store).await;
+    large_batches_are_applied_completely(&*store).await;
+    any_text_and_any_bytes_are_stored_unchanged(&*store).await;
+    relaxed_batches_are_visible_immediately(&*store).await;
+    concurrent_writers_lose_nothing(Arc::clone(&store)).await;
+    a_rejected_batch_does_not_affect_concurrent_batches(store).await;
 }
 
 pub fn text(value: &str) -> Bytes {
@@ -64,23 +64,23 @@ fn keys(entries: &[(String, Bytes)]) -> Vec<&str> {
     entries.iter().map(|(key, _)| key.as_str()).collect()
 }
 
-async fn objects_are_kept_under_their_hash(store: &dyn Store) {
+async fn objects_are_stored_by_hash(store: &dyn Store) {
     let objects: Vec<Bytes> = (0..200).map(|index| text(&format!("object {index}"))).collect();
     let ids: Vec<ObjectId> = objects.iter().map(|bytes| ObjectId::of(bytes)).collect();
-    let missing = ObjectId::of(b"nobody wrote this");
+    let missing = ObjectId::of(b"never written");
     let batch = Batch { objects: objects.clone(), ..Batch::default() };
     apply(store, batch.clone()).await;
     apply(store, batch).await;
     assert_eq!(store.object(&ids[7]).await.expect("read"), Some(objects[7].clone()));
     assert_eq!(store.object(&missing).await.expect("read"), None);
-    let asked: Vec<ObjectId> = ids.iter().rev().copied().chain([missing, ids[0]]).collect();
-    let found = store.objects(&asked).await.expect("read");
+    let requested: Vec<ObjectId> = ids.iter().rev().copied().chain([missing, ids[0]]).collect();
+    let found = store.objects(&requested).await.expect("read");
     let expected = objects.iter().rev().cloned().map(Some).chain([None, Some(objects[0].clone())]);
     assert_eq!(found, expected.collect::<Vec<_>>());
     assert_eq!(store.objects(&[]).await.expect("read"), Vec::new());
 }
 
-async fn objects_are_found_by_their_first_digits(store: &dyn Store) {
+async fn objects_are_found_by_prefix(store: &dyn Store) {
     let bytes = text("found by its digits");
     let id = ObjectId::of(&bytes);
     apply(store, Batch { objects: vec![bytes], ..Batch::default() }).await;
@@ -102,8 +102,8 @@ async fn refs_change_by_compare_and_swap(store: &dyn Store) {
     apply(store, set(name, Expected::Absent, "1")).await;
     assert_eq!(reference(store, name).await, Some(text("1")));
     for (expected, value) in [(Expected::Absent, "2"), (Expected::Value(text("0")), "2")] {
-        let refused = store.apply(set(name, expected, value)).await;
-        assert!(matches!(refused, Err(Error::Conflict { name: found }) if found == name));
+        let rejected = store.apply(set(name, expected, value)).await;
+        assert!(matches!(rejected, Err(Error::Conflict { name: found }) if found == name));
         assert_eq!(reference(store, name).await, Some(text("1")));
     }
     apply(store, set(name, Expected::Value(text("1")), "2")).await;
@@ -112,14 +112,17 @@ async fn refs_change_by_compare_and_swap(store: &dyn Store) {
     assert_eq!(reference(store, name).await, Some(text("3")));
     let remove = |expected| RefChange { name: name.to_owned(), expected, value: None };
     let batch = |change| Batch { refs: vec![change], ..Batch::default() };
-    let refused = store.apply(batch(remove(Expected::Absent))).await;
-    assert!(matches!(refused, Err(Error::Conflict { .. })), "absence alone can be checked");
+    let rejected = store.apply(batch(remove(Expected::Absent))).await;
+    assert!(
+        matches!(rejected, Err(Error::Conflict { .. })),
+        "a batch can check only that a ref is absent"
+    );
     apply(store, batch(remove(Expected::Value(text("3"))))).await;
     assert_eq!(reference(store, name).await, None);
     apply(store, batch(remove(Expected::Absent))).await;
     apply(store, batch(remove(Expected::Anything))).await;
-    let refused = store.apply(set(name, Expected::Value(text("3")), "4")).await;
-    assert!(matches!(refused, Err(Error::Conflict { .. })));
+    let rejected = store.apply(set(name, Expected::Value(text("3")), "4")).await;
+    assert!(matches!(rejected, Err(Error::Conflict { .. })));
     assert_eq!(reference(store, name).await, None);
 }
 
@@ -140,25 +143,25 @@ async fn refs_are_listed_by_name(store: &dyn Store) {
     assert_eq!(list("list/a", None, 10).await, ["list/a", "list/ab"]);
 }
 
-async fn a_refused_batch_changes_nothing(store: &dyn Store) {
+async fn a_rejected_batch_changes_nothing(store: &dyn Store) {
     apply(store, set("whole/taken", Expected::Absent, "mine")).await;
-    let object = text("of a refused batch");
+    let object = text("of a rejected batch");
     let mut batch = set("whole/new", Expected::Absent, "new");
     batch.merge(set("whole/taken", Expected::Absent, "yours"));
     batch.merge(append("whole", &[("key", Some("value"))]));
     batch.objects.push(object.clone());
     batch.unique.push(Unique { scope: "whole".to_owned(), key: "1".to_owned() });
-    let refused = store.apply(batch.clone()).await;
-    assert!(matches!(refused, Err(Error::Conflict { name }) if name == "whole/taken"));
+    let rejected = store.apply(batch.clone()).await;
+    assert!(matches!(rejected, Err(Error::Conflict { name }) if name == "whole/taken"));
     assert_eq!(reference(store, "whole/new").await, None);
     assert_eq!(reference(store, "whole/taken").await, Some(text("mine")));
     assert_eq!(store.object(&ObjectId::of(&object)).await.expect("read"), None);
     assert_eq!(store.read("whole", 0, 10).await.expect("read"), Vec::new());
     batch.refs.pop();
-    assert_eq!(apply(store, batch).await.len(), 1, "its unique key is still free");
+    assert_eq!(apply(store, batch).await.len(), 1, "its unique key was not inserted");
 }
 
-async fn unique_keys_are_used_once(store: &dyn Store) {
+async fn unique_keys_can_be_inserted_only_once(store: &dyn Store) {
     let batch = |scope: &str, key: &str| Batch {
         unique: vec![Unique { scope: scope.to_owned(), key: key.to_owned() }],
         ..Batch::default()
@@ -168,14 +171,14 @@ async fn unique_keys_are_used_once(store: &dyn Store) {
     apply(store, batch("another", "a")).await;
     let mut both = batch("once", "c");
     both.merge(batch("once", "a"));
-    let refused = store.apply(both).await;
+    let rejected = store.apply(both).await;
     assert!(
-        matches!(refused, Err(Error::NotUnique { scope, key }) if scope == "once" && key == "a")
+        matches!(rejected, Err(Error::NotUnique { scope, key }) if scope == "once" && key == "a")
     );
     apply(store, batch("once", "c")).await;
 }
 
-async fn a_batch_that_contradicts_itself_is_refused(store: &dyn Store) {
+async fn duplicate_names_in_a_batch_are_rejected(store: &dyn Store) {
     let mut twice = set("self/one", Expected::Absent, "1");
     twice.merge(set("self/one", Expected::Anything, "2"));
     assert!(matches!(store.apply(twice).await, Err(Error::InvalidBatch { .. })));
@@ -183,24 +186,25 @@ async fn a_batch_that_contradicts_itself_is_refused(store: &dyn Store) {
     let twice = Batch { unique: vec![unique.clone(), unique], ..Batch::default() };
     assert!(matches!(store.apply(twice).await, Err(Error::NotUnique { .. })));
     assert_eq!(reference(store, "self/one").await, None);
-    assert_eq!(apply(store, Batch::default()).await, Vec::<u64>::new(), "nothing is no error");
+    assert_eq!(apply(store, Batch::default()).await, Vec::<u64>::new(), "an empty batch is valid");
 }
 
-async fn entries_get_rising_positions(store: &dyn Store) {
+async fn entries_get_increasing_positions(store: &dyn Store) {
     let first = apply(store, append("rise", &[("a", Some("1")), ("b", Some("2"))])).await;
     let mut mixed = append("rise", &[("a", Some("3"))]);
     mixed.merge(append("rise/other", &[("a", Some("4"))]));
     mixed.merge(append("rise", &[("c", None), ("d", Some("5"))]));
     let second = apply(store, mixed).await;
-    let rising = [first[0], first[1], second[0], second[2], second[3]];
-    assert!(rising[0] > 0 && rising.is_sorted_by(|a, b| a < b), "{rising:?}");
+    let increasing = [first[0], first[1], second[0], second[2], second[3]];
+    assert!(increasing[0] > 0 && increasing.is_sorted_by(|a, b| a < b), "{increasing:?}");
     let read = async |after, limit| store.read("rise", after, limit).await.expect("read");
     let found: Vec<(u64, String)> =
         read(0, 10).await.into_iter().map(|entry| (entry.position, entry.key)).collect();
-    let expected = [(rising[0], "a"), (rising[1], "b"), (rising[2], "a"), (rising[4], "d")];
+    let expected =
+        [(increasing[0], "a"), (increasing[1], "b"), (increasing[2], "a"), (increasing[4], "d")];
     assert_eq!(found, expected.map(|(position, key)| (position, key.to_owned())));
-    assert_eq!(read(rising[0], 1).await[0].position, rising[1]);
-    assert_eq!(read(rising[4], 10).await, Vec::new());
+    assert_eq!(read(increasing[0], 1).await[0].position, increasing[1]);
+    assert_eq!(read(increasing[4], 10).await, Vec::new());
     assert_eq!(read(u64::MAX, 10).await, Vec::new());
     let other = store.read("rise/other", 0, 10).await.expect("read");
     assert_eq!((other.len(), other[0].position), (1, second[1]));
@@ -215,14 +219,14 @@ async fn the_newest_entry_of_a_key_is_found(store: &dyn Store) {
     assert_eq!((latest("a").await, latest("b").await), (Some(text("2")), Some(text("1"))));
     let positions = apply(store, append("newest", &[("b", None), ("a", Some("3"))])).await;
     assert_eq!((latest("a").await, latest("b").await), (Some(text("3")), None));
-    let entry = store.latest("newest", "a").await.expect("read").expect("there is one");
+    let entry = store.latest("newest", "a").await.expect("read").expect("an entry");
     assert_eq!((entry.position, entry.key.as_str()), (positions[1], "a"));
     apply(store, append("newest", &[("b", None), ("b", Some("4")), ("a", Some("4")), ("a", None)]))
         .await;
     assert_eq!((latest("a").await, latest("b").await), (None, Some(text("4"))));
 }
 
-async fn scans_go_by_key(store: &dyn Store) {
+async fn scans_are_ordered_by_key(store: &dyn Store) {
     for key in ["2026-02", "2026-01", "2025-12", "2026-03", "2027-01"] {
         apply(store, append("scan", &[(key, Some("old")), (key, Some("new"))])).await;
     }
@@ -246,7 +250,7 @@ async fn scans_go_by_key(store: &dyn Store) {
     assert_eq!(scan(store, "no such journal", KeyRange::all()).await, Vec::new());
 }
 
-async fn history_goes_by_position(store: &dyn Store) {
+async fn history_is_ordered_by_position(store: &dyn Store) {
     let entries = [("job", Some("1")), ("job/a", Some("2")), ("jobs", Some("3")), ("job", None)];
     let positions = apply(store, append("history", &entries)).await;
     apply(store, append("history", &[("other", Some("4")), ("job", Some("5"))])).await;
@@ -262,7 +266,7 @@ async fn history_goes_by_position(store: &dyn Store) {
     assert_eq!(history("nothing", 0, 10).await, Vec::<Bytes>::new());
 }
 
-async fn trimmed_entries_are_gone_for_good(store: &dyn Store) {
+async fn trimmed_entries_are_deleted_permanently(store: &dyn Store) {
     let entries = [("a", Some("1")), ("a", Some("2")), ("b", Some("3")), ("c", None)];
     apply(store, append("trim", &entries)).await;
     apply(store, append("trim/other", &entries)).await;
@@ -280,7 +284,7 @@ async fn trimmed_entries_are_gone_for_good(store: &dyn Store) {
     assert!(next > last, "{next} is not after {last}");
 }
 
-async fn large_batches_are_one_batch(store: &dyn Store) {
+async fn large_batches_are_applied_completely(store: &dyn Store) {
     let journal = |index: usize| format!("large/{}", index % 3);
     let entries = (0..1_000).map(|index| Append {
         journal: journal(index),
@@ -317,7 +321,7 @@ async fn large_batches_are_one_batch(store: &dyn Store) {
     }
 }
 
-async fn any_text_and_any_bytes_are_kept(store: &dyn Store) {
+async fn any_text_and_any_bytes_are_stored_unchanged(store: &dyn Store) {
     let all: Bytes = (0..=255_u8).collect::<Vec<u8>>().into();
     for (index, value) in [Bytes::new(), all, text("it's; -- ?1 $2")].into_iter().enumerate() {
         for key in ["", "'; DROP TABLE refs; --", "é\u{10FFFF}", "a\0b", "?"] {
@@ -335,13 +339,13 @@ async fn any_text_and_any_bytes_are_kept(store: &dyn Store) {
             let batch = Batch { refs: vec![change], entries: vec![append], ..Batch::default() };
             apply(store, batch).await;
             assert_eq!(reference(store, &name).await, Some(value.clone()), "{name:?}");
-            let entry = store.latest("any '", &name).await.expect("read").expect("there is one");
+            let entry = store.latest("any '", &name).await.expect("read").expect("an entry");
             assert_eq!((entry.key, entry.value), (name, value.clone()));
         }
     }
 }
 
-async fn relaxed_batches_are_seen_at_once(store: &dyn Store) {
+async fn relaxed_batches_are_visible_immediately(store: &dyn Store) {
     for value in ["1", "2", "3"] {
         apply(store, Batch { relaxed: true, ..set("relaxed", Expected::Anything, value) }).await;
         assert_eq!(reference(store, "relaxed").await, Some(text(value)));
@@ -351,8 +355,8 @@ async fn relaxed_batches_are_seen_at_once(store: &dyn Store) {
     }
 }
 
-/// Adds one to a counter, by compare-and-swap, and appends who did it.
-pub async fn count(store: &dyn Store, counter: &str, who: &str) -> u64 {
+/// Increments a counter by compare-and-swap, and appends the writer's name to a journal.
+pub async fn count(store: &dyn Store, counter: &str, writer: &str) -> u64 {
     loop {
         let found = reference(store, counter).await;
         let (expected, value) = match found {
@@ -365,7 +369,7 @@ pub async fn count(store: &dyn Store, counter: &str, who: &str) -> u64 {
         };
         let next = value + 1;
         let mut batch = set(counter, expected, &next.to_string());
-        batch.merge(append(counter, &[(&format!("{next:06}"), Some(who))]));
+        batch.merge(append(counter, &[(&format!("{next:06}"), Some(writer))]));
         batch.objects.push(text(&format!("{counter} {next}")));
         match store.apply(batch).await {
             Ok(_) => return next,
@@ -375,7 +379,7 @@ pub async fn count(store: &dyn Store, counter: &str, who: &str) -> u64 {
     }
 }
 
-async fn writers_at_once_lose_nothing(store: Arc<dyn Store>) {
+async fn concurrent_writers_lose_nothing(store: Arc<dyn Store>) {
     let writers = (0..8).map(|writer| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -391,12 +395,12 @@ async fn writers_at_once_lose_nothing(store: Arc<dyn Store>) {
     let entries = scan(&*store, "at once", KeyRange::all()).await;
     assert_eq!(entries.len(), 200);
     for writer in 0..8 {
-        let written = entries.iter().filter(|(_, who)| who == &text(&writer.to_string()));
+        let written = entries.iter().filter(|(_, name)| name == &text(&writer.to_string()));
         assert_eq!(written.count(), 25);
     }
 }
 
-async fn neighbours_of_a_refused_batch_are_applied(store: Arc<dyn Store>) {
+async fn a_rejected_batch_does_not_affect_concurrent_batches(store: Arc<dyn Store>) {
     apply(&*store, set("neighbour/taken", Expected::Absent, "1")).await;
     let writers = (0..60).map(|index| {
         let store = Arc::clone(&store);
@@ -412,10 +416,10 @@ async fn neighbours_of_a_refused_batch_are_applied(store: Arc<dyn Store>) {
     });
     for writer in writers.collect::<Vec<_>>() {
         let (index, result) = writer.await.expect("the writer ends well");
-        let refused = matches!(result, Err(Error::Conflict { name }) if name == "neighbour/taken");
-        assert_eq!(refused, index % 3 == 0);
-        let there = reference(&*store, &format!("neighbour/{index}")).await.is_some();
-        assert_eq!(there, index % 3 != 0);
+        let rejected = matches!(result, Err(Error::Conflict { name }) if name == "neighbour/taken");
+        assert_eq!(rejected, index % 3 == 0);
+        let exists = reference(&*store, &format!("neighbour/{index}")).await.is_some();
+        assert_eq!(exists, index % 3 != 0);
     }
     assert_eq!(scan(&*store, "neighbour", KeyRange::all()).await.len(), 40);
 }

@@ -5,10 +5,10 @@ use std::io::Read;
 
 use super::{AvroError, Result, invalid};
 
-/// Bytes of the checksum after a block that Snappy compressed.
+/// Bytes of the checksum after a Snappy block.
 const CHECKSUM_BYTES: usize = 4;
 
-/// A compression of blocks.
+/// A compression codec of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     Null,
@@ -67,7 +67,7 @@ fn snappy(block: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
     let content =
         snap::raw::Decoder::new().decompress_vec(compressed).map_err(|error| broken(&error))?;
     if crc32fast::hash(&content) != u32::from_be_bytes(*checksum) {
-        return invalid("a block has another checksum");
+        return invalid("a block's checksum is wrong");
     }
     Ok(content)
 }

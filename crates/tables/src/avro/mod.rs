@@ -1,11 +1,12 @@
 //! A reader for Avro files: manifests and manifest lists of any engine.
 //!
-//! [`AvroFile::for_each`] decodes a file. Fields are matched by Iceberg field id. Every length is checked
-//! against the remaining bytes before memory is allocated, and decompressed bytes are limited.
+//! [`AvroFile::for_each`] decodes a file. Fields are matched by Iceberg field id. Every length is
+//! checked against the remaining bytes before memory is allocated, and decompressed bytes are
+//! limited.
 //!
-//! The `iceberg` crate reads manifests by the `apache-avro` crate. That crate allocates by unchecked lengths,
-//! decompresses without a limit, and reads a `fixed(16)` with logical type `uuid` as length-prefixed text.
-//! So neither is used to read.
+//! The `iceberg` crate reads manifests by the `apache-avro` crate. That crate allocates by
+//! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
+//! `uuid` as length-prefixed text. So neither is used to read.
 
 mod codec;
 mod schema;
@@ -23,37 +24,37 @@ pub(crate) use self::value::{Record, Value};
 /// The first bytes of an Avro file.
 const MAGIC: &[u8] = b"Obj\x01";
 
-/// Bytes of the marker after each block.
+/// Bytes of the sync marker after each block.
 const MARKER_BYTES: usize = 16;
 
-/// The most bytes that the blocks of one file decompress to.
+/// Maximum decompressed bytes of a file's blocks.
 const DECODED_BYTES_MAX: usize = 512 << 20;
 
-/// Why a file is no Avro file that can be read.
+/// The reason why an Avro file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AvroError {
     /// The file ends within a value.
     #[error("the file ends within a value")]
     Ended,
-    /// Bytes that are no value of the schema.
+    /// Bytes that are not a value of the schema.
     #[error("{0}")]
     Invalid(String),
-    /// A compression that is not read.
+    /// An unsupported compression.
     #[error("codec `{0}` is not supported")]
     Codec(String),
-    /// More bytes than a manifest may have.
+    /// More decompressed bytes than allowed.
     #[error("its blocks decompress to more than {DECODED_BYTES_MAX} bytes")]
     TooLong,
 }
 
-/// What a step of reading gives.
+/// Result of reading.
 pub(crate) type Result<T, E = AvroError> = std::result::Result<T, E>;
 
 fn invalid<T>(reason: impl Into<String>) -> Result<T> {
     Err(AvroError::Invalid(reason.into()))
 }
 
-/// An Avro file of records, its blocks not yet decoded.
+/// An Avro file of records whose blocks are not decoded yet.
 #[derive(Debug)]
 pub(crate) struct AvroFile<'a> {
     metadata: HashMap<String, &'a [u8]>,
@@ -67,7 +68,7 @@ impl<'a> AvroFile<'a> {
     /// Reads the header of a file.
     pub(crate) fn open(content: &'a [u8]) -> Result<Self> {
         let Some(rest) = content.strip_prefix(MAGIC) else {
-            return invalid("the file does not begin as an Avro file");
+            return invalid("the file is not an Avro file");
         };
         let mut reader = Reader::new(rest);
         let metadata = header(&mut reader)?;
@@ -80,16 +81,16 @@ impl<'a> AvroFile<'a> {
         Ok(AvroFile { metadata, schema, codec, marker, blocks: reader.rest() })
     }
 
-    /// A value of the header, such as `partition-spec`.
+    /// Returns a value of the header, such as `partition-spec`.
     pub(crate) fn metadata(&self, key: &str) -> Option<&'a [u8]> {
         self.metadata.get(key).copied()
     }
 
-    /// The fields of its records.
+    /// Returns the fields of the file's records.
     pub(crate) fn fields(&self) -> Result<&[Field]> {
         match &self.schema.kind {
             Kind::Record(fields) => Ok(fields),
-            _ => invalid("the file does not hold records"),
+            _ => invalid("the file does not contain records"),
         }
     }
 
@@ -100,18 +101,18 @@ impl<'a> AvroFile<'a> {
     ) -> Result<(), E> {
         let fields = self.fields()?;
         if self.schema.bytes_min() == 0 {
-            return Err(AvroError::Invalid("its records take no bytes".to_owned()).into());
+            return Err(AvroError::Invalid("its records have no bytes".to_owned()).into());
         }
         let mut reader = Reader::new(self.blocks);
-        let mut left = DECODED_BYTES_MAX;
+        let mut remaining = DECODED_BYTES_MAX;
         while !reader.is_empty() {
             let count = reader.length()?;
             let block = reader.bytes()?;
-            let block = self.codec.decompress(block, left)?;
-            left -= block.len();
+            let block = self.codec.decompress(block, remaining)?;
+            remaining -= block.len();
             if reader.take(MARKER_BYTES)? != self.marker {
                 return Err(
-                    AvroError::Invalid("a block does not end with the marker".into()).into()
+                    AvroError::Invalid("a block does not end with the sync marker".into()).into()
                 );
             }
             let mut values = Reader::new(&block);
@@ -126,7 +127,7 @@ impl<'a> AvroFile<'a> {
     }
 }
 
-/// The map of a header.
+/// Reads the metadata map of the header.
 fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     let mut metadata = HashMap::new();
     loop {
@@ -141,13 +142,13 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     }
 }
 
-/// A file with other values in its header, where `change` gives one for a key and its value.
+/// Returns a copy of the file with header values replaced by `change`, if it returns one.
 pub(crate) fn with_header(
     content: &[u8],
     change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,
 ) -> Result<Vec<u8>> {
     let Some(rest) = content.strip_prefix(MAGIC) else {
-        return invalid("the file does not begin as an Avro file");
+        return invalid("the file is not an Avro file");
     };
     let mut reader = Reader::new(rest);
     let metadata = header(&mut reader)?;
@@ -168,7 +169,7 @@ fn write_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend(bytes);
 }
 
-/// Writes a number that is not negative.
+/// Writes a non-negative number.
 fn write_long(to: &mut Vec<u8>, number: usize) {
     let mut bits = (number as u64) << 1;
     while bits >= 0x80 {

@@ -1,4 +1,4 @@
-//! The writer schema of an Avro file, as far as decoding needs it.
+//! Parsing of an Avro file's writer schema, as far as decoding needs it.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,14 @@ const DEPTH_MAX: usize = 16;
 /// Maximum number of types in a schema; a named type counts each time it is used.
 const NODES_MAX: usize = 100_000;
 
-/// A type, and what its bytes mean.
+/// A type with its logical type.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Schema {
     pub(crate) kind: Kind,
     pub(crate) logical: Logical,
 }
 
-/// How values are written.
+/// The encoding of values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Null,
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Record(Vec<Field>),
 }
 
-/// What the bytes of a type mean beyond it.
+/// A logical type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Logical {
     Plain,
@@ -52,14 +52,14 @@ pub(crate) enum Logical {
 /// A field of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Field {
-    /// Its Iceberg field id; none where the writer gave none.
+    /// The Iceberg field id; none if the writer did not set it.
     pub(crate) id: Option<i32>,
     pub(crate) name: String,
     pub(crate) schema: Schema,
 }
 
 impl Schema {
-    /// The type without null, where it may be null.
+    /// Returns the non-null variant of a nullable type.
     pub(crate) fn not_null(&self) -> &Schema {
         match &self.kind {
             Kind::Union(variants) => {
@@ -69,7 +69,7 @@ impl Schema {
         }
     }
 
-    /// The fewest bytes that a value takes.
+    /// Returns the minimum bytes of a value.
     pub(super) fn bytes_min(&self) -> usize {
         match &self.kind {
             Kind::Null => 0,
@@ -85,11 +85,11 @@ impl Schema {
 /// Parses a schema.
 pub(super) fn parse(content: &[u8]) -> Result<Schema> {
     let json: Json = serde_json::from_slice(content)
-        .map_err(|error| AvroError::Invalid(format!("the schema is no JSON: {error}")))?;
+        .map_err(|error| AvroError::Invalid(format!("the schema is not JSON: {error}")))?;
     Parser { named: HashMap::new(), nodes: 0 }.parse(&json, DEPTH_MAX)
 }
 
-/// The named types that were parsed so far.
+/// A parser with the named types parsed so far.
 struct Parser {
     named: HashMap<String, Schema>,
     nodes: usize,
@@ -109,7 +109,7 @@ impl Parser {
                 plain(Kind::Union(variants.collect::<Result<_>>()?))
             }
             Json::Object(_) => self.parse_object(json, depth),
-            _ => invalid("the schema has a type that is none"),
+            _ => invalid("the schema has an invalid type"),
         }
     }
 
@@ -167,12 +167,12 @@ impl Parser {
     }
 }
 
-/// A name without its namespace.
+/// Returns a name without its namespace.
 fn short(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// How many types a type has within it.
+/// Returns the number of types in a type.
 fn size(schema: &Schema) -> usize {
     1 + match &schema.kind {
         Kind::Array(inner) | Kind::Map(inner) => size(inner),
@@ -184,7 +184,7 @@ fn size(schema: &Schema) -> usize {
 
 fn logical(json: &Json) -> Logical {
     let number = |key: &str| json[key].as_u64().and_then(|n| u32::try_from(n).ok());
-    // Iceberg says by a property of its own whether a timestamp has a zone.
+    // Iceberg uses its own property for the time zone.
     let zone = json["adjust-to-utc"].as_bool().unwrap_or_default();
     match json["logicalType"].as_str() {
         Some("date") => Logical::Date,

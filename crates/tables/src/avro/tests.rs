@@ -1,8 +1,8 @@
-//! Avro files built byte by byte, and the values decoded from them.
+//! Avro files built byte by byte, and their decoded values.
 
 use super::*;
 
-/// A number as Avro writes it.
+/// Encodes a number.
 fn long(number: i64) -> Vec<u8> {
     let mut bits = ((number << 1) ^ (number >> 63)) as u64;
     let mut bytes = Vec::new();
@@ -18,7 +18,7 @@ fn bytes(content: &[u8]) -> Vec<u8> {
     [long(content.len() as i64), content.to_vec()].concat()
 }
 
-/// A file with one block of `count` records.
+/// Returns a file with one block of `count` records.
 fn file(schema: &str, codec: &str, count: i64, block: &[u8]) -> Vec<u8> {
     let header = [
         MAGIC.to_vec(),
@@ -33,7 +33,7 @@ fn file(schema: &str, codec: &str, count: i64, block: &[u8]) -> Vec<u8> {
     [header.concat(), long(count), bytes(block), vec![7; MARKER_BYTES]].concat()
 }
 
-/// The values of the first field of each record, as they are shown in Rust.
+/// Returns the first field of each record in Rust's debug format.
 fn read(content: &[u8]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     AvroFile::open(content)?.for_each::<AvroError>(|record| {
@@ -49,7 +49,7 @@ fn record(field_type: &str) -> String {
 }
 
 #[test]
-fn a_uuid_of_sixteen_bytes_has_no_length_before_it() {
+fn a_fixed_uuid_has_no_length_prefix() {
     let uuid = r#"{"type": "fixed", "name": "f", "size": 16, "logicalType": "uuid"}"#;
     let content =
         file(&record(&format!(r#"["null", {uuid}]"#)), "null", 1, &[&[2][..], &[9; 16]].concat());
@@ -57,7 +57,7 @@ fn a_uuid_of_sixteen_bytes_has_no_length_before_it() {
 }
 
 #[test]
-fn blocks_of_every_codec_are_read() {
+fn blocks_of_every_codec_are_decoded() {
     let block = bytes("tea".as_bytes());
     let deflated = {
         use std::io::Write as _;
@@ -83,7 +83,7 @@ fn blocks_of_every_codec_are_read() {
 }
 
 #[test]
-fn a_length_that_the_file_does_not_have_allocates_nothing() {
+fn a_length_beyond_the_file_allocates_nothing() {
     let huge = long(1 << 62);
     for (field_type, value) in [
         (r#""bytes""#, huge.clone()),
@@ -99,7 +99,7 @@ fn a_length_that_the_file_does_not_have_allocates_nothing() {
         let content = file(&record(field_type), "null", 1, &value);
         assert!(read(&content).is_err(), "{field_type}");
     }
-    // Records that are not there, and a block that is not.
+    // Missing records, and a missing block.
     assert!(read(&file(&record(r#""long""#), "null", 1 << 40, &[2])).is_err());
     assert!(read(&file(&record(r#""null""#), "null", 1 << 60, &[])).is_err());
     let whole = file(&record(r#""long""#), "null", 1, &[2]);
@@ -109,7 +109,7 @@ fn a_length_that_the_file_does_not_have_allocates_nothing() {
 }
 
 #[test]
-fn a_schema_within_itself_is_refused() {
+fn a_recursive_schema_is_rejected() {
     let own = r#"{"type": "record", "name": "r", "fields": [{"name": "v", "type": "r"}]}"#;
     assert!(read(&file(own, "null", 1, &[0])).is_err());
     let mut deep = r#""long""#.to_owned();
@@ -117,7 +117,7 @@ fn a_schema_within_itself_is_refused() {
         deep = format!(r#"{{"type": "array", "items": {deep}}}"#);
     }
     assert!(read(&file(&record(&deep), "null", 1, &[0])).is_err());
-    // Types that are used twice within each other, again and again.
+    // Types that are used twice, nested many times.
     let mut fields = r#"{"name": "v", "type": "long"}"#.to_owned();
     let mut last = "long".to_owned();
     for level in 0..40 {

@@ -1,15 +1,15 @@
-//! Values of an Avro file: decoded by its schema, with every length checked first.
+//! Decoding of Avro values; every length is checked first.
 
 use super::schema::{Field, Kind, Schema};
 use super::{AvroError, Result, invalid};
 
-/// The most bytes of a number of variable length.
+/// Maximum bytes of a variable-length number.
 const NUMBER_BYTES_MAX: u32 = 10;
 
-/// The most values that one record may have, nested ones among them.
+/// Maximum values in a record, including nested ones.
 const VALUES_MAX: usize = 1 << 22;
 
-/// A value; texts and bytes are those of the block.
+/// A value; strings and bytes borrow from the block.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value<'a> {
     Null,
@@ -23,11 +23,11 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     Array(Vec<Value<'a>>),
     Record(Record<'a>),
-    /// One of a type that no manifest has: an enum or a map.
+    /// A type that does not occur in manifests: an enum or a map.
     Other,
 }
 
-/// The values of a record, one for each field.
+/// The values of a record, one per field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Record<'a> {
     fields: &'a [Field],
@@ -35,7 +35,7 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The value of a field with that id, or, where the writer gave no ids, of that name.
+    /// Returns the value of a field by id or, if the writer did not set ids, by name.
     pub(crate) fn get(&self, id: i32, name: &str) -> Option<&Value<'a>> {
         let found = self.fields.iter().position(|field| match field.id {
             Some(known) => known == id,
@@ -44,66 +44,66 @@ impl<'a> Record<'a> {
         self.values.get(found?).filter(|value| **value != Value::Null)
     }
 
-    /// The values, in the order in which they are written.
+    /// Returns the values in encoded order.
     pub(crate) fn values(&self) -> &[Value<'a>] {
         &self.values
     }
 
-    /// A whole number; none where it is null.
+    /// Returns an integer; none if null.
     pub(crate) fn long(&self, id: i32, name: &str) -> Result<Option<i64>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Long(number)) => Ok(Some(*number)),
-            Some(_) => invalid(format!("`{name}` is no number")),
+            Some(_) => invalid(format!("`{name}` is not a number")),
         }
     }
 
-    /// A whole number of a narrower type; none where it is null.
+    /// Returns an integer of a narrower type; none if null.
     pub(crate) fn number<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<Option<T>> {
         let Some(number) = self.long(id, name)? else { return Ok(None) };
         let invalid = || AvroError::Invalid(format!("`{name}` cannot be {number}"));
         T::try_from(number).map(Some).map_err(|_| invalid())
     }
 
-    /// A number that must be there.
+    /// Returns a required number.
     pub(crate) fn required<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<T> {
         let found = self.number(id, name)?;
         found.ok_or_else(|| AvroError::Invalid(format!("`{name}` is missing")))
     }
 
-    /// A text; none where it is null.
+    /// Returns a string; none if null.
     pub(crate) fn text(&self, id: i32, name: &str) -> Result<Option<&'a str>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(*text)),
-            Some(_) => invalid(format!("`{name}` is no text")),
+            Some(_) => invalid(format!("`{name}` is not a string")),
         }
     }
 
-    /// Bytes; none where they are null.
+    /// Returns bytes; none if null.
     pub(crate) fn bytes(&self, id: i32, name: &str) -> Result<Option<&'a [u8]>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Bytes(bytes)) => Ok(Some(*bytes)),
-            Some(_) => invalid(format!("`{name}` is no bytes")),
+            Some(_) => invalid(format!("`{name}` is not bytes")),
         }
     }
 
-    /// The items of a list; none where it is null.
+    /// Returns the items of a list; none if null.
     pub(crate) fn list(&self, id: i32, name: &str) -> Result<Option<&[Value<'a>]>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),
-            Some(_) => invalid(format!("`{name}` is no list")),
+            Some(_) => invalid(format!("`{name}` is not a list")),
         }
     }
 }
 
-/// Bytes that are read from the front.
+/// A reader that consumes bytes from the front.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
-    /// How many more values the record may have.
+    /// The number of values that the current record may still have.
     values: usize,
 }
 
@@ -132,12 +132,12 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    /// A whole number, in zigzag order and of variable length.
+    /// Reads a variable-length zigzag integer.
     pub(super) fn long(&mut self) -> Result<i64> {
         let mut bits = 0_u64;
-        for place in 0..NUMBER_BYTES_MAX {
+        for index in 0..NUMBER_BYTES_MAX {
             let [byte] = self.array()?;
-            bits |= u64::from(byte & 0x7F).checked_shl(place * 7).unwrap_or_default();
+            bits |= u64::from(byte & 0x7F).checked_shl(index * 7).unwrap_or_default();
             if byte & 0x80 == 0 {
                 return Ok((bits >> 1) as i64 ^ -((bits & 1) as i64));
             }
@@ -145,19 +145,19 @@ impl<'a> Reader<'a> {
         invalid("a number is longer than 64 bits")
     }
 
-    /// A length, or a count, that is not negative.
+    /// Reads a non-negative length or count.
     pub(super) fn length(&mut self) -> Result<usize> {
         let length = self.long()?;
         usize::try_from(length).or_else(|_| invalid(format!("a length cannot be {length}")))
     }
 
-    /// Bytes with their length before them.
+    /// Reads length-prefixed bytes.
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let length = self.length()?;
         self.take(length)
     }
 
-    /// How many items the next block of an array, or a map, has.
+    /// Reads the number of items in the next block of an array or map.
     pub(super) fn block_count(&mut self) -> Result<usize> {
         let count = self.long()?;
         if count >= 0 {
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Decodes a record that lies in no other.
+/// Decodes a top-level record.
 pub(super) fn decode_row<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Record<'a>> {
     reader.values = VALUES_MAX;
     decode_record(fields, reader)
@@ -180,10 +180,10 @@ fn decode_record<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Rec
 }
 
 fn decode<'a>(schema: &'a Schema, reader: &mut Reader<'a>) -> Result<Value<'a>> {
-    let Some(left) = reader.values.checked_sub(1) else {
+    let Some(remaining) = reader.values.checked_sub(1) else {
         return invalid(format!("a record has more than {VALUES_MAX} values"));
     };
-    reader.values = left;
+    reader.values = remaining;
     Ok(match &schema.kind {
         Kind::Null => Value::Null,
         Kind::Boolean => Value::Boolean(reader.array::<1>()? != [0]),
@@ -194,7 +194,7 @@ fn decode<'a>(schema: &'a Schema, reader: &mut Reader<'a>) -> Result<Value<'a>> 
         Kind::Fixed(bytes) => Value::Bytes(reader.take(*bytes)?),
         Kind::Text => match std::str::from_utf8(reader.bytes()?) {
             Ok(text) => Value::Text(text),
-            Err(error) => return invalid(format!("a text is no UTF-8: {error}")),
+            Err(error) => return invalid(format!("a string is not UTF-8: {error}")),
         },
         Kind::Enum => {
             reader.long()?;
@@ -223,7 +223,7 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
         if count == 0 {
             return Ok(decoded);
         }
-        // Items that take no bytes could be of any number.
+        // The number of zero-byte items would be unlimited.
         let bytes = items.bytes_min().max(1);
         if count.checked_mul(bytes).is_none_or(|all| all > reader.rest().len()) {
             return Err(AvroError::Ended);

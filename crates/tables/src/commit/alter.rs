@@ -1,8 +1,8 @@
-//! Changes of a table's columns, layout and properties, one after the other, by the names that they have
-//! then.
+//! Changes of a table's columns, layout and properties, applied in order.
 //!
-//! A column is found as written, and then without case, at any level: `place.lat`, `tags.element.name`,
-//! `counts.value.first`. It keeps its field id whatever happens to it, so that files stay as they are.
+//! A column name matches exactly, or else case-insensitively, at any level: `place.lat`,
+//! `tags.element.name`, `counts.value.first`. A column keeps its field id, so existing files remain
+//! valid.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use iceberg::spec::{
     TableMetadata, TableMetadataBuilder, Type,
 };
 
-use super::evolve::{check_ids, check_names, new_ids, refused, set_properties};
+use super::evolve::{check_ids, check_names, new_ids, rejected, set_properties};
 use super::layout::{Layout, PartName};
 use crate::defaults::{default, has_write_default};
 use crate::promotion::promote_defaults;
@@ -23,117 +23,117 @@ use crate::types::join;
 use crate::types::schema::FieldIds;
 use crate::{Error, Result, SortColumn, normalise_schema};
 
-/// The names that lead to a column, from the outside in.
+/// The path of a column, from the outermost name to the innermost.
 pub type ColumnPath = Vec<String>;
 
-/// One change of a table that touches no row.
+/// A change of a table's metadata that affects no rows.
 #[derive(Debug, Clone)]
 pub enum Alteration {
-    /// Adds a column that may be null, after the last or where `place` says.
+    /// Adds a column, last or at `place`.
     AddColumn {
-        /// The column of structs that it lies in; none for a column of the table.
+        /// The path of the struct to add it to; empty for a top-level column.
         within: ColumnPath,
-        /// Its name and type.
+        /// The name and type.
         column: Field,
-        /// Where it comes; after the last where this says nothing.
+        /// The position; last by default.
         place: Option<Place>,
-        /// Whether one of that name is no error.
+        /// If true, an existing column of that name is not an error.
         if_not_exists: bool,
     },
-    /// Removes a column, which no partition spec may use.
+    /// Drops a column that no partition spec uses.
     DropColumn {
         /// The column.
         column: ColumnPath,
-        /// Whether it is no error that there is none.
+        /// If true, a missing column is not an error.
         if_exists: bool,
     },
-    /// Gives a column another name.
+    /// Renames a column.
     RenameColumn {
         /// The column.
         column: ColumnPath,
-        /// Its new name.
+        /// The new name.
         name: String,
     },
-    /// Gives a column a wider type: a long for an int, a double for a float, a decimal with more digits.
+    /// Widens a column's type: int to long, float to double, or a decimal to more digits.
     WidenColumn {
         /// The column.
         column: ColumnPath,
-        /// The type; the name does not matter.
+        /// The new type; the field's name is ignored.
         data_type: Field,
     },
-    /// Lets a column have nulls.
+    /// A change of a column to optional.
     AllowNulls(ColumnPath),
-    /// Lets a column have nulls no longer; it must have none in the table as it is.
+    /// A change of a column to required. The table must have no nulls in it.
     RequireValues(ColumnPath),
-    /// Gives a column of one value a default for rows that say nothing of it, or none any more.
+    /// Sets or removes the write default of a column of a primitive type.
     SetDefault {
         /// The column.
         column: ColumnPath,
-        /// The value, the only one of the array.
+        /// The default, an array of one value.
         value: Option<ArrayRef>,
     },
-    /// Says what a column is, or says nothing of it any more.
+    /// Sets or removes a column's comment.
     Comment {
         /// The column.
         column: ColumnPath,
-        /// What it is.
+        /// The comment.
         comment: Option<String>,
     },
-    /// Moves a column among its neighbours.
+    /// Moves a column within its level.
     MoveColumn {
         /// The column.
         column: ColumnPath,
-        /// Where it goes.
+        /// The new position.
         place: Place,
     },
-    /// Partitions rows that are written from now on by one more field.
+    /// Adds a partition field for new rows.
     AddPart {
         /// The field.
         field: PartitionField,
-        /// Its name; one that the column and the transform give it where nothing is said.
+        /// The field's name; derived from column and transform by default.
         name: Option<String>,
     },
-    /// Partitions them by one field less.
+    /// Drops a partition field for new rows.
     DropPart(PartName),
-    /// Partitions them by one field in place of another.
+    /// Replaces a partition field for new rows.
     ReplacePart {
-        /// The field that goes.
+        /// The field to drop.
         old: PartName,
-        /// The field that comes.
+        /// The field to add.
         field: PartitionField,
-        /// Its name.
+        /// The new field's name.
         name: Option<String>,
     },
-    /// Puts rows that are written from now on in order by these columns; in none where there are none.
+    /// Sets the sort order for new rows; unsorted if empty.
     SortBy(Vec<SortColumn>),
-    /// Sets table properties, or removes those without a value. `format-version` makes the table one of
-    /// that version of the format.
+    /// Sets table properties, or removes those without a value. `format-version` upgrades the
+    /// table's format.
     SetProperties(BTreeMap<String, Option<String>>),
 }
 
-/// A place among columns.
+/// A position among columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Before all others.
     First,
-    /// After another.
+    /// After the named column.
     After(String),
 }
 
-/// What changes come to.
+/// The result of a list of alterations.
 pub(crate) struct Altered {
-    /// All columns, where they are others than before.
+    /// All columns, if they change.
     fields: Option<Vec<NestedFieldRef>>,
-    /// How rows are laid out, where that is otherwise than before.
+    /// The partition fields and sort order, if they change.
     layout: Option<Layout>,
-    /// The version of the format, where the table is of an earlier one.
+    /// The new format version, if it changes.
     version: Option<FormatVersion>,
     properties: BTreeMap<String, Option<String>>,
     identifier: Vec<i32>,
 }
 
 impl Altered {
-    /// Works out what changes come to. New columns have the ids that follow `after`.
+    /// Applies alterations to a copy of the columns and layout. New columns get ids after `after`.
     pub(crate) fn of(
         metadata: &TableMetadata,
         alterations: Vec<Alteration>,
@@ -163,8 +163,8 @@ impl Altered {
         Ok(Altered { fields, layout, version, properties, identifier })
     }
 
-    /// The columns that take nulls no longer, at any level, by their ids.
-    pub(crate) fn newly_required(&self, metadata: &TableMetadata) -> Vec<i32> {
+    /// Returns the ids of columns, nested ones included, that become required.
+    pub(crate) fn columns_to_require(&self, metadata: &TableMetadata) -> Vec<i32> {
         let schema = metadata.current_schema();
         let mut found = Vec::new();
         let mut look = |field: &NestedFieldRef| {
@@ -177,7 +177,7 @@ impl Altered {
         found
     }
 
-    /// Whether the table stays as it is.
+    /// Returns true if nothing changes.
     pub(crate) fn is_nothing(&self) -> bool {
         self.fields.is_none()
             && self.layout.is_none()
@@ -185,7 +185,7 @@ impl Altered {
             && self.properties.is_empty()
     }
 
-    /// The builder with the changes made.
+    /// Applies the changes to the builder.
     pub(crate) fn apply(
         self,
         metadata: &TableMetadata,
@@ -194,14 +194,14 @@ impl Altered {
         let mut builder = change_properties(builder, self.properties)?;
         if let Some(version) = self.version {
             let upgraded = builder.upgrade_format_version(version);
-            builder = upgraded.map_err(|error| refused("upgraded", &error))?;
+            builder = upgraded.map_err(|error| rejected("upgraded", &error))?;
         }
         if let Some(fields) = self.fields {
             let schema = iceberg::spec::Schema::builder()
                 .with_fields(fields)
                 .with_identifier_field_ids(self.identifier);
             let built = schema.build().and_then(|schema| builder.add_current_schema(schema));
-            builder = built.map_err(|error| refused("altered", &error))?;
+            builder = built.map_err(|error| rejected("altered", &error))?;
         }
         match self.layout {
             Some(layout) => layout.apply(metadata, builder),
@@ -210,37 +210,39 @@ impl Altered {
     }
 }
 
-/// The key under which properties ask for a version of the format; no table keeps it as a property.
+/// The pseudo-property that selects the format version; it is not stored as a property.
 pub(crate) const FORMAT_VERSION: &str = "format-version";
 
-/// Takes the version of the format out of properties; none where the table is of that version.
+/// Removes the format version from properties; returns it if it changes.
 fn upgrade(
     metadata: &TableMetadata,
     properties: &mut BTreeMap<String, Option<String>>,
 ) -> Result<Option<FormatVersion>> {
-    let Some(asked) = properties.remove(FORMAT_VERSION) else { return Ok(None) };
+    let Some(requested) = properties.remove(FORMAT_VERSION) else { return Ok(None) };
     let now = metadata.format_version();
-    let version = version_of(asked.as_deref().unwrap_or_default())?;
+    let version = version_of(requested.as_deref().unwrap_or_default())?;
     if version < now {
-        let reason = format!("a table of format version {now} cannot go back to {version}");
+        let reason = format!("format version {now} cannot be downgraded to {version}");
         return Err(Error::InvalidProperty { keys: FORMAT_VERSION.to_owned(), reason });
     }
     Ok((version > now).then_some(version))
 }
 
-/// Takes the version of the format out of a new table's properties.
-pub(crate) fn take_version(properties: &mut BTreeMap<String, String>) -> Result<FormatVersion> {
-    let asked = properties.remove(FORMAT_VERSION);
-    asked.map_or(Ok(FormatVersion::V2), |text| version_of(&text))
+/// Removes the format version from a new table's properties.
+pub(crate) fn take_format_version(
+    properties: &mut BTreeMap<String, String>,
+) -> Result<FormatVersion> {
+    let requested = properties.remove(FORMAT_VERSION);
+    requested.map_or(Ok(FormatVersion::V2), |text| version_of(&text))
 }
 
-/// A version of the format that can be asked for.
+/// Parses a format version that can be written.
 fn version_of(text: &str) -> Result<FormatVersion> {
     match text {
         "2" => Ok(FormatVersion::V2),
         "3" => Ok(FormatVersion::V3),
         _ => {
-            let reason = format!("`{text}` is no version of the format that is written here");
+            let reason = format!("format version `{text}` is not supported; use 2 or 3");
             Err(Error::InvalidProperty { keys: FORMAT_VERSION.to_owned(), reason })
         }
     }
@@ -260,17 +262,17 @@ fn change_properties(
     done.map_err(|error| Error::InvalidProperty { keys, reason: error.message().to_owned() })
 }
 
-/// The columns of a table while they are changed.
+/// A table's columns during alteration.
 struct Columns<'a> {
     metadata: &'a TableMetadata,
     fields: Vec<NestedFieldRef>,
     ids: FieldIds,
-    /// What came, for a check of its ids.
+    /// The added columns, to check their ids.
     added: Vec<NestedFieldRef>,
     layout: Layout,
 }
 
-/// What to do with the columns of one level, of which a path names one or names none yet.
+/// An edit of the columns of one level.
 type Change<'c> = &'c mut dyn FnMut(&mut Vec<NestedFieldRef>) -> Result<()>;
 
 impl Columns<'_> {
@@ -298,7 +300,7 @@ impl Columns<'_> {
                 field.doc = comment.clone().filter(|text| !text.is_empty());
                 Ok(())
             }),
-            Alteration::MoveColumn { column, place } => self.relocate(&column, &place),
+            Alteration::MoveColumn { column, place } => self.move_column(&column, &place),
             Alteration::AddPart { field, name } => {
                 self.layout.add(&field, name.as_deref(), (&self.fields, self.metadata))
             }
@@ -316,7 +318,7 @@ impl Columns<'_> {
         let schema = self.metadata.current_schema();
         self.edit(column, |field| {
             if schema.identifier_field_ids().any(|id| id == field.id) {
-                let reason = "it identifies rows, and so takes no nulls".to_owned();
+                let reason = "an identifier field must be required".to_owned();
                 return Err(Error::InvalidColumn { column: column.join("."), reason });
             }
             field.required = false;
@@ -341,20 +343,20 @@ impl Columns<'_> {
         let path = join(&within.join("."), column.name());
         let normal = normalise_schema(&Schema::new(vec![column.clone()]))?;
         if !column.is_nullable() && !has_write_default(column) {
-            let reason = "the rows that are there would have no value for it".to_owned();
+            let reason = "existing rows would have no value for it".to_owned();
             return Err(Error::InvalidColumn { column: path, reason });
         }
         if within.is_empty() {
             check_names(self.metadata, &normal)?;
         }
         let mut new = self.ids.assign(normal.fields(), None)?;
-        // The rows that are there have it, too.
+        // Existing rows have the default as well.
         for field in new.iter_mut().filter(|field| field.write_default.is_some()) {
             let mut with_default = (**field).clone();
             with_default.initial_default.clone_from(&with_default.write_default);
             *field = with_default.into();
         }
-        let mut came = Vec::new();
+        let mut inserted = Vec::new();
         self.at(within, &mut |fields| {
             let known = fields.iter().any(|known| same(&known.name, column.name()));
             if known && if_not_exists {
@@ -368,10 +370,10 @@ impl Columns<'_> {
                 None => fields.len(),
             };
             fields.splice(at..at, new.iter().cloned());
-            came.clone_from(&new);
+            inserted.clone_from(&new);
             Ok(())
         })?;
-        self.added.extend(came);
+        self.added.extend(inserted);
         Ok(())
     }
 
@@ -424,7 +426,7 @@ impl Columns<'_> {
                 return Ok(());
             }
             let path = column.join(".");
-            if !is_wider(&field.field_type, &new.field_type) {
+            if !is_promotion(&field.field_type, &new.field_type) {
                 let reason = format!(
                     "its type `{}` cannot become `{}`: an int may become a long, a float a double, \
                      and a decimal may have more digits before the point",
@@ -439,7 +441,7 @@ impl Columns<'_> {
         })
     }
 
-    fn relocate(&mut self, column: &[String], place: &Place) -> Result<()> {
+    fn move_column(&mut self, column: &[String], place: &Place) -> Result<()> {
         let (within, name) = split(column)?;
         self.at(within, &mut |fields| {
             let found = find(fields, name, within)?;
@@ -450,7 +452,7 @@ impl Columns<'_> {
         })
     }
 
-    /// Changes one column.
+    /// Edits one column.
     fn edit(
         &mut self,
         column: &[String],
@@ -459,13 +461,13 @@ impl Columns<'_> {
         edit(&mut self.fields, split(column)?, change)
     }
 
-    /// Changes the columns of one level.
+    /// Edits the columns of one level.
     fn at(&mut self, within: &[String], change: Change<'_>) -> Result<()> {
         descend(&mut self.fields, within, within, change)
     }
 }
 
-/// Changes one column.
+/// Edits one column.
 fn edit(
     fields: &mut Vec<NestedFieldRef>,
     (within, name): (&[String], &str),
@@ -480,7 +482,7 @@ fn edit(
     })
 }
 
-/// Goes down a path, of which `rest` is left.
+/// Descends a path, of which `rest` remains, and edits the columns there.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],
@@ -496,7 +498,7 @@ fn descend(
     Ok(())
 }
 
-/// A type with the columns of one of its levels changed.
+/// Returns a type with the columns of one of its levels edited.
 fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Result<Type> {
     let part = |field: &NestedFieldRef, rest: &[String], change: Change<'_>| {
         let mut part = (**field).clone();
@@ -510,15 +512,15 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
             Ok(StructType::new(fields).into())
         }
         (Type::List(list), []) => {
-            let [element] = parts_of((of, path), [&list.element_field], change)?;
+            let [element] = edit_parts((of, path), [&list.element_field], change)?;
             Ok(ListType::new(element).into())
         }
         (Type::Map(map), []) => {
             let parts = [&map.key_field, &map.value_field];
-            let [key, value] = parts_of((of, path), parts, change)?;
+            let [key, value] = edit_parts((of, path), parts, change)?;
             if key != map.key_field {
                 let (column, reason) =
-                    (join(&path.join("."), "key"), "a map's keys stay as they are");
+                    (join(&path.join("."), "key"), "a map's key cannot be changed");
                 return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
             }
             Ok(MapType::new(key, value).into())
@@ -530,26 +532,28 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
             let value = part(&map.value_field, rest, change)?;
             Ok(MapType::new(map.key_field.clone(), value).into())
         }
-        (Type::List(_) | Type::Map(_), _) => Err(no_parts(of, &path[..path.len() - rest.len()])),
+        (Type::List(_) | Type::Map(_), _) => {
+            Err(invalid_part(of, &path[..path.len() - rest.len()]))
+        }
         _ => {
             let column = path[..path.len() - rest.len()].join(".");
-            let reason = format!("its type `{of}` has no columns in it that can be changed");
+            let reason = format!("its type `{of}` has no nested columns to change");
             Err(Error::InvalidColumn { column, reason })
         }
     }
 }
 
-/// The element of a list, or the key and the value of a map, changed: they keep their names, their number
-/// and their order, and have no defaults.
-fn parts_of<const N: usize>(
+/// Edits the element of a list, or the key and the value of a map. Their names, number and order
+/// are fixed, and they have no defaults.
+fn edit_parts<const N: usize>(
     (of, path): (&Type, &[String]),
     parts: [&NestedFieldRef; N],
     change: Change<'_>,
 ) -> Result<[NestedFieldRef; N]> {
     let mut fields = parts.map(Arc::clone).to_vec();
     match change(&mut fields) {
-        // Its only one was to go, or there is none of that name.
-        Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(no_parts(of, path)),
+        // The change was to drop the only field or names a missing one.
+        Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(invalid_part(of, path)),
         done => done?,
     }
     let kept = |(new, old): (&NestedFieldRef, &NestedFieldRef)| {
@@ -557,18 +561,18 @@ fn parts_of<const N: usize>(
     };
     let all = fields.len() == N && fields.iter().zip(parts).all(kept);
     let fields = all.then_some(fields).and_then(|fields| fields.try_into().ok());
-    fields.ok_or_else(|| no_parts(of, path))
+    fields.ok_or_else(|| invalid_part(of, path))
 }
 
-/// What is said of a change that a list or a map cannot have.
-fn no_parts(of: &Type, path: &[String]) -> Error {
+/// Returns the error of an unsupported change in a list or map.
+fn invalid_part(of: &Type, path: &[String]) -> Error {
     let (kind, parts) = match of {
         Type::List(_) => ("list", "one part, `element`"),
         _ => ("map", "two parts, `key` and `value`"),
     };
     let reason = format!(
-        "a {kind} has {parts}: what is in it can have another type and a comment, and may or may \
-         not be null"
+        "a {kind} has {parts}: only its type, comment and nullability \
+         can be changed"
     );
     Error::InvalidColumn { column: path.join("."), reason }
 }
@@ -584,11 +588,11 @@ fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// Where a column is among others: as written, or the only one but for case.
+/// Returns the index of a column: an exact match, or else the only case-insensitive one.
 fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
     let exact = fields.iter().position(|field| field.name == name);
-    let mut alike = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
-    let alone = alike.next().filter(|_| alike.next().is_none());
+    let mut similar = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
+    let alone = similar.next().filter(|_| similar.next().is_none());
     exact.or(alone).ok_or_else(|| Error::ColumnNotFound {
         column: join(&within.join("."), name),
         near: nearest(name, fields.iter().map(|field| field.name.as_str())),
@@ -602,7 +606,7 @@ fn index_of(fields: &[NestedFieldRef], place: &Place, within: &[String]) -> Resu
     }
 }
 
-/// Refuses to remove a column that a partition spec, the sort order or the identifier of rows uses.
+/// Rejects dropping a column used by a partition spec, the sort order or the identifier fields.
 fn check_unused(
     metadata: &TableMetadata,
     layout: &Layout,
@@ -615,15 +619,14 @@ fn check_unused(
     let reason = if layout.sorts_by(&ids) {
         "the table is sorted by it"
     } else if identifier.any(|id| ids.contains(&id)) {
-        "it identifies rows"
+        "it is an identifier field"
     } else {
         return Ok(());
     };
     Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
 }
 
-/// Refuses to touch columns that a partition spec uses: what files are filed under would not be what they
-/// are looked for by.
+/// Rejects changes of partition source columns: existing partition values would no longer match.
 fn check_unpartitioned(
     metadata: &TableMetadata,
     layout: &Layout,
@@ -638,7 +641,7 @@ fn check_unpartitioned(
     Err(Error::InvalidColumn { column: column.to_owned(), reason })
 }
 
-/// The ids of a column and of all within it.
+/// Returns the ids of a column and its nested columns.
 fn ids_of(field: &NestedField) -> HashSet<i32> {
     let mut ids = HashSet::from([field.id]);
     each_part(&field.field_type, &mut |part| {
@@ -647,13 +650,13 @@ fn ids_of(field: &NestedField) -> HashSet<i32> {
     ids
 }
 
-/// Visits a column and all within it.
+/// Visits a column and its nested columns.
 fn each(field: &NestedFieldRef, visit: &mut dyn FnMut(&NestedFieldRef)) {
     visit(field);
     each_part(&field.field_type, visit);
 }
 
-/// Visits all columns within a type.
+/// Visits the columns nested in a type.
 fn each_part(of: &Type, visit: &mut dyn FnMut(&NestedFieldRef)) {
     match of {
         Type::Struct(parts) => parts.fields().iter().for_each(|part| each(part, visit)),
@@ -666,8 +669,8 @@ fn each_part(of: &Type, visit: &mut dyn FnMut(&NestedFieldRef)) {
     }
 }
 
-/// Whether every value of one type is one of the other, as Iceberg allows it.
-fn is_wider(from: &Type, to: &Type) -> bool {
+/// Returns true if Iceberg allows the promotion of one type to the other.
+fn is_promotion(from: &Type, to: &Type) -> bool {
     use PrimitiveType::{Decimal, Double, Float, Int, Long};
     match (from, to) {
         (Type::Primitive(from), Type::Primitive(to)) => match (from, to) {

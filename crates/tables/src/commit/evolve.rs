@@ -1,4 +1,4 @@
-//! New schemas and partition specs of a table that exists.
+//! Creation and evolution of a table's schema and partition spec.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
-use super::alter::take_version;
+use super::alter::take_format_version;
 use super::build;
 use super::layout::set_order;
-use super::stamp::{put_aside, stamp};
+use super::stamp::{detach_logs, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
 use crate::{CreateTable, Error, Result, Staged, normalise_schema, row_ids};
 
-/// The first metadata of a new table.
+/// Returns the first metadata of a new table.
 pub(crate) fn create(
     request: &CreateTable,
     location: String,
@@ -29,33 +29,33 @@ pub(crate) fn create(
     let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
     let spec = spec_for(&schema, &request.partition, None)?;
     let mut properties = request.properties.clone();
-    let version = take_version(&mut properties)?;
+    let version = take_format_version(&mut properties)?;
     let order = SortOrder::unsorted_order();
     let built = TableMetadataBuilder::new(schema, spec, order, location, version, HashMap::new());
-    let builder = built.map_err(|error| refused("created", &error))?.assign_uuid(Uuid::new_v4());
+    let builder = built.map_err(|error| rejected("created", &error))?.assign_uuid(Uuid::new_v4());
     let builder = set_properties(builder, properties)?;
     stamp(&build(builder)?, now_ms)
 }
 
-/// Refuses partition fields that a table of these columns cannot have.
+/// Validates partition fields over these columns.
 pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> Result<()> {
     let normal = normalise_schema(schema)?;
     let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// The metadata that a replacement of columns and partition fields leads to, without its logs.
+/// Returns the metadata after a replacement of columns and partition fields, without its logs.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,
     partition: &[PartitionField],
     after: Option<i32>,
 ) -> Result<TableMetadata> {
-    let (base, _) = put_aside(metadata)?;
+    let (base, _) = detach_logs(metadata)?;
     build(replace(metadata, base.into_builder(None), schema, partition, after)?)
 }
 
-/// The builder with table properties set.
+/// Sets table properties.
 pub(crate) fn set_properties(
     builder: TableMetadataBuilder,
     properties: BTreeMap<String, String>,
@@ -65,8 +65,8 @@ pub(crate) fn set_properties(
     set.map_err(|error| Error::InvalidProperty { keys, reason: error.message().to_owned() })
 }
 
-/// The builder with these columns and partition fields. Columns that stay, by name and type, keep
-/// their field ids; the others have those that follow `after`.
+/// Replaces columns and partition fields. Columns with the same name and type keep their field ids;
+/// the others get ids after `after`.
 pub(crate) fn replace(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
@@ -83,31 +83,31 @@ pub(crate) fn replace(
     let spec = spec_for(&schema, partition, Some(metadata))?;
     let built = builder.add_current_schema(schema);
     let built = built.and_then(|builder| builder.add_default_partition_spec(spec));
-    let builder = built.map_err(|error| refused("replaced", &error))?;
-    // Its columns may be gone.
+    let builder = built.map_err(|error| rejected("replaced", &error))?;
+    // The sort columns may have been dropped.
     if metadata.default_sort_order().is_unsorted() {
         return Ok(builder);
     }
     set_order(builder, Vec::new())
 }
 
-/// The ids of new columns: those that follow `after`, which nobody else was given, or those that the table
-/// never had where it has no other branches.
+/// Returns the id sequence for new columns: after `after`, which is unique among branches, or after
+/// the table's last column id if it has no other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
-/// Refuses new columns under ids that other columns have, or had: values that are written under them
-/// would be read as those.
+/// Rejects new columns whose ids were already used in the table: files would be read with the wrong
+/// column.
 pub(crate) fn check_ids(
     metadata: &TableMetadata,
     fields: &[NestedFieldRef],
-    kept: &StructType,
+    existing: &StructType,
 ) -> Result<()> {
     let schema = iceberg_schema(fields.to_vec())?;
-    let old = iceberg_schema(kept.fields().to_vec())?;
-    let (new, kept) = (schema.field_id_to_name_map(), old.field_id_to_name_map());
-    let mut added = new.keys().filter(|id| !kept.contains_key(id));
+    let old = iceberg_schema(existing.fields().to_vec())?;
+    let (new, existing) = (schema.field_id_to_name_map(), old.field_id_to_name_map());
+    let mut added = new.keys().filter(|id| !existing.contains_key(id));
     let is_known =
         |id: &i32| metadata.schemas_iter().any(|schema| schema.field_by_id(*id).is_some());
     if added.any(is_known) {
@@ -116,7 +116,7 @@ pub(crate) fn check_ids(
     Ok(())
 }
 
-/// The builder with columns after the last, whose ids follow `after`.
+/// Adds columns after the last one, with ids after `after`.
 pub(crate) fn add_columns(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
@@ -131,7 +131,7 @@ pub(crate) fn add_columns(
             return Err(Error::ColumnExists { column });
         }
         if !field.is_nullable() {
-            let reason = "the rows that are there would have no value for it".to_owned();
+            let reason = "existing rows would have no value for it".to_owned();
             return Err(Error::InvalidColumn { column, reason });
         }
     }
@@ -141,15 +141,15 @@ pub(crate) fn add_columns(
     let mut fields: Vec<NestedFieldRef> = current.as_struct().fields().to_vec();
     fields.extend(added);
     check_partition_names(metadata.default_partition_spec(), &fields)?;
-    builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| refused("changed", &error))
+    builder.add_current_schema(iceberg_schema(fields)?).map_err(|error| rejected("changed", &error))
 }
 
 pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spec::Schema> {
     let built = iceberg::spec::Schema::builder().with_fields(fields).build();
-    built.map_err(|error| refused("typed", &error))
+    built.map_err(|error| rejected("typed", &error))
 }
 
-/// A column may not take the name of a derived partition field, such as `ts_day`, of this table.
+/// Rejects columns with the name of a derived partition field, such as `ts_day`.
 pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
@@ -163,8 +163,9 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
     Ok(())
 }
 
-/// A column may not have the name of a partition field that holds another column's values: a reader
-/// that goes by names would take one for the other, and Iceberg's readers refuse the table.
+/// Rejects columns with the name of an identity partition field of another column. Readers that
+/// resolve partition fields by name would read the wrong column, and Iceberg's readers reject such
+/// tables.
 fn check_partition_names(
     spec: &iceberg::spec::PartitionSpec,
     columns: &[NestedFieldRef],
@@ -182,14 +183,14 @@ fn check_partition_names(
     Ok(())
 }
 
-/// Refuses a table of which no further state could be made here.
+/// Validates metadata whose next state could not be built.
 pub(crate) fn check_table(metadata: &TableMetadata) -> Result<()> {
     let columns = metadata.current_schema().as_struct().fields();
     check_partition_names(metadata.default_partition_spec(), columns)?;
     check_version(metadata)
 }
 
-/// Refuses columns that the table's version of the format does not have, or has for itself.
+/// Rejects columns that the table's format version does not support, and reserved names.
 fn check_version(metadata: &TableMetadata) -> Result<()> {
     let schema = metadata.current_schema();
     let three = metadata.format_version() >= FormatVersion::V3;
@@ -202,21 +203,22 @@ fn check_version(metadata: &TableMetadata) -> Result<()> {
         let column = || schema.name_by_field_id(field.id).unwrap_or(&field.name).to_owned();
         let needs = |what| Err(Error::NeedsVersion3 { column: column(), what });
         if !three && defaults {
-            return needs("a default needs");
+            return needs("a default requires");
         }
         if !three && nanoseconds {
-            return needs("nanoseconds need");
+            return needs("nanosecond precision requires");
         }
         if three && row_ids::NAMES.contains(&field.name.as_str()) {
-            let reason = "that is the name of a column which every table of format version 3 has";
+            let reason = "the name is reserved in tables of format version 3";
             return Err(Error::InvalidColumn { column: column(), reason: reason.to_owned() });
         }
     }
     Ok(())
 }
 
-/// Whether rows written for one state of a table can go into another: each of its columns is among
-/// theirs or takes nulls, and they bring none that it does not have under that name.
+/// Checks that files written for one state of a table can be added to another: each written column
+/// must exist under the same id, name and type, and each required column must have been written or
+/// have a default.
 pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
     if staged.table != metadata.uuid() {
         return Err(Error::TableChanged { what: "identity" });
@@ -228,11 +230,11 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<
             .field_by_id(field.id)
             .is_some_and(|known| known.name == field.name && known.field_type == field.field_type)
     });
-    let enough = current.fields().iter().all(|known| match written.field_by_id(known.id) {
+    let complete = current.fields().iter().all(|known| match written.field_by_id(known.id) {
         Some(field) => field.required || !known.required,
         None => !known.required || known.initial_default.is_some(),
     });
-    if !same || !enough {
+    if !same || !complete {
         return Err(Error::TableChanged { what: "schema" });
     }
     let spec = metadata.default_partition_spec();
@@ -242,8 +244,8 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<
     Ok(())
 }
 
-/// Whether files in place of others, and delete files, are of the version of the format that a table has:
-/// only those of version 3 have the ids of rows, and only those before it delete rows by position.
+/// Checks that replacement files and delete files were written for the table's format version: only
+/// version 3 has row ids, and only earlier versions have position delete files.
 pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
     if staged.is_empty() || staged.version == metadata.format_version() {
         return Ok(());
@@ -251,7 +253,7 @@ pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &Staged) -> R
     Err(Error::TableChanged { what: "format version" })
 }
 
-/// What the `iceberg` crate refuses although it was checked before.
-pub(crate) fn refused(doing: &'static str, error: &iceberg::Error) -> Error {
+/// Converts an unexpected error of the `iceberg` crate.
+pub(crate) fn rejected(doing: &'static str, error: &iceberg::Error) -> Error {
     Error::internal(doing, error)
 }

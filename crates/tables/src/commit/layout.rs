@@ -1,5 +1,5 @@
-//! Changes of how rows are laid out that are written from now on: partition fields, and the order of
-//! rows in files. What is written already stays as it is, each file by the spec that it was written by.
+//! Changes of the layout of new rows: partition fields and sort order. Existing files keep the spec
+//! they were written with.
 
 use headwater_model::{PartitionField, nearest};
 use iceberg::spec::{
@@ -7,20 +7,20 @@ use iceberg::spec::{
     TableMetadataBuilder, Transform,
 };
 
-use super::evolve::refused;
+use super::evolve::rejected;
 use crate::partition::{Part, check_new, column_at, part_for, spec_of, transform_of};
 use crate::{Error, Result, SortColumn};
 
-/// A partition field that is there, as a statement knows it.
+/// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum PartName {
-    /// By its name, or by that of the column whose values it holds as they are.
+    /// By its name, or by the column name of an identity field.
     Name(String),
-    /// By what it says.
+    /// By column and transform.
     Field(PartitionField),
 }
 
-/// The layout of a table while it is changed.
+/// The partition fields and sort order of a table during alteration.
 #[derive(Debug)]
 pub(super) struct Layout {
     parts: Vec<Part>,
@@ -30,7 +30,7 @@ pub(super) struct Layout {
 impl Layout {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
-        // What version 1 keeps in place of a field that was dropped.
+        // Tables of format version 1 replace dropped fields by void transforms.
         let fields = fields.filter(|field| field.transform != Transform::Void);
         let parts = fields.map(|field| Part {
             source_id: field.source_id,
@@ -40,7 +40,7 @@ impl Layout {
         Layout { parts: parts.collect(), order: metadata.default_sort_order().fields.clone() }
     }
 
-    /// Adds a partition field after the last.
+    /// Appends a partition field.
     pub fn add(
         &mut self,
         field: &PartitionField,
@@ -53,14 +53,14 @@ impl Layout {
         Ok(())
     }
 
-    /// Removes a partition field, and gives its place.
+    /// Removes a partition field and returns its index.
     pub fn remove(&mut self, part: &PartName, columns: &[NestedFieldRef]) -> Result<usize> {
-        let place = self.find(part, columns)?;
-        self.parts.remove(place);
-        Ok(place)
+        let index = self.find(part, columns)?;
+        self.parts.remove(index);
+        Ok(index)
     }
 
-    /// Puts a partition field in place of another.
+    /// Replaces a partition field.
     pub fn replace(
         &mut self,
         old: &PartName,
@@ -68,28 +68,28 @@ impl Layout {
         name: Option<&str>,
         (columns, metadata): (&[NestedFieldRef], &TableMetadata),
     ) -> Result<()> {
-        let place = self.remove(old, columns)?;
+        let index = self.remove(old, columns)?;
         self.add(field, name, (columns, metadata))?;
         let last = self.parts.len() - 1;
-        self.parts[place..=last].rotate_right(1);
+        self.parts[index..=last].rotate_right(1);
         Ok(())
     }
 
     fn find(&self, part: &PartName, columns: &[NestedFieldRef]) -> Result<usize> {
-        let says = |name: &str, transform: Transform| {
+        let by_transform = |name: &str, transform: Transform| {
             let id = column_at(columns, name)?.1.id;
             self.parts.iter().position(|part| (part.source_id, part.transform) == (id, transform))
         };
-        let named = |name: &str| {
+        let by_name = |name: &str| {
             let exact = self.parts.iter().position(|part| part.name == name);
             exact.or_else(|| self.parts.iter().position(|part| same(&part.name, name)))
         };
         let (found, written) = match part {
             PartName::Name(name) => {
-                (named(name).or_else(|| says(name, Transform::Identity)), name.clone())
+                (by_name(name).or_else(|| by_transform(name, Transform::Identity)), name.clone())
             }
             PartName::Field(field) => {
-                (says(&field.column, transform_of(field.transform)), field.to_string())
+                (by_transform(&field.column, transform_of(field.transform)), field.to_string())
             }
         };
         found.ok_or_else(|| {
@@ -98,7 +98,7 @@ impl Layout {
         })
     }
 
-    /// Orders rows by columns of the table itself; by none, where there are none.
+    /// Sets the sort order; unsorted if `by` is empty.
     pub fn sort(&mut self, by: &[SortColumn], columns: &[NestedFieldRef]) -> Result<()> {
         self.order.clear();
         for key in by {
@@ -108,12 +108,12 @@ impl Layout {
                 column: key.name.clone(),
                 near: nearest(&key.name, columns.iter().map(|column| column.name.as_str())),
             })?;
-            let twice = self.order.iter().any(|known| known.source_id == column.id);
-            if twice || !column.field_type.is_primitive() {
-                let reason = if twice {
-                    "the table would be sorted by it twice"
+            let is_duplicate = self.order.iter().any(|known| known.source_id == column.id);
+            if is_duplicate || !column.field_type.is_primitive() {
+                let reason = if is_duplicate {
+                    "the sort order contains it twice"
                 } else {
-                    "a table is sorted by columns without columns in them"
+                    "sort columns must have primitive types"
                 };
                 let column = column.name.clone();
                 return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
@@ -132,7 +132,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Refuses columns under the name of a partition field that holds something else.
+    /// Rejects columns with the name of a partition field of another column or transform.
     pub fn check_names(&self, columns: &[NestedFieldRef]) -> Result<()> {
         for part in &self.parts {
             let own = |column: &NestedFieldRef| {
@@ -151,12 +151,12 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether rows that are written now are partitioned by a column.
+    /// Returns true if new rows are partitioned by one of the columns.
     pub fn splits_by(&self, ids: &std::collections::HashSet<i32>) -> bool {
         self.parts.iter().any(|part| ids.contains(&part.source_id))
     }
 
-    /// Whether rows that are written now are put in order by a column.
+    /// Returns true if new rows are sorted by one of the columns.
     pub fn sorts_by(&self, ids: &std::collections::HashSet<i32>) -> bool {
         self.order.iter().any(|key| ids.contains(&key.source_id))
     }
@@ -166,7 +166,7 @@ impl Layout {
         now.parts == self.parts && now.order == self.order
     }
 
-    /// The builder with this layout, where it has another.
+    /// Applies the layout to the builder, if it changed.
     pub fn apply(
         self,
         metadata: &TableMetadata,
@@ -176,7 +176,7 @@ impl Layout {
         if now.parts != self.parts {
             let spec = spec_of(&self.parts)?;
             let added = builder.add_default_partition_spec(spec);
-            builder = added.map_err(|error| refused("altered", &error))?;
+            builder = added.map_err(|error| rejected("altered", &error))?;
         }
         if now.order == self.order {
             return Ok(builder);
@@ -185,7 +185,7 @@ impl Layout {
     }
 }
 
-/// The builder with these columns to sort by.
+/// Sets the sort order.
 pub(super) fn set_order(
     builder: TableMetadataBuilder,
     fields: Vec<SortField>,
@@ -193,7 +193,7 @@ pub(super) fn set_order(
     let order = SortOrder { order_id: i64::from(!fields.is_empty()), fields };
     let added = builder.add_sort_order(order);
     let added = added.and_then(|builder| builder.set_default_sort_order(-1));
-    added.map_err(|error| refused("altered", &error))
+    added.map_err(|error| rejected("altered", &error))
 }
 
 fn same(one: &str, other: &str) -> bool {

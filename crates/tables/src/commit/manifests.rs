@@ -1,9 +1,7 @@
-//! Which manifests a new snapshot has: those that stay, those that must be rewritten, and a new
-//! one.
+//! The manifests of a new snapshot: unchanged, rewritten and added ones.
 //!
-//! A commit adds one manifest. When sixteen of about the same size have come together they become
-//! one, so that a table of n commits has O(log n) manifests and each entry is rewritten O(log n)
-//! times.
+//! A commit adds one manifest. Sixteen manifests of similar size are merged into one, so that a
+//! table of n commits has O(log n) manifests, and each entry is rewritten O(log n) times.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -20,42 +18,42 @@ use crate::promotion::comparable_partition;
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
 
-/// How many manifests of one level are merged into one.
+/// Number of manifests of one level that are merged into one.
 const MERGE_COUNT: usize = 16;
 
-/// Manifests of this level and above, with 4,096 files or more, are not merged any further.
+/// Manifests of this level and above, with 4,096 files or more, are not merged.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Entries of a manifest that others are put together in: one is a few megabytes then.
+/// Maximum entries of a consolidated manifest; its size is then a few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
-/// Which files go.
+/// The files that a commit removes.
 #[derive(Debug)]
 pub(crate) enum Removal {
     /// None.
     Nothing,
     /// All.
     Everything,
-    /// Those of some partitions, and some others.
+    /// All files of some partitions, and other files.
     Partitions {
-        /// The spec that the partitions are of.
+        /// The partition spec of the partitions.
         spec: i32,
-        /// To be compared.
+        /// The partition values, in their widest types.
         partitions: HashSet<Struct>,
-        /// Where files of other specs lie that go, too.
+        /// Locations of files of other specs.
         files: HashSet<String>,
     },
-    /// Those at these locations; one that is not there is a conflict.
+    /// The files at these locations; a missing one is a conflict.
     Files(HashSet<String>),
 }
 
 impl Removal {
-    /// The removal of these files.
+    /// Creates the removal of these files.
     pub(crate) fn files(files: &[Arc<DataFile>]) -> Self {
         Removal::Files(files.iter().map(|file| file.location.clone()).collect())
     }
 
-    /// The removal of these files as well.
+    /// Adds files to the removal.
     pub(crate) fn and_files(mut self, more: &[Arc<DataFile>]) -> Self {
         if let Removal::Partitions { files, .. } | Removal::Files(files) = &mut self {
             files.extend(more.iter().map(|file| file.location.clone()));
@@ -63,7 +61,7 @@ impl Removal {
         self
     }
 
-    fn takes(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
+    fn includes(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
             Removal::Everything => true,
@@ -75,9 +73,9 @@ impl Removal {
         }
     }
 
-    /// Whether a delete file goes: with the only data file that it is about, or with all that there
-    /// are in its partition.
-    fn takes_deletes(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
+    /// Returns true if a delete file is removed, because the only data file it refers to, or all
+    /// data files of its partition, are removed.
+    fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
             Removal::Everything => true,
@@ -90,12 +88,12 @@ impl Removal {
     }
 }
 
-/// Files that come, all of one partition spec.
+/// New files of one partition spec.
 #[derive(Debug)]
 pub(crate) struct Addition {
-    /// Whether they are data or deletes.
+    /// The kind of files: data or deletes.
     pub(crate) content: ManifestContentType,
-    /// Columns that the files may have.
+    /// The schema of the manifest.
     pub(crate) schema: SchemaRef,
     pub(crate) spec: PartitionSpecRef,
     pub(crate) files: Vec<iceberg::spec::DataFile>,
@@ -103,38 +101,41 @@ pub(crate) struct Addition {
 
 /// A manifest of the new snapshot.
 #[derive(Debug)]
-pub(crate) enum Planned {
-    /// Written before.
+pub(crate) enum PlannedManifest {
+    /// An existing manifest.
     Kept(ManifestFile),
-    /// To be written.
+    /// A manifest to write.
     New(NewManifest),
 }
 
-impl Planned {
-    /// Entries that have yet to be written.
+impl PlannedManifest {
+    /// Returns the number of entries to write.
     pub(crate) fn entries(&self) -> usize {
         match self {
-            Planned::Kept(_) => 0,
-            Planned::New(new) => new.changes.len(),
+            PlannedManifest::Kept(_) => 0,
+            PlannedManifest::New(new) => new.changes.len(),
         }
     }
 }
 
-/// The manifests of a table's next snapshot, and what they change.
+/// Plans the manifests of a table's next snapshot, and counts the changes.
 pub(crate) async fn plan(
     tables: &Tables,
     metadata: &TableMetadata,
     before: &[ManifestFile],
     removal: Removals<'_>,
     additions: Vec<Addition>,
-) -> Result<(Vec<Planned>, Changes)> {
+) -> Result<(Vec<PlannedManifest>, Changes)> {
     let mut changes = Changes::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
     for manifest in before {
-        // One without live files only tells of what its own snapshot removed.
+        // A manifest without live files only lists files that its own snapshot removed.
         if manifest.has_added_files() || manifest.has_existing_files() {
             let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
-            planned.push(rewritten.map_or_else(|| Planned::Kept(manifest.clone()), Planned::New));
+            planned.push(
+                rewritten
+                    .map_or_else(|| PlannedManifest::Kept(manifest.clone()), PlannedManifest::New),
+            );
         }
     }
     if let Removal::Files(locations) = &removal.removal
@@ -147,18 +148,18 @@ pub(crate) async fn plan(
             changes.add(file);
         }
         let added = files.into_iter().map(|file| Change::Added(Box::new(file))).collect();
-        planned.push(Planned::New(NewManifest { content, schema, spec, changes: added }));
+        planned.push(PlannedManifest::New(NewManifest { content, schema, spec, changes: added }));
     }
     merge_small(tables, metadata, &mut planned).await?;
-    with_sources(metadata, &mut planned);
+    ensure_source_columns(metadata, &mut planned);
     Ok((planned, changes))
 }
 
-/// Gives each new manifest a schema that has the columns which its files are partitioned by: one that was
-/// dropped since is no longer in the schema of files that were written last.
-fn with_sources(metadata: &TableMetadata, planned: &mut [Planned]) {
+/// Gives each new manifest a schema with all source columns of its partition spec. A dropped source
+/// column is missing in the schema of the newest files.
+fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
-        let Planned::New(new) = one else { continue };
+        let PlannedManifest::New(new) = one else { continue };
         let fields = new.spec.fields();
         let has_all = |schema: &SchemaRef| {
             fields.iter().all(|field| schema.field_by_id(field.source_id).is_some())
@@ -173,26 +174,26 @@ fn with_sources(metadata: &TableMetadata, planned: &mut [Planned]) {
     }
 }
 
-/// Which files go, and which delete files besides, because others take their place.
+/// The files to remove, and delete files that are replaced by others.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: Removal,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
 }
 
 impl Removals<'_> {
-    fn takes(&self, entry: &ManifestEntryRef, manifest: &ManifestFile) -> bool {
+    fn includes(&self, entry: &ManifestEntryRef, manifest: &ManifestFile) -> bool {
         let file = entry.data_file();
         match manifest.content {
-            ManifestContentType::Data => self.removal.takes(file, manifest.partition_spec_id),
+            ManifestContentType::Data => self.removal.includes(file, manifest.partition_spec_id),
             ManifestContentType::Deletes => {
                 self.replaced.contains(&place_of(file))
-                    || self.removal.takes_deletes(file, manifest.partition_spec_id)
+                    || self.removal.includes_delete_file(file, manifest.partition_spec_id)
             }
         }
     }
 }
 
-/// The manifest without the files that go; none where it stays as it is.
+/// Rewrites a manifest without the removed files; none if it is unchanged.
 async fn rewrite(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -204,18 +205,18 @@ async fn rewrite(
         return Ok(None);
     }
     let decoded = tables.manifest(manifest).await?;
-    if !decoded.live.iter().any(|entry| removal.takes(entry, manifest)) {
+    if !decoded.live.iter().any(|entry| removal.includes(entry, manifest)) {
         return Ok(None);
     }
-    let kept_or_removed = decoded.live.iter().map(|entry| {
-        if removal.takes(entry, manifest) {
+    let changed_entries = decoded.live.iter().map(|entry| {
+        if removal.includes(entry, manifest) {
             changes.remove(entry.data_file());
             Change::Removed(entry.clone())
         } else {
             Change::Kept(entry.clone())
         }
     });
-    let entries = kept_or_removed.collect();
+    let entries = changed_entries.collect();
     let spec = spec_of(metadata, manifest)?;
     let (content, schema) = (manifest.content, decoded.schema.clone());
     Ok(Some(NewManifest { content, schema, spec, changes: entries }))
@@ -229,52 +230,54 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
     })
 }
 
-/// Manifests that can be merged: whether they hold delete files, of which spec, and about how many.
+/// A class of manifests that can be merged: whether they list delete files, partition spec id, and
+/// level.
 type Class = (bool, i32, u32);
 
-/// The class of a planned manifest; none for one that is never merged.
-fn mergeable(planned: &Planned) -> Option<Class> {
+/// Returns a planned manifest's class; none if it is never merged.
+fn mergeable(planned: &PlannedManifest) -> Option<Class> {
     let deletes = |content| content == ManifestContentType::Deletes;
     let (deletes, spec, files) = match planned {
-        Planned::Kept(manifest) => {
+        PlannedManifest::Kept(manifest) => {
             let files = manifest.added_files_count.zip(manifest.existing_files_count);
             let (added, existing) = files?;
             let files = added as usize + existing as usize;
             (deletes(manifest.content), manifest.partition_spec_id, files)
         }
-        // What a snapshot removed must stand in one of its own manifests, so that one is left
-        // alone.
-        Planned::New(new) if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) => {
+        // A manifest with entries of removed files must remain a manifest of this snapshot.
+        PlannedManifest::New(new)
+            if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) =>
+        {
             return None;
         }
-        Planned::New(new) => (deletes(new.content), new.spec.spec_id(), new.changes.len()),
+        PlannedManifest::New(new) => (deletes(new.content), new.spec.spec_id(), new.changes.len()),
     };
     let level = files.max(1).ilog(MERGE_COUNT);
     (level < MERGE_LEVEL_MAX).then_some((deletes, spec, level))
 }
 
-/// Merges manifests of one spec and level as long as there are enough of them.
+/// Merges manifests of the same class while there are enough of them.
 async fn merge_small(
     tables: &Tables,
     metadata: &TableMetadata,
-    planned: &mut Vec<Planned>,
+    planned: &mut Vec<PlannedManifest>,
 ) -> Result<()> {
-    while let Some(class) = crowded(planned) {
+    while let Some(class) = full_class(planned) {
         let all = std::mem::take(planned);
         let (merged, rest): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|one| mergeable(one) == Some(class));
         *planned = rest;
-        planned.push(Planned::New(merge(tables, metadata, class, merged).await?));
+        planned.push(PlannedManifest::New(merge(tables, metadata, class, merged).await?));
     }
     Ok(())
 }
 
-/// All manifests of a snapshot as few: entries of one partition together, the oldest first.
+/// Merges all manifests of a snapshot into few, sorted by partition and sequence number.
 pub(crate) async fn consolidate(
     tables: &Tables,
     metadata: &TableMetadata,
     before: &[ManifestFile],
-) -> Result<Vec<Planned>> {
+) -> Result<Vec<PlannedManifest>> {
     let mut classes: BTreeMap<(bool, i32), (Option<SchemaRef>, Vec<ManifestEntryRef>)> =
         BTreeMap::new();
     for manifest in before {
@@ -300,14 +303,14 @@ pub(crate) async fn consolidate(
         for some in entries.chunks(CONSOLIDATED_ENTRIES) {
             let changes = some.iter().cloned().map(Change::Kept).collect();
             let (schema, spec) = (schema.clone(), spec.clone());
-            planned.push(Planned::New(NewManifest { content, schema, spec, changes }));
+            planned.push(PlannedManifest::New(NewManifest { content, schema, spec, changes }));
         }
     }
-    with_sources(metadata, &mut planned);
+    ensure_source_columns(metadata, &mut planned);
     Ok(planned)
 }
 
-fn crowded(planned: &[Planned]) -> Option<Class> {
+fn full_class(planned: &[PlannedManifest]) -> Option<Class> {
     let mut classes: BTreeMap<Class, usize> = BTreeMap::new();
     for class in planned.iter().filter_map(mergeable) {
         *classes.entry(class).or_default() += 1;
@@ -319,17 +322,17 @@ async fn merge(
     tables: &Tables,
     metadata: &TableMetadata,
     (deletes, spec_id, _): Class,
-    merged: Vec<Planned>,
+    merged: Vec<PlannedManifest>,
 ) -> Result<NewManifest> {
     let mut changes = Vec::new();
     let mut schema: Option<SchemaRef> = None;
     for one in merged {
         match one {
-            Planned::New(new) => {
+            PlannedManifest::New(new) => {
                 schema = Some(newer(schema, new.schema));
                 changes.extend(new.changes);
             }
-            Planned::Kept(manifest) => {
+            PlannedManifest::Kept(manifest) => {
                 let decoded: Arc<Decoded> = tables.manifest(&manifest).await?;
                 schema = Some(newer(schema, decoded.schema.clone()));
                 changes.extend(decoded.live.iter().cloned().map(Change::Kept));
@@ -341,14 +344,14 @@ async fn merge(
     Ok(NewManifest { content, schema, spec: spec_by_id(metadata, spec_id)?, changes })
 }
 
-/// A partition spec of the table.
+/// Returns a partition spec of the table.
 pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpecRef> {
     let spec = metadata.partition_spec_by_id(spec_id).cloned();
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// The later of two schemas. It lacks columns that were dropped in between, of which nothing is asked
-/// any more; no partition is made of such a column.
+/// Returns the later of two schemas. Columns dropped in between are missing, but only those needed
+/// by partition specs matter.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

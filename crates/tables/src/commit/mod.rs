@@ -1,8 +1,8 @@
-//! Commits: from one state of a table to the next.
+//! Commits: the transition from one table state to the next.
 //!
-//! All files of a commit are made in memory, written at once, and fsynced at once: manifests,
-//! manifest list, metadata file. A commit that fails removes what it wrote; data files are the
-//! caller's.
+//! All metadata files of a commit (manifests, manifest list, metadata file) are encoded in memory,
+//! then written and fsynced together. A failed commit deletes what it wrote; data files are the
+//! caller's responsibility.
 
 pub(crate) mod alter;
 pub(crate) mod evolve;
@@ -24,15 +24,15 @@ use iceberg::spec::{
 use uuid::Uuid;
 
 use self::alter::{Alteration, Altered, FORMAT_VERSION};
-use self::evolve::{check_same_version, check_staged, refused};
-use self::manifests::{Addition, Planned, Removal, Removals, spec_by_id};
-use self::snapshots::superfluous;
-pub(crate) use self::snapshots::{named_snapshots, snapshots_listed};
+use self::evolve::{check_same_version, check_staged, rejected};
+use self::manifests::{Addition, PlannedManifest, Removal, Removals, spec_by_id};
+use self::snapshots::snapshots_to_expire;
+pub(crate) use self::snapshots::{referenced_snapshots, snapshots_listed};
 use self::summary::Changes;
 pub(crate) use self::summary::Kind;
 use self::values::check_values;
 use crate::deletes::DeleteKey;
-use crate::manifest::{Decoded, SnapshotIds, encode, encode_list, number_rows};
+use crate::manifest::{Decoded, SnapshotIds, assign_row_ids, encode, encode_list};
 use crate::merge::history::{REACH, Reach};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
@@ -44,19 +44,19 @@ use crate::{
     time_parts,
 };
 
-/// Entries up to which a commit's manifests are made without a thread of their own.
+/// Maximum manifest entries encoded without a blocking thread.
 const INLINE_ENTRIES_MAX: usize = 256;
 
-/// What a commit has yet to write, and to make durable.
+/// Files of a commit that are not yet written or durable.
 #[derive(Debug, Default)]
-pub(crate) struct Unwritten {
-    /// Files that are made, by location.
+pub(crate) struct PendingFiles {
+    /// Encoded files, by location.
     files: Vec<(String, Bytes)>,
-    /// Data files that are written and not yet durable.
+    /// Data files that are written but may not be durable.
     staged: Option<Staged>,
 }
 
-/// Makes the next state of a table.
+/// Commits an operation and returns the next state of the table.
 pub(crate) async fn commit(
     tables: &Tables,
     table: &Table,
@@ -82,7 +82,7 @@ pub(crate) async fn commit(
             if altered.is_nothing() {
                 return Ok(table.clone());
             }
-            Box::pin(check_values(tables, table, &altered.newly_required(before))).await?;
+            Box::pin(check_values(tables, table, &altered.columns_to_require(before))).await?;
             store_metadata(tables, table, |builder| altered.apply(before, builder)).await
         }
         Operation::SetProperties(properties) => {
@@ -91,44 +91,45 @@ pub(crate) async fn commit(
         }
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
-            let change = Change::new(Removal::Nothing, staged, Kind::Adds, summary);
+            let change = Change::new(Removal::Nothing, staged, Kind::Append, summary);
             change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
-            let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
-            let change = change.reaching(Reach::All);
+            let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
+            let change = change.with_reach(Reach::All);
             change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::OverwritePartitions { staged, beside } => {
-            let change = overwriting(tables, table, (staged, beside), summary).await?;
+            let change = plan_overwrite(tables, table, (staged, beside), summary).await?;
             change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::Rewrite(rewrite) => {
-            let change = Box::pin(rewriting(tables, table, rewrite, summary)).await?;
+            let change = Box::pin(plan_rewrite(tables, table, rewrite, summary)).await?;
             change.commit(tables, table, before, builder_of(table)?).await
         }
         Operation::Compact { removed, staged } => {
-            let change = Box::pin(compacting(tables, table, (removed, staged), summary)).await?;
+            let change =
+                Box::pin(plan_compaction(tables, table, (removed, staged), summary)).await?;
             change.commit(tables, table, before, builder_of(table)?).await
         }
-        Operation::ArrangeManifests => arrange_manifests(tables, table, summary).await,
+        Operation::ArrangeManifests => merge_manifests(tables, table, summary).await,
         Operation::ExpireSnapshots(ids) => {
             let now = tables.options().clock.now().timestamp_millis();
             let left = stamp::without_snapshots(before, &ids, table.metadata_location(), now)?;
-            store(tables, table, left, table.totals(), Unwritten::default()).await
+            store(tables, table, left, table.totals(), PendingFiles::default()).await
         }
         Operation::Replace { schema, partition, after, staged } => {
             let builder = evolve::replace(before, builder_of(table)?, &schema, &partition, after)?;
             let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
-            let change = Change::new(Removal::Everything, staged, Kind::Changes, summary);
-            change.reaching(Reach::All).commit(tables, table, &after, builder).await
+            let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
+            change.with_reach(Reach::All).commit(tables, table, &after, builder).await
         }
     }
 }
 
-async fn overwriting(
+async fn plan_overwrite(
     tables: &Tables,
     table: &Table,
     (staged, beside): (Staged, Option<Beside>),
@@ -141,15 +142,15 @@ async fn overwriting(
     if let Some((removed, rest)) = beside {
         check_staged(before, &rest)?;
         check_same_version(before, &rest)?;
-        check_same(tables, table, removed.iter()).await?;
+        check_rows_unchanged(tables, table, removed.iter()).await?;
         removal = removal.and_files(&removed);
         all.push(rest);
     }
     let staged = Staged::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
-    Ok(Change::new(removal, staged, Kind::Changes, summary).reaching(reach))
+    Ok(Change::new(removal, staged, Kind::Modify, summary).with_reach(reach))
 }
 
-async fn rewriting(
+async fn plan_rewrite(
     tables: &Tables,
     table: &Table,
     rewrite: Rewrite,
@@ -157,16 +158,16 @@ async fn rewriting(
 ) -> Result<Change> {
     check_staged(table.metadata(), &rewrite.staged)?;
     check_same_version(table.metadata(), &rewrite.staged)?;
-    check_unseen(tables, table, &rewrite).await?;
+    check_added_rows(tables, table, &rewrite).await?;
     check_deletes(tables, table, &rewrite).await?;
     let removal = Removal::files(&rewrite.removed);
     let staged = rewrite.staged;
     let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
-    let kind = if adds { Kind::Adds } else { Kind::Changes };
+    let kind = if adds { Kind::Append } else { Kind::Modify };
     Ok(Change::new(removal, staged, kind, summary))
 }
 
-async fn compacting(
+async fn plan_compaction(
     tables: &Tables,
     table: &Table,
     (removed, staged): (Vec<Arc<DataFile>>, Staged),
@@ -174,14 +175,14 @@ async fn compacting(
 ) -> Result<Change> {
     check_staged(table.metadata(), &staged)?;
     check_same_version(table.metadata(), &staged)?;
-    check_same(tables, table, removed.iter()).await?;
+    check_rows_unchanged(tables, table, removed.iter()).await?;
     check_rows(tables, &removed, &staged).await?;
     let dangling = tables.dangling_deletes(table, &removed).await?;
-    let change = Change::new(Removal::files(&removed), staged, Kind::Arranges, summary);
+    let change = Change::new(Removal::files(&removed), staged, Kind::Compact, summary);
     Ok(Change { dangling, ..change })
 }
 
-/// Whether a change makes a table one of a later version of the format.
+/// Returns true if the operation upgrades the format version.
 fn upgrades(operation: &Operation) -> bool {
     let version = |one: &Alteration| match one {
         Alteration::SetProperties(properties) => properties.contains_key(FORMAT_VERSION),
@@ -190,8 +191,8 @@ fn upgrades(operation: &Operation) -> bool {
     matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
-/// Puts what many manifests say into few; nothing where they are few already.
-async fn arrange_manifests(
+/// Merges small manifests; returns the same state if there are few already.
+async fn merge_manifests(
     tables: &Tables,
     table: &Table,
     summary: BTreeMap<String, String>,
@@ -207,7 +208,7 @@ async fn arrange_manifests(
         removal: Removal::Nothing,
         staged: None,
         additions: Vec::new(),
-        kind: Kind::Arranges,
+        kind: Kind::Compact,
         reach: Reach::Rows,
         dangling: Vec::new(),
         summary,
@@ -216,18 +217,18 @@ async fn arrange_manifests(
     change.finish(tables, table, (planned, &changes), (metadata, builder_of(table)?)).await
 }
 
-/// The files that come in place of others hold as many rows.
+/// Checks that replacement files have as many rows as the removed ones.
 async fn check_rows(tables: &Tables, removed: &[Arc<DataFile>], staged: &Staged) -> Result<()> {
     let before = tables.live_rows(removed.to_vec()).await?;
     if before == staged.rows() {
         return Ok(());
     }
-    let message = format!("{before} rows became {} where none was to change", staged.rows());
+    let message = format!("{before} rows became {} during compaction", staged.rows());
     Err(Error::internal("compacted", message))
 }
 
-/// Whether rows that others added since a change was made up leave it right.
-async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
+/// Checks that concurrently added rows do not affect the change.
+async fn check_added_rows(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
     let Some(unseen) = &rewrite.unseen else { return Ok(()) };
     let plan = tables.plan(table, None).await?;
     let added = with_new_rows(tables, &plan, &rewrite.seen).await?;
@@ -237,19 +238,19 @@ async fn check_unseen(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Resu
     Err(Error::TableChanged { what: "data" })
 }
 
-/// The files of a plan that have rows which an earlier plan has not: other files, and those of which rows
-/// that were gone are there again, as where somebody undid their removal.
+/// Returns the files of a plan that have rows which an earlier plan does not have: new files, and
+/// files whose deletes were undone, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =
         then.files().iter().map(|file| (file.location.as_str(), file)).collect();
     let mut new = vec![false; now.files().len()];
-    let (mut places, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, file) in now.files().iter().enumerate() {
+    let (mut indexes, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, file) in now.files().iter().enumerate() {
         match seen.get(file.location.as_str()) {
-            None => new[place] = true,
+            None => new[index] = true,
             Some(old) if !old.has_deletes() || old.state() == file.state() => {}
             Some(old) => {
-                places.push(place);
+                indexes.push(index);
                 before.push(Arc::clone(old));
                 after.push(Arc::clone(file));
             }
@@ -257,27 +258,28 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
     }
     let before = tables.deleted_of_all(before).await?;
     let after = tables.deleted_of_all(after).await?;
-    for (place, (before, after)) in places.into_iter().zip(before.into_iter().zip(after)) {
-        let gone = before.unwrap_or_default();
-        new[place] = !after.unwrap_or_default().has_all(&gone);
+    for (index, (before, after)) in indexes.into_iter().zip(before.into_iter().zip(after)) {
+        let deleted_before = before.unwrap_or_default();
+        new[index] = !after.unwrap_or_default().has_all(&deleted_before);
     }
     Ok(now.retain(&new))
 }
 
-/// Whether the files that a change removes or takes rows of away hold the rows that it saw: they are
-/// still there, and no other delete file takes rows of them away.
+/// Checks that files which a change removes or deletes rows of still have the same live rows: the
+/// files exist, and no other delete file applies to them.
 async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
-    let thinned = rewrite.staged.deletes.iter().map(|delete| &delete.of);
-    let seen = rewrite.removed.iter().chain(thinned);
+    let with_new_deletes = rewrite.staged.deletes.iter().map(|delete| &delete.of);
+    let seen = rewrite.removed.iter().chain(with_new_deletes);
     if rewrite.staged.deletes.is_empty() {
-        return check_same(tables, table, seen).await;
+        return check_rows_unchanged(tables, table, seen).await;
     }
-    // Nothing else tells that a file which only loses rows is still there.
-    check_states(tables, table, seen).await
+    // A data file that only gets new deletes is not in the removal, so its existence must be
+    // checked here.
+    check_delete_files_unchanged(tables, table, seen).await
 }
 
-/// Whether data files are as they were seen, with the same rows gone.
-async fn check_same(
+/// Checks that data files still have the same deletes as when they were read.
+async fn check_rows_unchanged(
     tables: &Tables,
     table: &Table,
     seen: impl Iterator<Item = &Arc<DataFile>> + Clone,
@@ -285,10 +287,10 @@ async fn check_same(
     if !table.has_deletes() && seen.clone().all(|file| !file.has_deletes()) {
         return Ok(());
     }
-    check_states(tables, table, seen).await
+    check_delete_files_unchanged(tables, table, seen).await
 }
 
-async fn check_states(
+async fn check_delete_files_unchanged(
     tables: &Tables,
     table: &Table,
     seen: impl Iterator<Item = &Arc<DataFile>>,
@@ -304,20 +306,20 @@ pub(crate) fn builder_of(table: &Table) -> Result<TableMetadataBuilder> {
     Ok(metadata.into_builder(Some(table.metadata_location().to_owned())))
 }
 
-/// Makes a change that touches no row.
+/// Commits a metadata change that affects no rows.
 pub(crate) async fn store_metadata(
     tables: &Tables,
     table: &Table,
     change: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
 ) -> Result<Table> {
-    let (base, logs) = stamp::put_aside(table.metadata())?;
+    let (base, logs) = stamp::detach_logs(table.metadata())?;
     let built = build(change(base.into_builder(None))?)?;
     let now = tables.options().clock.now().timestamp_millis();
-    let metadata = stamp::put_back(&built, logs, table.metadata_location(), now)?;
-    store(tables, table, metadata, table.totals(), Unwritten::default()).await
+    let metadata = stamp::attach_logs(&built, logs, table.metadata_location(), now)?;
+    store(tables, table, metadata, table.totals(), PendingFiles::default()).await
 }
 
-/// The partitions that new rows fall into: their removal, and how far that reaches.
+/// Returns the removal of the new rows' partitions, and the reach of the overwrite.
 fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);
@@ -332,7 +334,7 @@ fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) 
 }
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
-    let built = builder.build().map_err(|error| refused("committed", &error))?.metadata;
+    let built = builder.build().map_err(|error| rejected("committed", &error))?.metadata;
     let built = time_parts::revealed(built)?;
     evolve::check_table(&built)?;
     Ok(built)
@@ -341,24 +343,25 @@ pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
 /// A change of a table's rows.
 pub(crate) struct Change {
     pub(crate) removal: Removal,
-    /// Files that were written for it.
+    /// Files written for this change.
     pub(crate) staged: Option<Staged>,
-    /// Files that were there before, in other states of the table.
+    /// Files from other states of the table.
     pub(crate) additions: Vec<Addition>,
     pub(crate) kind: Kind,
-    /// Which rows it is meant for.
+    /// The rows that the change applies to.
     pub(crate) reach: Reach,
-    /// Delete files that go because they concern no data file any more.
+    /// Delete files that no longer apply to any data file.
     pub(crate) dangling: Vec<DeleteKey>,
     pub(crate) summary: BTreeMap<String, String>,
 }
 
-/// The numbers and names of a new snapshot.
+/// Ids and file names of a new snapshot.
 struct NewSnapshot {
     ids: SnapshotIds,
     timestamp_ms: i64,
-    /// The folder of metadata files, and the unique part of this commit's names.
+    /// The folder of the metadata files.
     folder: String,
+    /// The unique part of the names of this commit's files.
     name: Uuid,
 }
 
@@ -373,11 +376,11 @@ impl Change {
         Change { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
     }
 
-    fn reaching(self, reach: Reach) -> Self {
+    fn with_reach(self, reach: Reach) -> Self {
         Change { reach, ..self }
     }
 
-    /// Commits against `after`, the metadata with its new schema and spec where those change.
+    /// Commits against `after`, the metadata with the new schema and partition spec.
     pub(crate) async fn commit(
         mut self,
         tables: &Tables,
@@ -409,12 +412,12 @@ impl Change {
         self.finish(tables, table, (planned, &changes), (after, builder)).await
     }
 
-    /// Makes the snapshot that was planned.
+    /// Commits the planned snapshot.
     async fn finish(
         mut self,
         tables: &Tables,
         table: &Table,
-        (planned, changes): (Vec<Planned>, &Changes),
+        (planned, changes): (Vec<PlannedManifest>, &Changes),
         (after, builder): (&TableMetadata, TableMetadataBuilder),
     ) -> Result<Table> {
         let before = table.metadata();
@@ -422,22 +425,22 @@ impl Change {
         self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
         let summary = changes.summarise(table.totals(), self.kind, self.summary);
         let listed_max = tables.options().snapshots_listed_max;
-        let made = new.make(planned).await?;
-        let snapshot = new.snapshot(&made, summary, after.current_schema_id());
+        let encoded = new.encode_files(planned).await?;
+        let snapshot = new.snapshot(&encoded, summary, after.current_schema_id());
         let builder = builder
             .set_branch_snapshot(snapshot, MAIN_BRANCH)
-            .map_err(|error| refused("committed", &error))?
-            .remove_snapshots(&superfluous(before, snapshots_listed(before, listed_max)));
-        let unwritten = Unwritten { files: made.files, staged: self.staged };
+            .map_err(|error| rejected("committed", &error))?
+            .remove_snapshots(&snapshots_to_expire(before, snapshots_listed(before, listed_max)));
+        let unwritten = PendingFiles { files: encoded.files, staged: self.staged };
         let totals = changes.totals(table.totals());
         let stored = store(tables, table, build(builder)?, totals, unwritten).await?;
-        tables.remember_snapshot(made.manifest_list, made.listed, made.decoded);
+        tables.cache_snapshot(encoded.manifest_list, encoded.listed, encoded.decoded);
         Ok(stored)
     }
 }
 
-/// The files that were written for a change: data of the current partition spec, and deletes of those
-/// of the data files that they are about.
+/// Returns the files written for a change: data files of the current partition spec, and delete
+/// files of the specs of their data files.
 fn added_by(staged: &Staged, after: &TableMetadata) -> Result<Vec<Addition>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();
@@ -457,13 +460,13 @@ fn added_by(staged: &Staged, after: &TableMetadata) -> Result<Vec<Addition>> {
     Ok(additions)
 }
 
-/// The manifests of a new snapshot, made and not yet written.
-struct Made {
+/// The encoded, not yet written files of a new snapshot.
+struct EncodedSnapshot {
     files: Vec<(String, Bytes)>,
     manifest_list: String,
     listed: Vec<ManifestFile>,
     decoded: Vec<(String, Decoded)>,
-    /// The id that the next row of the table comes to have.
+    /// The next row id of the table after the snapshot.
     next_row_id: u64,
 }
 
@@ -478,101 +481,102 @@ impl NewSnapshot {
                 version: after.format_version(),
                 first_row_id: after.next_row_id(),
             },
-            // Iceberg wants times that do not go back, whatever the clock does.
+            // Iceberg requires increasing timestamps, even if the clock is set back.
             timestamp_ms: now.max(before.last_updated_ms()),
             folder: format!("{}/metadata", before.location()),
             name: Uuid::new_v4(),
         }
     }
 
-    async fn make(&self, planned: Vec<Planned>) -> Result<Made> {
-        let entries: usize = planned.iter().map(Planned::entries).sum();
+    async fn encode_files(&self, planned: Vec<PlannedManifest>) -> Result<EncodedSnapshot> {
+        let entries: usize = planned.iter().map(PlannedManifest::entries).sum();
         let list = format!("{}/snap-{}-1-{}.avro", self.folder, self.ids.id, self.name);
-        let making = make_all(planned, format!("{}/{}-m", self.folder, self.name), list, self.ids);
+        let encoding =
+            encode_all(planned, format!("{}/{}-m", self.folder, self.name), list, self.ids);
         if entries <= INLINE_ENTRIES_MAX {
-            return making.await;
+            return encoding.await;
         }
-        let making = tokio::task::spawn_blocking(|| futures::executor::block_on(making));
-        making.await.map_err(|error| Error::internal("committed", error))?
+        let encoding = tokio::task::spawn_blocking(|| futures::executor::block_on(encoding));
+        encoding.await.map_err(|error| Error::internal("committed", error))?
     }
 
-    fn snapshot(&self, made: &Made, summary: Summary, schema_id: i32) -> Snapshot {
+    fn snapshot(&self, encoded: &EncodedSnapshot, summary: Summary, schema_id: i32) -> Snapshot {
         let builder = Snapshot::builder()
             .with_snapshot_id(self.ids.id)
             .with_parent_snapshot_id(self.ids.parent)
             .with_sequence_number(self.ids.sequence_number)
             .with_timestamp_ms(self.timestamp_ms)
-            .with_manifest_list(made.manifest_list.as_str())
+            .with_manifest_list(encoded.manifest_list.as_str())
             .with_summary(summary)
             .with_schema_id(schema_id);
         if self.ids.version < FormatVersion::V3 {
             return builder.build();
         }
         let first = self.ids.first_row_id;
-        builder.with_row_range(first, made.next_row_id.saturating_sub(first)).build()
+        builder.with_row_range(first, encoded.next_row_id.saturating_sub(first)).build()
     }
 }
 
-async fn make_all(
-    planned: Vec<Planned>,
+async fn encode_all(
+    planned: Vec<PlannedManifest>,
     prefix: String,
     manifest_list: String,
     snapshot: SnapshotIds,
-) -> Result<Made> {
+) -> Result<EncodedSnapshot> {
     let (mut files, mut listed, mut decoded) = (Vec::new(), Vec::new(), Vec::new());
     for one in planned {
         match one {
-            Planned::Kept(manifest) => listed.push(manifest),
-            Planned::New(new) => {
+            PlannedManifest::Kept(manifest) => listed.push(manifest),
+            PlannedManifest::New(new) => {
                 let location = format!("{prefix}{}.avro", files.len());
-                let made = encode(new, &location, snapshot).await;
-                let made = made.map_err(|error| refused("committed", &error))?;
-                files.push((location.clone(), made.content));
-                decoded.push((location, made.decoded));
-                listed.push(made.file);
+                let encoded = encode(new, &location, snapshot).await;
+                let encoded = encoded.map_err(|error| rejected("committed", &error))?;
+                files.push((location.clone(), encoded.content));
+                decoded.push((location, encoded.decoded));
+                listed.push(encoded.file);
             }
         }
     }
     let mut next_row_id = snapshot.first_row_id;
     if snapshot.version >= FormatVersion::V3 {
-        next_row_id = number_rows(&mut listed, &mut decoded, next_row_id)?;
+        next_row_id = assign_row_ids(&mut listed, &mut decoded, next_row_id)?;
     }
     let content = encode_list(&listed, snapshot).await;
-    let content = content.map_err(|error| refused("committed", &error))?;
+    let content = content.map_err(|error| rejected("committed", &error))?;
     files.push((manifest_list.clone(), content));
-    Ok(Made { files, manifest_list, listed, decoded, next_row_id })
+    Ok(EncodedSnapshot { files, manifest_list, listed, decoded, next_row_id })
 }
 
-/// A random id that the table does not have yet.
+/// Returns a random unused snapshot id.
 fn snapshot_id(metadata: &TableMetadata) -> i64 {
     let ids = std::iter::repeat_with(|| (Uuid::new_v4().as_u64_pair().0 & i64::MAX as u64) as i64);
     let mut free = ids.filter(|id| *id > 0 && metadata.snapshot_by_id(*id).is_none());
     free.next().unwrap_or(1)
 }
 
-/// Writes a commit's files, with the metadata file that names them, and gives the new state.
+/// Writes a commit's files and metadata file, and returns the new state.
 async fn store(
     tables: &Tables,
     table: &Table,
     metadata: TableMetadata,
     totals: Totals,
-    unwritten: Unwritten,
+    unwritten: PendingFiles,
 ) -> Result<Table> {
     let location = metadata::next_location(metadata.location(), Some(table.metadata_location()));
     store_as(tables, location, metadata, totals, unwritten).await
 }
 
-/// Writes files and metadata under a location of its own.
+/// Writes files, and metadata at this location.
 pub(crate) async fn store_as(
     tables: &Tables,
     location: String,
     metadata: TableMetadata,
     totals: Totals,
-    unwritten: Unwritten,
+    unwritten: PendingFiles,
 ) -> Result<Table> {
     let content = metadata::encode(&metadata)?;
     let encoded_bytes = content.len();
-    let Unwritten { mut files, staged } = unwritten;
+    let PendingFiles { mut files, staged } = unwritten;
     files.push((location.clone(), content));
     let storage = tables.storage();
     let mut undo = Undo::new(Arc::clone(storage));
@@ -585,17 +589,17 @@ pub(crate) async fn store_as(
     }
     undo.keep();
     let table = Table::new(location, metadata, totals, encoded_bytes);
-    tables.remember(&table);
+    tables.cache_table(&table);
     Ok(table)
 }
 
-/// Writes a commit's own files, and sees to it that they and the data files are durable.
+/// Writes a commit's metadata files and makes them and the data files durable.
 async fn write(
     storage: &Storage,
     files: &[(String, Bytes)],
     staged: Option<&Staged>,
 ) -> Result<()> {
-    // What failed in the background is tried again here, to fail with its reason or not at all.
+    // A failed background sync is retried here, so that its error is reported.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,

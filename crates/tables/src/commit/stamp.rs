@@ -1,24 +1,24 @@
-//! Times in metadata that no snapshot sets.
+//! Timestamps and logs of metadata changes that add no snapshot.
 //!
-//! The `iceberg` crate stamps metadata with the machine's clock, and refuses to when that went back
-//! since the last commit. Here the time is our clock's, and never goes back; so a change without a
-//! snapshot is built with the logs of times put aside, which only the JSON form lets one do.
+//! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that precedes the
+//! last update. Headwater uses its own clock and never decreases the timestamp. So a change without
+//! a snapshot is built with the logs removed, which is only possible through the JSON form.
 
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};
 
 use crate::{Error, Result, time_parts};
 
-/// The logs of a table's metadata while they are put aside.
+/// The logs of a table's metadata, detached.
 #[derive(Debug)]
 pub(crate) struct Logs {
     snapshots: Option<Value>,
     metadata: Option<Value>,
     last_updated_ms: i64,
-    kept: usize,
+    log_length_max: usize,
 }
 
-/// The keys of the logs in a metadata file.
+/// Keys of the logs in a metadata file.
 const SNAPSHOT_LOG: &str = "snapshot-log";
 const METADATA_LOG: &str = "metadata-log";
 const LAST_UPDATED: &str = "last-updated-ms";
@@ -27,16 +27,18 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
-/// The metadata without its logs, and the logs.
-pub(crate) fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Logs)> {
-    let kept = metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
-    let kept = kept.and_then(|kept| kept.parse().ok());
+/// Returns the metadata without its logs, and the logs.
+pub(crate) fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Logs)> {
+    let log_length_max =
+        metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
+    let log_length_max = log_length_max.and_then(|log_length_max| log_length_max.parse().ok());
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
     let logs = Logs {
         snapshots: take(&mut value, SNAPSHOT_LOG),
         metadata: take(&mut value, METADATA_LOG),
         last_updated_ms: metadata.last_updated_ms(),
-        kept: kept.unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT),
+        log_length_max: log_length_max
+            .unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT),
     };
     for spec in time_parts::specs(&mut value) {
         time_parts::hide(spec)?;
@@ -48,11 +50,12 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
     value.as_object_mut()?.remove(key)
 }
 
-/// The metadata with its logs, the former metadata file among them, as of `now_ms` or later.
-pub(crate) fn put_back(
+/// Returns the metadata with its logs and a new log entry for the previous metadata file. The
+/// timestamp is `now_ms` or the last one, whichever is later.
+pub(crate) fn attach_logs(
     metadata: &TableMetadata,
     logs: Logs,
-    former_location: &str,
+    previous_location: &str,
     now_ms: i64,
 ) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
@@ -60,8 +63,8 @@ pub(crate) fn put_back(
         Some(Value::Array(log)) => log,
         _ => Vec::new(),
     };
-    log.push(json!({"metadata-file": former_location, "timestamp-ms": logs.last_updated_ms}));
-    log.drain(..log.len().saturating_sub(logs.kept.max(1)));
+    log.push(json!({"metadata-file": previous_location, "timestamp-ms": logs.last_updated_ms}));
+    log.drain(..log.len().saturating_sub(logs.log_length_max.max(1)));
     value[METADATA_LOG] = Value::Array(log);
     if let Some(snapshots) = logs.snapshots {
         value[SNAPSHOT_LOG] = snapshots;
@@ -71,29 +74,29 @@ pub(crate) fn put_back(
     serde_json::from_value(value).map_err(failed)
 }
 
-/// The metadata without some of its snapshots, none of which is the current one or has a name.
+/// Returns the metadata without these snapshots. None of them may be current or have a ref.
 pub(crate) fn without_snapshots(
     metadata: &TableMetadata,
     ids: &[i64],
-    former_location: &str,
+    previous_location: &str,
     now_ms: i64,
 ) -> Result<TableMetadata> {
-    let (bare, mut logs) = put_aside(metadata)?;
-    let stays = |entry: &Value| entry["snapshot-id"].as_i64().is_none_or(|id| !ids.contains(&id));
+    let (bare, mut logs) = detach_logs(metadata)?;
+    let retain = |entry: &Value| entry["snapshot-id"].as_i64().is_none_or(|id| !ids.contains(&id));
     if let Some(Value::Array(log)) = &mut logs.snapshots {
-        log.retain(stays);
+        log.retain(retain);
     }
     let mut value = serde_json::to_value(&bare).map_err(failed)?;
     for key in ["snapshots", "statistics", "partition-statistics"] {
         if let Some(Value::Array(entries)) = value.get_mut(key) {
-            entries.retain(stays);
+            entries.retain(retain);
         }
     }
-    let left = serde_json::from_value(value).map_err(failed)?;
-    put_back(&left, logs, former_location, now_ms)
+    let remaining = serde_json::from_value(value).map_err(failed)?;
+    attach_logs(&remaining, logs, previous_location, now_ms)
 }
 
-/// The metadata of a new table, as of `now_ms`.
+/// Sets the timestamp of a new table's metadata.
 pub(crate) fn stamp(metadata: &TableMetadata, now_ms: i64) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
     value[LAST_UPDATED] = json!(now_ms);

@@ -1,4 +1,4 @@
-//! A snapshot's summary: what was added, what was removed, and what there is now.
+//! Snapshot summaries: added, removed and total counts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,36 +6,36 @@ use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Operation, Struct
 
 use crate::table::{DeleteTotals, Totals, own_bytes};
 
-/// What a commit adds to and removes from a table.
+/// Counts of the files that a commit adds and removes.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     added: Totals,
     removed: Totals,
-    /// Deletion vectors that come and go, among the delete files.
+    /// Added and removed deletion vectors, included in the delete files.
     vectors: [u64; 2],
     partitions: HashSet<Struct>,
 }
 
-/// What a commit does to rows.
+/// The kind of a change of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It adds some.
-    Adds,
-    /// It adds, removes or changes some.
-    Changes,
-    /// It leaves all as they are, in other files.
-    Arranges,
+    /// Only adds rows.
+    Append,
+    /// Adds, removes or changes rows.
+    Modify,
+    /// Rewrites files without changing rows.
+    Compact,
 }
 
 impl Changes {
-    /// Counts a data file or delete file that comes.
+    /// Counts an added data file or delete file.
     pub(crate) fn add(&mut self, file: &DataFile) {
         count(&mut self.added, file);
         self.vectors[0] += u64::from(is_vector(file));
         self.partitions.insert(file.partition().clone());
     }
 
-    /// Counts one that goes.
+    /// Counts a removed one.
     pub(crate) fn remove(&mut self, file: &DataFile) {
         count(&mut self.removed, file);
         self.vectors[1] += u64::from(is_vector(file));
@@ -46,12 +46,12 @@ impl Changes {
         self.added == Totals::default() && self.removed == Totals::default()
     }
 
-    /// How many data files go.
+    /// Returns the number of removed data files.
     pub(crate) fn files_removed(&self) -> u64 {
         self.removed.files
     }
 
-    /// The totals after the commit.
+    /// Returns the totals after the commit.
     pub(crate) fn totals(&self, before: Totals) -> Totals {
         let after =
             |before: u64, added: u64, removed: u64| (before + added).saturating_sub(removed);
@@ -68,7 +68,7 @@ impl Changes {
         }
     }
 
-    /// The summary with the caller's own entries, which cannot replace Iceberg's.
+    /// Builds the summary. The caller's entries cannot override Iceberg's.
     pub(crate) fn summarise(
         &self,
         before: Totals,
@@ -88,7 +88,7 @@ impl Changes {
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
             ("added-delete-files", self.added.deletes.files),
-            // All others that are written here are of that kind.
+            // All other delete files written by Headwater are position delete files.
             ("added-position-delete-files", self.added.deletes.files - self.vectors[0]),
             ("added-dvs", self.vectors[0]),
             ("removed-dvs", self.vectors[1]),
@@ -115,16 +115,16 @@ impl Changes {
         Summary { operation: self.operation(kind), additional_properties: properties }
     }
 
-    fn takes_rows_away(&self) -> bool {
+    fn deletes_rows(&self) -> bool {
         self.removed.files > 0 || self.added.deletes.files > 0
     }
 
     fn operation(&self, kind: Kind) -> Operation {
         match kind {
-            Kind::Adds => Operation::Append,
-            Kind::Arranges => Operation::Replace,
-            Kind::Changes if self.added.files == 0 && self.takes_rows_away() => Operation::Delete,
-            Kind::Changes => Operation::Overwrite,
+            Kind::Append => Operation::Append,
+            Kind::Compact => Operation::Replace,
+            Kind::Modify if self.added.files == 0 && self.deletes_rows() => Operation::Delete,
+            Kind::Modify => Operation::Overwrite,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Whether a column that is to have no nulls has none: a column of the table itself, or one within others.
+//! Validation that a column to be made required has no nulls, for top-level and nested columns.
 //!
-//! A part of what is null itself is no null: a struct without a value lacks none of its parts.
+//! A field of a null struct does not count as null.
 
 use std::sync::Arc;
 
@@ -14,39 +14,40 @@ use crate::tables::Tables;
 use crate::types::schema::field_id;
 use crate::{DataFile, Error, Result, Table};
 
-/// One step from a column to a column within it.
+/// A step from a column to a nested column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// A field of a struct.
     Part(usize),
-    /// What is in a list.
+    /// The element of a list.
     Element,
-    /// The values of a map.
+    /// The value of a map.
     Value,
 }
 
-/// Refuses columns that are to have no nulls and have some.
+/// Rejects columns that are to be required but contain nulls.
 pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]) -> Result<()> {
     let schema = table.schema();
     for id in columns {
         let found = schema.fields().iter().find_map(|field| Some((field, steps_to(field, *id)?)));
         let Some((field, steps)) = found else { continue };
-        let place = (field.name().as_str(), steps.as_slice());
+        let path_in_column = (field.name().as_str(), steps.as_slice());
         let written = table.metadata().current_schema().name_by_field_id(*id);
         let column = || written.unwrap_or(field.name()).to_owned();
         let plan = tables.plan(table, None).await?;
         let may_lack = |file: &&Arc<DataFile>| file.null_count(*id) != Some(0);
         let files: Vec<Arc<DataFile>> = plan.files().iter().filter(may_lack).cloned().collect();
-        let nulls = count_nulls(tables, table, &files, place).await?;
+        let nulls = count_nulls(tables, table, &files, path_in_column).await?;
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // Whoever reads a file reads the rows that are gone, too.
-        let thinned = files.iter().filter(|file| file.has_deletes());
-        let whole: Vec<Arc<DataFile>> = thinned.map(|file| Arc::new(file.whole())).collect();
-        if count_nulls(tables, table, &whole, place).await? > 0 {
-            let reason = "files still hold deleted rows that have no value for it; put them \
-                          together with `headwater table maintain` first";
+        // Other readers may read a file without applying its deletes.
+        let with_deletes = files.iter().filter(|file| file.has_deletes());
+        let undeleted: Vec<Arc<DataFile>> =
+            with_deletes.map(|file| Arc::new(file.without_deletes())).collect();
+        if count_nulls(tables, table, &undeleted, path_in_column).await? > 0 {
+            let reason = "data files still contain deleted rows with nulls in it; compact them \
+                          with `headwater table maintain` first";
             return Err(Error::InvalidColumn { column: column(), reason: reason.to_owned() });
         }
     }
@@ -68,7 +69,7 @@ async fn count_nulls(
     Ok(nulls)
 }
 
-/// The steps from a column to the one with an id; none where that lies elsewhere.
+/// Returns the steps from a column to the one with this id; none if it is not nested in it.
 fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     if field_id(field) == Some(id) {
         return Some(Vec::new());
@@ -91,23 +92,23 @@ fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     }
 }
 
-/// How many values are null after some steps, where what they lie in is not.
+/// Counts the nulls of a nested column, without those whose parent is null.
 fn nulls_at(array: &ArrayRef, steps: &[Step]) -> std::result::Result<usize, ArrowError> {
     let Some((step, rest)) = steps.split_first() else { return Ok(array.logical_null_count()) };
-    let whole = filter(array, &is_not_null(array)?)?;
+    let non_null = filter(array, &is_not_null(array)?)?;
     let between = |offsets: &[i32]| match (offsets.first(), offsets.last()) {
         (Some(first), Some(last)) => (*first as usize, (last - first) as usize),
         _ => (0, 0),
     };
     match step {
-        Step::Part(index) => nulls_at(whole.as_struct().column(*index), rest),
+        Step::Part(index) => nulls_at(non_null.as_struct().column(*index), rest),
         Step::Element => {
-            let list = whole.as_list::<i32>();
+            let list = non_null.as_list::<i32>();
             let (first, length) = between(list.value_offsets());
             nulls_at(&list.values().slice(first, length), rest)
         }
         Step::Value => {
-            let map = whole.as_map();
+            let map = non_null.as_map();
             let (first, length) = between(map.value_offsets());
             nulls_at(&map.values().slice(first, length), rest)
         }
@@ -123,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_what_is_null_is_no_null() {
+    fn a_field_of_a_null_struct_does_not_count_as_null() {
         let part: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, None]));
         let field = Arc::new(Field::new("c", DataType::Int32, true));
-        let whole = NullBuffer::from(vec![true, false, true]);
-        let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(whole));
+        let non_null = NullBuffer::from(vec![true, false, true]);
+        let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(non_null));
         let array: ArrayRef = Arc::new(of);
         assert_eq!(nulls_at(&array, &[Step::Part(0)]).ok(), Some(1));
-        // Three lists, of which the second is null and yet has a place for a value.
+        // Three lists; the last one is null but has an element slot.
         let lists = ListArray::new(
             Arc::new(Field::new("element", array.data_type().clone(), true)),
             OffsetBuffer::from_lengths([1, 1, 1]),

@@ -1,8 +1,9 @@
-//! Which delete files concern which data files.
+//! Assignment of delete files to data files.
 //!
-//! Position deletes count for data of the same partition that is not younger, equality deletes for data
-//! that is older, of the same partition or, where their own spec has none, of all. A deletion vector and
-//! some position deletes name the one data file that they are about.
+//! Position deletes apply to data files of the same partition with the same or a smaller sequence
+//! number. Equality deletes apply to data files with a smaller one, in the same partition or, if
+//! their spec is unpartitioned, in all partitions. Deletion vectors and some position deletes refer
+//! to one data file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,19 +18,19 @@ use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 
-/// A partition: of which spec, and which values, to be compared.
+/// A partition: its spec id and its values in their widest types.
 type Partition = (i32, Struct);
 
-/// The delete files of a snapshot, ready to be asked about a data file.
+/// The delete files of a snapshot, indexed for lookup by data file.
 struct Index {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: Grouped<String>,
     positions: HashMap<Partition, Arc<Group<Named>>>,
-    /// By partition; none for those that count everywhere.
+    /// By partition; none for global equality deletes.
     equality: HashMap<Option<Partition>, Vec<Arc<Group<Keys>>>>,
 }
 
-/// Data files with what takes rows of them away.
+/// Assigns delete files to data files.
 pub(crate) fn attach(
     files: Vec<Arc<DataFile>>,
     deletes: Vec<Arc<DeleteFile>>,
@@ -48,7 +49,7 @@ pub(crate) fn attach(
 
 impl Index {
     fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
-        // Always in the same order, so that the same files are known to be.
+        // A fixed order makes the fingerprints of equal lists equal.
         deletes.sort_by(|one, other| {
             let number = |file: &DeleteFile| file.sequence_number();
             (number(one), one.key()).cmp(&(number(other), other.key()))
@@ -61,13 +62,13 @@ impl Index {
             let partition = (file.spec_id, comparable_partition(entry.partition()));
             if file.is_equality() {
                 let spec = metadata.partition_spec_by_id(file.spec_id);
-                let everywhere = spec.is_some_and(|spec| spec.is_unpartitioned());
+                let is_global = spec.is_some_and(|spec| spec.is_unpartitioned());
                 let mut ids = entry.equality_ids().unwrap_or_default();
                 ids.sort_unstable();
-                let key = ((!everywhere).then_some(partition), ids);
+                let key = ((!is_global).then_some(partition), ids);
                 equality.entry(key).or_default().push(file);
             } else if file.is_vector() {
-                let missing = "a deletion vector names no data file";
+                let missing = "a deletion vector does not refer to a data file";
                 let of = entry.referenced_data_file();
                 let of = of.ok_or_else(|| Error::corrupt(file.location(), missing))?;
                 vectors.insert(of, file);
@@ -90,29 +91,30 @@ impl Index {
 
     fn of(&self, file: &DataFile) -> Option<Deletes> {
         let number = file.sequence_number();
-        let counts = |delete: &&Arc<DeleteFile>| delete.sequence_number() >= number;
+        let applies = |delete: &&Arc<DeleteFile>| delete.sequence_number() >= number;
         let partition = (file.spec_id, comparable_partition(file.entry.data_file.partition()));
-        let vector = self.vectors.get(&file.location).filter(counts).cloned();
+        let vector = self.vectors.get(&file.location).filter(applies).cloned();
         let (mut own, mut positions) = (Vec::new(), None);
         if vector.is_none() {
             let named = self.own.get(&file.location).into_iter().flatten();
-            own.extend(named.filter(counts).cloned());
+            own.extend(named.filter(applies).cloned());
             positions = self.positions.get(&partition).and_then(|group| suffix(group, number));
         }
-        let here = self.equality.get(&Some(partition)).into_iter().flatten();
-        let everywhere = self.equality.get(&None).into_iter().flatten();
-        let equality = here.chain(everywhere).filter_map(|group| suffix(group, number + 1));
+        let in_partition = self.equality.get(&Some(partition)).into_iter().flatten();
+        let global = self.equality.get(&None).into_iter().flatten();
+        let equality = in_partition.chain(global).filter_map(|group| suffix(group, number + 1));
         Deletes::new(vector, own, positions, equality.collect())
     }
 }
 
-/// The files of a group from a sequence number on; none where there are none.
+/// Returns the files of a group from a sequence number on; none if there are none.
 fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// The one data file that a delete file is about, where it says so, or its bounds do.
+/// Returns the only data file that a delete file refers to, by its entry or its bounds; none if
+/// there may be several.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),
@@ -125,7 +127,7 @@ pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     })
 }
 
-/// The columns with these field ids, as the latest schema that has them has them.
+/// Returns the columns with these field ids, from the newest schema that has them.
 fn columns(
     metadata: &TableMetadata,
     ids: &[i32],
@@ -133,7 +135,7 @@ fn columns(
 ) -> Result<Vec<FieldRef>> {
     let location = files.first().map(|file| file.location()).unwrap_or_default();
     if ids.is_empty() {
-        return Err(Error::corrupt(location, "an equality delete file names no columns"));
+        return Err(Error::corrupt(location, "an equality delete file has no equality columns"));
     }
     let mut schemas: Vec<_> = metadata.schemas_iter().collect();
     schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
@@ -144,7 +146,7 @@ fn columns(
         };
         let field = schemas.iter().find_map(top).ok_or_else(|| Error::Unsupported {
             location: location.to_owned(),
-            feature: format!("deletes by the nested or unknown column {id}"),
+            feature: format!("equality deletes by the nested or unknown field {id}"),
         })?;
         Ok(Arc::new(arrow_field(&field).with_nullable(true)))
     };

@@ -1,7 +1,8 @@
-//! Equality deletes: rows that are gone because some of their columns have certain values.
+//! Equality deletes: rows deleted by the values of some of their columns.
 //!
-//! All files of a group become one set of keys, each with the last sequence number that it is deleted
-//! at. A row is gone where its key is there with a later number than its file has. Nulls are equal.
+//! All files of a group are merged into one set of keys, each with the last sequence number that
+//! deletes it. A row is deleted if its key has a larger sequence number than its data file. Nulls
+//! are equal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,17 +14,16 @@ use arrow::row::{RowConverter, SortField};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{DeleteFile, FILES_AT_ONCE};
+use super::{DeleteFile, READS_MAX};
 use crate::manifest::off_thread;
-use crate::read::{Place, Reading, open};
+use crate::read::{FileLocation, ReadOptions, open};
 use crate::storage::Storage;
 use crate::{DataFile, Error, Positions, Result};
 
-/// What a key takes in memory beside its own bytes.
+/// Overhead of a key in memory, in bytes.
 const KEY_BYTES: usize = 48;
 
-/// The keys of a group, in the form that Arrow's rows have, each with the last sequence number that it
-/// is deleted at.
+/// The keys of a group in Arrow's row format, each with the last sequence number that deletes it.
 #[derive(Debug, Default)]
 pub(crate) struct Keys(Arc<HashMap<Box<[u8]>, i64>>);
 
@@ -37,10 +37,10 @@ impl Keys {
         let read = stream::iter(files.to_vec())
             .map(|file| async move {
                 file.check()?;
-                let batches = batches(storage, file.place(), columns, true).await?;
+                let batches = batches(storage, file.file_location(), columns, true).await?;
                 Ok::<_, Error>((file, batches.try_collect::<Vec<_>>().await?))
             })
-            .buffered(FILES_AT_ONCE);
+            .buffered(READS_MAX);
         let mut keys: HashMap<Box<[u8]>, i64> = HashMap::new();
         futures::pin_mut!(read);
         while let Some((file, batches)) = read.try_next().await? {
@@ -61,16 +61,16 @@ impl Keys {
         Ok(Keys(Arc::new(keys)))
     }
 
-    /// The rows of a data file that have one of the keys.
+    /// Returns the rows of a data file that are deleted by the keys.
     pub(super) async fn find(
         &self,
         storage: &Arc<Storage>,
         file: &DataFile,
         columns: &[FieldRef],
     ) -> Result<Positions> {
-        let mut batches = batches(storage, Place::of(file), columns, false).await?;
+        let mut batches = batches(storage, FileLocation::of(file), columns, false).await?;
         let number = file.sequence_number();
-        let (mut gone, mut first) = (Positions::new(), 0);
+        let (mut deleted, mut first) = (Positions::new(), 0);
         while let Some(batch) = batches.try_next().await? {
             let rows_read = batch.num_rows() as u64;
             let (keys, columns, location) =
@@ -87,19 +87,19 @@ impl Keys {
                 }
                 Ok(found)
             });
-            gone.add_all(&found.await?);
+            deleted.add_all(&found.await?);
             first += rows_read;
         }
-        Ok(gone)
+        Ok(deleted)
     }
 
-    /// Bytes that they take, about.
+    /// Returns the approximate size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.keys().map(|key| key.len() + KEY_BYTES).sum()
     }
 }
 
-/// The rows of batches in the form in which they compare.
+/// Converts batches to Arrow's row format.
 fn rows<'a>(
     columns: &[FieldRef],
     batches: impl Iterator<Item = &'a RecordBatch>,
@@ -112,16 +112,17 @@ fn rows<'a>(
     })
 }
 
-/// Some columns of a file; in a complete one, none may be missing.
+/// Reads some columns of a file; if `complete`, a missing column is an error.
 async fn batches(
     storage: &Arc<Storage>,
-    place: Place,
+    file_location: FileLocation,
     columns: &[FieldRef],
     complete: bool,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let location = place.location.clone();
-    let reading = Reading { complete, ..Reading::all(Arc::new(Schema::new(columns.to_vec()))) };
-    let opened = open(storage.object_store().clone(), place, reading).await;
+    let location = file_location.location.clone();
+    let read_options =
+        ReadOptions { complete, ..ReadOptions::all(Arc::new(Schema::new(columns.to_vec()))) };
+    let opened = open(storage.object_store().clone(), file_location, read_options).await;
     let opened = opened.map_err(|error| Error::from_arrow(&location, error))?;
     Ok(opened.map_err(move |error| Error::from_arrow(&location, error)).boxed())
 }

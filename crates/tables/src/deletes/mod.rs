@@ -1,9 +1,9 @@
-//! Delete files: what takes rows of data files away without writing those anew.
+//! Delete files, which delete rows of data files without rewriting them.
 //!
-//! [`attach`] finds which of them concern each data file; [`Tables::deleted`] reads them and gives the
-//! positions that are gone, whatever kind they are. The delete files of one partition that may name
-//! many data files are read together, once, however many data files they concern, so that the work
-//! grows with the number of files and not with its square.
+//! [`attach`] finds the delete files that apply to each data file. [`Tables::deleted`] reads them
+//! and returns the deleted positions, for all kinds of deletes. Delete files of one partition that
+//! may refer to many data files are read together and only once, so that the work is linear in the
+//! number of files.
 
 mod attach;
 mod equality;
@@ -26,26 +26,26 @@ pub(crate) use self::equality::Keys;
 pub(crate) use self::position::Named;
 use self::shared::Shared;
 pub(crate) use self::write::write_deletes;
-use crate::read::Place;
+use crate::read::FileLocation;
 use crate::types::schema::names_of;
 use crate::{DataFile, Error, Positions, Result, Tables};
 
-/// How many delete files are read at once.
-const FILES_AT_ONCE: usize = 8;
+/// Maximum number of delete files read concurrently.
+const READS_MAX: usize = 8;
 
-/// What tells one list of delete files from every other.
+/// A hash that identifies a list of delete files.
 pub(crate) type Fingerprint = u128;
 
-/// What tells a delete file from every other: where it lies, and where in that file it begins, since one
-/// holds many deletion vectors.
+/// The identity of a delete file: its location, and its offset in the file, because a Puffin file
+/// contains many deletion vectors.
 pub type DeleteKey = (String, i64);
 
-/// The same of an entry.
+/// Returns the identity of a manifest entry's delete file.
 pub(crate) fn place_of(file: &iceberg::spec::DataFile) -> (&str, i64) {
     (file.file_path(), file.content_offset().unwrap_or_default())
 }
 
-/// A file that takes rows away, or the part of one that does.
+/// A delete file, or a deletion vector in a file.
 #[derive(Debug)]
 pub(crate) struct DeleteFile {
     path: Path,
@@ -62,16 +62,16 @@ impl DeleteFile {
         self.entry.data_file.file_path()
     }
 
-    fn place(&self) -> Place {
+    fn file_location(&self) -> FileLocation {
         let bytes = self.entry.data_file.file_size_in_bytes();
-        Place { location: self.location().to_owned(), path: self.path.clone(), bytes }
+        FileLocation { location: self.location().to_owned(), path: self.path.clone(), bytes }
     }
 
     fn sequence_number(&self) -> i64 {
         self.entry.sequence_number.unwrap_or_default()
     }
 
-    /// What tells it from every other: some lie in one file, one after the other.
+    /// Returns the identity of the delete file.
     fn key(&self) -> (&str, i64) {
         place_of(&self.entry.data_file)
     }
@@ -89,38 +89,38 @@ impl DeleteFile {
         self.entry.data_file.content_type() == DataContentType::EqualityDeletes
     }
 
-    /// Refuses what cannot be read.
+    /// Rejects unsupported formats.
     fn check(&self) -> Result<()> {
         let format = self.entry.data_file.file_format();
         if matches!(format, DataFileFormat::Parquet | DataFileFormat::Puffin) {
             return Ok(());
         }
-        let feature = format!("deletes in {format} files");
+        let feature = format!("delete files of format {format}");
         Err(Error::Unsupported { location: self.location().to_owned(), feature })
     }
 }
 
-/// What takes rows of one data file away.
+/// The delete files that apply to one data file.
 #[derive(Debug)]
 pub(crate) struct Deletes {
-    /// Its deletion vector, beside which no position deletes count.
+    /// The deletion vector, which replaces all position deletes.
     vector: Option<Arc<DeleteFile>>,
-    /// Position deletes of this file alone.
+    /// Position deletes of this data file only.
     own: Vec<Arc<DeleteFile>>,
-    /// Position deletes that may name it among others.
+    /// Position deletes that may refer to several data files.
     positions: Option<Suffix<Named>>,
-    /// Equality deletes, by where they count and by which columns.
+    /// Equality deletes, by partition and columns.
     equality: Vec<Suffix<Keys>>,
     fingerprint: Fingerprint,
 }
 
-/// Delete files that are read together, in the order of their sequence numbers.
+/// Delete files that are read together, ordered by sequence number.
 #[derive(Debug)]
 struct Group<T> {
     files: Vec<Arc<DeleteFile>>,
-    /// Of the files from each on.
+    /// The fingerprint of the files from each index on.
     fingerprints: Vec<Fingerprint>,
-    /// The columns that equality deletes go by.
+    /// The equality columns.
     columns: Vec<arrow::datatypes::FieldRef>,
     content: Shared<T>,
 }
@@ -135,8 +135,8 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // What is kept of equality deletes are values of these types, found by these names: a column may
-        // be widened, and become known by another name.
+        // The cached keys have these types, and the columns were found by these names; both may
+        // change by schema evolution.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))
@@ -175,7 +175,7 @@ fn fingerprint(of: impl Hash) -> Fingerprint {
 }
 
 impl Deletes {
-    /// None where nothing takes rows away.
+    /// Returns none if no delete file applies.
     fn new(
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,
@@ -200,7 +200,7 @@ impl Deletes {
         self.fingerprint
     }
 
-    /// The delete files.
+    /// Returns the delete files.
     pub(crate) fn each(&self) -> impl Iterator<Item = &Arc<DeleteFile>> {
         let positions = self.positions.iter().flat_map(Suffix::files);
         let equality = self.equality.iter().flat_map(Suffix::files);
@@ -208,17 +208,17 @@ impl Deletes {
         own.chain(positions).chain(equality)
     }
 
-    /// What tells each of them from every other.
+    /// Returns the identities of the delete files.
     pub(crate) fn files(&self) -> impl Iterator<Item = DeleteKey> {
         self.each().map(|file| file.owned_key())
     }
 }
 
 impl Tables {
-    /// The rows of a data file that are gone; none where none are. A position may lie beyond the
-    /// file's end.
+    /// Returns the deleted rows of a data file; none if no delete file applies. A position may be
+    /// beyond the end of the file.
     ///
-    /// Fails where a delete file cannot be read. What was read once is kept as long as there is room.
+    /// Fails if a delete file cannot be read. Results are cached.
     pub async fn deleted(&self, file: &DataFile) -> Result<Option<Arc<Positions>>> {
         let Some(deletes) = &file.deletes else { return Ok(None) };
         let key = (file.location.clone(), deletes.fingerprint);
@@ -230,16 +230,16 @@ impl Tables {
         Ok(Some(found))
     }
 
-    /// The rows of each of some data files that are gone.
+    /// Returns the deleted rows of each data file.
     pub async fn deleted_of_all(
         &self,
         files: Vec<Arc<DataFile>>,
     ) -> Result<Vec<Option<Arc<Positions>>>> {
         let each = |file: Arc<DataFile>| async move { self.deleted(&file).await };
-        stream::iter(files).map(each).buffered(FILES_AT_ONCE).try_collect().await
+        stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
     }
 
-    /// Adds the rows that delete files of a data file alone take away already, and gives those files.
+    /// Adds the rows deleted by delete files of this data file only, and returns these files.
     async fn own_deletes(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<DeleteKey>> {
         let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
         let own = Named::read(self.storage(), &deletes.own).await?;
@@ -247,8 +247,8 @@ impl Tables {
         Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
     }
 
-    /// Adds all rows of a data file that are gone by their positions, and gives the delete files that
-    /// are about it alone. Beside a deletion vector, no other counts.
+    /// Adds all rows deleted by position, and returns the delete files of this data file only. A
+    /// deletion vector replaces all other position deletes.
     async fn all_positions(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<DeleteKey>> {
         let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
         let mut own = self.own_deletes(file, rows).await?;
@@ -275,22 +275,22 @@ impl Tables {
     async fn read_deletes(&self, file: &DataFile, deletes: &Deletes) -> Result<Positions> {
         let storage = self.storage();
         let number = file.sequence_number();
-        let mut gone = Positions::new();
+        let mut deleted = Positions::new();
         if let Some(vector) = &deletes.vector {
-            gone = vector::read(storage, vector).await?;
+            deleted = vector::read(storage, vector).await?;
         }
-        gone.add_all(&Named::read(storage, &deletes.own).await?.of(file, number));
+        deleted.add_all(&Named::read(storage, &deletes.own).await?.of(file, number));
         if let Some(shared) = &deletes.positions {
-            gone.add_all(&self.shared_positions(file, shared).await?);
+            deleted.add_all(&self.shared_positions(file, shared).await?);
         }
         for Suffix { group, .. } in &deletes.equality {
             let read = Keys::read(storage, &group.files, &group.columns);
             let keys = group.content.get(&self.caches().keys, group.fingerprint(), read).await?;
-            gone.add_all(&keys.find(storage, file, &group.columns).await?);
+            deleted.add_all(&keys.find(storage, file, &group.columns).await?);
         }
-        Ok(gone)
+        Ok(deleted)
     }
 }
 
-/// Delete files by the data file that each is about, or by something else.
+/// Delete files grouped by data file or another key.
 type Grouped<K> = HashMap<K, Vec<Arc<DeleteFile>>>;

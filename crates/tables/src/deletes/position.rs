@@ -1,4 +1,4 @@
-//! Position delete files: Parquet with a data file's location and a row's position in each row.
+//! Position delete files: Parquet files whose rows are a data file's location and a row position.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{DeleteFile, FILES_AT_ONCE};
-use crate::read::{Reading, open};
+use super::{DeleteFile, READS_MAX};
+use crate::read::{ReadOptions, open};
 use crate::storage::Storage;
 use crate::{DataFile, Error, FIELD_ID, Positions, Result};
 
-/// Iceberg's field id of the data file's location.
+/// The reserved field id of the data file's location.
 pub(crate) const LOCATION_ID: i32 = 2_147_483_546;
 
-/// Iceberg's field id of the position.
+/// The reserved field id of the position.
 pub(crate) const POSITION_ID: i32 = 2_147_483_545;
 
-/// The columns of a position delete file.
+/// Returns the schema of a position delete file.
 pub(crate) fn schema() -> SchemaRef {
     let field = |name: &str, data_type, id: i32| {
         let id = HashMap::from([(FIELD_ID.to_owned(), id.to_string())]);
@@ -31,7 +31,7 @@ pub(crate) fn schema() -> SchemaRef {
     ]))
 }
 
-/// The positions that some files name, by data file, each with the file's sequence number.
+/// Deleted positions by data file, each set with its sequence number.
 #[derive(Debug, Default)]
 pub(crate) struct Named(HashMap<String, Vec<(i64, Positions)>>);
 
@@ -39,9 +39,9 @@ impl Named {
     pub(super) async fn read(storage: &Arc<Storage>, files: &[Arc<DeleteFile>]) -> Result<Self> {
         let read = stream::iter(files.to_vec())
             .map(|file| async move {
-                Ok::<_, Error>((file.sequence_number(), one(storage, &file).await?))
+                Ok::<_, Error>((file.sequence_number(), read_file(storage, &file).await?))
             })
-            .buffered(FILES_AT_ONCE);
+            .buffered(READS_MAX);
         let mut named = Named::default();
         let all: Vec<(i64, HashMap<String, Positions>)> = read.try_collect().await?;
         for (number, found) in all {
@@ -52,39 +52,42 @@ impl Named {
         Ok(named)
     }
 
-    /// The positions of a data file that are named at its sequence number or later.
+    /// Returns the positions of a data file deleted at its sequence number or later.
     pub(super) fn of(&self, file: &DataFile, number: i64) -> Positions {
         let mut found = Positions::new();
-        for (named_at, positions) in self.0.get(&file.location).into_iter().flatten() {
-            if *named_at >= number {
+        for (deleted_at, positions) in self.0.get(&file.location).into_iter().flatten() {
+            if *deleted_at >= number {
                 found.add_all(positions);
             }
         }
         found
     }
 
-    /// Bytes that it takes, about.
+    /// Returns the approximate size in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let one = |(location, named): (&String, &Vec<(i64, Positions)>)| {
+        let entry_bytes = |(location, named): (&String, &Vec<(i64, Positions)>)| {
             location.len()
                 + named.iter().map(|(_, positions)| 64 + positions.bytes()).sum::<usize>()
         };
-        self.0.iter().map(one).sum()
+        self.0.iter().map(entry_bytes).sum()
     }
 }
 
-/// The positions that a file names, by data file.
-async fn one(storage: &Arc<Storage>, file: &DeleteFile) -> Result<HashMap<String, Positions>> {
+/// Reads the positions in a delete file, by data file.
+async fn read_file(
+    storage: &Arc<Storage>,
+    file: &DeleteFile,
+) -> Result<HashMap<String, Positions>> {
     file.check()?;
     let location = file.location();
-    let reading = Reading { complete: true, ..Reading::all(schema()) };
-    let batches = open(storage.object_store().clone(), file.place(), reading).await;
+    let read_options = ReadOptions { complete: true, ..ReadOptions::all(schema()) };
+    let batches = open(storage.object_store().clone(), file.file_location(), read_options).await;
     let mut batches = batches.map_err(|error| Error::from_arrow(location, error))?;
     let mut named: HashMap<String, Positions> = HashMap::new();
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| Error::from_arrow(location, error))?;
         add(&batch, &mut named).ok_or_else(|| {
-            Error::corrupt(location, "a row names no data file, or no position in it")
+            Error::corrupt(location, "a row has an invalid data file or position")
         })?;
     }
     Ok(named)

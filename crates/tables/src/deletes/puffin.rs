@@ -1,7 +1,7 @@
-//! Writing deletion vectors: those of one change lie one after the other in one Puffin file.
+//! Writes deletion vectors: all vectors of a commit in one Puffin file.
 //!
-//! A data file has one vector, which says of all its rows which are gone by position: what older vectors
-//! and position delete files say is in it, and those about the data file alone go.
+//! A data file has one vector with all its rows deleted by position. It includes the positions of
+//! older vectors and position delete files, and replaces those that apply to this data file only.
 
 use std::sync::Arc;
 
@@ -17,22 +17,22 @@ use crate::staged::StagedDelete;
 use crate::storage::Undo;
 use crate::{DataFile, DeleteKey, Error, Positions, Result, Staged, Table, Tables};
 
-/// What a Puffin file begins with, and its footer begins and ends with.
+/// The first bytes of a Puffin file, and the first and last bytes of its footer.
 const MAGIC: [u8; 4] = *b"PFA1";
 
-/// The reserved field id of a row's position, which a vector is of.
+/// The reserved field id of a row's position.
 const POSITION_ID: i32 = 2_147_483_645;
 
-/// A data file, the rows that are gone, and the delete files that its vector replaces.
-type Gone = (Arc<DataFile>, Positions, Vec<DeleteKey>);
+/// A data file, its deleted rows, and the delete files that its vector replaces.
+type DataFileDeletes = (Arc<DataFile>, Positions, Vec<DeleteKey>);
 
-/// Writes a vector for each data file.
+/// Writes a deletion vector for each data file.
 pub(super) async fn write_vectors(
     tables: &Tables,
     table: &Table,
     rows: Vec<(Arc<DataFile>, Positions)>,
 ) -> Result<Staged> {
-    let mut all: Vec<Gone> = Vec::with_capacity(rows.len());
+    let mut all: Vec<DataFileDeletes> = Vec::with_capacity(rows.len());
     for (of, mut positions) in rows {
         let replaced = tables.all_positions(&of, &mut positions).await?;
         all.push((of, positions, replaced));
@@ -42,11 +42,11 @@ pub(super) async fn write_vectors(
     }
     let location =
         format!("{}/data/{}-deletes.puffin", table.metadata().location(), Uuid::now_v7());
-    let made = {
+    let encoded = {
         let location = location.clone();
-        off_thread(&location.clone(), move || make(&location, all)).await?
+        off_thread(&location.clone(), move || encode_file(&location, all)).await?
     };
-    let (content, deletes) = made;
+    let (content, deletes) = encoded;
     let mut undo = Undo::new(tables.storage().clone());
     undo.add(location.clone());
     let written = tables.storage().write_all(&[(location, content)], std::iter::empty()).await;
@@ -58,12 +58,12 @@ pub(super) async fn write_vectors(
     Ok(staged(tables, table, deletes))
 }
 
-/// The bytes of the file, and its entries.
-fn make(location: &str, all: Vec<Gone>) -> Result<(Bytes, Vec<StagedDelete>)> {
+/// Encodes the file and its manifest entries.
+fn encode_file(location: &str, all: Vec<DataFileDeletes>) -> Result<(Bytes, Vec<StagedDelete>)> {
     let mut content = BytesMut::new();
     content.put_slice(&MAGIC);
     let mut blobs: Vec<Value> = Vec::with_capacity(all.len());
-    let mut placed = Vec::with_capacity(all.len());
+    let mut vectors = Vec::with_capacity(all.len());
     for (of, positions, replaced) in all {
         let (offset, blob) = (content.len(), encode(&positions));
         content.put_slice(&blob);
@@ -79,7 +79,7 @@ fn make(location: &str, all: Vec<Gone>) -> Result<(Bytes, Vec<StagedDelete>)> {
                 "cardinality": positions.len().to_string(),
             },
         }));
-        placed.push((of, replaced, positions.len(), offset, blob.len()));
+        vectors.push((of, replaced, positions.len(), offset, blob.len()));
     }
     let created_by = concat!("headwater ", env!("CARGO_PKG_VERSION"));
     let footer = json!({"blobs": blobs, "properties": {"created-by": created_by}}).to_string();
@@ -89,7 +89,7 @@ fn make(location: &str, all: Vec<Gone>) -> Result<(Bytes, Vec<StagedDelete>)> {
     content.put_u32_le(0);
     content.put_slice(&MAGIC);
     let bytes = content.len();
-    let deletes = placed.into_iter().map(|(of, replaced, rows, offset, length)| {
+    let deletes = vectors.into_iter().map(|(of, replaced, rows, offset, length)| {
         let built = DataFileBuilder::default()
             .content(DataContentType::PositionDeletes)
             .file_path(location.to_owned())

@@ -1,4 +1,4 @@
-//! What many readers need and one reads.
+//! A value that many tasks need and one reads.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -9,8 +9,7 @@ use tokio::sync::Mutex;
 use super::Fingerprint;
 use crate::Result;
 
-/// A value that is read once and kept by a cache as long as there is room, and in any case as long as
-/// someone uses it.
+/// A value that is read once. It is kept by a cache, and in any case as long as it is used.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Mutex<Weak<T>>);
 
@@ -21,20 +20,20 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// The value; read where nobody has it, while all others who want it wait.
+    /// Returns the value. The first caller reads it while the others wait.
     pub(super) async fn get(
         &self,
         cache: &Cache<Fingerprint, Arc<T>>,
         key: Fingerprint,
         read: impl Future<Output = Result<T>>,
     ) -> Result<Arc<T>> {
-        let mut known = self.0.lock().await;
-        if let Some(found) = known.upgrade().or_else(|| cache.get(&key)) {
-            return Ok(found);
+        let mut value = self.0.lock().await;
+        if let Some(loaded) = value.upgrade().or_else(|| cache.get(&key)) {
+            return Ok(loaded);
         }
-        let found = Arc::new(read.await?);
-        *known = Arc::downgrade(&found);
-        cache.insert(key, found.clone());
-        Ok(found)
+        let loaded = Arc::new(read.await?);
+        *value = Arc::downgrade(&loaded);
+        cache.insert(key, loaded.clone());
+        Ok(loaded)
     }
 }

@@ -1,7 +1,7 @@
-//! Deletion vectors: the positions of one data file's rows that are gone, as a blob of a Puffin file.
+//! Deletion vectors: the deleted positions of one data file, as a blob in a Puffin file.
 //!
-//! A blob is its length, a magic number, a 64-bit Roaring bitmap in the portable form, and a checksum
-//! of the two. The manifest says where in the file it lies.
+//! A blob consists of its length, a magic number, a 64-bit Roaring bitmap in the portable format,
+//! and a checksum of the last two. The manifest contains its offset and length in the file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::DeleteFile;
 use crate::storage::Storage;
 use crate::{Error, Positions, Result};
 
-/// What a blob begins with, after its length.
+/// The first bytes of a blob, after its length.
 const MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 
-/// The bytes of a blob beside its bitmap: length, magic number and checksum.
+/// The bytes of a blob without its bitmap: length, magic number and checksum.
 const FRAME_BYTES: usize = 12;
 
 /// Reads the positions of a deletion vector.
@@ -25,25 +25,26 @@ pub(super) async fn read(storage: &Arc<Storage>, file: &DeleteFile) -> Result<Po
     let corrupt = |reason: &str| Error::corrupt(file.location(), reason);
     let (Some(offset), Some(length)) = (entry.content_offset(), entry.content_size_in_bytes())
     else {
-        return Err(corrupt("its manifest does not say where in the file the vector lies"));
+        return Err(corrupt("its manifest entry lacks the vector's offset or length"));
     };
     let end = offset.checked_add(length).and_then(|end| u64::try_from(end).ok());
     if end.is_none_or(|end| end > entry.file_size_in_bytes()) {
-        return Err(corrupt("the vector does not lie within the file"));
+        return Err(corrupt("the vector exceeds the file's size"));
     }
     let range = u64::try_from(offset).ok().zip(u64::try_from(length).ok());
-    let (offset, length) = range.ok_or_else(|| corrupt("the vector lies before the file"))?;
+    let (offset, length) =
+        range.ok_or_else(|| corrupt("the vector's offset or length is negative"))?;
     let range = Range { start: offset, end: offset + length };
     let blob = storage.object_store().get_range(&file.path, range).await;
     let blob = blob.map_err(|error| Error::storage(file.location(), error))?;
     let positions = decode(&blob).map_err(corrupt)?;
     if positions.len() != entry.record_count() {
-        return Err(corrupt("the vector has another number of rows than its manifest says"));
+        return Err(corrupt("the vector's number of rows differs from its manifest entry"));
     }
     Ok(positions)
 }
 
-/// The blob of some positions.
+/// Encodes positions as a blob.
 pub(super) fn encode(positions: &Positions) -> Bytes {
     let bitmap = positions.to_portable();
     let mut blob = BytesMut::with_capacity(bitmap.len() + FRAME_BYTES);
@@ -55,19 +56,19 @@ pub(super) fn encode(positions: &Positions) -> Bytes {
     blob.freeze()
 }
 
-/// The positions of a blob.
+/// Decodes the positions of a blob.
 pub(crate) fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str> {
     let short = "the vector is too short";
     let (length, rest) = blob.split_first_chunk::<4>().ok_or(short)?;
     let length = u32::from_be_bytes(*length) as usize;
     if blob.len() < FRAME_BYTES || rest.len() != length + 4 {
-        return Err("the vector has another length than it says");
+        return Err("the vector's length is wrong");
     }
     let (framed, checksum) = rest.split_at(length);
     if checksum != crc32fast::hash(framed).to_be_bytes() {
         return Err("the vector's checksum is wrong");
     }
-    let bitmap = framed.strip_prefix(&MAGIC).ok_or("it is no deletion vector")?;
+    let bitmap = framed.strip_prefix(&MAGIC).ok_or("it is not a deletion vector")?;
     Positions::from_portable(bitmap).ok_or("the vector's bitmap cannot be read")
 }
 
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vector_reads_back_as_it_was() {
+    fn an_encoded_vector_is_decoded_back() {
         for positions in [vec![], vec![0], vec![1, 3, 5, 7, 9], vec![5, 1 << 33, (1 << 40) + 7]] {
             let positions: Positions = positions.into_iter().collect();
             assert_eq!(decode(&encode(&positions)).unwrap(), positions);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_vector_is_refused() {
+    fn a_corrupt_vector_is_rejected() {
         let blob = encode(&[1, 2, 3].into_iter().collect());
         for byte in 0..blob.len() {
             let mut broken = blob.to_vec();

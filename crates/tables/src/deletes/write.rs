@@ -1,4 +1,4 @@
-//! Writing position delete files: one for each data file, which names no other.
+//! Writes position delete files, one for each data file.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub(crate) async fn write_deletes(
     Ok(staged(tables, table, deletes))
 }
 
-/// Delete files that are durable, for a commit.
+/// Returns durable delete files for a commit.
 pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>) -> Staged {
     let metadata = table.metadata();
     Staged {
@@ -66,7 +66,7 @@ pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>)
     }
 }
 
-/// The bytes of a position delete file.
+/// Encodes a position delete file.
 fn encode(data_file: &str, positions: &Positions) -> Result<Bytes> {
     let failed = |error: String| Error::internal("written", error);
     let level = ZstdLevel::try_new(1).map_err(|error| failed(error.to_string()))?;
@@ -87,7 +87,7 @@ fn encode(data_file: &str, positions: &Positions) -> Result<Bytes> {
     Ok(writer.into_inner().map_err(|error| failed(error.to_string()))?.into())
 }
 
-/// The file's entry for a manifest.
+/// Returns the delete file's manifest entry.
 fn entry(
     location: &str,
     of: &DataFile,

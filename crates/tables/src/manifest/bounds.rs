@@ -1,8 +1,8 @@
-//! Bounds of columns, from their bytes.
+//! Decoding of column bounds.
 //!
-//! Writers shorten bounds, change the types of columns in between, and make mistakes. A bound that cannot
-//! be read, or that bounds nothing, is left out: a file without bounds is read, and one with a wrong bound
-//! would not be.
+//! Writers truncate bounds, evolve column types and make mistakes. A bound that is unreadable or
+//! not a bound is ignored: a file without bounds is read, but a file with a wrong bound would be
+//! pruned.
 
 use iceberg::metadata_columns::get_metadata_field;
 use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
@@ -10,21 +10,22 @@ use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
 use crate::avro::{Result, Value};
 use crate::foreign_types::foreign;
 
-/// Microseconds, and nanoseconds, of a day.
+/// Microseconds and nanoseconds per day.
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_NANOS: i64 = DAY_MICROS * 1000;
 
-/// The most bytes of a decimal's digits.
+/// Maximum bytes of a decimal's unscaled value.
 const DECIMAL_BYTES_MAX: usize = 16;
 
-/// Which end of a column's values a bound is.
+/// The side of a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Lower,
     Upper,
 }
 
-/// The bounds of a file: pairs of a field id and bytes. Columns that the schema does not have are left out.
+/// Decodes the bounds of a file: pairs of a field id and bytes. Columns missing in the schema are
+/// ignored.
 pub(super) fn decode_bounds(
     entries: &[Value<'_>],
     schema: &Schema,
@@ -41,13 +42,13 @@ pub(super) fn decode_bounds(
     Ok(bounds)
 }
 
-/// One bound; none where the bytes bound no values of the type.
+/// Decodes a bound; none if the bytes are not a bound of the type.
 pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) -> Option<Datum> {
     use PrimitiveType::{Boolean, Date, Decimal, String, Time, Timestamp, Uuid};
     use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
-    let widened;
+    let promoted;
     let bytes = match (data_type, bytes.len()) {
-        // Four bytes where eight are expected are from before the column was widened.
+        // Four bytes instead of eight were written before a type promotion.
         (Boolean, 1)
         | (Int | Float | Date, 4)
         | (Long | Double, 4 | 8)
@@ -59,8 +60,8 @@ pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) 
             let days = i64::from(i32::from_le_bytes(bytes.try_into().ok()?));
             let micros = matches!(data_type, Timestamp | Timestamptz);
             let of_day = if micros { DAY_MICROS } else { DAY_NANOS };
-            widened = days.checked_mul(of_day)?.to_le_bytes();
-            &widened
+            promoted = days.checked_mul(of_day)?.to_le_bytes();
+            &promoted
         }
         (String, _) => text(bytes, side)?.as_bytes(),
         _ => return None,
@@ -73,8 +74,8 @@ pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) 
     }
 }
 
-/// Decodes a text that may be cut within a character. A shortened lower bound is still a lower bound; a
-/// shortened upper bound is not an upper bound.
+/// Decodes a string that may be truncated within a character. A truncated lower bound remains a
+/// lower bound; a truncated upper bound is not an upper bound.
 fn text(bytes: &[u8], side: Side) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_cut_within_a_character_is_a_lower_bound_only() {
+    fn a_string_truncated_within_a_character_is_only_a_lower_bound() {
         let whole = "日本語のテキスト";
         both(whole.as_bytes(), PrimitiveType::String, Some(Datum::string(whole)));
         let cut = &whole.as_bytes()[..16];
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_from_before_a_column_was_widened_are_read() {
+    fn bounds_are_promoted() {
         both(&7_i32.to_le_bytes(), PrimitiveType::Long, Some(Datum::long(7)));
         both(&0.5_f32.to_le_bytes(), PrimitiveType::Double, Some(Datum::double(0.5)));
         let day = Datum::timestamp_micros(2 * 86_400_000_000);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_of_a_wrong_length_are_left_out() {
+    fn bounds_of_a_wrong_length_are_ignored() {
         both(&[1, 2, 3], PrimitiveType::Int, None);
         both(&[0; 8], PrimitiveType::Date, None);
         both(&[0; 5], PrimitiveType::Timestamp, None);

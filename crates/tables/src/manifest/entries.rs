@@ -1,4 +1,4 @@
-//! Manifests from bytes: the files that they name.
+//! Decoding of manifests.
 
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, ManifestEntry, ManifestStatus, Schema, SchemaRef,
@@ -10,24 +10,24 @@ use super::partition::Partitions;
 use crate::avro::{AvroError, AvroFile, Field, Kind, Record, Result, Value};
 use crate::foreign_types;
 
-/// The field id, and the name, of the record that says what a file is.
+/// The field id and name of the data file record.
 const DATA_FILE: (i32, &str) = (2, "data_file");
 
-/// The same of a file's partition.
+/// The field id and name of the partition record.
 const PARTITION: (i32, &str) = (102, "partition");
 
-/// A manifest as it is written: entries that inherit nothing yet.
+/// A decoded manifest whose entries have not yet inherited values from the manifest list.
 #[derive(Debug)]
-pub(super) struct Parsed {
-    /// Files that are in the table; those that were removed are left out.
+pub(super) struct ParsedManifest {
+    /// Entries of existing and added files, without deleted ones.
     pub(super) live: Vec<ManifestEntry>,
     pub(super) schema: SchemaRef,
-    /// The types of the files' partitions.
+    /// The partition type.
     pub(super) partition_type: StructType,
 }
 
-/// Parses a manifest.
-pub(super) fn parse(content: &[u8]) -> Result<Parsed> {
+/// Decodes a manifest.
+pub(super) fn parse(content: &[u8]) -> Result<ParsedManifest> {
     let file = AvroFile::open(content)?;
     let schema = schema_of(&file)?;
     let header = |key: &str| file.metadata(key).map(String::from_utf8_lossy);
@@ -35,14 +35,14 @@ pub(super) fn parse(content: &[u8]) -> Result<Parsed> {
     let spec_id = header("partition-spec-id").and_then(|id| id.parse().ok()).unwrap_or_default();
     let spec = file.metadata("partition-spec").unwrap_or(b"[]");
     let partitions = Partitions::new(spec, &schema, partition_fields(&file)?)?;
-    let reading = Reading { schema: &schema, partitions: &partitions, spec_id, first_version };
+    let decoder = EntryDecoder { schema: &schema, partitions: &partitions, spec_id, first_version };
     let mut live = Vec::new();
     file.for_each::<AvroError>(|record| {
-        live.extend(reading.entry(record)?);
+        live.extend(decoder.entry(record)?);
         Ok(())
     })?;
     let partition_type = partitions.types;
-    Ok(Parsed { live, schema, partition_type })
+    Ok(ParsedManifest { live, schema, partition_type })
 }
 
 fn schema_of(file: &AvroFile<'_>) -> Result<SchemaRef> {
@@ -62,7 +62,7 @@ fn schema_of(file: &AvroFile<'_>) -> Result<SchemaRef> {
     Ok(read.into())
 }
 
-/// The fields of the record of a file's partition.
+/// Returns the fields of the partition record.
 fn partition_fields<'a>(file: &'a AvroFile<'_>) -> Result<&'a [Field]> {
     let entry = file.fields()?;
     let within = find(entry, DATA_FILE).and_then(|fields| find(fields, PARTITION));
@@ -70,32 +70,32 @@ fn partition_fields<'a>(file: &'a AvroFile<'_>) -> Result<&'a [Field]> {
 }
 
 fn find<'a>(fields: &'a [Field], (id, name): (i32, &str)) -> Option<&'a [Field]> {
-    let is_it = |field: &&Field| field.id.map_or(field.name == name, |known| known == id);
-    match &fields.iter().find(is_it)?.schema.not_null().kind {
+    let matches = |field: &&Field| field.id.map_or(field.name == name, |known| known == id);
+    match &fields.iter().find(matches)?.schema.not_null().kind {
         Kind::Record(fields) => Some(fields),
         _ => None,
     }
 }
 
 /// Context for decoding the entries of a manifest.
-struct Reading<'a> {
+struct EntryDecoder<'a> {
     schema: &'a Schema,
     partitions: &'a Partitions,
     spec_id: i32,
     first_version: bool,
 }
 
-impl Reading<'_> {
-    /// An entry; none for a file that was removed.
+impl EntryDecoder<'_> {
+    /// Decodes an entry; none for a deleted file.
     fn entry(&self, record: &Record<'_>) -> Result<Option<ManifestEntry>> {
         let status = record.required::<i32>(0, "status")?;
-        let status = ManifestStatus::try_from(status).map_err(refused)?;
+        let status = ManifestStatus::try_from(status).map_err(rejected)?;
         if status == ManifestStatus::Deleted {
             return Ok(None);
         }
         let (id, name) = DATA_FILE;
         let Some(Value::Record(file)) = record.get(id, name) else {
-            return Err(AvroError::Invalid("an entry has no file".to_owned()));
+            return Err(AvroError::Invalid("an entry has no data file".to_owned()));
         };
         let numbers =
             |id, name| if self.first_version { Ok(Some(0)) } else { record.long(id, name) };
@@ -111,7 +111,7 @@ impl Reading<'_> {
     fn data_file(&self, file: &Record<'_>) -> Result<DataFile> {
         let missing = |name: &str| AvroError::Invalid(format!("a file has no `{name}`"));
         let content = file.number::<i32>(134, "content")?.unwrap_or_default();
-        let content = DataContentType::try_from(content).map_err(refused)?;
+        let content = DataContentType::try_from(content).map_err(rejected)?;
         let path = file.text(100, "file_path")?.ok_or_else(|| missing("file_path"))?;
         let format = file.text(101, "file_format")?.ok_or_else(|| missing("file_format"))?;
         let (id, name) = PARTITION;
@@ -123,7 +123,7 @@ impl Reading<'_> {
         builder
             .content(content)
             .file_path(path.to_owned())
-            .file_format(format.parse().map_err(refused)?)
+            .file_format(format.parse().map_err(rejected)?)
             .partition(self.partitions.decode(partition)?)
             .partition_spec_id(self.spec_id)
             .record_count(file.required(103, "record_count")?)
@@ -158,29 +158,29 @@ impl Reading<'_> {
     }
 }
 
-fn refused(error: iceberg::Error) -> AvroError {
+fn rejected(error: iceberg::Error) -> AvroError {
     AvroError::Invalid(error.message().to_owned())
 }
 
-/// The pairs of a map from field ids, which is written as a list of records.
+/// Returns the pairs of a map from field ids, which Avro stores as a list of records.
 pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Value<'a>)>> {
     let pair = |entry: &'v Value<'a>| {
         let Value::Record(record) = entry else {
-            return Err(AvroError::Invalid("a map has an entry that is no pair".to_owned()));
+            return Err(AvroError::Invalid("a map entry is not a pair".to_owned()));
         };
-        // Each map has ids of its own for its keys and values, which come in this order.
+        // Each map has its own ids for keys and values, always in this order.
         match record.values() {
             [Value::Long(id), value, ..] => match i32::try_from(*id) {
                 Ok(id) => Ok((id, value)),
-                Err(_) => Err(AvroError::Invalid(format!("{id} is no field id"))),
+                Err(_) => Err(AvroError::Invalid(format!("{id} is not a field id"))),
             },
-            _ => Err(AvroError::Invalid("a map has an entry that is no pair".to_owned())),
+            _ => Err(AvroError::Invalid("a map entry is not a pair".to_owned())),
         }
     };
     entries.iter().map(pair).collect()
 }
 
-/// Counts by field id, without those that are negative.
+/// Decodes counts by field id; negative ones are ignored.
 fn counts(entries: &[Value<'_>]) -> Result<Vec<(i32, u64)>> {
     let count = |(id, value): (i32, &Value<'_>)| match value {
         Value::Long(count) => u64::try_from(*count).ok().map(|count| (id, count)),
@@ -189,12 +189,12 @@ fn counts(entries: &[Value<'_>]) -> Result<Vec<(i32, u64)>> {
     Ok(pairs(entries)?.into_iter().filter_map(count).collect())
 }
 
-/// A list of whole numbers.
+/// Decodes a list of integers.
 fn numbers<T: TryFrom<i64>>(items: Option<&[Value<'_>]>) -> Result<Option<Vec<T>>> {
     let number = |item: &Value<'_>| match item {
         Value::Long(number) => T::try_from(*number)
-            .map_err(|_| AvroError::Invalid(format!("a list cannot have {number}"))),
-        _ => Err(AvroError::Invalid("a list of numbers has something else".to_owned())),
+            .map_err(|_| AvroError::Invalid(format!("the list item {number} is out of range"))),
+        _ => Err(AvroError::Invalid("a list item is not a number".to_owned())),
     };
     items.map(|items| items.iter().map(number).collect()).transpose()
 }

@@ -1,10 +1,10 @@
-//! Manifest lists from bytes.
+//! Decoding of manifest lists.
 
 use iceberg::spec::{FieldSummary, ManifestContentType, ManifestFile};
 
 use crate::avro::{AvroError, AvroFile, Record, Result, Value};
 
-/// Parses a manifest list of any version of the format.
+/// Decodes a manifest list of any format version.
 pub(super) fn parse(content: &[u8]) -> Result<Vec<ManifestFile>> {
     let mut listed = Vec::new();
     AvroFile::open(content)?.for_each::<AvroError>(|record| {
@@ -44,7 +44,7 @@ fn manifest(record: &Record<'_>) -> Result<ManifestFile> {
 fn partitions(items: Option<&[Value<'_>]>) -> Result<Option<Vec<FieldSummary>>> {
     let summary = |item: &Value<'_>| {
         let Value::Record(record) = item else {
-            return Err(AvroError::Invalid("a partition's summary is no record".to_owned()));
+            return Err(AvroError::Invalid("a partition summary is not a record".to_owned()));
         };
         let boolean = |id, name| match record.get(id, name) {
             Some(Value::Boolean(value)) => Some(*value),

@@ -1,7 +1,7 @@
-//! Manifests and manifest lists to bytes and back.
+//! Encoding and decoding of manifests and manifest lists.
 //!
-//! They are read by [`crate::avro`]. The `iceberg` crate writes them, through its memory files, so that all
-//! real I/O stays with our object store. All of it is CPU work, and runs off the network runtime's threads.
+//! [`crate::avro`] decodes them. The `iceberg` crate encodes them into its in-memory files, so that
+//! all real I/O uses our object store. All of it is CPU work and runs on blocking threads.
 
 mod bounds;
 mod entries;
@@ -24,22 +24,21 @@ use crate::entry::builder_of;
 use crate::promotion::promoted_file;
 use crate::{DataFile, Error, Result};
 
-/// The one file in a memory file system.
+/// The only file in an in-memory file system.
 const MEMORY_FILE: &str = "memory:/file";
 
-/// A manifest that is read: the entries of files that are in the table, complete with the numbers
-/// that they inherit.
+/// A decoded manifest: the entries of live files, including inherited values.
 #[derive(Debug)]
 pub(crate) struct Decoded {
-    /// Files added or existing, in the manifest's order.
+    /// Existing and added files, in the manifest's order.
     pub(crate) live: Vec<ManifestEntryRef>,
     /// The schema the manifest was written with.
     pub(crate) schema: SchemaRef,
-    /// The types of the files' partitions.
+    /// The partition type.
     pub(crate) partition_type: StructType,
-    /// The same files as a scan plan has them, once one was made.
+    /// The data files for scan plans, initialised on first use.
     pub(crate) files: OnceLock<Vec<Arc<DataFile>>>,
-    /// Its size in the cache, in bytes, roughly.
+    /// The approximate size in the cache, in bytes.
     pub(crate) weight: u32,
 }
 
@@ -50,13 +49,13 @@ impl Decoded {
         partition_type: StructType,
         encoded_bytes: usize,
     ) -> Self {
-        // Decoded entries take a few times the bytes that they take in the file.
+        // Decoded entries take about four times their encoded bytes.
         let weight = u32::try_from(encoded_bytes.saturating_mul(4)).unwrap_or(u32::MAX);
         Decoded { live, schema, partition_type, files: OnceLock::new(), weight }
     }
 }
 
-/// Reads a manifest.
+/// Decodes a manifest.
 pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     let corrupt = |error| Error::corrupt(&file.manifest_path, error);
     let parsed = entries::parse(content).map_err(corrupt)?;
@@ -65,8 +64,8 @@ pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     Ok(Decoded::new(live, parsed.schema, parsed.partition_type, content.len()))
 }
 
-/// Entries of data files with the ids of their first rows, which they inherit one after the other from
-/// their manifest where that has any.
+/// Assigns first row ids to entries of data files, consecutively from the manifest's first row id,
+/// if it has one.
 fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
     let Some(mut next) = file.first_row_id.filter(|_| file.content == ManifestContentType::Data)
     else {
@@ -76,24 +75,25 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
         if entry.data_file.first_row_id().is_some() {
             return Ok(entry);
         }
-        let mut numbered = Arc::unwrap_or_clone(entry);
-        let first = i64::try_from(next).map_err(|_| {
-            Error::corrupt(&file.manifest_path, "the ids of its rows are too large")
-        })?;
-        next = next.saturating_add(numbered.data_file.record_count());
-        let built = builder_of(&numbered.data_file).first_row_id(Some(first)).build();
-        numbered.data_file = built.map_err(|error| Error::corrupt(&file.manifest_path, error))?;
-        Ok(Arc::new(numbered))
+        let mut entry_with_id = Arc::unwrap_or_clone(entry);
+        let first = i64::try_from(next)
+            .map_err(|_| Error::corrupt(&file.manifest_path, "its row ids are too large"))?;
+        next = next.saturating_add(entry_with_id.data_file.record_count());
+        let built = builder_of(&entry_with_id.data_file).first_row_id(Some(first)).build();
+        entry_with_id.data_file =
+            built.map_err(|error| Error::corrupt(&file.manifest_path, error))?;
+        Ok(Arc::new(entry_with_id))
     });
     entries.collect()
 }
 
-/// Rows that a manifest is taken for which does not say how many it has: ids are never given twice, and
-/// there are enough of them.
-const ROWS_UNKNOWN: u64 = 1 << 40;
+/// Number of ids reserved for a manifest without row counts: ids must be unique, and there are
+/// enough of them.
+const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
-/// Gives ids to the rows of manifests that have none yet, from one on, and gives the next free one.
-pub(crate) fn number_rows(
+/// Assigns first row ids to manifests without one, starting from `first`, and returns the next row
+/// id.
+pub(crate) fn assign_row_ids(
     listed: &mut [ManifestFile],
     decoded: &mut [(String, Decoded)],
     first: u64,
@@ -105,7 +105,8 @@ pub(crate) fn number_rows(
         }
         manifest.first_row_id = Some(next);
         let rows = manifest.existing_rows_count.zip(manifest.added_rows_count);
-        let rows = rows.map_or(ROWS_UNKNOWN, |(existing, added)| existing.saturating_add(added));
+        let rows =
+            rows.map_or(UNKNOWN_ROWS_RESERVED, |(existing, added)| existing.saturating_add(added));
         next = next.saturating_add(rows);
         let new = decoded.iter_mut().find(|(location, _)| *location == manifest.manifest_path);
         if let Some((_, decoded)) = new {
@@ -115,7 +116,7 @@ pub(crate) fn number_rows(
     Ok(next)
 }
 
-/// What an entry leaves out stands in the manifest list.
+/// Inherits missing values from the manifest list.
 fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
     entry.snapshot_id = entry.snapshot_id.or(Some(file.added_snapshot_id));
     if entry.status == ManifestStatus::Added || file.sequence_number == 0 {
@@ -125,24 +126,24 @@ fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
     entry
 }
 
-/// Reads a manifest list.
+/// Decodes a manifest list.
 pub(crate) fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> {
     list::parse(content).map_err(|error| Error::corrupt(location, error))
 }
 
-/// What becomes of a file in a new manifest.
+/// The status of a file in a new manifest.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// The snapshot adds it.
+    /// A new file.
     Added(Box<iceberg::spec::DataFile>),
-    /// It was there before, and stays.
+    /// An existing file that remains.
     Kept(ManifestEntryRef),
-    /// It was there before, and goes.
+    /// An existing file that is removed.
     Removed(ManifestEntryRef),
 }
 
 impl Change {
-    /// The change with a partition in the types of the manifest that it is written to.
+    /// Promotes the partition values to the types of the target manifest.
     fn promoted(self, types: &StructType) -> Result<Self, iceberg::Error> {
         let entry = |entry: ManifestEntryRef| {
             let Some(data_file) = promoted_file(&entry.data_file, types)? else { return Ok(entry) };
@@ -162,38 +163,38 @@ impl Change {
     }
 }
 
-/// A manifest that is to be written.
+/// A manifest to encode.
 #[derive(Debug)]
 pub(crate) struct NewManifest {
-    /// Whether its files are data or deletes.
+    /// The kind of files: data or deletes.
     pub(crate) content: ManifestContentType,
     pub(crate) schema: SchemaRef,
     pub(crate) spec: PartitionSpecRef,
     pub(crate) changes: Vec<Change>,
 }
 
-/// A manifest that is made and not yet written.
+/// An encoded manifest, not yet written.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) content: Bytes,
-    /// Its row in the manifest list, which names its location.
+    /// The entry in the manifest list.
     pub(crate) file: ManifestFile,
-    /// As it will be read.
+    /// The decoded form, for the cache.
     pub(crate) decoded: Decoded,
 }
 
-/// The snapshot that a manifest is made for.
+/// Ids of the snapshot that a manifest is written for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SnapshotIds {
     pub(crate) id: i64,
     pub(crate) parent: Option<i64>,
     pub(crate) sequence_number: i64,
     pub(crate) version: FormatVersion,
-    /// The id of its first new row, where the version has any.
+    /// The id of the first new row, for format version 3.
     pub(crate) first_row_id: u64,
 }
 
-/// Makes a new manifest.
+/// Encodes a new manifest.
 pub(crate) async fn encode(
     manifest: NewManifest,
     location: &str,
@@ -242,13 +243,13 @@ pub(crate) async fn encode(
         file.min_sequence_number = snapshot.sequence_number;
     }
     let content = memory.new_input(MEMORY_FILE)?.read().await?;
-    let content = uuids.name_them(content, &schema)?;
+    let content = uuids.correct_header(content, &schema)?;
     file.manifest_length = content.len() as i64;
     let decoded = Decoded::new(live, schema, types, content.len());
     Ok(Encoded { content, file, decoded })
 }
 
-/// The entry of an added file as it will be read.
+/// Returns the decoded entry of an added file.
 fn added(data_file: iceberg::spec::DataFile, snapshot: SnapshotIds) -> ManifestEntryRef {
     Arc::new(ManifestEntry {
         status: ManifestStatus::Added,
@@ -259,7 +260,7 @@ fn added(data_file: iceberg::spec::DataFile, snapshot: SnapshotIds) -> ManifestE
     })
 }
 
-/// The bytes of a manifest list.
+/// Encodes a manifest list.
 pub(crate) async fn encode_list(
     manifests: &[ManifestFile],
     snapshot: SnapshotIds,
@@ -278,8 +279,8 @@ pub(crate) async fn encode_list(
     memory.new_input(MEMORY_FILE)?.read().await
 }
 
-/// Runs work for the processor off the runtime's threads. A panic in it, which a broken file can
-/// cause in a decoder, is an error about that file.
+/// Runs CPU work on a blocking thread. A panic, which a corrupt file can cause in a decoder, is an
+/// error about that file.
 pub(crate) async fn off_thread<T: Send + 'static>(
     location: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,

@@ -1,7 +1,7 @@
-//! Partition values of a manifest's files: their types, and the values from Avro.
+//! Decoding of partition values and their types in manifests.
 //!
-//! The types follow from the manifest's own schema and partition spec. Where the schema lacks a column that
-//! the spec is of, as one that was dropped since, the types are those that the values are written in.
+//! The types follow from the manifest's schema and partition spec. If the schema lacks a source
+//! column, because it was dropped, the Avro types are used.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::avro::{AvroError, Field, Kind, Logical, Record, Result, Value};
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_NANOS: i64 = DAY_MICROS * 1000;
 
-/// The id that the fields of the first spec of a table begin with.
-const FIRST_ID: i32 = 1000;
+/// The first field id of a table's first spec.
+const PARTITION_ID_FIRST: i32 = 1000;
 
 /// A field of the partition spec in a manifest's header.
 #[derive(Debug, Deserialize)]
@@ -29,82 +29,83 @@ struct SpecField {
     transform: Transform,
 }
 
-/// The partition fields of a manifest, each with the field of the file that holds its values.
+/// The partition fields of a manifest, with their positions in the partition record.
 #[derive(Debug)]
 pub(super) struct Partitions {
     /// The types of the values.
     pub(super) types: StructType,
-    /// Where in the record of a partition each value is.
-    places: Vec<Place>,
+    /// The position of each value in the partition record.
+    positions: Vec<ValuePosition>,
 }
 
-/// Where a partition value is in the record of a partition.
+/// The position of a partition value in the partition record.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ValuePosition {
     position: Option<usize>,
-    /// Whether it is written as a number of 32 bits.
+    /// True if it is encoded as a 32-bit integer.
     is_int: bool,
 }
 
 impl Partitions {
-    /// The partition fields that a header says, as the record of a file's partition has them.
+    /// Matches the partition fields in the header with the partition record's fields.
     pub(super) fn new(spec: &[u8], schema: &Schema, written: &[Field]) -> Result<Self> {
         let spec: Vec<SpecField> = serde_json::from_slice(spec).map_err(|error| {
             AvroError::Invalid(format!("the partition spec cannot be read: {error}"))
         })?;
-        let mut places = Vec::with_capacity(spec.len());
+        let mut positions = Vec::with_capacity(spec.len());
         let mut fields = Vec::with_capacity(spec.len());
-        for ((number, field), default_id) in spec.iter().enumerate().zip(FIRST_ID..) {
+        for ((number, field), default_id) in spec.iter().enumerate().zip(PARTITION_ID_FIRST..) {
             let id = field.field_id.unwrap_or(default_id);
             let by_id = written.iter().position(|one| one.id == Some(id));
             let by_name = || written.iter().position(|one| one.name == field.name);
-            let by_place = || (number < written.len()).then_some(number);
-            let position = by_id.or_else(by_name).or_else(by_place);
+            let by_position = || (number < written.len()).then_some(number);
+            let position = by_id.or_else(by_name).or_else(by_position);
             let found = position.and_then(|position| written.get(position));
             let data_type = type_of(field, schema, found)?;
             fields.push(Arc::new(NestedField::optional(id, &field.name, data_type)));
             let is_int = found.is_some_and(|found| found.schema.not_null().kind == Kind::Int);
-            places.push(Place { position, is_int });
+            positions.push(ValuePosition { position, is_int });
         }
-        Ok(Partitions { types: StructType::new(fields), places })
+        Ok(Partitions { types: StructType::new(fields), positions })
     }
 
-    /// A file's partition.
+    /// Decodes a file's partition.
     pub(super) fn decode(&self, record: Option<&Record<'_>>) -> Result<Struct> {
         let values = record.map(Record::values).unwrap_or_default();
-        let literals = self.types.fields().iter().zip(&self.places).map(|(field, place)| {
-            let value = place.position.and_then(|position| values.get(position));
-            let value = value.filter(|value| **value != Value::Null);
-            let data_type = field.field_type.as_primitive_type();
-            let Some((value, data_type)) = value.zip(data_type) else { return Ok(None) };
-            let literal = match value {
-                Value::Long(days) if place.is_int && is_moment(data_type) => {
-                    moment(*days, data_type).map(PrimitiveLiteral::Long)
-                }
-                _ => literal(value, data_type),
-            };
-            let invalid = || {
-                let name = &field.name;
-                AvroError::Invalid(format!("partition value `{name}` is no `{data_type}`"))
-            };
-            Ok(Some(Literal::Primitive(literal.ok_or_else(invalid)?)))
-        });
+        let literals =
+            self.types.fields().iter().zip(&self.positions).map(|(field, value_position)| {
+                let value = value_position.position.and_then(|position| values.get(position));
+                let value = value.filter(|value| **value != Value::Null);
+                let data_type = field.field_type.as_primitive_type();
+                let Some((value, data_type)) = value.zip(data_type) else { return Ok(None) };
+                let literal = match value {
+                    Value::Long(days) if value_position.is_int && is_timestamp(data_type) => {
+                        timestamp_of_days(*days, data_type).map(PrimitiveLiteral::Long)
+                    }
+                    _ => literal(value, data_type),
+                };
+                let invalid = || {
+                    let name = &field.name;
+                    AvroError::Invalid(format!("partition value `{name}` is not a `{data_type}`"))
+                };
+                Ok(Some(Literal::Primitive(literal.ok_or_else(invalid)?)))
+            });
         literals.collect()
     }
 }
 
-/// The type of a partition field.
+/// Returns the type of a partition field.
 fn type_of(field: &SpecField, schema: &Schema, written: Option<&Field>) -> Result<Type> {
     if let Some(column) = schema.field_by_id(field.source_id) {
         return field.transform.result_type(&column.field_type).map_err(|error| {
             AvroError::Invalid(format!("partition field `{}`: {}", field.name, error.message()))
         });
     }
-    Ok(Type::Primitive(written.map_or(PrimitiveType::String, type_as_written)))
+    Ok(Type::Primitive(written.map_or(PrimitiveType::String, avro_type)))
 }
 
-/// The type that values are written in.
-fn type_as_written(field: &Field) -> PrimitiveType {
+/// Returns the type of an Avro field.
+fn avro_type(field: &Field) -> PrimitiveType {
     use Logical::{Date, Decimal, Time, Timestamp};
     let schema = field.schema.not_null();
     match (&schema.kind, schema.logical) {
@@ -129,7 +130,7 @@ fn type_as_written(field: &Field) -> PrimitiveType {
     }
 }
 
-/// A value as one of a type; none where it is none.
+/// Converts a value to a type; none if it does not match.
 fn literal(value: &Value<'_>, data_type: &PrimitiveType) -> Option<PrimitiveLiteral> {
     use PrimitiveType::{Binary, Boolean, Date, Decimal, Double, Fixed, Float, Int, Long, Time};
     use PrimitiveType::{String, Timestamp, TimestampNs, Timestamptz, TimestamptzNs, Uuid};
@@ -159,7 +160,7 @@ fn literal(value: &Value<'_>, data_type: &PrimitiveType) -> Option<PrimitiveLite
     })
 }
 
-/// The digits of a decimal, from two's complement.
+/// Returns the unscaled value of a decimal, from two's complement.
 fn unscaled(bytes: &[u8]) -> Option<i128> {
     let first = *bytes.first()?;
     let mut whole = if first & 0x80 == 0 { [0x00; 16] } else { [0xFF; 16] };
@@ -168,13 +169,13 @@ fn unscaled(bytes: &[u8]) -> Option<i128> {
     Some(i128::from_be_bytes(whole))
 }
 
-fn is_moment(data_type: &PrimitiveType) -> bool {
+fn is_timestamp(data_type: &PrimitiveType) -> bool {
     use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     matches!(data_type, Timestamp | Timestamptz | TimestampNs | TimestamptzNs)
 }
 
-/// Days, from before a column was widened, as a moment of its type.
-fn moment(days: i64, data_type: &PrimitiveType) -> Option<i64> {
+/// Converts days, from before a type promotion, to a timestamp type.
+fn timestamp_of_days(days: i64, data_type: &PrimitiveType) -> Option<i64> {
     use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     match data_type {
         Timestamp | Timestamptz => days.checked_mul(DAY_MICROS),

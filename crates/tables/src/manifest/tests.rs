@@ -1,4 +1,4 @@
-//! Manifests that other engines wrote: made here, and changed.
+//! Tests of manifests as other engines write them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn schema(columns: &[(i32, &str, PrimitiveType)]) -> SchemaRef {
     Arc::new(Schema::builder().with_fields(fields).build().unwrap())
 }
 
-/// A partition spec by the column `b`, which has the id 2.
+/// Returns a partition spec by column `b`, which has id 2.
 fn by_b(schema: &SchemaRef) -> PartitionSpec {
     let spec = PartitionSpec::builder(schema.clone()).with_spec_id(3);
     spec.add_partition_field("b", "b", Transform::Identity).unwrap().build().unwrap()
@@ -42,7 +42,7 @@ fn snapshot() -> SnapshotIds {
     SnapshotIds { id: 1, parent: None, sequence_number: 1, version, first_row_id: 0 }
 }
 
-/// A manifest of one file whose partition by `b` has a value.
+/// Encodes a manifest of one file with this partition value of `b`.
 async fn manifest(data_type: PrimitiveType, value: Literal) -> Encoded {
     let schema = schema(&[(1, "a", PrimitiveType::Int), (2, "b", data_type)]);
     let changes = vec![Change::Added(Box::new(file(value)))];
@@ -58,7 +58,7 @@ fn partition_of(decoded: &Decoded) -> (String, Option<Literal>) {
 }
 
 #[tokio::test]
-async fn a_partition_column_that_the_schema_lacks_has_the_type_that_it_is_written_in() {
+async fn a_dropped_partition_column_has_its_avro_type() {
     for (data_type, value) in [
         (PrimitiveType::Int, Literal::int(5)),
         (PrimitiveType::Date, Literal::date(5)),
@@ -67,22 +67,22 @@ async fn a_partition_column_that_the_schema_lacks_has_the_type_that_it_is_writte
         (PrimitiveType::Uuid, Literal::uuid(uuid::Uuid::from_u128(5))),
         (PrimitiveType::Decimal { precision: 9, scale: 2 }, Literal::decimal(-5)),
     ] {
-        let made = manifest(data_type.clone(), value.clone()).await;
+        let encoded = manifest(data_type.clone(), value.clone()).await;
         let without = json!(*schema(&[(1, "a", PrimitiveType::Int)])).to_string();
-        let dropped = with_header(&made.content, |key, _| {
+        let dropped = with_header(&encoded.content, |key, _| {
             (key == "schema").then(|| without.clone().into_bytes())
         });
-        let decoded = decode(&made.file, &dropped.unwrap()).unwrap();
+        let decoded = decode(&encoded.file, &dropped.unwrap()).unwrap();
         assert_eq!(partition_of(&decoded), (data_type.to_string(), Some(value)));
     }
 }
 
 #[tokio::test]
-async fn a_partition_by_uuid_is_written_as_the_specification_says() {
+async fn a_uuid_partition_is_encoded_as_specified() {
     let value = Literal::uuid(uuid::Uuid::from_u128(5));
-    let made = manifest(PrimitiveType::Uuid, value.clone()).await;
-    assert_eq!(made.file.manifest_length, made.content.len() as i64);
-    let header = crate::avro::AvroFile::open(&made.content).unwrap();
+    let encoded = manifest(PrimitiveType::Uuid, value.clone()).await;
+    assert_eq!(encoded.file.manifest_length, encoded.content.len() as i64);
+    let header = crate::avro::AvroFile::open(&encoded.content).unwrap();
     let avro: Value = serde_json::from_slice(header.metadata("avro.schema").unwrap()).unwrap();
     assert!(
         avro.to_string()
@@ -91,36 +91,37 @@ async fn a_partition_by_uuid_is_written_as_the_specification_says() {
     );
     let schema: Value = serde_json::from_slice(header.metadata("schema").unwrap()).unwrap();
     assert_eq!(schema["fields"][1]["type"], "uuid");
-    let decoded = decode(&made.file, &made.content).unwrap();
+    let decoded = decode(&encoded.file, &encoded.content).unwrap();
     assert_eq!(partition_of(&decoded), ("uuid".to_owned(), Some(value)));
 }
 
 #[tokio::test]
-async fn a_partition_from_before_a_date_became_a_timestamp_is_its_midnight() {
-    let made = manifest(PrimitiveType::Date, Literal::date(-2)).await;
+async fn a_date_partition_is_promoted_to_timestamp() {
+    let encoded = manifest(PrimitiveType::Date, Literal::date(-2)).await;
     let columns = [(1, "a", PrimitiveType::Int), (2, "b", PrimitiveType::Timestamp)];
     let widened = json!(*schema(&columns)).to_string();
-    let changed = with_header(&made.content, |key, _| {
+    let changed = with_header(&encoded.content, |key, _| {
         (key == "schema").then(|| widened.clone().into_bytes())
     });
-    let decoded = decode(&made.file, &changed.unwrap()).unwrap();
+    let decoded = decode(&encoded.file, &changed.unwrap()).unwrap();
     let midnight = Literal::timestamp(-2 * 86_400_000_000);
     assert_eq!(partition_of(&decoded), ("timestamp".to_owned(), Some(midnight)));
 }
 
 #[tokio::test]
-async fn two_time_transforms_of_one_column_are_read() {
-    let made = manifest(PrimitiveType::Timestamp, Literal::timestamp(0)).await;
+async fn two_time_transforms_of_one_column_are_decoded() {
+    let encoded = manifest(PrimitiveType::Timestamp, Literal::timestamp(0)).await;
     let spec = json!([
         {"source-id": 2, "field-id": 1000, "name": "b", "transform": "year"},
         {"source-id": 2, "field-id": 1001, "name": "c", "transform": "month"},
     ]);
     let spec = spec.to_string();
-    let changed = with_header(&made.content, |key, _| {
+    let changed = with_header(&encoded.content, |key, _| {
         (key == "partition-spec").then(|| spec.clone().into_bytes())
     });
-    // The value of a timestamp is no year, unless it is small; and there is none for the other.
-    let decoded = decode(&made.file, &changed.unwrap()).unwrap();
+    // The timestamp is decoded as a year, which works for small values; the second field has no
+    // value.
+    let decoded = decode(&encoded.file, &changed.unwrap()).unwrap();
     assert_eq!(partition_of(&decoded), ("int".to_owned(), Some(Literal::int(0))));
     assert_eq!(decoded.live[0].data_file().partition().iter().nth(1), Some(None));
 }

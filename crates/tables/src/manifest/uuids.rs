@@ -1,7 +1,7 @@
-//! Partitions by UUID, as manifests have them: sixteen bytes that are said to be a UUID.
+//! Encoding of UUID partition values in manifests: as `fixed(16)` with logical type `uuid`.
 //!
-//! The `iceberg` crate writes such values as text, which no other engine reads. So the manifest is written
-//! as if the column were of sixteen bytes, and its header says afterwards what they are.
+//! The `iceberg` crate encodes such values as strings, which no other engine can read. So the
+//! manifest is encoded with `fixed(16)` columns, and its header is corrected afterwards.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::avro::with_header;
 use crate::foreign_types;
 
-/// The partition fields of a manifest that are UUIDs.
+/// The ids of a manifest's partition fields of type UUID.
 #[derive(Debug)]
 pub(super) struct Uuids(BTreeSet<i32>);
 
@@ -24,7 +24,7 @@ impl Uuids {
         Uuids(fields.map(|field| field.id).collect())
     }
 
-    /// The schema and the partition types to write a manifest with.
+    /// Returns the schema and the partition types to encode a manifest with.
     pub(super) fn as_bytes(
         &self,
         spec: &PartitionSpec,
@@ -42,15 +42,15 @@ impl Uuids {
         Ok((schema.into(), types))
     }
 
-    /// A manifest that was written so, with a header that says what the values are.
-    pub(super) fn name_them(&self, content: Bytes, schema: &Schema) -> Result<Bytes> {
+    /// Corrects the header of a manifest encoded with these types.
+    pub(super) fn correct_header(&self, content: Bytes, schema: &Schema) -> Result<Bytes> {
         if self.0.is_empty() && !foreign_types::has_some(schema) {
             return Ok(content);
         }
         let mut own = serde_json::to_value(schema).map_err(failed)?;
         foreign_types::reveal(&mut own);
         let own = serde_json::to_vec(&own).map_err(failed)?;
-        let named = with_header(&content, |key, value| match key {
+        let corrected = with_header(&content, |key, value| match key {
             "schema" => Some(own.clone()),
             "avro.schema" => {
                 let mut written: Value = serde_json::from_slice(value).ok()?;
@@ -59,7 +59,7 @@ impl Uuids {
             }
             _ => None,
         });
-        named.map(Bytes::from).map_err(failed)
+        corrected.map(Bytes::from).map_err(failed)
     }
 }
 
@@ -67,7 +67,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::DataInvalid, error.to_string())
 }
 
-/// Gives the columns with these ids the type of sixteen bytes.
+/// Replaces the types of the columns with these ids by `fixed[16]`.
 fn replace_types(value: &mut Value, ids: &BTreeSet<i32>) {
     let is_one = value["id"].as_i64().is_some_and(|id| ids.iter().any(|one| i64::from(*one) == id));
     if is_one {
@@ -81,11 +81,12 @@ fn replace_types(value: &mut Value, ids: &BTreeSet<i32>) {
     }
 }
 
-/// Gives the `fixed` types of the fields with these ids, in an Avro schema, the logical type of a UUID.
+/// Adds the logical type `uuid` to the `fixed` types of the fields with these ids in an Avro
+/// schema.
 fn add_logical_types(value: &mut Value, ids: &BTreeSet<i32>) {
     let id = value["field-id"].as_i64();
     if id.is_some_and(|id| ids.iter().any(|one| i64::from(*one) == id)) {
-        name_fixed(&mut value["type"]);
+        add_logical_type(&mut value["type"]);
         return;
     }
     match value {
@@ -95,9 +96,9 @@ fn add_logical_types(value: &mut Value, ids: &BTreeSet<i32>) {
     }
 }
 
-fn name_fixed(data_type: &mut Value) {
+fn add_logical_type(data_type: &mut Value) {
     match data_type {
-        Value::Array(variants) => variants.iter_mut().for_each(name_fixed),
+        Value::Array(variants) => variants.iter_mut().for_each(add_logical_type),
         Value::Object(_) if data_type["type"] == "fixed" => {
             data_type["logicalType"] = json!("uuid");
             data_type["name"] = json!("uuid_fixed");

@@ -1,4 +1,4 @@
-//! What two sides of a merge cannot both have.
+//! Conflicts between the two sides of a merge.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::DataFile;
 /// A side of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// What is merged into.
+    /// The target of the merge.
     Ours,
-    /// What is merged.
+    /// The source of the merge.
     Theirs,
 }
 
 impl Side {
-    /// The other one.
+    /// Returns the other side.
     #[must_use]
     pub fn other(self) -> Side {
         match self {
@@ -28,43 +28,44 @@ impl Side {
     }
 }
 
-/// One thing about a table that both sides changed, and cannot both have.
+/// A conflict: both sides changed a part of the table incompatibly.
 #[derive(Debug, Clone)]
 pub struct Clash {
-    /// What it is about.
+    /// The cause.
     pub cause: Cause,
-    /// The data files that it is about.
+    /// The affected data files.
     pub files: Vec<Arc<DataFile>>,
-    /// Some of the rows that it is about.
+    /// A sample of the affected rows.
     pub rows: Vec<RecordBatch>,
-    /// The same rows with what both sides have in their place, where both changed rows.
+    /// The same rows with the changed rows of both sides, if both changed rows.
     pub changed: Vec<ChangedRow>,
-    /// How many rows it is about, where they were counted.
+    /// The number of affected rows, if known.
     pub rows_total: Option<u64>,
 }
 
-/// What a clash is about.
+/// The cause of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// One side made the table anew, or both made it.
+    /// One side, or both, recreated the table.
     Identity,
-    /// Both changed a column, or made one of the same name, differently.
+    /// Both sides changed or added a column of the same name differently.
     Column {
-        /// The column, with the columns it lies in.
+        /// The path of the column.
         column: String,
-        /// What it is with us, in words.
+        /// Our column's change or type, as text.
         ours: String,
-        /// What it is with them.
+        /// Their column's change or type, as text.
         theirs: String,
     },
     /// One side dropped columns in which the other changed values.
     Dropped {
-        /// The columns, with those that they lie in.
+        /// The paths of the columns.
         columns: Vec<String>,
-        /// Who dropped them.
+        /// The side that dropped them.
         side: Side,
     },
-    /// Both gave one field id to different new columns, so that their files cannot be told apart.
+    /// Both sides assigned the same field id to different new columns, so that their files are
+    /// ambiguous.
     FieldId {
         /// The id.
         id: i32,
@@ -73,54 +74,54 @@ pub enum Cause {
         /// Their column.
         theirs: String,
     },
-    /// Rows of one side have no value for a column that the other lets have no nulls.
+    /// One side has nulls in a column that the other made required.
     Nulls {
         /// The column.
         column: String,
-        /// Who wants a value.
+        /// The side that requires values.
         side: Side,
     },
-    /// Both changed the table so that it would be none with both changes.
+    /// The combination of both changes is not a valid table.
     Shape {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Both changed how the table is partitioned.
+    /// Both changed the partition fields.
     Partitioning,
-    /// Both changed how the table is sorted.
+    /// Both changed the sort order.
     Order,
-    /// Both changed which columns identify a row.
+    /// Both changed the identifier fields.
     Identifier,
-    /// Both set a property differently.
+    /// Both changed a property differently.
     Property {
-        /// Its key.
+        /// The key.
         key: String,
-        /// What we set; none where we removed it.
+        /// Our value; none if removed.
         ours: Option<String>,
-        /// What they set.
+        /// Their value; none if removed.
         theirs: Option<String>,
     },
-    /// One side put all rows, or all rows of some partitions, in place of others; the other changed
-    /// rows among them.
+    /// One side replaced all rows, or all rows of some partitions, and the other changed some of
+    /// them.
     Replaced {
-        /// Who replaced.
+        /// The side that replaced rows.
         side: Side,
-        /// The partitions that both changed; none where all rows were replaced.
+        /// The partitions that both changed; none if all rows were replaced.
         partitions: Option<Vec<String>>,
     },
     /// Both changed the same rows.
     Rows,
-    /// Both changed the same files, which have more rows than are compared.
+    /// Both changed the same files, which have too many rows to compare.
     TooManyRows {
-        /// How many are compared at most.
+        /// The maximum number of rows compared.
         limit: u64,
     },
     /// Both changed the same files, whose rows cannot be compared.
     Incomparable {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Both have the change of a commit that was picked, and what it changed cannot be told from the rest.
+    /// Both contain a cherry-picked commit whose rows cannot be distinguished from the others.
     Picked,
 }
 
@@ -135,19 +136,19 @@ impl Clash {
 }
 
 impl fmt::Display for Cause {
-    /// A phrase, in which `ours` is the target of the merge and `theirs` the source.
+    /// Formats the cause; `ours` is the target of the merge and `theirs` the source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let who = |side: &Side| match side {
+        let names = |side: &Side| match side {
             Side::Ours => ("the target", "the source"),
             Side::Theirs => ("the source", "the target"),
         };
         match self {
-            Cause::Identity => f.write_str("the table was made anew"),
+            Cause::Identity => f.write_str("the table was recreated"),
             Cause::Column { column, ours, theirs } => {
                 write!(f, "column `{column}` is {ours} in the target and {theirs} in the source")
             }
             Cause::Dropped { columns, side } => {
-                let (dropped, changed) = who(side);
+                let (dropped, changed) = names(side);
                 let named: Vec<String> = columns.iter().map(|one| format!("`{one}`")).collect();
                 let (word, where_) = match named.len() {
                     1 => ("column", "it"),
@@ -165,16 +166,15 @@ impl fmt::Display for Cause {
                  field id {id}"
             ),
             Cause::Nulls { column, side } => {
-                let (wants, lacks) = who(side);
-                write!(
-                    f,
-                    "{wants} wants a value in column `{column}`, and {lacks} has rows without"
-                )
+                let (wants, lacks) = names(side);
+                write!(f, "{wants} requires column `{column}`, but {lacks} has nulls in it")
             }
-            Cause::Shape { reason } => write!(f, "both changes together make no table: {reason}"),
+            Cause::Shape { reason } => {
+                write!(f, "the combination of both changes is invalid: {reason}")
+            }
             Cause::Partitioning => f.write_str("both changed the partitioning"),
             Cause::Order => f.write_str("both changed the sort order"),
-            Cause::Identifier => f.write_str("both changed the columns that identify a row"),
+            Cause::Identifier => f.write_str("both changed the identifier fields"),
             Cause::Property { key, ours, theirs } => {
                 let value = |value: &Option<String>| match value {
                     Some(value) => format!("`{value}`"),
@@ -184,11 +184,11 @@ impl fmt::Display for Cause {
                 write!(f, "property `{key}` is {ours} in the target and {theirs} in the source")
             }
             Cause::Replaced { side, partitions: None } => {
-                let (replaced, changed) = who(side);
+                let (replaced, changed) = names(side);
                 write!(f, "{replaced} replaced all rows, and {changed} changed some")
             }
             Cause::Replaced { side, partitions: Some(partitions) } => {
-                let (replaced, changed) = who(side);
+                let (replaced, changed) = names(side);
                 let named: Vec<String> =
                     partitions.iter().take(5).map(|one| format!("`{one}`")).collect();
                 let more = if partitions.len() > 5 { " and others" } else { "" };
@@ -201,14 +201,14 @@ impl fmt::Display for Cause {
             Cause::Rows => f.write_str("both changed the same rows"),
             Cause::TooManyRows { limit } => write!(
                 f,
-                "both changed the same files, which have more than the {limit} rows that are compared"
+                "both changed the same files, which have more than {limit} rows to compare"
             ),
             Cause::Incomparable { reason } => {
                 write!(f, "both changed the same files, and {reason}")
             }
             Cause::Picked => f.write_str(
-                "both have the change of a commit that was picked, and which rows are its is not \
-                 known any more",
+                "both contain a cherry-picked commit, but its rows can no longer be \
+                 identified",
             ),
         }
     }

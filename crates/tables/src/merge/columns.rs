@@ -1,8 +1,8 @@
-//! Columns merged three ways, by their field ids, as Iceberg knows them: so one side may rename or
-//! widen a column that the other fills.
+//! Three-way merge of columns by field id, so that one side may rename or widen a column that the
+//! other fills.
 //!
-//! Columns that both sides added under one name and of one type are one column, and keep our id: see
-//! [`Columns::theirs`] for the id that their files have it under.
+//! Columns that both sides added with the same name and type become one column with our id;
+//! [`Columns::theirs`] maps it to the id in their files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ use crate::defaults::text_of;
 use crate::promotion::{promote_defaults, promoted_default};
 use crate::types::schema::field_id;
 
-/// The merged value of base, ours and theirs; none where both sides changed it differently.
+/// Returns the merged value of base, ours and theirs; none if both sides changed it differently.
 pub(super) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)
@@ -29,31 +29,31 @@ pub(super) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
     }
 }
 
-/// The columns that both sides come to.
+/// The merged columns.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// In order.
+    /// The fields, in order.
     pub fields: Vec<NestedFieldRef>,
-    /// The ids that columns, and their parts, have with them, by those that they have here.
+    /// The field ids of theirs by the merged ids, nested ones included.
     pub theirs: HashMap<i32, i32>,
 }
 
-/// Merges the columns of three states; what clashes is put into `clashes`.
+/// Merges the columns of three states; conflicts are added to `clashes`.
 pub(super) fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Columns {
     let states = [three.base, three.ours, three.theirs];
     let fields = states.map(|state| state.current_schema().as_struct().fields());
-    let mut merging = Merging { three, clashes, theirs: HashMap::new() };
-    let fields = merging.merge(fields, "");
-    Columns { fields, theirs: merging.theirs }
+    let mut column_merge = ColumnMerge { three, clashes, theirs: HashMap::new() };
+    let fields = column_merge.merge(fields, "");
+    Columns { fields, theirs: column_merge.theirs }
 }
 
-struct Merging<'a> {
+struct ColumnMerge<'a> {
     three: Three<'a>,
     clashes: &'a mut Vec<Clash>,
     theirs: HashMap<i32, i32>,
 }
 
-impl Merging<'_> {
+impl ColumnMerge<'_> {
     fn merge(&mut self, three: [&[NestedFieldRef]; 3], path: &str) -> Vec<NestedFieldRef> {
         let by_id = three.map(|fields| fields.iter().map(|field| (field.id, field)).collect());
         let [base, ours, theirs]: [HashMap<i32, &NestedFieldRef>; 3] = by_id;
@@ -65,22 +65,24 @@ impl Merging<'_> {
         self.unify(merged, three, path)
     }
 
-    /// Whether a side never had a column, and so cannot have dropped it. The base of crosswise merges has
-    /// columns that one side only knows under other ids.
-    fn lacked(&self, side: Side, id: i32) -> bool {
+    /// Returns true if a side never had a column, and so cannot have dropped it. The base of a
+    /// criss-cross merge has columns that a side knows under other ids only.
+    fn never_had(&self, side: Side, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
-    /// A column that one side added. Where the other once had another column under its id, which engines
-    /// of their own may have given to both, rows of that would be read as rows of this.
+    /// Returns a column added by one side. Conflicts if the other side had another column with the
+    /// same id, as other engines may assign it twice: rows would be read with the wrong column.
     fn added(&mut self, one: &NestedFieldRef, other: Side) -> NestedFieldRef {
         let schemas = self.three.of(other).schemas_iter();
-        let had: Vec<&NestedFieldRef> =
+        let existing: Vec<&NestedFieldRef> =
             schemas.filter_map(|schema| schema.field_by_id(one.id)).collect();
-        let same = had.iter().any(|had| had.name == one.name && had.field_type == one.field_type);
-        if let Some(had) = had.first().filter(|_| !same) {
-            let (one_name, had_name) = (one.name.clone(), had.name.clone());
+        let same = existing
+            .iter()
+            .any(|existing| existing.name == one.name && existing.field_type == one.field_type);
+        if let Some(existing) = existing.first().filter(|_| !same) {
+            let (one_name, had_name) = (one.name.clone(), existing.name.clone());
             let (ours, theirs) = match other {
                 Side::Theirs => (one_name, had_name),
                 Side::Ours => (had_name, one_name),
@@ -90,7 +92,7 @@ impl Merging<'_> {
         one.clone()
     }
 
-    /// What becomes of the column with one id; none where it goes.
+    /// Merges the column with one id; none if it is dropped.
     fn field(&mut self, three: [Option<&NestedFieldRef>; 3], path: &str) -> Option<NestedFieldRef> {
         match three {
             [_, Some(ours), Some(theirs)] if ours == theirs => Some(ours.clone()),
@@ -101,8 +103,8 @@ impl Merging<'_> {
                 self.clash(Cause::FieldId { id, ours: ours_name, theirs });
                 Some(ours.clone())
             }
-            [Some(_), Some(one), None] if self.lacked(Side::Theirs, one.id) => Some(one.clone()),
-            [Some(_), None, Some(one)] if self.lacked(Side::Ours, one.id) => Some(one.clone()),
+            [Some(_), Some(one), None] if self.never_had(Side::Theirs, one.id) => Some(one.clone()),
+            [Some(_), None, Some(one)] if self.never_had(Side::Ours, one.id) => Some(one.clone()),
             [Some(base), Some(one), None] => {
                 if one != base {
                     self.column(path, &base.name, "changed", "dropped");
@@ -122,7 +124,7 @@ impl Merging<'_> {
         }
     }
 
-    /// A column that is there on both sides and in the base, part by part.
+    /// Merges a column that base and both sides have, by its properties.
     fn parts(&mut self, three: [&NestedFieldRef; 3], path: &str) -> NestedField {
         let [base, ours, theirs] = three;
         let within = join(path, &base.name);
@@ -139,15 +141,15 @@ impl Merging<'_> {
         }
         match three_way(three.map(|field| &field.doc)) {
             Some(doc) => field.doc.clone_from(doc),
-            None => self.column(path, &base.name, "documented anew", "documented otherwise"),
+            None => self.column(path, &base.name, "given a comment", "given another comment"),
         }
         promote_defaults(&mut field);
-        // One side's may be of the type that the other side widened.
+        // A default may have the type from before the other side's promotion.
         let default =
             |one: &&NestedFieldRef| promoted_default(one.write_default.as_ref(), &field.field_type);
         match three_way([default(&base), default(&ours), default(&theirs)]) {
             Some(default) => field.write_default = default,
-            None => self.column(path, &base.name, "given a default", "given another"),
+            None => self.column(path, &base.name, "given a default", "given another default"),
         }
         field
     }
@@ -184,8 +186,8 @@ impl Merging<'_> {
         found.unwrap_or_else(|| three[1].clone())
     }
 
-    /// Makes one column of two that both sides added alike; another name that is there twice is a
-    /// clash.
+    /// Merges two equal columns added by both sides into one; any other duplicate name is a
+    /// conflict.
     fn unify(
         &mut self,
         merged: Vec<NestedFieldRef>,
@@ -202,13 +204,13 @@ impl Merging<'_> {
             let of_ours = |field: &NestedFieldRef| ours.iter().any(|known| known.id == field.id);
             let (mine, yours) = if of_ours(one) { (one, other) } else { (other, one) };
             let new = |field: &NestedFieldRef, other: Side| {
-                base.iter().all(|known| known.id != field.id) || self.lacked(other, field.id)
+                base.iter().all(|known| known.id != field.id) || self.never_had(other, field.id)
             };
             let both_new = new(mine, Side::Theirs) && new(yours, Side::Ours);
-            let alike = (&mine.initial_default, &mine.write_default)
+            let same_defaults = (&mine.initial_default, &mine.write_default)
                 == (&yours.initial_default, &yours.write_default);
             let one_type = pair(&mine.field_type, &yours.field_type, &mut HashMap::new());
-            if both_new && alike && one_type {
+            if both_new && same_defaults && one_type {
                 self.theirs.insert(mine.id, yours.id);
                 pair(&mine.field_type, &yours.field_type, &mut self.theirs);
                 dropped.push(yours.id);
@@ -216,7 +218,7 @@ impl Merging<'_> {
             }
             let word = |field: &NestedField| {
                 let data_type = &field.field_type;
-                if one_type && !alike {
+                if one_type && !same_defaults {
                     format!("`{data_type}` {}", default_of(field))
                 } else {
                     format!("`{data_type}`")
@@ -237,8 +239,8 @@ impl Merging<'_> {
     }
 }
 
-/// The ids of all columns, in the order that they come to: ours, or theirs where only they changed it,
-/// with what the other side added after the last.
+/// Returns the ids of all columns in merged order: ours, or theirs if only they changed it,
+/// followed by the other side's additions.
 fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let ids = |fields: &[NestedFieldRef]| fields.iter().map(|field| field.id).collect::<Vec<_>>();
     let [base, ours, theirs] = [base, ours, theirs].map(ids);
@@ -252,7 +254,7 @@ fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     first.iter().chain(rest).copied().collect()
 }
 
-/// The default of a column in words: that of rows to come, or else of those before it.
+/// Formats a column's write default, or else its initial default.
 fn default_of(field: &NestedField) -> String {
     let default = field.write_default.as_ref().or(field.initial_default.as_ref());
     let text = default.and_then(|one| text_of(one, &field.field_type));
@@ -263,7 +265,7 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Whether two types are the same but for the ids within, which are put into `ids`.
+/// Returns true if two types are equal except for their ids, and adds the pairs of ids.
 fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
     let mut parts = |one: &NestedField, other: &NestedField| {
         ids.insert(one.id, other.id);
@@ -286,7 +288,7 @@ fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
     }
 }
 
-/// An Arrow schema whose fields carry other ids.
+/// Returns an Arrow schema with field ids replaced.
 pub(super) fn with_ids(schema: &Schema, ids: &HashMap<i32, i32>) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field_with_ids(field, ids));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))

@@ -1,12 +1,13 @@
-//! Changes that both sides have since the base, though no merge brought them: commits that were picked from
-//! one side to the other, or to both, or that both undid.
+//! Changes that both sides contain although no merge brought them: commits cherry-picked from one
+//! side to the other or to both, or reverted on both.
 //!
-//! Their rows are no change of either side. So the base is taken to have them too, and what upkeep, or
-//! anybody else, did to their files since is told as it is for all others. A change is known by the snapshot
-//! that made it first, which those that make it again name in their summaries, and is what that snapshot
-//! made of its parent's files. Where those are not in the base, as when it changed files that only its own
-//! branch has, what the snapshot that made it again did stands for it. Where neither can be told, and rows
-//! came with it, both sides have them, and nobody knows which: that other rows are new must be plain then.
+//! Their rows are not a change of either side. So these changes are applied to the base as well,
+//! and later changes of their files, such as compaction, are handled as usual. A change is
+//! identified by the snapshot that made it first, which cherry-picks name in their summaries. It
+//! consists of the difference between that snapshot's files and its parent's. If these files are
+//! not in the base, because it changed files of its own branch only, the cherry-picking snapshot is
+//! used instead. If that is not possible either, and rows were added, both sides have these rows
+//! but it is unknown which they are; then other new rows must be clearly new.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -15,60 +16,60 @@ use iceberg::spec::{Operation, Snapshot};
 
 use super::files::{File, owned_state};
 use super::history::Past;
-use super::lineage::{Had, Lineage, merged_by, picked_by, undone_by};
+use super::lineage::{ContainedChanges, Lineage, merged_by, picked_by, undone_by};
 use crate::deletes::Fingerprint;
 use crate::{DataFile, Error, Tables};
 
-/// What a merge begins with.
+/// The adjusted base of a merge.
 #[derive(Debug, Default)]
 pub(super) struct Common {
-    /// The files of the base, with the changes that both sides have.
+    /// The files of the base, including the changes that both sides contain.
     pub base: Vec<File>,
-    /// The snapshots that made no other change.
+    /// The snapshots without other changes.
     pub same: HashSet<i64>,
-    /// The snapshots whose changes both sides have, and of which it is not known what became of the files.
+    /// The snapshots whose changes both sides contain, but whose files are unknown.
     pub unclear: HashSet<i64>,
-    /// Whether files of the base are ours, and not theirs.
+    /// True if some files of the base are ours and not theirs.
     pub from_ours: bool,
 }
 
-/// Where a snapshot is looked for.
+/// The state whose lineage contains a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum State {
     Base,
     Ours,
     Theirs,
 }
 
-/// Snapshots of one place that follow on each other, newest first.
+/// Consecutive snapshots of one state, newest first.
 #[derive(Debug, Clone)]
-struct Run {
-    place: Option<Place>,
+struct SnapshotRun {
+    state: Option<State>,
     ids: Vec<i64>,
-    /// Whether they were undone.
-    back: bool,
+    /// True if they were reverted.
+    is_revert: bool,
 }
 
-/// Which files a run took away, and which it brought.
+/// The files removed and added by a run.
 struct Difference {
-    went: Vec<File>,
-    came: Vec<File>,
+    removed: Vec<File>,
+    added: Vec<File>,
 }
 
 impl Past {
-    fn lineage(&self, place: Place) -> &Lineage {
-        match place {
-            Place::Base => &self.base,
-            Place::Ours => &self.sides[0],
-            Place::Theirs => &self.sides[1],
+    fn lineage(&self, state: State) -> &Lineage {
+        match state {
+            State::Base => &self.base,
+            State::Ours => &self.sides[0],
+            State::Theirs => &self.sides[1],
         }
     }
 
-    /// What both sides have of each other's changes beyond the base, whose files these are.
+    /// Returns the base with the changes that both sides contain. `base` are the files of the base.
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<Common, Error> {
         let mut shared = Shared::of(self);
         if !shared.is_empty() {
-            // The base may have had them long ago.
+            // An old snapshot of the base may contain them already.
             while self.base.read_more(tables).await {}
             shared = Shared::of(self);
         }
@@ -77,29 +78,29 @@ impl Past {
         if shared.is_empty() {
             return Ok(common);
         }
-        let left = self.replay(tables, &shared, &mut common).await?;
-        let brings = |run: &Run| match run.place {
-            Some(place) => run.ids.iter().any(|id| {
-                let snapshot = self.lineage(place).get(*id);
+        let unapplied = self.replay(tables, &shared, &mut common).await?;
+        let brings = |run: &SnapshotRun| match run.state {
+            Some(state) => run.ids.iter().any(|id| {
+                let snapshot = self.lineage(state).get(*id);
                 let what = snapshot.map(|snapshot| &snapshot.summary().operation);
-                let takes = if run.back { Operation::Append } else { Operation::Delete };
+                let takes = if run.is_revert { Operation::Append } else { Operation::Delete };
                 !what.is_some_and(|what| *what == takes || *what == Operation::Replace)
             }),
             None => true,
         };
-        let ids = |runs: &mut dyn Iterator<Item = &Run>| -> HashSet<i64> {
+        let ids = |runs: &mut dyn Iterator<Item = &SnapshotRun>| -> HashSet<i64> {
             runs.flat_map(|run| run.ids.iter().copied()).collect()
         };
-        let unclear = ids(&mut left.iter().filter(|run| brings(run)));
-        let left = ids(&mut left.iter());
-        common.unclear = self.of(&unclear);
-        let left = self.of(&left);
-        common.same.retain(|id| !left.contains(id));
+        let unclear = ids(&mut unapplied.iter().filter(|run| brings(run)));
+        let unapplied = ids(&mut unapplied.iter());
+        common.unclear = self.with_replays(&unclear);
+        let unapplied = self.with_replays(&unapplied);
+        common.same.retain(|id| !unapplied.contains(id));
         Ok(common)
     }
 
-    /// Some snapshots, and those of the sides that made their changes again.
-    fn of(&self, ids: &HashSet<i64>) -> HashSet<i64> {
+    /// Returns the snapshots and those that replayed their changes on either side.
+    fn with_replays(&self, ids: &HashSet<i64>) -> HashSet<i64> {
         let mut found = ids.clone();
         for side in self.sides.iter().filter(|_| !ids.is_empty()) {
             let snapshots = side.ancestors().into_iter().filter_map(|id| side.get(id));
@@ -112,60 +113,63 @@ impl Past {
         found
     }
 
-    /// Makes the shared changes to the files of the base; gives those that cannot be.
+    /// Applies the shared changes to the files of the base; returns those that do not apply.
     async fn replay(
         &self,
         tables: &Tables,
         shared: &Shared,
         common: &mut Common,
-    ) -> Result<Vec<Run>, Error> {
+    ) -> Result<Vec<SnapshotRun>, Error> {
         let mut runs = shared.runs(self);
         loop {
-            let mut left = Vec::new();
+            let mut unapplied = Vec::new();
             let before = runs.len();
             for run in runs {
                 if !self.replay_run(tables, &run, common).await? {
-                    left.push(run);
+                    unapplied.push(run);
                 }
             }
-            if left.len() < before && !left.is_empty() {
-                runs = left;
+            if unapplied.len() < before && !unapplied.is_empty() {
+                runs = unapplied;
                 continue;
             }
-            let single = |run: Run| -> Vec<Run> {
-                let Run { place, ids, back } = run;
-                ids.into_iter().rev().map(|id| Run { place, ids: vec![id], back }).collect()
+            let single = |run: SnapshotRun| -> Vec<SnapshotRun> {
+                let SnapshotRun { state, ids, is_revert } = run;
+                ids.into_iter()
+                    .rev()
+                    .map(|id| SnapshotRun { state, ids: vec![id], is_revert })
+                    .collect()
             };
-            let parts: Vec<Run> = left.iter().cloned().flat_map(single).collect();
-            if parts.len() > left.len() {
+            let parts: Vec<SnapshotRun> = unapplied.iter().cloned().flat_map(single).collect();
+            if parts.len() > unapplied.len() {
                 runs = parts;
                 continue;
             }
-            let Some(at) = self.replay_other(tables, shared, &left, common).await? else {
-                return Ok(left);
+            let Some(at) = self.replay_other(tables, shared, &unapplied, common).await? else {
+                return Ok(unapplied);
             };
-            left.remove(at);
-            runs = left;
+            unapplied.remove(at);
+            runs = unapplied;
         }
     }
 
-    /// Makes one of the changes as the snapshot did that made it again; gives which.
+    /// Applies one of the changes as the snapshot that replayed it did; returns its index.
     async fn replay_other(
         &self,
         tables: &Tables,
         shared: &Shared,
-        left: &[Run],
+        unapplied: &[SnapshotRun],
         common: &mut Common,
     ) -> Result<Option<usize>, Error> {
-        for (at, run) in left.iter().enumerate().filter(|(_, run)| !run.back) {
-            for (place, had) in [(Place::Theirs, &shared.theirs), (Place::Ours, &shared.ours)] {
+        for (at, run) in unapplied.iter().enumerate().filter(|(_, run)| !run.is_revert) {
+            for (state, had) in [(State::Theirs, &shared.theirs), (State::Ours, &shared.ours)] {
                 let Some(again) = had.again.get(&run.ids[0]) else { continue };
-                let picked = self.lineage(place).get(*again).and_then(picked_by);
+                let picked = self.lineage(state).get(*again).and_then(picked_by);
                 let alone = picked.is_some_and(|picked| {
                     picked.iter().all(|id| shared.all.contains(id))
                         && picked.iter().filter(|id| shared.changes.contains(id)).count() == 1
                 });
-                let other = Run { place: Some(place), ids: vec![*again], back: false };
+                let other = SnapshotRun { state: Some(state), ids: vec![*again], is_revert: false };
                 if alone && self.replay_run(tables, &other, common).await? {
                     return Ok(Some(at));
                 }
@@ -174,36 +178,40 @@ impl Past {
         Ok(None)
     }
 
-    /// Makes changes to the files of the base; not where they are of other files.
+    /// Applies changes to the files of the base; returns false if the files differ.
     async fn replay_run(
         &self,
         tables: &Tables,
-        run: &Run,
+        run: &SnapshotRun,
         common: &mut Common,
     ) -> Result<bool, Error> {
         let Some(difference) = self.difference(tables, run).await? else { return Ok(false) };
-        let Difference { went, came } = difference;
-        let (went, came) = if run.back { (came, went) } else { (went, came) };
+        let Difference { removed, added } = difference;
+        let (removed, added) = if run.is_revert { (added, removed) } else { (removed, added) };
         let here: HashSet<_> = common.base.iter().map(owned_state).collect();
         let has = |file: &File| here.contains(&owned_state(file));
-        if !went.iter().all(has) || (came.iter().any(has) && !came.iter().all(has)) {
+        if !removed.iter().all(has) || (added.iter().any(has) && !added.iter().all(has)) {
             return Ok(false);
         }
-        let came: Vec<File> = came.into_iter().filter(|file| !has(file)).collect();
-        let gone: HashSet<_> = went.iter().map(owned_state).collect();
-        common.base.retain(|file| !gone.contains(&owned_state(file)));
-        common.from_ours |= run.place == Some(Place::Ours) && !came.is_empty();
-        common.base.extend(came);
+        let added: Vec<File> = added.into_iter().filter(|file| !has(file)).collect();
+        let removed_states: HashSet<_> = removed.iter().map(owned_state).collect();
+        common.base.retain(|file| !removed_states.contains(&owned_state(file)));
+        common.from_ours |= run.state == Some(State::Ours) && !added.is_empty();
+        common.base.extend(added);
         Ok(true)
     }
 
-    /// What a run made of the files before it; none where those are not known any more.
-    async fn difference(&self, tables: &Tables, run: &Run) -> Result<Option<Difference>, Error> {
-        let (Some(place), Some(first), Some(last)) = (run.place, run.ids.last(), run.ids.first())
+    /// Returns the files changed by a run; none if they are no longer known.
+    async fn difference(
+        &self,
+        tables: &Tables,
+        run: &SnapshotRun,
+    ) -> Result<Option<Difference>, Error> {
+        let (Some(state), Some(first), Some(last)) = (run.state, run.ids.last(), run.ids.first())
         else {
             return Ok(None);
         };
-        let lineage = self.lineage(place);
+        let lineage = self.lineage(state);
         let Some(after) = lineage.files_at(tables, *last).await? else { return Ok(None) };
         let Some(oldest) = lineage.get(*first) else { return Ok(None) };
         let before = match oldest.parent_snapshot_id() {
@@ -216,62 +224,67 @@ impl Past {
                 others.iter().map(|file| file.state()).collect();
             some.iter().filter(|file| !known.contains(&file.state())).cloned().collect()
         };
-        let (went, came) = (without(&before, &after), without(&after, &before));
-        Ok(Some(Difference { went, came }))
+        let (removed, added) = (without(&before, &after), without(&after, &before));
+        Ok(Some(Difference { removed, added }))
     }
 }
 
-/// The changes that both sides have and the base has not, and the other way round.
+/// The changes that both sides contain and the base does not, and vice versa.
 struct Shared {
-    base: Had,
-    ours: Had,
-    theirs: Had,
-    /// By the snapshots that made them first.
+    base: ContainedChanges,
+    ours: ContainedChanges,
+    theirs: ContainedChanges,
+    /// Changes that both sides contain and the base does not, by the snapshots that made them
+    /// first.
     all: HashSet<i64>,
-    /// The same, without those that are part of others among them.
+    /// The shared changes that are not part of another one.
     changes: BTreeSet<i64>,
-    /// Changes of the base that neither side has any more.
+    /// Changes of the base that neither side contains any more.
     undone: HashSet<i64>,
-    /// The same, without those that are part of others among them.
-    back: BTreeSet<i64>,
+    /// The reverted changes that are not part of another one.
+    reverted: BTreeSet<i64>,
 }
 
 impl Shared {
     fn of(past: &Past) -> Shared {
-        let (base, [ours, theirs]) = (past.base.had(), past.sides.each_ref().map(Lineage::had));
+        let (base, [ours, theirs]) =
+            (past.base.contained_changes(), past.sides.each_ref().map(Lineage::contained_changes));
         let before = past.base.ancestors();
-        let again = |had: &Had, id: &i64| had.again.get(id).is_some_and(|by| !before.contains(by));
-        // What was undone before and done again by both is shared, and no change of the base.
+        let again = |had: &ContainedChanges, id: &i64| {
+            had.again.get(id).is_some_and(|by| !before.contains(by))
+        };
+        // A change that was reverted before and replayed by both sides is shared, and not in the
+        // base.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let all: HashSet<i64> =
             all.into_iter().filter(|id| !base.has.contains(id) && is_new(id)).collect();
-        // A side that does not come from the base lacks what it has not; one that does may have undone it.
-        let left = past.sides.each_ref().map(|side| {
+        // A side that does not descend from the base lacks some of its ancestors.
+        let dropped = past.sides.each_ref().map(|side| {
             let own = side.ancestors();
-            let lacks = !side.comes_from(&past.base);
-            let left = before.iter().filter(|id| lacks && !own.contains(id));
-            left.copied().collect::<HashSet<i64>>()
+            let lacks = !side.descends_from(&past.base);
+            let dropped = before.iter().filter(|id| lacks && !own.contains(id));
+            dropped.copied().collect::<HashSet<i64>>()
         });
-        let gone = |id: &&i64| {
-            let mut sides = [&ours, &theirs].into_iter().zip(&left);
-            sides.all(|(had, left)| had.undone.contains(id) || left.contains(id))
+        let missing = |id: &&i64| {
+            let mut sides = [&ours, &theirs].into_iter().zip(&dropped);
+            sides.all(|(had, dropped)| had.undone.contains(id) || dropped.contains(id))
         };
-        let gone: HashSet<i64> = base.has.iter().filter(gone).copied().collect();
-        // What ours never had is nothing that it left: it comes from what was there before.
+        let in_neither_side: HashSet<i64> = base.has.iter().filter(missing).copied().collect();
+        // A change that our side never contained was not reverted by it.
         let own = past.sides[0].ancestors();
         let parent = |id: i64| past.base.get(id).and_then(Snapshot::parent_snapshot_id);
-        let was_left = |id: &&i64| {
+        let was_reverted = |id: &&i64| {
             let mut before = std::iter::successors(Some(**id), |id| parent(*id));
-            let before = before.find(|id| !gone.contains(id));
+            let before = before.find(|id| !in_neither_side.contains(id));
             ours.undone.contains(id) || before.is_none_or(|before| own.contains(&before))
         };
-        let undone: HashSet<i64> = gone.iter().filter(was_left).copied().collect();
-        let (changes, back) = (BTreeSet::new(), BTreeSet::new());
-        let mut found = Shared { base, ours, theirs, all, changes, undone, back };
+        let undone: HashSet<i64> = in_neither_side.iter().filter(was_reverted).copied().collect();
+        let (changes, reverted) = (BTreeSet::new(), BTreeSet::new());
+        let mut found = Shared { base, ours, theirs, all, changes, undone, reverted };
         let parts = found.parts(past);
         found.changes = found.all.difference(&parts).copied().collect();
-        found.back = found.undone.difference(&parts).copied().collect();
+        found.reverted = found.undone.difference(&parts).copied().collect();
         found
     }
 
@@ -279,18 +292,18 @@ impl Shared {
         self.all.is_empty() && self.undone.is_empty()
     }
 
-    /// The snapshots that are part of another's change: of one that merged them, or made them again. What
-    /// undoes others is told by those.
+    /// Returns the snapshots that are part of another one's change: of a merge or a cherry-pick. A
+    /// revert is represented by the snapshots that it reverts.
     fn parts(&self, past: &Past) -> HashSet<i64> {
         let mut parts = HashSet::new();
-        for place in [Place::Base, Place::Ours, Place::Theirs] {
-            let (lineage, ids): (_, Vec<i64>) = match place {
-                Place::Base => (&past.base, self.undone.iter().copied().collect()),
-                _ => (past.lineage(place), self.all.iter().copied().collect()),
+        for state in [State::Base, State::Ours, State::Theirs] {
+            let (lineage, ids): (_, Vec<i64>) = match state {
+                State::Base => (&past.base, self.undone.iter().copied().collect()),
+                _ => (past.lineage(state), self.all.iter().copied().collect()),
             };
             for (id, snapshot) in ids.into_iter().filter_map(|id| Some((id, lineage.get(id)?))) {
                 parts.extend(picked_by(snapshot).unwrap_or_default());
-                if place != Place::Base && !undone_by(snapshot).is_empty() {
+                if state != State::Base && !undone_by(snapshot).is_empty() {
                     parts.insert(id);
                 }
                 if let Some(merged) = merged_by(snapshot) {
@@ -303,7 +316,7 @@ impl Shared {
         parts
     }
 
-    /// The snapshots of either side that make no change that the other side lacks.
+    /// Returns the snapshots of either side without a change that the other side lacks.
     fn same(&self, past: &Past) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
@@ -322,17 +335,17 @@ impl Shared {
         same
     }
 
-    /// The changes in runs, those that were undone first, and else in their order.
-    fn runs(&self, past: &Past) -> Vec<Run> {
+    /// Groups the changes into runs: reverted ones first, then the others in order.
+    fn runs(&self, past: &Past) -> Vec<SnapshotRun> {
         let mut seen = HashSet::new();
         let mut runs = Vec::new();
-        for (ids, places, back) in [
-            (&self.back, &[Place::Base][..], true),
-            (&self.changes, &[Place::Theirs, Place::Ours][..], false),
+        for (ids, states, is_revert) in [
+            (&self.reverted, &[State::Base][..], true),
+            (&self.changes, &[State::Theirs, State::Ours][..], false),
         ] {
             let mut found = Vec::new();
-            for place in places {
-                let lineage = past.lineage(*place);
+            for state in states {
+                let lineage = past.lineage(*state);
                 let here: BTreeSet<i64> = ids.iter().copied().collect();
                 let here: BTreeSet<i64> =
                     here.into_iter().filter(|id| lineage.get(*id).is_some()).collect();
@@ -347,14 +360,17 @@ impl Shared {
                     }
                     let order = lineage.get(*head).map_or(0, Snapshot::sequence_number);
                     if !run.is_empty() {
-                        found.push((order, Run { place: Some(*place), ids: run, back }));
+                        found.push((
+                            order,
+                            SnapshotRun { state: Some(*state), ids: run, is_revert },
+                        ));
                     }
                 }
             }
-            found.sort_by_key(|(order, _)| if back { -order } else { *order });
+            found.sort_by_key(|(order, _)| if is_revert { -order } else { *order });
             runs.extend(found.into_iter().map(|(_, run)| run));
             let unknown: Vec<i64> = ids.iter().copied().filter(|id| !seen.contains(id)).collect();
-            let single = |id| Run { place: None, ids: vec![id], back };
+            let single = |id| SnapshotRun { state: None, ids: vec![id], is_revert };
             runs.extend(unknown.into_iter().map(single));
         }
         runs

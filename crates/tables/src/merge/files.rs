@@ -1,4 +1,4 @@
-//! Data files merged three ways: which come, which go, and which both sides changed.
+//! Three-way merge of data files: added, removed, and changed on both sides.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use crate::{DataFile, Error, Tables};
 
 pub(super) type File = Arc<DataFile>;
 
-/// Where a file lies, and which rows of it are gone: a file from which a side took rows by delete files
-/// is one that went, and another that came.
+/// The identity of a file with its deletes: a file with new delete files counts as removed and
+/// added.
 type State<'a> = (&'a str, Fingerprint);
 
-/// A partition, of one spec.
+/// A partition of a partition spec.
 type Key = (i32, String);
 
 /// The data files of the three states.
@@ -22,19 +22,19 @@ pub(super) struct Files<'a> {
     pub base: &'a [File],
     pub ours: &'a [File],
     pub theirs: &'a [File],
-    /// How many rows files still have.
+    /// The number of live rows of files.
     pub live: LiveRows,
-    /// Snapshots whose rows both sides have, and nobody knows which those are.
+    /// Snapshots whose rows both sides contain but cannot be identified.
     pub unclear: &'a HashSet<i64>,
 }
 
-/// How many rows are left in files of which some are gone.
+/// The number of live rows in files with deletes.
 #[derive(Debug, Default)]
 pub(super) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the rows of files that not all states have: only there does it tell an arrangement of rows
-    /// from a change of them.
+    /// Counts the live rows of files that differ between the states: needed only there, to
+    /// distinguish compaction from changes.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
@@ -42,15 +42,15 @@ impl LiveRows {
         }
         let differing = seen.into_values().filter(|(_, count)| *count < states.len());
         let files: Vec<File> = differing.map(|(file, _)| file.clone()).collect();
-        let gone = tables.deleted_of_all(files.clone()).await?;
-        let rows = files.iter().zip(gone).map(|(file, gone)| {
-            (owned_state(file), file.rows - gone.map_or(0, |gone| gone.before(file.rows)))
+        let deleted = tables.deleted_of_all(files.clone()).await?;
+        let rows = files.iter().zip(deleted).map(|(file, deleted)| {
+            (owned_state(file), file.rows - deleted.map_or(0, |deleted| deleted.before(file.rows)))
         });
         Ok(LiveRows(rows.collect()))
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Most files have all of theirs.
+        // Most files have no deletes.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -60,56 +60,56 @@ impl LiveRows {
 }
 
 impl<'a> Files<'a> {
-    /// The files of a side that the base does not have.
+    /// Returns the files of a side that the base does not have.
     pub fn added(&self, side: &'a [File]) -> Vec<&'a File> {
         let known = states(self.base);
         side.iter().filter(|file| !known.contains(&file.state())).collect()
     }
 }
 
-/// What becomes of data files.
+/// The merge result for data files.
 #[derive(Debug, Default)]
 pub(super) struct FilePlan {
-    /// Theirs, which we take as they are.
-    pub taken: Vec<File>,
-    /// Ours, which go.
-    pub dropped: Vec<File>,
-    /// Those that both sides changed, whose rows tell what becomes of them.
+    /// Files of theirs to add unchanged.
+    pub files_to_add: Vec<File>,
+    /// Files of ours to remove.
+    pub files_to_remove: Vec<File>,
+    /// Files changed on both sides, to merge by rows.
     pub groups: Vec<Group>,
-    /// What each side did to files beside those.
+    /// Files replaced by each side outside these groups.
     pub elsewhere: [Replaced; 2],
-    /// What each side did to files, where it did more than to add rows and arrange them.
+    /// Files replaced by each side, if it did more than append and compact.
     pub replaced: [Replaced; 2],
-    /// Whether files of ours go for theirs that hold what rows come to.
+    /// True if files of theirs replace ours in a group.
     pub settles: bool,
-    /// How far their changes reach.
+    /// The reach of their changes.
     pub reach: Reach,
 }
 
-/// Files that a side has others for.
+/// Files that a side replaced by others.
 #[derive(Debug, Default)]
 pub(super) struct Replaced {
-    pub gone: Vec<File>,
-    /// Those that do not only hold rows which were added.
-    pub come: Vec<File>,
+    pub old: Vec<File>,
+    /// The new files, except those with appended rows only.
+    pub new: Vec<File>,
 }
 
-/// Files of one partition that hold rows which both sides may have changed. Rows that are in no file of
-/// any of the three lists were changed by nobody.
+/// Files of one partition with rows that both sides may have changed. Rows in none of these files
+/// are unchanged.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Group {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
-    /// Whether rows may have moved from it to other partitions.
-    pub leaks: bool,
-    /// Whether both sides only added rows and arranged them anew.
-    pub tidy: bool,
-    /// Whether rows that both have may be the same.
+    /// True if rows may have moved to other partitions.
+    pub rows_may_move: bool,
+    /// True if both sides only appended and compacted.
+    pub only_appends_or_compacts: bool,
+    /// True if rows of both sides may be the same.
     pub unclear: bool,
 }
 
-/// What a side did to files since the base.
+/// The files changed by a side since the base.
 struct Change<'a> {
     side: Side,
     added: Vec<&'a File>,
@@ -131,51 +131,54 @@ impl<'a> Change<'a> {
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
         let mut change = Change { side, added, removed, history, live };
         if !change.history.complete {
-            let replaced = change.left_nothing_of(base);
+            let replaced = change.possibly_replaced(base);
             change.history.reach = std::mem::take(&mut change.history.reach).and(replaced);
         }
         change
     }
 
-    /// The partitions that the side touched and left no file of, which it may have replaced.
-    fn left_nothing_of(&self, base: &'a [File]) -> Reach {
-        let gone = states_of(&self.removed);
-        let left = base.iter().filter(|file| !gone.contains(&file.state()));
-        let left: BTreeSet<&String> = left.map(|file| &file.partition).collect();
+    /// Returns the partitions in which the side left no file of the base, so that it may have
+    /// replaced them.
+    fn possibly_replaced(&self, base: &'a [File]) -> Reach {
+        let removed = states_of(&self.removed);
+        let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
+        let remaining: BTreeSet<&String> = remaining.map(|file| &file.partition).collect();
         let touched = self.added.iter().chain(&self.removed).map(|file| &file.partition);
         let nothing: BTreeSet<String> =
-            touched.filter(|partition| !left.contains(partition)).cloned().collect();
+            touched.filter(|partition| !remaining.contains(partition)).cloned().collect();
         if nothing.is_empty() {
             Reach::Rows
-        } else if left.is_empty() && (!base.is_empty() || nothing.contains("")) {
+        } else if remaining.is_empty() && (!base.is_empty() || nothing.contains("")) {
             Reach::All
         } else {
             Reach::Partitions(nothing)
         }
     }
 
-    /// Whether the file holds rows that were not there before, and no other.
+    /// Returns true if the file contains appended rows only.
     fn appended(&self, file: &File) -> bool {
         file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
     }
 
-    /// The files that the side has others for, and those, as far as they are wanted.
+    /// Returns the files that the side replaced and the new ones, filtered by `wanted`.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> Replaced {
-        let come = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
-        Replaced { gone: owned(self.removed.iter().filter(&wanted)), come: owned(come) }
+        let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
+        Replaced { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
     }
 
-    /// The files whose rows are not just arranged otherwise.
+    /// Returns the files with changed rows, without those that were only compacted.
     fn changed(&self) -> Vec<&'a File> {
-        let gained = self.gained();
-        let counts = |file: &&&File| !self.history.tidies || gained.contains(&key(file));
+        let with_appended_rows = self.with_appended_rows();
+        let counts = |file: &&&File| {
+            !self.history.only_appends_or_compacts || with_appended_rows.contains(&key(file))
+        };
         let added = self.added.iter().filter(|file| self.appended(file) || counts(file));
         added.chain(self.removed.iter().filter(counts)).copied().collect()
     }
 
-    /// The partitions in which files that came in place of others hold more rows than those: rows that
-    /// were added before they were arranged.
-    fn gained(&self) -> HashSet<Key> {
+    /// Returns the partitions in which the replacing files have another number of rows than the
+    /// replaced ones, that is, rows that were appended before the compaction.
+    fn with_appended_rows(&self) -> HashSet<Key> {
         let mut rows: HashMap<Key, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
             *rows.entry(key(file)).or_default() += i128::from(self.live.count(file));
@@ -186,7 +189,7 @@ impl<'a> Change<'a> {
         rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
 
-    /// The partitions that its changes were meant for as a whole.
+    /// Returns the partitions that the changes were intended for as a whole.
     fn partitions(&self) -> BTreeSet<String> {
         match &self.history.reach {
             Reach::Partitions(partitions) => partitions.clone(),
@@ -198,16 +201,16 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// The clash with what the other side did, where this side's changes were meant for more rows than
-    /// those that it changed.
-    fn outreach(&self, other: &Change<'_>) -> Option<Clash> {
+    /// Returns the conflict with the other side's changes if this side's changes were intended for
+    /// more rows than those it changed.
+    fn reach_conflict(&self, other: &Change<'_>) -> Option<Clash> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();
         let partitions = match self.history.reach {
             Reach::Rows => return None,
             Reach::All => None,
             Reach::Partitions(_) | Reach::ChangedPartitions => {
-                // Of a file of another spec, its partition does not tell whether it is concerned.
+                // The partition of a file of another spec does not tell whether it is affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -226,7 +229,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Whether two partitions are of the same fields.
+/// Returns true if two partitions have the same fields.
 fn of_one_kind(one: &str, other: &str) -> bool {
     let fields = |partition: &'_ str| -> Vec<String> {
         let parts = partition.split('/').filter_map(|part| part.split_once('='));
@@ -236,11 +239,11 @@ fn of_one_kind(one: &str, other: &str) -> bool {
 }
 
 impl FilePlan {
-    /// Merges the files, or says what clashes.
+    /// Merges the files, or returns the conflict.
     pub fn merge(files: &Files<'_>, [ours, theirs]: [History; 2]) -> Result<FilePlan, Box<Clash>> {
         let ours = Change::new(Side::Ours, files, ours);
         let theirs = Change::new(Side::Theirs, files, theirs);
-        if let Some(clash) = ours.outreach(&theirs).or_else(|| theirs.outreach(&ours)) {
+        if let Some(clash) = ours.reach_conflict(&theirs).or_else(|| theirs.reach_conflict(&ours)) {
             return Err(Box::new(clash));
         }
         let mut groups = group(files.base, &ours, &theirs);
@@ -252,26 +255,33 @@ impl FilePlan {
             .flat_map(|group| group.base.iter().chain(&group.ours).chain(&group.theirs))
             .map(owned_state)
             .collect();
-        let free = |file: &&&File| !grouped.contains(&owned_state(file));
+        let is_ungrouped = |file: &&&File| !grouped.contains(&owned_state(file));
         let is_here = |file: &&File| here.contains(&file.state());
-        plan.taken = owned(theirs.added.iter().filter(free).filter(|file| !is_here(file)));
+        plan.files_to_add =
+            owned(theirs.added.iter().filter(is_ungrouped).filter(|file| !is_here(file)));
         let snapshot = |file: &File| file.entry.snapshot_id;
         let is_new = |file: &File| {
             theirs.appended(file) && snapshot(file).is_some_and(|id| !files.unclear.contains(&id))
         };
-        let doubtful = plan.taken.iter().filter(|file| !is_new(file));
-        let doubtful: Vec<File> = doubtful.filter(|_| !files.unclear.is_empty()).cloned().collect();
-        if !doubtful.is_empty() {
-            return Err(Box::new(Clash::about(Cause::Picked, doubtful)));
+        let unclear_files = plan.files_to_add.iter().filter(|file| !is_new(file));
+        let unclear_files: Vec<File> =
+            unclear_files.filter(|_| !files.unclear.is_empty()).cloned().collect();
+        if !unclear_files.is_empty() {
+            return Err(Box::new(Clash::about(Cause::Picked, unclear_files)));
         }
-        plan.dropped = owned(theirs.removed.iter().filter(free).filter(|file| is_here(file)));
-        plan.elsewhere = [&ours, &theirs].map(|change| change.replaced(free));
+        plan.files_to_remove =
+            owned(theirs.removed.iter().filter(is_ungrouped).filter(|file| is_here(file)));
+        plan.elsewhere = [&ours, &theirs].map(|change| change.replaced(is_ungrouped));
         plan.replaced = [&ours, &theirs].map(|change| {
-            if change.history.tidies { Replaced::default() } else { change.replaced(|_| true) }
+            if change.history.only_appends_or_compacts {
+                Replaced::default()
+            } else {
+                change.replaced(|_| true)
+            }
         });
         for mut group in std::mem::take(&mut groups).into_values() {
             group.unclear = !files.unclear.is_empty();
-            match group.arranged(&ours, &theirs) {
+            match group.compacted_by(&ours, &theirs) {
                 Some(Side::Ours) => plan.take_theirs(&group),
                 Some(Side::Theirs) => {}
                 None => plan.groups.push(group),
@@ -280,45 +290,45 @@ impl FilePlan {
         Ok(plan)
     }
 
-    /// Takes their files of a group in place of ours.
+    /// Replaces our files of a group by theirs.
     pub fn take_theirs(&mut self, group: &Group) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
         let lacks = |set: &HashSet<State<'_>>, file: &&File| !set.contains(&file.state());
-        self.taken.extend(group.theirs.iter().filter(|file| lacks(&ours, file)).cloned());
-        self.dropped.extend(group.ours.iter().filter(|file| lacks(&theirs, file)).cloned());
+        self.files_to_add.extend(group.theirs.iter().filter(|file| lacks(&ours, file)).cloned());
+        self.files_to_remove.extend(group.ours.iter().filter(|file| lacks(&theirs, file)).cloned());
     }
 }
 
 impl Group {
-    /// The side that only arranged the group's rows otherwise, where one did.
-    fn arranged(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
+    /// Returns the side that only compacted the group's rows, if one did.
+    fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // Rows that were added before they were arranged would show in the count.
-        let tidies = |change: &Change<'_>, files: &[File]| {
-            change.history.tidies && rows(files) == rows(&self.base)
+        // Rows appended before the compaction would change the count.
+        let only_compacts = |change: &Change<'_>, files: &[File]| {
+            change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
-        if tidies(theirs, &self.theirs) {
+        if only_compacts(theirs, &self.theirs) {
             return Some(Side::Theirs);
         }
-        tidies(ours, &self.ours).then_some(Side::Ours)
+        only_compacts(ours, &self.ours).then_some(Side::Ours)
     }
 }
 
-/// The files that both sides changed, by partition, with those that came in their place.
+/// Returns the files that both sides changed, by partition, with their replacements.
 fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key, Group> {
     let removed: HashMap<State<'_>, &File> =
         ours.removed.iter().map(|file| (file.state(), *file)).collect();
-    let contested: Vec<&File> =
+    let changed_by_both: Vec<&File> =
         theirs.removed.iter().filter(|file| removed.contains_key(&file.state())).copied().collect();
-    if contested.is_empty() {
+    if changed_by_both.is_empty() {
         return BTreeMap::new();
     }
     let replacing = |change: &Change<'_>| -> Vec<File> {
         owned(change.added.iter().filter(|file| !change.appended(file)))
     };
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
-    // Where rows may have moved between partitions of different kinds, they are looked at together.
+    // If rows may have moved between partitions of different specs, all are merged as one group.
     let files = base.iter().chain(&our_new).chain(&their_new);
     let specs: HashSet<i32> = files.map(|file| file.spec_id).collect();
     let key = |file: &File| match specs.len() {
@@ -326,7 +336,7 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
         _ => (0, String::new()),
     };
     let mut groups: BTreeMap<Key, Group> =
-        contested.iter().map(|file| (key(file), Group::default())).collect();
+        changed_by_both.iter().map(|file| (key(file), Group::default())).collect();
     let (gone_here, gone_there) = (states_of(&ours.removed), states_of(&theirs.removed));
     for file in base {
         let Some(group) = groups.get_mut(&key(file)) else { continue };
@@ -358,8 +368,9 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
     for group in groups.values_mut() {
         let files = group.ours.iter().chain(&group.theirs);
         let new = files.filter(|file| !old.contains(&file.state())).count();
-        group.leaks = new < all;
-        group.tidy = ours.history.tidies && theirs.history.tidies;
+        group.rows_may_move = new < all;
+        group.only_appends_or_compacts =
+            ours.history.only_appends_or_compacts && theirs.history.only_appends_or_compacts;
     }
     groups
 }
@@ -368,7 +379,7 @@ fn key(file: &File) -> Key {
     (file.spec_id, file.partition.clone())
 }
 
-/// Where a file lies, and which rows of it are gone.
+/// Returns the location and the fingerprint of a file's deletes.
 pub(super) fn owned_state(file: &File) -> (String, Fingerprint) {
     (file.location.clone(), file.state().1)
 }

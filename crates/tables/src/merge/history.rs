@@ -1,14 +1,14 @@
-//! What a side did since the base, as far as its snapshots tell: how far its changes of rows reach.
+//! The changes of one side since the base, according to its snapshots, and their reach.
 //!
-//! Sets of files tell which files came and went, and not why. A snapshot that put all rows, or all rows
-//! of some partitions, in place of others means that no other row is to be there; its summary says so
-//! under [`REACH`]. A snapshot that a merge made has the snapshot that was merged as a second parent,
-//! under [`MERGED`], and says how far the changes that it took reach.
+//! Sets of files tell which files were added and removed, but not why. A snapshot that replaced all
+//! rows, or all rows of some partitions, means that no other row should exist there. Its summary
+//! records that under [`REACH`]. A merge snapshot records the merged snapshot, its second parent,
+//! under [`MERGED`], and the reach of the merged changes.
 //!
-//! A side need not come from the base: a conflict may have been settled by keeping one side's table, or a
-//! commit is undone, or made again on another branch. What the base did since both were one is then undone
-//! first. What is not known is taken for the worst: a side whose snapshots do not all tell may have meant to
-//! replace whatever it left nothing of.
+//! A side need not descend from the base: a conflict may have been resolved by keeping one side's
+//! table, or a commit is reverted, or cherry-picked to another branch. Then the base's changes
+//! since the common ancestor are reverted first. If some snapshots are unknown, the side may have
+//! intended to replace everything of which it left nothing.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -17,27 +17,27 @@ use iceberg::spec::{Operation, Snapshot};
 use super::lineage::{Lineage, merged_by};
 use crate::{Table, Tables};
 
-/// The summary's key of how far a change reaches: `all`, or a JSON list of partitions.
+/// Summary key of a change's reach: `all`, or a JSON list of partitions.
 pub(crate) const REACH: &str = "headwater.reach";
 
-/// The summary's key of the snapshot that a merge took rows from.
+/// Summary key of the snapshot that a merge took rows from.
 pub(crate) const MERGED: &str = "headwater.merged-snapshot";
 
-/// How many partitions a summary names.
+/// Maximum number of partitions listed in a summary.
 const PARTITIONS_MAX: usize = 500;
 
-/// In place of partitions that are too many to name.
+/// Value if there are too many partitions to list.
 const MANY: &str = "partitions";
 
-/// Which rows a side's changes were meant for.
+/// The rows that a change was intended for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Those that changed.
+    /// Only the changed rows.
     #[default]
     Rows,
     /// All rows of these partitions.
     Partitions(BTreeSet<String>),
-    /// All rows of all partitions that changed.
+    /// All rows of all changed partitions.
     ChangedPartitions,
     /// All rows.
     All,
@@ -56,7 +56,7 @@ impl Reach {
             },
             None => {}
         }
-        // What other engines say of a snapshot.
+        // For snapshots of other engines, derived from their summaries.
         if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
             return Reach::Rows;
         }
@@ -74,7 +74,7 @@ impl Reach {
         }
     }
 
-    /// What two changes reach together.
+    /// Returns the reach of two changes combined.
     pub(crate) fn and(self, other: Reach) -> Reach {
         match (self, other) {
             (Reach::All, _) | (_, Reach::All) => Reach::All,
@@ -89,7 +89,7 @@ impl Reach {
         }
     }
 
-    /// The summary's value; none where there is nothing to say.
+    /// Returns the summary value; none for [`Reach::Rows`].
     pub(crate) fn to_value(&self) -> Option<String> {
         match self {
             Reach::Rows => None,
@@ -102,24 +102,24 @@ impl Reach {
     }
 }
 
-/// A side's snapshots since the base.
+/// The changes of a side since the base.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    /// How far its changes reach.
+    /// The reach of its changes.
     pub reach: Reach,
     /// Snapshots that only added rows.
     pub appends: HashSet<i64>,
-    /// Whether every snapshot is known, and each only added rows or arranged them anew.
-    pub tidies: bool,
-    /// Whether any of them arranged rows.
-    pub arranges: bool,
-    /// Whether every snapshot is known.
+    /// True if all snapshots are known, and each only added or compacted rows.
+    pub only_appends_or_compacts: bool,
+    /// True if any of them compacted rows.
+    pub compacts: bool,
+    /// True if all snapshots are known.
     pub complete: bool,
-    /// Whether the side comes from the base, as it does not where a change is made again elsewhere.
+    /// True if the side descends from the base; false if a change is cherry-picked.
     pub from_base: bool,
 }
 
-/// The base of a merge and both sides, with the snapshots that they come from.
+/// The lineages of a merge's base and sides.
 pub(super) struct Past {
     pub base: Lineage,
     /// Ours and theirs.
@@ -127,7 +127,7 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Reads older metadata files, where the current ones do not tell all that the sides did since the base.
+    /// Reads older metadata files if the current ones do not list all snapshots since the base.
     pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> Past {
         let mut past = Past { base: Lineage::of(base), sides: sides.map(Lineage::of) };
         for side in &mut past.sides {
@@ -141,7 +141,8 @@ impl Past {
         past
     }
 
-    /// Reads what was merged into the sides since the base as well; whether all is known then.
+    /// Reads the metadata of states merged into the sides since the base. Returns true if all
+    /// snapshots are known then.
     pub async fn read_merged(&mut self, tables: &Tables) -> bool {
         loop {
             let known = self.base.ancestors();
@@ -158,38 +159,42 @@ impl Past {
         }
     }
 
-    /// What both sides did since the base, but for the snapshots `same`, whose changes the base has as well.
+    /// Returns the changes of both sides since the base, without the snapshots `same`, whose
+    /// changes the base contains as well.
     pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
         self.sides.each_ref().map(|side| {
             let mut found = History::between(&self.base, side, same);
-            found.tidies &= found.complete;
+            found.only_appends_or_compacts &= found.complete;
             found
         })
     }
 }
 
 impl History {
-    /// What leads from the base to the side. Where the side does not come from the base, as when a change
-    /// is undone or made again elsewhere, that is to undo what the base did since both were one, and then
-    /// what the side did.
+    /// Returns the changes from the base to the side. If the side does not descend from the base,
+    /// for example when a commit is reverted or cherry-picked, these are the reverse of the base's
+    /// changes since the common ancestor, and then the side's changes.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
-        found.from_base = side.comes_from(base);
+        found.from_base = side.descends_from(base);
         if found.from_base {
             found.complete &= !began || base.current().is_none();
         } else {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // What is added anew when rows go again is no rows that were added.
-            found.tidies &= undone.tidies && undone.appends.is_empty();
+            // Files that are added again by reverting a removal contain no appended rows.
+            found.only_appends_or_compacts &=
+                undone.only_appends_or_compacts && undone.appends.is_empty();
         }
         found
     }
 
-    /// The side's snapshots that are not known, and whether they go back to where there was none.
+    /// Returns the side's snapshots that are not in `known`, and whether they reach back to the
+    /// first one.
     fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (History, bool) {
-        let mut found = History { tidies: true, complete: true, ..Self::default() };
+        let mut found =
+            History { only_appends_or_compacts: true, complete: true, ..Self::default() };
         let mut next = side.current();
         while let Some(id) = next.filter(|id| !known.contains(id)) {
             let Some(snapshot) = side.get(id) else {
@@ -198,10 +203,10 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // What a merge took from where the other comes from too is no change of this side.
+            // The part of a merge that both sides contain is not a change of this side.
             let merged = merged_by(snapshot);
-            let taken = merged.is_some_and(|id| known.contains(&id));
-            let reach = if taken { Reach::Rows } else { Reach::of(snapshot, before) };
+            let is_shared = merged.is_some_and(|id| known.contains(&id));
+            let reach = if is_shared { Reach::Rows } else { Reach::of(snapshot, before) };
             if !same.contains(&id) {
                 found.add(snapshot, reach, merged.is_some());
             }
@@ -222,10 +227,10 @@ impl History {
                 self.appends.insert(snapshot.snapshot_id());
             }
             Operation::Replace => {
-                self.tidies &= !merged;
-                self.arranges = true;
+                self.only_appends_or_compacts &= !merged;
+                self.compacts = true;
             }
-            Operation::Delete | Operation::Overwrite => self.tidies = false,
+            Operation::Delete | Operation::Overwrite => self.only_appends_or_compacts = false,
         }
     }
 }

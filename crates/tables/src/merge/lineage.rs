@@ -1,8 +1,8 @@
-//! The snapshots that a state of a table comes from, as far back as they are asked for.
+//! The ancestors of a table's state, loaded as needed.
 //!
-//! A metadata file lists the newest snapshots of its own state, and neither older ones nor those of
-//! states that were merged into it. Both are named: the older files by its log, and the merged ones by
-//! the snapshot that a merge made. They are read only where what is listed does not answer a question.
+//! A metadata file lists only the newest snapshots of its own state, neither older ones nor those
+//! of merged states. Older metadata files are named in its log, merged ones in the merge snapshot's
+//! summary. They are read only if needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,55 +12,56 @@ use super::history::MERGED;
 use crate::cache::Files;
 use crate::{Error, Result, Table, Tables};
 
-/// The summary's key of the metadata file of the state that a merge took rows from.
+/// Summary key of the metadata file of the merged state.
 pub(crate) const MERGED_METADATA: &str = "headwater.merged-metadata";
 
-/// The summary's key of the snapshots that a change undoes, a JSON list.
+/// Summary key of the reverted snapshots, a JSON list.
 pub(crate) const UNDONE: &str = "headwater.undone-snapshots";
 
-/// The summary's key of the snapshots whose changes a change makes again, a JSON list; anything else where
-/// they are too many.
+/// Summary key of the snapshots that a cherry-pick replays, a JSON list; any other value if there
+/// are too many.
 pub(crate) const PICKED: &str = "headwater.picked-snapshots";
 
-/// What the keys begin with that say up to where the table's rows have read other tables.
+/// Prefix of the summary keys with the versions of other tables that the table's rows were computed
+/// from.
 pub const READ_UP_TO: &str = "headwater.read.";
 
-/// How many further metadata files are read at most.
+/// Maximum number of additional metadata files to read.
 const FILES_MAX: usize = 100;
 
-/// The snapshots of a state that are known.
+/// The known ancestors of a state.
 #[derive(Debug)]
 pub(crate) struct Lineage {
     current: Option<i64>,
-    known: HashMap<i64, Known>,
-    /// Metadata files that were read, or that cannot be.
+    known: HashMap<i64, KnownSnapshot>,
+    /// Metadata files that were read or failed to load.
     read: HashSet<String>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownSnapshot {
     snapshot: SnapshotRef,
-    /// A state that lists it.
+    /// A state whose metadata lists it.
     table: Table,
 }
 
-/// The changes that a state has, wherever they were made first.
+/// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
-pub(super) struct Had {
-    /// The snapshots that made them, but for those that were undone since.
+pub(super) struct ContainedChanges {
+    /// The ids of the snapshots that first committed the changes, without reverted ones.
     pub has: HashSet<i64>,
-    /// Of those that were made again here, the snapshot that did so last.
+    /// For replayed changes, the last snapshot that replayed them.
     pub again: HashMap<i64, i64>,
-    /// The snapshots that were undone, and not made again since.
+    /// The snapshots that were reverted and not replayed since.
     pub undone: HashSet<i64>,
-    /// Whether it is not told of all what was made again.
+    /// True if some replayed changes are unknown.
     pub unclear: bool,
 }
 
-impl Known {
-    /// The newest metadata file that was there when the snapshot was made or just before, and so lists
-    /// its parent.
-    fn older(&self) -> Option<&str> {
+impl KnownSnapshot {
+    /// Returns the newest metadata file that existed when the snapshot was created, which lists its
+    /// parent.
+    fn parent_metadata(&self) -> Option<&str> {
         let time = self.snapshot.timestamp_ms();
         let log = self.table.metadata().metadata_log();
         let made = log.partition_point(|entry| entry.timestamp_ms <= time);
@@ -78,12 +79,12 @@ impl Lineage {
 
     fn add(&mut self, table: &Table) {
         for snapshot in table.metadata().snapshots() {
-            let known = Known { snapshot: snapshot.clone(), table: table.clone() };
+            let known = KnownSnapshot { snapshot: snapshot.clone(), table: table.clone() };
             self.known.insert(snapshot.snapshot_id(), known);
         }
     }
 
-    /// The current snapshot.
+    /// Returns the current snapshot's id.
     pub fn current(&self) -> Option<i64> {
         self.current
     }
@@ -92,18 +93,18 @@ impl Lineage {
         self.known.get(&id).map(|known| &*known.snapshot)
     }
 
-    /// The current snapshot, and all that it is known to come from, merged ones among them.
+    /// Returns the current snapshot and its known ancestors, including merged ones.
     pub fn ancestors(&self) -> HashSet<i64> {
         self.ancestors_of(self.current)
     }
 
-    /// A snapshot, and all that it is known to come from, merged ones among them.
+    /// Returns a snapshot and its known ancestors, including merged ones.
     pub fn ancestors_of(&self, id: Option<i64>) -> HashSet<i64> {
         self.walk(id, &HashSet::new(), |_, _| {})
     }
 
-    /// Visits what a snapshot comes from, up to others; `missing` is told of snapshots that are not known,
-    /// with a metadata file that may list them.
+    /// Visits the ancestors of a snapshot, except `others` and theirs. Calls `missing` for unknown
+    /// snapshots, with a metadata file that may list them.
     fn walk(
         &self,
         from: Option<i64>,
@@ -112,23 +113,23 @@ impl Lineage {
     ) -> HashSet<i64> {
         let mut found = HashSet::new();
         let mut next: Vec<(i64, Option<&str>)> = from.into_iter().map(|id| (id, None)).collect();
-        while let Some((id, place)) = next.pop() {
+        while let Some((id, metadata_file)) = next.pop() {
             if others.contains(&id) || !found.insert(id) {
                 continue;
             }
             let Some(known) = self.known.get(&id) else {
-                missing(id, place);
+                missing(id, metadata_file);
                 continue;
             };
             let parent = known.snapshot.parent_snapshot_id();
-            next.extend(parent.map(|id| (id, known.older())));
-            let place = value(&known.snapshot, MERGED_METADATA);
-            next.extend(merged_by(&known.snapshot).map(|id| (id, place)));
+            next.extend(parent.map(|id| (id, known.parent_metadata())));
+            let metadata_file = value(&known.snapshot, MERGED_METADATA);
+            next.extend(merged_by(&known.snapshot).map(|id| (id, metadata_file)));
         }
         found
     }
 
-    /// All known ancestors, newest first.
+    /// Returns all known ancestors, newest first.
     fn newest_first(&self) -> Vec<&Snapshot> {
         let mut found: Vec<&Snapshot> =
             self.ancestors().into_iter().filter_map(|id| self.get(id)).collect();
@@ -138,8 +139,8 @@ impl Lineage {
         found
     }
 
-    /// What the summaries of all known ancestors say of a property, newest first; those apart that were
-    /// undone since.
+    /// Returns a property's values in the summaries of all known ancestors, newest first, without
+    /// reverted snapshots.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -153,9 +154,9 @@ impl Lineage {
         values
     }
 
-    /// The changes that the state has, as far as what is known tells.
-    pub(super) fn had(&self) -> Had {
-        let mut found = Had::default();
+    /// Returns the changes contained in the state, as far as known.
+    pub(super) fn contained_changes(&self) -> ContainedChanges {
+        let mut found = ContainedChanges::default();
         for snapshot in self.newest_first() {
             let id = snapshot.snapshot_id();
             if found.undone.contains(&id) {
@@ -178,7 +179,7 @@ impl Lineage {
         found
     }
 
-    /// The data files of a known snapshot; none where they are not known any more.
+    /// Returns the data files of a known snapshot; none if they are no longer available.
     pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<Files>> {
         let Some(known) = self.known.get(&id) else { return Ok(None) };
         match tables.files(known.table.metadata(), &known.snapshot).await {
@@ -187,13 +188,13 @@ impl Lineage {
         }
     }
 
-    /// Up to where the rows of this state have read other tables, as far as what is listed tells; none
-    /// where rows came in since of which that was not known.
+    /// Returns the versions of other tables that this state's rows were computed from, as far as
+    /// the metadata lists them; none if rows of another origin were added since.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let mut next = self.current;
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
-            let said = &snapshot.summary().additional_properties;
-            let read = said.iter().filter(|(key, _)| key.starts_with(READ_UP_TO));
+            let properties = &snapshot.summary().additional_properties;
+            let read = properties.iter().filter(|(key, _)| key.starts_with(READ_UP_TO));
             let read: BTreeMap<String, String> =
                 read.map(|(key, value)| (key.clone(), value.clone())).collect();
             let unknown = merged_by(snapshot).is_some() || value(snapshot, UNDONE).is_some();
@@ -205,15 +206,15 @@ impl Lineage {
         BTreeMap::new()
     }
 
-    /// The snapshots that this state comes from and another does not, at most so many.
+    /// Returns the ancestors of this state that are not ancestors of another one, at most `most`.
     pub fn without(&self, other: &Lineage, most: usize) -> Vec<i64> {
         let others = other.ancestors();
         self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
-    /// Whether the state comes from another: from its current snapshot or, where that is what merging
-    /// two gives, from those two, of which any merge makes the same.
-    pub fn comes_from(&self, other: &Lineage) -> bool {
+    /// Returns true if the state descends from another one: from its current snapshot, or from both
+    /// parents if that is a merge, because any merge of the two gives the same result.
+    pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
         let mut next: Vec<i64> = other.current.into_iter().collect();
@@ -229,7 +230,7 @@ impl Lineage {
         true
     }
 
-    /// A snapshot that the state comes from, read where it is not listed; none where nobody knows it.
+    /// Returns an ancestor, reading older metadata if needed; none if it is not found.
     pub async fn find(&mut self, tables: &Tables, id: i64) -> Option<SnapshotRef> {
         loop {
             if let Some(known) = self.known.get(&id) {
@@ -241,46 +242,47 @@ impl Lineage {
         }
     }
 
-    /// Whether a snapshot is not known that the state comes from and others are not.
+    /// Returns true if an ancestor that is not in `others` is unknown.
     pub fn lacks(&self, others: &HashSet<i64>) -> bool {
         let mut lacks = false;
         self.walk(self.current, others, |_, _| lacks = true);
         lacks
     }
 
-    /// Reads the metadata files that may list snapshots which are missed; whether there were any.
+    /// Reads metadata files that may list unknown ancestors. Returns true if any was read.
     pub async fn read_more(&mut self, tables: &Tables) -> bool {
         self.read_since(tables, &HashSet::new()).await
     }
 
-    /// The same for those alone that others are not.
+    /// Reads only those for ancestors that are not in `others`.
     pub async fn read_since(&mut self, tables: &Tables, others: &HashSet<i64>) -> bool {
-        let mut places: HashSet<String> = HashSet::new();
-        self.walk(self.current, others, |_, place| places.extend(place.map(str::to_owned)));
-        places.retain(|place| !self.read.contains(place));
+        let mut metadata_files: HashSet<String> = HashSet::new();
+        self.walk(self.current, others, |_, metadata_file| {
+            metadata_files.extend(metadata_file.map(str::to_owned));
+        });
+        metadata_files.retain(|metadata_file| !self.read.contains(metadata_file));
         let mut more = false;
-        for place in places {
+        for metadata_file in metadata_files {
             if self.read.len() >= FILES_MAX {
                 break;
             }
-            // One that is gone tells nothing, and what it would have told is not known.
-            match tables.load(&place).await {
+            // A missing metadata file leaves its snapshots unknown.
+            match tables.load(&metadata_file).await {
                 Ok(table) => {
                     self.add(&table);
                     more = true;
                 }
-                Err(error) => tracing::debug!(%error, "older snapshots cannot be read"),
+                Err(error) => tracing::debug!(%error, "cannot read older metadata"),
             }
-            self.read.insert(place);
+            self.read.insert(metadata_file);
         }
         more
     }
 }
 
 impl Tables {
-    /// The newest value of a summary's property that is wanted, among those of the current snapshot and
-    /// of all that it comes from: snapshots that were merged into it, and older ones than its metadata
-    /// file lists.
+    /// Returns the newest accepted value of a summary property among the current snapshot and all
+    /// its ancestors, including merged snapshots and those no longer in the metadata.
     pub async fn find_in_history(
         &self,
         table: &Table,
@@ -301,8 +303,8 @@ impl Tables {
 }
 
 impl Tables {
-    /// What the newest snapshot that says anything of a property says; none where rows of another state
-    /// were merged in since, or a change was made again or undone, of which it could not know.
+    /// Returns the newest value of a summary property; none if a later snapshot merged, replayed or
+    /// reverted changes, which that value cannot include.
     pub async fn find_since_merged(&self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();
@@ -319,12 +321,12 @@ impl Tables {
     }
 }
 
-/// The snapshot that a merge took rows from, where the snapshot was made by one.
+/// Returns the merged snapshot of a merge snapshot.
 pub(super) fn merged_by(snapshot: &Snapshot) -> Option<i64> {
     value(snapshot, MERGED)?.parse().ok()
 }
 
-/// The snapshots whose changes one made again; none where they are not told.
+/// Returns the snapshots that a snapshot replays; none if unknown.
 pub(super) fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
     match value(snapshot, PICKED) {
         Some(ids) => serde_json::from_str(ids).ok(),
@@ -332,7 +334,7 @@ pub(super) fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
     }
 }
 
-/// The snapshots that one undid.
+/// Returns the snapshots that a snapshot reverts.
 pub(super) fn undone_by(snapshot: &Snapshot) -> Vec<i64> {
     let ids = value(snapshot, UNDONE).and_then(|ids| serde_json::from_str(ids).ok());
     ids.unwrap_or_default()

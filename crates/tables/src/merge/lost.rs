@@ -1,6 +1,6 @@
-//! Values that one side changed in a column which the other dropped: the merged table has no place for
-//! them, and nobody meant to lose them. Values of rows that were added go with the column, as those that
-//! were there.
+//! Lost updates: values that one side changed in a column that the other dropped. The merged table
+//! cannot contain them, so that is a conflict. Values of added rows are dropped with the column,
+//! like those of existing rows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use crate::read::{align, read};
 use crate::types::schema::{entry_fields, field_id};
 use crate::{Error, Result, Table, Tables};
 
-/// The columns of a side that the base has as well, and those of them that the merged table has.
+/// The columns of a side that the base has, and the ones remaining in the merged table.
 struct Columns {
     all: SchemaRef,
-    kept: SchemaRef,
-    /// The names of those that go.
+    remaining: SchemaRef,
+    /// The names of the dropped columns.
     dropped: Vec<String>,
 }
 
-/// How often a row came, less how often it went: by the values that are kept, and by all of them.
+/// Added minus removed rows, by their remaining values and by all their values.
 type Changes = HashMap<(RowKey, RowKey), i64>;
 
-/// The clash about values that a side changed, in files that came in place of others, and that the other
-/// side's drop of their column would lose.
+/// Returns the conflict about values that a side changed in rewritten files, if the other side
+/// dropped their column.
 pub(super) async fn check(
     tables: &Tables,
     (base, merged): (&TableMetadata, &TableMetadata),
@@ -39,12 +39,12 @@ pub(super) async fn check(
     replaced: &Replaced,
     budget: &mut RowBudget,
 ) -> Result<Option<Clash>> {
-    if replaced.gone.is_empty() || replaced.come.is_empty() {
+    if replaced.old.is_empty() || replaced.new.is_empty() {
         return Ok(None);
     }
     let Some(columns) = Columns::of(base, merged, &table.schema()) else { return Ok(None) };
-    let about = |cause| Ok(Some(Clash::about(cause, replaced.gone.clone())));
-    let files = replaced.gone.iter().chain(&replaced.come);
+    let about = |cause| Ok(Some(Clash::about(cause, replaced.old.clone())));
+    let files = replaced.old.iter().chain(&replaced.new);
     if !budget.spend(files.map(|file| file.rows).sum()) {
         return about(Cause::TooManyRows { limit: budget.max() });
     }
@@ -52,40 +52,46 @@ pub(super) async fn check(
         return about(Cause::Incomparable { reason: format!("rows cannot be compared: {error}") });
     }
     let mut changes = Changes::new();
-    for (files, by) in [(&replaced.gone, -1), (&replaced.come, 1)] {
+    for (files, by) in [(&replaced.old, -1), (&replaced.new, 1)] {
         changes = columns.count(tables, files, by, changes).await?;
     }
     let lost = lost(changes);
     if lost.is_empty() {
         return Ok(None);
     }
-    let rows = columns.rows(tables, &replaced.gone, &lost).await?;
+    let rows = columns.rows(tables, &replaced.old, &lost).await?;
     let cause = Cause::Dropped { columns: columns.dropped, side: side.other() };
     let rows_total = Some(lost.values().sum());
-    Ok(Some(Clash { rows, rows_total, ..Clash::about(cause, replaced.gone.clone()) }))
+    Ok(Some(Clash { rows, rows_total, ..Clash::about(cause, replaced.old.clone()) }))
 }
 
-/// The rows that went and came again with other values only where those are lost, by all of their values, and
-/// how many there are of each.
+/// Returns the multiset of rows whose only change was in dropped columns, by all their values.
 fn lost(changes: Changes) -> HashMap<RowKey, u64> {
-    let came: HashSet<RowKey> =
-        changes.iter().filter(|(_, count)| **count > 0).map(|((kept, _), _)| *kept).collect();
+    let came: HashSet<RowKey> = changes
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|((remaining, _), _)| *remaining)
+        .collect();
     let went = changes.into_iter().filter(|(_, count)| *count < 0);
-    let lost = went.filter(|((kept, _), _)| came.contains(kept));
+    let lost = went.filter(|((remaining, _), _)| came.contains(remaining));
     lost.map(|((_, all), count)| (all, count.unsigned_abs())).collect()
 }
 
 impl Columns {
-    /// None where no column goes.
+    /// Returns none if no column is dropped.
     fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<Columns> {
         let has = |of: &TableMetadata, id: i32| of.current_schema().field_by_id(id).is_some();
         let known = |id: i32| has(base, id);
         let all = pruned(side.fields(), &known);
-        let kept = pruned(&all, &|id| has(merged, id));
+        let remaining = pruned(&all, &|id| has(merged, id));
         let mut dropped = Vec::new();
         name_dropped(&all, &|id| has(merged, id), "", &mut dropped);
         let schema = |fields: Fields| Arc::new(Schema::new(fields));
-        (!dropped.is_empty()).then(|| Columns { all: schema(all), kept: schema(kept), dropped })
+        (!dropped.is_empty()).then(|| Columns {
+            all: schema(all),
+            remaining: schema(remaining),
+            dropped,
+        })
     }
 
     async fn count(
@@ -98,13 +104,13 @@ impl Columns {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let mut batches = read(tables, &self.all, files, None, None)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
-            let kept = self.kept_of(&batch).map_err(internal)?;
+            let remaining = self.remaining_columns(&batch).map_err(internal)?;
             let counting = tokio::task::spawn_blocking(move || {
-                let kept = match kept.num_columns() {
-                    0 => vec![RowKey::default(); kept.num_rows()],
-                    _ => keys(&kept)?,
+                let remaining = match remaining.num_columns() {
+                    0 => vec![RowKey::default(); remaining.num_rows()],
+                    _ => keys(&remaining)?,
                 };
-                for pair in kept.into_iter().zip(keys(&batch)?) {
+                for pair in remaining.into_iter().zip(keys(&batch)?) {
                     *changes.entry(pair).or_default() += by;
                 }
                 Ok::<_, ArrowError>(changes)
@@ -115,9 +121,12 @@ impl Columns {
         Ok(changes)
     }
 
-    /// The columns of a batch that are kept.
-    fn kept_of(&self, batch: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
-        let columns = self.kept.fields().iter().map(|field| {
+    /// Returns the remaining columns of a batch.
+    fn remaining_columns(
+        &self,
+        batch: &RecordBatch,
+    ) -> std::result::Result<RecordBatch, ArrowError> {
+        let columns = self.remaining.fields().iter().map(|field| {
             let column = batch.column_by_name(field.name()).ok_or_else(|| {
                 ArrowError::SchemaError(format!("column `{}` was not read", field.name()))
             })?;
@@ -126,10 +135,10 @@ impl Columns {
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
         let options =
             arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(self.kept.clone(), columns, &options)
+        RecordBatch::try_new_with_options(self.remaining.clone(), columns, &options)
     }
 
-    /// Some of the rows that have these values.
+    /// Returns a limited number of rows with these values.
     async fn rows(
         &self,
         tables: &Tables,
@@ -137,24 +146,24 @@ impl Columns {
         wanted: &HashMap<RowKey, u64>,
     ) -> Result<Vec<RecordBatch>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
-        let (mut found, mut left) = (Vec::new(), ROWS_SHOWN);
+        let (mut found, mut remaining_rows) = (Vec::new(), ROWS_SHOWN);
         let mut batches = read(tables, &self.all, files, None, None)?;
-        while left > 0
+        while remaining_rows > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
             let keys = keys(&batch).map_err(internal)?;
             let mask: BooleanArray =
                 keys.into_iter().map(|key| Some(wanted.contains_key(&key))).collect();
             let some = filter_record_batch(&batch, &mask).map_err(internal)?;
-            let some = some.slice(0, some.num_rows().min(left));
-            left -= some.num_rows();
+            let some = some.slice(0, some.num_rows().min(remaining_rows));
+            remaining_rows -= some.num_rows();
             found.extend((some.num_rows() > 0).then_some(some));
         }
         Ok(found)
     }
 }
 
-/// The columns, and those within them, that have one of the ids.
+/// Returns the columns, and nested ones, with one of the ids.
 fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
     fields
         .iter()
@@ -166,7 +175,7 @@ fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
         .collect()
 }
 
-/// None where no part is left.
+/// Returns none if no field remains.
 fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataType> {
     let within = |part: &Arc<Field>| {
         let data_type = pruned_type(part.data_type(), has)?;
@@ -187,7 +196,7 @@ fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataTy
     })
 }
 
-/// Names the columns that have none of the ids, with the columns they lie in.
+/// Collects the paths of the columns without one of the ids.
 fn name_dropped(fields: &Fields, has: &dyn Fn(i32) -> bool, path: &str, names: &mut Vec<String>) {
     for field in fields {
         let name =

@@ -1,9 +1,8 @@
-//! Merging two states of a table by what is in it, from the state that both come from.
+//! Three-way merge of two states of a table by content.
 //!
-//! The shape of the table, its files and, where both sides changed the same files, its rows are merged
-//! three ways, each by itself. [`Tables::merge`] works out what that comes to and writes nothing;
-//! [`Tables::apply_merge`] makes it the next state of our side. What both sides cannot have together is
-//! a [`Clash`], which names the files and rows.
+//! Metadata, files and, where both sides changed the same files, rows are merged separately.
+//! [`Tables::merge`] computes the result and writes nothing; [`Tables::apply_merge`] commits it to
+//! our side. Incompatible changes are reported as [`Clash`]es with the affected files and rows.
 
 mod clash;
 mod columns;
@@ -29,123 +28,121 @@ use self::history::{History, Past, Reach};
 use self::lineage::Lineage;
 pub use self::lineage::READ_UP_TO;
 pub use self::paired::ChangedRow;
-use self::record::Again;
+use self::record::ReplayedChanges;
 pub use self::rows::RowBudget;
-use self::rows::{MergedGroup, Reading, Settled};
+use self::rows::{GroupResult, MergedGroup, RowReader};
 use self::shape::{Shape, Three};
 use crate::commit::manifests::{Addition, Removal};
 use crate::commit::{self, Change, Kind, stamp};
-use crate::entry::moved;
-use crate::row_ids::{CHANGED, ROW_ID, has_row_ids};
+use crate::entry::with_row_id;
+use crate::row_ids::{LAST_UPDATED, ROW_ID, has_row_ids};
 use crate::storage::Undo;
 use crate::{DataFile, Error, Result, ScanPlan, Staged, Table, Tables};
 
-/// What merging two states of a table comes to.
+/// The result of merging two states of a table.
 #[derive(Debug)]
 pub enum Merged {
-    /// What our side has.
+    /// Our side already has the result.
     Ours,
-    /// Something new, which [`Tables::apply_merge`] makes.
+    /// A new state, to commit with [`Tables::apply_merge`].
     Both(Box<TableMerge>),
-    /// Nothing: both sides changed what they cannot have together.
+    /// The changes conflict.
     Clashes(Vec<Clash>),
 }
 
-/// A merge of two states of a table that is worked out and not made.
+/// A computed merge that is not yet committed.
 #[derive(Debug)]
 pub struct TableMerge {
     base: Table,
     ours: Table,
     theirs: Table,
     /// The merged table without its rows, to read and write rows for.
-    shaped: Table,
+    merged_table: Table,
     shape: Shape,
-    taken: Vec<Arc<DataFile>>,
-    dropped: Vec<Arc<DataFile>>,
+    files_to_add: Vec<Arc<DataFile>>,
+    files_to_remove: Vec<Arc<DataFile>>,
     rewrites: Vec<Rewrite>,
     reach: Reach,
     kind: Kind,
     rows: MergedRows,
-    /// Whether the other side has snapshots that ours does not come from yet. A merge is to be known
-    /// even where it changes no row: what both sides do later is a change since then.
+    /// True if the other side has snapshots that ours does not descend from. Then the merge is
+    /// recorded even if it changes no row, so that later changes are relative to it.
     records: bool,
-    /// What our side is to say of it, where it is a commit's change.
-    again: Again,
-    /// Whether too little is known of what the sides did since the base to say that rows which come are not
-    /// there already.
+    /// The replayed and reverted changes, if the merge applies a commit.
+    again: ReplayedChanges,
+    /// True if the history is too incomplete to exclude that added rows already exist.
     doubtful: bool,
-    /// Whether it is of two branches, and not of a branch and a commit's change.
+    /// True if this merges two branches, not a branch and a commit's change.
     of_branches: bool,
-    /// Whether it is a change of our side as any other.
+    /// True if this is an ordinary change of our side.
     goes_on: bool,
-    /// The side that has just the files that the merged table has.
+    /// The side that has exactly the files of the merged table.
     rows_of: Option<Side>,
-    /// What theirs may keep of ids and numbers: what was given when both sides were one.
-    given: Given,
+    /// The ids and sequence numbers that rows of theirs may keep: those assigned in the base.
+    base_counters: BaseCounters,
 }
 
-/// The first row id that a table has not given away, and the last sequence number that it has.
-type Given = (u64, i64);
+/// The next row id and the last sequence number of a table.
+type BaseCounters = (u64, i64);
 
-/// What a merge does to our side, counted.
+/// Counts of the changes of our side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MergedRows {
-    /// Rows in files that come, or that are written because both sides changed their files.
+    /// Rows in added files, and in rewritten files that both sides changed.
     pub rows_added: u64,
-    /// Rows that go.
+    /// Removed rows.
     pub rows_removed: u64,
-    /// Data files taken from the other side.
+    /// Data files added from the other side.
     pub files_added: u64,
-    /// Our data files that go.
+    /// Data files of ours that are removed.
     pub files_removed: u64,
-    /// Whether rows that stayed count as added and as removed, since they were written again.
+    /// True if unchanged rows are counted as added and removed, because they were rewritten.
     pub whole_files: bool,
 }
 
-/// Rows that are to be written.
+/// Rows to write.
 #[derive(Debug)]
 enum Rewrite {
-    /// What the rows of a group come to.
+    /// The merged rows of a group.
     Group(MergedGroup),
-    /// All rows of files of theirs, whose columns have other ids in the merged table, or of which rows
-    /// are gone.
-    Anew(Vec<Arc<DataFile>>),
+    /// All rows of files of theirs with other column ids, or with deleted rows.
+    RewriteAll(Vec<Arc<DataFile>>),
 }
 
-/// A merge that was made.
+/// A committed merge.
 #[derive(Debug)]
 pub struct MadeMerge {
     /// The new state of our side.
     pub table: Table,
-    /// The data files that were written for it.
+    /// The data files written.
     pub staged: Vec<Staged>,
 }
 
 impl TableMerge {
-    /// What it does to our side.
+    /// Returns the counts of changed rows and files.
     pub fn rows(&self) -> MergedRows {
         self.rows
     }
 
-    /// Whether rows are only added.
+    /// Returns true if rows are only added.
     pub fn only_adds(&self) -> bool {
-        self.kind == Kind::Adds
+        self.kind == Kind::Append
     }
 
-    /// Whether rows come of which nobody can say that they are not there already, should a commit have been
-    /// picked from one side to the other: older snapshots are not known any more.
+    /// Returns true if added rows may already exist, because a commit may have been cherry-picked
+    /// between the sides and older snapshots are unknown.
     pub fn may_repeat(&self) -> bool {
         self.doubtful && self.rows.rows_added > 0
     }
 
-    /// Whether it changes columns, partitioning, order or properties of our side.
+    /// Returns true if columns, partition fields, sort order or properties of our side change.
     pub fn reshapes(&self) -> bool {
         !self.shape.is_ours()
     }
 }
 
 impl Tables {
-    /// Works out what merging two states of a table comes to that come from `base`. Reads metadata, and
+    /// Computes the merge of two states of a table with the merge base `base`. Reads metadata, and
     /// rows of files that both sides changed. Writes nothing.
     pub async fn merge(
         &self,
@@ -161,8 +158,8 @@ impl Tables {
         }
         let mut past = Past::read(self, base, [ours, theirs]).boxed().await;
         let known = past.read_merged(self).boxed().await;
-        let doubtful = !known || past.sides.iter().any(|side| side.had().unclear);
-        let again = Again::of(&past.base, &past.sides[1]);
+        let doubtful = !known || past.sides.iter().any(|side| side.contained_changes().unclear);
+        let again = ReplayedChanges::of(&past.base, &past.sides[1]);
         let plans = (
             self.plan(base, None).await?,
             self.plan(ours, None).await?,
@@ -170,7 +167,7 @@ impl Tables {
         );
         let common = past.common(self, plans.0.files()).boxed().await?;
         let histories = past.histories(&common.same);
-        if let Some(clash) = remade(three, &histories) {
+        if let Some(clash) = recreated(three, &histories) {
             return Ok(Merged::Clashes(vec![clash]));
         }
         let mut clashes = Vec::new();
@@ -183,9 +180,10 @@ impl Tables {
         let live = LiveRows::of(self, [base_files, our_files, their_files]).boxed().await?;
         let unclear = &common.unclear;
         let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
-        let arranges = histories[1].tidies;
-        // Where ours does not come from the base, it may have given the same ids to rows of its own.
-        let given = if histories[0].from_base { given(three.base) } else { (0, 0) };
+        let compacts = histories[1].only_appends_or_compacts;
+        // If ours does not descend from the base, it may have assigned the same ids to its own
+        // rows.
+        let base_counters = if histories[0].from_base { base_counters(three.base) } else { (0, 0) };
         let plan = match FilePlan::merge(&files, histories) {
             Ok(plan) => plan,
             Err(clash) => {
@@ -196,17 +194,17 @@ impl Tables {
         let (Some(shape), true) = (shape, clashes.is_empty()) else {
             return Ok(Merged::Clashes(clashes));
         };
-        let shaped = match shaped(ours, &shape) {
-            Ok(shaped) => shaped,
+        let merged_table = match merged_table(ours, &shape) {
+            Ok(merged_table) => merged_table,
             Err(clash) => return Ok(Merged::Clashes(vec![*clash])),
         };
         clashes.extend(check_nulls(&shape, &files));
         let sides = [(Side::Ours, ours), (Side::Theirs, theirs)];
         for (side, replaced) in sides.into_iter().zip(&plan.replaced) {
-            let states = (three.base, shaped.metadata());
+            let states = (three.base, merged_table.metadata());
             clashes.extend(lost::check(self, states, side, replaced, budget).boxed().await?);
         }
-        if shaped.metadata().format_version() == FormatVersion::V1 {
+        if merged_table.metadata().format_version() == FormatVersion::V1 {
             let reason = Error::OldFormat { version: "1" }.to_string();
             clashes.push(Clash::new(Cause::Shape { reason }));
         }
@@ -214,23 +212,23 @@ impl Tables {
             base: base.clone(),
             ours: ours.clone(),
             theirs: theirs.clone(),
-            shaped,
+            merged_table,
             shape,
-            taken: Vec::new(),
-            dropped: Vec::new(),
+            files_to_add: Vec::new(),
+            files_to_remove: Vec::new(),
             rewrites: Vec::new(),
             reach: plan.reach.clone(),
-            kind: Kind::Changes,
+            kind: Kind::Modify,
             rows: MergedRows::default(),
-            records: !Lineage::of(ours).comes_from(&Lineage::of(theirs)),
+            records: !Lineage::of(ours).descends_from(&Lineage::of(theirs)),
             again,
             doubtful,
             of_branches: true,
             goes_on: false,
             rows_of: None,
-            given,
+            base_counters,
         };
-        match self.settle(merge, plan, (arranges, clashes), budget).await? {
+        match self.merge_groups(merge, plan, (compacts, clashes), budget).await? {
             Merged::Both(mut merge) => {
                 merge.rows_of = merge.side_of_rows(&files);
                 Ok(Merged::Both(merge))
@@ -239,8 +237,8 @@ impl Tables {
         }
     }
 
-    /// Whether what was done to a table since a state of it arranged rows otherwise and did no more, but
-    /// for adding some where `appends` says that this does not matter.
+    /// Returns true if the changes since a state of a table only compacted rows; if `appends`, they
+    /// may also have appended some.
     pub async fn only_arranged(&self, base: &Table, now: &Table, appends: bool) -> bool {
         let (before, after) = (base.metadata(), now.metadata());
         let same_shape = before.uuid() == after.uuid()
@@ -255,40 +253,43 @@ impl Tables {
         }
         let past = Past::read(self, base, [now, base]).boxed().await;
         let [history, _] = past.histories(&HashSet::new());
-        history.tidies && history.arranges && (appends || history.appends.is_empty())
+        history.only_appends_or_compacts
+            && history.compacts
+            && (appends || history.appends.is_empty())
     }
 
-    async fn settle(
+    async fn merge_groups(
         &self,
         mut merge: TableMerge,
         mut plan: FilePlan,
-        (arranges, mut clashes): (bool, Vec<Clash>),
+        (compacts, mut clashes): (bool, Vec<Clash>),
         budget: &mut RowBudget,
     ) -> Result<Merged> {
-        let reading = self.reading(&merge);
+        let reader = self.reader(&merge);
         let groups = std::mem::take(&mut plan.groups);
-        let mut only_takes = None;
+        let mut only_deletes = None;
         for group in &groups {
-            let mut settled = reading.settle(group, budget).await?;
-            if matches!(settled, Settled::Clash(_)) && group.leaks {
-                if only_takes.is_none() {
-                    only_takes = Some(reading.only_takes(&groups, &plan.elsewhere, budget).await?);
+            let mut result = reader.merge_group(group, budget).await?;
+            if matches!(result, GroupResult::Clash(_)) && group.rows_may_move {
+                if only_deletes.is_none() {
+                    only_deletes =
+                        Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
-                if only_takes == Some(true) {
-                    // No row of it went to another partition.
-                    let whole = Group { leaks: false, ..group.clone() };
-                    settled = reading.settle(&whole, budget).await?;
+                if only_deletes == Some(true) {
+                    // No row moved to another partition.
+                    let whole = Group { rows_may_move: false, ..group.clone() };
+                    result = reader.merge_group(&whole, budget).await?;
                 }
             }
-            match settled {
-                Settled::Ours => {}
-                Settled::Theirs => plan.take_theirs(group),
-                Settled::Rows(merged) => {
+            match result {
+                GroupResult::Ours => {}
+                GroupResult::Theirs => plan.take_theirs(group),
+                GroupResult::Rows(merged) => {
                     merge.rows.rows_added += merged.rows_added;
                     merge.rows.rows_removed += merged.rows_removed;
-                    merge.regroup(merged, &group.ours);
+                    merge.rewrite_group(merged, &group.ours);
                 }
-                Settled::Clash(clash) => clashes.push(clash),
+                GroupResult::Clash(clash) => clashes.push(clash),
             }
         }
         if !clashes.is_empty() {
@@ -296,28 +297,28 @@ impl Tables {
         }
         let settles = plan.settles;
         merge.count(self, &plan).await?;
-        merge.take(plan);
-        merge.kind = merge.kind(arranges, settles);
+        merge.add_files(plan);
+        merge.kind = merge.kind(compacts, settles);
         if !merge.changes_files() && merge.shape.is_ours() && !merge.records {
             return Ok(Merged::Ours);
         }
         Ok(Merged::Both(Box::new(merge)))
     }
 
-    /// How many rows a merge may compare, of which some are compared already.
+    /// Creates a budget of rows to compare, part of which is already used.
     pub fn row_budget(&self, spent: u64) -> RowBudget {
         RowBudget::new(self.options().merge_rows_max, spent)
     }
 
-    fn reading(&self, merge: &TableMerge) -> Reading<'_> {
+    fn reader(&self, merge: &TableMerge) -> RowReader<'_> {
         let base = merge.base.metadata();
-        let schemas = merge.shape.schemas(base, &merge.shaped.schema());
-        let has_row_ids = has_row_ids(merge.shaped.metadata());
-        Reading { tables: self, schemas, has_row_ids, given: merge.given }
+        let schemas = merge.shape.schemas(base, &merge.merged_table.schema());
+        let has_row_ids = has_row_ids(merge.merged_table.metadata());
+        RowReader { tables: self, schemas, has_row_ids, base_counters: merge.base_counters }
     }
 
-    /// Makes a merge the next state of our side; `summary` goes into its snapshot's summary. Where it
-    /// fails, what it wrote is removed.
+    /// Commits a merge to our side; `summary` is added to its snapshot's summary. On failure,
+    /// deletes what it wrote.
     pub async fn apply_merge(
         &self,
         merge: &TableMerge,
@@ -350,12 +351,12 @@ impl Tables {
     }
 
     async fn rewrite(&self, merge: &TableMerge, rewrite: &Rewrite) -> Result<Staged> {
-        let reading = self.reading(merge);
+        let reader = self.reader(merge);
         let rows = match rewrite {
-            Rewrite::Group(group) => reading.rows_of(group)?,
-            Rewrite::Anew(files) => reading.all_of_theirs(files)?,
+            Rewrite::Group(group) => reader.rows_of(group)?,
+            Rewrite::RewriteAll(files) => reader.all_of_theirs(files)?,
         };
-        self.write(&merge.shaped, rows).await
+        self.write(&merge.merged_table, rows).await
     }
 
     async fn commit_merge(
@@ -365,7 +366,7 @@ impl Tables {
         mut summary: BTreeMap<String, String>,
     ) -> Result<Table> {
         let shape = |builder| {
-            merge.shape.apply(builder).map_err(|error| commit::evolve::refused("merged", &error))
+            merge.shape.apply(builder).map_err(|error| commit::evolve::rejected("merged", &error))
         };
         if !merge.changes_files() && !merge.records {
             return commit::store_metadata(self, &merge.ours, shape).await;
@@ -373,7 +374,7 @@ impl Tables {
         summary.extend(merge.record());
         let (builder, after) = merge.builder()?;
         let change = Change {
-            removal: Removal::files(&merge.dropped),
+            removal: Removal::files(&merge.files_to_remove),
             staged: Staged::all(staged),
             additions: merge.additions(&after)?,
             kind: merge.kind,
@@ -385,12 +386,13 @@ impl Tables {
     }
 }
 
-fn given(metadata: &TableMetadata) -> Given {
+fn base_counters(metadata: &TableMetadata) -> BaseCounters {
     (metadata.next_row_id(), metadata.last_sequence_number())
 }
 
-/// Whether a file may hold ids of rows, or numbers, that its branch gave away since, as ours may have.
-fn brings_ids(file: &DataFile, (next_row_id, sequence_number): Given) -> bool {
+/// Returns true if a file may have row ids or sequence numbers assigned since the base, which our
+/// side may have assigned as well.
+fn has_new_ids(file: &DataFile, (next_row_id, sequence_number): BaseCounters) -> bool {
     let entry = &file.entry.data_file;
     let within = |id: i32, last: i128| {
         let nulls = entry.null_value_counts().get(&id);
@@ -404,18 +406,19 @@ fn brings_ids(file: &DataFile, (next_row_id, sequence_number): Given) -> bool {
     };
     file.has_column(ROW_ID)
         && !(within(ROW_ID, i128::from(next_row_id) - 1)
-            && within(CHANGED, i128::from(sequence_number)))
+            && within(LAST_UPDATED, i128::from(sequence_number)))
 }
 
-/// The id of a file's first row, where those of all were given before.
-fn known_ids(file: &DataFile, (next_row_id, _): Given) -> Option<i64> {
+/// Returns the first row id of a file, if all its ids were assigned in the base.
+fn known_ids(file: &DataFile, (next_row_id, _): BaseCounters) -> Option<i64> {
     let first = file.entry.data_file.first_row_id()?;
     let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
     (end <= next_row_id).then_some(first)
 }
 
-/// A side that made the table anew meant its columns as well as its rows.
-fn remade(three: Three<'_>, histories: &[History; 2]) -> Option<Clash> {
+/// Returns the conflict with a side that recreated the table, and so intended both its columns and
+/// its rows.
+fn recreated(three: Three<'_>, histories: &[History; 2]) -> Option<Clash> {
     let both = three.reshaped(Side::Ours) && three.reshaped(Side::Theirs);
     let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
     let (side, _) = sides.find(|(side, history)| {
@@ -425,17 +428,17 @@ fn remade(three: Three<'_>, histories: &[History; 2]) -> Option<Clash> {
     Some(Clash::new(Cause::Replaced { side, partitions: None }))
 }
 
-/// Whether a side lacks a column that was there.
+/// Returns true if a side lacks a column of the base.
 fn dropped_columns(base: &iceberg::spec::StructType, side: &TableMetadata) -> bool {
     let columns = side.current_schema();
     base.fields().iter().any(|field| columns.field_by_id(field.id).is_none())
 }
 
-/// The merged table without its rows; a clash where the two shapes make none together.
-fn shaped(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>> {
-    let made = stamp::put_aside(ours.metadata()).and_then(|(bare, _)| {
-        let refused = |error: iceberg::Error| Error::internal("merged", error);
-        commit::build(shape.apply(bare.into_builder(None)).map_err(refused)?)
+/// Returns the merged table without its rows, or a conflict if its metadata is invalid.
+fn merged_table(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>> {
+    let made = stamp::detach_logs(ours.metadata()).and_then(|(bare, _)| {
+        let rejected = |error: iceberg::Error| Error::internal("merged", error);
+        commit::build(shape.apply(bare.into_builder(None)).map_err(rejected)?)
     });
     match made {
         Ok(metadata) => {
@@ -445,7 +448,7 @@ fn shaped(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>>
     }
 }
 
-/// Rows without a value for a column that the other side lets have no nulls.
+/// Returns the conflicts about nulls in columns that the other side made required.
 fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Clash> {
     let clashes = shape.required().iter().filter_map(|required| {
         let added = match required.side {
@@ -464,46 +467,51 @@ fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Clash> {
 }
 
 impl TableMerge {
-    /// Writes a group anew in place of our files.
-    fn regroup(&mut self, merged: MergedGroup, ours: &[Arc<DataFile>]) {
-        self.dropped.extend(ours.iter().cloned());
+    /// Rewrites a group in place of our files.
+    fn rewrite_group(&mut self, merged: MergedGroup, ours: &[Arc<DataFile>]) {
+        self.files_to_remove.extend(ours.iter().cloned());
         self.rewrites.push(Rewrite::Group(merged));
     }
 
-    /// Counts the rows of files that come and go; those of a file that only loses rows do neither.
+    /// Counts the rows of added and removed files; a file that only gets deletes counts by its
+    /// deleted rows.
     async fn count(&mut self, tables: &Tables, plan: &FilePlan) -> Result<()> {
-        self.rows.rows_added += tables.live_rows(plan.taken.clone()).await?;
-        self.rows.rows_removed += tables.live_rows(plan.dropped.clone()).await?;
-        let dropped: HashMap<&str, &Arc<DataFile>> =
-            plan.dropped.iter().map(|file| (file.location.as_str(), file)).collect();
-        for file in &plan.taken {
-            if let Some(before) = dropped.get(file.location.as_str()) {
+        self.rows.rows_added += tables.live_rows(plan.files_to_add.clone()).await?;
+        self.rows.rows_removed += tables.live_rows(plan.files_to_remove.clone()).await?;
+        let files_to_remove: HashMap<&str, &Arc<DataFile>> =
+            plan.files_to_remove.iter().map(|file| (file.location.as_str(), file)).collect();
+        for file in &plan.files_to_add {
+            if let Some(before) = files_to_remove.get(file.location.as_str()) {
                 let after = tables.live_rows(vec![file.clone()]).await?;
                 let both = after.min(tables.live_rows(vec![Arc::clone(before)]).await?);
                 self.rows.rows_added -= both;
                 self.rows.rows_removed -= both;
             }
         }
-        let taken: HashSet<&str> = plan.taken.iter().map(|file| file.location.as_str()).collect();
-        self.rows.whole_files |= taken.iter().any(|file| !dropped.contains_key(file))
-            && dropped.keys().any(|file| !taken.contains(file));
+        let files_to_add: HashSet<&str> =
+            plan.files_to_add.iter().map(|file| file.location.as_str()).collect();
+        self.rows.whole_files |=
+            files_to_add.iter().any(|file| !files_to_remove.contains_key(file))
+                && files_to_remove.keys().any(|file| !files_to_add.contains(file));
         Ok(())
     }
 
-    /// Takes over what becomes of files, those apart that are to be written anew: under other ids, or
-    /// without the rows that their delete files take away, which say nothing of ours.
-    fn take(&mut self, plan: FilePlan) {
-        let given = self.given;
-        let is_anew = |file: &Arc<DataFile>| {
-            file.has_deletes() || self.shape.renumbers(file) || brings_ids(file, given)
+    /// Adds the planned files. Files with other column ids or with deletes are rewritten.
+    fn add_files(&mut self, plan: FilePlan) {
+        let base_counters = self.base_counters;
+        let needs_rewrite = |file: &Arc<DataFile>| {
+            file.has_deletes()
+                || self.shape.changes_ids_of(file)
+                || has_new_ids(file, base_counters)
         };
-        let (anew, taken): (Vec<_>, Vec<_>) = plan.taken.into_iter().partition(is_anew);
-        self.rows.files_added += (taken.len() + anew.len()) as u64;
-        self.rows.files_removed += plan.dropped.len() as u64;
-        self.taken.extend(taken);
-        self.dropped.extend(plan.dropped);
-        if !anew.is_empty() {
-            self.rewrites.push(Rewrite::Anew(anew));
+        let (to_rewrite, files_to_add): (Vec<_>, Vec<_>) =
+            plan.files_to_add.into_iter().partition(needs_rewrite);
+        self.rows.files_added += (files_to_add.len() + to_rewrite.len()) as u64;
+        self.rows.files_removed += plan.files_to_remove.len() as u64;
+        self.files_to_add.extend(files_to_add);
+        self.files_to_remove.extend(plan.files_to_remove);
+        if !to_rewrite.is_empty() {
+            self.rewrites.push(Rewrite::RewriteAll(to_rewrite));
         }
     }
 
@@ -515,61 +523,63 @@ impl TableMerge {
             return None;
         }
         let mut here: HashSet<_> = files.ours.iter().map(|file| file.state()).collect();
-        for file in &self.dropped {
+        for file in &self.files_to_remove {
             here.remove(&file.state());
         }
-        here.extend(self.taken.iter().map(|file| file.state()));
+        here.extend(self.files_to_add.iter().map(|file| file.state()));
         let same = here.len() == files.theirs.len()
             && files.theirs.iter().all(|file| here.contains(&file.state()));
         same.then_some(Side::Theirs)
     }
 
     fn changes_files(&self) -> bool {
-        !(self.taken.is_empty() && self.dropped.is_empty() && self.rewrites.is_empty())
+        !(self.files_to_add.is_empty()
+            && self.files_to_remove.is_empty()
+            && self.rewrites.is_empty())
     }
 
-    /// What the merge does to rows of our side. Rows that were there in other files are not added, even
-    /// where none of our files goes for them.
-    fn kind(&self, arranges: bool, settles: bool) -> Kind {
+    /// Returns the kind of the change. Rows that existed in other files are not added, even if no
+    /// file of ours is removed for them.
+    fn kind(&self, compacts: bool, settles: bool) -> Kind {
         if !self.changes_files() {
-            Kind::Arranges
-        } else if self.dropped.is_empty() && self.rewrites.is_empty() && !settles {
-            Kind::Adds
-        } else if arranges
+            Kind::Compact
+        } else if self.files_to_remove.is_empty() && self.rewrites.is_empty() && !settles {
+            Kind::Append
+        } else if compacts
             && self.rewrites.is_empty()
             && self.rows.rows_added == self.rows.rows_removed
         {
-            Kind::Arranges
+            Kind::Compact
         } else {
-            Kind::Changes
+            Kind::Modify
         }
     }
 
-    /// The builder of the merged metadata, with every partition spec that taken files have.
+    /// Returns the merged metadata's builder, with all partition specs of added files.
     fn builder(&self) -> Result<(iceberg::spec::TableMetadataBuilder, TableMetadata)> {
-        let refused = |error: iceberg::Error| commit::evolve::refused("merged", &error);
+        let rejected = |error: iceberg::Error| commit::evolve::rejected("merged", &error);
         let theirs = self.theirs.metadata();
-        let specs: HashSet<i32> = self.taken.iter().map(|file| file.spec_id).collect();
+        let specs: HashSet<i32> = self.files_to_add.iter().map(|file| file.spec_id).collect();
         let with_specs = |mut builder: iceberg::spec::TableMetadataBuilder| {
             for id in &specs {
                 if let Some(spec) = theirs.partition_spec_by_id(*id) {
-                    let unbound = shape::unbound(spec).map_err(refused)?;
-                    builder = builder.add_partition_spec(unbound).map_err(refused)?;
+                    let unbound = shape::unbound(spec).map_err(rejected)?;
+                    builder = builder.add_partition_spec(unbound).map_err(rejected)?;
                 }
             }
             Ok::<_, Error>(builder)
         };
-        let builder = self.shape.apply(commit::builder_of(&self.ours)?).map_err(refused)?;
-        let (bare, _) = stamp::put_aside(self.ours.metadata())?;
-        let bare = self.shape.apply(bare.into_builder(None)).map_err(refused)?;
+        let builder = self.shape.apply(commit::builder_of(&self.ours)?).map_err(rejected)?;
+        let (bare, _) = stamp::detach_logs(self.ours.metadata())?;
+        let bare = self.shape.apply(bare.into_builder(None)).map_err(rejected)?;
         Ok((with_specs(builder)?, commit::build(with_specs(bare)?)?))
     }
 
-    /// The files that are taken, by the partition spec that they have in the merged table.
+    /// Returns the added files by their partition spec in the merged table.
     fn additions(&self, after: &TableMetadata) -> Result<Vec<Addition>> {
         let mut found: BTreeMap<i32, Addition> = BTreeMap::new();
         let mut known: HashMap<i32, iceberg::spec::PartitionSpecRef> = HashMap::new();
-        for file in &self.taken {
+        for file in &self.files_to_add {
             let order = file.entry.data_file.sort_order_id();
             let order = order.and_then(|id| order_in(after, self.theirs.metadata(), id));
             let spec = if let Some(spec) = known.get(&file.spec_id) {
@@ -585,14 +595,15 @@ impl TableMerge {
                 spec,
                 files: Vec::new(),
             });
-            let ids = known_ids(file, self.given).filter(|_| has_row_ids(after));
-            addition.files.push(moved(&file.entry.data_file, order, ids)?);
+            let ids = known_ids(file, self.base_counters).filter(|_| has_row_ids(after));
+            addition.files.push(with_row_id(&file.entry.data_file, order, ids)?);
         }
         Ok(found.into_values().collect())
     }
 }
 
-/// The sort order of the merged table that says what one of theirs says; none where there is none.
+/// Returns the id of the merged table's sort order that equals one of theirs; none if there is
+/// none.
 fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i32> {
     let wanted = theirs.sort_order_by_id(i64::from(id))?;
     let mut orders = after.sort_orders_iter();
@@ -600,7 +611,7 @@ fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i3
     i32::try_from(found.order_id).ok()
 }
 
-/// The spec of the merged table that says what one of theirs says.
+/// Returns the partition spec of the merged table that equals one of theirs.
 fn spec_in(
     after: &TableMetadata,
     theirs: &TableMetadata,

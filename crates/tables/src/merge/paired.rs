@@ -1,8 +1,8 @@
-//! The rows that each side of a merge has in place of rows that both changed.
+//! Finds the changed rows of each side for rows that both changed.
 //!
-//! Rows have no identity of their own, so that a pair is a guess for people to read and decides nothing:
-//! the closest new row of the side's files takes the place of the row. A row without a close one counts
-//! as removed.
+//! Rows have no key, so a pair is only a guess for display and decides nothing: the most similar
+//! new row in the side's files is paired with the base row. A row without a similar one counts as
+//! deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 
-use super::rows::{Counts, Reading, keys};
+use super::rows::{Counts, RowReader, keys};
 use crate::read::read;
 use crate::{DataFile, Error, Result};
 
-/// The most new rows of a side that are looked at.
+/// Maximum number of new rows of a side to compare.
 const CANDIDATES_MAX: usize = 10_000;
 
-/// A row that both sides changed, as one row of each state.
+/// A row that both sides changed, in each state.
 #[derive(Debug, Clone)]
 pub struct ChangedRow {
     /// The row of the base.
     pub base: RecordBatch,
-    /// Our row in its place; none where we removed it.
+    /// Our row; none if deleted.
     pub ours: Option<RecordBatch>,
-    /// Their row in its place.
+    /// Their row; none if deleted.
     pub theirs: Option<RecordBatch>,
 }
 
-impl Reading<'_> {
-    /// Pairs rows of the base with the new rows of files of both sides.
+impl RowReader<'_> {
+    /// Pairs rows of the base with new rows in files of both sides.
     pub(super) async fn pair(
         &self,
         base: &[RecordBatch],
@@ -58,7 +58,8 @@ impl Reading<'_> {
             .collect())
     }
 
-    /// Some of the rows that a side has more often than the base; none where there are none.
+    /// Returns a limited number of rows that a side has more often than the base; none if there are
+    /// none.
     async fn new_rows(
         &self,
         files: &[Arc<DataFile>],
@@ -67,17 +68,17 @@ impl Reading<'_> {
     ) -> Result<Option<RecordBatch>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let mut found: Vec<RecordBatch> = Vec::new();
-        let mut left = CANDIDATES_MAX;
+        let mut remaining = CANDIDATES_MAX;
         let mut batches = read(self.tables, &self.schemas[side], files, None, None)?;
-        while left > 0
+        while remaining > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
             let is_new = |key| counts.get(&key).is_some_and(|count| count[side] > count[0]);
             let new = keys(&batch).map_err(internal)?.into_iter().map(|key| Some(is_new(key)));
             let new = filter_record_batch(&batch, &new.collect::<BooleanArray>());
             let new = new.map_err(internal)?;
-            let new = new.slice(0, new.num_rows().min(left));
-            left -= new.num_rows();
+            let new = new.slice(0, new.num_rows().min(remaining));
+            remaining -= new.num_rows();
             found.push(new);
         }
         let Some(first) = found.first() else { return Ok(None) };
@@ -86,29 +87,31 @@ impl Reading<'_> {
     }
 }
 
-/// Returns for each row of the base the closest new row: the same first column before the most equal
-/// columns, and half of them at least. A single row takes the place of a single row in any case.
+/// Returns for each row of the base the most similar new row: first by equal first column, then by
+/// number of equal columns, which must be more than half. A single new row is always paired with a
+/// single base row.
 fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBatch>>, ArrowError> {
     let columns = base.num_columns();
     let single = base.num_rows() == 1 && new.num_rows() == 1;
     let equal = equal_columns(base, new)?;
-    let mut taken = HashSet::new();
+    let mut used = HashSet::new();
     let mut found = Vec::new();
     for scores in equal {
         let best = scores
             .into_iter()
             .enumerate()
-            .filter(|(row, _)| !taken.contains(row))
+            .filter(|(row, _)| !used.contains(row))
             .max_by_key(|(row, score)| (*score, std::cmp::Reverse(*row)));
         let close = |(first, count): (bool, usize)| single || first || count * 2 > columns;
         let best = best.filter(|(_, score)| close(*score)).map(|(row, _)| row);
-        taken.extend(best);
+        used.extend(best);
         found.push(best.map(|row| new.slice(row, 1)));
     }
     Ok(found)
 }
 
-/// For each row of the base and each new row, whether the first columns are equal, and how many are.
+/// Returns, for each row of the base and each new row, whether the first columns are equal, and the
+/// number of equal columns.
 fn equal_columns(
     base: &RecordBatch,
     new: &RecordBatch,
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_closest_row_takes_the_place_of_a_row() {
+    fn the_most_similar_row_is_paired() {
         let check = |base: &[[i64; 3]], new: &[[i64; 3]], expected: &[Option<[i64; 3]>]| {
             let found = closest(&batch(base), &batch(new)).unwrap();
             let expected: Vec<_> =

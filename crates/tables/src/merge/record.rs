@@ -1,4 +1,4 @@
-//! What the snapshot of a merge says of the merge, and keeps of what was said before.
+//! The summary of a merge snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,38 +6,38 @@ use super::history::{MERGED, REACH};
 use super::lineage::{Lineage, MERGED_METADATA, PICKED, UNDONE, picked_by, undone_by};
 use super::{Side, TableMerge};
 
-/// What is said of a snapshot's own change, and of no other.
-const OF_ONE_CHANGE: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
+/// Summary keys that apply to one snapshot only.
+const SNAPSHOT_KEYS: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
 
-/// How many snapshots are named that a change undoes, or makes again.
-const NAMED_MAX: usize = 1000;
+/// Maximum number of reverted or replayed snapshots listed in a summary.
+const LISTED_MAX: usize = 1000;
 
-/// In place of snapshots that are too many to name.
+/// Value if there are too many snapshots to list.
 const MANY: &str = "many";
 
-/// What all keys that this project gives to summaries begin with.
-const OWN: &str = "headwater.";
+/// Prefix of all of Headwater's summary keys.
+const KEY_PREFIX: &str = "headwater.";
 
 impl TableMerge {
-    /// What the summaries of the sides say of the table's rows that holds for the merged ones: up to where
-    /// they have read other tables and, where the merged table holds just the files of one side, whatever
-    /// made those.
+    /// Returns the summary properties of the sides that also apply to the merged rows: the versions
+    /// of other tables they were computed from and, if the merged table has exactly the files of
+    /// one side, all properties of that side.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
-        let mut kept = self.read_up_to();
+        let mut inherited = self.read_up_to();
         let side = match self.rows_of {
-            None => return kept,
+            None => return inherited,
             Some(Side::Ours) => &self.ours,
             Some(Side::Theirs) => &self.theirs,
         };
-        let said = side.summary().into_iter();
-        kept.extend(
-            said.filter(|(key, _)| key.starts_with(OWN) && !OF_ONE_CHANGE.contains(&key.as_str())),
-        );
-        kept
+        let summary = side.summary().into_iter();
+        inherited.extend(summary.filter(|(key, _)| {
+            key.starts_with(KEY_PREFIX) && !SNAPSHOT_KEYS.contains(&key.as_str())
+        }));
+        inherited
     }
 
-    /// Up to where the merged rows have read other tables: what one side alone has changed is as that side
-    /// says. Where both have, nobody knows.
+    /// Returns the versions of other tables that the merged rows were computed from: those of the
+    /// side that changed them; none if both changed them differently.
     fn read_up_to(&self) -> BTreeMap<String, String> {
         let [base, ours, theirs] =
             [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
@@ -54,8 +54,8 @@ impl TableMerge {
         read.collect()
     }
 
-    /// The same as the change of a commit that is made again, or undone: the other side's history is no
-    /// part of ours then. None where that changes nothing.
+    /// Converts the merge to a cherry-pick or revert, which does not make the other side's history
+    /// part of ours. None if it changes nothing.
     #[must_use]
     pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
         self.records = false;
@@ -63,13 +63,14 @@ impl TableMerge {
         (self.changes_files() || self.reshapes()).then_some(self)
     }
 
-    /// The same as a change that goes on from the base, which the other side only arranged otherwise.
+    /// Converts the merge to an ordinary change from the base, which the other side has only
+    /// compacted.
     #[must_use]
     pub fn into_continuation(self: Box<Self>) -> Option<Box<Self>> {
         self.into_change().map(|merge| Box::new(Self { goes_on: true, ..*merge }))
     }
 
-    /// What the summary says of the merge itself.
+    /// Returns the summary properties of the merge itself.
     pub(super) fn record(&self) -> Vec<(String, String)> {
         if self.goes_on {
             return Vec::new();
@@ -83,22 +84,22 @@ impl TableMerge {
     }
 }
 
-/// What a change does again, or undoes, of what others did.
+/// The changes of others that a change replays or reverts.
 #[derive(Debug, Default)]
-pub(super) struct Again {
-    /// The snapshots whose changes it makes again; none where they are not known.
+pub(super) struct ReplayedChanges {
+    /// The snapshots whose changes are replayed; none if unknown.
     picked: Option<BTreeSet<i64>>,
     undone: Vec<i64>,
 }
 
-impl Again {
-    /// What leads from a base to a side.
-    pub fn of(base: &Lineage, side: &Lineage) -> Again {
-        let mut undone = base.without(side, NAMED_MAX);
+impl ReplayedChanges {
+    /// Returns the changes that lead from a base to a side.
+    pub fn of(base: &Lineage, side: &Lineage) -> ReplayedChanges {
+        let mut undone = base.without(side, LISTED_MAX);
         let mut picked = Some(BTreeSet::new());
-        for id in side.without(base, NAMED_MAX + 1) {
+        for id in side.without(base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
-            // What was made again there is known by where it was made first.
+            // A replayed change is identified by the snapshot that made it first.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
@@ -107,20 +108,20 @@ impl Again {
             });
             undone.extend(snapshot.map(undone_by).unwrap_or_default());
         }
-        undone.truncate(NAMED_MAX);
-        Again { picked: picked.filter(|picked| picked.len() <= NAMED_MAX), undone }
+        undone.truncate(LISTED_MAX);
+        ReplayedChanges { picked: picked.filter(|picked| picked.len() <= LISTED_MAX), undone }
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // Even where nothing is undone: what was said before may not hold for these rows.
+        // Included even if empty: earlier summary properties may not apply to these rows.
         let undone = serde_json::to_string(&self.undone).ok();
-        let mut said: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
+        let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
         let picked = match &self.picked {
             Some(picked) if picked.is_empty() => None,
             Some(picked) => serde_json::to_string(picked).ok(),
             None => Some(MANY.to_owned()),
         };
-        said.extend(picked.map(|ids| (PICKED.to_owned(), ids)));
-        said
+        summary.extend(picked.map(|ids| (PICKED.to_owned(), ids)));
+        summary
     }
 }

@@ -1,10 +1,10 @@
-//! Rows of files that both sides changed, merged three ways.
+//! Three-way merge of rows in files that both sides changed.
 //!
-//! A row has no name: it is known by its values. What a side took away and what it added is the
-//! difference of how often each row is there, so that it does not matter how the side wrote its files,
-//! or whether it arranged them otherwise. Two sides that took away different rows merge; where both took
-//! away the same row, only if neither added any, here or elsewhere, or if both came to the same: one that
-//! both took away may be one that they changed, and which lies in another partition since.
+//! Rows have no key and are identified by all their values. The changes of a side are the
+//! differences in the number of equal rows, so that file layout and compaction do not matter.
+//! Deletes of different rows merge. If both sides deleted the same row, they merge only if neither
+//! added any row, here or elsewhere, or if both results are equal: otherwise both sides may have
+//! updated the row, possibly into another partition.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,82 +21,83 @@ use sha2::{Digest, Sha256};
 use super::clash::{Cause, Clash};
 use super::files::{Group, Replaced};
 use crate::read::read;
-use crate::row_ids::{own, own_columns, with_row_ids, without_ids, without_later};
+use crate::row_ids::{own, own_columns, with_row_ids, without_ids, without_ids_after_base};
 use crate::{BatchStream, DataFile, Error, Result, Tables};
 
-/// How many rows of a clash are shown.
+/// Maximum number of rows in a conflict's sample.
 pub(super) const ROWS_SHOWN: usize = 10;
 
-/// A row by its values: half of their SHA-256, which nobody can make two rows share.
+/// A row by its values: half of their SHA-256, which is collision-resistant.
 pub(super) type RowKey = [u8; 16];
 
-/// How often each row is there: in the base, with us, with them.
+/// The number of equal rows in base, ours and theirs.
 pub(super) type Counts = HashMap<RowKey, [u32; 3]>;
 
-/// What becomes of a group.
+/// The result of merging a group.
 #[derive(Debug)]
-pub(super) enum Settled {
+pub(super) enum GroupResult {
     Ours,
     Theirs,
-    /// Neither side's files hold what the rows come to.
+    /// The result is in neither side's files.
     Rows(MergedGroup),
     Clash(Clash),
 }
 
-/// The rows of a group that are to be written.
+/// The rows of a group to write.
 #[derive(Debug)]
 pub(super) struct MergedGroup {
-    /// Our files and theirs, in which each row is as often as it is to be, or more.
+    /// Our files and theirs, which contain each wanted row at least as often as needed.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
-    /// How often each row is to be there.
+    /// The wanted number of each row.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// How many rows of theirs that are equal to one of ours can be passed over.
-    spare: Arc<HashMap<RowKey, u32>>,
-    /// Rows that are to be there and are not with us, and the other way round.
+    /// The number of their rows, equal to one of ours, that may be skipped.
+    skippable: Arc<HashMap<RowKey, u32>>,
+    /// Rows wanted but not in ours, and rows in ours but not wanted.
     pub rows_added: u64,
     pub rows_removed: u64,
 }
 
-/// What rows are read with.
-pub(super) struct Reading<'a> {
+/// The context for reading rows.
+pub(super) struct RowReader<'a> {
     pub tables: &'a Tables,
-    /// The columns of the merged table, under the ids that they have in the base, with us, with them.
+    /// The columns of the merged table with the field ids of base, ours and theirs.
     pub schemas: [SchemaRef; 3],
-    /// Whether rows that are written again keep ids.
+    /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// The first row id, and the last sequence number, that the base had not given away, and had.
-    pub given: (u64, i64),
+    /// The next row id and the last sequence number of the base.
+    pub base_counters: (u64, i64),
 }
 
-/// How many rows of files that both sides changed one merge may yet compare, in whatever tables.
+/// The number of rows in files changed by both sides that a merge may still compare, over all
+/// tables.
 #[derive(Debug)]
 pub struct RowBudget {
     max: u64,
-    left: u64,
+    remaining: u64,
 }
 
 impl RowBudget {
-    /// A budget of which some is spent already.
+    /// Creates a budget, part of which is already used.
     pub(crate) fn new(max: u64, spent: u64) -> Self {
-        RowBudget { max, left: max.saturating_sub(spent) }
+        RowBudget { max, remaining: max.saturating_sub(spent) }
     }
 
-    /// How much of it is spent.
+    /// Returns the used part.
     pub fn spent(&self) -> u64 {
-        self.max - self.left
+        self.max - self.remaining
     }
 
-    /// How much there was of it.
+    /// Returns the total.
     pub(super) fn max(&self) -> u64 {
         self.max
     }
 
-    /// Spends some of it; not where that is more than is left.
+    /// Uses part of the budget; returns false if it is not sufficient.
     pub(super) fn spend(&mut self, rows: u64) -> bool {
-        match self.left.checked_sub(rows) {
-            Some(left) => {
-                self.left = left;
+        match self.remaining.checked_sub(rows) {
+            Some(remaining) => {
+                self.remaining = remaining;
                 true
             }
             None => false,
@@ -104,51 +105,51 @@ impl RowBudget {
     }
 }
 
-impl Reading<'_> {
+impl RowReader<'_> {
     /// Merges the rows of a group.
-    pub async fn settle(&self, group: &Group, budget: &mut RowBudget) -> Result<Settled> {
+    pub async fn merge_group(&self, group: &Group, budget: &mut RowBudget) -> Result<GroupResult> {
         let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
         if !budget.spend(all.map(|file| file.rows).sum()) {
             let cause = Cause::TooManyRows { limit: budget.max() };
-            return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
+            return Ok(GroupResult::Clash(Clash::about(cause, group.base.clone())));
         }
         if let Err(error) = converter(&self.schemas[0]) {
             let reason = format!("rows cannot be compared: {error}");
             let cause = Cause::Incomparable { reason };
-            return Ok(Settled::Clash(Clash::about(cause, group.base.clone())));
+            return Ok(GroupResult::Clash(Clash::about(cause, group.base.clone())));
         }
         let mut counts = Counts::new();
-        for (place, files) in [&group.base, &group.ours, &group.theirs].into_iter().enumerate() {
-            counts = self.count(files, place, counts).await?;
+        for (state, files) in [&group.base, &group.ours, &group.theirs].into_iter().enumerate() {
+            counts = self.count(files, state, counts).await?;
         }
         match decide(&counts, group) {
-            Decision::Ours => Ok(Settled::Ours),
-            Decision::Theirs => Ok(Settled::Theirs),
+            Decision::Ours => Ok(GroupResult::Ours),
+            Decision::Theirs => Ok(GroupResult::Theirs),
             Decision::Rows { wanted, rows_added, rows_removed } => {
                 let (ours, theirs) = (group.ours.clone(), group.theirs.clone());
-                let (wanted, spare) = (Arc::new(wanted), Arc::new(spare(&counts)));
-                Ok(Settled::Rows(MergedGroup {
+                let (wanted, skippable) = (Arc::new(wanted), Arc::new(skippable(&counts)));
+                Ok(GroupResult::Rows(MergedGroup {
                     ours,
                     theirs,
                     wanted,
-                    spare,
+                    skippable,
                     rows_added,
                     rows_removed,
                 }))
             }
             Decision::Clash(rows) if rows.iter().any(|key| is_new(&counts[key])) => {
-                Ok(Settled::Clash(Clash::about(Cause::Picked, group.base.clone())))
+                Ok(GroupResult::Clash(Clash::about(Cause::Picked, group.base.clone())))
             }
             Decision::Clash(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
-                self.clash(group, &rows, &counts, total).await.map(Settled::Clash)
+                self.clash(group, &rows, &counts, total).await.map(GroupResult::Clash)
             }
         }
     }
 
-    /// Whether neither side has a row, in files that came in place of others, which those had not: then
-    /// rows that are gone are nowhere else. No where it takes more rows to know than may be compared.
-    pub async fn only_takes(
+    /// Returns true if no side added rows in files that replaced others, so that deleted rows were
+    /// not moved elsewhere. False if that would exceed the budget.
+    pub async fn only_deletes(
         &self,
         groups: &[Group],
         elsewhere: &[Replaced; 2],
@@ -157,15 +158,15 @@ impl Reading<'_> {
         let groups = groups.iter().map(|group| [&group.base, &group.ours, &group.theirs]);
         let [ours, theirs] = elsewhere;
         let none = &Vec::new();
-        let beside = [[&ours.gone, &ours.come, none], [&theirs.gone, none, &theirs.come]];
+        let beside = [[&ours.old, &ours.new, none], [&theirs.old, none, &theirs.new]];
         for three in groups.chain(beside) {
             let all = three.into_iter().flatten();
             if !budget.spend(all.map(|file| file.rows).sum()) {
                 return Ok(false);
             }
             let mut counts = Counts::new();
-            for (place, files) in three.into_iter().enumerate() {
-                counts = self.count(files, place, counts).await?;
+            for (state, files) in three.into_iter().enumerate() {
+                counts = self.count(files, state, counts).await?;
             }
             if counts.values().any(|[base, ours, theirs]| ours > base || theirs > base) {
                 return Ok(false);
@@ -177,14 +178,14 @@ impl Reading<'_> {
     async fn count(
         &self,
         files: &[Arc<DataFile>],
-        place: usize,
+        state: usize,
         mut counts: Counts,
     ) -> Result<Counts> {
-        let mut batches = read(self.tables, &self.schemas[place], files, None, None)?;
+        let mut batches = read(self.tables, &self.schemas[state], files, None, None)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let counting = tokio::task::spawn_blocking(move || {
                 for key in keys(&batch)? {
-                    counts.entry(key).or_default()[place] += 1;
+                    counts.entry(key).or_default()[state] += 1;
                 }
                 Ok::<_, ArrowError>(counts)
             });
@@ -194,7 +195,7 @@ impl Reading<'_> {
         Ok(counts)
     }
 
-    /// A clash about some rows of a group's base, a few of which are read to be shown.
+    /// Creates a conflict about rows of a group's base, with a sample of them.
     async fn clash(
         &self,
         group: &Group,
@@ -205,16 +206,16 @@ impl Reading<'_> {
         let mut clash = Clash::about(Cause::Rows, group.base.clone());
         clash.rows_total = Some(total);
         let mut batches = read(self.tables, &self.schemas[0], &group.base, None, None)?;
-        let mut left = ROWS_SHOWN.min(total as usize);
-        while left > 0
+        let mut remaining = ROWS_SHOWN.min(total as usize);
+        while remaining > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
             let internal = |error: ArrowError| Error::internal("merged", error);
             let among = keys(&batch).map_err(internal)?.into_iter().map(|key| rows.contains(&key));
             let mask: BooleanArray = among.map(Some).collect();
             let found = filter_record_batch(&batch, &mask).map_err(internal)?;
-            let found = found.slice(0, found.num_rows().min(left));
-            left -= found.num_rows();
+            let found = found.slice(0, found.num_rows().min(remaining));
+            remaining -= found.num_rows();
             if found.num_rows() > 0 {
                 clash.rows.push(found);
             }
@@ -224,11 +225,11 @@ impl Reading<'_> {
         Ok(clash)
     }
 
-    /// All rows of files of theirs, to be written again.
+    /// Returns all rows of their files, to rewrite them.
     pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
-        let given = self.given;
+        let base_counters = self.base_counters;
         let rows = read(self.tables, &self.to_rewrite(2), files, None, None)?;
-        Ok(rows.map(move |batch| without_later(&batch?, given)).boxed())
+        Ok(rows.map(move |batch| without_ids_after_base(&batch?, base_counters)).boxed())
     }
 
     fn to_rewrite(&self, side: usize) -> SchemaRef {
@@ -236,73 +237,80 @@ impl Reading<'_> {
         if self.has_row_ids { with_row_ids(schema) } else { schema.clone() }
     }
 
-    /// The rows of a group as they come to be, ours in our order and then theirs.
+    /// Returns the merged rows of a group: ours in our order, then theirs.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read(self.tables, &self.to_rewrite(1), &group.ours, None, None)?;
         let theirs = self.all_of_theirs(&group.theirs)?;
         let batches = ours.chain(theirs);
-        let (left, spare) = (HashMap::clone(&group.wanted), HashMap::clone(&group.spare));
-        let picking = Picking { left, spare, given: RoaringTreemap::new() };
-        let rows =
-            stream::try_unfold((batches, picking), |(mut batches, mut picking)| async move {
-                let Some(batch) = batches.try_next().await? else { return Ok(None) };
-                let picked = picking.pick(&batch)?;
-                Ok::<_, ArrowError>(Some((picked, (batches, picking))))
-            });
+        let (remaining, skippable) =
+            (HashMap::clone(&group.wanted), HashMap::clone(&group.skippable));
+        let picker = RowPicker { remaining, skippable, used_ids: RoaringTreemap::new() };
+        let rows = stream::try_unfold((batches, picker), |(mut batches, mut picker)| async move {
+            let Some(batch) = batches.try_next().await? else { return Ok(None) };
+            let picked = picker.pick(&batch)?;
+            Ok::<_, ArrowError>(Some((picked, (batches, picker))))
+        });
         Ok(rows.boxed())
     }
 }
 
-/// How many rows of theirs can be passed over of those that ours has as well and that are to be there more
-/// often: as many as there were.
-fn spare(counts: &Counts) -> HashMap<RowKey, u32> {
+/// Returns how many of their rows may be skipped, for rows that ours has as well and theirs has
+/// more often than the base: as many as the base has.
+fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
     equal.map(|(key, [base, _, _])| (*key, *base)).collect()
 }
 
-/// Picks the rows of a group that are to be there, ours first.
-struct Picking {
-    /// How often each row is yet to come.
-    left: HashMap<RowKey, u32>,
-    /// How often one of theirs can yet be passed over that has the id of one that came.
-    spare: HashMap<RowKey, u32>,
-    /// The ids of rows that came.
-    given: RoaringTreemap,
+/// Selects the wanted rows of a group, ours first.
+struct RowPicker {
+    /// The number of each row still wanted.
+    remaining: HashMap<RowKey, u32>,
+    /// The number of their rows that may still be skipped because their id was already used.
+    skippable: HashMap<RowKey, u32>,
+    /// The row ids already used.
+    used_ids: RoaringTreemap,
 }
 
-impl Picking {
-    /// The rows of a batch that are to be there. Equal rows are told apart by nothing but their ids, of which
-    /// each comes once: a row of theirs that came as one of ours is passed over as long as others like it are
-    /// left, and has no id of its own otherwise.
+impl RowPicker {
+    /// Returns the wanted rows of a batch. Equal rows differ only by their ids, and each id is used
+    /// once: a row of theirs whose id was already used is skipped while others like it remain, and
+    /// otherwise gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let place = own_columns(batch.schema_ref());
-        let ids = (place < batch.num_columns())
-            .then(|| batch.column(place).as_primitive::<Int64Type>().clone());
-        let mut again = Vec::new();
+        let state = own_columns(batch.schema_ref());
+        let ids = (state < batch.num_columns())
+            .then(|| batch.column(state).as_primitive::<Int64Type>().clone());
+        let mut without_id = Vec::new();
         let mut picked = Vec::with_capacity(batch.num_rows());
         for (row, key) in keys(&own(batch)?)?.into_iter().enumerate() {
             let id = ids.as_ref().filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row) as u64);
-            let twice = id.is_some_and(|id| self.given.contains(id));
-            let takes = self.takes(key, twice);
-            picked.push(Some(takes));
-            if takes && twice {
-                again.push(row);
-            } else if let Some(id) = id.filter(|_| takes) {
-                self.given.insert(id);
+            let id_is_used = id.is_some_and(|id| self.used_ids.contains(id));
+            let is_wanted = self.is_wanted(key, id_is_used);
+            picked.push(Some(is_wanted));
+            if is_wanted && id_is_used {
+                without_id.push(row);
+            } else if let Some(id) = id.filter(|_| is_wanted) {
+                self.used_ids.insert(id);
             }
         }
-        let batch = if again.is_empty() { batch.clone() } else { without_ids(batch, &again)? };
+        let batch =
+            if without_id.is_empty() { batch.clone() } else { without_ids(batch, &without_id)? };
         filter_record_batch(&batch, &BooleanArray::from(picked))
     }
 
-    fn takes(&mut self, key: RowKey, twice: bool) -> bool {
-        let Some(left) = self.left.get_mut(&key).filter(|left| **left > 0) else { return false };
-        if twice && let Some(spare) = self.spare.get_mut(&key).filter(|spare| **spare > 0) {
-            *spare -= 1;
+    fn is_wanted(&mut self, key: RowKey, id_is_used: bool) -> bool {
+        let Some(remaining) = self.remaining.get_mut(&key).filter(|remaining| **remaining > 0)
+        else {
+            return false;
+        };
+        if id_is_used
+            && let Some(skippable) =
+                self.skippable.get_mut(&key).filter(|skippable| **skippable > 0)
+        {
+            *skippable -= 1;
             return false;
         }
-        *left -= 1;
+        *remaining -= 1;
         true
     }
 }
@@ -312,7 +320,7 @@ pub(super) fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
     RowConverter::new(fields.collect())
 }
 
-/// What rows are known by.
+/// Returns the keys of a batch's rows.
 pub(super) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
     let rows = converter(&batch.schema())?.convert_columns(batch.columns())?;
     let key = |row: arrow::row::Row<'_>| {
@@ -323,7 +331,7 @@ pub(super) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
     Ok(rows.iter().map(key).collect())
 }
 
-/// What counts of rows come to.
+/// The result of comparing counts.
 enum Decision {
     Ours,
     Theirs,
@@ -336,29 +344,33 @@ enum Decision {
     Clash(HashSet<RowKey>),
 }
 
-/// Whether both sides have a row more often than the base.
+/// Returns true if both sides have a row more often than the base.
 fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
     ours > base && theirs > base
 }
 
-/// Decides about the rows of a group.
-fn decide(counts: &Counts, &Group { leaks, tidy, unclear, .. }: &Group) -> Decision {
+/// Decides the result for a group by its counts.
+fn decide(
+    counts: &Counts,
+    &Group { rows_may_move, only_appends_or_compacts, unclear, .. }: &Group,
+) -> Decision {
     let all = || counts.values();
-    // What both only added is there twice, also where it lies among other rows.
-    if !leaks && !tidy && all().all(|[_, ours, theirs]| ours == theirs) {
+    // A row that both sides only added is kept twice, even among other rows.
+    if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
+    {
         return Decision::Ours;
     }
-    let only_takes = |side: usize| all().all(|count| count[side] <= count[0]);
-    let only_taken = !leaks && only_takes(1) && only_takes(2);
-    // Of several equal rows, nobody can tell which ones a side took away if it left some.
+    let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
+    let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
+    // If a side kept some of several equal rows, it is unknown which ones it deleted.
     let clashes = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])
     };
-    let clashing: HashSet<RowKey> =
+    let conflicting: HashSet<RowKey> =
         counts.iter().filter(|(_, count)| clashes(count)).map(|(key, _)| *key).collect();
-    if !clashing.is_empty() {
-        return Decision::Clash(clashing);
+    if !conflicting.is_empty() {
+        return Decision::Clash(conflicting);
     }
     let merged = |[base, ours, theirs]: [u32; 3]| (ours + theirs).saturating_sub(base);
     if all().all(|count| merged(*count) == count[1]) {
@@ -381,7 +393,7 @@ fn decide(counts: &Counts, &Group { leaks, tidy, unclear, .. }: &Group) -> Decis
 mod tests {
     use super::*;
 
-    /// Merges lists of rows: what they come to, or those that clash.
+    /// Merges lists of rows; expects the result or the conflicting rows.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
         check_group(&Group::default(), base, ours, theirs, expected);
     }
@@ -394,9 +406,9 @@ mod tests {
         expected: Result<&[u8], &[u8]>,
     ) {
         let mut counts = Counts::new();
-        for (place, rows) in [base, ours, theirs].into_iter().enumerate() {
+        for (state, rows) in [base, ours, theirs].into_iter().enumerate() {
             for row in rows {
-                counts.entry([*row; 16]).or_default()[place] += 1;
+                counts.entry([*row; 16]).or_default()[state] += 1;
             }
         }
         let sorted = |rows: &[u8]| {
@@ -419,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_merged_by_how_often_they_are_there() {
+    fn rows_are_merged_by_their_counts() {
         check(&[1, 2, 3], &[1, 2], &[2, 3], Ok(&[2]));
         check(&[1, 2, 3], &[1, 2, 9], &[1, 3], Ok(&[1, 9]));
         check(&[1, 2], &[1, 2, 2], &[1, 2, 3], Ok(&[1, 2, 2, 3]));
@@ -431,22 +443,22 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_may_have_gone_elsewhere_go_once() {
-        let leaking = Group { leaks: true, ..Group::default() };
+    fn a_row_that_may_have_moved_is_deleted_once() {
+        let leaking = Group { rows_may_move: true, ..Group::default() };
         check_group(&leaking, &[1, 2], &[2], &[2], Err(&[1]));
         check_group(&leaking, &[1, 2], &[2], &[1], Ok(&[]));
         check_group(&leaking, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
     }
 
     #[test]
-    fn rows_that_both_only_added_are_there_twice() {
-        let tidy = Group { tidy: true, ..Group::default() };
-        check_group(&tidy, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
-        check_group(&tidy, &[1], &[1], &[1], Ok(&[1]));
+    fn rows_added_on_both_sides_are_kept_twice() {
+        let only_appends_or_compacts = Group { only_appends_or_compacts: true, ..Group::default() };
+        check_group(&only_appends_or_compacts, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
+        check_group(&only_appends_or_compacts, &[1], &[1], &[1], Ok(&[1]));
     }
 
     #[test]
-    fn rows_that_may_be_the_same_are_not_taken_for_two() {
+    fn rows_that_may_be_the_same_conflict() {
         let unclear = Group { unclear: true, ..Group::default() };
         check_group(&unclear, &[1, 2], &[1, 2, 5, 8], &[1, 2, 5, 9], Err(&[5]));
         check_group(&unclear, &[1, 2], &[1, 2, 8], &[1, 9], Ok(&[1, 8, 9]));
@@ -454,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_both_changed_clash() {
+    fn rows_changed_on_both_sides_conflict() {
         check(&[1, 2], &[1, 8], &[1, 9], Err(&[2]));
         check(&[1, 2], &[1], &[1, 9], Err(&[2]));
         check(&[1, 2, 3], &[1, 8, 3], &[7, 9, 3], Err(&[2]));

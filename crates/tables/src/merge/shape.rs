@@ -1,4 +1,4 @@
-//! What a table is beside its rows, merged three ways: columns, partitioning, order, properties.
+//! Three-way merge of a table's metadata: columns, partition fields, sort order, properties.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,10 +11,10 @@ use iceberg::spec::{
 use super::clash::{Cause, Clash, Side};
 use super::columns::{self, Columns, three_way};
 use super::common::Common;
-use crate::commit::evolve::refused;
+use crate::commit::evolve::rejected;
 use crate::{DataFile, Result, time_parts};
 
-/// The three states that are merged.
+/// The three states of a merge.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Three<'a> {
     pub base: &'a TableMetadata,
@@ -30,7 +30,7 @@ impl<'a> Three<'a> {
         }
     }
 
-    /// Whether a side has other columns or partitions than the base.
+    /// Returns true if a side's columns or partition fields differ from the base's.
     pub fn reshaped(&self, side: Side) -> bool {
         let (base, side) = (self.base, self.of(side));
         base.current_schema().as_struct() != side.current_schema().as_struct()
@@ -42,7 +42,7 @@ impl<'a> Three<'a> {
     }
 }
 
-/// The merged shape of a table, as what is to change of ours.
+/// The merged metadata, as changes of our side.
 #[derive(Debug)]
 pub(super) struct Shape {
     schema: Option<Schema>,
@@ -55,19 +55,19 @@ pub(super) struct Shape {
     required: Vec<Required>,
 }
 
-/// A column that takes no nulls because one side said so.
+/// A column that only one side made required.
 #[derive(Debug)]
 pub(super) struct Required {
     pub id: i32,
     pub name: String,
-    /// Who said so.
+    /// The side that made it required.
     pub side: Side,
-    /// Whether files that do not have it have a value for it all the same.
+    /// True if files without the column have a value by its default.
     pub has_default: bool,
 }
 
 impl Shape {
-    /// Merges the shapes; none where something clashes, which is put into `clashes`.
+    /// Merges the metadata; returns none and adds to `clashes` if something conflicts.
     pub fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Result<Option<Shape>> {
         let before = clashes.len();
         let schemas = three.map(|metadata| &**metadata.current_schema());
@@ -85,8 +85,8 @@ impl Shape {
         }
         let built = Schema::builder().with_fields(fields);
         let built = built.with_identifier_field_ids(identifiers.unwrap_or_default()).build();
-        let schema = built.map_err(|error| refused("merged", &error))?;
-        if let Some(clash) = unpartitionable(three, &schema, &their_ids) {
+        let schema = built.map_err(|error| rejected("merged", &error))?;
+        if let Some(clash) = changed_partition_column(three, &schema, &their_ids) {
             clashes.push(clash);
             return Ok(None);
         }
@@ -106,7 +106,7 @@ impl Shape {
         }))
     }
 
-    /// Whether it is the shape that our side has.
+    /// Returns true if our side's metadata does not change.
     pub fn is_ours(&self) -> bool {
         self.schema.is_none()
             && self.spec.is_none()
@@ -116,9 +116,10 @@ impl Shape {
             && self.version.is_none()
     }
 
-    /// The columns of the merged table under the ids that they have in the base, with us, with them.
+    /// Returns the merged table's columns with the field ids of the base, of our side and of their
+    /// side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // The base of crosswise merges has a column under the id of either side.
+        // The base of a criss-cross merge may have the column under either side's id.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -126,24 +127,24 @@ impl Shape {
         [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
     }
 
-    /// Whether a file of theirs has values of columns that have other ids in the merged table, and is to
-    /// be written again.
-    pub fn renumbers(&self, file: &DataFile) -> bool {
+    /// Returns true if a file of theirs has columns whose ids differ in the merged table, so that
+    /// it must be rewritten.
+    pub fn changes_ids_of(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
-    /// Whether files that the base is taken to have cannot be read as its own: their columns may have ids
-    /// that only one side gave.
+    /// Returns true if the base contains files of ours that cannot be read with the base's schema,
+    /// because some column ids differ between the sides.
     pub fn mixes(&self, common: &Common) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
 
-    /// The columns that take no nulls because only one side said so.
+    /// Returns the columns that only one side made required.
     pub fn required(&self) -> &[Required] {
         &self.required
     }
 
-    /// Our side's metadata with the merged shape.
+    /// Applies the merged metadata to our side's builder.
     pub fn apply(
         &self,
         mut builder: TableMetadataBuilder,
@@ -165,9 +166,9 @@ impl Shape {
     }
 }
 
-/// A column that one side dropped, or gave another type, while the other side came to have files that are
-/// partitioned by it: neither can be done where the other was done first.
-fn unpartitionable(
+/// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
+/// files by it. Neither is allowed on a partition column.
+fn changed_partition_column(
     three: Three<'_>,
     merged: &Schema,
     their_ids: &HashMap<i32, i32>,
@@ -177,26 +178,25 @@ fn unpartitionable(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Files of a column that becomes ours are written again, and leave its partitions behind.
+    // Such files are rewritten with our ids, so their partitions do not remain.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
     let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));
     let mut new = by_us.chain(by_them.map(|id| (*id, three.theirs)));
     new.find_map(|(id, side)| {
         let field = side.current_schema().field_by_id(id)?;
-        let kept = merged.field_by_id(id);
-        if kept.is_some_and(|kept| kept.field_type == field.field_type) {
+        let merged_field = merged.field_by_id(id);
+        if merged_field.is_some_and(|merged_field| merged_field.field_type == field.field_type) {
             return None;
         }
         let name = &field.name;
-        let change = if kept.is_some() { "gave it another type" } else { "dropped it" };
-        let reason =
-            format!("one side partitioned rows by column `{name}`, and the other {change}");
+        let change = if merged_field.is_some() { "changed its type" } else { "dropped it" };
+        let reason = format!("one side partitioned by column `{name}`, and the other {change}");
         Some(Clash::new(Cause::Shape { reason }))
     })
 }
 
-/// A partition spec as the builder is asked for it, without ids.
+/// Returns a partition spec without ids, for the metadata builder.
 pub(super) fn unbound(
     spec: &PartitionSpec,
 ) -> std::result::Result<UnboundPartitionSpec, iceberg::Error> {
@@ -210,11 +210,11 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
     schema.identifier_field_ids().collect()
 }
 
-/// The columns that take no nulls because one side said so: those of the table itself, and those within
-/// others that both sides have.
+/// Returns the columns that only one side made required: top-level ones, and nested ones that both
+/// sides have.
 fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
     let own = |id: i32| merged.as_struct().field_by_id(id).is_some();
-    let lenient = |schema: &Schema, id: i32| match schema.field_by_id(id) {
+    let is_optional = |schema: &Schema, id: i32| match schema.field_by_id(id) {
         Some(known) => !known.required,
         None => own(id),
     };
@@ -222,7 +222,7 @@ fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
     ids.sort_unstable();
     let found = ids.into_iter().filter_map(|(id, name)| {
         let field = merged.field_by_id(*id).filter(|field| field.required)?;
-        let side = match (lenient(ours, *id), lenient(theirs, *id)) {
+        let side = match (is_optional(ours, *id), is_optional(theirs, *id)) {
             (true, false) => Side::Theirs,
             (false, true) => Side::Ours,
             _ => return None,
@@ -260,7 +260,7 @@ fn merge_properties(
     (set, removed)
 }
 
-/// What a partition spec says, whatever its ids are.
+/// Returns the fields of the partition spec without ids.
 fn spec_key(metadata: &TableMetadata) -> Vec<(i32, Transform, &str)> {
     let fields = metadata.default_partition_spec().fields().iter();
     fields.map(|field| (field.source_id, field.transform, field.name.as_str())).collect()

@@ -1,7 +1,8 @@
-//! A file's columns as the table has them now: matched by field id at every level.
+//! Conversion of a file's columns to the table's current schema, matched by field id at every
+//! level.
 //!
-//! A column that was renamed or moved is found, one that was added later has its default or is null, one
-//! that was widened is cast.
+//! A renamed or moved column is matched by id, an added one has its default or null, a widened one
+//! is cast.
 
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use crate::defaults::absent;
+use crate::defaults::missing_in_file;
 use crate::types::schema::{entry_fields, field_id, names_of};
 
-/// Where a field of the table is among a file's; where the file has no field ids, by the names that the
-/// table says such files have, or by its own.
+/// Returns the index of a table's field in a file. For a file without field ids, matches by the
+/// table's name mapping, or else by name.
 pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
     let id = field_id(wanted);
     if fields.iter().any(|field| field_id(field).is_some()) {
@@ -26,7 +27,7 @@ pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
     }
 }
 
-/// An array of a file as a field of the table has it now, matched by field ids at every level.
+/// Converts an array of a file to the table's current field, matched by field ids at every level.
 pub fn align(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     match (array.data_type(), field.data_type()) {
         (DataType::Struct(found), DataType::Struct(wanted)) => align_struct(array, found, wanted),
@@ -34,8 +35,9 @@ pub fn align(array: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
             let list = array.as_list::<i32>();
             let values = align(list.values(), element)?;
             let nulls = list.nulls().cloned();
-            let made = ListArray::try_new(element.clone(), list.offsets().clone(), values, nulls)?;
-            Ok(Arc::new(made))
+            let aligned =
+                ListArray::try_new(element.clone(), list.offsets().clone(), values, nulls)?;
+            Ok(Arc::new(aligned))
         }
         (DataType::Map(..), DataType::Map(entries, _)) => align_map(array, entries),
         (found, wanted) if found == wanted => Ok(array.clone()),
@@ -50,7 +52,7 @@ fn align_struct(array: &ArrayRef, found: &Fields, wanted: &Fields) -> Result<Arr
     let array = array.as_struct();
     let parts = wanted.iter().map(|field| match find(found, field) {
         Some(position) => align(array.column(position), field),
-        None => Ok(absent(field, array.len())),
+        None => Ok(missing_in_file(field, array.len())),
     });
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
     let nulls = array.nulls().cloned();
@@ -63,6 +65,6 @@ fn align_map(array: &ArrayRef, entries: &FieldRef) -> Result<ArrayRef, ArrowErro
     let columns = vec![align(map.keys(), key)?, align(map.values(), value)?];
     let pairs = StructArray::try_new(vec![key.clone(), value.clone()].into(), columns, None)?;
     let nulls = map.nulls().cloned();
-    let made = MapArray::try_new(entries.clone(), map.offsets().clone(), pairs, nulls, false)?;
-    Ok(Arc::new(made))
+    let aligned = MapArray::try_new(entries.clone(), map.offsets().clone(), pairs, nulls, false)?;
+    Ok(Arc::new(aligned))
 }

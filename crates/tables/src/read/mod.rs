@@ -1,6 +1,6 @@
-//! The plain reader: rows of data files, for samples, diffs and functions that need no SQL.
+//! Reads rows of data files without SQL, for samples, diffs and functions.
 //!
-//! Files come one after the other, in order; the next is opened while one is read. Only the wanted
+//! Files are read in order; the next one is opened while the current one is read. Only the wanted
 //! columns are fetched.
 
 mod align;
@@ -22,31 +22,31 @@ use parquet::errors::ParquetError;
 pub use self::align::align;
 use self::align::find;
 use self::source::Source;
-use crate::defaults::absent;
-use crate::row_ids::{CHANGED, Origin, ROW_ID, own_columns};
+use crate::defaults::missing_in_file;
+use crate::row_ids::{LAST_UPDATED, Origin, ROW_ID, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
 
-/// How many files are open at once.
-const FILES_AT_ONCE: usize = 2;
+/// Maximum number of files open at a time.
+const OPEN_FILES_MAX: usize = 2;
 
-/// A file, and the rows of it that are left out beside those that are gone.
-type Part = (Arc<DataFile>, Option<Positions>);
+/// A file, and rows of it to skip in addition to the deleted ones.
+type FileToRead = (Arc<DataFile>, Option<Positions>);
 
-/// Where a file lies.
+/// The location of a file.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct FileLocation {
     pub(crate) location: String,
     pub(crate) path: object_store::path::Path,
     pub(crate) bytes: u64,
 }
 
-impl Place {
+impl FileLocation {
     pub(crate) fn of(file: &DataFile) -> Self {
-        Place { location: file.location.clone(), path: file.path.clone(), bytes: file.bytes }
+        FileLocation { location: file.location.clone(), path: file.path.clone(), bytes: file.bytes }
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn read(
     })
 }
 
-/// Reads all columns of files, so many rows at once.
+/// Reads all columns of files in batches of this many rows.
 pub(crate) fn read_slowly(
     tables: &Tables,
     schema: &SchemaRef,
@@ -78,7 +78,7 @@ pub(crate) fn read_slowly(
     open_all(tables, files, schema.clone(), (None, batch_rows))
 }
 
-/// Reads all columns of files, without some of their rows.
+/// Reads all columns of files, without the given rows.
 pub(crate) fn read_rest(
     tables: &Tables,
     schema: &SchemaRef,
@@ -90,32 +90,32 @@ pub(crate) fn read_rest(
 
 fn open_all(
     tables: &Tables,
-    files: Vec<Part>,
+    files: Vec<FileToRead>,
     wanted: SchemaRef,
     (limit, batch_rows): (Option<usize>, usize),
 ) -> BatchStream {
     let tables = tables.clone();
     stream::iter(files)
-        .map(move |(file, without)| {
+        .map(move |(file, skipped)| {
             let (tables, wanted) = (tables.clone(), wanted.clone());
             async move {
-                let gone = tables.deleted(&file).await?;
-                let without = match (gone, without) {
-                    (None, without) => without,
-                    (Some(gone), None) => Some(gone.as_ref().clone()),
-                    (Some(gone), Some(mut without)) => {
-                        without.add_all(&gone);
-                        Some(without)
+                let deleted = tables.deleted(&file).await?;
+                let without = match (deleted, skipped) {
+                    (None, skipped) => skipped,
+                    (Some(deleted), None) => Some(deleted.as_ref().clone()),
+                    (Some(deleted), Some(mut skipped)) => {
+                        skipped.add_all(&deleted);
+                        Some(skipped)
                     }
                 };
                 let store = tables.object_store().clone();
                 let origin = Some(Origin::of(&file));
-                let reading =
-                    Reading { without, limit, batch_rows, origin, ..Reading::all(wanted) };
-                open(store, Place::of(&file), reading).await
+                let read_options =
+                    ReadOptions { without, limit, batch_rows, origin, ..ReadOptions::all(wanted) };
+                open(store, FileLocation::of(&file), read_options).await
             }
         })
-        .buffered(FILES_AT_ONCE)
+        .buffered(OPEN_FILES_MAX)
         .try_flatten()
         .boxed()
 }
@@ -131,7 +131,7 @@ fn project(schema: &SchemaRef, columns: Option<&[String]>) -> Result<Schema> {
     Ok(Schema::new(fields.collect::<Result<Vec<_>>>()?))
 }
 
-/// Passes batches on until there are enough rows.
+/// Passes batches on until the limit is reached.
 fn take_rows(
     batches: BatchStream,
     limit: usize,
@@ -146,36 +146,43 @@ fn take_rows(
     })
 }
 
-/// What is read of a file.
-pub(crate) struct Reading {
-    /// Its columns, matched by field id.
+/// Parameters of reading a file.
+pub(crate) struct ReadOptions {
+    /// The columns to read, matched by field id.
     pub(crate) wanted: SchemaRef,
-    /// Rows that are left out.
+    /// Rows to skip.
     pub(crate) without: Option<Positions>,
     pub(crate) limit: Option<usize>,
-    /// Whether a column that the file lacks makes it no such file; otherwise it has its default, or is null.
+    /// If true, a missing column is an error; otherwise it has its default or null.
     pub(crate) complete: bool,
-    /// Rows that are decoded at once.
+    /// Rows per batch.
     pub(crate) batch_rows: usize,
-    /// Where rows have their ids from, for columns that ask for those.
+    /// The source of row ids, for lineage columns.
     pub(crate) origin: Option<Origin>,
 }
 
-impl Reading {
-    /// All rows.
+impl ReadOptions {
+    /// Creates options for reading all rows.
     pub(crate) fn all(wanted: SchemaRef) -> Self {
         let batch_rows = BATCH_ROWS;
-        Reading { wanted, without: None, limit: None, complete: false, batch_rows, origin: None }
+        ReadOptions {
+            wanted,
+            without: None,
+            limit: None,
+            complete: false,
+            batch_rows,
+            origin: None,
+        }
     }
 }
 
 /// Opens a Parquet file.
 pub(crate) async fn open(
     store: Arc<dyn ObjectStore>,
-    file: Place,
-    reading: Reading,
+    file: FileLocation,
+    read_options: ReadOptions,
 ) -> Result<BoxStream<'static, Result<RecordBatch, ArrowError>>, ArrowError> {
-    let Reading { wanted, without, limit, complete, batch_rows, origin } = reading;
+    let ReadOptions { wanted, without, limit, complete, batch_rows, origin } = read_options;
     if let Some((column, data_type)) = wanted.fields().iter().find_map(|one| foreign_column(one)) {
         return Err(Error::Unread { column, data_type }.into());
     }
@@ -187,7 +194,7 @@ pub(crate) async fn open(
     let reader = Source { store: store.clone(), path: file.path.clone(), bytes: file.bytes };
     let mut options = ArrowReaderOptions::new();
     if origin.is_some() {
-        options = options.with_virtual_columns(vec![place_field()]).map_err(&failed)?;
+        options = options.with_virtual_columns(vec![position_field()]).map_err(&failed)?;
     }
     let opened = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await;
     let builder = match opened {
@@ -198,7 +205,7 @@ pub(crate) async fn open(
     let roots: Vec<_> =
         wanted.fields().iter().filter_map(|field| find(found.fields(), field)).collect();
     if complete && roots.len() < wanted.fields().len() {
-        return Err(Error::corrupt(&file.location, "it lacks a column").into());
+        return Err(Error::corrupt(&file.location, "a column is missing").into());
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
@@ -210,35 +217,37 @@ pub(crate) async fn open(
         builder = builder.with_limit(limit);
     }
     let batches = builder.build().map_err(&failed)?.map_err(failed);
-    let arranged = move |batch| futures::future::ready(arrange(&batch, &wanted, origin));
-    Ok(batches.and_then(arranged).boxed())
+    let convert = move |batch| futures::future::ready(to_wanted(&batch, &wanted, origin));
+    Ok(batches.and_then(convert).boxed())
 }
 
-/// The column of rows' places in their file, which the reader counts.
-fn place_field() -> FieldRef {
-    Arc::new(Field::new(PLACE, DataType::Int64, false).with_extension_type(RowNumber))
+/// Returns the virtual column with the row's position in the file.
+fn position_field() -> FieldRef {
+    Arc::new(Field::new(POSITION_COLUMN, DataType::Int64, false).with_extension_type(RowNumber))
 }
 
-/// The name of that column; no table has one with a zero character.
-const PLACE: &str = "\0r";
+/// The name of that column. It contains a zero character, so no table's column has the same name.
+const POSITION_COLUMN: &str = "\0r";
 
-/// The batch of a file with the wanted columns, in order.
-fn arrange(
+/// Converts a batch of a file to the wanted columns, in order.
+fn to_wanted(
     batch: &RecordBatch,
     wanted: &Arc<Schema>,
     origin: Option<Origin>,
 ) -> Result<RecordBatch, ArrowError> {
     let found = batch.schema();
-    let places = batch.column_by_name(PLACE).zip(origin);
+    let positions = batch.column_by_name(POSITION_COLUMN).zip(origin);
     let columns = wanted.fields().iter().map(|field| {
         let position = find(found.fields(), field);
-        if let (Some((places, origin)), Some(id @ (ROW_ID | CHANGED))) = (places, field_id(field)) {
+        if let (Some((positions, origin)), Some(id @ (ROW_ID | LAST_UPDATED))) =
+            (positions, field_id(field))
+        {
             let column = position.map(|position| batch.column(position));
-            return Ok(origin.column(id, column, places));
+            return Ok(origin.column(id, column, positions));
         }
         match position {
             Some(position) => align(batch.column(position), field),
-            None => Ok(absent(field, batch.num_rows())),
+            None => Ok(missing_in_file(field, batch.num_rows())),
         }
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
@@ -246,8 +255,8 @@ fn arrange(
     RecordBatch::try_new_with_options(wanted.clone(), columns, &options)
 }
 
-/// A Parquet error about a data file: the object store's, or the file's own.
-fn file_error(file: &Place, error: ParquetError) -> Error {
+/// Converts a Parquet error about a data file: an object store error or an invalid file.
+fn file_error(file: &FileLocation, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<object_store::Error>() {
             Ok(source) => Error::storage(&file.location, *source),
@@ -257,11 +266,16 @@ fn file_error(file: &Place, error: ParquetError) -> Error {
     }
 }
 
-/// The same while a file is opened, where a wrong size explains more than what came of it.
-async fn opening_error(store: &Arc<dyn ObjectStore>, file: &Place, error: ParquetError) -> Error {
+/// Converts an error while opening a file. A wrong file size is reported first, because it is the
+/// likely cause.
+async fn opening_error(
+    store: &Arc<dyn ObjectStore>,
+    file: &FileLocation,
+    error: ParquetError,
+) -> Error {
     match store.head(&file.path).await {
         Ok(found) if found.size != file.bytes => {
-            let reason = format!("it has {} bytes instead of {}", found.size, file.bytes);
+            let reason = format!("its size is {} bytes instead of {}", found.size, file.bytes);
             Error::corrupt(&file.location, reason)
         }
         _ => file_error(file, error),

@@ -1,4 +1,4 @@
-//! A data file as the Parquet reader wants it: byte ranges from the object store.
+//! Access of the Parquet reader to a data file in the object store.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-/// Bytes from a file's end that are fetched at first, which hold most footers.
+/// Bytes read from a file's end to get its footer; enough for most files.
 const FOOTER_BYTES: usize = 64 << 10;
 
 /// One data file.

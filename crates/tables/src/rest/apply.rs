@@ -1,8 +1,8 @@
-//! Requirements and updates: checked and made on one state of a table, to become the next.
+//! Applies the requirements and updates of a commit to a table.
 //!
-//! The builder stamps what it makes with the machine's clock and measures the log of snapshots by it.
-//! Here the time is our clock's; so the log's times are put aside, as their places in the log, and put
-//! back afterwards.
+//! The builder uses the system clock for timestamps and checks the snapshot log against it.
+//! Headwater uses its own clock. So the timestamps in the log are replaced by their indexes and
+//! restored afterwards.
 
 use std::collections::BTreeMap;
 
@@ -14,43 +14,44 @@ use iceberg::{TableRequirement, TableUpdate};
 use serde_json::{Value, json};
 
 use super::show::GC_ENABLED;
-use super::{TableCommit, check_table, create, decapitalised, refused, take_version};
-use crate::commit::{Unwritten, store_as};
+use super::{TableCommit, check_table, create, decapitalised, rejected, take_format_version};
+use crate::commit::{PendingFiles, store_as};
 use crate::merge::history::Reach;
 use crate::{Error, Result, Table, Tables, metadata, time_parts};
 
-/// The keys of the logs in a metadata file.
+/// Keys of the logs in a metadata file.
 const SNAPSHOT_LOG: &str = "snapshot-log";
 const METADATA_LOG: &str = "metadata-log";
 const LAST_UPDATED: &str = "last-updated-ms";
 const TIMESTAMP: &str = "timestamp-ms";
 
-/// By how much a snapshot's sequence number may exceed the last.
+/// Maximum increase of a snapshot's sequence number over the last one.
 const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 
-/// By how much a column's id may exceed the largest there is; other branches may have given some away.
+/// Maximum increase of a field id over the last one; other branches may have assigned some in
+/// between.
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
-/// Field ids from here on are Iceberg's own.
+/// The first field id reserved by Iceberg.
 pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 
-/// What the builder says before each requirement that does not hold.
+/// Prefix of the builder's message for a failed requirement.
 const UNMET: &str = "Requirement failed: ";
 
 impl Tables {
-    /// Makes the table that a commit describes, with its rows.
+    /// Creates the table of a commit, including its rows.
     pub async fn create_from(&self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
-        let _placing = self.hold_place(commit.is_placed(None)).await;
-        let begun = create::begin(self, name, commit).await?;
-        let metadata = self.update(&begun, None, commit, &BTreeMap::new()).await?;
+        let _location_lock = self.lock_location(commit.sets_location(None)).await;
+        let initial = create::initial_metadata(self, name, commit).await?;
+        let metadata = self.update(&initial, None, commit, &BTreeMap::new()).await?;
         let totals = self.totals(&metadata).await?;
         let location = metadata::next_location(metadata.location(), None);
-        store_as(self, location, metadata, totals, Unwritten::default()).await
+        store_as(self, location, metadata, totals, PendingFiles::default()).await
     }
 
-    /// The metadata after a commit's updates. `summary` goes with each snapshot that is added, where that
-    /// says nothing of it.
+    /// Returns the metadata after a commit's updates. `summary` is added to each new snapshot's
+    /// summary, without overriding its entries.
     async fn update(
         &self,
         before: &TableMetadata,
@@ -58,15 +59,15 @@ impl Tables {
         commit: &TableCommit,
         summary: &BTreeMap<String, String>,
     ) -> Result<TableMetadata> {
-        let (base, times) = put_aside(before)?;
+        let (base, times) = detach_logs(before)?;
         let mut builder = base.into_builder(None);
         for update in &commit.updates {
             let update = self.prepare_update(before, update, summary).await?;
             for update in update {
-                builder = update.apply(builder).map_err(|error| refused(&error))?;
+                builder = update.apply(builder).map_err(|error| rejected(&error))?;
             }
         }
-        let built = builder.build().map_err(|error| refused(&error))?.metadata;
+        let built = builder.build().map_err(|error| rejected(&error))?.metadata;
         let same = built.current_schema() == before.current_schema()
             && built.format_version() == before.format_version()
             && built.default_partition_spec() == before.default_partition_spec();
@@ -74,12 +75,12 @@ impl Tables {
             check_table(&built)?;
         }
         let now = self.options().clock.now().timestamp_millis();
-        let metadata = put_back(&built, before, times, location, now)?;
-        let next_row_id = self.take_files(before, &metadata, commit).await?;
+        let metadata = attach_logs(&built, before, times, location, now)?;
+        let next_row_id = self.check_new_files(before, &metadata, commit).await?;
         with_next_row_id(metadata, next_row_id)
     }
 
-    /// An update as the builder takes it; two where one says two things.
+    /// Converts an update for the builder; may return two.
     async fn prepare_update(
         &self,
         before: &TableMetadata,
@@ -88,13 +89,13 @@ impl Tables {
     ) -> Result<Vec<TableUpdate>> {
         match update {
             TableUpdate::AssignUuid { uuid } if *uuid != before.uuid() => {
-                let reason = "a table keeps its UUID".to_owned();
+                let reason = "a table's UUID cannot be changed".to_owned();
                 return Err(Error::Refused { reason });
             }
             TableUpdate::SetSnapshotRef { ref_name, reference }
                 if ref_name == MAIN_BRANCH && !reference.is_branch() =>
             {
-                let reason = format!("`{MAIN_BRANCH}` is a branch, and cannot be a tag");
+                let reason = format!("`{MAIN_BRANCH}` must be a branch, not a tag");
                 return Err(Error::Refused { reason });
             }
             TableUpdate::AddSchema { schema } => check_ids(before, schema)?,
@@ -104,7 +105,7 @@ impl Tables {
             TableUpdate::SetProperties { updates } => {
                 let mut updates = updates.clone();
                 updates.remove(GC_ENABLED);
-                let version = take_version(&mut updates)?;
+                let version = take_format_version(&mut updates)?;
                 let upgrade = version
                     .map(|format_version| TableUpdate::UpgradeFormatVersion { format_version });
                 let set = TableUpdate::SetProperties { updates };
@@ -126,7 +127,7 @@ impl Tables {
                 self.check_location(&partition_statistics.statistics_path)?;
             }
             TableUpdate::AddEncryptionKey { .. } => {
-                let reason = "encrypted tables cannot be read here".to_owned();
+                let reason = "encrypted tables are not supported".to_owned();
                 return Err(Error::Refused { reason });
             }
             _ => {}
@@ -135,7 +136,7 @@ impl Tables {
     }
 }
 
-/// Makes the next state of a table.
+/// Applies a commit and returns the next state.
 pub(crate) async fn apply(
     tables: &Tables,
     table: &Table,
@@ -147,26 +148,26 @@ pub(crate) async fn apply(
     if commit.updates.is_empty() {
         return Ok(table.clone());
     }
-    let former = table.metadata_location();
-    let _placing = tables.hold_place(commit.is_placed(Some(before.location()))).await;
-    let metadata = tables.update(before, Some(former), commit, summary).await?;
+    let previous = table.metadata_location();
+    let _location_lock = tables.lock_location(commit.sets_location(Some(before.location()))).await;
+    let metadata = tables.update(before, Some(previous), commit, summary).await?;
     let totals = if metadata.current_snapshot_id() == before.current_snapshot_id() {
         table.totals()
     } else {
         tables.totals(&metadata).await?
     };
-    let location = metadata::next_location(metadata.location(), Some(former));
-    store_as(tables, location, metadata, totals, Unwritten::default()).await
+    let location = metadata::next_location(metadata.location(), Some(previous));
+    store_as(tables, location, metadata, totals, PendingFiles::default()).await
 }
 
-/// Whether a location that is given is not the one there is.
+/// Returns true if the two locations differ.
 pub(super) fn is_other(given: &str, location: &str) -> bool {
     given.trim_end_matches('/') != location
 }
 
 impl TableCommit {
-    /// Whether it has a table lie at a location that somebody gave, and not where it lies.
-    fn is_placed(&self, before: Option<&str>) -> bool {
+    /// Returns true if the commit sets a location other than the current one.
+    fn sets_location(&self, before: Option<&str>) -> bool {
         self.updates.iter().any(|update| match update {
             TableUpdate::SetLocation { location } => {
                 before.is_none_or(|before| is_other(location, before))
@@ -188,7 +189,8 @@ impl TableCommit {
     }
 }
 
-/// What is said of an id that is another than a client takes for granted, in the words that clients know.
+/// Returns the message for an id that differs from the required one, in the wording of Iceberg's
+/// clients.
 fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
@@ -214,7 +216,7 @@ fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> 
     Some(format!("{what} id has changed: expected {expected}, found {found}"))
 }
 
-/// Fails where others added a snapshot since this one was made up.
+/// Rejects a snapshot that was created concurrently with another one.
 fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     if before.format_version() == FormatVersion::V1 {
         return Ok(());
@@ -227,36 +229,36 @@ fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     let stale = number <= last;
     let rows = snapshot.first_row_id().is_some_and(|first| first < before.next_row_id());
     if stale || rows {
-        let reason = format!("sequence number {number} was given to another snapshot");
+        let reason = format!("sequence number {number} is already used");
         return Err(Error::Unmet { reason });
     }
     Ok(())
 }
 
-/// Fails for field ids that no column can have.
+/// Rejects field ids that no column can have.
 fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
     let id = schema.highest_field_id();
     if id < FIELD_ID_END && i64::from(id) <= i64::from(before.last_column_id()) + FIELD_STEP_MAX {
         return Ok(());
     }
-    Err(Error::Refused { reason: format!("field id {id} does not follow those there are") })
+    Err(Error::Refused { reason: format!("field id {id} is too large") })
 }
 
-/// A snapshot with what every snapshot of the table carries on; not where all rows are put in place of
-/// others.
+/// Adds the properties that every snapshot of the table inherits, unless the snapshot replaces all
+/// rows.
 fn with_summary(
     before: &TableMetadata,
     snapshot: &Snapshot,
-    carried: &BTreeMap<String, String>,
+    inherited: &BTreeMap<String, String>,
 ) -> Snapshot {
     let current = before.current_snapshot().map(|snapshot| &**snapshot);
     let summary = snapshot.summary();
     let is_empty = summary.additional_properties.get("total-records").is_some_and(|n| n == "0");
-    if carried.is_empty() || is_empty || Reach::of(snapshot, current) == Reach::All {
+    if inherited.is_empty() || is_empty || Reach::of(snapshot, current) == Reach::All {
         return snapshot.clone();
     }
     let mut properties = summary.additional_properties.clone();
-    for (key, value) in carried {
+    for (key, value) in inherited {
         properties.entry(key.clone()).or_insert_with(|| value.clone());
     }
     let summary =
@@ -282,7 +284,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
-/// The metadata with another first id that no row has, where that is larger.
+/// Returns the metadata with a larger next row id, if it is larger.
 fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMetadata> {
     if next_row_id <= metadata.next_row_id() {
         return Ok(metadata);
@@ -292,13 +294,14 @@ fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMe
     serde_json::from_value(value).map_err(failed)
 }
 
-/// The metadata with the places of its snapshots in their log as their times, and the times.
-fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
+/// Returns the metadata with indexes in place of the timestamps in its snapshot log, and the
+/// timestamps.
+fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
     let mut times = Vec::new();
     if let Some(Value::Array(log)) = value.get_mut(SNAPSHOT_LOG) {
-        for (place, entry) in log.iter_mut().enumerate() {
-            times.push(std::mem::replace(&mut entry[TIMESTAMP], json!(place)));
+        for (index, entry) in log.iter_mut().enumerate() {
+            times.push(std::mem::replace(&mut entry[TIMESTAMP], json!(index)));
         }
     }
     if let Some(fields) = value.as_object_mut() {
@@ -310,13 +313,13 @@ fn put_aside(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
     Ok((serde_json::from_value(value).map_err(failed)?, times))
 }
 
-/// The metadata with the times in its log, and the former metadata file in the log of those, as of
-/// `now_ms` or later.
-fn put_back(
+/// Restores the timestamps of the snapshot log and adds the previous metadata file to the metadata
+/// log. The last update is `now_ms` or the last timestamp, whichever is later.
+fn attach_logs(
     built: &TableMetadata,
     before: &TableMetadata,
     mut times: Vec<Value>,
-    former: Option<&str>,
+    previous: Option<&str>,
     now_ms: i64,
 ) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(built).map_err(failed)?;
@@ -325,7 +328,7 @@ fn put_back(
     if let Some(Value::Array(log)) = value.get_mut(SNAPSHOT_LOG) {
         for entry in log {
             let time = entry[TIMESTAMP].as_i64().unwrap_or_default();
-            match usize::try_from(time).ok().and_then(|place| times.get_mut(place)) {
+            match usize::try_from(time).ok().and_then(|index| times.get_mut(index)) {
                 Some(before) => entry[TIMESTAMP] = before.take(),
                 None => latest = latest.max(time),
             }
@@ -337,12 +340,14 @@ fn put_back(
         .map(|entry| json!({"metadata-file": entry.metadata_file, TIMESTAMP: entry.timestamp_ms}))
         .collect();
     log.extend(
-        former.map(|file| json!({"metadata-file": file, TIMESTAMP: before.last_updated_ms()})),
+        previous.map(|file| json!({"metadata-file": file, TIMESTAMP: before.last_updated_ms()})),
     );
-    let kept = built.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
-    let kept = kept.and_then(|kept| kept.parse().ok());
-    let kept = kept.unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT);
-    log.drain(..log.len().saturating_sub(kept.max(1)));
+    let log_length_max =
+        built.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
+    let log_length_max = log_length_max.and_then(|log_length_max| log_length_max.parse().ok());
+    let log_length_max =
+        log_length_max.unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT);
+    log.drain(..log.len().saturating_sub(log_length_max.max(1)));
     value[METADATA_LOG] = Value::Array(log);
     value[LAST_UPDATED] = json!(latest);
     serde_json::from_value(value).map_err(failed)

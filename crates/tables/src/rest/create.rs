@@ -1,4 +1,4 @@
-//! New tables: as they are described, and as a commit that follows a description makes them.
+//! Creation of tables: staged ones, and those created by a commit.
 
 use headwater_model::TableName;
 use iceberg::TableUpdate;
@@ -10,56 +10,56 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::show::GC_ENABLED;
-use super::{NewTable, TableCommit, check_table, refused, take_version};
+use super::{NewTable, TableCommit, check_table, rejected, take_format_version};
 use crate::commit::stamp::stamp;
-use crate::commit::{Unwritten, store_as};
+use crate::commit::{PendingFiles, store_as};
 use crate::table::Totals;
 use crate::{Error, Result, Table, Tables, metadata, time_parts};
 
-/// The largest field id that a new table may have.
+/// Maximum field id in a new table.
 const FIELD_ID_MAX: i32 = 1_000_000;
 
-/// The number that the ids of partition fields follow.
+/// Partition field ids start after this number.
 const PARTITION_IDS_AFTER: i32 = 999;
 
 impl Tables {
-    /// The metadata of a table that is asked for, stored nowhere. Columns get ids of their own.
+    /// Returns the metadata of a new table without storing it. New column ids are assigned.
     pub async fn describe_new(&self, name: &TableName, new: NewTable) -> Result<Value> {
         let metadata = self.new_metadata(name, new).await?;
-        self.storage().make_folders(metadata.location()).await?;
+        self.storage().create_folders(metadata.location()).await?;
         metadata::to_value(&metadata).map_err(|error| Error::internal("described", error))
     }
 
-    /// Makes the table that is asked for, without rows.
+    /// Creates an empty table.
     pub async fn create_new(&self, name: &TableName, new: NewTable) -> Result<Table> {
-        let _placing = self.hold_place(new.location.is_some()).await;
+        let _location_lock = self.lock_location(new.location.is_some()).await;
         let metadata = self.new_metadata(name, new).await?;
         let location = metadata::next_location(metadata.location(), None);
-        store_as(self, location, metadata, Totals::default(), Unwritten::default()).await
+        store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
     }
 
     async fn new_metadata(&self, name: &TableName, new: NewTable) -> Result<TableMetadata> {
         let location = match new.location {
-            Some(location) => self.free_location(&location).await?,
+            Some(location) => self.unused_location(&location).await?,
             None => self.new_location(name),
         };
         let mut properties = new.properties;
         properties.remove(GC_ENABLED);
-        let version = take_version(&mut properties)?.unwrap_or(FormatVersion::V2);
+        let version = take_format_version(&mut properties)?.unwrap_or(FormatVersion::V2);
         let spec = time_parts::hidden(new.partition_spec.unwrap_or_default())?;
         let order = new.write_order.unwrap_or_else(SortOrder::unsorted_order);
         let built =
             TableMetadataBuilder::new(new.schema, spec, order, location, version, properties);
         let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
-        let metadata = built.map_err(|error| refused(&error))?.metadata;
+        let metadata = built.map_err(|error| rejected(&error))?.metadata;
         check_table(&metadata)?;
         stamp(&time_parts::revealed(metadata)?, self.options().clock.now().timestamp_millis())
     }
 }
 
-/// The metadata that a commit of a table that is not there yet begins with. Ids are as the commit has
-/// them: its data files are written.
-pub(super) async fn begin(
+/// Returns the initial metadata for a commit that creates a table. Ids are kept as in the commit,
+/// because its data files already use them.
+pub(super) async fn initial_metadata(
     tables: &Tables,
     name: &TableName,
     commit: &TableCommit,
@@ -76,7 +76,8 @@ pub(super) async fn begin(
             _ => {}
         }
     }
-    let missing = || Error::Refused { reason: "a table that is made has no schema".to_owned() };
+    let missing =
+        || Error::Refused { reason: "the commit creates a table without a schema".to_owned() };
     let schema = schema.ok_or_else(missing)?;
     if schema.highest_field_id() > FIELD_ID_MAX {
         let reason = format!("field id {} is too large", schema.highest_field_id());
@@ -84,23 +85,22 @@ pub(super) async fn begin(
     }
     let spec = bind(time_parts::hidden(spec.cloned().unwrap_or_default())?, schema)?;
     let location = match location {
-        Some(location) => tables.free_location(location).await?,
+        Some(location) => tables.unused_location(location).await?,
         None => tables.new_location(name),
     };
     let uuid = uuid.unwrap_or_else(Uuid::new_v4);
     let now = tables.options().clock.now().timestamp_millis();
-    let mut value = first(version, uuid, (schema, &spec), &location, now);
+    let mut value = first_metadata(version, uuid, (schema, &spec), &location, now);
     time_parts::specs(&mut value).for_each(time_parts::reveal);
     serde_json::from_value(value).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 
 fn bind(spec: UnboundPartitionSpec, schema: &Schema) -> Result<PartitionSpec> {
-    spec.bind(schema.clone()).map_err(|error| refused(&error))
+    spec.bind(schema.clone()).map_err(|error| rejected(&error))
 }
 
-/// The builder begins with ids of its own making, so that ids which are given can only be kept by way of
-/// the JSON form.
-fn first(
+/// Builds the metadata as JSON: the metadata builder would assign new ids.
+fn first_metadata(
     version: FormatVersion,
     uuid: Uuid,
     (schema, spec): (&Schema, &PartitionSpec),

@@ -1,4 +1,4 @@
-//! Checks of files that clients name: location and format.
+//! Checks of files named by clients: location and format.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -10,82 +10,86 @@ use serde::Deserialize;
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
-use crate::storage::as_we_write;
+use crate::storage::normalised_location;
 use crate::{Error, Result, Tables};
 
-/// What the names of metadata files end in.
+/// Suffix of metadata files.
 const METADATA_SUFFIX: &str = ".metadata.json";
 
-/// The longest metadata file that is registered, in bytes.
+/// Maximum size of a metadata file to register, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 
-/// What a metadata file says first of all.
+/// The start of a metadata file.
 #[derive(Debug, Deserialize)]
-struct Named {
+struct TableUuid {
     #[serde(rename = "table-uuid")]
     uuid: Uuid,
 }
 
 impl Tables {
-    /// What a metadata file holds that somebody named.
-    pub(super) async fn given_metadata(&self, location: &str, bytes_max: u64) -> Result<Bytes> {
+    /// Reads a metadata file named by a client.
+    pub(super) async fn read_client_metadata(
+        &self,
+        location: &str,
+        bytes_max: u64,
+    ) -> Result<Bytes> {
         let path = self.check_location(location)?;
         if !location.ends_with(METADATA_SUFFIX) {
             let reason = format!("`{location}` does not end in `{METADATA_SUFFIX}`");
             return Err(Error::Refused { reason });
         }
         let found = self.object_store().head(&path).await;
-        let found = found.map_err(|error| refuse(Error::storage(location, error)))?;
+        let found = found.map_err(|error| reject(Error::storage(location, error)))?;
         if found.size > bytes_max {
-            let reason = format!("`{location}` is longer than any metadata file");
+            let reason = format!("`{location}` is larger than {bytes_max} bytes");
             return Err(Error::Refused { reason });
         }
-        self.check_kept(location).map_err(refuse)?;
-        self.storage().read(location).await.map_err(refuse)
+        self.check_not_deleting(location).map_err(reject)?;
+        self.storage().read(location).await.map_err(reject)
     }
 
-    /// Where a location that somebody gave lies. Fails where that is not in the warehouse.
+    /// Returns the path of a location given by a client. Fails if it is outside the warehouse.
     pub(super) fn check_location(&self, location: &str) -> Result<Path> {
-        let path = self.path_of(location).map_err(refuse)?;
-        // Files are told apart by how their locations are written.
-        if format!("{}/{path}", self.root_url()) == as_we_write(location) {
+        let path = self.path_of(location).map_err(reject)?;
+        // Files are compared by their locations, so there must be one spelling.
+        if format!("{}/{path}", self.root_url()) == normalised_location(location) {
             return Ok(path);
         }
-        let reason = format!("`{location}` is written otherwise than `{}/{path}`", self.root_url());
+        let reason = format!("`{location}` must be written as `{}/{path}`", self.root_url());
         Err(Error::Refused { reason })
     }
 
-    /// Held, where somebody gives a location, from before it is found to be free until something lies there.
-    pub(super) async fn hold_place(&self, is_given: bool) -> Option<MutexGuard<'_, ()>> {
-        if is_given { Some(self.placing().lock().await) } else { None }
+    /// Locks location checks, if the client gives a location, until a table is created there.
+    pub(super) async fn lock_location(&self, is_given: bool) -> Option<MutexGuard<'_, ()>> {
+        if is_given { Some(self.location_lock().lock().await) } else { None }
     }
 
-    /// A location for a new table that somebody gave: one in the warehouse in which no other table lies, and
-    /// that lies in no other table.
-    pub(super) async fn free_location(&self, location: &str) -> Result<String> {
+    /// Returns a location given by a client for a new table: it must be in the warehouse, contain
+    /// no table and be in no table.
+    pub(super) async fn unused_location(&self, location: &str) -> Result<String> {
         let location = location.trim_end_matches('/');
         let path = self.check_location(location)?;
-        if self.lies_in_another(&path).await? || self.has_metadata(&path).await? {
-            return Err(taken(location));
+        if self.is_in_a_table(&path).await? || self.has_metadata(&path).await? {
+            return Err(location_in_use(location));
         }
         Ok(location.to_owned())
     }
 
-    /// The same for a table that is there. What a try to move it left behind, of which nobody knows whether
-    /// it was made, is not in the way of the next.
+    /// Checks the new location of an existing table. Files left by a failed attempt to move the
+    /// same table there are allowed.
     pub(super) async fn location_to_move_to(&self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
-        if self.lies_in_another(&path).await? || !self.has_only(&path, own).await? {
-            return Err(taken(location));
+        if self.is_in_a_table(&path).await? || !self.has_only(&path, own).await? {
+            return Err(location_in_use(location));
         }
         Ok(())
     }
 
-    /// Whether no metadata file lies under a folder but those of one table that lies right there. Where one
-    /// of its own does, no other table's was let in.
+    /// Returns true if all metadata files below a folder are in its own `metadata` folder and
+    /// belong to the table. Then no other table can have been created there.
     async fn has_only(&self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
-        let right_there = folder.clone().join("metadata");
+        let metadata_folder = folder.clone().join("metadata");
         let mut first = None;
         let mut files = self.object_store().list(Some(folder));
         while let Some(file) = files.next().await {
@@ -93,8 +97,8 @@ impl Tables {
             if !file.location.as_ref().ends_with(METADATA_SUFFIX) {
                 continue;
             }
-            if file.location.prefix_matches(&right_there)
-                && file.location.parts_count() == right_there.parts_count() + 1
+            if file.location.prefix_matches(&metadata_folder)
+                && file.location.parts_count() == metadata_folder.parts_count() + 1
             {
                 first.get_or_insert(file);
             } else {
@@ -113,12 +117,12 @@ impl Tables {
         }
         let location = format!("{}/{}", self.root_url(), file.location);
         let content = self.storage().read(&location).await?;
-        let read: Option<Named> = serde_json::from_slice(&content).ok();
+        let read: Option<TableUuid> = serde_json::from_slice(&content).ok();
         Ok(read.is_some_and(|read| read.uuid == table))
     }
 
-    /// Whether a folder lies in that of a table, or is that of all.
-    pub(super) async fn lies_in_another(&self, path: &Path) -> Result<bool> {
+    /// Returns true if the folder is in a table's folder, or is the warehouse's root.
+    pub(super) async fn is_in_a_table(&self, path: &Path) -> Result<bool> {
         let parts: Vec<_> = path.parts().collect();
         for length in 1..parts.len() {
             let above: Path = parts[..length].iter().cloned().collect();
@@ -140,7 +144,7 @@ impl Tables {
         Ok(false)
     }
 
-    /// Fails for a file that the table could not be read from.
+    /// Rejects a file in a format that is not supported.
     pub(super) fn check_file(&self, file: &DataFile) -> Result<()> {
         self.check_location(file.file_path())?;
         let (content, format) = (file.content_type(), file.file_format());
@@ -154,17 +158,18 @@ impl Tables {
             return Ok(());
         }
         let location = file.file_path();
-        let reason = format!("`{location}` is a file of format `{format}`, which is not read here");
+        let reason = format!("`{location}` has format `{format}`, which is not supported");
         Err(Error::Refused { reason })
     }
 }
 
-fn taken(location: &str) -> Error {
-    Error::Refused { reason: format!("`{location}` holds, or lies in, another table") }
+fn location_in_use(location: &str) -> Error {
+    Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// An error about a file that somebody else wrote, or named, is theirs; one of the disk is not.
-pub(super) fn refuse(error: Error) -> Error {
+/// Converts an error about a file that a client wrote or named into a rejected request; leaves disk
+/// errors unchanged.
+pub(super) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }
         | Error::Missing { .. }

@@ -1,9 +1,9 @@
-//! Tables as other engines change them through Iceberg's REST catalog: what they ask for, in the words of
-//! its specification, made into the next metadata file by the `iceberg` crate's own builder.
+//! Creation and changes of tables through Iceberg's REST catalog. Requests use the types of its
+//! specification; the `iceberg` crate's builder creates the next metadata.
 //!
-//! [`NewTable`] asks for a table, [`TableCommit`] for a change of one: requirements that must hold, and
-//! updates. The files that a change brings were written by somebody else. So each of them must lie in the
-//! warehouse, be what the table can be read from, and is on disk before the change is taken.
+//! [`NewTable`] creates a table, [`TableCommit`] changes one: it consists of requirements and
+//! updates. The files of a commit were written by a client. So each must be in the warehouse and
+//! readable, and is made durable before the commit is accepted.
 
 mod apply;
 mod create;
@@ -33,35 +33,37 @@ pub(crate) use apply::apply;
 pub use scan::{Condition, Filter, Scan, ScanPage, ScanRequest, Test};
 pub use view::{NewView, ViewCommit};
 
-/// Asks for a new table.
+/// A request to create a table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NewTable {
-    /// Its name, without its namespace.
+    /// The name, without the namespace.
     pub name: String,
-    /// Where it is to lie; a new folder where nothing is said.
+    /// The location; a new folder by default.
     pub location: Option<String>,
-    #[serde(deserialize_with = "whole_schema")]
+    #[serde(deserialize_with = "schema_without_loss")]
     schema: Schema,
     partition_spec: Option<UnboundPartitionSpec>,
     write_order: Option<SortOrder>,
-    /// Whether it is only to be described, for a commit that makes it.
+    /// If true, the table is not created but returned for a later commit that creates it.
     #[serde(default)]
     pub stage_create: bool,
     #[serde(default)]
     properties: HashMap<String, String>,
 }
 
-/// Asks for a change of a table.
+/// A request to change a table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TableCommit {
     requirements: Vec<TableRequirement>,
-    #[serde(deserialize_with = "whole_updates")]
+    #[serde(deserialize_with = "updates_without_loss")]
     updates: Vec<TableUpdate>,
 }
 
-/// A schema of which nothing was lost when it was read.
-fn whole_schema<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Schema, D::Error> {
+/// Deserializes a schema; fails if a part of it is not supported.
+fn schema_without_loss<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Schema, D::Error> {
     let mut written = Value::deserialize(from)?;
     foreign_types::hide(&mut written).map_err(D::Error::custom)?;
     let read = Schema::deserialize(&written).map_err(D::Error::custom)?;
@@ -69,8 +71,8 @@ fn whole_schema<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Schem
     Ok(read)
 }
 
-/// Updates whose schemas lost nothing when they were read.
-fn whole_updates<'de, D: Deserializer<'de>>(
+/// Deserializes updates; fails if a part of their schemas is not supported.
+fn updates_without_loss<'de, D: Deserializer<'de>>(
     from: D,
 ) -> std::result::Result<Vec<TableUpdate>, D::Error> {
     let written = Vec::<Value>::deserialize(from)?;
@@ -97,23 +99,24 @@ fn check_read<E: serde::de::Error>(written: &Value, read: &Schema) -> std::resul
 }
 
 impl TableCommit {
-    /// Whether it makes the table.
+    /// Returns true if the commit creates the table.
     pub fn creates(&self) -> bool {
         self.requirements.contains(&TableRequirement::NotExist)
     }
 
-    /// Whether it changes nothing.
+    /// Returns true if the commit has no updates.
     pub fn is_empty(&self) -> bool {
         self.updates.is_empty()
     }
 
-    /// What it does to the rows: adds some (`true`), changes some (`false`), or nothing.
+    /// Returns true if the commit only appends rows, false if it changes some, none if it adds no
+    /// snapshot.
     pub fn appends(&self) -> Option<bool> {
         let operations = self.added().map(|snapshot| &snapshot.summary().operation);
         operations.map(|operation| *operation == Operation::Append).reduce(|all, one| all && one)
     }
 
-    /// The ids that it gives to columns that a table never had.
+    /// Returns the new field ids in the commit's schemas.
     pub fn new_columns(&self, table: &Table) -> Vec<i32> {
         let known = |id: &i32| {
             table.metadata().schemas_iter().any(|schema| schema.field_by_id(*id).is_some())
@@ -126,7 +129,8 @@ impl TableCommit {
         ids.filter(|id| !known(id)).collect()
     }
 
-    /// The commit for a client that was shown `shown` as the last field id of a table that has another.
+    /// Adjusts the commit for a client that was sent `shown` as the last column id, which is the
+    /// maximum over all branches.
     #[must_use]
     pub fn as_shown(mut self, shown: i32, table: &Table) -> Self {
         for requirement in &mut self.requirements {
@@ -140,17 +144,18 @@ impl TableCommit {
         self
     }
 
-    /// Whether it adds snapshots.
+    /// Returns true if the commit adds snapshots.
     pub fn adds(&self) -> bool {
         self.added().next().is_some()
     }
 
-    /// Fails where a table is not as the commit requires.
+    /// Checks the commit's requirements on a table.
     pub fn check_on(&self, table: &Table) -> Result<()> {
         self.check(Some(table.metadata()))
     }
 
-    /// Whether a table has all that this brings: the same commit was made before.
+    /// Returns true if the table already contains the commit's snapshots, because the same commit
+    /// was applied before.
     pub fn is_in(&self, table: &Table) -> bool {
         let metadata = table.metadata();
         let is_other = |requirement: &TableRequirement| match requirement {
@@ -182,24 +187,25 @@ impl TableCommit {
     }
 }
 
-/// What the builder does not take.
-fn refused(error: &iceberg::Error) -> Error {
+/// Converts an error of the metadata builder.
+fn rejected(error: &iceberg::Error) -> Error {
     Error::Refused { reason: decapitalised(error.message()) }
 }
 
-/// Refuses a table that could be changed no further: a change that made it so would be the last.
+/// Rejects a table that could not be changed any further.
 fn check_table(metadata: &TableMetadata) -> Result<()> {
     check_defaults(metadata)?;
     evolve::check_table(metadata).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 
-/// Refuses defaults that no metadata file could hold.
+/// Rejects defaults that metadata cannot represent.
 fn check_defaults(metadata: &TableMetadata) -> Result<()> {
     for schema in metadata.schemas_iter() {
         for field in schema.field_id_to_fields().values() {
             let mut all = [&field.initial_default, &field.write_default].into_iter().flatten();
             if !all.all(|default| is_writable(default, &field.field_type)) {
-                let reason = format!("the default of column `{}` cannot be kept", field.name);
+                let reason =
+                    format!("the default of column `{}` cannot be represented", field.name);
                 return Err(Error::Refused { reason });
             }
         }
@@ -213,16 +219,16 @@ fn decapitalised(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// The key under which properties ask for a format version; no table keeps it as a property.
+/// The pseudo-property that selects the format version; it is not stored as a property.
 const FORMAT_VERSION: &str = "format-version";
 
-/// Takes the format version out of properties.
-fn take_version(properties: &mut HashMap<String, String>) -> Result<Option<FormatVersion>> {
+/// Removes the format version from properties and returns it.
+fn take_format_version(properties: &mut HashMap<String, String>) -> Result<Option<FormatVersion>> {
     let Some(version) = properties.remove(FORMAT_VERSION) else { return Ok(None) };
     match version.as_str() {
         "1" => Ok(Some(FormatVersion::V1)),
         "2" => Ok(Some(FormatVersion::V2)),
         "3" => Ok(Some(FormatVersion::V3)),
-        _ => Err(Error::Refused { reason: format!("there is no format version `{version}`") }),
+        _ => Err(Error::Refused { reason: format!("format version `{version}` is not supported") }),
     }
 }

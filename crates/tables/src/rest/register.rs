@@ -1,54 +1,54 @@
-//! Tables that are there already, to be taken over by their metadata file: held to all that a table must be
-//! which is made here.
+//! Registration of existing tables by their metadata file. They must satisfy all rules for tables
+//! created here.
 
 use iceberg::spec::{MAIN_BRANCH, TableMetadata};
 use serde_json::Value;
 
 use super::apply::FIELD_ID_END;
 use super::check_table;
-use super::files::{METADATA_BYTES_MAX, refuse};
-use crate::commit::named_snapshots;
+use super::files::{METADATA_BYTES_MAX, reject};
+use crate::commit::referenced_snapshots;
 use crate::{Error, Result, Table, Tables, metadata};
 
-/// Numbers of commits, and of rows, that are far from any that a table comes to.
+/// Maximum sequence number and row id, far above any that occur.
 const NUMBER_MAX: i64 = 1 << 60;
 
-/// Ids of partition fields, of specs and of orders that leave room for more.
+/// Maximum id of partition fields, specs and sort orders.
 const SMALL_ID_MAX: i64 = 1 << 30;
 
 impl Tables {
-    /// Takes over a table whose metadata file another engine, or an earlier state of this lake, left in the
-    /// warehouse.
+    /// Registers a table by its metadata file in the warehouse, written by another engine or by an
+    /// earlier state of this lake.
     pub async fn register(&self, location: &str) -> Result<Table> {
-        let content = self.given_metadata(location, METADATA_BYTES_MAX).await?;
-        let metadata = metadata::decode(location, &content).map_err(refuse)?;
-        self.check_given(&metadata).await?;
-        let named = named_snapshots(&metadata);
-        let named = metadata.snapshots().filter(|it| named.contains(&it.snapshot_id()));
-        let mut named: Vec<_> = named.cloned().collect();
-        named.sort_by_key(|snapshot| snapshot.sequence_number());
-        self.take_all(&metadata, &named).await?;
+        let content = self.read_client_metadata(location, METADATA_BYTES_MAX).await?;
+        let metadata = metadata::decode(location, &content).map_err(reject)?;
+        self.check_registrable(&metadata).await?;
+        let referenced = referenced_snapshots(&metadata);
+        let referenced = metadata.snapshots().filter(|it| referenced.contains(&it.snapshot_id()));
+        let mut referenced: Vec<_> = referenced.cloned().collect();
+        referenced.sort_by_key(|snapshot| snapshot.sequence_number());
+        self.check_all_snapshots(&metadata, &referenced).await?;
         self.storage().sync(std::iter::once(location)).await?;
         self.load(location).await
     }
 
-    /// Fails for a table that could not be made here, or changed any further.
-    async fn check_given(&self, metadata: &TableMetadata) -> Result<()> {
+    /// Rejects a table that could not have been created here or could not be changed further.
+    async fn check_registrable(&self, metadata: &TableMetadata) -> Result<()> {
         let path = self.check_location(metadata.location())?;
-        if self.lies_in_another(&path).await? {
-            let reason = format!("`{}` lies in another table", metadata.location());
+        if self.is_in_a_table(&path).await? {
+            let reason = format!("`{}` is inside another table", metadata.location());
             return Err(Error::Refused { reason });
         }
         let value =
             serde_json::to_value(metadata).map_err(|error| Error::internal("registered", error))?;
         check_numbers(metadata, &value)?;
         if metadata.encryption_keys_iter().next().is_some() {
-            let reason = "encrypted tables cannot be read here".to_owned();
+            let reason = "encrypted tables are not supported".to_owned();
             return Err(Error::Refused { reason });
         }
         let main = &value["refs"][MAIN_BRANCH]["type"];
         if main.is_string() && main != "branch" {
-            let reason = format!("`{MAIN_BRANCH}` is a branch, and cannot be a tag");
+            let reason = format!("`{MAIN_BRANCH}` must be a branch, not a tag");
             return Err(Error::Refused { reason });
         }
         for statistics in metadata.statistics_iter() {
@@ -61,17 +61,18 @@ impl Tables {
     }
 }
 
-/// Fails for ids that no column can have, or that were not given away, and for numbers after which none come.
+/// Rejects ids that no column can have or that were not assigned, and counters that are too large
+/// to increase.
 fn check_numbers(metadata: &TableMetadata, value: &Value) -> Result<()> {
-    let refused = |reason: String| Err(Error::Refused { reason });
+    let rejected = |reason: String| Err(Error::Refused { reason });
     let last = metadata.last_column_id();
     let used = metadata.schemas_iter().map(|schema| schema.highest_field_id()).max();
     let used = used.unwrap_or_default();
     if used > last {
-        return refused(format!("field id {used} is above the last column id, {last}"));
+        return rejected(format!("field id {used} is above the last column id, {last}"));
     }
     if !(0..FIELD_ID_END).contains(&last) {
-        return refused(format!("column id {last} leaves no room for others"));
+        return rejected(format!("last column id {last} is too large"));
     }
     let small = ["last-partition-id", "default-spec-id", "default-sort-order-id"];
     let large = ["last-sequence-number", "next-row-id", "last-updated-ms"];
@@ -80,14 +81,14 @@ fn check_numbers(metadata: &TableMetadata, value: &Value) -> Result<()> {
         let number = &value[key];
         if !number.is_null() && !number.as_i64().is_some_and(|number| (-1..=most).contains(&number))
         {
-            return refused(format!("`{key}` is {number}, after which nothing comes"));
+            return rejected(format!("`{key}` is out of range: {number}"));
         }
     }
     let highest = metadata.partition_specs_iter().filter_map(|spec| spec.highest_field_id()).max();
     if let Some(highest) = highest
         && highest > metadata.last_partition_id()
     {
-        return refused(format!("partition field id {highest} is above the last one"));
+        return rejected(format!("partition field id {highest} is above the last partition id"));
     }
     Ok(())
 }

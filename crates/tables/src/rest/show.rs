@@ -1,14 +1,14 @@
-//! A table's metadata as it is sent.
+//! Table metadata as sent to clients.
 
 use serde_json::Value;
 
-use crate::commit::named_snapshots;
+use crate::commit::referenced_snapshots;
 use crate::{Error, Result, Table, metadata};
 
-/// The table property that says whether engines may remove files by themselves.
+/// The table property that allows engines to delete files.
 pub(super) const GC_ENABLED: &str = "gc.enabled";
 
-/// Lists of a metadata file that have no order, and the numbers to sort them by.
+/// Unordered lists in a metadata file, and the keys to sort them by.
 const LISTS: [(&str, &str); 4] = [
     ("schemas", "schema-id"),
     ("partition-specs", "spec-id"),
@@ -17,32 +17,37 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 impl Table {
-    /// Its metadata, in the JSON form of Iceberg's specification: with all snapshots, or only with those
-    /// that its own branches and tags name.
+    /// Returns the metadata in the JSON format of Iceberg's specification, with all snapshots, or
+    /// only those with a ref.
     ///
-    /// `last_column_id` is the largest field id that any branch's state of the table has, so that new
-    /// columns have ids of their own.
-    pub fn metadata_json(&self, only_named: bool, last_column_id: Option<i32>) -> Result<Value> {
+    /// `last_column_id` is the largest field id over all branches, so that new columns get unique
+    /// ids.
+    pub fn metadata_json(
+        &self,
+        only_referenced: bool,
+        last_column_id: Option<i32>,
+    ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
-        // Nobody may remove files by what one state of one branch needs. Clients that would ask this.
+        // A client must not delete files based on one state of one branch.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();
         }
-        // Their order says nothing, but clients show it.
+        // Sorted for clients that display them in this order.
         for (list, number) in LISTS {
             if let Some(Value::Array(items)) = value.get_mut(list) {
                 items.sort_by_key(|item| item[number].as_i64());
             }
         }
-        if !only_named {
+        if !only_referenced {
             return Ok(value);
         }
-        let named = named_snapshots(self.metadata());
+        let referenced = referenced_snapshots(self.metadata());
         if let Some(Value::Array(snapshots)) = value.get_mut("snapshots") {
-            let is_named = |id: i64| named.contains(&id);
-            snapshots.retain(|snapshot| snapshot["snapshot-id"].as_i64().is_some_and(is_named));
+            let is_referenced = |id: i64| referenced.contains(&id);
+            snapshots
+                .retain(|snapshot| snapshot["snapshot-id"].as_i64().is_some_and(is_referenced));
         }
         Ok(value)
     }

@@ -1,8 +1,8 @@
-//! Snapshots that another engine made: their manifests are read, and their files are durable, before the
-//! table has them.
+//! Checks of snapshots written by other engines: their manifests are read and their files made
+//! durable before the commit.
 //!
-//! A commit may bring hundreds of snapshots, each with all manifests of the one before. So a manifest is
-//! checked once, with the first snapshot that lists it, and all files are made durable together.
+//! A commit may add hundreds of snapshots, each listing the manifests of the one before. So each
+//! manifest is checked only once, and all files are synced together.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,43 +15,42 @@ use iceberg::spec::{
 use object_store::ObjectStoreExt;
 
 use super::TableCommit;
-use super::files::refuse;
-use crate::commit::named_snapshots;
+use super::files::reject;
+use crate::commit::referenced_snapshots;
 use crate::manifest::Decoded;
 use crate::{Error, Result, Tables};
 
-/// How many manifest lists, manifests or files are looked at at once.
-const AT_ONCE: usize = 16;
+/// Maximum number of manifest lists, manifests or files read concurrently.
+const READS_MAX: usize = 16;
 
-/// What a table has already, and what the snapshots bring that were looked at so far.
+/// The manifests, files and row ids of the table and of the snapshots checked so far.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     manifests: HashSet<String>,
     files: HashSet<String>,
     rows: RowIds,
-    /// Files that must be made durable.
-    new: Vec<String>,
+    /// Files to sync.
+    to_sync: Vec<String>,
 }
 
-/// The ids that rows were given.
+/// The row ids assigned so far.
 #[derive(Debug, Default)]
 struct RowIds {
-    /// The first id of each manifest that has one.
-    numbered: HashMap<String, u64>,
-    /// The first id that no row of the table has.
+    /// The first row id of each manifest that has one.
+    first_row_ids: HashMap<String, u64>,
+    /// The table's next row id before the commit.
     first: u64,
-    /// Manifests of the table before it was upgraded, whose rows have no ids yet.
-    unnumbered: HashSet<String>,
-    /// How many of those rows came to have ids since.
+    /// Manifests from before the table's upgrade, whose rows have no ids yet.
+    without_row_ids: HashSet<String>,
+    /// The number of rows in such manifests that were assigned ids since.
     rows: u64,
-    /// The first id after all that were given since.
+    /// The next row id after all assigned ones.
     end: u64,
 }
 
 impl Tables {
-    /// Checks what the snapshots of a commit bring, and makes it durable. Gives the first id that no row
-    /// has then.
-    pub(super) async fn take_files(
+    /// Checks the new snapshots of a commit and makes their files durable. Returns the next row id.
+    pub(super) async fn check_new_files(
         &self,
         before: &TableMetadata,
         after: &TableMetadata,
@@ -64,7 +63,7 @@ impl Tables {
             return Ok(after.next_row_id());
         }
         let known = self.known(before).await?;
-        self.take_snapshots(after, &added, known).await
+        self.check_snapshots(after, &added, known).await
     }
 
     async fn known(&self, before: &TableMetadata) -> Result<Known> {
@@ -76,8 +75,8 @@ impl Tables {
             for manifest in listed.iter() {
                 let location = manifest.manifest_path.clone();
                 match manifest.first_row_id {
-                    Some(first) => drop(known.rows.numbered.insert(location, first)),
-                    None => drop(known.rows.unnumbered.insert(location)),
+                    Some(first) => drop(known.rows.first_row_ids.insert(location, first)),
+                    None => drop(known.rows.without_row_ids.insert(location)),
                 }
             }
             let files = self.files(before, snapshot).await?;
@@ -86,16 +85,16 @@ impl Tables {
         Ok(known)
     }
 
-    /// The same of snapshots of a table that is not here yet.
-    pub(super) async fn take_all(
+    /// Checks snapshots of a table to register.
+    pub(super) async fn check_all_snapshots(
         &self,
         metadata: &TableMetadata,
         snapshots: &[SnapshotRef],
     ) -> Result<()> {
-        self.take_snapshots(metadata, snapshots, Known::default()).await.map(drop)
+        self.check_snapshots(metadata, snapshots, Known::default()).await.map(drop)
     }
 
-    async fn take_snapshots(
+    async fn check_snapshots(
         &self,
         metadata: &TableMetadata,
         snapshots: &[SnapshotRef],
@@ -103,14 +102,14 @@ impl Tables {
     ) -> Result<u64> {
         for snapshot in snapshots {
             self.check_location(snapshot.manifest_list())?;
-            self.check_kept(snapshot.manifest_list()).map_err(refuse)?;
+            self.check_not_deleting(snapshot.manifest_list()).map_err(reject)?;
         }
         let mut manifests = Vec::new();
         let lists = stream::iter(snapshots.to_vec())
             .map(|snapshot| async move { self.read_list(snapshot.manifest_list()).await });
-        let mut lists = lists.buffered(AT_ONCE);
+        let mut lists = lists.buffered(READS_MAX);
         let has_ids = metadata.format_version() >= FormatVersion::V3;
-        while let Some(listed) = lists.try_next().await.map_err(refuse)? {
+        while let Some(listed) = lists.try_next().await.map_err(reject)? {
             for manifest in listed {
                 if has_ids {
                     known.rows.count(&manifest)?;
@@ -122,115 +121,114 @@ impl Tables {
         }
         drop(lists);
         let given = known.rows.end(metadata.next_row_id())?;
-        known.new.extend(snapshots.iter().map(|one| one.manifest_list().to_owned()));
+        known.to_sync.extend(snapshots.iter().map(|one| one.manifest_list().to_owned()));
         let decoded = stream::iter(manifests.clone())
-            .map(|manifest| async move { self.take_manifest(metadata, &manifest).await });
-        let mut decoded = decoded.buffered(AT_ONCE);
+            .map(|manifest| async move { self.check_manifest(metadata, &manifest).await });
+        let mut decoded = decoded.buffered(READS_MAX);
         for manifest in &manifests {
             let Some(decoded) = decoded.try_next().await? else { break };
             check_entries(manifest, &decoded.live, given)?;
-            known.new.push(manifest.manifest_path.clone());
+            known.to_sync.push(manifest.manifest_path.clone());
             for entry in &decoded.live {
                 let location = entry.data_file().file_path();
                 if known.files.insert(location.to_owned()) {
-                    known.new.push(location.to_owned());
+                    known.to_sync.push(location.to_owned());
                 }
             }
         }
         drop(decoded);
-        self.check_there(&known.new).await?;
-        self.storage().sync(known.new.iter().map(String::as_str)).await.map_err(refuse)?;
-        self.check_heads(metadata, snapshots).await?;
+        self.check_files_exist(&known.to_sync).await?;
+        self.storage().sync(known.to_sync.iter().map(String::as_str)).await.map_err(reject)?;
+        self.check_plans(metadata, snapshots).await?;
         Ok(given)
     }
 
-    /// Reads a new manifest and checks the locations of its files.
-    async fn take_manifest(
+    /// Reads a new manifest and checks its files' locations.
+    async fn check_manifest(
         &self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
     ) -> Result<Arc<Decoded>> {
         let location = &manifest.manifest_path;
         self.check_location(location)?;
-        self.check_kept(location).map_err(refuse)?;
+        self.check_not_deleting(location).map_err(reject)?;
         if metadata.partition_spec_by_id(manifest.partition_spec_id).is_none() {
-            let reason = format!("`{location}` is of a partition spec that the table lacks");
+            let reason = format!("`{location}` has an unknown partition spec");
             return Err(Error::Refused { reason });
         }
-        let decoded = self.manifest(manifest).await.map_err(refuse)?;
+        let decoded = self.manifest(manifest).await.map_err(reject)?;
         for entry in &decoded.live {
             self.check_file(entry.data_file())?;
-            self.check_kept(entry.data_file().file_path()).map_err(refuse)?;
+            self.check_not_deleting(entry.data_file().file_path()).map_err(reject)?;
         }
         Ok(decoded)
     }
 
-    /// Plans the last of some snapshots, and those that have a name, as a scan of them would.
-    async fn check_heads(&self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
-        let named = named_snapshots(metadata);
+    /// Plans scans of the last snapshot and of those with a ref, to check that they can be read.
+    async fn check_plans(&self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
+        let referenced = referenced_snapshots(metadata);
         let last = snapshots.last().map(|snapshot| snapshot.snapshot_id());
         for snapshot in snapshots {
             let id = snapshot.snapshot_id();
-            if Some(id) == last || named.contains(&id) {
-                self.files(metadata, snapshot).await.map_err(refuse)?;
+            if Some(id) == last || referenced.contains(&id) {
+                self.files(metadata, snapshot).await.map_err(reject)?;
             }
         }
         Ok(())
     }
 
-    /// Checks that files exist. In a local folder the sync fails for missing files.
-    async fn check_there(&self, files: &[String]) -> Result<()> {
+    /// Checks that files exist. In a local folder, the sync fails for missing files.
+    async fn check_files_exist(&self, files: &[String]) -> Result<()> {
         if self.options().local_root.is_some() {
             return Ok(());
         }
         let checks = stream::iter(files.to_vec()).map(|location| async move {
             let found = self.object_store().head(&self.path_of(&location)?).await;
-            found.map(drop).map_err(|error| refuse(Error::storage(location, error)))
+            found.map(drop).map_err(|error| reject(Error::storage(location, error)))
         });
-        checks.buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
+        checks.buffer_unordered(READS_MAX).try_collect::<Vec<()>>().await.map(drop)
     }
 }
 
 impl RowIds {
-    /// Counts the rows of a manifest as given, where it has ids. Fails where others have, or may come to
-    /// have, the same.
+    /// Counts the row ids of a manifest. Fails if they are, or may become, the ids of other rows.
     ///
-    /// A table that was upgraded gives ids to the rows that it had, too, and not every engine counts them
-    /// in its snapshot: the manifest lists say which were given.
+    /// An upgraded table also assigns ids to its existing rows, and not every engine counts these
+    /// in its snapshot; the manifest lists contain them.
     fn count(&mut self, manifest: &ManifestFile) -> Result<()> {
         let Some(first) = manifest.first_row_id.filter(|_| is_data(manifest)) else {
             return Ok(());
         };
         let location = &manifest.manifest_path;
-        let refused = |what: &str| {
-            let reason = format!("`{location}` has rows with ids {what}");
+        let rejected = |what: &str| {
+            let reason = format!("`{location}` has row ids {what}");
             Err(Error::Refused { reason })
         };
-        match self.numbered.get(location) {
+        match self.first_row_ids.get(location) {
             Some(before) if *before == first => return Ok(()),
-            Some(_) => return refused("other than before"),
-            None if first < self.first => return refused("that others have"),
+            Some(_) => return rejected("that differ from before"),
+            None if first < self.first => return rejected("of other rows"),
             None => {}
         }
-        self.numbered.insert(location.clone(), first);
+        self.first_row_ids.insert(location.clone(), first);
         let counts = manifest.existing_rows_count.zip(manifest.added_rows_count);
         let rows = counts.map_or(0, |(existing, added)| existing.saturating_add(added));
-        if self.unnumbered.contains(location) {
+        if self.without_row_ids.contains(location) {
             self.rows = self.rows.saturating_add(rows);
         }
         self.end = self.end.max(first.saturating_add(rows));
         Ok(())
     }
 
-    /// The first id after all that were given, where a table counts them up to `counted`. Fails where they
-    /// go on after those that it may give.
+    /// Returns the next row id, for a table whose metadata has `counted`. Fails if the assigned ids
+    /// exceed the ids that the table may assign.
     fn end(&self, counted: u64) -> Result<u64> {
         let end = self.end;
         let end_max = counted.saturating_add(self.rows);
         if end > end_max {
             let reason = format!(
-                "manifests have rows with ids that the table does not count as given: they end at \
-                 {end}, and the snapshots count up to {end_max}"
+                "row ids in manifests exceed the table's `next-row-id`: they end at \
+                 {end}, but the snapshots assign ids up to {end_max}"
             );
             return Err(Error::Refused { reason });
         }
@@ -242,7 +240,7 @@ fn is_data(manifest: &ManifestFile) -> bool {
     manifest.content == ManifestContentType::Data
 }
 
-/// Fails where the rows of a file have ids that the table may come to give.
+/// Rejects entries with row ids that the table may assign later.
 fn check_entries(manifest: &ManifestFile, entries: &[ManifestEntryRef], given: u64) -> Result<()> {
     if !is_data(manifest) {
         return Ok(());
@@ -256,6 +254,6 @@ fn check_entries(manifest: &ManifestFile, entries: &[ManifestEntryRef], given: u
         return Ok(());
     }
     let location = &manifest.manifest_path;
-    let reason = format!("`{location}` has rows with ids that the table does not count as given");
+    let reason = format!("`{location}` has row ids above the table's `next-row-id`");
     Err(Error::Refused { reason })
 }

@@ -1,4 +1,4 @@
-//! Views as other engines make and change them.
+//! Creation and changes of views through Iceberg's REST catalog.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,21 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::apply::is_other;
-use crate::view::{build, refused};
+use crate::view::{build, rejected};
 use crate::{Error, Result, SqlView, Tables};
 
-/// The longest metadata file of a view, in bytes.
+/// Maximum size of a view's metadata file, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
 
-/// By how much the clocks of others may be ahead; the `iceberg` crate allows as much between versions.
+/// Maximum clock skew of clients, in milliseconds; the `iceberg` crate allows the same between
+/// versions.
 const AHEAD_MS_MAX: i64 = 60_000;
 
-/// Asks for a new view.
+/// A request to create a view.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NewView {
-    /// Its name, without its namespace.
+    /// The name, without the namespace.
     pub name: String,
     location: Option<String>,
     schema: Schema,
@@ -33,7 +34,7 @@ pub struct NewView {
     properties: HashMap<String, String>,
 }
 
-/// Asks for a change of a view.
+/// A request to change a view.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ViewCommit {
     #[serde(default)]
@@ -41,7 +42,7 @@ pub struct ViewCommit {
     updates: Vec<ViewUpdate>,
 }
 
-/// What a view must be for a change.
+/// A requirement of a view commit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type")]
 enum ViewRequirement {
@@ -50,19 +51,19 @@ enum ViewRequirement {
 }
 
 impl ViewCommit {
-    /// Whether it has a view lie elsewhere than where it lies.
-    fn is_placed(&self, before: &str) -> bool {
+    /// Returns true if the commit moves the view to another location.
+    fn sets_location(&self, before: &str) -> bool {
         self.updates.iter().any(|update| match update {
             ViewUpdate::SetLocation { location } => is_other(location, before),
             _ => false,
         })
     }
 
-    /// Whether a view is of the identity that the change requires.
+    /// Checks the commit's requirements.
     pub fn check_on(&self, view: &SqlView) -> Result<()> {
         for ViewRequirement::Uuid { uuid } in &self.requirements {
             if *uuid != view.metadata().uuid() {
-                let reason = format!("its UUID is `{}`, and not `{uuid}`", view.id());
+                let reason = format!("the view's UUID is `{}`, not `{uuid}`", view.id());
                 return Err(Error::Unmet { reason });
             }
         }
@@ -71,27 +72,28 @@ impl ViewCommit {
 }
 
 impl Tables {
-    /// Makes the view that is asked for.
+    /// Creates a view.
     pub async fn create_new_view(&self, name: &TableName, new: NewView) -> Result<SqlView> {
-        let _placing = self.hold_place(new.location.is_some()).await;
+        let _location_lock = self.lock_location(new.location.is_some()).await;
         let location = match &new.location {
-            Some(location) => self.free_location(location).await?,
+            Some(location) => self.unused_location(location).await?,
             None => self.new_location(name),
         };
         let (schema, version, format) = (new.schema, new.view_version, ViewFormatVersion::V1);
         self.check_time(&version)?;
         let version = version.with_version_id(1);
         let built = ViewMetadataBuilder::new(location, schema, version, format, new.properties);
-        let builder = built.map_err(|error| refused(&error))?.assign_uuid(Uuid::new_v4());
+        let builder = built.map_err(|error| rejected(&error))?.assign_uuid(Uuid::new_v4());
         let metadata = build(builder)?;
         check(&metadata)?;
         self.store_view(metadata, None).await
     }
 
-    /// Makes a change of a view; the same state where it changes nothing.
+    /// Applies a commit to a view; returns the same state if nothing changes.
     pub async fn apply_view(&self, view: &SqlView, commit: &ViewCommit) -> Result<SqlView> {
         commit.check_on(view)?;
-        let _placing = self.hold_place(commit.is_placed(view.metadata().location())).await;
+        let _location_lock =
+            self.lock_location(commit.sets_location(view.metadata().location())).await;
         let mut builder = view.metadata().clone().into_builder();
         for update in &commit.updates {
             builder = self.update_view(view, builder, update.clone()).await?;
@@ -109,7 +111,7 @@ impl Tables {
     ) -> Result<ViewMetadataBuilder> {
         let updated = match update {
             ViewUpdate::AssignUuid { uuid } if uuid != view.metadata().uuid() => {
-                let reason = "a view keeps its UUID".to_owned();
+                let reason = "a view's UUID cannot be changed".to_owned();
                 return Err(Error::Refused { reason });
             }
             ViewUpdate::AssignUuid { .. } => Ok(builder),
@@ -121,7 +123,7 @@ impl Tables {
                 if !is_other(&location, view.metadata().location()) {
                     return Ok(builder);
                 }
-                Ok(builder.set_location(self.free_location(&location).await?))
+                Ok(builder.set_location(self.unused_location(&location).await?))
             }
             ViewUpdate::SetProperties { updates } => builder.set_properties(updates),
             ViewUpdate::RemoveProperties { removals } => Ok(builder.remove_properties(&removals)),
@@ -133,10 +135,11 @@ impl Tables {
                 builder.set_current_version_id(view_version_id)
             }
         };
-        updated.map_err(|error| refused(&error))
+        updated.map_err(|error| rejected(&error))
     }
 
-    /// Fails for a version of a time that is still to come: until then, no other could follow it.
+    /// Rejects a version with a timestamp in the future, because no other version could follow it
+    /// until then.
     fn check_time(&self, version: &ViewVersion) -> Result<()> {
         self.check_ms(version.timestamp_ms())
     }
@@ -147,15 +150,16 @@ impl Tables {
             return Ok(());
         }
         let seconds = ahead / 1000;
-        let reason =
-            format!("its version is of a time that comes in {seconds} seconds: see to the clocks");
+        let reason = format!(
+            "its version's timestamp is {seconds} seconds in the future: check the client's clock"
+        );
         Err(Error::Refused { reason })
     }
 
-    /// Takes over a view whose metadata file another engine, or an earlier state of this lake, left in the
-    /// warehouse.
+    /// Registers a view by its metadata file in the warehouse, written by another engine or by an
+    /// earlier state of this lake.
     pub async fn register_view(&self, location: &str) -> Result<SqlView> {
-        let content = self.given_metadata(location, METADATA_BYTES_MAX as u64).await?;
+        let content = self.read_client_metadata(location, METADATA_BYTES_MAX as u64).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)
             .map_err(|error| Error::Refused { reason: format!("`{location}`: {error}") })?;
         self.check_location(metadata.location())?;
@@ -168,15 +172,15 @@ impl Tables {
     }
 }
 
-/// Refuses what no reader could make anything of.
+/// Rejects a view without a query or columns.
 fn check(metadata: &ViewMetadata) -> Result<()> {
-    let refused = |reason: &str| Err(Error::Refused { reason: reason.to_owned() });
+    let rejected = |reason: &str| Err(Error::Refused { reason: reason.to_owned() });
     let version = metadata.current_version();
     if version.representations().is_empty() {
-        return refused("a view has a query");
+        return rejected("a view requires a query");
     }
     if metadata.current_schema().as_struct().fields().is_empty() {
-        return refused("a view has columns");
+        return rejected("a view requires columns");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! Warehouses in the clouds: S3 and what speaks like it, Google Cloud Storage, Azure.
+//! Warehouses in cloud object stores: S3 and compatible ones, Google Cloud Storage, Azure.
 //!
-//! A [`CloudUrl`] says where, [`CloudSettings`] how it is reached: what the environment says under the
-//! clouds' own names. No value of it is ever shown or logged.
+//! A [`CloudUrl`] is the location, [`CloudSettings`] are the settings from the environment, under
+//! the clouds' usual names. Their values are never displayed or logged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Connection timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The file at a warehouse's root that says whose it is.
+/// The file at a warehouse's root that records which lake owns it.
 pub const CLAIM_FILE: &str = "headwater-lake.json";
 
-/// How long an object store is waited for.
+/// Timeouts of an object store.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For one answer, to its last byte.
+    /// Timeout of one request, including the response body.
     pub request: Duration,
-    /// For one thing that is asked again and again.
+    /// Total timeout of a request with its retries.
     pub total: Duration,
 }
 
@@ -41,11 +41,10 @@ impl Default for Patience {
     }
 }
 
-/// How the clouds' object stores are reached: `AWS_REGION` and the like, and how long to wait. Cheap to
-/// clone.
+/// Settings of cloud object stores: `AWS_REGION` and similar, and timeouts. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct CloudSettings {
-    /// By name in small letters.
+    /// By lower-case name.
     values: Arc<BTreeMap<String, String>>,
     patience: Patience,
 }
@@ -57,8 +56,8 @@ impl std::fmt::Debug for CloudSettings {
 }
 
 impl CloudSettings {
-    /// The settings among some variables: those that begin with `AWS_`, `AZURE_` or `GOOGLE_`. Empty
-    /// ones count as not there.
+    /// Selects the settings among environment variables: those that begin with `AWS_`, `AZURE_` or
+    /// `GOOGLE_`. Empty values are ignored.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let values = variables.into_iter().filter(|(_, value)| !value.is_empty());
         let values = values.map(|(name, value)| (name.to_lowercase(), value));
@@ -68,14 +67,14 @@ impl CloudSettings {
         CloudSettings { values: Arc::new(values), patience: Patience::default() }
     }
 
-    /// The same, with another patience.
+    /// Returns the settings with other timeouts.
     #[must_use]
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long a store is waited for.
+    /// Returns the timeouts.
     pub fn patience(&self) -> Patience {
         self.patience
     }
@@ -101,11 +100,13 @@ impl CloudSettings {
     }
 
     fn client(&self) -> ClientOptions {
-        ClientOptions::new().with_timeout(self.patience.request).with_connect_timeout(CONNECT)
+        ClientOptions::new()
+            .with_timeout(self.patience.request)
+            .with_connect_timeout(CONNECT_TIMEOUT)
     }
 
-    /// What another engine needs to reach the files of a warehouse itself, in the words of Iceberg's REST
-    /// catalog; with credentials only where that is said.
+    /// Returns the properties that clients need to read a warehouse's files directly, as named by
+    /// Iceberg's REST catalog. Includes credentials only if `credentials` is true.
     pub fn for_clients(&self, url: &CloudUrl, credentials: bool) -> BTreeMap<String, String> {
         let mut config = BTreeMap::new();
         let mut set = |name: &str, value: Option<&String>| {
@@ -144,7 +145,7 @@ impl CloudSettings {
     }
 }
 
-/// Whose object store it is.
+/// The provider of an object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cloud {
     S3,
@@ -152,27 +153,27 @@ enum Cloud {
     Azure,
 }
 
-/// A place in a cloud's object store.
+/// A location in a cloud object store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudUrl {
     cloud: Cloud,
-    /// All of it, without a slash at the end.
+    /// The whole URL, without a trailing slash.
     url: String,
     /// The bucket, as a URL.
     bucket: String,
-    /// What comes after the bucket.
+    /// The key prefix after the bucket.
     key: String,
-    /// Azure's account, where the URL names it.
+    /// The Azure account, if the URL contains it.
     account: Option<String>,
 }
 
 impl CloudUrl {
-    /// Whether a text is meant as such a place.
+    /// Returns true if the text has the scheme of a cloud URL.
     pub fn is_meant(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| cloud_of(scheme).is_some())
     }
 
-    /// Reads `s3://bucket/key`, `gs://…`, `az://container/key` or
+    /// Parses `s3://bucket/key`, `gs://…`, `az://container/key` or
     /// `abfss://container@account.dfs.core.windows.net/key`.
     pub fn parse(text: &str) -> Result<CloudUrl> {
         let invalid = |reason: &str| Error::InvalidWarehouse {
@@ -180,13 +181,13 @@ impl CloudUrl {
             reason: reason.to_owned(),
         };
         let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| invalid("it names no object store"))?;
-        let cloud = cloud_of(scheme).ok_or_else(|| invalid("there is no such object store"))?;
+            text.split_once("://").ok_or_else(|| invalid("it has no scheme such as `s3://`"))?;
+        let cloud = cloud_of(scheme).ok_or_else(|| invalid("its scheme is not supported"))?;
         let scheme = if cloud == Cloud::S3 { "s3" } else { scheme };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
         if bucket.is_empty() || !bucket.chars().all(plain) {
-            return Err(invalid("it names no bucket"));
+            return Err(invalid("it has no valid bucket name"));
         }
         let account = bucket.split_once('@').map(|(_, host)| host);
         let account = account.map(|host| host.split('.').next().unwrap_or(host).to_owned());
@@ -196,7 +197,7 @@ impl CloudUrl {
         Ok(CloudUrl { cloud, url, bucket, key, account })
     }
 
-    /// The place of a warehouse: what comes after the bucket consists of plain names.
+    /// Parses the URL of a warehouse, whose key prefix may only have simple names.
     pub fn warehouse(text: &str) -> Result<CloudUrl> {
         let url = Self::parse(text)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
@@ -205,26 +206,26 @@ impl CloudUrl {
             return Ok(url);
         }
         let reason =
-            "after the bucket it may have letters, digits, `-`, `_`, `.` and `=` between slashes";
+            "the names after the bucket may only contain letters, digits, `-`, `_`, `.` and `=`";
         Err(Error::InvalidWarehouse { url: text.to_owned(), reason: reason.to_owned() })
     }
 
-    /// All of it, without a slash at the end.
+    /// Returns the whole URL, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// The bucket, as a URL.
+    /// Returns the bucket, as a URL.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// What comes after the bucket.
+    /// Returns the key prefix after the bucket.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The object store of the bucket. Nothing is asked of it yet.
+    /// Opens the object store of the bucket, without sending requests.
     pub fn open_bucket(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         match self.cloud {
             Cloud::S3 => self.open_s3(settings),
@@ -233,26 +234,26 @@ impl CloudUrl {
         }
     }
 
-    /// The object store whose root is this place. Nothing is asked of it yet.
+    /// Opens the object store whose root is this location, without sending requests.
     pub fn open(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         let bucket = self.open_bucket(settings)?;
         if self.key.is_empty() {
             return Ok(bucket);
         }
-        let prefix = Path::parse(&self.key).map_err(|error| self.unusable(error))?;
+        let prefix = Path::parse(&self.key).map_err(|error| self.invalid_settings(error))?;
         Ok(Arc::new(PrefixStore::new(bucket, prefix)))
     }
 
-    fn unusable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    fn invalid_settings(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
         Error::InvalidCloud { url: self.url.clone(), source: Box::new(error) }
     }
 
     fn open_s3(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         let endpoint = settings.endpoint();
         if endpoint.is_some_and(|it| it.starts_with("http://")) && !settings.is("aws_allow_http") {
-            let reason = "the endpoint is `http://`, which goes over the network in clear: set \
-                          `AWS_ALLOW_HTTP=true` if it may";
-            return Err(self.unusable(std::io::Error::other(reason)));
+            let reason = "the endpoint is `http://`, which is not encrypted: set \
+                          `AWS_ALLOW_HTTP=true` to allow it";
+            return Err(self.invalid_settings(std::io::Error::other(reason)));
         }
         let mut builder = AmazonS3Builder::new()
             .with_client_options(settings.client())
@@ -263,12 +264,12 @@ impl CloudUrl {
             }
         }
         let built = builder.with_url(&self.bucket).build();
-        Ok(Arc::new(built.map_err(|error| self.unusable(error))?))
+        Ok(Arc::new(built.map_err(|error| self.invalid_settings(error))?))
     }
 
     fn open_google(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         let mut builder = GoogleCloudStorageBuilder::new()
-            // Google's own machines answer for their credentials so.
+            // Google's metadata server provides credentials over plain HTTP.
             .with_client_options(settings.client().with_allow_http(true))
             .with_retry(settings.retries());
         for (name, value) in settings.values.iter() {
@@ -277,7 +278,7 @@ impl CloudUrl {
             }
         }
         let built = builder.with_url(&self.bucket).build();
-        Ok(Arc::new(built.map_err(|error| self.unusable(error))?))
+        Ok(Arc::new(built.map_err(|error| self.invalid_settings(error))?))
     }
 
     fn open_azure(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
@@ -290,14 +291,14 @@ impl CloudUrl {
             }
         }
         let built = builder.with_url(&self.bucket).build();
-        Ok(Arc::new(built.map_err(|error| self.unusable(error))?))
+        Ok(Arc::new(built.map_err(|error| self.invalid_settings(error))?))
     }
 
-    /// Makes a warehouse a lake's own, which also shows that it can be read and written. Does nothing
-    /// where it is that lake's already.
+    /// Claims a warehouse for a lake, which also checks that it can be read and written. Does
+    /// nothing if the lake already owns it.
     ///
-    /// Fails with [`Error::WarehouseTaken`] where it is another's: two lakes in one place would remove
-    /// each other's files.
+    /// Fails with [`Error::WarehouseTaken`] if another lake owns it: two lakes in one warehouse
+    /// would delete each other's files.
     pub async fn claim(&self, settings: &CloudSettings, lake: &str) -> Result<()> {
         let store = self.open(settings)?;
         let path = Path::from(CLAIM_FILE);
@@ -310,7 +311,7 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // It is the bucket that is missing.
+                    // The bucket itself may be missing.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }
@@ -320,10 +321,10 @@ impl CloudUrl {
             let claim = serde_json::to_vec(&Claim { lake: lake.to_owned() }).unwrap_or_default();
             match store.put_opts(&path, claim.clone().into(), PutMode::Create.into()).await {
                 Ok(_) => return Ok(()),
-                Err(error) if !super::knows_conditions(&error) => {
+                Err(error) if !super::supports_conditional_puts(&error) => {
                     return store.put(&path, claim.into()).await.map(drop).map_err(failed);
                 }
-                // Somebody was first: look who.
+                // Another lake was faster; check which.
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -341,7 +342,7 @@ impl CloudUrl {
     }
 }
 
-/// Whose a warehouse is.
+/// The content of the claim file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claim {
     lake: String,
@@ -361,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_as_they_are_meant() {
+    fn cloud_urls_are_parsed() {
         let place = CloudUrl::parse("s3a://lake/a/b/").unwrap();
         assert_eq!(
             (place.as_str(), place.bucket(), place.key()),
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_shown_and_credentials_are_handed_on_only_when_said() {
+    fn values_are_hidden_and_credentials_are_shared_only_on_request() {
         let variables = [
             ("AWS_ACCESS_KEY_ID", "AKIA"),
             ("AWS_SECRET_ACCESS_KEY", "geheim"),
@@ -396,7 +397,7 @@ mod tests {
         assert_eq!(config.get("s3.endpoint").map(String::as_str), Some("http://127.0.0.1:1"));
         assert!(!config.values().any(|value| value == "geheim" || value == "AKIA"), "{config:?}");
         assert!(settings.for_clients(&url, true).values().any(|value| value == "geheim"));
-        let refused = url.open(&settings).unwrap_err();
-        assert!(matches!(refused, Error::InvalidCloud { .. }), "{refused}");
+        let rejected = url.open(&settings).unwrap_err();
+        assert!(matches!(rejected, Error::InvalidCloud { .. }), "{rejected}");
     }
 }

@@ -1,11 +1,11 @@
-//! A warehouse in a local folder: files that stay.
+//! A warehouse in a local folder, with durable writes.
 //!
-//! A file counts as written only once it, its folder's entry for it, and every folder above that is
-//! new are fsynced; the object store's local backend does none of that. Folders once known to be
-//! durable are not synced again.
+//! A file is durable only after fsync of the file, of its folder, and of the parent of every new
+//! folder; the object store's local backend does none of that. Folders known to be durable are not
+//! synced again.
 //!
-//! The few small files of a commit are made and synced on one thread. Several threads would wait for
-//! each other at the folder they all write into, and each for a journal of its own.
+//! The few small files of a commit are written and synced on one thread. Several threads would
+//! block each other at the folder and at the file system's journal.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, Metadata};
@@ -19,13 +19,13 @@ use parking_lot::Mutex;
 
 use crate::{Error, Result};
 
-/// How many files one thread makes durable.
-const TOGETHER: usize = 8;
+/// Number of files synced by one thread.
+const FILES_PER_THREAD: usize = 8;
 
-/// Bytes of a file up to which all of it is sent to the disk before any of it is waited for.
-const SENT_OFF_BYTES_MAX: u64 = 1024 * 1024;
+/// Maximum bytes of a file whose write-back is started before any file is waited for.
+const WRITE_BACK_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The folder that a warehouse lies in.
+/// The root folder of a warehouse.
 #[derive(Debug)]
 pub(crate) struct LocalFolder {
     root: PathBuf,
@@ -37,15 +37,14 @@ impl LocalFolder {
         LocalFolder { root, durable: Mutex::default() }
     }
 
-    /// Makes a folder, and those above it. What makes it durable is the first file in it.
-    pub(crate) async fn make_folder(&self, path: Path) -> Result<()> {
+    /// Creates a folder and its parents. The first file in it makes it durable.
+    pub(crate) async fn create_folder(&self, path: Path) -> Result<()> {
         let folder = self.root.join(path.as_ref());
         let made = tokio::fs::create_dir_all(&folder).await;
         made.map_err(|error| failed(&folder, error))
     }
 
-    /// Writes new files, each at once as a reader sees it, and makes them and others that are
-    /// written already durable.
+    /// Writes new files atomically, and makes them and already written ones durable.
     pub(crate) async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {
         let new: Vec<_> = new
             .into_iter()
@@ -61,49 +60,50 @@ impl LocalFolder {
             folders.extend(file.parent().map(ToOwned::to_owned));
         }
         ancestors.retain(|folder| !self.durable.lock().contains(folder));
-        // A folder is durable once the folder above it is synced; the root's own is its maker's
-        // affair.
+        // A folder is durable once its parent is synced. The creator of the root syncs
+        // the root's own entry.
         let above = ancestors.iter().filter(|folder| **folder != self.root);
         folders.extend(above.filter_map(|folder| folder.parent()).map(ToOwned::to_owned));
-        let (first, rest) = written.split_at(written.len().min(TOGETHER));
-        let mut work = vec![Work { new, written: first.to_vec(), folders }];
+        let (first, rest) = written.split_at(written.len().min(FILES_PER_THREAD));
+        let mut work = vec![SyncBatch { new, written: first.to_vec(), folders }];
         work.extend(
-            rest.chunks(TOGETHER).map(|some| Work { written: some.to_vec(), ..Work::default() }),
+            rest.chunks(FILES_PER_THREAD)
+                .map(|some| SyncBatch { written: some.to_vec(), ..SyncBatch::default() }),
         );
-        try_join_all(work.into_iter().map(Work::run)).await?;
+        try_join_all(work.into_iter().map(SyncBatch::run)).await?;
         self.durable.lock().extend(ancestors);
         Ok(())
     }
 }
 
-/// What one thread writes and makes durable.
+/// The files written and synced by one thread.
 #[derive(Default)]
-struct Work {
+struct SyncBatch {
     new: Vec<(PathBuf, Bytes)>,
     written: Vec<PathBuf>,
     folders: BTreeSet<PathBuf>,
 }
 
-impl Work {
+impl SyncBatch {
     async fn run(self) -> Result<()> {
-        let work = tokio::task::spawn_blocking(move || self.run_here());
+        let work = tokio::task::spawn_blocking(move || self.run_blocking());
         work.await.map_err(|error| Error::internal("made durable", error))?
     }
 
-    /// Sends all files on their way before it waits for the first: each `fdatasync` by itself would
-    /// have the file system place one file on the disk and write its journal, for each file again.
-    fn run_here(self) -> Result<()> {
+    /// Starts the write-back of all files before waiting for the first. Otherwise each `fdatasync`
+    /// would make the file system allocate blocks and write its journal separately.
+    fn run_blocking(self) -> Result<()> {
         let mut files = Vec::with_capacity(self.new.len() + self.written.len());
         for (path, content) in self.new {
-            let made = make(&path, &content).map_err(|error| failed(&path, error))?;
-            files.push((path, made));
+            let created = create(&path, &content).map_err(|error| failed(&path, error))?;
+            files.push((path, created));
         }
         for path in self.written {
             let opened = File::open(&path).map_err(|error| failed(&path, error))?;
             files.push((path, opened));
         }
         for (_, file) in &files {
-            send_off(file);
+            start_write_back(file);
         }
         for (path, file) in files {
             file.sync_data().map_err(|error| failed(&path, error))?;
@@ -116,33 +116,34 @@ impl Work {
     }
 }
 
-/// Makes a file under a passing name, which listings of the object store leave out, and renames it.
-fn make(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
-    let mut passing = path.as_os_str().to_owned();
-    passing.push("#1");
-    let mut file = match File::create_new(&passing) {
+/// Creates a file under a temporary name, which the object store's listings omit, and renames it.
+fn create(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push("#1");
+    let mut file = match File::create_new(&temporary) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            File::create_new(&passing)?
+            File::create_new(&temporary)?
         }
         other => other?,
     };
-    let written = file.write_all(content).and_then(|()| std::fs::rename(&passing, path));
+    let written = file.write_all(content).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // Nothing more can be done where this fails too.
-        let _ = std::fs::remove_file(&passing);
+        // If this fails as well, the temporary file remains.
+        let _ = std::fs::remove_file(&temporary);
     }
     written.map(|()| file)
 }
 
-/// Has the kernel begin to write a small file. A large one is under way already, and would lose its
-/// place in the kernel's cache.
-fn send_off(file: &File) {
+/// Starts the write-back of a small file. A large file is already being written back, and would be
+/// dropped from the page cache.
+fn start_write_back(file: &File) {
     #[cfg(target_os = "linux")]
-    if file.metadata().as_ref().map(Metadata::len).is_ok_and(|bytes| bytes <= SENT_OFF_BYTES_MAX) {
-        // Only a hint: what it leaves undone, `fdatasync` does.
+    if file.metadata().as_ref().map(Metadata::len).is_ok_and(|bytes| bytes <= WRITE_BACK_BYTES_MAX)
+    {
+        // Only a hint; `fdatasync` writes the rest.
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

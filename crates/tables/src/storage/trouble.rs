@@ -1,41 +1,41 @@
-//! What is behind an object store's failure, as far as its answer tells, and what to do about it.
+//! Causes of object store failures, derived from responses, and hints.
 
 use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// What an error holds that came while credentials were asked for: no key is set, and the machine is none
-/// of the cloud's, which would have one.
-const KEYS_ARE_ASKED_FOR: [&str; 4] =
+/// Parts of error messages of failed credential requests: no key is set, and the machine is not in
+/// the cloud, where it could get one.
+const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
-/// What is behind an object store's failure.
+/// The cause of an object store's failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// The bucket, or container, is not there.
+    /// The bucket or container does not exist.
     NoBucket,
-    /// The key is unknown, its signature wrong, or a token has expired.
+    /// The key is unknown, the signature is wrong, or a token has expired.
     Credentials,
-    /// The key is good, and may not do this.
+    /// The key is valid but lacks permission.
     Forbidden,
-    /// This machine's clock and the store's differ too much for signatures to hold.
+    /// The clocks of this machine and the store differ too much for signed requests.
     Clock,
-    /// The bucket lies in another region.
+    /// The bucket is in another region.
     Region,
-    /// Nobody answers at the store's address.
+    /// No connection to the store's address.
     Unreachable,
-    /// The connection broke off before the answer was whole.
+    /// The connection was closed before the response was complete.
     Cut,
-    /// The answer did not come in time.
+    /// The request timed out.
     TimedOut,
-    /// The store went on asking for patience, or failing, until ours was at its end.
+    /// The store kept throttling or failing until the retry timeout.
     Busy,
-    /// There is a file already where a new one was to be.
+    /// The file to create already exists.
     Taken,
 }
 
 impl Trouble {
-    /// What an error comes from; none where it does not tell.
+    /// Returns the cause of an error; none if unknown.
     pub fn of(error: &(dyn StdError + 'static)) -> Option<Trouble> {
         let chain = std::iter::successors(Some(error), |error| (*error).source());
         let mut found = None;
@@ -44,14 +44,14 @@ impl Trouble {
                 found = Some(Trouble::Taken);
             }
             if let Some(http) = cause.downcast_ref::<HttpError>() {
-                return Some(of_transport(http.kind()));
+                return Some(transport_cause(http.kind()));
             }
             let text = cause.to_string();
-            if KEYS_ARE_ASKED_FOR.iter().any(|part| text.contains(part)) {
+            if CREDENTIAL_REQUESTS.iter().any(|part| text.contains(part)) {
                 return Some(Trouble::Credentials);
             }
-            if let Some(answer) = text.strip_prefix("Server returned ") {
-                return of_answer(answer).or(found);
+            if let Some(response) = text.strip_prefix("Server returned ") {
+                return response_cause(response).or(found);
             }
             if text.starts_with("Received redirect without LOCATION") {
                 return Some(Trouble::Region);
@@ -60,8 +60,8 @@ impl Trouble {
         found
     }
 
-    /// Whether it says nothing of the file itself, and may be over a little later.
-    pub(crate) fn is_passing(self) -> bool {
+    /// Returns true if a retry may succeed later, because the cause is independent of the file.
+    pub(crate) fn is_transient(self) -> bool {
         match self {
             Trouble::Credentials
             | Trouble::Clock
@@ -73,64 +73,70 @@ impl Trouble {
         }
     }
 
-    /// What happened at a location.
+    /// Returns the message for a location.
     pub(crate) fn describe(self, location: &str) -> String {
         match self {
             Trouble::NoBucket => format!("the bucket of `{location}` does not exist"),
             Trouble::Credentials => {
-                format!("there are no credentials that the object store accepts for `{location}`")
+                format!(
+                    "the object store rejects the credentials for `{location}`, or there are none"
+                )
             }
-            Trouble::Forbidden => format!("the object store does not allow `{location}`"),
+            Trouble::Forbidden => format!("the object store denies access to `{location}`"),
             Trouble::Clock => format!(
-                "the object store refuses `{location}`, since its clock and this machine's differ"
+                "the object store rejects requests for `{location}`, because its clock and this \
+                 machine's differ"
             ),
-            Trouble::Region => format!("the bucket of `{location}` lies in another region"),
+            Trouble::Region => format!("the bucket of `{location}` is in another region"),
             Trouble::Unreachable => {
-                format!("the object store that holds `{location}` cannot be reached")
+                format!("the object store of `{location}` cannot be reached")
             }
             Trouble::Cut => {
-                format!("the connection to the object store broke off at `{location}`")
+                format!(
+                    "the connection to the object store was lost during a request for `{location}`"
+                )
             }
             Trouble::TimedOut => {
-                format!("the object store did not answer for `{location}` in time")
+                format!("the object store timed out for `{location}`")
             }
-            Trouble::Busy => format!(
-                "the object store went on failing for `{location}`, however often it was asked"
-            ),
-            Trouble::Taken => format!("another file is at `{location}` already"),
+            Trouble::Busy => {
+                format!("the object store kept failing for `{location}` after retries")
+            }
+            Trouble::Taken => format!("another file already exists at `{location}`"),
         }
     }
 
-    /// What to do about it.
+    /// Returns the hint.
     pub fn hint(self) -> &'static str {
         match self {
             Trouble::NoBucket => {
-                "Make the bucket, or correct its name; for a store that is not the cloud's own, see that \
-                 `AWS_ENDPOINT_URL` names it."
+                "Create the bucket or correct its name; for S3-compatible stores, check \
+                 `AWS_ENDPOINT_URL`."
             }
             Trouble::Credentials => {
-                "Set the cloud's variables, such as `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and \
-                 `AWS_SESSION_TOKEN`, to a key that is valid, and start the server again."
+                "Set the cloud's environment variables, such as `AWS_ACCESS_KEY_ID`, \
+                 `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, to a valid key and restart the \
+                 server."
             }
             Trouble::Forbidden => {
-                "Allow the key to read, write, list and delete there, or set another key in the \
-                 environment, and start the server again."
+                "Grant the key read, write, list and delete permissions, or set another key in the \
+                 environment and restart the server."
             }
-            Trouble::Clock => "Set this machine's clock right.",
+            Trouble::Clock => "Correct this machine's clock.",
             Trouble::Region => "Set `AWS_REGION` to the bucket's region.",
             Trouble::Unreachable => {
-                "Look whether this machine has a network, and whether `AWS_ENDPOINT_URL` is right where \
+                "Check this machine's network connection, and `AWS_ENDPOINT_URL` if \
                  it is set."
             }
             Trouble::Cut | Trouble::TimedOut | Trouble::Busy => {
-                "Try again; nothing was changed. If it goes on, look how the store fares."
+                "Retry; nothing was changed. If it fails again, check the store's status."
             }
-            Trouble::Taken => "Try again: it will be written under another name.",
+            Trouble::Taken => "Retry: the file gets another name.",
         }
     }
 }
 
-fn of_transport(kind: HttpErrorKind) -> Trouble {
+fn transport_cause(kind: HttpErrorKind) -> Trouble {
     match kind {
         HttpErrorKind::Connect => Trouble::Unreachable,
         HttpErrorKind::Timeout => Trouble::TimedOut,
@@ -138,9 +144,10 @@ fn of_transport(kind: HttpErrorKind) -> Trouble {
     }
 }
 
-/// What the store said: `non-2xx status code: 403 Forbidden: <Error><Code>AccessDenied</Code>…`.
-fn of_answer(answer: &str) -> Option<Trouble> {
-    let code = answer.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+/// Returns the cause in a response: `non-2xx status code: 403 Forbidden:
+/// <Error><Code>AccessDenied</Code>…`.
+fn response_cause(response: &str) -> Option<Trouble> {
+    let code = response.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
     let trouble = match code.map_or("", |(code, _)| code) {
         "NoSuchBucket" | "ContainerNotFound" | "FilesystemNotFound" => Trouble::NoBucket,
         "RequestTimeTooSkewed" => Trouble::Clock,
@@ -154,14 +161,14 @@ fn of_answer(answer: &str) -> Option<Trouble> {
         | "InvalidAuthenticationInfo" => Trouble::Credentials,
         "SlowDown" | "InternalError" | "ServiceUnavailable" | "ServerBusy" => Trouble::Busy,
         "NoSuchKey" | "NoSuchUpload" | "BlobNotFound" => return None,
-        _ => return of_status(answer),
+        _ => return status_cause(response),
     };
     Some(trouble)
 }
 
-/// What the status alone tells, as where the answer has no body.
-fn of_status(answer: &str) -> Option<Trouble> {
-    let status = answer.split_once("status code: ")?.1.get(..3)?.parse::<u16>().ok()?;
+/// Returns the cause by the status code, for a response without a body.
+fn status_cause(response: &str) -> Option<Trouble> {
+    let status = response.split_once("status code: ")?.1.get(..3)?.parse::<u16>().ok()?;
     match status {
         401 => Some(Trouble::Credentials),
         403 => Some(Trouble::Forbidden),
@@ -177,22 +184,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_tells_what_is_behind_it() {
-        let answer = |status: &str, code: &str| {
-            of_answer(&format!("non-2xx status code: {status}: <Error><Code>{code}</Code></Error>"))
+    fn responses_map_to_causes() {
+        let response = |status: &str, code: &str| {
+            response_cause(&format!(
+                "non-2xx status code: {status}: <Error><Code>{code}</Code></Error>"
+            ))
         };
-        assert_eq!(answer("404 Not Found", "NoSuchBucket"), Some(Trouble::NoBucket));
-        assert_eq!(answer("404 Not Found", "NoSuchKey"), None);
-        assert_eq!(answer("403 Forbidden", "RequestTimeTooSkewed"), Some(Trouble::Clock));
-        assert_eq!(answer("403 Forbidden", "AccessDenied"), Some(Trouble::Forbidden));
-        assert_eq!(answer("403 Forbidden", "InvalidAccessKeyId"), Some(Trouble::Credentials));
-        assert_eq!(answer("503 Slow Down", "SlowDown"), Some(Trouble::Busy));
-        assert_eq!(of_answer("non-2xx status code: 502 Bad Gateway: "), Some(Trouble::Busy));
-        assert_eq!(of_answer("error response: nonsense"), None);
+        assert_eq!(response("404 Not Found", "NoSuchBucket"), Some(Trouble::NoBucket));
+        assert_eq!(response("404 Not Found", "NoSuchKey"), None);
+        assert_eq!(response("403 Forbidden", "RequestTimeTooSkewed"), Some(Trouble::Clock));
+        assert_eq!(response("403 Forbidden", "AccessDenied"), Some(Trouble::Forbidden));
+        assert_eq!(response("403 Forbidden", "InvalidAccessKeyId"), Some(Trouble::Credentials));
+        assert_eq!(response("503 Slow Down", "SlowDown"), Some(Trouble::Busy));
+        assert_eq!(response_cause("non-2xx status code: 502 Bad Gateway: "), Some(Trouble::Busy));
+        assert_eq!(response_cause("error response: nonsense"), None);
     }
 
     #[test]
-    fn a_machine_without_keys_is_told_so() {
+    fn missing_credentials_are_detected() {
         let source = "Error performing PUT http://169.254.169.254/latest/api/token in 5s".into();
         let error = object_store::Error::Generic { store: "S3", source };
         assert_eq!(Trouble::of(&error), Some(Trouble::Credentials));

@@ -1,8 +1,8 @@
-//! Types: their names, and how Arrow's become Iceberg's and back.
+//! Column types: names, and conversion between Arrow and Iceberg.
 //!
-//! Iceberg holds fewer types than Arrow. [`normalise_schema`] finds the nearest that it can
-//! hold, `schema` converts what is left, and `name` reads and writes the texts people see.
-//! Everything here is pure.
+//! Iceberg has fewer types than Arrow. [`normalise_schema`] converts to the nearest supported
+//! types, `schema` converts these to Iceberg's, and `name` parses and formats type names. All
+//! functions are pure.
 
 mod name;
 mod normalise;
@@ -17,13 +17,13 @@ pub use normalise::{
 
 use arrow::datatypes::{DataType, Field};
 
-/// The key under which Arrow carries the name of an extension type.
+/// The Arrow field metadata key of an extension type's name.
 pub(crate) const EXTENSION_NAME: &str = "ARROW:extension:name";
 
 /// Arrow's canonical extension type for UUIDs.
 pub(crate) const UUID_EXTENSION: &str = "arrow.uuid";
 
-/// Whether a field holds UUIDs, and not just any sixteen bytes.
+/// Returns true if a field has UUIDs, not just 16-byte values.
 pub(crate) fn is_uuid(field: &Field) -> bool {
     *field.data_type() == DataType::FixedSizeBinary(16)
         && field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == UUID_EXTENSION)

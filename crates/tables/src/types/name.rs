@@ -1,6 +1,6 @@
-//! The texts for types: `long`, `decimal(10, 2)`, `list<struct<a: int, b: string>>`.
+//! Type names: `long`, `decimal(10, 2)`, `list<struct<a: int, b: string>>`.
 //!
-//! Names are Iceberg's; the names that SQL has for the same types are read too, never written.
+//! The names are Iceberg's. SQL's names of the same types are parsed as well.
 
 use std::sync::Arc;
 
@@ -9,8 +9,7 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use super::is_uuid;
 use crate::{Error, Result};
 
-/// The name of an Arrow type, as Iceberg writes it: of the nearest Iceberg type where there is no
-/// equal.
+/// Returns the Iceberg name of an Arrow type; of the nearest Iceberg type if there is no equal one.
 pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_owned(),
@@ -46,7 +45,8 @@ pub fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// The name of a field's type; unlike [`type_name`], it can tell a UUID from sixteen bytes.
+/// Returns the name of a field's type. Unlike [`type_name`], it distinguishes UUIDs from 16-byte
+/// values.
 pub fn field_type_name(field: &Field) -> String {
     if let Some(foreign) = field.metadata().get(crate::FOREIGN_TYPE) {
         return foreign.clone();
@@ -71,9 +71,9 @@ fn map_name(entries: &Field) -> String {
     }
 }
 
-/// The Arrow type that a text such as `long`, `decimal(10, 2)` or `list<string>` names.
+/// Parses a type name such as `long`, `decimal(10, 2)` or `list<string>`.
 ///
-/// Case does not matter. Fails with `invalid_argument`.
+/// Case-insensitive. Fails with `invalid_argument`.
 pub fn parse_type(text: &str) -> Result<DataType> {
     let mut parser = Parser { rest: text.trim() };
     match parser.data_type() {
@@ -82,7 +82,7 @@ pub fn parse_type(text: &str) -> Result<DataType> {
     }
 }
 
-/// Reads a type from the front of a text, and moves on.
+/// A parser that consumes a type from the front of a text.
 struct Parser<'a> {
     rest: &'a str,
 }
@@ -114,7 +114,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Takes characters as long as they belong to the word, and the space around it.
+    /// Consumes the characters of a word and the whitespace around it.
     fn word(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
         let text = self.rest.trim_start();
         let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
@@ -182,17 +182,17 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Iceberg's moments in nanoseconds, which only tables of format version 3 have.
+/// Returns Iceberg's `timestamptz_ns`, which requires format version 3.
 pub(crate) fn timestamptz_ns() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 
-/// Iceberg's moments; its only time zone.
+/// Returns Iceberg's `timestamptz`, always in UTC.
 pub(crate) fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// A map, with the names that Parquet gives to its parts.
+/// Returns a map type with Parquet's field names.
 pub(crate) fn map_of(key: Field, value: Field) -> DataType {
     let entries = DataType::Struct(vec![key, value].into());
     DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_reads_back_as_its_type() {
+    fn type_names_are_parsed_back() {
         for name in [
             "boolean",
             "int",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_sql_and_loose_writing_are_read() {
+    fn sql_names_and_extra_whitespace_are_accepted() {
         for (text, name) in [
             (" BigInt ", "long"),
             ("VARCHAR", "string"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_type_is_refused() {
+    fn invalid_type_names_are_rejected() {
         for text in
             ["", "lon", "decimal", "decimal(40, 2)", "decimal(3, 9)", "list<", "int x", "struct<>"]
         {

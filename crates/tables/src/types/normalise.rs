@@ -1,9 +1,8 @@
-//! From any Arrow schema to the nearest one that Iceberg can hold.
+//! Conversion of any Arrow schema to the nearest one that Iceberg supports.
 //!
-//! Widens where Arrow has a type that Iceberg lacks, never narrows: what has no type that holds all
-//! its values is refused by the column's name. Times of day finer than a microsecond are the one
-//! exception. Timestamps in nanoseconds are for tables of format version 3 alone, and columns have
-//! them only where somebody asks for it: [`without_nanoseconds`] is for all others.
+//! Types are widened, never narrowed: a type without one that holds all its values is rejected.
+//! Times of day with nanoseconds are the only exception. Nanosecond timestamps require format
+//! version 3 and an explicit request: for other tables, use [`without_nanoseconds`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,16 +14,15 @@ use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE};
 use crate::{COMMENT, Error, Result};
 
-/// The keys of what a field's metadata says of the table's column.
+/// The field metadata keys that describe the table's column.
 pub const OWN: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
-/// The nearest schema that Iceberg can hold.
+/// Returns the nearest schema that Iceberg supports.
 ///
 /// Large and view types become plain ones, unsigned integers the next wider signed type, half
 /// floats floats, times microseconds, timestamps microseconds or nanoseconds, dictionaries their
-/// values, nulls strings. Metadata is
-/// dropped but for what it says of the table's column. Fails with `invalid_argument` naming the column
-/// where there is no such type, or a name is used twice.
+/// values, nulls strings. Field metadata is dropped except for the keys in [`OWN`]. Fails with
+/// `invalid_argument` and the column's name for an unsupported type or a duplicate name.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);
@@ -41,24 +39,25 @@ fn normalise_fields(fields: &Fields, parent: &str) -> Result<Vec<Field>> {
             return Err(Error::InvalidColumn { column, reason });
         }
         if !names.insert(field.name()) {
-            let reason = "the name is there twice".to_owned();
+            let reason = "the name is a duplicate".to_owned();
             return Err(Error::InvalidColumn { column, reason });
         }
     }
     fields.iter().map(|field| normalise_field(field, &join(parent, field.name()))).collect()
 }
 
-/// The path of a nested column, as messages name it.
+/// Returns the path of a nested column for messages.
 pub(crate) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 fn normalise_field(field: &Field, column: &str) -> Result<Field> {
     let data_type = normalise_type(field.data_type(), column)?;
-    // A column of nothing but nulls cannot stay one that takes none.
+    // A column of null type must be nullable.
     let nullable = field.is_nullable() || *field.data_type() == DataType::Null;
-    let kept = |key: &str| Some((key.to_owned(), field.metadata().get(key)?.clone()));
-    let mut metadata: HashMap<String, String> = OWN.iter().filter_map(|key| kept(key)).collect();
+    let own_metadata = |key: &str| Some((key.to_owned(), field.metadata().get(key)?.clone()));
+    let mut metadata: HashMap<String, String> =
+        OWN.iter().filter_map(|key| own_metadata(key)).collect();
     if is_uuid(field) {
         metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
     }
@@ -107,13 +106,13 @@ fn normalise_type(data_type: &DataType, column: &str) -> Result<DataType> {
     })
 }
 
-/// The schema with microseconds in place of nanoseconds, at every level.
+/// Replaces nanoseconds by microseconds in a schema, at every level.
 pub fn without_nanoseconds(schema: &Schema) -> Schema {
     let fields: Fields = schema.fields().iter().map(in_microseconds).collect();
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 
-/// A field with microseconds in place of nanoseconds, at every level.
+/// Replaces nanoseconds by microseconds in a field, at every level.
 pub fn in_microseconds(field: &FieldRef) -> FieldRef {
     let data_type = match field.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
@@ -124,7 +123,7 @@ pub fn in_microseconds(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-/// A type with each column right within it as `change` makes it.
+/// Applies `change` to the direct child fields of a type.
 pub fn map_within(data_type: &DataType, change: &dyn Fn(&FieldRef) -> FieldRef) -> DataType {
     match data_type {
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(change).collect()),
@@ -136,7 +135,7 @@ pub fn map_within(data_type: &DataType, change: &dyn Fn(&FieldRef) -> FieldRef) 
     }
 }
 
-/// Whether a type has nanoseconds, at any level.
+/// Returns true if a type has nanoseconds, at any level.
 pub fn has_nanoseconds(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(unit, _) => *unit == TimeUnit::Nanosecond,
@@ -154,7 +153,7 @@ fn unsupported(data_type: &DataType, column: &str) -> Error {
     Error::UnsupportedType { column: column.to_owned(), data_type: data_type.to_string() }
 }
 
-/// Iceberg's decimals have up to 38 digits, and no negative scale.
+/// Returns the Iceberg decimal: at most 38 digits and no negative scale.
 fn decimal(precision: u8, scale: i8) -> Option<DataType> {
     let (precision, scale) = match u8::try_from(scale) {
         Ok(scale) => (precision, scale),
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_arrow_type_that_can_be_held_becomes_the_nearest() {
+    fn arrow_types_become_the_nearest_supported_type() {
         let item = |data_type| Arc::new(Field::new("item", data_type, true));
         check(DataType::UInt8, "int");
         check(DataType::UInt32, "long");
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_are_left_out_at_every_level() {
+    fn nanoseconds_are_removed_at_every_level() {
         let fine = crate::parse_type("struct<a: timestamp_ns, b: map<int, list<timestamptz_ns>>>");
         let schema = Schema::new(vec![Field::new("c", fine.unwrap(), true)]);
         assert!(has_nanoseconds(schema.field(0).data_type()));
@@ -227,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_held_is_named() {
+    fn an_unsupported_type_is_rejected_with_its_column() {
         let inner = Field::new("span", DataType::Duration(TimeUnit::Second), true);
         let outer = Field::new("trip", DataType::Struct(vec![inner].into()), true);
         let error = normalise_schema(&Schema::new(vec![outer])).unwrap_err();
         assert!(error.to_string().starts_with("column `trip.span` has the type `Duration(s)`"));
         let twice = vec![Field::new("a", DataType::Int32, true); 2];
         let error = normalise_schema(&Schema::new(twice)).unwrap_err();
-        assert_eq!(error.to_string(), "column `a` cannot be used: the name is there twice");
+        assert_eq!(error.to_string(), "column `a` cannot be used: the name is a duplicate");
         assert!(normalise_schema(&Schema::empty()).is_err());
     }
 }

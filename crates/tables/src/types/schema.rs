@@ -1,7 +1,7 @@
-//! Arrow schemas to Iceberg schemas, with fresh field ids, and back.
+//! Conversion of Arrow schemas to Iceberg schemas, with new field ids, and back.
 //!
-//! Arrow here is the workspace's, not the one inside the `iceberg` crate; nothing Arrow-typed
-//! crosses.
+//! Uses the workspace's Arrow version, not the `iceberg` crate's; no Arrow types are exchanged with
+//! that crate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
-/// Gives field ids to Arrow columns, level by level, so that top-level columns have the lowest.
+/// Assigns field ids to Arrow columns by level, so that top-level columns have the lowest.
 pub(crate) struct FieldIds {
     last: i32,
 }
 
 impl FieldIds {
-    /// Ids that follow `last`.
+    /// Creates a sequence of ids after `last`.
     pub(crate) fn after(last: i32) -> Self {
         FieldIds { last }
     }
@@ -33,8 +33,8 @@ impl FieldIds {
         self.last
     }
 
-    /// Iceberg fields for normalised Arrow fields. A field keeps the id that `base` has for its
-    /// name, where the type is the same.
+    /// Converts normalised Arrow fields to Iceberg fields. A field keeps its id in `base` if name
+    /// and type are the same.
     pub(crate) fn assign(
         &mut self,
         fields: &Fields,
@@ -45,11 +45,14 @@ impl FieldIds {
             known.iter().map(|known| known.map_or_else(|| self.next(), |base| base.id)).collect();
         let converted = fields.iter().zip(ids).zip(&known).map(|((field, id), known)| {
             let field_type = self.convert(field, known.map(|base| base.field_type.as_ref()))?;
-            let mut made = NestedField::new(id, field.name(), field_type, !field.is_nullable());
-            made.doc = field.metadata().get(COMMENT).cloned();
-            let default = |key: &str| literal_of_text(field.metadata().get(key)?, &made.field_type);
-            (made.initial_default, made.write_default) = (default(INITIAL), default(WRITE));
-            Ok(made.into())
+            let mut nested_field =
+                NestedField::new(id, field.name(), field_type, !field.is_nullable());
+            nested_field.doc = field.metadata().get(COMMENT).cloned();
+            let default =
+                |key: &str| literal_of_text(field.metadata().get(key)?, &nested_field.field_type);
+            (nested_field.initial_default, nested_field.write_default) =
+                (default(INITIAL), default(WRITE));
+            Ok(nested_field.into())
         });
         converted.collect()
     }
@@ -90,7 +93,7 @@ impl FieldIds {
         .into())
     }
 
-    /// The id and type of a list's element, or a map's key or value.
+    /// Returns the id and type of a list's element, or of a map's key or value.
     fn part(&mut self, field: &Field, base: Option<&NestedField>) -> Result<(i32, Type)> {
         let base = base.filter(|base| same_type(field, &base.field_type));
         let id = base.map_or_else(|| self.next(), |base| base.id);
@@ -105,14 +108,14 @@ fn as_struct(base: &Type) -> Option<&StructType> {
     }
 }
 
-/// The field of `base` that has the same name and type.
+/// Returns the field of `base` with the same name and type.
 fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a NestedField> {
     let known = base?.fields().iter().find(|known| known.name == *field.name())?;
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Whether values of one type can stand under the id of the other; nested types carry ids of their
-/// own.
+/// Returns true if values of the type can be stored under the other field's id. Nested types only
+/// need the same kind, because their fields have their own ids.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))
@@ -123,11 +126,11 @@ fn same_type(field: &Field, known: &Type) -> bool {
     }
 }
 
-/// The key and value fields within a map's entries.
+/// Returns the key and value fields in a map's entries.
 pub(crate) fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
     match entries.data_type() {
         DataType::Struct(fields) if fields.len() == 2 => Ok((&fields[0], &fields[1])),
-        other => Err(Error::internal("typed", format!("a map's entries are `{other}`"))),
+        other => Err(Error::internal("typed", format!("a map's entries have type `{other}`"))),
     }
 }
 
@@ -161,13 +164,13 @@ pub(crate) fn primitive_type(field: &Field) -> Result<PrimitiveType> {
     })
 }
 
-/// The Arrow schema of an Iceberg schema; every field's metadata carries its id.
+/// Returns the Arrow schema of Iceberg fields; each field's metadata carries its id.
 pub(crate) fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
 }
 
-/// The schema with the names by which files without field ids know its columns, where the table says so.
-/// A column that it says nothing of is in no such file.
+/// Adds the names of the table's name mapping, by which columns are found in files without field
+/// ids. A column not in the mapping is missing in such files.
 pub(crate) fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
     let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
     let Some(mapping) = mapping else { return schema.clone() };
@@ -205,12 +208,12 @@ fn named_field(field: &FieldRef, names: &HashMap<i32, Vec<String>>) -> FieldRef 
     Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
 }
 
-/// The names that files without field ids know a column by, where its table says so.
+/// Returns a column's names in the name mapping; none without a mapping.
 pub fn names_of(field: &Field) -> Option<Vec<String>> {
     serde_json::from_str(field.metadata().get(NAMES)?).ok()
 }
 
-/// The Arrow field of an Iceberg field.
+/// Returns the Arrow field of an Iceberg field.
 pub(crate) fn arrow_field(field: &NestedField) -> Field {
     let mut metadata = HashMap::from([(FIELD_ID.to_owned(), field.id.to_string())]);
     if *field.field_type == Type::Primitive(PrimitiveType::Uuid) {
@@ -243,10 +246,10 @@ pub(crate) fn arrow_type(field_type: &Type) -> DataType {
     }
 }
 
-/// The Arrow type of an Iceberg primitive.
+/// Returns the Arrow type of an Iceberg primitive.
 pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
     match primitive {
-        // Its bytes are not read; the field says what it is.
+        // Values of foreign types are not read; the field metadata contains the type.
         foreign if foreign_types::foreign(foreign).is_some() => DataType::Binary,
         PrimitiveType::Boolean => DataType::Boolean,
         PrimitiveType::Int => DataType::Int32,
@@ -269,7 +272,7 @@ pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
     }
 }
 
-/// The Iceberg id that a field's metadata carries.
+/// Returns the Iceberg id in a field's metadata.
 pub(crate) fn field_id(field: &Field) -> Option<i32> {
     field.metadata().get(FIELD_ID)?.parse().ok()
 }
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_come_first_and_their_parts_after() {
+    fn top_level_columns_get_the_lowest_ids() {
         let fields = schema(&[("a", "struct<x: int, y: list<int>>"), ("b", "long")]);
         let assigned = FieldIds::after(0).assign(&fields, None).unwrap();
         assert_eq!(ids(&assigned), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
@@ -302,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_keeps_its_id_only_with_its_type() {
+    fn a_column_keeps_its_id_only_if_its_type_is_the_same() {
         let old = FieldIds::after(0).assign(&schema(&[("a", "int"), ("b", "int")]), None).unwrap();
         let old = StructType::new(old);
         let fields = schema(&[("b", "int"), ("c", "int"), ("a", "string")]);
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_survives_the_way_there_and_back() {
+    fn every_type_is_converted_back() {
         let fields = schema(&[
             ("a", "boolean"),
             ("b", "decimal(9, 2)"),

@@ -1,28 +1,28 @@
-//! Which data files are put together: small ones of one partition, up to the size that files are to
-//! have, and those that lost so many rows that reading past them costs more than writing the rest.
+//! Selection of data files to compact: small files of one partition, up to the target size, and
+//! files with so many deleted rows that a rewrite is cheaper than reading past them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{DataFile, Result, Table, Tables};
 
-/// What is worth to be written anew.
+/// Thresholds for compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Packing {
-    /// Files of less than this share of the size that files are to have are small.
+    /// Files below this share of the target size are small.
     pub small_share: f64,
-    /// How many small files a partition has at least before they are put together.
+    /// Minimum number of small files in a partition for their compaction.
     pub files_min: usize,
-    /// The share of rows that are gone from which on a file is written anew.
+    /// Share of deleted rows from which a file is rewritten.
     pub deleted_share: f64,
-    /// The number of delete files about a file from which on it is written anew.
+    /// Number of delete files from which a data file is rewritten.
     pub delete_files: usize,
-    /// Whether every file with rows that are gone is written anew.
+    /// True if every file with deleted rows is rewritten.
     pub folds_all: bool,
-    /// Files that were added after are left alone: somebody may be changing rows who has not seen them.
+    /// Files added after this time are skipped: a concurrent change may not have seen them.
     pub before: Option<headwater_model::Timestamp>,
-    /// Whether a file is left alone that is much larger than all that would be put to it, so that
-    /// a row is written anew only as often as its file doubles.
+    /// True to skip a file that is much larger than the rest of its bin, so that a row is
+    /// rewritten only when its file's size doubles.
     pub thrifty: bool,
 }
 
@@ -40,7 +40,7 @@ impl Default for Packing {
     }
 }
 
-/// Data files of one partition that are written anew together.
+/// Data files of one partition to rewrite together.
 #[derive(Debug, Clone)]
 pub struct Bin {
     /// The files, oldest first.
@@ -48,24 +48,24 @@ pub struct Bin {
 }
 
 impl Bin {
-    /// Bytes of the files.
+    /// Returns the bytes of the files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 }
 
-/// A file, and whether it lost so much that it is written anew even alone.
+/// A file, and whether it has so many deletes that it is rewritten even alone.
 type Candidate = (Arc<DataFile>, bool);
 
 impl Tables {
-    /// The size that data files of a table are to have, in bytes.
+    /// Returns the target size of a table's data files, in bytes.
     pub fn target_file_bytes(&self, table: &Table) -> u64 {
         target_file_bytes(table).unwrap_or(self.options().target_file_bytes)
     }
 
-    /// The files of a table's current snapshot that are worth to be put together.
+    /// Returns the files of a table's current snapshot that are worth compacting.
     pub async fn bins(&self, table: &Table, packing: &Packing) -> Result<Vec<Bin>> {
-        // Rows of which something is not read are not written again.
+        // Tables with columns that cannot be read cannot be rewritten.
         if table.foreign_column().is_some() {
             return Ok(Vec::new());
         }
@@ -80,24 +80,24 @@ impl Tables {
         };
         let files: Vec<Arc<DataFile>> =
             plan.files().iter().filter(|file| !is_new(file)).cloned().collect();
-        let gone = self.deleted_of_all(files.clone()).await?;
+        let deleted = self.deleted_of_all(files.clone()).await?;
         let mut partitions: BTreeMap<(i32, &str), Vec<Candidate>> = BTreeMap::new();
-        for (file, gone) in files.iter().zip(gone) {
-            let gone = gone.map_or(0, |gone| gone.before(file.rows));
-            let thin = file.has_deletes()
+        for (file, deleted) in files.iter().zip(deleted) {
+            let deleted = deleted.map_or(0, |deleted| deleted.before(file.rows));
+            let needs_rewrite = file.has_deletes()
                 && (packing.folds_all
-                    || gone as f64 >= file.rows as f64 * packing.deleted_share
+                    || deleted as f64 >= file.rows as f64 * packing.deleted_share
                     || file.delete_files() >= packing.delete_files);
-            if thin || file.bytes < small {
+            if needs_rewrite || file.bytes < small {
                 let partition = partitions.entry((file.spec_id, &file.partition)).or_default();
-                partition.push((file.clone(), thin));
+                partition.push((file.clone(), needs_rewrite));
             }
         }
         let packed = partitions.into_values().flat_map(|files| pack(files, target, packing));
         Ok(packed.collect())
     }
 
-    /// All files of a table's current snapshot, those of each partition together.
+    /// Returns all files of a table's current snapshot, by partition.
     pub async fn whole_partitions(&self, table: &Table) -> Result<Vec<Bin>> {
         let plan = self.plan(table, None).await?;
         let mut partitions: BTreeMap<(i32, &str), Vec<Arc<DataFile>>> = BTreeMap::new();
@@ -108,7 +108,7 @@ impl Tables {
     }
 }
 
-/// The size that a table's property asks for.
+/// Returns the target size from the table's properties.
 pub(crate) fn target_file_bytes(table: &Table) -> Option<u64> {
     let property = table.metadata().properties().get("write.target-file-size-bytes");
     property.and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0)
@@ -116,7 +116,7 @@ pub(crate) fn target_file_bytes(table: &Table) -> Option<u64> {
 
 /// Packs the files of a partition, oldest first, into bins of about the target size.
 fn pack(files: Vec<Candidate>, target: u64, packing: &Packing) -> Vec<Bin> {
-    let small = files.iter().filter(|(_, thin)| !thin).count();
+    let small = files.iter().filter(|(_, needs_rewrite)| !needs_rewrite).count();
     let mut bins = Vec::new();
     let (mut bin, mut bytes): (Vec<Candidate>, u64) = (Vec::new(), 0);
     for candidate in files {
@@ -131,24 +131,24 @@ fn pack(files: Vec<Candidate>, target: u64, packing: &Packing) -> Vec<Bin> {
         }
     }
     bins.push(bin);
-    bins.into_iter().filter_map(|bin| worthwhile(bin, packing)).collect()
+    bins.into_iter().filter_map(|bin| select_files(bin, packing)).collect()
 }
 
-/// The file that is much larger than all others of a bin, and lost few rows; none where none is.
+/// Returns the index of a file that is much larger than the rest of the bin and has few deletes.
 fn too_large(bin: &[Candidate]) -> Option<usize> {
     let all: u64 = bin.iter().map(|(file, _)| file.bytes).sum();
     let largest = bin.iter().enumerate().max_by_key(|(_, (file, _))| file.bytes);
-    let (at, (file, thin)) = largest?;
-    (!thin && file.bytes > 2 * (all - file.bytes)).then_some(at)
+    let (at, (file, needs_rewrite)) = largest?;
+    (!needs_rewrite && file.bytes > 2 * (all - file.bytes)).then_some(at)
 }
 
-/// The files of a bin that are worth to be written anew together; none where there are none.
-fn worthwhile(mut bin: Vec<Candidate>, packing: &Packing) -> Option<Bin> {
+/// Returns the files of a bin that are worth rewriting.
+fn select_files(mut bin: Vec<Candidate>, packing: &Packing) -> Option<Bin> {
     let mut large = if packing.thrifty { too_large(&bin) } else { None };
     while let Some(at) = large {
         bin.remove(at);
         large = too_large(&bin);
     }
-    let worth = bin.len() > 1 || bin.iter().any(|(_, thin)| *thin);
-    worth.then(|| Bin { files: bin.into_iter().map(|(file, _)| file).collect() })
+    let is_worthwhile = bin.len() > 1 || bin.iter().any(|(_, needs_rewrite)| *needs_rewrite);
+    is_worthwhile.then(|| Bin { files: bin.into_iter().map(|(file, _)| file).collect() })
 }

@@ -1,4 +1,4 @@
-//! Delete files that take no row of any data file away any more.
+//! Delete files that no longer apply to any data file.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::deletes::place_of;
 use crate::{DataFile, DeleteKey, Result, Table, Tables};
 
 impl Tables {
-    /// The delete files of a table's current snapshot that concern no data file once some are gone,
-    /// or vectors of them.
+    /// Returns the delete files and deletion vectors of a table's current snapshot that apply to no
+    /// data file after the removal of some.
     pub async fn dangling_deletes(
         &self,
         table: &Table,
@@ -23,9 +23,10 @@ impl Tables {
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
         let removed: HashSet<&str> = removed.iter().map(|file| file.location.as_str()).collect();
         let plan = self.plan(table, None).await?;
-        let left = plan.files().iter().filter(|file| !removed.contains(file.location.as_str()));
+        let remaining =
+            plan.files().iter().filter(|file| !removed.contains(file.location.as_str()));
         let mut needed: HashSet<DeleteKey> = HashSet::new();
-        for deletes in left.filter_map(|file| file.deletes.as_ref()) {
+        for deletes in remaining.filter_map(|file| file.deletes.as_ref()) {
             needed.extend(deletes.files());
         }
         let mut dangling = Vec::new();

@@ -1,7 +1,7 @@
-//! What rows are put in order by, as bytes that compare as the rows do.
+//! Sort keys of rows, as bytes with the same order as the rows.
 //!
-//! For a z-order each column's value is replaced by its rank among a sample, so that columns of any type
-//! and of any spread count alike, and the bits of the ranks are interleaved.
+//! For a z-order, each value is replaced by its rank in a sample, so that columns of any type and
+//! distribution have equal weight. The bits of the ranks are interleaved.
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, RecordBatch};
 use arrow::compute::SortOptions;
@@ -14,19 +14,20 @@ use super::order::Order;
 /// Bits of a column's rank in a z-order.
 const RANK_BITS: usize = 16;
 
-/// Bytes of a row's place in a z-order: of eight columns at most.
-const PLACE_BYTES: usize = 16;
+/// Bytes of a z-order key: enough for eight columns.
+const Z_KEY_BYTES: usize = 16;
 
-/// Makes the keys of rows.
+/// An encoder of sort keys.
 pub(crate) struct Keys {
     columns: Vec<usize>,
     converter: RowConverter,
-    /// Of a z-order: how values compare, and what values a sample has, for each column.
+    /// For a z-order: the value encoder and the sorted sample values of each column.
     ranks: Vec<(RowConverter, Vec<Vec<u8>>)>,
 }
 
 impl Keys {
-    /// Keys of rows of a schema. A z-order needs a sample of the rows to be made before any key is.
+    /// Creates an encoder for rows of a schema. A z-order requires [`Keys::add_sample`] before the
+    /// first key.
     pub fn new(order: &Order, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let names = order.columns();
         let columns = names.iter().map(|name| schema.index_of(name));
@@ -45,18 +46,18 @@ impl Keys {
                 Ok(Keys { columns, converter, ranks: Vec::new() })
             }
             Order::ZOrder(_) => {
-                let place = SortField::new(DataType::FixedSizeBinary(PLACE_BYTES as i32));
+                let z_key = SortField::new(DataType::FixedSizeBinary(Z_KEY_BYTES as i32));
                 let ranks = types.map(|data_type| {
                     Ok((RowConverter::new(vec![SortField::new(data_type)])?, Vec::new()))
                 });
                 let ranks = ranks.collect::<Result<Vec<_>, ArrowError>>()?;
-                Ok(Keys { columns, converter: RowConverter::new(vec![place])?, ranks })
+                Ok(Keys { columns, converter: RowConverter::new(vec![z_key])?, ranks })
             }
         }
     }
 
-    /// Takes over what values a sample of the rows has.
-    pub fn learn(&mut self, sample: &[RecordBatch]) -> Result<(), ArrowError> {
+    /// Adds the values of a sample of the rows.
+    pub fn add_sample(&mut self, sample: &[RecordBatch]) -> Result<(), ArrowError> {
         for (at, (converter, values)) in self.columns.iter().zip(&mut self.ranks) {
             for batch in sample {
                 let rows = converter.convert_columns(&[batch.column(*at).clone()])?;
@@ -68,46 +69,46 @@ impl Keys {
         Ok(())
     }
 
-    /// The keys of a batch's rows, in order.
+    /// Returns the keys of a batch's rows.
     pub fn of(&self, batch: &RecordBatch) -> Result<Rows, ArrowError> {
         let columns = self.columns.iter().map(|at| batch.column(*at).clone());
         let columns: Vec<ArrayRef> = columns.collect();
         if self.ranks.is_empty() {
             return self.converter.convert_columns(&columns);
         }
-        let mut places = vec![[0_u8; PLACE_BYTES]; batch.num_rows()];
+        let mut z_keys = vec![[0_u8; Z_KEY_BYTES]; batch.num_rows()];
         let count = columns.len();
         for (number, (column, (converter, values))) in columns.iter().zip(&self.ranks).enumerate() {
             let rows = converter.convert_columns(std::slice::from_ref(column))?;
-            for (place, row) in places.iter_mut().zip(rows.iter()) {
+            for (z_key, row) in z_keys.iter_mut().zip(rows.iter()) {
                 let rank = values.partition_point(|value| value.as_slice() < row.data());
-                interleave(place, scaled(rank, values.len()), number, count);
+                interleave(z_key, scaled(rank, values.len()), number, count);
             }
         }
-        let values = places.iter().map(<[u8; PLACE_BYTES]>::as_slice);
+        let values = z_keys.iter().map(<[u8; Z_KEY_BYTES]>::as_slice);
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // There are no rows to tell the width by.
-            Err(_) if places.is_empty() => FixedSizeBinaryArray::new_null(PLACE_BYTES as i32, 0),
+            // An empty list of keys does not determine the width.
+            Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };
         self.converter.convert_columns(&[std::sync::Arc::new(array)])
     }
 }
 
-/// A rank spread over all that the bits can say.
+/// Scales a rank to the full range of its bits.
 fn scaled(rank: usize, of: usize) -> u16 {
     let last = (1_u64 << RANK_BITS) - 1;
     u16::try_from(rank as u64 * last / of.max(1) as u64).unwrap_or(u16::MAX)
 }
 
-/// Puts the bits of one column's rank into a row's place, the most significant first.
-fn interleave(place: &mut [u8; PLACE_BYTES], rank: u16, column: usize, columns: usize) {
+/// Interleaves the bits of one column's rank into a z-order key, the most significant first.
+fn interleave(z_key: &mut [u8; Z_KEY_BYTES], rank: u16, column: usize, columns: usize) {
     for bit in 0..RANK_BITS {
         let to = bit * columns + column;
-        if to / 8 < PLACE_BYTES && rank & (1 << (RANK_BITS - 1 - bit)) != 0 {
-            place[to / 8] |= 0x80 >> (to % 8);
+        if to / 8 < Z_KEY_BYTES && rank & (1 << (RANK_BITS - 1 - bit)) != 0 {
+            z_key[to / 8] |= 0x80 >> (to % 8);
         }
     }
 }
@@ -117,15 +118,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_of_ranks_take_turns() {
-        let mut place = [0; PLACE_BYTES];
-        interleave(&mut place, 0b1100_0000_0000_0001, 0, 2);
-        interleave(&mut place, 0b1010_0000_0000_0000, 1, 2);
-        assert_eq!(place[..4], [0b1110_0100, 0, 0, 0b0000_0010]);
+    fn bits_of_ranks_are_interleaved() {
+        let mut z_key = [0; Z_KEY_BYTES];
+        interleave(&mut z_key, 0b1100_0000_0000_0001, 0, 2);
+        interleave(&mut z_key, 0b1010_0000_0000_0000, 1, 2);
+        assert_eq!(z_key[..4], [0b1110_0100, 0, 0, 0b0000_0010]);
     }
 
     #[test]
-    fn ranks_are_spread() {
+    fn ranks_are_scaled() {
         assert_eq!((scaled(0, 4), scaled(2, 4), scaled(4, 4)), (0, 32_767, 65_535));
         assert_eq!(scaled(0, 0), 0);
     }

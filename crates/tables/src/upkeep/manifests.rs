@@ -1,4 +1,4 @@
-//! How many manifests a table has, and whether they are worth to be put together.
+//! The number of a table's manifests, and whether to merge them.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use iceberg::spec::{ManifestContentType, ManifestFile};
 
 use crate::{Result, Table, Tables};
 
-/// Manifests up to which a table is left alone, whatever is in them.
-const FEW: usize = 10;
+/// Maximum number of manifests that are never merged.
+const MANIFESTS_KEPT_MAX: usize = 10;
 
 impl Tables {
-    /// Manifests of a table's current snapshot.
+    /// Returns the number of manifests of a table's current snapshot.
     pub async fn manifest_count(&self, table: &Table) -> Result<usize> {
         match table.metadata().current_snapshot() {
             Some(snapshot) => Ok(self.manifests(snapshot).await?.len()),
@@ -18,7 +18,7 @@ impl Tables {
         }
     }
 
-    /// Whether a table has at least twice the manifests that it needs.
+    /// Returns true if a table has at least twice as many manifests as it needs.
     pub async fn has_scattered_manifests(&self, table: &Table) -> Result<bool> {
         let Some(snapshot) = table.metadata().current_snapshot() else { return Ok(false) };
         let manifests = self.manifests(snapshot).await?;
@@ -29,7 +29,7 @@ impl Tables {
         }
         let most = crate::commit::manifests::CONSOLIDATED_ENTRIES;
         let needed: usize = entries.values().map(|entries| entries.div_ceil(most)).sum();
-        Ok(manifests.len() > FEW && manifests.len() >= 2 * needed)
+        Ok(manifests.len() > MANIFESTS_KEPT_MAX && manifests.len() >= 2 * needed)
     }
 }
 

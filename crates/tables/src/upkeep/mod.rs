@@ -1,7 +1,7 @@
-//! What keeps a table small and clean: which files are put together, in what order their rows are
-//! written, which delete files concern nothing any more, and what a state of a table leads to.
+//! Maintenance of tables: selection of files to compact, sorted rewrites, obsolete delete files,
+//! and the files reachable from a table's state.
 //!
-//! Nothing here changes a row, and nothing is committed: the lake does that, with the operations
+//! Nothing here changes rows or commits. The lake crate commits with the operations
 //! [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and
 //! [`crate::Operation::ExpireSnapshots`].
 
@@ -15,6 +15,6 @@ mod reach;
 pub(crate) use self::bins::target_file_bytes;
 pub use self::bins::{Bin, Packing};
 pub(crate) use self::keys::Keys;
-pub(crate) use self::order::places;
+pub(crate) use self::order::sorted_positions;
 pub use self::order::{Order, SortColumn};
 pub use self::reach::{Extent, FoundFile, Lead, Reached};

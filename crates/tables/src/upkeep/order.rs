@@ -1,8 +1,8 @@
-//! The rows of some files in an order, in bounded memory.
+//! Sorts the rows of files in bounded memory.
 //!
-//! A sample of the rows tells where to cut them into ranges that memory bears. The files are then read
-//! once for each range, whose rows are put in order and handed on. So nothing is spilled, and a small
-//! partition, which is the usual case, is read twice: once for its keys.
+//! A sample of the rows determines key ranges that fit into memory. The files are read once per
+//! range, and the range's rows are sorted and returned. So nothing is spilled to disk. A small
+//! partition, the usual case, is read twice: once for its keys.
 
 use std::sync::Arc;
 
@@ -16,34 +16,34 @@ use tokio::sync::mpsc;
 use super::keys::Keys;
 use crate::{BatchStream, DataFile, Error, Result, Table, Tables};
 
-/// Rows of a sample, about.
+/// Approximate number of rows in a sample.
 const SAMPLE_ROWS: usize = 20_000;
 
-/// Rows in a batch that is handed on.
+/// Rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// How rows are arranged.
+/// A row order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// By columns, one after the other.
+    /// By columns, in order.
     Sort(Vec<SortColumn>),
-    /// By several columns alike, at most eight: rows that lie near each other have values that do.
+    /// A z-order of up to eight columns: rows that are close have similar values in all of them.
     ZOrder(Vec<String>),
 }
 
-/// A column to sort by.
+/// A sort column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortColumn {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Whether large values come first.
+    /// True for descending order.
     pub descending: bool,
-    /// Whether nulls come before all values.
+    /// True if nulls come first.
     pub nulls_first: bool,
 }
 
 impl Order {
-    /// The names of the columns.
+    /// Returns the names of the columns.
     pub fn columns(&self) -> Vec<&str> {
         match self {
             Order::Sort(columns) => columns.iter().map(|column| column.name.as_str()).collect(),
@@ -53,7 +53,7 @@ impl Order {
 }
 
 impl Tables {
-    /// Refuses an order that rows of a table cannot be put in.
+    /// Rejects an order that is not possible for a table.
     pub fn check_order(&self, table: &Table, order: &Order) -> Result<()> {
         let schema = table.schema();
         let names: Vec<String> = order.columns().into_iter().map(str::to_owned).collect();
@@ -65,7 +65,7 @@ impl Tables {
         })
     }
 
-    /// The rows of some files in an order, with about so many bytes of them held at once.
+    /// Returns the rows of files in an order, holding about `memory_bytes` in memory.
     pub fn read_in_order(
         &self,
         table: &Table,
@@ -76,11 +76,11 @@ impl Tables {
         self.check_order(table, order)?;
         let (sender, receiver) = mpsc::channel(2);
         let schema = self.schema_to_rewrite(table);
-        let ordering =
-            Ordering { tables: self.clone(), schema, files, order: order.clone(), memory_bytes };
+        let ordered_read =
+            OrderedRead { tables: self.clone(), schema, files, order: order.clone(), memory_bytes };
         tokio::spawn(async move {
-            if let Err(error) = ordering.run(&sender).await {
-                // Nobody waits where the reader is gone.
+            if let Err(error) = ordered_read.run(&sender).await {
+                // The receiver may be dropped already.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -91,7 +91,7 @@ impl Tables {
     }
 }
 
-struct Ordering {
+struct OrderedRead {
     tables: Tables,
     schema: SchemaRef,
     files: Vec<Arc<DataFile>>,
@@ -101,18 +101,18 @@ struct Ordering {
 
 type Sender = mpsc::Sender<Result<RecordBatch, ArrowError>>;
 
-/// A range of keys: from one on, up to another.
+/// A range of keys: from the first, inclusive, to the second, exclusive.
 type Range = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-impl Ordering {
+impl OrderedRead {
     async fn run(&self, sender: &Sender) -> Result<(), ArrowError> {
         let mut keys = Keys::new(&self.order, &self.schema)?;
         let (sample, row_bytes) = self.sample().await?;
         let fields = self.order.columns();
         let columns = fields.iter().map(|name| self.schema.field_with_name(name).cloned());
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        let sample = widen(&self.schema, &columns, sample)?;
-        keys.learn(&sample)?;
+        let sample = extend_to_schema(&self.schema, &columns, sample)?;
+        keys.add_sample(&sample)?;
         let rows: u64 = self.files.iter().map(|file| file.rows).sum();
         let bytes = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(row_bytes);
         let keys = Arc::new(keys);
@@ -124,7 +124,8 @@ impl Ordering {
         Ok(())
     }
 
-    /// Every so manieth row, of the columns that the order goes by alone; and the bytes of a whole row.
+    /// Reads every n-th row, projected to the sort columns. Also returns the average bytes of a
+    /// whole row.
     async fn sample(&self) -> Result<(Vec<RecordBatch>, usize), ArrowError> {
         let read = |names: Option<&[String]>, limit: Option<usize>| {
             crate::read::read(&self.tables, &self.schema, &self.files, names, limit)
@@ -152,8 +153,8 @@ impl Ordering {
         Ok((sample, bytes / count.max(1) + 1))
     }
 
-    /// Hands on the rows whose keys lie in a range, in order; false where nobody takes them any more. Where
-    /// they are more than memory bears, as when many keys are equal, they are so in portions.
+    /// Sends the rows of a key range, in order; returns false if the receiver is dropped. If they
+    /// exceed the memory, for example because of equal keys, they are sorted in parts.
     async fn send_range(
         &self,
         keys: &Arc<Keys>,
@@ -161,26 +162,26 @@ impl Ordering {
         sender: &Sender,
     ) -> Result<bool, ArrowError> {
         let mut batches = crate::read::read(&self.tables, &self.schema, &self.files, None, None)?;
-        let (mut held, mut bytes) = (Vec::new(), 0);
+        let (mut buffered, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = batches.try_next().await? {
             let inside = within(keys, &range, batch)?;
             if inside.num_rows() == 0 {
                 continue;
             }
             bytes += inside.get_array_memory_size();
-            held.push(inside);
+            buffered.push(inside);
             if bytes > 2 * self.memory_bytes {
-                if !send_in_order(keys, std::mem::take(&mut held), sender).await? {
+                if !send_in_order(keys, std::mem::take(&mut buffered), sender).await? {
                     return Ok(false);
                 }
                 bytes = 0;
             }
         }
-        send_in_order(keys, held, sender).await
+        send_in_order(keys, buffered, sender).await
     }
 }
 
-/// The rows of a batch whose keys lie in a range.
+/// Returns the rows of a batch within a key range.
 fn within(
     keys: &Keys,
     (from, until): &Range,
@@ -198,20 +199,20 @@ fn within(
     filter_record_batch(&batch, &mask)
 }
 
-/// Hands on some rows in order; false where nobody takes them any more.
+/// Sends rows in order; returns false if the receiver is dropped.
 async fn send_in_order(
     keys: &Arc<Keys>,
     batches: Vec<RecordBatch>,
     sender: &Sender,
 ) -> Result<bool, ArrowError> {
     let keys = keys.clone();
-    let ordering = tokio::task::spawn_blocking(move || {
-        places(&keys, &batches).map(|places| (places, batches))
+    let ordered_read = tokio::task::spawn_blocking(move || {
+        sorted_positions(&keys, &batches).map(|sorted_positions| (sorted_positions, batches))
     });
-    let (places, batches) =
-        ordering.await.map_err(|error| ArrowError::ExternalError(Box::new(error)))??;
+    let (sorted_positions, batches) =
+        ordered_read.await.map_err(|error| ArrowError::ExternalError(Box::new(error)))??;
     let all: Vec<&RecordBatch> = batches.iter().collect();
-    for some in places.chunks(BATCH_ROWS) {
+    for some in sorted_positions.chunks(BATCH_ROWS) {
         let batch = interleave_record_batch(&all, some)?;
         if sender.send(Ok(batch)).await.is_err() {
             return Ok(false);
@@ -220,8 +221,8 @@ async fn send_in_order(
     Ok(true)
 }
 
-/// A sample of some columns as batches of all, so that keys are found in it by their place.
-fn widen(
+/// Extends a sample of some columns to the whole schema, so that keys are found by column index.
+fn extend_to_schema(
     schema: &SchemaRef,
     columns: &[arrow::datatypes::Field],
     sample: Vec<RecordBatch>,
@@ -239,33 +240,34 @@ fn widen(
     batches.collect()
 }
 
-/// Ranges of keys of about as many rows each.
+/// Returns key ranges with about the same number of rows.
 fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range>, ArrowError> {
-    let mut found: Vec<Vec<u8>> = Vec::new();
+    let mut sample_keys: Vec<Vec<u8>> = Vec::new();
     if count > 1 {
         for batch in sample {
-            found.extend(keys.of(batch)?.iter().map(|key| key.data().to_vec()));
+            sample_keys.extend(keys.of(batch)?.iter().map(|key| key.data().to_vec()));
         }
-        found.sort_unstable();
+        sample_keys.sort_unstable();
     }
-    let mut cuts: Vec<Vec<u8>> =
-        (1..count).filter_map(|cut| found.get(cut * found.len() / count).cloned()).collect();
-    cuts.dedup();
-    let from = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
-    let until = cuts.iter().cloned().map(Some).chain(std::iter::once(None));
+    let mut boundaries: Vec<Vec<u8>> = (1..count)
+        .filter_map(|index| sample_keys.get(index * sample_keys.len() / count).cloned())
+        .collect();
+    boundaries.dedup();
+    let from = std::iter::once(None).chain(boundaries.iter().cloned().map(Some));
+    let until = boundaries.iter().cloned().map(Some).chain(std::iter::once(None));
     Ok(from.zip(until).collect())
 }
 
-/// Where the rows of some batches lie, in order.
-pub(crate) fn places(
+/// Returns the positions (batch, row) of all rows, in order.
+pub(crate) fn sorted_positions(
     keys: &Keys,
     batches: &[RecordBatch],
 ) -> Result<Vec<(usize, usize)>, ArrowError> {
     let of = batches.iter().map(|batch| keys.of(batch)).collect::<Result<Vec<_>, _>>()?;
     let all = batches.iter().enumerate();
-    let mut places: Vec<(usize, usize)> =
+    let mut sorted_positions: Vec<(usize, usize)> =
         all.flat_map(|(at, batch)| (0..batch.num_rows()).map(move |row| (at, row))).collect();
-    // Stable, so that rows with equal keys keep their order.
-    places.sort_by(|one, other| of[one.0].row(one.1).cmp(&of[other.0].row(other.1)));
-    Ok(places)
+    // The sort is stable: rows with equal keys keep their order.
+    sorted_positions.sort_by(|one, other| of[one.0].row(one.1).cmp(&of[other.0].row(other.1)));
+    Ok(sorted_positions)
 }

@@ -1,4 +1,4 @@
-//! Which files a state of a table leads to: what must be there so that it can be read.
+//! The files reachable from a table's state, that is, the files needed to read it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,44 +12,44 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{Error, Result, Tables};
 
-/// How many files are read at once, however many states are looked into.
-const READ_AT_ONCE: usize = 16;
+/// Maximum number of files read concurrently, over all states.
+const READS_MAX: usize = 16;
 
-/// How many manifest lists of a state, and manifests of a list, wait for their turn at once.
-const LISTS_AT_ONCE: usize = 4;
-const MANIFESTS_AT_ONCE: usize = 16;
+/// Maximum concurrent manifest lists per state, and manifests per list.
+const LISTS_MAX: usize = 4;
+const MANIFESTS_MAX: usize = 16;
 
-/// The properties by which a table says where its files go, if not into its own folder.
-const ELSEWHERE: [&str; 3] =
+/// Table properties with locations of files outside the table's folder.
+const LOCATION_PROPERTIES: [&str; 3] =
     ["write.data.path", "write.metadata.path", "write.object-storage.path"];
 
-/// The files that some states lead to, by where they lie: one place may be written in several ways. What
-/// was looked into once is not looked into again, even where several states are looked into at once.
+/// The set of files reachable from some states, by normalised location. Each file is examined only
+/// once, even if several states are examined concurrently.
 #[derive(Debug)]
 pub struct Reached {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
-    /// What came of manifest lists, with all that they lead to, and of manifests.
-    lists: Looked,
-    manifests: Looked,
-    /// Files that are known to be needed anyway.
+    /// Results of examined manifest lists, with their manifests, and of examined manifests.
+    lists: Examined,
+    manifests: Examined,
+    /// Files that are needed anyway.
     beside: Option<Arc<Reached>>,
     reads: Semaphore,
 }
 
-type Looked = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
+type Examined = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
 
-/// What came of looking into a file.
+/// The result of examining a file.
 #[derive(Debug, Clone, Default)]
 struct Found {
-    /// What could not be read.
+    /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
-    /// Whether it leads to a file that is not needed anyway.
+    /// True if a file is reachable that is not needed anyway.
     more: bool,
 }
 
 impl Found {
-    /// What could not be read, and never will be; any other error is one.
+    /// Records a permanent error; returns a transient one.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -63,15 +63,15 @@ impl Found {
     }
 }
 
-/// What came of looking into a state.
+/// The result of examining a state.
 #[derive(Debug, Default)]
 pub struct Lead {
-    /// What could not be read: files that are gone, or broken, or lie elsewhere. Nothing is known of what
-    /// they lead to.
+    /// Errors of unreadable files: missing, invalid or outside the warehouse. The files reachable
+    /// from them are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// The folders that what they lead to may lie in, with a slash at the end.
+    /// The folders that may contain these unknown files, with a trailing slash.
     pub folders: Vec<String>,
-    /// Whether the state leads to a file that is not needed anyway.
+    /// True if the state needs a file that is not needed anyway.
     pub more: bool,
 }
 
@@ -82,62 +82,63 @@ impl Default for Reached {
             lists: Mutex::default(),
             manifests: Mutex::default(),
             beside: None,
-            reads: Semaphore::new(READ_AT_ONCE),
+            reads: Semaphore::new(READS_MAX),
         }
     }
 }
 
 impl Reached {
-    /// None yet, beside files that are needed anyway.
+    /// Creates an empty set, relative to files that are needed anyway.
     pub fn beside(needed: Arc<Reached>) -> Self {
         Reached { beside: Some(needed), ..Reached::default() }
     }
 
-    /// Whether a file is among them.
+    /// Returns true if a file is in the set.
     pub fn contains(&self, location: &str) -> bool {
         self.files.lock().contains(location)
     }
 
-    /// Adds a file, and says whether it is not needed anyway.
+    /// Adds a file; returns true if it is not needed anyway.
     pub fn add_file(&self, location: String) -> bool {
         let more = self.beside.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
         more
     }
 
-    /// Where they lie.
+    /// Returns the locations of the files.
     pub fn into_files(self) -> HashSet<String> {
         self.files.into_inner()
     }
 
     async fn read<T>(&self, reading: impl Future<Output = Result<T>>) -> Result<T> {
         let permit = self.reads.acquire().await;
-        let _permit = permit.map_err(|error| Error::internal("looked into", error))?;
+        let _permit = permit.map_err(|error| Error::internal("examined", error))?;
         reading.await
     }
 }
 
-fn cell(looked: &Looked, key: &str) -> Arc<OnceCell<Found>> {
-    let mut looked = looked.lock();
-    if let Some(cell) = looked.get(key) {
+fn cell(examined: &Examined, key: &str) -> Arc<OnceCell<Found>> {
+    let mut examined = examined.lock();
+    if let Some(cell) = examined.get(key) {
         return Arc::clone(cell);
     }
-    Arc::clone(looked.entry(key.to_owned()).or_default())
+    Arc::clone(examined.entry(key.to_owned()).or_default())
 }
 
-/// How much of a state counts.
+/// The part of a state to examine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// Every snapshot that it lists.
+    /// All its snapshots.
     Whole,
-    /// Every snapshot that it lists but these.
+    /// All its snapshots except these.
     Without(Vec<i64>),
-    /// The current snapshot.
+    /// The current snapshot only.
     Current,
 }
 
 impl Tables {
-    /// Adds what a state leads to, as far as it can be read. Fails where that is not to be known just now.
+    /// Adds the files reachable from a state, as far as they can be read. Fails on a transient
+    /// error.
     pub async fn reach(
         &self,
         metadata_location: &str,
@@ -151,7 +152,7 @@ impl Tables {
             }
         };
         let metadata = table.metadata();
-        // What a merge looks up to know where rows came from.
+        // A merge reads earlier metadata files to find the origin of rows.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
@@ -169,41 +170,37 @@ impl Tables {
         let snapshots: Vec<SnapshotRef> = metadata.snapshots().filter(counts).cloned().collect();
         let lists = stream::iter(snapshots).map(|snapshot| async move {
             let cell = cell(&reached.lists, snapshot.manifest_list());
-            let looking = || self.look_into_list(&snapshot, reached);
-            cell.get_or_try_init(looking).await.cloned()
+            let examine = || self.examine_list(&snapshot, reached);
+            cell.get_or_try_init(examine).await.cloned()
         });
-        // Nothing is waited for in between: others may wait for what is under way here.
-        let mut lists = lists.buffer_unordered(LISTS_AT_ONCE);
+        // Must not wait in between: other tasks may wait for the cells being initialised here.
+        let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
         }
         Ok(self.lead(found, metadata_location, Some(metadata)))
     }
 
-    async fn look_into_list(&self, snapshot: &SnapshotRef, reached: &Reached) -> Result<Found> {
+    async fn examine_list(&self, snapshot: &SnapshotRef, reached: &Reached) -> Result<Found> {
         let manifests = match reached.read(self.manifests(snapshot)).await {
             Ok(manifests) => manifests,
             Err(error) => return Found::unreadable(error),
         };
         let mut found = Found::default();
         found.more |= reached.add_file(self.place_of(snapshot.manifest_list()));
-        let looked = stream::iter(manifests.iter().cloned()).map(|manifest| async move {
+        let examined = stream::iter(manifests.iter().cloned()).map(|manifest| async move {
             let cell = cell(&reached.manifests, &self.place_of(&manifest.manifest_path));
-            let looking = || self.look_into_manifest(&manifest, reached);
-            cell.get_or_try_init(looking).await.cloned()
+            let examine = || self.examine_manifest(&manifest, reached);
+            cell.get_or_try_init(examine).await.cloned()
         });
-        let mut looked = looked.buffer_unordered(MANIFESTS_AT_ONCE);
-        while let Some(manifest) = looked.try_next().await? {
+        let mut examined = examined.buffer_unordered(MANIFESTS_MAX);
+        while let Some(manifest) = examined.try_next().await? {
             found.add(manifest);
         }
         Ok(found)
     }
 
-    async fn look_into_manifest(
-        &self,
-        manifest: &ManifestFile,
-        reached: &Reached,
-    ) -> Result<Found> {
+    async fn examine_manifest(&self, manifest: &ManifestFile, reached: &Reached) -> Result<Found> {
         let decoded = match reached.read(self.manifest(manifest)).await {
             Ok(decoded) => decoded,
             Err(error) => return Found::unreadable(error),
@@ -216,7 +213,7 @@ impl Tables {
         Ok(found)
     }
 
-    /// What came of a state, with where that may lie which nobody can tell.
+    /// Builds the result for a state, with the folders that may contain unknown files.
     fn lead(
         &self,
         found: Found,
@@ -231,35 +228,36 @@ impl Tables {
             folders.extend(files.filter_map(|file| table_folder(&file)));
         }
         if let Some(metadata) = metadata.filter(|_| !unreadable.is_empty()) {
-            let paths = ELSEWHERE.iter().filter_map(|key| metadata.properties().get(*key));
+            let paths =
+                LOCATION_PROPERTIES.iter().filter_map(|key| metadata.properties().get(*key));
             let paths = paths.map(String::as_str).chain([metadata.location()]);
             folders.extend(paths.map(|path| format!("{}/", self.place_of(path))));
         }
         Lead { unreadable, folders: folders.into_iter().collect(), more }
     }
 
-    /// A location as it is written when files are listed.
+    /// Returns a location as file listings write it.
     pub fn place_of(&self, location: &str) -> String {
         match self.path_of(location) {
             Ok(path) => format!("{}/{path}", self.root_url()),
-            // It lies elsewhere, and is not listed.
+            // A file outside the warehouse is never listed.
             Err(_) => location.to_owned(),
         }
     }
 
-    /// Says which files are about to be removed, by place; none are, once there are none.
-    pub fn set_removing(&self, places: HashSet<String>) {
-        *self.removing().lock() = places;
+    /// Sets the locations of files that are about to be deleted; empty if none.
+    pub fn set_removing(&self, locations: HashSet<String>) {
+        *self.deleting_files().lock() = locations;
     }
 
-    /// Fails where a state cannot be read any more, or is about to be removed: what leads to its data goes
-    /// before that does.
+    /// Fails if a state is unreadable or about to be deleted. Its metadata and manifest list are
+    /// deleted before its data, so checking those is enough.
     pub async fn check_readable(&self, metadata_location: &str) -> Result<()> {
-        // What is read just now is there.
+        // A metadata file that is read now exists.
         if self.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
-        self.check_kept(metadata_location)?;
+        self.check_not_deleting(metadata_location)?;
         let table = self.load(metadata_location).await?;
         match table.metadata().current_snapshot() {
             Some(snapshot) => self.check_present(snapshot.manifest_list()).await,
@@ -267,29 +265,28 @@ impl Tables {
         }
     }
 
-    /// The same of a view.
+    /// Fails if a view's state is unreadable or about to be deleted.
     pub async fn check_view_readable(&self, metadata_location: &str) -> Result<()> {
         self.check_present(metadata_location).await?;
         self.load_view(metadata_location).await.map(drop)
     }
 
     async fn check_present(&self, location: &str) -> Result<()> {
-        self.check_kept(location)?;
+        self.check_not_deleting(location)?;
         let found = self.object_store().head(&self.path_of(location)?).await;
         found.map(drop).map_err(|error| Error::storage(location, error))
     }
 
-    /// Refuses a file that is about to be removed, as one that is gone.
-    pub(crate) fn check_kept(&self, location: &str) -> Result<()> {
-        let removing = self.removing().lock();
+    /// Fails for a file that is about to be deleted, as if it were missing.
+    pub(crate) fn check_not_deleting(&self, location: &str) -> Result<()> {
+        let removing = self.deleting_files().lock();
         if !removing.is_empty() && removing.contains(&self.place_of(location)) {
             return Err(Error::Missing { location: location.to_owned() });
         }
         Ok(())
     }
 
-    /// The files that lie under a folder of the warehouse, or in all of it: where, how many bytes, and
-    /// since when.
+    /// Lists the files in a folder of the warehouse, or in all of it.
     pub async fn files_under(&self, folder: Option<&str>) -> Result<Vec<FoundFile>> {
         let prefix = folder.map(|folder| self.path_of(folder)).transpose()?;
         let failed = |error| Error::storage(folder.unwrap_or(self.root_url()), error);
@@ -304,31 +301,32 @@ impl Tables {
         found.try_collect().await.map_err(failed)
     }
 
-    /// Removes files of a table; those that are gone already are no error.
+    /// Deletes files of a table; missing ones are not an error.
     pub async fn remove_files(&self, locations: &[String]) -> Result<()> {
         self.storage().delete(locations).await
     }
 
-    /// Forgets what was read of files that are gone.
+    /// Removes deleted files from the caches.
     pub fn forget(&self, locations: &[String]) {
         for location in locations {
             self.caches().tables.invalidate(location);
             self.caches().views.invalidate(location);
             self.caches().lists.invalidate(location);
             self.caches().files.invalidate(location);
-            self.forget_manifest(location);
+            self.evict_manifest(location);
         }
     }
 }
 
-/// The folder of the table that a metadata file, a list or a manifest belongs to, with a slash at the end.
+/// Returns the folder of the table that a metadata file, manifest list or manifest belongs to, with
+/// a trailing slash.
 fn table_folder(file: &str) -> Option<String> {
     let (folder, _) = file.rsplit_once('/')?;
     Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))
 }
 
-/// When a file of a local folder came to lie there, which may be later than it was written: as where it
-/// was put back from a copy. The beginning of time where nobody can say.
+/// Returns the time when a local file was placed in its folder, which may be later than its
+/// modification, for example after a restore. The epoch if unknown.
 fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Timestamp {
     use std::os::unix::fs::MetadataExt;
     let found = root.and_then(|root| std::fs::metadata(root.join(path.as_ref())).ok());
@@ -341,12 +339,12 @@ fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Time
 /// A file of the warehouse.
 #[derive(Debug, Clone)]
 pub struct FoundFile {
-    /// Its URL.
+    /// The URL.
     pub location: String,
-    /// Where it lies in the object store.
+    /// The path in the object store.
     pub path: Path,
-    /// Its size.
+    /// The size in bytes.
     pub bytes: u64,
-    /// When it was written, or put there.
+    /// The time when it was written or placed there.
     pub modified: headwater_model::Timestamp,
 }

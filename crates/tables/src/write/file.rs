@@ -1,8 +1,8 @@
-//! One Parquet data file while it is written.
+//! The writer of one Parquet data file.
 //!
-//! Columns are encoded side by side on as many threads as there are processors; rows keep their
-//! order. A row group is held in memory until it is full, then sent to the object store while the
-//! next one fills.
+//! Columns are encoded in parallel, on as many threads as there are processors; rows keep their
+//! order. A row group is buffered in memory until it is full, then uploaded while the next one
+//! fills.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -26,11 +26,11 @@ use super::metrics::{NanCounts, count_nans, describe_columns};
 use crate::storage::{Storage, Upload};
 use crate::{Error, Result};
 
-/// Values in a batch below which a thread of its own costs more than it saves.
+/// Minimum values in a batch for parallel encoding; below, threads cost more than they save.
 const PARALLEL_VALUES_MIN: usize = 1 << 16;
 
-/// Rows encoded in one go, so that a row group's size is looked at in time.
-const ROWS_AT_ONCE: usize = 1 << 16;
+/// Maximum rows per encoding step, so that the row group's size is checked often enough.
+const ENCODED_ROWS_MAX: usize = 1 << 16;
 
 /// Limits of a row group.
 #[derive(Debug, Clone, Copy)]
@@ -39,14 +39,14 @@ pub(crate) struct RowGroupLimits {
     pub(crate) bytes: usize,
 }
 
-/// What all files of one write have in common.
+/// Properties shared by all files of one write.
 #[derive(Debug)]
 pub(crate) struct FileFormat {
     schema: SchemaRef,
     properties: Arc<WriterProperties>,
     limits: RowGroupLimits,
-    lanes: usize,
-    /// The table's sort order that rows come in, where they do.
+    threads: usize,
+    /// The id of the table's sort order, if the rows are sorted.
     order_id: Option<i32>,
 }
 
@@ -63,26 +63,26 @@ impl FileFormat {
             .set_created_by(concat!("headwater ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let properties = Arc::new(properties);
-        Ok(FileFormat { schema, properties, limits, lanes: *LANES, order_id })
+        Ok(FileFormat { schema, properties, limits, threads: *THREADS, order_id })
     }
 }
 
 impl FileFormat {
-    /// The columns of the files.
+    /// Returns the schema of the files.
     pub(crate) fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 }
 
-/// How many columns are encoded at once. Asked for once: the answer takes a dozen system calls.
-static LANES: LazyLock<usize> =
+/// Number of columns encoded in parallel. Cached, because the query takes a dozen system calls.
+static THREADS: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
 
 fn internal(error: impl std::fmt::Display) -> Error {
     Error::internal("written", error)
 }
 
-/// The bytes of a file that are encoded and not yet sent.
+/// Encoded bytes that are not yet uploaded.
 #[derive(Debug, Clone, Default)]
 struct Encoded(Arc<Mutex<Vec<u8>>>);
 
@@ -97,14 +97,14 @@ impl Write for Encoded {
     }
 }
 
-/// The row group that is being filled.
+/// The row group being filled.
 struct RowGroup {
-    /// One writer per leaf column, in order; empty only while lanes have them.
+    /// One writer per leaf column, in order; empty while encoding jobs own them.
     writers: Vec<ArrowColumnWriter>,
     rows: usize,
 }
 
-/// A top-level column with the writers of its leaves, for a lane.
+/// A top-level column to encode, with the writers of its leaves.
 struct Job {
     position: usize,
     field: FieldRef,
@@ -112,7 +112,7 @@ struct Job {
     writers: Vec<ArrowColumnWriter>,
 }
 
-/// A data file that takes rows.
+/// A data file that accepts rows.
 pub(crate) struct FileWriter {
     format: Arc<FileFormat>,
     partition: Struct,
@@ -120,7 +120,7 @@ pub(crate) struct FileWriter {
     encoded: Encoded,
     file: SerializedFileWriter<Encoded>,
     factory: ArrowRowGroupWriterFactory,
-    /// Leaves of each top-level column.
+    /// The number of leaves of each top-level column.
     leaves: Vec<usize>,
     group: Option<RowGroup>,
     groups: usize,
@@ -129,7 +129,7 @@ pub(crate) struct FileWriter {
 }
 
 impl FileWriter {
-    /// Begins a file. Nothing reaches the object store before the first row group is full.
+    /// Starts a file. Nothing is uploaded before the first row group is full.
     pub(crate) fn new(
         format: Arc<FileFormat>,
         storage: Arc<Storage>,
@@ -164,27 +164,28 @@ impl FileWriter {
         })
     }
 
-    /// Bytes that the file will have at least, were it closed now.
+    /// Returns the minimum size of the file if it were closed now, in bytes.
     pub(crate) fn size(&self) -> u64 {
         let group = self.group.as_ref().map_or(0, RowGroup::encoded_bytes);
         (self.file.bytes_written() + group) as u64
     }
 
-    /// Bytes of memory that the row group at hand takes.
+    /// Returns the memory used by the current row group, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.group
             .as_ref()
             .map_or(0, |group| group.writers.iter().map(ArrowColumnWriter::memory_size).sum())
     }
 
-    /// Adds rows, which have the table's schema.
+    /// Writes rows of the table's schema.
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         count_nans(batch, &mut self.nans);
         self.rows += batch.num_rows() as u64;
         let mut first = 0;
         while first < batch.num_rows() {
-            let room = self.format.limits.rows - self.group.as_ref().map_or(0, |group| group.rows);
-            let rows = room.min(ROWS_AT_ONCE).min(batch.num_rows() - first);
+            let capacity =
+                self.format.limits.rows - self.group.as_ref().map_or(0, |group| group.rows);
+            let rows = capacity.min(ENCODED_ROWS_MAX).min(batch.num_rows() - first);
             self.encode(&batch.slice(first, rows)).await?;
             first += rows;
             if self.group.as_ref().is_some_and(|group| group.is_full(self.format.limits)) {
@@ -215,13 +216,13 @@ impl FileWriter {
         let done = if batch.num_rows() * jobs.len() < PARALLEL_VALUES_MIN {
             run_jobs(jobs)?
         } else {
-            run_in_lanes(jobs, self.format.lanes).await?
+            run_parallel(jobs, self.format.threads).await?
         };
         group.writers = done.into_iter().flat_map(|job| job.writers).collect();
         Ok(())
     }
 
-    /// Closes the row group at hand and sends it off.
+    /// Closes the current row group and uploads it.
     pub(crate) async fn flush(&mut self) -> Result<()> {
         let Some(group) = self.group.take() else { return Ok(()) };
         self.groups += 1;
@@ -237,20 +238,20 @@ impl FileWriter {
             chunk.append_to_row_group(&mut row_group).map_err(internal)?;
         }
         row_group.close().map_err(internal)?;
-        self.send().await
+        self.upload_encoded().await
     }
 
-    async fn send(&mut self) -> Result<()> {
+    async fn upload_encoded(&mut self) -> Result<()> {
         let bytes = std::mem::take(&mut *self.encoded.0.lock());
         self.upload.put(Bytes::from(bytes)).await
     }
 
-    /// Leaves the file undone: nothing of it stays.
+    /// Aborts the file; nothing of it remains.
     pub(crate) async fn abort(self) {
         self.upload.abort().await;
     }
 
-    /// Closes the file and gives its entry for a manifest.
+    /// Closes the file and returns its manifest entry.
     pub(crate) async fn close(
         mut self,
         schema: &iceberg::spec::Schema,
@@ -259,7 +260,7 @@ impl FileWriter {
         self.flush().await?;
         let metadata = self.file.finish().map_err(internal)?;
         let bytes = self.file.bytes_written() as u64;
-        self.send().await?;
+        self.upload_encoded().await?;
         let location = self.upload.location().to_owned();
         self.upload.finish().await?;
         let offsets = metadata.row_groups().iter().filter_map(|group| {
@@ -308,20 +309,20 @@ fn run_jobs(mut jobs: Vec<Job>) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Deals the jobs to lanes, the largest first to the lane with the least to do, and waits for all.
-async fn run_in_lanes(mut jobs: Vec<Job>, lanes: usize) -> Result<Vec<Job>> {
+/// Distributes jobs over threads, the largest first to the least loaded thread, and waits for all.
+async fn run_parallel(mut jobs: Vec<Job>, threads: usize) -> Result<Vec<Job>> {
     jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.column.get_array_memory_size()));
-    let mut hands: Vec<(usize, Vec<Job>)> = (0..lanes.max(1)).map(|_| (0, Vec::new())).collect();
+    let mut queues: Vec<(usize, Vec<Job>)> = (0..threads.max(1)).map(|_| (0, Vec::new())).collect();
     for job in jobs {
-        if let Some((load, hand)) = hands.iter_mut().min_by_key(|(load, _)| *load) {
+        if let Some((load, queue)) = queues.iter_mut().min_by_key(|(load, _)| *load) {
             *load += job.column.get_array_memory_size();
-            hand.push(job);
+            queue.push(job);
         }
     }
-    let lanes = hands.into_iter().map(|(_, hand)| async move {
-        tokio::task::spawn_blocking(move || run_jobs(hand)).await.map_err(internal)?
+    let threads = queues.into_iter().map(|(_, queue)| async move {
+        tokio::task::spawn_blocking(move || run_jobs(queue)).await.map_err(internal)?
     });
-    let mut done: Vec<Job> = try_join_all(lanes).await?.into_iter().flatten().collect();
+    let mut done: Vec<Job> = try_join_all(threads).await?.into_iter().flatten().collect();
     done.sort_by_key(|job| job.position);
     Ok(done)
 }

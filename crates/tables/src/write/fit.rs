@@ -1,9 +1,8 @@
-//! Rows as they come become rows as the table has them: columns by name, values in the table's
-//! types.
+//! Conversion of input rows to the table's schema: columns by name, values by type.
 //!
-//! Only casts that keep every value are made; a value that does not fit is an error that names the
-//! column, never a null, a wrapped number or a rounded one. Two roundings are usual and taken:
-//! fractions to the nearest float, timestamps finer than microseconds to those.
+//! Only lossless casts are made. A value that does not fit is an error that names the column, never
+//! a null, a wrapped or a rounded number. Two exceptions: fractions are rounded to the nearest
+//! float, and timestamps are truncated to microseconds.
 
 use std::sync::Arc;
 
@@ -17,43 +16,43 @@ use arrow::error::ArrowError;
 use headwater_model::nearest;
 
 use super::pieces::Pieces;
-use crate::defaults::{has_write_default, unsaid};
+use crate::defaults::{has_write_default, missing_in_rows};
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
 
-/// Fits batches of one schema to a table's.
+/// A conversion of batches of one schema to the table's.
 #[derive(Debug)]
 pub(crate) struct Fit {
     input: SchemaRef,
     table: SchemaRef,
-    /// For each of the table's columns, where it is in the input.
+    /// The index in the input of each column of the table.
     positions: Vec<Option<usize>>,
 }
 
 impl Fit {
-    /// Finds each column's place, as written first, then without case.
+    /// Matches the columns by name: exactly, or else case-insensitively.
     pub(crate) fn new(input: SchemaRef, table: SchemaRef) -> Result<Self> {
         let positions = positions(input.fields(), table.fields(), "")?;
         Ok(Fit { input, table, positions })
     }
 
-    /// Whether this fits batches of that schema.
-    pub(crate) fn takes(&self, input: &SchemaRef) -> bool {
+    /// Returns true if the conversion applies to batches of this schema.
+    pub(crate) fn accepts(&self, input: &SchemaRef) -> bool {
         Arc::ptr_eq(&self.input, input) || self.input == *input
     }
 
-    /// The batch cut into pieces that [`Fit::apply`] makes no more of than memory bears.
+    /// Slices the batch so that each converted slice fits into memory.
     pub(crate) fn pieces<'a>(&self, batch: &'a RecordBatch) -> Pieces<'a> {
         Pieces::new(batch, self.table.fields(), &self.positions)
     }
 
-    /// The batch with the table's columns, in the table's order and types.
+    /// Converts a batch to the table's columns, order and types.
     pub(crate) fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns =
             self.table.fields().iter().zip(&self.positions).map(
                 |(field, position)| match position {
                     Some(position) => fit(batch.column(*position), field, field.name()),
-                    None => Ok(unsaid(field, batch.num_rows())),
+                    None => Ok(missing_in_rows(field, batch.num_rows())),
                 },
             );
         let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -63,8 +62,8 @@ impl Fit {
     }
 }
 
-/// Where each wanted field is among those found. A missing one must take nulls; one too many is
-/// refused.
+/// Returns the index of each wanted field among the fields found. A missing field must be nullable
+/// or have a default; an extra field is an error.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];
     let mut positions = Vec::with_capacity(wanted.len());
@@ -88,17 +87,17 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // Without case, only where neither side has two columns that differ in nothing else.
+    // Case-insensitively, but only if the name is unambiguous on both sides.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {
-        let alone =
+        let is_unique =
             wanted.iter().filter(same).count() == 1 && found.iter().filter(same).count() == 1;
-        alone.then(|| found.iter().position(|field| same(&field))).flatten()
+        is_unique.then(|| found.iter().position(|field| same(&field))).flatten()
     })
 }
 
-/// An array as a column of the table.
+/// Converts an array to a column of the table.
 fn fit(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
     let fitted = fit_values(array, field, column)?;
     if !field.is_nullable() {
@@ -132,10 +131,10 @@ fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
         }
         (DataType::Map(..), DataType::Map(entries, _)) => fit_map(array, entries, column),
         (found, wanted) if found == wanted => Ok(array.clone()),
-        (found, wanted) => match way(found, wanted) {
-            Way::Cast => cast(array, wanted, field, column),
-            Way::RoundTrip => round_trip(array, field, column),
-            Way::None => Err(Error::WrongType {
+        (found, wanted) => match conversion(found, wanted) {
+            Conversion::Cast => cast(array, wanted, field, column),
+            Conversion::RoundTrip => round_trip(array, field, column),
+            Conversion::None => Err(Error::WrongType {
                 column: column.to_owned(),
                 found: type_name(found),
                 expected: field_type_name(field),
@@ -149,25 +148,25 @@ fn fit_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRe
     let positions = positions(array.fields(), wanted, column)?;
     let parts = wanted.iter().zip(positions).map(|(field, position)| {
         let path = join(column, field.name());
-        let Some(position) = position else { return Ok(unsaid(field, array.len())) };
+        let Some(position) = position else { return Ok(missing_in_rows(field, array.len())) };
         let part = fit_values(array.column(position), field, &path)?;
         check_part(part.as_ref(), array.nulls(), field, path)?;
         Ok(part)
     });
     let parts = parts.collect::<Result<Vec<_>>>()?;
-    let made = StructArray::try_new_with_length(
+    let converted = StructArray::try_new_with_length(
         wanted.clone(),
         parts,
         array.nulls().cloned(),
         array.len(),
     );
-    Ok(Arc::new(made.map_err(|error| Error::internal("written", error))?))
+    Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
 
-/// A part that may not be null may be where the whole is.
+/// Rejects nulls in a required field of a non-null struct.
 fn check_part(
     part: &dyn Array,
-    whole: Option<&NullBuffer>,
+    parent: Option<&NullBuffer>,
     field: &Field,
     column: String,
 ) -> Result<()> {
@@ -175,21 +174,22 @@ fn check_part(
         return Ok(());
     }
     let Some(nulls) = part.logical_nulls() else { return Ok(()) };
-    let alone = |row: &usize| nulls.is_null(*row) && whole.is_none_or(|whole| whole.is_valid(*row));
-    let rows = (0..part.len()).filter(alone).count();
+    let is_null =
+        |row: &usize| nulls.is_null(*row) && parent.is_none_or(|parent| parent.is_valid(*row));
+    let rows = (0..part.len()).filter(is_null).count();
     if rows > 0 { Err(Error::NullValue { column, rows }) } else { Ok(()) }
 }
 
 fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // Values that no list refers to, which a slice leaves behind, must not be judged.
+    // Ignores values outside the offsets, which a sliced array may contain.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);
     let offsets = arrow::buffer::OffsetBuffer::from_lengths(list.offsets().lengths());
     let values = fit(&values, element, &join(column, "element"))?;
-    let made = ListArray::try_new(element.clone(), offsets, values, list.nulls().cloned());
-    Ok(Arc::new(made.map_err(|error| Error::internal("written", error))?))
+    let converted = ListArray::try_new(element.clone(), offsets, values, list.nulls().cloned());
+    Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
 
 fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRef> {
@@ -202,22 +202,22 @@ fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRe
     let internal = |error: ArrowError| Error::internal("written", error);
     let fields = vec![key.clone(), value.clone()].into();
     let pairs = StructArray::try_new(fields, vec![keys, values], None).map_err(internal)?;
-    let made = MapArray::try_new(entries.clone(), offsets, pairs, map.nulls().cloned(), false);
-    Ok(Arc::new(made.map_err(internal)?))
+    let converted = MapArray::try_new(entries.clone(), offsets, pairs, map.nulls().cloned(), false);
+    Ok(Arc::new(converted.map_err(internal)?))
 }
 
-/// How values of one type become values of another without a loss.
+/// A kind of lossless conversion between two types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// Arrow's checked cast fails where a value does not fit.
+enum Conversion {
+    /// Arrow's checked cast, which fails for a value that does not fit.
     Cast,
-    /// The cast may change a value, and is good where the way back gives the same.
+    /// A cast that may change values; it is accepted if the cast back returns the same values.
     RoundTrip,
-    /// There is none.
+    /// No lossless conversion exists.
     None,
 }
 
-fn way(found: &DataType, wanted: &DataType) -> Way {
+fn conversion(found: &DataType, wanted: &DataType) -> Conversion {
     use DataType::{
         Binary, BinaryView, Date32, Date64, FixedSizeBinary, Float64, LargeBinary, LargeUtf8, Null,
         Time64, Timestamp, Utf8, Utf8View,
@@ -230,14 +230,14 @@ fn way(found: &DataType, wanted: &DataType) -> Way {
         | (Date64, Date32)
         | (Date32 | Timestamp(_, None), Timestamp(_, None))
         | (DataType::Time32(_) | Time64(_), Time64(_))
-        | (Timestamp(_, Some(_)), Timestamp(_, Some(_))) => Way::Cast,
-        (found, wanted) if found.is_integer() && wanted.is_floating() => Way::RoundTrip,
-        (found, wanted) if found.is_integer() && wanted.is_numeric() => Way::Cast,
-        (found, wanted) if is_decimal(found) && is_decimal(wanted) => Way::RoundTrip,
-        (found, Float64) if is_decimal(found) || found.is_floating() => Way::Cast,
-        (found, wanted) if found.is_floating() && wanted.is_numeric() => Way::RoundTrip,
-        (found, wanted) if is_decimal(found) && wanted.is_integer() => Way::RoundTrip,
-        _ => Way::None,
+        | (Timestamp(_, Some(_)), Timestamp(_, Some(_))) => Conversion::Cast,
+        (found, wanted) if found.is_integer() && wanted.is_floating() => Conversion::RoundTrip,
+        (found, wanted) if found.is_integer() && wanted.is_numeric() => Conversion::Cast,
+        (found, wanted) if is_decimal(found) && is_decimal(wanted) => Conversion::RoundTrip,
+        (found, Float64) if is_decimal(found) || found.is_floating() => Conversion::Cast,
+        (found, wanted) if found.is_floating() && wanted.is_numeric() => Conversion::RoundTrip,
+        (found, wanted) if is_decimal(found) && wanted.is_integer() => Conversion::RoundTrip,
+        _ => Conversion::None,
     }
 }
 
@@ -261,16 +261,17 @@ fn bad_value(field: &Field, column: &str, source: ArrowError) -> Error {
 }
 
 fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
-    let there = cast(array, field.data_type(), field, column)?;
-    let back = cast(&there, array.data_type(), field, column)?;
+    let converted = cast(array, field.data_type(), field, column)?;
+    let back = cast(&converted, array.data_type(), field, column)?;
     let changed = arrow::compute::kernels::cmp::distinct(array, &back)
         .map_err(|error| Error::internal("written", error))?;
-    // A double that a float can only come near is the one change that is usual, and taken.
-    let near_enough = *field.data_type() == DataType::Float32 && array.data_type().is_floating();
+    // Rounding of doubles to the nearest float is accepted.
+    let is_float_rounding =
+        *field.data_type() == DataType::Float32 && array.data_type().is_floating();
     let first = changed.values().set_indices().next();
     match first {
-        None => Ok(there),
-        Some(_) if near_enough && finite_alike(array, &there) => Ok(there),
+        None => Ok(converted),
+        Some(_) if is_float_rounding && stays_finite(array, &converted) => Ok(converted),
         Some(row) => {
             let value = arrow::util::display::array_value_to_string(array, row).unwrap_or_default();
             let reason = ArrowError::CastError(format!("`{value}` would change"));
@@ -279,8 +280,8 @@ fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
     }
 }
 
-/// Whether no finite double became an infinite float.
-fn finite_alike(doubles: &ArrayRef, floats: &ArrayRef) -> bool {
+/// Returns true if no finite double became an infinite float.
+fn stays_finite(doubles: &ArrayRef, floats: &ArrayRef) -> bool {
     let (Some(doubles), Some(floats)) = (
         doubles.as_primitive_opt::<arrow::datatypes::Float64Type>(),
         floats.as_primitive_opt::<arrow::datatypes::Float32Type>(),
@@ -314,7 +315,7 @@ mod tests {
         assert_eq!(&one(Arc::new(array), text, true).unwrap(), &expected);
     }
 
-    fn refused(array: impl Array + 'static, text: &str) -> String {
+    fn rejection(array: impl Array + 'static, text: &str) -> String {
         one(Arc::new(array), text, true).unwrap_err().to_string()
     }
 
@@ -338,28 +339,25 @@ mod tests {
     }
 
     #[test]
-    fn values_that_do_not_fit_are_refused() {
+    fn values_that_do_not_fit_are_rejected() {
         let expected = "column `c` has a value that does not fit the table's type `int`";
-        assert_eq!(refused(Int64Array::from(vec![1 << 40]), "int"), expected);
-        assert_eq!(refused(Float64Array::from(vec![1.5]), "int"), expected);
+        assert_eq!(rejection(Int64Array::from(vec![1 << 40]), "int"), expected);
+        assert_eq!(rejection(Float64Array::from(vec![1.5]), "int"), expected);
         let expected = "column `c` has a value that does not fit the table's type `long`";
-        assert_eq!(refused(UInt64Array::from(vec![u64::MAX]), "long"), expected);
+        assert_eq!(rejection(UInt64Array::from(vec![u64::MAX]), "long"), expected);
         let expected = "column `c` has a value that does not fit the table's type `float`";
-        assert_eq!(refused(Float64Array::from(vec![1e300]), "float"), expected);
+        assert_eq!(rejection(Float64Array::from(vec![1e300]), "float"), expected);
         assert_eq!(
-            refused(StringArray::from(vec!["1"]), "int"),
-            "column `c` has the type `string`, and the table's type is `int`"
+            rejection(StringArray::from(vec!["1"]), "int"),
+            "column `c` has type `string`, but the table has type `int`"
         );
     }
 
     #[test]
-    fn nulls_are_refused_where_the_table_takes_none() {
+    fn nulls_in_required_columns_are_rejected() {
         let array: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, None]));
         let error = one(array, "int", false).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "column `c` may not be null, and 2 of the rows have a null there"
-        );
+        assert_eq!(error.to_string(), "column `c` is required, but 2 rows have a null there");
     }
 
     #[test]
@@ -372,7 +370,7 @@ mod tests {
         let fit = Fit::new(schema(&["B", "a"], true), schema(&["a", "b", "c"], true)).unwrap();
         assert_eq!(fit.positions, [Some(1), Some(0), None]);
         let error = Fit::new(schema(&["a"], true), schema(&["a", "b"], false)).unwrap_err();
-        assert_eq!(error.to_string(), "the rows have no column `b`, which may not be null");
+        assert_eq!(error.to_string(), "the rows lack the required column `b`");
         let error = Fit::new(schema(&["colour"], true), schema(&["color"], true)).unwrap_err();
         assert_eq!(error.to_string(), "the table has no column `colour`");
         assert!(format!("{error:?}").contains("Some(\"color\")"));

@@ -1,8 +1,8 @@
-//! What a manifest says of a data file's columns, from the Parquet writer's own statistics.
+//! Column metrics of a data file for its manifest entry, from the Parquet writer's statistics.
 //!
-//! Bounds of strings and bytes are cut to sixteen characters or bytes as Iceberg does it: a lower
-//! bound by leaving off the rest, an upper bound by also raising the last character that can be
-//! raised.
+//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg: the lower
+//! bound by dropping the rest, the upper bound by also incrementing the last character that can be
+//! incremented.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
 
-use crate::row_ids::{CHANGED, ROW_ID};
+use crate::row_ids::{LAST_UPDATED, ROW_ID};
 use crate::types::schema::field_id;
 
-/// The longest bound of a string in characters, and of binary in bytes.
+/// Maximum length of a bound, in characters for strings and in bytes for binary.
 const BOUND_LENGTH_MAX: usize = 16;
 
-/// Counts of NaN by field id, of the columns that can have any.
+/// NaN counts of floating-point columns, by field id.
 pub(crate) type NanCounts = HashMap<i32, u64>;
 
-/// Adds the NaNs of a batch's top-level columns and structs.
+/// Adds the NaN counts of a batch's top-level columns and struct fields.
 pub(crate) fn count_nans(batch: &RecordBatch, counts: &mut NanCounts) {
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         count_column(field, column, counts);
@@ -52,7 +52,7 @@ fn count_column(field: &Field, column: &ArrayRef, counts: &mut NanCounts) {
     }
 }
 
-/// One column's metrics, summed over row groups.
+/// The metrics of a column, summed over row groups.
 #[derive(Debug, Default)]
 struct Column {
     size: u64,
@@ -65,16 +65,16 @@ struct Column {
 /// A bound over several row groups.
 #[derive(Debug, Default, Clone, PartialEq)]
 enum Range {
-    /// No value was seen.
+    /// No values so far.
     #[default]
     Empty,
-    /// The bound of all values seen.
+    /// The bound of all values so far.
     Known(Datum),
-    /// Some row group had values and no bound.
+    /// A row group has values but no bound.
     Unknown,
 }
 
-/// Puts the metrics of a written file into its entry.
+/// Adds the metrics of a written file to its manifest entry.
 pub(crate) fn describe_columns(
     builder: &mut DataFileBuilder,
     metadata: &ParquetMetaData,
@@ -110,7 +110,7 @@ pub(crate) fn describe_columns(
         .upper_bounds(upper);
 }
 
-/// The metrics of each leaf that has a field id, and whether it lies within a list or map.
+/// Returns the metrics of each leaf with a field id, and whether it is nested in a list or map.
 fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Column)> {
     let mut found = Vec::new();
     for (position, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
@@ -127,7 +127,7 @@ fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Colum
 fn identify<'a>(leaf: &ColumnDescriptor, schema: &'a Schema) -> Option<(i32, &'a PrimitiveType)> {
     let leaf = leaf.self_type().get_basic_info();
     let id = leaf.has_id().then(|| leaf.id())?;
-    if matches!(id, ROW_ID | CHANGED) {
+    if matches!(id, ROW_ID | LAST_UPDATED) {
         return Some((id, &PrimitiveType::Long));
     }
     match schema.field_by_id(id)?.field_type.as_ref() {
@@ -147,7 +147,7 @@ impl Column {
         if nulls == Some(values) {
             return;
         }
-        // A group without bounds has only NaNs, which no bound covers.
+        // A row group without bounds contains only NaN, which bounds exclude.
         let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
         let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
         let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));
@@ -175,8 +175,8 @@ impl Range {
     }
 }
 
-/// A Parquet statistic's value as Iceberg's type. Parquet keeps small decimals as little-endian
-/// integers; all else has the bytes that Iceberg has.
+/// Converts a Parquet statistic to an Iceberg value. Parquet stores small decimals as little-endian
+/// integers; other types have the same encoding as in Iceberg.
 fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
     let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
     let big_endian = match statistics {
@@ -202,28 +202,29 @@ fn shorten_lower(bound: Datum) -> Datum {
     }
 }
 
-/// None where every character that is kept is the highest there is.
+/// Returns none if no kept character can be incremented.
 fn shorten_upper(bound: Datum) -> Option<Datum> {
     match bound.literal() {
         PrimitiveLiteral::String(text) => match text.char_indices().nth(BOUND_LENGTH_MAX) {
-            Some((end, _)) => raise_text(&text[..end]).map(Datum::string),
+            Some((end, _)) => increment_text(&text[..end]).map(Datum::string),
             None => Some(bound),
         },
         PrimitiveLiteral::Binary(bytes)
             if bytes.len() > BOUND_LENGTH_MAX && *bound.data_type() == PrimitiveType::Binary =>
         {
-            raise_bytes(&bytes[..BOUND_LENGTH_MAX]).map(Datum::binary)
+            increment_bytes(&bytes[..BOUND_LENGTH_MAX]).map(Datum::binary)
         }
         _ => Some(bound),
     }
 }
 
-/// The least text of the same length or shorter that is above all texts that begin with this one.
-fn raise_text(text: &str) -> Option<String> {
+/// Returns the smallest string, not longer than `text`, that is greater than all strings with this
+/// prefix.
+fn increment_text(text: &str) -> Option<String> {
     let mut kept: Vec<char> = text.chars().collect();
     while let Some(last) = kept.pop() {
         let next = match last {
-            // The code points between these two are no characters.
+            // The code points in between are surrogates.
             '\u{D7FF}' => Some('\u{E000}'),
             last => char::from_u32(last as u32 + 1),
         };
@@ -235,11 +236,11 @@ fn raise_text(text: &str) -> Option<String> {
     None
 }
 
-fn raise_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
+fn increment_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
     let last = bytes.iter().rposition(|byte| *byte != u8::MAX)?;
-    let mut raised = bytes[..=last].to_vec();
-    raised[last] += 1;
-    Some(raised)
+    let mut incremented = bytes[..=last].to_vec();
+    incremented[last] += 1;
+    Some(incremented)
 }
 
 #[cfg(test)]
@@ -247,34 +248,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_bounds_are_cut_and_still_bound() {
+    fn truncated_bounds_remain_valid() {
         let text = |length: usize| "x".repeat(length);
         assert_eq!(shorten_lower(Datum::string(text(16))), Datum::string(text(16)));
         assert_eq!(shorten_lower(Datum::string(text(17))), Datum::string(text(16)));
-        let raised = format!("{}y", text(15));
-        assert_eq!(shorten_upper(Datum::string(text(17))), Some(Datum::string(raised)));
+        let incremented = format!("{}y", text(15));
+        assert_eq!(shorten_upper(Datum::string(text(17))), Some(Datum::string(incremented)));
         assert_eq!(shorten_upper(Datum::string(text(16))), Some(Datum::string(text(16))));
         let umlauts = "ü".repeat(20);
         assert_eq!(shorten_lower(Datum::string(&umlauts)), Datum::string("ü".repeat(16)));
     }
 
     #[test]
-    fn a_bound_of_the_highest_characters_is_left_out() {
+    fn a_bound_that_cannot_be_incremented_is_omitted() {
         assert_eq!(shorten_upper(Datum::string("\u{10FFFF}".repeat(17))), None);
         let almost = format!("a{}", "\u{10FFFF}".repeat(17));
         assert_eq!(shorten_upper(Datum::string(almost)), Some(Datum::string("b")));
-        assert_eq!(raise_text("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(increment_text("\u{D7FF}").as_deref(), Some("\u{E000}"));
         assert_eq!(shorten_upper(Datum::binary(vec![255; 17])), None);
         let expected = Datum::binary([vec![1; 15], vec![2]].concat());
         assert_eq!(shorten_upper(Datum::binary(vec![1; 17])), Some(expected));
     }
 
-    /// Texts rich in characters that are hard to raise.
+    /// Strings with many characters next to surrogates or at the maximum.
     const TEXTS: &str = "[\\x00-\\x7f\u{d7fe}-\u{e001}\u{10fffe}\u{10ffff}]{0,40}";
 
     proptest::proptest! {
         #[test]
-        fn every_text_lies_between_its_bounds(text in TEXTS) {
+        fn every_string_is_within_its_bounds(text in TEXTS) {
             let value = Datum::string(&text);
             proptest::prop_assert!(shorten_lower(value.clone()) <= value);
             if let Some(upper) = shorten_upper(value.clone()) {

@@ -1,8 +1,8 @@
-//! Writes rows to data files: fitted to the table's columns, split by partition, rolled at the
-//! target size.
+//! Writes rows to data files: converts them to the table's schema, splits them by partition, and
+//! starts a new file at the target size.
 //!
-//! What is written belongs to no snapshot. It begins to be fsynced, and the commit waits for that.
-//! A write that fails, or is dropped half-way, removes its files.
+//! The files belong to no snapshot yet. Their sync starts in the background, and the commit waits
+//! for it. A write that fails or is cancelled deletes its files.
 
 mod file;
 mod fit;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use self::file::{FileFormat, FileWriter, RowGroupLimits};
 use self::fit::Fit;
-use self::sort::Sorting;
+use self::sort::SortBuffer;
 use self::split::PartitionKey;
 pub(crate) use self::split::Splitter;
 use crate::partition::folder;
@@ -31,15 +31,16 @@ use crate::storage::{Storage, Undo};
 use crate::upkeep::target_file_bytes;
 use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions, row_ids};
 
-/// What the names of data files begin with that are written here. The bounds of their numbers and times are
-/// values that occur; see [`crate::DataFile::has_exact_bounds`].
+/// Prefix of the names of data files written by Headwater. The bounds of their numeric and temporal
+/// columns are exact; see [`crate::DataFile::has_exact_bounds`].
 pub(crate) const FILE_PREFIX: &str = "headwater-";
 
-/// How many partitions may have a file open; beyond, the one that took no row for longest is
+/// Maximum number of open files, one per partition; beyond that, the least recently used one is
 /// closed.
 const OPEN_FILES_MAX: usize = 128;
 
-/// Writes a stream of rows for a table: in the table's order, or as they come where they are `ordered`.
+/// Writes a stream of rows for a table: sorted by the table's sort order, or in input order if
+/// `ordered`.
 pub(crate) async fn write(
     storage: &Arc<Storage>,
     options: &TablesOptions,
@@ -52,7 +53,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Uploads under way end before their files are looked for.
+            // Running uploads must end before their files are deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -62,7 +63,7 @@ pub(crate) async fn write(
     }
 }
 
-/// Refuses a table with a column that only other engines write.
+/// Rejects a table with a column that only other engines can write.
 fn check_columns(table: &Table) -> Result<()> {
     match table.foreign_column() {
         None => Ok(()),
@@ -70,7 +71,7 @@ fn check_columns(table: &Table) -> Result<()> {
     }
 }
 
-/// Fits rows to a table's columns.
+/// Converts rows to a table's schema.
 pub(crate) fn fit(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut fitted = Vec::with_capacity(rows.len());
     for batch in rows {
@@ -82,8 +83,8 @@ pub(crate) fn fit(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch
     Ok(fitted)
 }
 
-/// A partition's file, and when it last took a row.
-struct Open {
+/// The open file of a partition.
+struct OpenFile {
     file: FileWriter,
     number: usize,
     used: u64,
@@ -92,7 +93,7 @@ struct Open {
 struct Writer<'a> {
     storage: &'a Arc<Storage>,
     options: &'a TablesOptions,
-    /// The size at which a file is closed, in bytes.
+    /// The target file size, in bytes.
     target: u64,
     table: Uuid,
     version: iceberg::spec::FormatVersion,
@@ -100,16 +101,16 @@ struct Writer<'a> {
     schema: SchemaRef,
     spec: PartitionSpecRef,
     partition_type: StructType,
-    /// What files are; known once the first rows come.
+    /// The files' format; set when the first rows arrive.
     format: Option<Arc<FileFormat>>,
     limits: RowGroupLimits,
     order_id: Option<i32>,
-    /// Begins the names of all files of this write.
+    /// Prefix of the names of all files of this write.
     name: Uuid,
-    /// Rows that are held until they are put in order, where the table has one.
-    sorting: Option<Sorting>,
-    open: HashMap<PartitionKey, Open>,
-    begun: usize,
+    /// The buffer of rows to sort, if the table has a sort order.
+    sort_buffer: Option<SortBuffer>,
+    open: HashMap<PartitionKey, OpenFile>,
+    files_started: usize,
     clock: u64,
     closed: Vec<(usize, DataFile)>,
     memory_bytes_peak: u64,
@@ -124,8 +125,8 @@ impl<'a> Writer<'a> {
         ordered: bool,
     ) -> Result<Self> {
         let metadata = table.metadata();
-        let sorting = if ordered { None } else { Sorting::of(table)? };
-        let order_id = sorting
+        let sort_buffer = if ordered { None } else { SortBuffer::of(table)? };
+        let order_id = sort_buffer
             .as_ref()
             .and_then(|_| i32::try_from(metadata.default_sort_order().order_id).ok());
         let target = target_file_bytes(table).unwrap_or(options.target_file_bytes);
@@ -147,9 +148,9 @@ impl<'a> Writer<'a> {
             limits,
             order_id,
             name: Uuid::now_v7(),
-            sorting,
+            sort_buffer,
             open: HashMap::new(),
-            begun: 0,
+            files_started: 0,
             clock: 0,
             closed: Vec::new(),
             memory_bytes_peak: 0,
@@ -163,7 +164,7 @@ impl<'a> Writer<'a> {
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(Error::Input)?;
             let fit = match &mut fit {
-                Some(fit) if fit.takes(&batch.schema()) => fit,
+                Some(fit) if fit.accepts(&batch.schema()) => fit,
                 other => {
                     let schema = self.columns(table, batch.schema_ref())?;
                     other.insert(Fit::new(batch.schema(), schema)?)
@@ -172,34 +173,34 @@ impl<'a> Writer<'a> {
             for piece in fit.pieces(&batch) {
                 let fitted = fit.apply(&piece)?;
                 let bytes = batch.get_array_memory_size();
-                let Some(sorting) = &mut self.sorting else {
+                let Some(sort_buffer) = &mut self.sort_buffer else {
                     self.write_rows(&mut splitter, fitted, bytes).await?;
                     continue;
                 };
-                if sorting.hold(fitted) > self.options.write_buffer_bytes {
-                    Box::pin(self.write_held(&mut splitter)).await?;
+                if sort_buffer.push(fitted) > self.options.write_buffer_bytes {
+                    Box::pin(self.write_sorted(&mut splitter)).await?;
                 }
             }
         }
-        Box::pin(self.write_held(&mut splitter)).await?;
+        Box::pin(self.write_sorted(&mut splitter)).await?;
         self.close_all().await
     }
 
-    /// The columns of the files, which the first rows decide: whether they bring the ids of rows along.
+    /// Returns the schema of the files. The first rows determine whether it has lineage columns.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
         if let Some(format) = &self.format {
             return Ok(format.schema());
         }
-        let brings = row_ids::own_columns(rows) < rows.fields().len();
-        let brings = brings && row_ids::has_row_ids(table.metadata());
+        let has_ids = row_ids::own_columns(rows) < rows.fields().len();
+        let has_ids = has_ids && row_ids::has_row_ids(table.metadata());
         let own = table.schema();
-        let schema = if brings { row_ids::with_row_ids(&own) } else { own };
+        let schema = if has_ids { row_ids::with_row_ids(&own) } else { own };
         let format = FileFormat::new(schema.clone(), self.limits, self.order_id)?;
         self.format = Some(Arc::new(format));
         Ok(schema)
     }
 
-    /// Writes rows; `bytes` are those that others of theirs take beside them.
+    /// Writes rows; `bytes` is the memory of the batch they come from.
     async fn write_rows(
         &mut self,
         splitter: &mut Splitter,
@@ -210,13 +211,13 @@ impl<'a> Writer<'a> {
         for part in splitter.split(rows)? {
             self.write_part(part.key, part.values, &part.rows).await?;
         }
-        self.bound_memory(bytes).await
+        self.limit_memory(bytes).await
     }
 
-    /// Writes the rows that are held, in order, to files of their own.
-    async fn write_held(&mut self, splitter: &mut Splitter) -> Result<()> {
-        let Some(sorting) = &mut self.sorting else { return Ok(()) };
-        let (bytes, sorted) = (sorting.bytes(), sorting.take().await?);
+    /// Writes the buffered rows, sorted, to separate files.
+    async fn write_sorted(&mut self, splitter: &mut Splitter) -> Result<()> {
+        let Some(sort_buffer) = &mut self.sort_buffer else { return Ok(()) };
+        let (bytes, sorted) = (sort_buffer.bytes(), sort_buffer.take().await?);
         for rows in sorted {
             let rows = rows.map_err(|error| Error::internal("sorted", error))?;
             self.write_rows(splitter, rows, bytes).await?;
@@ -225,8 +226,8 @@ impl<'a> Writer<'a> {
     }
 
     async fn close_all(&mut self) -> Result<()> {
-        let left: Vec<PartitionKey> = self.open.keys().cloned().collect();
-        for key in left {
+        let open_keys: Vec<PartitionKey> = self.open.keys().cloned().collect();
+        for key in open_keys {
             self.close(&key).await?;
         }
         Ok(())
@@ -246,7 +247,7 @@ impl<'a> Writer<'a> {
                     self.close(&oldest).await?;
                 }
             }
-            let open = self.begin(values)?;
+            let open = self.open_file(values)?;
             self.open.insert(key.clone(), open);
         }
         let Some(open) = self.open.get_mut(&key) else { return Ok(()) };
@@ -258,21 +259,21 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, partition: Struct) -> Result<Open> {
+    fn open_file(&mut self, partition: Struct) -> Result<OpenFile> {
         let mut location = format!("{}/data", self.location);
         if !partition.fields().is_empty() {
             location.push('/');
             location.push_str(&folder(&self.spec, &self.partition_type, &partition));
         }
-        let number = self.begun;
+        let number = self.files_started;
         location = format!("{location}/{FILE_PREFIX}{}-{number:05}.parquet", self.name);
-        self.begun += 1;
+        self.files_started += 1;
         self.undo.add(location.clone());
         let storage = self.storage.clone();
-        let unknown = || Error::internal("written", "no rows came");
+        let unknown = || Error::internal("written", "no rows were written");
         let format = self.format.clone().ok_or_else(unknown)?;
         let file = FileWriter::new(format, storage, location, partition)?;
-        Ok(Open { file, number, used: 0 })
+        Ok(OpenFile { file, number, used: 0 })
     }
 
     async fn close(&mut self, key: &PartitionKey) -> Result<()> {
@@ -282,9 +283,9 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Sends off the largest row groups while all together take too much memory. `rows_bytes` are
-    /// those of the rows that came last.
-    async fn bound_memory(&mut self, rows_bytes: usize) -> Result<()> {
+    /// Flushes the largest row groups until the memory limit is met. `rows_bytes` is the memory of
+    /// the latest rows.
+    async fn limit_memory(&mut self, rows_bytes: usize) -> Result<()> {
         let open: usize = self.open.values().map(|open| open.file.memory()).sum();
         self.memory_bytes_peak = self.memory_bytes_peak.max((open + rows_bytes) as u64);
         loop {
@@ -303,9 +304,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Lets the files be.
+    /// Returns the files, which then remain.
     fn finish(mut self) -> Staged {
-        // In the order in which they were begun, so that rows keep theirs as far as files can.
+        // In the order in which they were opened, which preserves the row order as far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

@@ -1,8 +1,8 @@
-//! Batches cut into pieces that stay small when their values are written out.
+//! Slices of batches whose values take little memory once they are materialised.
 //!
-//! A batch can say much in few bytes: two billion nulls, one long text behind a million dictionary
-//! keys, a run that ends far away. What is written out of it takes the memory of every single
-//! value, so that a batch is cut by what its rows will take, before any of them is made.
+//! A small batch can expand to many values: two billion nulls, one long string behind a million
+//! dictionary keys, a long run. Materialisation takes memory for every value, so a batch is sliced
+//! by the estimated memory of its rows beforehand.
 
 use std::ops::Range;
 
@@ -12,39 +12,39 @@ use arrow::array::{
 };
 use arrow::datatypes::{ArrowNativeType, ByteViewType, DataType, Field, RunEndIndexType};
 
-/// The most rows of a piece.
+/// Maximum rows of a slice.
 const ROWS_MAX: usize = 64 * 1024;
 
-/// About the most bytes that the values of a piece take; a single row may take more.
+/// Approximate maximum bytes of a slice's values; a single row may exceed it.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// The pieces of a batch, in order.
+/// An iterator over the slices of a batch, in order.
 pub(crate) struct Pieces<'a> {
     batch: &'a RecordBatch,
-    /// Bytes that a row takes for columns which the batch does not have.
-    absent: u64,
+    /// Bytes per row of columns missing in the batch.
+    missing_bytes: u64,
     at: usize,
     rows: usize,
 }
 
 impl<'a> Pieces<'a> {
-    /// The pieces of a batch whose rows become rows of `table`'s fields; `positions` tells where
-    /// each of them is in the batch.
+    /// Creates the slices of a batch that is converted to `table`'s fields; `positions` contains
+    /// the index of each field in the batch.
     pub(crate) fn new(
         batch: &'a RecordBatch,
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // A column of nothing but nulls says nothing of what its nulls will take.
+        // The size of a null column's values depends on the table's type only.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
-        let absent = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
-        let absent = absent.map(|(field, _)| null_bytes(field)).sum();
-        Pieces { batch, absent, at: 0, rows: ROWS_MAX }
+        let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
+        let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
+        Pieces { batch, missing_bytes, at: 0, rows: ROWS_MAX }
     }
 
     fn bytes(&self, piece: &RecordBatch) -> u64 {
         let columns = piece.columns().iter().map(|column| bytes_of(column.as_ref()));
-        columns.sum::<u64>() + self.absent * piece.num_rows() as u64
+        columns.sum::<u64>() + self.missing_bytes * piece.num_rows() as u64
     }
 }
 
@@ -52,13 +52,14 @@ impl Iterator for Pieces<'_> {
     type Item = RecordBatch;
 
     fn next(&mut self) -> Option<RecordBatch> {
-        let left = self.batch.num_rows().checked_sub(self.at).filter(|left| *left > 0)?;
+        let remaining =
+            self.batch.num_rows().checked_sub(self.at).filter(|remaining| *remaining > 0)?;
         loop {
-            let rows = self.rows.min(left);
+            let rows = self.rows.min(remaining);
             let piece = self.batch.slice(self.at, rows);
             if rows == 1 || self.bytes(&piece) <= BYTES_MAX {
                 self.at += rows;
-                // What follows may be smaller again.
+                // The following rows may be smaller.
                 self.rows = (self.rows * 2).min(ROWS_MAX);
                 return Some(piece);
             }
@@ -67,7 +68,7 @@ impl Iterator for Pieces<'_> {
     }
 }
 
-/// Bytes that a null of a column takes in memory.
+/// Returns the bytes of a null value in memory.
 fn null_bytes(field: &Field) -> u64 {
     match field.data_type() {
         DataType::FixedSizeBinary(width) => u64::from(width.unsigned_abs()),
@@ -76,7 +77,7 @@ fn null_bytes(field: &Field) -> u64 {
     }
 }
 
-/// Bytes that the values of an array take once each stands for itself, roughly.
+/// Returns the approximate bytes of an array's values once materialised.
 fn bytes_of(array: &dyn Array) -> u64 {
     let rows = array.len() as u64;
     match array.data_type() {
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
     use crate::parse_type;
 
-    /// The rows of each piece of a column that becomes a column of this type.
+    /// Returns the number of rows in each slice of a column converted to this type.
     fn pieces(array: ArrayRef, text: &str) -> Vec<usize> {
         let schema = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();
@@ -204,7 +205,7 @@ mod tests {
         assert!(pieces.iter().all(|rows| *rows <= ROWS_MAX), "{text}: {pieces:?}");
         let bytes = |rows: &usize| rows * bytes_each;
         assert!(pieces.iter().all(|rows| *rows == 1 || bytes(rows) as u64 <= BYTES_MAX), "{text}");
-        // Cut no smaller than needed: three in four pieces take at least a quarter of what they may.
+        // Slices are not too small: three in four have at least a quarter of the maximum.
         let full = |rows: &&usize| **rows == ROWS_MAX || bytes(rows) as u64 * 4 >= BYTES_MAX;
         assert!(pieces.iter().filter(full).count() * 4 >= (pieces.len() - 1) * 3, "{pieces:?}");
     }
@@ -212,7 +213,7 @@ mod tests {
     const LONG: usize = 1 << 20;
 
     #[test]
-    fn a_batch_that_says_much_in_few_bytes_is_cut() {
+    fn a_batch_that_expands_is_sliced() {
         let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(LONG)]));
         check(Arc::new(NullArray::new(2_000_000)), "fixed(1000)", 1000);
         check(Arc::new(NullArray::new(2_000_000)), "struct<a: fixed(1000), b: long>", 1008);
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_ends_far_away_costs_what_its_rows_do() {
+    fn a_long_run_is_sliced_by_its_number_of_rows() {
         let mut builder = PrimitiveRunBuilder::<Int64Type, Int64Type>::new();
         builder.append_value(7);
         let run = builder.finish();
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_ordinary_size_stays_whole() {
+    fn a_small_batch_is_not_sliced() {
         let parts: Vec<(Arc<Field>, ArrayRef)> = vec![(
             Arc::new(Field::new("a", DataType::Int32, true)),
             Arc::new(Int32Array::from(vec![1; 8192])),

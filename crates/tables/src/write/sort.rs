@@ -1,5 +1,5 @@
-//! Rows put in the order that a table wants before they are written: as many at once as memory bears,
-//! so that each file is in order by itself.
+//! Sorts rows by the table's sort order before they are written, in runs limited by memory. Each
+//! run is written to its own files, so each file is sorted.
 
 use std::sync::Arc;
 
@@ -7,57 +7,57 @@ use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 
-use crate::upkeep::{Keys, Order, places};
+use crate::upkeep::{Keys, Order, sorted_positions};
 use crate::{Error, Result, Table};
 
-/// Rows in a batch that is handed on.
+/// Rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// Rows that wait to be put in order.
-pub(super) struct Sorting {
+/// A buffer of rows to sort.
+pub(super) struct SortBuffer {
     keys: Arc<Keys>,
-    held: Vec<RecordBatch>,
+    buffered: Vec<RecordBatch>,
     bytes: usize,
 }
 
-impl Sorting {
-    /// None for a table that wants no order, or one that is not made here.
+impl SortBuffer {
+    /// Creates a buffer; none if the table is unsorted or its sort order is not supported.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
         let keys = Keys::new(&Order::Sort(by), &table.schema());
         let keys = Arc::new(keys.map_err(|error| Error::internal("sorted", error))?);
-        Ok(Some(Sorting { keys, held: Vec::new(), bytes: 0 }))
+        Ok(Some(SortBuffer { keys, buffered: Vec::new(), bytes: 0 }))
     }
 
-    /// Keeps rows, and gives the bytes of all that are kept.
-    pub fn hold(&mut self, rows: RecordBatch) -> usize {
+    /// Adds rows and returns the bytes of all buffered rows.
+    pub fn push(&mut self, rows: RecordBatch) -> usize {
         self.bytes += rows.get_array_memory_size();
-        self.held.push(rows);
+        self.buffered.push(rows);
         self.bytes
     }
 
-    /// The bytes of the rows that are kept.
+    /// Returns the bytes of the buffered rows.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// All that are kept, in order.
+    /// Returns all buffered rows, sorted, and empties the buffer.
     pub async fn take(
         &mut self,
     ) -> Result<impl Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + use<>> {
-        let (keys, held) = (Arc::clone(&self.keys), std::mem::take(&mut self.held));
+        let (keys, buffered) = (Arc::clone(&self.keys), std::mem::take(&mut self.buffered));
         self.bytes = 0;
         let sorting = tokio::task::spawn_blocking(move || {
-            let places = places(&keys, &held)?;
-            Ok::<_, ArrowError>((places, held))
+            let positions = sorted_positions(&keys, &buffered)?;
+            Ok::<_, ArrowError>((positions, buffered))
         });
         let sorted = sorting.await.map_err(|error| Error::internal("sorted", error))?;
-        let (places, held) = sorted.map_err(|error| Error::internal("sorted", error))?;
-        let chunks = places.len().div_ceil(BATCH_ROWS);
+        let (positions, buffered) = sorted.map_err(|error| Error::internal("sorted", error))?;
+        let chunks = positions.len().div_ceil(BATCH_ROWS);
         Ok((0..chunks).map(move |chunk| {
-            let all: Vec<&RecordBatch> = held.iter().collect();
-            let end = places.len().min((chunk + 1) * BATCH_ROWS);
-            interleave_record_batch(&all, &places[chunk * BATCH_ROWS..end])
+            let all: Vec<&RecordBatch> = buffered.iter().collect();
+            let end = positions.len().min((chunk + 1) * BATCH_ROWS);
+            interleave_record_batch(&all, &positions[chunk * BATCH_ROWS..end])
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! A batch's rows by partition.
+//! Splits batches by partition.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::partition::partition_columns;
 use crate::values::literal_at;
 use crate::{Error, Result};
 
-/// A partition's values as bytes that are equal where the values are.
+/// Partition values as bytes; equal if the values are equal.
 pub(crate) type PartitionKey = Box<[u8]>;
 
 /// The rows of one partition within a batch.
@@ -35,7 +35,7 @@ impl Splitter {
         Splitter { spec, schema, converter: None }
     }
 
-    /// The parts of a batch, in the order in which their first rows come; rows keep their order.
+    /// Splits a batch into partitions, in the order of their first rows; rows keep their order.
     pub(crate) fn split(&mut self, batch: RecordBatch) -> Result<Vec<Part>> {
         if batch.num_rows() == 0 {
             return Ok(Vec::new());
@@ -54,21 +54,21 @@ impl Splitter {
             }
         };
         let rows = converter.convert_columns(&columns).map_err(internal)?;
-        let mut found: HashMap<&[u8], usize> = HashMap::new();
+        let mut group_indexes: HashMap<&[u8], usize> = HashMap::new();
         let mut groups: Vec<Vec<u32>> = Vec::new();
         for row in 0..rows.num_rows() {
-            let group = *found.entry(rows.row(row).data()).or_insert_with(|| {
+            let group = *group_indexes.entry(rows.row(row).data()).or_insert_with(|| {
                 groups.push(Vec::new());
                 groups.len() - 1
             });
             groups[group].push(row as u32);
         }
-        let whole = groups.len() == 1;
+        let is_single = groups.len() == 1;
         let parts = groups.into_iter().map(|group| {
             let first = group[0] as usize;
             let key = rows.row(first).data().into();
             let values = columns.iter().map(|column| literal_at(column, first)).collect();
-            let rows = if whole {
+            let rows = if is_single {
                 batch.clone()
             } else {
                 take_record_batch(&batch, &UInt32Array::from(group)).map_err(internal)?

@@ -1,6 +1,7 @@
-//! What is written here is what other engines read: PyIceberg and DuckDB, value by value.
+//! Other engines (PyIceberg and DuckDB) read what Headwater writes, value by value.
 //!
-//! The engines come from PyPI into a virtual environment in the target folder, made once.
+//!
+//! The engines are installed from PyPI into a virtual environment in the target folder, once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,8 +17,8 @@ use crate::fixture::{
     stream_of,
 };
 
-/// What the script needs. The folder's name changes with it, so that a new list makes a new
-/// environment.
+/// The packages that the script needs. The folder's name contains their hash, so that a new list
+/// creates a new environment.
 const PACKAGES: [&str; 5] = [
     "pyiceberg[pyarrow]==0.12.0",
     "duckdb==1.5.5",
@@ -26,7 +27,7 @@ const PACKAGES: [&str; 5] = [
     "duckdb-extension-avro==1.5.5",
 ];
 
-/// The Python of the environment, made where it is not there yet, or was not finished.
+/// Returns the Python of the environment; creates the environment if it is missing or incomplete.
 fn python() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = cache.join("iceberg-clients-pyiceberg-0.12.0-duckdb-1.5.5");
@@ -47,7 +48,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the engines find in a table.
+/// Returns the content of a table as the engines read it.
 fn read(table: &Table, snapshot: Option<i64>) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/iceberg_read.py");
     let mut command = Command::new(python());
@@ -62,10 +63,10 @@ fn check_rows(found: &Value, expected: &Value) {
     }
 }
 
-/// One test for all, since each of the engines takes seconds to start and the environment is
+/// One test for all cases, because each engine takes seconds to start and the environment is
 /// shared.
 #[tokio::test]
-async fn pyiceberg_and_duckdb_read_what_was_written() {
+async fn pyiceberg_and_duckdb_read_headwater_tables() {
     every_type().await;
     uuids().await;
     partitions_of_every_type().await;
@@ -228,8 +229,8 @@ async fn delete_files() {
     assert_eq!(warehouse.rows(&table).await, rows);
 }
 
-/// Files of three layouts, position deletes from before an upgrade, deletion vectors, defaults, and rows that
-/// were written again with their ids.
+/// Files of three layouts, position deletes from before an upgrade, deletion vectors, defaults, and
+/// rewritten rows with their ids.
 async fn layouts_and_version_3() {
     let warehouse = Warehouse::new();
     let alter = async |table: &Table, alterations: Vec<Alteration>| {
@@ -267,7 +268,7 @@ async fn layouts_and_version_3() {
         row(8, "h", json!(8)),
     ]);
     check_rows(&read(&table, None), &expected);
-    // The vector of the first file says what its position deletes said, too.
+    // The deletion vector of the first file includes its position deletes.
     let rewrite = crate::deletes::delete(&warehouse, &table, &[2]).await;
     table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
     let left: Vec<Value> =

@@ -1,4 +1,4 @@
-//! What each operation makes of a table, and what its metadata says of it.
+//! Commits of each operation and the resulting metadata.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ async fn a_new_table_is_empty_and_can_be_read() {
 }
 
 #[tokio::test]
-async fn appends_add_up_and_say_so() {
+async fn appends_update_the_totals() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let first = warehouse.append(&table, json!([{"id": 1, "name": "a"}])).await;
@@ -36,14 +36,14 @@ async fn appends_add_up_and_say_so() {
     assert_eq!((get("total-records"), get("total-data-files")), (Some("3"), Some("2")));
     assert_eq!(get("total-files-size"), Some(second.bytes().to_string().as_str()));
     assert_eq!((get("total-delete-files"), get("deleted-records")), (Some("0"), None));
-    // An earlier state is as it was, in its own metadata and in the later one.
+    // An earlier state is unchanged, in its own metadata and in the later one.
     assert_eq!(first.rows(), 1);
     let earlier = rows_at(&warehouse.tables, &second, first.snapshot_id()).await;
     assert_eq!(earlier, json!([{"id": 1, "name": "a"}]));
 }
 
 #[tokio::test]
-async fn an_append_of_nothing_changes_nothing_unless_it_says_something() {
+async fn an_empty_append_commits_only_with_a_summary() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let nothing = warehouse.write(&table, json!([])).await.unwrap();
@@ -58,7 +58,7 @@ async fn an_append_of_nothing_changes_nothing_unless_it_says_something() {
 }
 
 #[tokio::test]
-async fn overwriting_replaces_all_rows_and_keeps_the_past() {
+async fn an_overwrite_replaces_all_rows_and_keeps_earlier_snapshots() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let old = warehouse.append(&table, json!([{"id": 1}, {"id": 2}])).await;
@@ -94,7 +94,7 @@ async fn rows_staged_for_an_earlier_state_can_be_appended_to_a_later_one() {
 }
 
 #[tokio::test]
-async fn rows_staged_for_another_table_are_refused() {
+async fn rows_staged_for_another_table_are_rejected() {
     let warehouse = Warehouse::new();
     let one = warehouse.create(&COLUMNS, &[]).await;
     let other = warehouse.create(&COLUMNS, &[]).await;
@@ -105,7 +105,7 @@ async fn rows_staged_for_another_table_are_refused() {
 }
 
 #[tokio::test]
-async fn many_commits_leave_few_manifests_and_every_row() {
+async fn manifests_of_many_commits_are_merged() {
     let warehouse = Warehouse::new();
     let mut table = warehouse.create(&COLUMNS, &[]).await;
     for id in 0..70 {
@@ -119,7 +119,7 @@ async fn many_commits_leave_few_manifests_and_every_row() {
     let plan = reopened.plan(&table, None).await.unwrap();
     let numbers: Vec<_> = plan.files().iter().map(|file| file.sequence_number()).collect();
     assert_eq!(numbers, (1..=70).collect::<Vec<_>>(), "merging keeps sequence numbers");
-    // Seventy commits wrote seventy manifests, of which four merged sixteen files each.
+    // Seventy commits wrote seventy manifests; four merges combined sixteen of them each.
     let largest =
         warehouse.files(&table, ".avro").iter().map(|f| f.metadata().unwrap().len()).max();
     assert!(largest.unwrap() < 40_000, "a manifest holds {largest:?} bytes");
@@ -131,7 +131,7 @@ async fn many_commits_leave_few_manifests_and_every_row() {
 }
 
 #[tokio::test]
-async fn a_metadata_file_lists_so_many_snapshots() {
+async fn a_metadata_file_lists_a_limited_number_of_snapshots() {
     let warehouse = Warehouse::with(|options| options.snapshots_listed_max = 3);
     let mut states = vec![warehouse.create(&COLUMNS, &[]).await];
     for id in 0..5 {
@@ -144,14 +144,14 @@ async fn a_metadata_file_lists_so_many_snapshots() {
     assert_eq!(gone.code(), ErrorCode::InvalidArgument);
     let kept = rows_at(&warehouse.tables, latest, states[3].snapshot_id()).await;
     assert_eq!(kept, json!([{"id": 0}, {"id": 1}, {"id": 2}]));
-    // The older state's own metadata file has it still.
+    // The older state's own metadata file still lists it.
     let reopened = warehouse.reopened();
     let oldest = reopened.load(oldest.metadata_location()).await.unwrap();
     assert_eq!(rows_at(&reopened, &oldest, None).await, json!([{"id": 0}]));
 }
 
 #[tokio::test]
-async fn a_table_says_how_many_snapshots_it_lists() {
+async fn a_table_property_sets_the_number_of_listed_snapshots() {
     let warehouse = Warehouse::with(|options| options.snapshots_listed_max = 3);
     let mut request = crate::fixture::request(&COLUMNS, &[]);
     let property = ("history.expire.min-snapshots-to-keep".to_owned(), "5".to_owned());
@@ -171,7 +171,7 @@ async fn a_table_says_how_many_snapshots_it_lists() {
 }
 
 #[tokio::test]
-async fn a_state_that_nothing_names_can_be_removed() {
+async fn an_unreferenced_state_can_be_deleted() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let before = warehouse.append(&table, json!([{"id": 1}])).await;
@@ -201,18 +201,18 @@ async fn properties_can_be_set() {
 }
 
 #[tokio::test]
-async fn files_of_the_callers_own_are_kept() {
+async fn files_of_the_caller_are_written_and_read() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let location = format!("{}/metadata/imports-1.json", table.location());
     warehouse.tables.write_file(&location, "[]".into()).await.unwrap();
     assert_eq!(warehouse.reopened().read_file(&location).await.unwrap(), "[]");
     let outside = warehouse.tables.read_file("file:///etc/passwd").await.unwrap_err();
-    assert!(outside.to_string().contains("does not lie in the warehouse"));
+    assert!(outside.to_string().contains("is outside the warehouse"));
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_stops_nothing() {
+async fn a_clock_set_back_does_not_block_commits() {
     let future = "2100-01-01T00:00:00Z".parse().unwrap();
     let warehouse =
         Warehouse::with(|options| options.clock = std::sync::Arc::new(FixedClock::at(future)));
@@ -220,7 +220,7 @@ async fn a_clock_that_goes_back_stops_nothing() {
     let table = warehouse.append(&table, json!([{"id": 1}])).await;
     let added = vec![field_of("extra", "int")];
     let table = warehouse.commit(&table, Operation::add_columns(added)).await;
-    // Seventy-four years earlier, by the clock of another machine.
+    // Seventy-four years earlier, by another machine's clock.
     let other = warehouse.reopened();
     let table = other.load(table.metadata_location()).await.unwrap();
     let schema = schema_of(&[("id", "string")]);

@@ -1,4 +1,4 @@
-//! Files that are broken or gone: an error that names them, never a panic, never a wrong answer.
+//! Corrupt or missing files cause an error that names the file, never a panic or a wrong result.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::fixture::Warehouse;
 
-/// Loads, plans and reads everything, with nothing cached.
+/// Loads, plans and reads a whole table without caches.
 async fn read_all(tables: &Tables, metadata_location: &str) -> Result<usize> {
     let table = tables.load(metadata_location).await?;
     let plan = tables.plan(&table, None).await?;
@@ -21,7 +21,7 @@ async fn read_all(tables: &Tables, metadata_location: &str) -> Result<usize> {
     Ok(batches.iter().map(arrow::array::RecordBatch::num_rows).sum())
 }
 
-/// Breaks a file in several ways, one at a time, and expects each to be named.
+/// Corrupts a file in several ways and expects an error that names it each time.
 async fn check(warehouse: &Warehouse, table: &Table, file: &Path) {
     let good = std::fs::read(file).unwrap();
     let name = file.file_name().unwrap().to_str().unwrap();
@@ -42,7 +42,7 @@ async fn check(warehouse: &Warehouse, table: &Table, file: &Path) {
 }
 
 #[tokio::test]
-async fn a_broken_file_is_named_whichever_it_is() {
+async fn every_corrupt_file_is_named() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("b", "string")], &["b"]).await;
     let table = warehouse.append(&table, json!([{"a": 1, "b": "x"}, {"a": 2, "b": "x"}])).await;
@@ -66,7 +66,7 @@ async fn a_flipped_byte_in_a_manifest_never_panics() {
             let mut broken = good.clone();
             broken[position] ^= 0xff;
             std::fs::write(&file, broken).unwrap();
-            // Some bytes are names or counts that nothing checks; what matters is an answer.
+            // Some bytes are names or unchecked counts; only a panic fails the test.
             let _ = read_all(&warehouse.reopened(), table.metadata_location()).await;
         }
         std::fs::write(&file, good).unwrap();

@@ -1,5 +1,4 @@
-//! Rows that delete files take away: which are gone, and what becomes of the files when the data
-//! changes.
+//! Delete files: the rows they delete, and their removal when data files change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +16,8 @@ async fn files(warehouse: &Warehouse, table: &Table) -> Vec<Arc<DataFile>> {
     warehouse.tables.plan(table, None).await.unwrap().files().to_vec()
 }
 
-/// The values of column `a` that a process with nothing cached reads.
-async fn left(warehouse: &Warehouse, table: &Table) -> Vec<i64> {
+/// Returns the values of column `a`, read without caches.
+async fn remaining(warehouse: &Warehouse, table: &Table) -> Vec<i64> {
     let tables = warehouse.reopened();
     let table = tables.load(table.metadata_location()).await.unwrap();
     let rows = rows_at(&tables, &table, None).await;
@@ -33,7 +32,7 @@ fn rows_of(values: impl IntoIterator<Item = i64>) -> Value {
 }
 
 #[tokio::test]
-async fn position_deletes_take_rows_of_the_files_that_they_name() {
+async fn position_deletes_apply_to_the_files_they_refer_to() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let table = warehouse.append(&table, rows_of(0..5)).await;
@@ -42,10 +41,10 @@ async fn position_deletes_take_rows_of_the_files_that_they_name() {
     let both = Foreign::positions(&table, &[(&data[0], 0), (&data[0], 4), (&data[1], 2)]);
     let one = Foreign::positions(&table, &[(&data[1], 3), (&data[1], 400)]).about(&data[1]);
     let table = commit(&warehouse, &table, vec![both, one], V2).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 2, 3, 5, 6, 9]);
-    // What comes later is no row of theirs.
+    assert_eq!(remaining(&warehouse, &table).await, [1, 2, 3, 5, 6, 9]);
+    // Rows added later are not deleted.
     let table = warehouse.append(&table, rows_of(10..12)).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 2, 3, 5, 6, 9, 10, 11]);
+    assert_eq!(remaining(&warehouse, &table).await, [1, 2, 3, 5, 6, 9, 10, 11]);
     let summary = table.summary();
     assert_eq!((&*summary["total-delete-files"], &*summary["total-position-deletes"]), ("2", "5"));
     let first = files(&warehouse, &table).await[0].clone();
@@ -54,7 +53,7 @@ async fn position_deletes_take_rows_of_the_files_that_they_name() {
 }
 
 #[tokio::test]
-async fn equality_deletes_take_older_rows_with_the_same_values() {
+async fn equality_deletes_apply_to_older_rows_with_equal_values() {
     let warehouse = Warehouse::new();
     let columns = [("a", "long"), ("b", "long"), ("c", "string")];
     let table = warehouse.create(&columns, &[]).await;
@@ -67,17 +66,17 @@ async fn equality_deletes_take_older_rows_with_the_same_values() {
     let pairs = Foreign::equality(&table, &["b", "c"], &pairs);
     let keys = Foreign::equality(&table, &["a"], &json!([{"a": 4}, {"a": null}, {"a": 77}]));
     let table = commit(&warehouse, &table, vec![pairs, keys], V2).await;
-    // Nulls are equal, and a row must have all values of one file's row.
-    assert_eq!(left(&warehouse, &table).await, [1]);
+    // Nulls are equal, and a row must match all columns of a key.
+    assert_eq!(remaining(&warehouse, &table).await, [1]);
     let table = warehouse.append(&table, rows).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 1, 2, 3, 4, 5, -1]);
+    assert_eq!(remaining(&warehouse, &table).await, [1, 1, 2, 3, 4, 5, -1]);
     let again = Foreign::equality(&table, &["a"], &json!([{"a": 1}, {"a": 5}]));
     let table = commit(&warehouse, &table, vec![again], V2).await;
-    assert_eq!(left(&warehouse, &table).await, [2, 3, 4, -1]);
+    assert_eq!(remaining(&warehouse, &table).await, [2, 3, 4, -1]);
 }
 
 #[tokio::test]
-async fn deletes_count_within_their_partition() {
+async fn deletes_apply_within_their_partition() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "string")], &["b"]).await;
     let rows = json!([{"a": 1, "b": "x"}, {"a": 2, "b": "x"}, {"a": 1, "b": "y"}]);
@@ -91,15 +90,15 @@ async fn deletes_count_within_their_partition() {
     assert_eq!(warehouse.rows(&table).await.as_array().unwrap().len(), 2);
     let table = commit(&warehouse, &table, vec![elsewhere], V2).await;
     assert_eq!(warehouse.rows(&table).await, json!([{"a": 1, "b": "y"}]));
-    // With its rows, a partition's delete files go.
+    // Overwriting a partition removes its delete files.
     let staged = warehouse.write(&table, json!([{"a": 1, "b": "x"}])).await.unwrap();
     let table = warehouse.commit(&table, overwrite_partitions(staged)).await;
-    assert_eq!(left(&warehouse, &table).await.len(), 2);
+    assert_eq!(remaining(&warehouse, &table).await.len(), 2);
     assert_eq!(table.summary()["total-delete-files"], "0");
 }
 
 #[tokio::test]
-async fn a_deletion_vector_counts_in_place_of_position_deletes() {
+async fn a_deletion_vector_replaces_position_deletes() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let table = warehouse.append(&table, rows_of(0..6)).await;
@@ -108,17 +107,18 @@ async fn a_deletion_vector_counts_in_place_of_position_deletes() {
     let stale = Foreign::positions(&table, &[(&data[0], 0), (&data[1], 0)]);
     let vector = Foreign::vector(&table, &data[0], &[0, 2, 3]);
     let table = commit(&warehouse, &table, vec![stale, vector], V3).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 4, 5, 7]);
+    assert_eq!(remaining(&warehouse, &table).await, [1, 4, 5, 7]);
     let table = warehouse.append(&table, rows_of(9..10)).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 4, 5, 7, 9]);
-    // A vector of ours says what the other said, and the stale positions go on holding for the other file.
+    assert_eq!(remaining(&warehouse, &table).await, [1, 4, 5, 7, 9]);
+    // Headwater's vector includes the other one; the stale position deletes still apply to the
+    // other file.
     let rewrite = delete(&warehouse, &table, &[4]).await;
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 5, 7, 9]);
+    assert_eq!(remaining(&warehouse, &table).await, [1, 5, 7, 9]);
 }
 
 #[tokio::test]
-async fn equality_deletes_find_columns_by_id() {
+async fn equality_deletes_match_columns_by_id() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let table = warehouse.append(&table, rows_of(0..4)).await;
@@ -128,11 +128,11 @@ async fn equality_deletes_find_columns_by_id() {
         warehouse.commit(&table, Operation::AddColumns { columns: added, after: None }).await;
     let later = Foreign::equality(&table, &["c", "a"], &json!([{"a": 2}, {"a": 3, "c": 1}]));
     let table = commit(&warehouse, &table, vec![keys, later], V2).await;
-    assert_eq!(left(&warehouse, &table).await, [0, 3]);
+    assert_eq!(remaining(&warehouse, &table).await, [0, 3]);
 }
 
 #[tokio::test]
-async fn equality_deletes_find_columns_of_files_without_ids_by_the_tables_names() {
+async fn equality_deletes_use_the_name_mapping_for_files_without_ids() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let names = json!([{"field-id": 1, "names": ["old"]}, {"field-id": 2, "names": ["b"]}]);
@@ -140,14 +140,14 @@ async fn equality_deletes_find_columns_of_files_without_ids_by_the_tables_names(
     let table = warehouse.commit(&table, Operation::SetProperties(names.into())).await;
     let data = Foreign::data(&table, &[("old", &[1, 2, 3]), ("b", &[10, 20, 30])]);
     let table = commit(&warehouse, &table, vec![data], V2).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 2, 3]);
+    assert_eq!(remaining(&warehouse, &table).await, [1, 2, 3]);
     let keys = Foreign::equality(&table, &["a"], &json!([{"a": 2}]));
     let table = commit(&warehouse, &table, vec![keys], V2).await;
-    assert_eq!(left(&warehouse, &table).await, [1, 3]);
+    assert_eq!(remaining(&warehouse, &table).await, [1, 3]);
 }
 
 #[tokio::test]
-async fn delete_files_are_read_once_whatever_they_concern() {
+async fn delete_files_are_read_once() {
     let warehouse = Warehouse::new();
     let mut table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     for start in 0..8 {
@@ -169,7 +169,7 @@ async fn delete_files_are_read_once_whatever_they_concern() {
     }
 }
 
-/// A change that takes rows of the first file away.
+/// Deletes rows of the first file.
 pub async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Rewrite {
     let seen = warehouse.tables.plan(table, None).await.unwrap();
     let rows: Positions = rows.iter().copied().collect();
@@ -184,7 +184,7 @@ async fn nothing(warehouse: &Warehouse, table: &Table) -> Staged {
     warehouse.tables.write(table, stream_of(none)).await.unwrap()
 }
 
-/// A change that adds a row, and may not be made where others added any meanwhile.
+/// Returns a change that adds a row and conflicts with concurrently added rows.
 async fn strict_change(warehouse: &Warehouse, table: &Table) -> Rewrite {
     let seen = warehouse.tables.plan(table, None).await.unwrap();
     let staged = warehouse.write(table, rows_of(77..78)).await.unwrap();
@@ -192,7 +192,7 @@ async fn strict_change(warehouse: &Warehouse, table: &Table) -> Rewrite {
 }
 
 #[tokio::test]
-async fn rows_that_are_there_again_are_rows_that_were_not_seen() {
+async fn restored_rows_conflict_like_added_rows() {
     for version in [V2, V3] {
         let warehouse = Warehouse::new();
         let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
@@ -208,16 +208,16 @@ async fn rows_that_are_there_again_are_rows_that_were_not_seen() {
             warehouse.tables.commit(&whole, Operation::Rewrite(change.clone()), BTreeMap::new());
         let error = undone.await.expect_err("rows came back");
         assert_eq!(error.code(), ErrorCode::CommitConflict);
-        // Where more rows went, none came that was not seen.
+        // More deleted rows are not a conflict.
         let more = delete(&warehouse, &thin, &[4]).await;
         let thinner = warehouse.commit(&thin, Operation::Rewrite(more)).await;
         let both = warehouse.commit(&thinner, Operation::Rewrite(change)).await;
-        assert_eq!(left(&warehouse, &both).await, [0, 3, 5, 77]);
+        assert_eq!(remaining(&warehouse, &both).await, [0, 3, 5, 77]);
     }
 }
 
 #[tokio::test]
-async fn a_data_file_has_one_delete_file_of_its_own_which_goes_with_it() {
+async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let table = warehouse.append(&table, rows_of(0..6)).await;
@@ -225,17 +225,17 @@ async fn a_data_file_has_one_delete_file_of_its_own_which_goes_with_it() {
     let first = delete(&warehouse, &table, &[1, 2]).await;
     let overtaken = delete(&warehouse, &table, &[5]).await;
     let table = warehouse.commit(&table, Operation::Rewrite(first)).await;
-    assert_eq!((left(&warehouse, &table).await, table.rows()), (vec![0, 3, 4, 5, 6, 7], 6));
+    assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![0, 3, 4, 5, 6, 7], 6));
     assert_eq!(table.summary()["operation"], "delete");
     let conflict =
         warehouse.tables.commit(&table, Operation::Rewrite(overtaken), BTreeMap::new()).await;
     assert_eq!(conflict.unwrap_err().code(), ErrorCode::CommitConflict);
     let second = delete(&warehouse, &table, &[4]).await;
     let table = warehouse.commit(&table, Operation::Rewrite(second)).await;
-    assert_eq!((left(&warehouse, &table).await, table.rows()), (vec![0, 3, 5, 6, 7], 5));
+    assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![0, 3, 5, 6, 7], 5));
     let summary = table.summary();
     assert_eq!((&*summary["total-delete-files"], &*summary["total-position-deletes"]), ("1", "3"));
-    // Written anew without the rows that are gone, the file leaves no delete file behind.
+    // A rewrite of the file without the deleted rows removes its delete file.
     let seen = warehouse.tables.plan(&table, None).await.unwrap();
     let removed = vec![seen.files()[0].clone()];
     let gone = Positions::from_iter([0]);
@@ -243,13 +243,13 @@ async fn a_data_file_has_one_delete_file_of_its_own_which_goes_with_it() {
     let staged = warehouse.tables.write(&table, rest).await.unwrap();
     let rewrite = Rewrite { seen, removed, staged, unseen: None };
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
-    assert_eq!((left(&warehouse, &table).await, table.rows()), (vec![6, 7, 3, 5], 4));
+    assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![6, 7, 3, 5], 4));
     assert_eq!(table.summary()["total-delete-files"], "0");
     assert!(!table.has_deletes());
 }
 
 #[tokio::test]
-async fn broken_delete_files_are_named() {
+async fn corrupt_delete_files_are_named() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long"), ("b", "long")], &[]).await;
     let table = warehouse.append(&table, rows_of(0..6)).await;
@@ -283,7 +283,7 @@ async fn broken_delete_files_are_named() {
     }
 }
 
-/// Position deletes beside a deletion vector are not read.
+/// Returns true for position deletes that a deletion vector replaces, which are not read.
 fn is_stale(name: &str) -> bool {
     name.ends_with(".parquet")
 }

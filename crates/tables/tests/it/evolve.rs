@@ -1,4 +1,4 @@
-//! Columns that come, go and change.
+//! Schema evolution.
 
 use std::collections::BTreeMap;
 
@@ -33,13 +33,13 @@ async fn new_columns_are_null_in_old_rows() {
     let table = reopened.load(table.metadata_location()).await.unwrap();
     let rows = rows_at(&reopened, &table, None).await;
     assert_eq!(rows, json!([{"a": 1, "s": {"x": 1}}, {"a": 2, "b": "x", "c": [1]}]));
-    // An earlier snapshot has the columns of its time.
+    // An earlier snapshot keeps its schema.
     let plan = reopened.plan(&table, old.snapshot_id()).await.unwrap();
     assert_eq!(plan.schema().fields().len(), 2);
 }
 
 #[tokio::test]
-async fn columns_that_cannot_be_added_are_refused() {
+async fn invalid_new_columns_are_rejected() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("at", "date")], &["day(at)"]).await;
     let check = async |name: &str, text: &str, message: &str, code: ErrorCode| {
@@ -51,7 +51,7 @@ async fn columns_that_cannot_be_added_are_refused() {
     check(
         "b",
         "int!",
-        "column `b` cannot be used: the rows that are there would have no value for it",
+        "column `b` cannot be used: existing rows would have no value for it",
         ErrorCode::InvalidArgument,
     )
     .await;
@@ -65,7 +65,7 @@ async fn columns_that_cannot_be_added_are_refused() {
 }
 
 #[tokio::test]
-async fn replacing_changes_columns_partitions_and_rows() {
+async fn a_replacement_changes_columns_partitions_and_rows() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("b", "int"), ("c", "string")], &["c"]).await;
     let set = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
@@ -92,7 +92,7 @@ async fn replacing_changes_columns_partitions_and_rows() {
     let plan = reopened.plan(&new, old.snapshot_id()).await.unwrap();
     assert_eq!(plan.files()[0].partition, "c=x", "the past keeps its partitions");
 
-    // The next commits, and another replacement that goes back, work as on any table.
+    // Further commits, and another replacement back to the old columns, work as usual.
     let next = warehouse.append(&new, json!([{"a": 7}])).await;
     assert_eq!(next.rows(), 2);
     let back = schema_of(&[("a", "int"), ("b", "int"), ("c", "string")]);
@@ -107,7 +107,7 @@ async fn replacing_changes_columns_partitions_and_rows() {
 }
 
 #[tokio::test]
-async fn rows_written_before_a_replacement_do_not_fit_after_it() {
+async fn rows_written_before_a_replacement_conflict_with_it() {
     let warehouse = Warehouse::new();
     let old = warehouse.create(&[("a", "int")], &[]).await;
     let late = warehouse.write(&old, json!([{"a": 1}])).await.unwrap();

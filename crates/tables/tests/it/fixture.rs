@@ -1,4 +1,4 @@
-//! A warehouse in a folder of its own, with rows in and out as JSON.
+//! A warehouse in a temporary folder, with rows as JSON.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct Warehouse {
     pub tables: Tables,
 }
 
-/// The moment at which the clock of every test stands.
+/// The fixed time of every test's clock.
 pub fn now() -> headwater_model::Timestamp {
     "2026-11-01T12:00:00Z".parse().unwrap()
 }
@@ -37,12 +37,12 @@ impl Warehouse {
         Warehouse { folder, tables }
     }
 
-    /// The same folder as another process sees it, with nothing cached.
+    /// Opens the same folder with empty caches, like another process.
     pub fn reopened(&self) -> Tables {
         open(self.folder.path(), |_| {})
     }
 
-    /// The file behind a location.
+    /// Returns the local path of a location.
     pub fn file(&self, location: &str) -> PathBuf {
         self.folder.path().join(self.tables.path_of(location).unwrap().as_ref())
     }
@@ -64,12 +64,12 @@ impl Warehouse {
         self.tables.commit(table, operation, BTreeMap::new()).await.unwrap()
     }
 
-    /// All rows of the current snapshot, in the order in which they are read.
+    /// Returns all rows of the current snapshot, in read order.
     pub async fn rows(&self, table: &Table) -> Value {
         rows_at(&self.tables, table, None).await
     }
 
-    /// The files below a table's folder whose names end so, sorted.
+    /// Returns the files below a table's folder with this suffix, sorted.
     pub fn files(&self, table: &Table, ending: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         collect(&self.file(table.location()), ending, &mut found);
@@ -97,7 +97,7 @@ fn open(folder: &Path, change: impl FnOnce(&mut TablesOptions)) -> Tables {
     Tables::new(Arc::new(store), options)
 }
 
-/// A request for a table `t`. A type with `!` after it takes no nulls.
+/// Returns a request for a table `t`. A type followed by `!` is required.
 pub fn request(columns: &[(&str, &str)], partition: &[&str]) -> CreateTable {
     CreateTable {
         name: "t".parse::<TableName>().unwrap(),
@@ -148,7 +148,7 @@ pub fn to_json(batches: &[RecordBatch]) -> Value {
     if text.is_empty() { Value::Array(Vec::new()) } else { serde_json::from_slice(&text).unwrap() }
 }
 
-/// The replacement of the partitions that rows fall into, in a table of one partition spec.
+/// Returns an overwrite of the new rows' partitions, for a table with one partition spec.
 pub fn overwrite_partitions(staged: Staged) -> Operation {
     Operation::OverwritePartitions { staged, beside: None }
 }

@@ -1,5 +1,5 @@
-//! Delete files as other engines write them, made by hand: Parquet and Puffin files, and a snapshot
-//! that has them.
+//! Delete files as other engines write them: Parquet and Puffin files, and a snapshot that adds
+//! them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ fn new_location(table: &Table, ending: &str) -> String {
 }
 
 impl Foreign {
-    /// A position delete file.
+    /// Creates a position delete file.
     pub fn positions(table: &Table, rows: &[(&DataFile, i64)]) -> Self {
         let field = |name: &str, data_type, id: i32| {
             let id = [(FIELD_ID.to_owned(), id.to_string())];
@@ -84,7 +84,7 @@ impl Foreign {
         }
     }
 
-    /// A data file of whole numbers, without field ids, as those are that were there before.
+    /// Creates a data file of integers without field ids.
     pub fn data(table: &Table, columns: &[(&str, &[i64])]) -> Self {
         let column = |(name, values): &(&str, &[i64])| {
             let values = Arc::new(Int64Array::from(values.to_vec())) as arrow::array::ArrayRef;
@@ -98,7 +98,7 @@ impl Foreign {
         Foreign { location, content, builder, spec_id: 0, is_data: true }
     }
 
-    /// An equality delete file of some of the table's columns.
+    /// Creates an equality delete file for some of the table's columns.
     pub fn equality(table: &Table, columns: &[&str], rows: &Value) -> Self {
         let schema = table.schema();
         let fields: Vec<Field> = columns
@@ -125,7 +125,7 @@ impl Foreign {
         }
     }
 
-    /// A deletion vector in a Puffin file, of which only what surrounds the vector is left out.
+    /// Creates a deletion vector in a file without Puffin's header and footer.
     pub fn vector(table: &Table, of: &DataFile, rows: &[u64]) -> Self {
         let mut framed = vec![0xD1, 0xD3, 0x39, 0x64];
         rows.iter().copied().collect::<RoaringTreemap>().serialize_into(&mut framed).unwrap();
@@ -152,25 +152,25 @@ impl Foreign {
         }
     }
 
-    /// The same, saying which data file it is about.
+    /// Sets the data file that it refers to.
     pub fn about(mut self, file: &DataFile) -> Self {
         self.builder.referenced_data_file(Some(file.location.clone()));
         self
     }
 
-    /// The same, in a partition of one text column.
+    /// Sets a partition of one string column.
     pub fn within(self, value: &str) -> Self {
         self.within_value(Literal::string(value))
     }
 
-    /// The same, in a partition of one column.
+    /// Sets a partition of one column.
     pub fn within_value(mut self, value: Literal) -> Self {
         self.builder.partition(Struct::from_iter([Some(value)]));
         self
     }
 
-    /// A data file with field ids of which metrics are kept for some columns only, as a writer is told that
-    /// has a hundred others.
+    /// Creates a data file with field ids but metrics of some columns only, as Iceberg's writers do
+    /// for tables with more than a hundred columns.
     pub fn half_measured(batch: &RecordBatch, table: &Table, measured: &[i32]) -> Self {
         let content = parquet_of(batch);
         let (rows, bytes) = (batch.num_rows(), content.len());
@@ -182,7 +182,7 @@ impl Foreign {
     }
 }
 
-/// The table as another engine leaves it that adds delete files.
+/// Returns the table after another engine added the files.
 pub async fn commit(
     warehouse: &Warehouse,
     table: &Table,
@@ -229,7 +229,7 @@ pub async fn commit(
     tables.load(&location).await.unwrap()
 }
 
-/// Rows of manifests that get their ids now.
+/// Returns the number of rows in manifests without a first row id.
 fn unnumbered_rows(listed: &[ManifestFile]) -> u64 {
     let new = listed.iter().filter(|manifest| {
         manifest.content == ManifestContentType::Data && manifest.first_row_id.is_none()

@@ -1,4 +1,4 @@
-//! The tables room as its callers use it: over a real folder, through the public API only.
+//! Tests of the crate's public API on a local folder.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod clients;

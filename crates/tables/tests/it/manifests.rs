@@ -1,19 +1,19 @@
-//! Partition values of every type, written to manifests and read again.
+//! Partition values of every type are written to manifests and read back.
 
 use headwater_tables::Table;
 use serde_json::{Value, json};
 
 use crate::fixture::{Warehouse, rows_at};
 
-/// The rows as another process reads them.
+/// Reads the rows without caches.
 async fn read(warehouse: &Warehouse, table: &Table) -> Value {
     let reopened = warehouse.reopened();
     let table = reopened.load(table.metadata_location()).await.unwrap();
     rows_at(&reopened, &table, None).await
 }
 
-/// Makes as many commits as it takes for manifests to be merged, and reads all rows again.
-async fn keeps(column: (&str, &str), partition: &str, value: Value) {
+/// Commits until manifests are merged, and reads all rows back.
+async fn check_partition_survives_merge(column: (&str, &str), partition: &str, value: Value) {
     let warehouse = Warehouse::new();
     let (name, data_type) = column;
     let mut request = crate::fixture::request(&[("id", "int"), column], &[partition]);
@@ -43,7 +43,7 @@ async fn keeps(column: (&str, &str), partition: &str, value: Value) {
 }
 
 #[tokio::test]
-async fn partitions_of_every_type_are_read_again() {
+async fn partition_values_of_every_type_are_read_back() {
     for (data_type, partition, value) in [
         ("uuid", "v", json!("f79c3e0961774c5a9d5b7a3d4a1e2b11")),
         ("uuid", "bucket(4, v)", json!("f79c3e0961774c5a9d5b7a3d4a1e2b11")),
@@ -63,6 +63,6 @@ async fn partitions_of_every_type_are_read_again() {
         ("binary", "v", json!("00ff")),
         ("time", "v", json!("23:59:59.123456")),
     ] {
-        keeps(("v", data_type), partition, value).await;
+        check_partition_survives_merge(("v", data_type), partition, value).await;
     }
 }

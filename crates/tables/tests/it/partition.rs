@@ -1,4 +1,4 @@
-//! Partitions: where rows go, and what overwriting some of them leaves.
+//! Partitioning of rows, and overwrites of partitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::foreign::{self, Foreign};
 const COLUMNS: [(&str, &str); 3] = [("at", "timestamp"), ("origin", "string"), ("n", "int")];
 
 #[tokio::test]
-async fn rows_go_to_the_file_of_their_partition() {
+async fn rows_are_written_to_the_file_of_their_partition() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &["day(at)", "origin"]).await;
     assert_eq!(table.partition(), partition_of(&["day(at)", "origin"]));
@@ -55,7 +55,7 @@ async fn rows_go_to_the_file_of_their_partition() {
 }
 
 #[tokio::test]
-async fn every_type_that_can_be_a_partition_is_one() {
+async fn every_supported_type_partitions() {
     let warehouse = Warehouse::new();
     let columns = [
         ("flag", "boolean"),
@@ -89,7 +89,7 @@ async fn every_type_that_can_be_a_partition_is_one() {
 }
 
 #[tokio::test]
-async fn overwriting_partitions_leaves_the_others() {
+async fn overwriting_partitions_keeps_the_others() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &["origin"]).await;
     let first = json!([{"origin": "EWR", "n": 1}, {"origin": "JFK", "n": 2}, {"n": 3}]);
@@ -118,7 +118,7 @@ async fn overwriting_partitions_leaves_the_others() {
 }
 
 #[tokio::test]
-async fn a_table_without_partitions_is_one() {
+async fn an_unpartitioned_table_is_one_partition() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let table = warehouse.append(&table, json!([{"n": 1}])).await;
@@ -141,7 +141,7 @@ async fn many_partitions_are_written_in_turn() {
 }
 
 #[tokio::test]
-async fn partition_fields_that_cannot_be_are_refused() {
+async fn invalid_partition_fields_are_rejected() {
     let warehouse = Warehouse::new();
     let check = async |partition: &[&str], message: &str| {
         let columns = [("f", "double"), ("s", "string"), ("l", "list<int>"), ("d", "date")];
@@ -150,11 +150,11 @@ async fn partition_fields_that_cannot_be_are_refused() {
         assert_eq!(error.code(), ErrorCode::InvalidArgument);
     };
     let by = "the table cannot be partitioned by";
-    check(&["x"], &format!("{by} `x`: there is no such column")).await;
-    check(&["f"], &format!("{by} `f`: floating-point numbers are no partition")).await;
-    check(&["l"], &format!("{by} `l`: a column of nested values is no partition")).await;
-    check(&["day(s)"], &format!("{by} `day(s)`: `day` takes a date or a timestamp")).await;
-    check(&["d", "d"], &format!("{by} `d`: it is there twice")).await;
+    check(&["x"], &format!("{by} `x`: the column does not exist")).await;
+    check(&["f"], &format!("{by} `f`: a partition column cannot be a floating-point number")).await;
+    check(&["l"], &format!("{by} `l`: a partition column must have a primitive type")).await;
+    check(&["day(s)"], &format!("{by} `day(s)`: `day` requires a date or a timestamp")).await;
+    check(&["d", "d"], &format!("{by} `d`: it is a duplicate")).await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn a_column_may_have_the_name_of_a_derived_partition() {
     assert_eq!(table.partition(), partition_of(&["day(at)", "at_day"]));
 }
 
-/// The table as another engine leaves it that gives `p` a wider type.
+/// Returns the table after another engine widened the type of `p`.
 async fn widened(warehouse: &Warehouse, table: &Table) -> Table {
     let fields = json!([
         {"id": 1, "name": "p", "required": false, "type": "long"},
@@ -187,7 +187,7 @@ async fn widened(warehouse: &Warehouse, table: &Table) -> Table {
     warehouse.commit(table, Operation::Apply(commit)).await
 }
 
-/// The values of `v`, as a process with nothing cached reads them.
+/// Returns the values of `v`, read without caches.
 async fn values(warehouse: &Warehouse, table: &Table) -> Vec<i64> {
     let reopened = warehouse.reopened();
     let table = reopened.load(table.metadata_location()).await.unwrap();
@@ -198,7 +198,7 @@ async fn values(warehouse: &Warehouse, table: &Table) -> Vec<i64> {
     found
 }
 
-/// How many files may hold rows of a partition.
+/// Returns the number of files that may contain rows of a partition.
 async fn candidates(warehouse: &Warehouse, table: &Table, p: i64) -> usize {
     let plan = warehouse.tables.plan(table, None).await.unwrap();
     let wanted: ArrayRef = Arc::new(Int64Array::from(vec![p]));
@@ -207,7 +207,7 @@ async fn candidates(warehouse: &Warehouse, table: &Table, p: i64) -> usize {
 }
 
 #[tokio::test]
-async fn partitions_of_a_column_that_another_engine_widened_stay_what_they_are() {
+async fn partitions_are_equal_across_type_promotion() {
     let warehouse = Warehouse::new();
     let mut table = warehouse.create(&[("p", "int"), ("v", "int")], &["p"]).await;
     for v in 0..10 {
@@ -215,7 +215,7 @@ async fn partitions_of_a_column_that_another_engine_widened_stay_what_they_are()
     }
     let mut table = widened(&warehouse, &table).await;
     assert_eq!(candidates(&warehouse, &table, 1).await, 5);
-    // Deletes count for the rows of before, whichever type their partition is written as.
+    // Deletes apply to earlier rows, whatever type their partition is written in.
     let deletes = Foreign::equality(&table, &["v"], &json!([{"v": 1}, {"v": 2}]));
     let deletes = deletes.within_value(Literal::long(1));
     table = foreign::commit(&warehouse, &table, vec![deletes], FormatVersion::V2).await;
@@ -226,7 +226,7 @@ async fn partitions_of_a_column_that_another_engine_widened_stay_what_they_are()
     let staged = warehouse.write(&table, json!([{"p": 1, "v": 11}])).await.unwrap();
     table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     assert_eq!(values(&warehouse, &table).await, [2, 4, 6, 8, 11]);
-    // Manifests of before are put together with later ones.
+    // Manifests from before the promotion are merged with later ones.
     for v in 20..40 {
         table = warehouse.append(&table, json!([{"p": v % 2, "v": v}])).await;
     }
@@ -237,7 +237,7 @@ async fn partitions_of_a_column_that_another_engine_widened_stay_what_they_are()
 }
 
 #[tokio::test]
-async fn whatever_value_a_partition_has_it_has_a_name() {
+async fn every_partition_value_has_a_name() {
     let (least, most) = (i32::MIN, i32::MAX);
     let small = vec![least, -1_000_000_000, -1, 0, 1, most];
     let large = vec![i64::MIN, i64::MIN / 1000, -500_000, -1, 0, 1, i64::MAX];

@@ -1,4 +1,4 @@
-//! Locations that are given: one table, or view, lies at each.
+//! Locations set by clients: each has at most one table or view.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn new_view(location: Option<&str>) -> NewView {
 }
 
 #[tokio::test]
-async fn a_location_is_one_tables_whoever_asks_for_it_at_the_same_time() {
+async fn concurrent_requests_cannot_share_a_location() {
     let warehouse = Warehouse::new();
     let tables = &warehouse.tables;
     let name = "t".parse().unwrap();
@@ -57,7 +57,7 @@ async fn a_location_is_one_tables_whoever_asks_for_it_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_table_moves_where_a_try_to_move_it_left_something_behind() {
+async fn a_table_can_be_moved_again_after_a_failed_move() {
     let warehouse = Warehouse::new();
     let tables = &warehouse.tables;
     let table = warehouse.create(&[("id", "long")], &[]).await;
@@ -72,15 +72,16 @@ async fn a_table_moves_where_a_try_to_move_it_left_something_behind() {
     let made = async |table: &Table, place: &str| {
         tables.commit(table, moved_to(place), BTreeMap::new()).await
     };
-    // The answer to the first try is lost, and nobody knows whether it counts.
+    // The response to the first attempt is lost, so its result is unknown.
     made(&table, &place).await.unwrap();
     let again = made(&table, &place).await.unwrap();
     assert_eq!(again.location(), place);
-    // So it goes where the table was made anew by another in between, and back to where it was.
+    // The table can be moved to the new location after another one used it in between, and back.
     let grown = warehouse.append(&table, json!([{"id": 1}])).await;
     let moved = made(&grown, &place).await.unwrap();
     assert_eq!(made(&moved, &before).await.unwrap().location(), before);
-    // To nobody else, and to no folder of several.
+    // Another table cannot be moved there, nor can the table be moved to a folder with several
+    // tables.
     for (table, place) in [(&other, place.as_str()), (&table, other.location())] {
         assert!(made(table, place).await.unwrap_err().to_string().contains("another table"));
     }

@@ -1,4 +1,4 @@
-//! What a plan knows of files without opening them.
+//! Statistics in scan plans.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn same(found: Option<ArrayRef>, expected: impl Array + 'static) {
 }
 
 #[tokio::test]
-async fn bounds_and_counts_are_typed_as_the_table() {
+async fn bounds_and_counts_have_the_tables_types() {
     let warehouse = Warehouse::new();
     let columns = [
         ("id", "long"),
@@ -74,7 +74,7 @@ async fn bounds_and_counts_are_typed_as_the_table() {
 }
 
 #[tokio::test]
-async fn bounds_of_another_engine_are_not_taken_for_values() {
+async fn bounds_of_other_engines_are_not_exact() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "long")], &[]).await;
     let table = warehouse.append(&table, json!([{"a": 1}])).await;
@@ -114,7 +114,7 @@ async fn a_column_added_later_is_unknown_in_older_files() {
 }
 
 #[tokio::test]
-async fn what_was_read_once_is_not_read_again() {
+async fn metadata_files_are_read_once() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int")], &[]).await;
     let table = warehouse.append(&table, json!([{"a": 1}])).await;

@@ -1,5 +1,5 @@
-//! Files of writers that keep no metrics of some columns, as Iceberg's own do beyond the first hundred: that
-//! an entry says nothing of a column does not mean that the file lacks it.
+//! Data files without metrics of some columns, as Iceberg writes beyond the first hundred columns:
+//! a column without metrics may still be in the file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn upgrade() -> Operation {
     Operation::Alter { alterations, after: None }
 }
 
-/// Adds a column whose id follows one that nobody else was given.
+/// Adds a column whose id follows `after`.
 fn add(column: &str, after: i32) -> Operation {
     Operation::AddColumns { columns: vec![field_of(column, "string")], after: Some(after) }
 }
@@ -34,13 +34,13 @@ async fn merge(warehouse: &Warehouse, base: &Table, ours: &Table, theirs: &Table
 }
 
 #[tokio::test]
-async fn values_of_a_column_without_metrics_come_through_a_merge() {
+async fn a_merge_keeps_values_of_columns_without_metrics() {
     let warehouse = Warehouse::new();
     let base = warehouse.create(&[("id", "long"), ("other", "long")], &[]).await;
     let base = warehouse.append(&base, json!([{"id": 1}])).await;
     let ours = warehouse.commit(&base, add("note", 2)).await;
     let ours = warehouse.append(&ours, json!([{"id": 2, "note": "ours"}])).await;
-    // They give the column another id.
+    // Their side assigns another id to the column.
     let theirs = warehouse.commit(&base, add("note", 3)).await;
     let rows = json_batch(&theirs.schema(), &json!([{"id": 3, "note": "theirs"}]));
     let file = Foreign::half_measured(&rows, &theirs, &[1]);
@@ -53,13 +53,13 @@ async fn values_of_a_column_without_metrics_come_through_a_merge() {
 }
 
 #[tokio::test]
-async fn ids_of_rows_without_metrics_are_known_for_what_they_are() {
+async fn a_merge_detects_row_ids_without_metrics() {
     let warehouse = Warehouse::new();
     let base = warehouse.create(&[("id", "long"), ("other", "long")], &[]).await;
     let base = warehouse.commit(&base, upgrade()).await;
     let base = warehouse.append(&base, json!([{"id": 1}])).await;
     let ours = warehouse.append(&base, json!([{"id": 2}])).await;
-    // They arranged a row of their own, which has an id that ours gave to another.
+    // Their side compacted a row of its own, whose id our side assigned to another row.
     let mut fields: Vec<_> = base.schema().fields().iter().cloned().collect();
     let ids = [(FIELD_ID.to_owned(), "2147483540".to_owned())];
     fields.push(Arc::new(Field::new("_row_id", DataType::Int64, true).with_metadata(ids.into())));

@@ -1,4 +1,4 @@
-//! Tables of format version 3: deletion vectors, and the ids that rows keep.
+//! Tables of format version 3: deletion vectors and row lineage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ async fn files(tables: &Tables, table: &Table) -> Vec<Arc<DataFile>> {
     tables.plan(table, None).await.unwrap().files().to_vec()
 }
 
-/// The ids of a table's rows by the rows' own column `id`, as a process with nothing cached reads them.
+/// Returns the row ids of a table by column `id`, read without caches.
 async fn ids(warehouse: &Warehouse, table: &Table) -> BTreeMap<i64, Option<i64>> {
     let tables = warehouse.reopened();
     let table = tables.load(table.metadata_location()).await.unwrap();
@@ -70,7 +70,7 @@ async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Table {
     warehouse.commit(table, Operation::Rewrite(rewrite)).await
 }
 
-/// Puts all files of a table into one.
+/// Compacts all files of a table into one.
 async fn compact(warehouse: &Warehouse, table: &Table) -> Table {
     let removed = files(&warehouse.tables, table).await;
     let rows = warehouse.tables.read_to_rewrite(table, &removed).unwrap();
@@ -95,7 +95,7 @@ async fn rows_keep_their_ids() {
     let all = ids(&warehouse, &table).await;
     assert!(left.iter().all(|(id, row_id)| all[id] == *row_id));
     assert!(all[&10].unwrap() >= 5 && all[&11] == all[&10].map(|id| id + 1), "{all:?}");
-    // Many commits merge manifests, and nobody's id with them.
+    // Many commits merge manifests; row ids are unchanged.
     let mut table = table;
     for id in 100..140 {
         table = warehouse.append(&table, rows([id])).await;
@@ -124,7 +124,7 @@ async fn a_data_file_has_one_vector() {
     let summary = table.summary();
     assert_eq!((&*summary["added-dvs"], &*summary["removed-dvs"]), ("1", "1"));
     assert_eq!(warehouse.tables.count(&table).await.unwrap(), 7);
-    // One Puffin file holds the vectors of several data files; one of them may go alone.
+    // One Puffin file contains the vectors of several data files; one of them can be removed alone.
     let table = warehouse.append(&table, rows(20..25)).await;
     let before = ids(&warehouse, &table).await;
     let table = delete(&warehouse, &table, &[0, 1]).await;
@@ -134,7 +134,7 @@ async fn a_data_file_has_one_vector() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_upgraded_gives_ids_to_its_rows() {
+async fn an_upgrade_assigns_row_ids() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("id", "long"), ("p", "long")], &[]).await;
     let table = warehouse.append(&table, rows(0..4)).await;
@@ -155,7 +155,7 @@ async fn a_table_that_is_upgraded_gives_ids_to_its_rows() {
 }
 
 #[tokio::test]
-async fn what_was_written_for_an_earlier_version_is_made_again() {
+async fn files_staged_before_an_upgrade_conflict() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("id", "long"), ("p", "long")], &[]).await;
     let table = warehouse.append(&table, rows(0..4)).await;
@@ -170,7 +170,7 @@ async fn what_was_written_for_an_earlier_version_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_merge_that_makes_no_table_is_foreseen() {
+async fn a_merge_with_an_invalid_result_is_a_conflict() {
     let warehouse = Warehouse::new();
     let base = warehouse.create(&[("id", "long")], &[]).await;
     let ours = warehouse.commit(&base, upgrade()).await;
@@ -194,9 +194,9 @@ fn change_schema(schema: &Value) -> Value {
     json!({"requirements": [], "updates": updates})
 }
 
-/// Other engines may ask for what no further state of the table could be made of, and are told so at once.
+/// Rejects changes by other engines after which the table could not be changed further.
 #[tokio::test]
-async fn other_engines_get_only_tables_that_can_be_changed_further() {
+async fn changes_that_would_block_further_changes_are_rejected() {
     let warehouse = Warehouse::new();
     let with_default = json!([
         {"id": 1, "name": "id", "required": false, "type": "long"},
@@ -205,17 +205,17 @@ async fn other_engines_get_only_tables_that_can_be_changed_further() {
     let new = json!({"name": "t", "schema": schema(&with_default)});
     let new: NewTable = serde_json::from_value(new).unwrap();
     let refused = warehouse.tables.create_new(&"t".parse().unwrap(), new).await.unwrap_err();
-    assert!(refused.to_string().contains("a default needs format version 3"), "{refused}");
+    assert!(refused.to_string().contains("a default requires format version 3"), "{refused}");
     let table = warehouse.create(&[("id", "long")], &[]).await;
     let commit = change_schema(&schema(&with_default));
     let commit: TableCommit = serde_json::from_value(commit).unwrap();
     let apply = Operation::Apply(Arc::new(commit.clone()));
     let refused = warehouse.tables.commit(&table, apply, BTreeMap::new()).await.unwrap_err();
-    assert!(refused.to_string().contains("a default needs format version 3"), "{refused}");
+    assert!(refused.to_string().contains("a default requires format version 3"), "{refused}");
     let table = warehouse.commit(&table, upgrade()).await;
     let table = warehouse.commit(&table, Operation::Apply(Arc::new(commit))).await;
     warehouse.append(&table, json!([{"id": 1}])).await;
-    // What is before 1970 and has a fraction of a second, the crate cannot write.
+    // The `iceberg` crate cannot write times before 1970 with a fraction of a second.
     let moment = json!([{
         "id": 1, "name": "id", "required": false, "type": "timestamptz",
         "write-default": "1969-12-31T23:59:59.500000+00:00",
@@ -224,11 +224,11 @@ async fn other_engines_get_only_tables_that_can_be_changed_further() {
     let new = json!({"name": "u", "schema": schema(&moment), "properties": version});
     let new: NewTable = serde_json::from_value(new).unwrap();
     let refused = warehouse.tables.create_new(&"u".parse().unwrap(), new).await.unwrap_err();
-    assert!(refused.to_string().contains("cannot be kept"), "{refused}");
+    assert!(refused.to_string().contains("cannot be represented"), "{refused}");
 }
 
 #[tokio::test]
-async fn a_default_that_is_not_understood_is_not_lost() {
+async fn an_unsupported_default_is_rejected() {
     let warehouse = Warehouse::new();
     let table = new(&warehouse).await;
     let field = json!({
@@ -255,7 +255,7 @@ async fn a_default_that_is_not_understood_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_column_that_identifies_rows_takes_no_nulls_and_may_become_wider() {
+async fn an_identifier_field_is_required_and_can_be_widened() {
     let warehouse = Warehouse::new();
     let field = json!({"id": 1, "name": "id", "required": true, "type": "int"});
     let mut schema = schema(&json!([field]));
@@ -266,7 +266,7 @@ async fn a_column_that_identifies_rows_takes_no_nulls_and_may_become_wider() {
     let alter = Operation::Alter { alterations, after: None };
     let refused = warehouse.tables.commit(&table, alter, BTreeMap::new()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::InvalidArgument);
-    assert!(refused.to_string().contains("it identifies rows"), "{refused}");
+    assert!(refused.to_string().contains("an identifier field must be required"), "{refused}");
     let wide = Field::new("id", DataType::Int64, false);
     let alterations =
         vec![Alteration::WidenColumn { column: vec!["id".to_owned()], data_type: wide }];

@@ -1,4 +1,4 @@
-//! Rows in, rows out.
+//! Writing and reading rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::fixture::{Warehouse, json_batch, request, rows_at, stream_of, to_json};
 
 #[tokio::test]
-async fn rows_of_every_type_come_back_as_written() {
+async fn rows_of_every_type_are_read_back() {
     let warehouse = Warehouse::new();
     let columns = [
         ("id", "long!"),
@@ -83,7 +83,7 @@ async fn columns_match_by_name_and_missing_ones_are_null() {
 }
 
 #[tokio::test]
-async fn rows_that_do_not_fit_name_the_column_and_leave_nothing() {
+async fn a_value_that_does_not_fit_is_an_error_and_leaves_no_files() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("id", "long!"), ("n", "int")], &["n"]).await;
     let check = async |batch: RecordBatch, message: &str, code: ErrorCode| {
@@ -104,19 +104,15 @@ async fn rows_that_do_not_fit_name_the_column_and_leave_nothing() {
     .await;
     check(
         batch(vec![("id", Arc::new(Int64Array::from(vec![Some(1), None])))]),
-        "column `id` may not be null, and 1 of the rows have a null there",
+        "column `id` is required, but 1 rows have a null there",
         ErrorCode::BadRow,
     )
     .await;
-    check(
-        batch(vec![("n", ids())]),
-        "the rows have no column `id`, which may not be null",
-        ErrorCode::BadRow,
-    )
-    .await;
+    check(batch(vec![("n", ids())]), "the rows lack the required column `id`", ErrorCode::BadRow)
+        .await;
     check(
         batch(vec![("id", ids()), ("n", Arc::new(StringArray::from(vec!["1", "2"])))]),
-        "column `n` has the type `string`, and the table's type is `int`",
+        "column `n` has type `string`, but the table has type `int`",
         ErrorCode::BadRow,
     )
     .await;
@@ -129,7 +125,7 @@ async fn rows_that_do_not_fit_name_the_column_and_leave_nothing() {
 }
 
 #[tokio::test]
-async fn an_error_in_the_rows_keeps_its_code_and_leaves_nothing() {
+async fn an_input_error_keeps_its_code_and_leaves_no_files() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("id", "long")], &[]).await;
     let good = json_batch(&table.schema(), &json!([{"id": 1}]));
@@ -142,7 +138,7 @@ async fn an_error_in_the_rows_keeps_its_code_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn large_tables_roll_over_and_rows_keep_their_order() {
+async fn a_large_write_creates_several_files_in_row_order() {
     let warehouse = Warehouse::with(|options| {
         options.target_file_bytes = 200_000;
         options.row_group_rows = 10_000;
@@ -151,7 +147,7 @@ async fn large_tables_roll_over_and_rows_keep_their_order() {
     let schema = table.schema();
     let batches = (0..20).map(move |batch: i64| {
         let ids = (batch * 5_000)..((batch + 1) * 5_000);
-        // Digits of a product do not compress well.
+        // The digits of a product compress badly.
         let texts = ids.clone().map(|id| format!("{}", id.wrapping_mul(6_364_136_223_846_793_005)));
         let texts = Arc::new(StringArray::from_iter_values(texts));
         let ids = Arc::new(ids.collect::<Int64Array>());
@@ -177,7 +173,7 @@ async fn large_tables_roll_over_and_rows_keep_their_order() {
 }
 
 #[tokio::test]
-async fn reading_takes_columns_and_a_limit() {
+async fn a_read_can_select_columns_and_limit_rows() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("a", "int"), ("b", "string")], &[]).await;
     let table = warehouse.append(&table, json!([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])).await;
@@ -198,7 +194,7 @@ async fn reading_takes_columns_and_a_limit() {
 }
 
 #[tokio::test]
-async fn any_object_store_will_do() {
+async fn tables_work_on_any_object_store() {
     let options = TablesOptions::new("memory://lake");
     let tables = Tables::new(Arc::new(InMemory::new()), options);
     let table = tables.create(request(&[("id", "long")], &[])).await.unwrap();
@@ -210,7 +206,7 @@ async fn any_object_store_will_do() {
 }
 
 #[tokio::test]
-async fn discarding_removes_the_files() {
+async fn discarding_deletes_the_files() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&[("id", "long")], &[]).await;
     let staged = warehouse.write(&table, json!([{"id": 1}])).await.unwrap();
@@ -221,7 +217,7 @@ async fn discarding_removes_the_files() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_dropped_half_way_leaves_nothing() {
+async fn a_cancelled_write_leaves_no_files() {
     let warehouse = Warehouse::with(|options| options.target_file_bytes = 1);
     let table = warehouse.create(&[("id", "long")], &[]).await;
     let batch = json_batch(&table.schema(), &json!([{"id": 1}]));

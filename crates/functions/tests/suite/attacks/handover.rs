@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{held, probe, source};
 use crate::support::{answer, ask, call, environment, holds, run, start, table};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use headwater_functions::{Error, Invocation, Returned, Room, SharedTable};
+use headwater_functions::{Error, Invocation, Returned, SharedTable, TableQuota};
 
 fn numbers() -> SharedTable {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
@@ -66,6 +66,22 @@ return fails(open, '/proc/self/mem', 'r+b')";
     assert_eq!(input.mapped(), before);
 }
 
+#[tokio::test]
+async fn a_table_with_malformed_text_is_refused_at_hand_over() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import pyarrow as pa
+def f():
+    text = pa.py_buffer(bytes([255]) * 4_000_000)
+    ends = pa.py_buffer(b''.join((4 * n).to_bytes(4, 'little') for n in range(1_000_001)))
+    text = pa.Array.from_buffers(pa.string(), 1_000_000, [None, ends, text])
+    return pa.table({'n': pa.array(range(1_000_000)), 'text': text})
+";
+    let error = run(&functions, call(&environment, source)).await.0.unwrap_err();
+    assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
+}
+
 /// Writes a table to a file of the server's, and hands that over by itself.
 const HAND_OVER_GIVEN: &str = "
 import io, json, mmap, pyarrow
@@ -92,24 +108,13 @@ def hand_over(extents):
 
 #[tokio::test]
 async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
-    taken_once_nobody_can_write("-1", "").await;
-}
-
-#[tokio::test]
-async fn an_arena_is_taken_once_nobody_can_write_to_it() {
-    taken_once_nobody_can_write("-2", ", \"arena\": true").await;
-}
-
-/// `number` is the file's, by which a worker refers to it, and `asked` how it is asked for.
-async fn taken_once_nobody_can_write(number: &str, asked: &str) {
     let functions = start().await;
     if !functions.uses_huge_pages() {
         return;
     }
     let environment = environment(&functions, &[]).await;
     let run = async |reuse: bool, rest: &str| {
-        let ask = HAND_OVER_GIVEN.replace("\"file\"", &format!("\"file\"{asked}"));
-        let body = format!("{ask}\n{rest}").replace("-1", number);
+        let body = format!("{HAND_OVER_GIVEN}\n{rest}");
         let mut invocation = call(&environment, "");
         invocation.files = probe(&environment, &body).files;
         invocation.reuse = reuse;
@@ -333,7 +338,7 @@ assert b'stop' in answers, answers
 os._exit(0)"
     );
     let folder = tempfile::tempdir().unwrap();
-    let room = Room::new(1 << 20, folder.path().to_owned(), 2 << 20);
+    let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
     let mut invocation = probe(&environment, &body);
     invocation.room = Some(room.clone());
     let (outcome, printed) = run(&functions, invocation).await;

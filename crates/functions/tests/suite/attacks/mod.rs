@@ -38,8 +38,8 @@ async fn held(body: &str) {
     held_within(Limits::default(), body).await;
 }
 
-/// The same where the server is an ordinary user's, too: namespaces, landlock and the filter of system
-/// calls are all that stands there, without users and control groups of the functions' own.
+/// The same where the server is an ordinary user's, too: namespaces, landlock and the filter of
+/// system calls are all that stands there, without users and control groups of the functions' own.
 async fn held_for_anybody(body: &str) {
     held(body).await;
     let Some((_folder, mut options, environment)) = ordinary().await else { return };

@@ -1,4 +1,5 @@
-//! Another lake's functions on the same machine, at the same time: nothing of theirs is to be found.
+//! Another lake's functions on the same machine, at the same time: nothing of theirs is to be
+//! found.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};

@@ -1,6 +1,7 @@
-//! Packages: what a wheel can do that somebody made to harm whoever installs it. The wheels are written
-//! here, and found by `uv` in a folder as they would be in an index.
+//! Attacks by packages: malicious wheels, which the tests write to a folder that `uv` uses as an
+//! index.
 
+use headwater_environments::Error as EnvironmentError;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,10 @@ async fn a_wheel_that_climbs_out_of_its_folder_writes_nothing_outside() {
             let body = "import headwater_climber\nreturn headwater_climber.HERE";
             holds(&functions, probe(&made, body)).await;
         }
-        Err(error) => assert!(matches!(error, Error::EnvironmentFailed { .. }), "{error:?}"),
+        Err(error) => assert!(
+            matches!(error, Error::Environment(EnvironmentError::Failed { .. })),
+            "{error:?}"
+        ),
     }
     let cache = options().cache_dir;
     let within = below(market.folder.path()).into_iter().chain(below(&cache));
@@ -115,7 +119,7 @@ async fn links_in_a_wheel_lead_nowhere() {
         let made = functions.environment(&crate::support::spec(&[(name, "")]), &|_| ()).await;
         let made = match made {
             Ok(made) => made,
-            Err(Error::EnvironmentFailed { .. }) => continue,
+            Err(Error::Environment(EnvironmentError::Failed { .. })) => continue,
             Err(error) => panic!("{error:?}"),
         };
         let files = below(&packages(&made));

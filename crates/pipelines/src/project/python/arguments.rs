@@ -1,4 +1,4 @@
-//! The arguments of a call to a member of `headwater`, by name, all of them literal.
+//! Arguments of a call to a member of `headwater`: named, and literal.
 
 use ruff_python_ast::{Arguments, Expr};
 use ruff_text_size::{Ranged, TextRange};
@@ -14,7 +14,7 @@ pub(super) struct Values<'a> {
     values: Vec<Value<'a>>,
 }
 
-/// One argument: its name, its value and where that stands.
+/// One argument: name, value and location.
 struct Value<'a> {
     name: &'a str,
     literal: Literal,
@@ -22,8 +22,8 @@ struct Value<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Reads the arguments of a call to `call`, which takes `names`, the first `positional` of them
-    /// without their name too.
+    /// Reads the arguments of a call to `call`. It accepts `names`; the first `positional` of them
+    /// may be given by position.
     pub fn read(
         source: &'a SourceText<'a>,
         call: &'a str,
@@ -77,7 +77,8 @@ impl<'a> Values<'a> {
         self.source.at(node.range().start().to_usize())
     }
 
-    /// The value of an argument as `read` takes it; `form` says what is wanted.
+    /// Returns the value of an argument, parsed by `read`; `form` is the expected form for the
+    /// hint.
     pub fn get<T>(
         &self,
         name: &str,
@@ -92,7 +93,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// The same for a value that is not to be shown.
+    /// Returns the value of an argument that errors must not show.
     pub fn secret<T>(
         &self,
         name: &str,
@@ -106,7 +107,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// An argument that is text.
+    /// Returns a text argument.
     pub fn text(&self, name: &str) -> Result<Option<String>> {
         let read = |literal: &Literal| match literal {
             Literal::Text(text) => Some(text.clone()),
@@ -115,12 +116,12 @@ impl<'a> Values<'a> {
         self.get(name, read, &format!("`{name}=\"…\"`"))
     }
 
-    /// An argument that is a list of texts.
+    /// Returns an argument that is a list of texts.
     pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>> {
         self.get(name, Literal::as_texts, &format!("`{name}=[\"…\", \"…\"]`"))
     }
 
-    /// An argument that is true or false.
+    /// Returns a Boolean argument.
     pub fn flag(&self, name: &str) -> Result<Option<bool>> {
         let read = |literal: &Literal| match literal {
             Literal::Bool(flag) => Some(*flag),
@@ -129,7 +130,7 @@ impl<'a> Values<'a> {
         self.get(name, read, &format!("`{name}=True`"))
     }
 
-    /// Where an argument stands, or else `otherwise`.
+    /// Returns the location of an argument, or else `otherwise`.
     pub fn place(&self, name: &str, otherwise: &Location) -> Location {
         self.find(name).map_or_else(|| otherwise.clone(), |value| self.at(&value.range))
     }

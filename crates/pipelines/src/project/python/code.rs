@@ -1,9 +1,9 @@
-//! The code a function's fingerprint is made of.
+//! Source code covered by a function's fingerprint.
 //!
-//! That is its file without the other steps, and the functions that are called by their names, unless
-//! their names are used there, and every project module imported from it, through further imports,
-//! wherever in the file an import stands. So a change to one of several models in a file leaves the
-//! others unchanged. Imports by computed names are not seen.
+//! It consists of the function's file, without other steps and callable functions that it does not
+//! mention, and of every project module imported from it, directly or not. A change to one of
+//! several models in a file leaves the others unchanged. Imports by computed names are not
+//! detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use ruff_text_size::{Ranged, TextRange};
 use crate::source::SourceText;
 use crate::{Body, Callable, Step};
 
-/// Gives every function of a file its code.
+/// Sets the code of every function of a file.
 pub(super) fn attach(
     source: &SourceText,
     module: &ModModule,
@@ -46,7 +46,7 @@ pub(super) fn attach(
     }
 }
 
-/// The ranges of the other steps that nothing which remains mentions.
+/// Returns the ranges of the other steps that the remaining code does not mention.
 fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();
@@ -76,7 +76,7 @@ fn without(text: &str, hidden: &[TextRange]) -> String {
     kept
 }
 
-/// The names that statements read.
+/// Returns the names that statements read.
 #[derive(Default)]
 struct Used<'a> {
     names: BTreeSet<&'a str>,
@@ -91,7 +91,7 @@ impl<'a> Visitor<'a> for Used<'a> {
     }
 }
 
-/// The project's modules that a file imports, directly or not, without itself.
+/// Returns the project's modules that a file imports, directly or not, without itself.
 fn helpers<'f>(
     path: &str,
     module: &ModModule,
@@ -125,7 +125,7 @@ fn imported<'f>(
         .collect()
 }
 
-/// The files that a module's name may mean: beside the importing file, or at the project's root.
+/// Returns the candidate files of a module: in the importing file's folder, or at the root.
 fn candidates<'f>(
     folder: &str,
     level: u32,
@@ -157,7 +157,7 @@ fn candidates<'f>(
     found
 }
 
-/// Every module that a file imports, with the dots before its name.
+/// Returns every module that a file imports, with the leading dots.
 #[derive(Default)]
 struct Imports {
     modules: Vec<(u32, String)>,

@@ -1,5 +1,5 @@
-//! Models and expectations of other packages: refused by name, since a run that passed over them in
-//! silence would seem complete.
+//! Models and expectations of other packages. They are rejected by name, because a run that ignored
+//! them would seem complete.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Decorators that define the nodes of a pipeline in other packages.
 const NODES: [&str; 2] = ["model", "expectation"];
 
-/// Refuses `@X.model` and `@X.expectation` where `X` is another package.
+/// Rejects `@X.model` and `@X.expectation` if `X` is another package.
 pub(super) fn refuse(
     source: &SourceText,
     module: &ModModule,
@@ -48,7 +48,7 @@ fn refuse_function(
     Ok(())
 }
 
-/// What a name of the file stands for.
+/// Meaning of a name in the file.
 enum Imported {
     /// A package, by `import`.
     Package(String),
@@ -56,7 +56,7 @@ enum Imported {
     Node(String, &'static str),
 }
 
-/// The package and the member that an expression names.
+/// Returns the package and the member that an expression names.
 fn resolve<'a>(
     expression: &Expr,
     packages: &'a HashMap<String, Imported>,
@@ -81,7 +81,7 @@ fn node(name: &str) -> Option<&'static str> {
     NODES.into_iter().find(|node| *node == name)
 }
 
-/// The names that the file imports from packages which are neither ours nor the project's.
+/// Returns the names that the file imports from packages other than `headwater` and the project.
 fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<String, Imported> {
     let is_other = |package: &str| {
         let first = package.split('.').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A decorated function as a step: its decorators' settings and its inputs by default arguments.
+//! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
 use std::collections::BTreeMap;
 
@@ -34,21 +34,21 @@ const MODEL: [&str; 13] = [
     "priority",
 ];
 
-/// Processors that a function can be given.
+/// Range of CPU limits.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 const EXPECTATION: [&str; 1] = ["name"];
 const FUNCTION: [&str; 9] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "priority"];
 
-/// What a decorated function is.
+/// Kind of a decorated function.
 pub(super) enum Defined {
     /// A model or an expectation.
     Step(Box<Step>),
-    /// A function that is called by its name.
+    /// A function that is called by name.
     Callable(Box<Callable>),
 }
 
-/// Reads the functions of one file.
+/// Reader of the functions of one file.
 pub(super) struct Reader<'a> {
     pub source: &'a SourceText<'a>,
     pub names: &'a Names,
@@ -66,7 +66,7 @@ struct Decorated<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// What a function is to a project, where it is anything.
+    /// Returns the definition of a function, if it is decorated.
     pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Defined>> {
         let at = self.at(&function.name);
         let name = function.name.as_str();
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A function that is called by its name.
+    /// Returns a function that is called by name.
     fn callable(
         &self,
         function: &StmtFunctionDef,
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
         Ok(decorated)
     }
 
-    /// The member of `headwater` that a decorator is, and what it is given.
+    /// Returns the member of `headwater` that a decorator names, with its arguments.
     fn member<'d>(&'d self, decorator: &'d Decorator) -> Option<(&'d str, Option<&'d Arguments>)> {
         let (target, arguments) = match &decorator.expression {
             Expr::Call(call) => (&*call.func, Some(&call.arguments)),
@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
         self.names.resolve(target).map(|member| (member, arguments))
     }
 
-    /// A decorator that would be given the function in place of its own arguments.
+    /// Rejects a decorator without parentheses.
     fn bare(&self, member: &str, decorator: &Decorator) -> Error {
         let written = &self.source.text[decorator.expression.range()];
         let message = format!("`{member}` decorates without parentheses");
@@ -354,7 +354,7 @@ fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<()> {
     Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
 }
 
-/// The parameters of an input's filter.
+/// Returns the parameters of an input's filter.
 fn filter_parameters(input: &Input, at: &Location) -> Result<Vec<ParameterInput>> {
     let Some(filter) = &input.filter else { return Ok(Vec::new()) };
     let checked = headwater_engine::check_condition(filter);
@@ -367,7 +367,7 @@ fn filter_parameters(input: &Input, at: &Location) -> Result<Vec<ParameterInput>
     Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
 }
 
-/// A name that stands in a list more than once.
+/// Returns a name that is in a list more than once.
 fn repeated(names: &[String]) -> Option<&String> {
     names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
 }
@@ -395,7 +395,7 @@ fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)>
     Ok((values.text("version")?, pip))
 }
 
-/// True, false, or the hosts that a function may reach.
+/// Parses true, false, or a list of allowed hosts.
 fn network(values: &Values) -> Result<Network> {
     let read = |literal: &Literal| match literal {
         Literal::Bool(true) => Some(Network::On),
@@ -410,7 +410,7 @@ fn network(values: &Values) -> Result<Network> {
     Ok(values.get("network", read, form)?.unwrap_or_default())
 }
 
-/// Thousandths of a processor.
+/// Parses a CPU limit to thousandths of a CPU.
 fn cpus(text: &str) -> Option<u32> {
     let processors: f64 = text.trim().parse().ok()?;
     CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
@@ -424,7 +424,7 @@ fn priority(values: &Values) -> Result<Option<Priority>> {
     values.get("priority", read, "`\"low\"`, `\"normal\"` or `\"high\"`")
 }
 
-/// Environment variables. No value is ever shown, not even one that cannot be used.
+/// Parses environment variables. Errors never show a value.
 fn variables(values: &Values) -> Result<Variables> {
     let name = |name: &str| {
         let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,8 +1,8 @@
-//! Literals: the Python values that can be read without running anything.
+//! Literals: Python values that can be read without execution.
 
 use ruff_python_ast::{Expr, Number, UnaryOp};
 
-/// A value written out in the source.
+/// A literal value in the source.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Literal {
     None,
@@ -15,7 +15,7 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// Reads an expression, where it is a literal through and through.
+    /// Reads an expression if all of it is literal.
     pub fn read(expression: &Expr) -> Option<Literal> {
         Some(match expression {
             Expr::NoneLiteral(_) => Literal::None,
@@ -52,7 +52,7 @@ impl Literal {
         items.iter().map(Literal::read).collect::<Option<_>>().map(Literal::List)
     }
 
-    /// The value as a size or a time is written: text, or a bare number.
+    /// Returns the text of a size or a duration: a string, or a plain number.
     pub fn as_quantity(&self) -> Option<String> {
         match self {
             Literal::Text(text) => Some(text.clone()),
@@ -62,7 +62,7 @@ impl Literal {
         }
     }
 
-    /// The texts of a list; a lone text is a list of one.
+    /// Returns the texts of a list; a single text is a list of one.
     pub fn as_texts(&self) -> Option<Vec<String>> {
         match self {
             Literal::Text(text) => Some(vec![text.clone()]),

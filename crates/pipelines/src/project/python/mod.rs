@@ -1,8 +1,7 @@
-//! A Python file: decorated functions found in its syntax tree. The file is never executed.
+//! Python files: decorated functions, found in the syntax tree. Files are never executed.
 //!
-//! Names of `headwater` are followed through `import headwater as hw` and `from headwater import
-//! model`; what decorators and inputs are given has to be literal, so that it can be read where it
-//! stands.
+//! Names of `headwater` are resolved through `import headwater as hw` and `from headwater import
+//! model`. Arguments of decorators and inputs must be literals, because nothing is evaluated.
 
 mod arguments;
 mod code;
@@ -22,14 +21,14 @@ use self::names::Names;
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 
-/// What one file defines, in its order.
+/// Definitions of one file, in source order.
 #[derive(Default)]
 pub(super) struct Found {
     pub steps: Vec<Step>,
     pub callables: Vec<Callable>,
 }
 
-/// The models, expectations and callable functions of one file.
+/// Parses the models, expectations and callable functions of one file.
 pub(super) fn parse(
     source: &SourceText,
     namespace: &str,
@@ -79,7 +78,7 @@ fn lower_first(text: &str) -> String {
     })
 }
 
-/// Refuses decorated functions that do not stand at the top of the file.
+/// Rejects decorated functions that are not at the top level of the file.
 fn refuse_inner(reader: &Reader, body: &[Stmt]) -> Result<()> {
     let mut inner = Inner { reader, found: None };
     inner.visit_body(body);

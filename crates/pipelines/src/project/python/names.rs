@@ -1,4 +1,4 @@
-//! What the names of a file mean: which of them are `headwater` and its members.
+//! Resolution of names in a file to members of `headwater`.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use ruff_text_size::Ranged;
 use crate::source::SourceText;
 use crate::{Error, Result};
 
-/// The package whose decorators make a project.
+/// The package that provides the decorators.
 pub(super) const PACKAGE: &str = "headwater";
 
 /// The names a file imported from `headwater`.
@@ -35,7 +35,7 @@ impl Names {
         self.modules.is_empty() && self.members.is_empty()
     }
 
-    /// The member of `headwater` that an expression names: `model`, `Model`.
+    /// Returns the member of `headwater` that an expression names: `model`, `Model`.
     pub fn resolve<'a>(&'a self, expression: &'a Expr) -> Option<&'a str> {
         match expression {
             Expr::Name(name) => self.members.get(name.id.as_str()).map(String::as_str),

@@ -1,4 +1,4 @@
-//! Data files and delete files as Iceberg's REST specification writes them.
+//! Data files and delete files in the JSON format of Iceberg's REST specification.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 
 use super::literal::{hex, write};
 
-/// Writes the files of a table.
+/// A serializer of a table's files.
 pub(super) struct Writer<'t> {
-    /// The columns of which counts and bounds are sent.
+    /// Field ids of the columns whose statistics are included.
     stats: &'t [i32],
-    /// The types of the values of a partition, by its spec.
+    /// The types of partition values, by spec id.
     types: HashMap<i32, Vec<PrimitiveType>>,
 }
 
@@ -29,7 +29,7 @@ impl<'t> Writer<'t> {
         Writer { stats, types: types.collect() }
     }
 
-    /// A file of a partition spec.
+    /// Serializes a file of a partition spec.
     pub(super) fn file(&self, file: &DataFile, spec_id: i32) -> Value {
         let mut written = Map::new();
         let mut set = |name: &str, value: Value| {
@@ -67,10 +67,10 @@ impl<'t> Writer<'t> {
 
     fn partition(&self, file: &DataFile, spec_id: i32) -> Value {
         let types = self.types.get(&spec_id).map_or(&[][..], Vec::as_slice);
-        let values = file.partition().iter().enumerate().map(|(place, value)| {
+        let values = file.partition().iter().enumerate().map(|(index, value)| {
             let value = value.and_then(Literal::as_primitive_literal);
-            // Of a type that is not known, a value says itself what it is.
-            let known = types.get(place).unwrap_or(&PrimitiveType::Binary);
+            // Without a known type, the value is serialized by its own type.
+            let known = types.get(index).unwrap_or(&PrimitiveType::Binary);
             value.map_or(Value::Null, |value| write(&value, known))
         });
         values.collect()
@@ -114,20 +114,21 @@ fn content_name(content: DataContentType) -> &'static str {
     }
 }
 
-/// The type of a partition's values, by the newest schema that has its column, which may be gone by now.
+/// Returns the type of a partition value, from the newest schema with its source column, which may
+/// be dropped since.
 fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
     let current = std::iter::once(metadata.current_schema());
     let mut others: Vec<_> = metadata.schemas_iter().collect();
     others.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
     let field = current.chain(others).find_map(|schema| schema.field_by_id(source));
-    let made = field.and_then(|field| transform.result_type(&field.field_type).ok());
-    match made {
-        Some(Type::Primitive(made)) => made,
+    let result_type = field.and_then(|field| transform.result_type(&field.field_type).ok());
+    match result_type {
+        Some(Type::Primitive(result_type)) => result_type,
         _ => PrimitiveType::Binary,
     }
 }
 
-/// About how many bytes a value takes.
+/// Returns the approximate bytes of a value in JSON.
 pub(super) fn weight(value: &PrimitiveLiteral) -> usize {
     match value {
         PrimitiveLiteral::String(text) => text.len(),

@@ -1,7 +1,7 @@
-//! Filters of other engines, as Iceberg's REST specification writes expressions.
+//! Filters of other engines: expressions of Iceberg's REST specification.
 //!
-//! A filter is read for one schema: its names are columns, its values are of their types, and what it denies
-//! is turned into what then holds, so that a [`Filter`] is made of conditions, `and` and `or` alone.
+//! A filter is resolved against a schema: names become columns, values get the columns' types, and
+//! negations are pushed down. So a [`Filter`] consists of conditions, `and` and `or` only.
 
 use std::str::FromStr;
 
@@ -14,71 +14,71 @@ use crate::types::schema::arrow_type;
 use crate::values::to_array;
 use crate::{Error, Result};
 
-/// How many conditions a filter may have, and how many values they may name together.
+/// Maximum conditions of a filter, and maximum values in all of them.
 const CONDITIONS_MAX: usize = 2_000;
 const VALUES_MAX: usize = 200_000;
 
-/// Which rows are wanted.
+/// A row filter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Filter {
-    /// All, or none.
+    /// All rows, or none.
     Always(bool),
-    /// Those for which all of these hold.
+    /// Rows for which all of these hold.
     And(Vec<Filter>),
-    /// Those for which one of these holds.
+    /// Rows for which any of these holds.
     Or(Vec<Filter>),
-    /// Those for which this holds.
+    /// Rows for which the condition holds.
     Is(Box<Condition>),
 }
 
-/// What is asked of one column.
+/// A condition on one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// The name of the column, where it is one of the table itself, as it is.
+    /// The name of the column, if it is an untransformed top-level column.
     pub column: Option<String>,
-    /// What is asked.
+    /// The predicate.
     pub test: Test,
-    /// The values that it is compared with, of the column's own type: one, or several for a set, or none.
-    /// Nothing where one of them is a value that no column of the type has.
+    /// The operands, of the column's type: one, several for `in` and `not-in`, or an empty list.
+    /// None if an operand cannot be represented in the column's type.
     pub values: Option<ArrayRef>,
     /// The field id of the column.
     pub(super) source: i32,
-    /// What is made of it first.
+    /// The transform applied to the column.
     pub(super) transform: Transform,
-    /// The condition as clients write it.
+    /// The condition as JSON.
     pub(super) text: String,
 }
 
-/// What a condition asks.
+/// A predicate of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Test {
-    /// It is null.
+    /// The value is null.
     IsNull,
-    /// It is not null.
+    /// The value is not null.
     NotNull,
-    /// It is no number.
+    /// The value is NaN.
     IsNan,
-    /// It is a number, or null.
+    /// The value is not NaN, or is null.
     NotNan,
-    /// It is less.
+    /// Less than.
     Lt,
-    /// It is less or the same.
+    /// Less than or equal.
     LtEq,
-    /// It is greater.
+    /// Greater than.
     Gt,
-    /// It is greater or the same.
+    /// Greater than or equal.
     GtEq,
-    /// It is the same.
+    /// Equal.
     Eq,
-    /// It is another, or, as some engines have it, null.
+    /// Not equal; in some engines also null.
     NotEq,
-    /// It is a text that begins so.
+    /// Starts with the prefix.
     StartsWith,
-    /// It is a text that begins otherwise, or null.
+    /// Does not start with the prefix, or is null.
     NotStartsWith,
-    /// It is one of them.
+    /// Equal to one of the values.
     In,
-    /// It is none of them, or null.
+    /// Equal to none of the values, or null.
     NotIn,
 }
 
@@ -108,8 +108,8 @@ impl Test {
         Self::ALL.iter().find(|(_, test)| *test == self).map_or("", |(name, _)| name)
     }
 
-    /// What holds where this does not.
-    fn denied(self) -> Self {
+    /// Returns the negation.
+    fn negated(self) -> Self {
         match self {
             Test::IsNull => Test::NotNull,
             Test::NotNull => Test::IsNull,
@@ -130,18 +130,18 @@ impl Test {
 }
 
 impl Condition {
-    /// Whether it is about what a transform makes of the column, and not about the column itself.
+    /// Returns true if the condition is on a transform of the column.
     pub fn is_of_transform(&self) -> bool {
         self.transform != Transform::Identity
     }
 }
 
-/// Why a scan cannot be planned.
+/// Creates the error of an invalid scan.
 pub(super) fn invalid(reason: impl Into<String>) -> Error {
     Error::InvalidScan { reason: reason.into() }
 }
 
-/// Reads filters for the columns of a schema.
+/// A parser of filters for a schema.
 pub(super) struct Reader<'s> {
     schema: &'s Schema,
     case_sensitive: bool,
@@ -154,40 +154,40 @@ impl<'s> Reader<'s> {
         Reader { schema, case_sensitive, conditions: 0, values: 0 }
     }
 
-    /// The field with a full name.
+    /// Returns the field with this full name.
     pub(super) fn field(&self, name: &str) -> Result<&'s iceberg::spec::NestedFieldRef> {
         let found = self.schema.field_by_name(name);
         let found = match found {
             None if !self.case_sensitive => self.schema.field_by_name_case_insensitive(name),
             found => found,
         };
-        found.ok_or_else(|| invalid(format!("there is no column `{name}`")))
+        found.ok_or_else(|| invalid(format!("the table has no column `{name}`")))
     }
 
-    /// Reads a filter, or what it denies.
-    pub(super) fn read(&mut self, value: &Value, denied: bool) -> Result<Filter> {
+    /// Parses a filter, or its negation.
+    pub(super) fn read(&mut self, value: &Value, negated: bool) -> Result<Filter> {
         if let Value::Bool(all) = value {
-            return Ok(Filter::Always(*all != denied));
+            return Ok(Filter::Always(*all != negated));
         }
         let name = value["type"].as_str();
         let name = name.ok_or_else(|| invalid("an expression has no `type`"))?;
         match name {
-            "true" | "false" => Ok(Filter::Always((name == "true") != denied)),
-            "not" => self.read(part(value, "child", name)?, !denied),
+            "true" | "false" => Ok(Filter::Always((name == "true") != negated)),
+            "not" => self.read(part(value, "child", name)?, !negated),
             "and" | "or" => {
-                let left = self.read(part(value, "left", name)?, denied)?;
-                let right = self.read(part(value, "right", name)?, denied)?;
-                Ok(left.with(right, (name == "and") != denied))
+                let left = self.read(part(value, "left", name)?, negated)?;
+                let right = self.read(part(value, "right", name)?, negated)?;
+                Ok(left.with(right, (name == "and") != negated))
             }
             _ => {
-                let unknown = || invalid(format!("`{name}` is no type of expression"));
+                let unknown = || invalid(format!("`{name}` is not an expression type"));
                 let test = Test::named(name).ok_or_else(unknown)?;
-                self.condition(value, test, denied)
+                self.condition(value, test, negated)
             }
         }
     }
 
-    fn condition(&mut self, value: &Value, test: Test, denied: bool) -> Result<Filter> {
+    fn condition(&mut self, value: &Value, test: Test, negated: bool) -> Result<Filter> {
         self.conditions += 1;
         if self.conditions > CONDITIONS_MAX {
             return Err(invalid(format!("it has more than {CONDITIONS_MAX} conditions")));
@@ -199,10 +199,11 @@ impl<'s> Reader<'s> {
             Transform::Identity => Ok((*field.field_type).clone()),
             transform => transform.result_type(&field.field_type),
         };
-        let found = found.map_err(|_| invalid(format!("`{transform}` takes no `{column}`")))?;
+        let found = found
+            .map_err(|_| invalid(format!("`{transform}` does not support column `{column}`")))?;
         let values = self.operands(value, test, column, &found)?;
         let is_own = self.schema.as_struct().fields().iter().any(|own| own.id == field.id);
-        let test = if denied { test.denied() } else { test };
+        let test = if negated { test.negated() } else { test };
         Ok(Filter::Is(Box::new(Condition {
             column: is_own.then(|| field.name.clone()),
             test,
@@ -213,7 +214,7 @@ impl<'s> Reader<'s> {
         })))
     }
 
-    /// What a column is compared with; an empty list of values where it is with none.
+    /// Parses the operands, in the type `found`; empty if the predicate has none.
     fn operands(
         &mut self,
         value: &Value,
@@ -221,27 +222,30 @@ impl<'s> Reader<'s> {
         column: &str,
         found: &Type,
     ) -> Result<Option<ArrayRef>> {
-        let type_name = || format!("`{column}` is of type `{found}`, and `{}`", test.name());
+        let type_name = || format!("column `{column}` has type `{found}`, but `{}`", test.name());
         let given: &[Value] = match test {
             Test::IsNull | Test::NotNull => return Ok(None),
             Test::IsNan | Test::NotNan => match found {
                 Type::Primitive(PrimitiveType::Float | PrimitiveType::Double) => return Ok(None),
                 _ => {
-                    return Err(invalid(format!("{} takes numbers that may be none", type_name())));
+                    return Err(invalid(format!(
+                        "{} requires a floating-point column",
+                        type_name()
+                    )));
                 }
             },
             Test::In | Test::NotIn => {
                 let values = part(value, "values", test.name())?.as_array();
-                values.ok_or_else(|| invalid("`values` is no list"))?
+                values.ok_or_else(|| invalid("`values` is not a list"))?
             }
             _ => std::slice::from_ref(part(value, "value", test.name())?),
         };
         let Type::Primitive(found) = found else {
-            return Err(invalid(format!("{} takes single values", type_name())));
+            return Err(invalid(format!("{} requires a primitive type", type_name())));
         };
         if matches!(test, Test::StartsWith | Test::NotStartsWith) && *found != PrimitiveType::String
         {
-            return Err(invalid(format!("{} takes texts", type_name())));
+            return Err(invalid(format!("{} requires a string column", type_name())));
         }
         self.values += given.len();
         if self.values > VALUES_MAX {
@@ -260,20 +264,20 @@ fn part<'v>(value: &'v Value, name: &str, of: &str) -> Result<&'v Value> {
     value.get(name).ok_or_else(|| invalid(format!("`{of}` has no `{name}`")))
 }
 
-/// A column's name, and what is made of it first.
+/// Parses a term: a column name, or a transform of one.
 fn term(value: &Value) -> Result<(&str, Transform)> {
-    let unreadable = || invalid(format!("`{value}` is no term"));
+    let unreadable = || invalid(format!("`{value}` is not a term"));
     let (column, transform) = match value {
         Value::String(column) => return Ok((column, Transform::Identity)),
         value => (&value["term"], value["transform"].as_str()),
     };
-    // Java's clients write a column in a transform as a term of its own.
+    // Java clients write the column of a transform as a nested term.
     let column = column.as_str().or_else(|| column["term"].as_str()).ok_or_else(unreadable)?;
     match (value["type"].as_str(), transform) {
         (Some("reference"), _) => Ok((column, Transform::Identity)),
         (Some("transform"), Some(transform)) => match Transform::from_str(transform) {
             Ok(Transform::Unknown) | Err(_) => {
-                Err(invalid(format!("`{transform}` is no transform")))
+                Err(invalid(format!("`{transform}` is not a transform")))
             }
             Ok(transform) => Ok((column, transform)),
         },
@@ -281,7 +285,7 @@ fn term(value: &Value) -> Result<(&str, Transform)> {
     }
 }
 
-/// A condition as it is written.
+/// Returns a condition as JSON.
 fn text(value: &Value, test: Test) -> String {
     let mut text = json!({"type": test.name(), "term": value["term"]});
     for operand in ["value", "values"] {
@@ -293,7 +297,7 @@ fn text(value: &Value, test: Test) -> String {
 }
 
 impl Filter {
-    /// Both, or either.
+    /// Combines two filters by `and` (`both`) or `or`.
     fn with(self, other: Filter, both: bool) -> Filter {
         match (self, other) {
             (Filter::Always(first), rest) | (rest, Filter::Always(first)) => {
@@ -319,7 +323,7 @@ impl Filter {
         }
     }
 
-    /// The conditions, in order.
+    /// Returns the conditions, in order.
     pub(super) fn conditions(&self) -> Vec<&Condition> {
         match self {
             Filter::Always(_) => Vec::new(),
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn every_test_is_read_and_denied() {
+    fn every_predicate_is_parsed_and_negated() {
         for (name, test) in Test::ALL {
             let term = if name.contains("nan") { "share" } else { "Name" };
             let filter = json!({"type": name, "term": term, "value": "a", "values": ["a", "b"]});
@@ -371,25 +375,25 @@ mod tests {
                 _ => 1,
             };
             assert_eq!(values, expected, "{name}");
-            let denied = read(&json!({"type": "not", "child": filter})).expect("a filter");
-            let Filter::Is(denied) = denied else { panic!("{name}") };
-            assert_ne!(denied.test, test);
-            assert_eq!(denied.test.denied(), test);
+            let negated = read(&json!({"type": "not", "child": filter})).expect("a filter");
+            let Filter::Is(negated) = negated else { panic!("{name}") };
+            assert_ne!(negated.test, test);
+            assert_eq!(negated.test.negated(), test);
         }
     }
 
     #[test]
-    fn what_is_denied_is_turned_around() {
+    fn negations_are_pushed_down() {
         let one = json!({"type": "eq", "term": "id", "value": 1});
         let two = json!({"type": "lt", "term": "id", "value": 2});
         let both = json!({"type": "and", "left": one, "right": two});
-        let denied = read(&json!({"type": "not", "child": both})).expect("a filter");
-        assert!(matches!(&denied, Filter::Or(parts) if parts.len() == 2));
+        let negated = read(&json!({"type": "not", "child": both})).expect("a filter");
+        assert!(matches!(&negated, Filter::Or(parts) if parts.len() == 2));
         let expected = [
             r#"{"type":"not-eq","term":"id","value":1}"#,
             r#"{"type":"gt-eq","term":"id","value":2}"#,
         ];
-        assert_eq!(texts(&denied), expected);
+        assert_eq!(texts(&negated), expected);
         let all = json!({"type": "and", "left": both, "right": both});
         assert!(matches!(read(&all), Ok(Filter::And(parts)) if parts.len() == 4));
         for (constant, expected) in [(json!(true), true), (json!({"type": "false"}), false)] {
@@ -402,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_columns_and_what_is_made_of_them() {
+    fn terms_are_columns_or_transforms() {
         let city = json!({"type": "eq", "term": "place.city", "value": "x"});
         let Filter::Is(nested) = read(&city).expect("a filter") else { panic!("no condition") };
         assert_eq!((nested.column.clone(), nested.source), (None, 6));
@@ -422,41 +426,44 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_and_said() {
-        let refuse = |filter: Value, expected: &str| {
+    fn invalid_filters_are_rejected_with_a_reason() {
+        let reject = |filter: Value, expected: &str| {
             let error = read(&filter).expect_err("an error").to_string();
             assert!(error.contains(expected), "{error}");
         };
-        refuse(json!(1), "no `type`");
-        refuse(json!(["and"]), "no `type`");
-        refuse(json!({"type": "like", "term": "Name", "value": "a"}), "`like`");
-        refuse(json!({"type": "and", "left": true}), "no `right`");
-        refuse(json!({"type": "not"}), "no `child`");
-        refuse(json!({"type": "eq", "term": "id"}), "no `value`");
-        refuse(json!({"type": "eq", "value": 1}), "no `term`");
-        refuse(json!({"type": "eq", "term": 1, "value": 1}), "no term");
-        refuse(json!({"type": "in", "term": "id", "values": 1}), "no list");
-        refuse(json!({"type": "eq", "term": "ID", "value": 1}), "no column `ID`");
-        refuse(json!({"type": "eq", "term": "id", "value": "1"}), "`id`: `\"1\"` is no value");
-        refuse(json!({"type": "eq", "term": "id", "value": null}), "`null` is no value");
-        refuse(json!({"type": "in", "term": "id", "values": [1, null]}), "`null` is no value");
-        refuse(json!({"type": "eq", "term": "place", "value": 1}), "single values");
-        refuse(json!({"type": "starts-with", "term": "id", "value": 1}), "takes texts");
-        refuse(json!({"type": "is-nan", "term": "id"}), "is-nan");
+        reject(json!(1), "no `type`");
+        reject(json!(["and"]), "no `type`");
+        reject(json!({"type": "like", "term": "Name", "value": "a"}), "`like`");
+        reject(json!({"type": "and", "left": true}), "no `right`");
+        reject(json!({"type": "not"}), "no `child`");
+        reject(json!({"type": "eq", "term": "id"}), "no `value`");
+        reject(json!({"type": "eq", "value": 1}), "no `term`");
+        reject(json!({"type": "eq", "term": 1, "value": 1}), "not a term");
+        reject(json!({"type": "in", "term": "id", "values": 1}), "not a list");
+        reject(json!({"type": "eq", "term": "ID", "value": 1}), "no column `ID`");
+        reject(json!({"type": "eq", "term": "id", "value": "1"}), "`id`: `\"1\"` is not a value");
+        reject(json!({"type": "eq", "term": "id", "value": null}), "`null` is not a value");
+        reject(json!({"type": "in", "term": "id", "values": [1, null]}), "`null` is not a value");
+        reject(json!({"type": "eq", "term": "place", "value": 1}), "primitive type");
+        reject(json!({"type": "starts-with", "term": "id", "value": 1}), "string column");
+        reject(json!({"type": "is-nan", "term": "id"}), "is-nan");
         for transform in ["bucket[x]", "unknown", "hour]", "truncate"] {
             let term = json!({"type": "transform", "transform": transform, "term": "id"});
-            refuse(json!({"type": "eq", "term": term, "value": 1}), "no transform");
+            reject(json!({"type": "eq", "term": term, "value": 1}), "not a transform");
         }
         let term = json!({"type": "transform", "transform": "day", "term": "id"});
-        refuse(json!({"type": "eq", "term": term, "value": 1}), "`day` takes no `id`");
+        reject(
+            json!({"type": "eq", "term": term, "value": 1}),
+            "`day` does not support column `id`",
+        );
         let many: Vec<i32> = (0..200_001).collect();
-        refuse(json!({"type": "in", "term": "id", "values": many}), "values");
+        reject(json!({"type": "in", "term": "id", "values": many}), "values");
         let mut level: Vec<Value> = vec![json!({"type": "is-null", "term": "id"}); 4_096];
         while level.len() > 1 {
             let pairs = level.chunks(2);
             let pair = |pair: &[Value]| json!({"type": "or", "left": pair[0], "right": pair[1]});
             level = pairs.map(pair).collect();
         }
-        refuse(level.remove(0), "conditions");
+        reject(level.remove(0), "conditions");
     }
 }

@@ -1,8 +1,8 @@
-//! Single values in JSON, as Iceberg's REST specification writes them: those in a client's filter, and those
-//! that clients are told of files.
+//! Single values in the JSON format of Iceberg's REST specification: the operands of filters, and
+//! file statistics.
 //!
-//! Clients differ in how they write values, so that more is read than is written: days and microseconds as
-//! numbers, as Java's have them, and moments without an offset, as Python's.
+//! Clients differ, so parsing accepts more formats than serialization uses: days and microseconds
+//! as numbers, as from Java, and timestamps without an offset, as from Python.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType};
@@ -13,18 +13,19 @@ const NANOS_PER_MICRO: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
-/// How many digits of a decimal number a `double` always keeps, and up to which numbers that are whole.
+/// Number of decimal digits that a double always preserves, and the limit for integers.
 const DIGITS_KEPT: usize = 15;
 const WHOLE_KEPT: f64 = 1e15;
 
-/// What is no value of a type.
+/// An error: not a value of the type.
 #[derive(Debug)]
-struct NoValue;
+struct InvalidValue;
 
-/// A value of a type; or nothing, where no column of the type can have it, as it is too large or too fine.
-type Read<T = PrimitiveLiteral> = Result<Option<T>, NoValue>;
+/// A parsed value; none if it is out of range or has too many digits for the type.
+type Read<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
-/// Reads a value of a type. None is a number that the type has no value for. The error says what is wrong.
+/// Parses a value of a type. None if the number cannot be represented in the type. The error is the
+/// reason.
 pub(super) fn read(
     value: &Value,
     data_type: &PrimitiveType,
@@ -32,24 +33,24 @@ pub(super) fn read(
     let is_decimal = matches!(data_type, PrimitiveType::Decimal { .. });
     let found = match value {
         Value::Number(number) if is_decimal && !is_exact(number) => {
-            return Err(format!(
-                "`{number}` may not be the number that was written; a decimal is to be a text"
-            ));
+            return Err(format!("`{number}` may have lost digits; write the decimal as a string"));
         }
         Value::Bool(value) if *data_type == PrimitiveType::Boolean => {
             Ok(Some(PrimitiveLiteral::Boolean(*value)))
         }
         Value::Number(number) => read_number(number, data_type),
         Value::String(text) => read_text(text, data_type),
-        _ => Err(NoValue),
+        _ => Err(InvalidValue),
     };
-    found.map_err(|NoValue| format!("`{}` is no value of type `{data_type}`", shown(value)))
+    found.map_err(|InvalidValue| {
+        format!("`{}` is not a value of type `{data_type}`", abbreviated(value))
+    })
 }
 
 fn read_number(number: &Number, data_type: &PrimitiveType) -> Read {
     match data_type {
         PrimitiveType::Int | PrimitiveType::Date => {
-            Ok(i32::try_from(whole(number)?).ok().map(PrimitiveLiteral::Int))
+            Ok(i32::try_from(integer(number)?).ok().map(PrimitiveLiteral::Int))
         }
         PrimitiveType::Long
         | PrimitiveType::Time
@@ -57,7 +58,7 @@ fn read_number(number: &Number, data_type: &PrimitiveType) -> Read {
         | PrimitiveType::Timestamptz
         | PrimitiveType::TimestampNs
         | PrimitiveType::TimestamptzNs => {
-            Ok(i64::try_from(whole(number)?).ok().map(PrimitiveLiteral::Long))
+            Ok(i64::try_from(integer(number)?).ok().map(PrimitiveLiteral::Long))
         }
         PrimitiveType::Float => Ok(float(number)),
         PrimitiveType::Double => {
@@ -66,7 +67,7 @@ fn read_number(number: &Number, data_type: &PrimitiveType) -> Read {
         PrimitiveType::Decimal { scale, .. } => {
             Ok(decimal(&number.to_string(), *scale)?.map(PrimitiveLiteral::Int128))
         }
-        _ => Err(NoValue),
+        _ => Err(InvalidValue),
     }
 }
 
@@ -76,32 +77,32 @@ fn read_text(text: &str, data_type: &PrimitiveType) -> Read {
             return Ok(decimal(text, *scale)?.map(PrimitiveLiteral::Int128));
         }
         PrimitiveType::Date => {
-            let date: NaiveDate = text.parse().map_err(|_| NoValue)?;
+            let date: NaiveDate = text.parse().map_err(|_| InvalidValue)?;
             let days = date.signed_duration_since(epoch()).num_days();
             i32::try_from(days).ok().map(PrimitiveLiteral::Int)
         }
         PrimitiveType::Time => time(text)?,
-        PrimitiveType::Timestamp => micros(plain(text)?),
-        PrimitiveType::TimestampNs => nanos(plain(text)?),
-        PrimitiveType::Timestamptz => micros(zoned(text)?),
-        PrimitiveType::TimestamptzNs => nanos(zoned(text)?),
+        PrimitiveType::Timestamp => micros(parse_timestamp(text)?),
+        PrimitiveType::TimestampNs => nanos(parse_timestamp(text)?),
+        PrimitiveType::Timestamptz => micros(parse_timestamptz(text)?),
+        PrimitiveType::TimestamptzNs => nanos(parse_timestamptz(text)?),
         PrimitiveType::String => Some(PrimitiveLiteral::String(text.to_owned())),
         PrimitiveType::Uuid => {
-            let uuid = Uuid::parse_str(text).map_err(|_| NoValue)?;
+            let uuid = Uuid::parse_str(text).map_err(|_| InvalidValue)?;
             Some(PrimitiveLiteral::UInt128(uuid.as_u128()))
         }
         PrimitiveType::Fixed(length) => {
             let bytes = bytes(text).filter(|bytes| bytes.len() as u64 == *length);
-            Some(PrimitiveLiteral::Binary(bytes.ok_or(NoValue)?))
+            Some(PrimitiveLiteral::Binary(bytes.ok_or(InvalidValue)?))
         }
-        PrimitiveType::Binary => Some(PrimitiveLiteral::Binary(bytes(text).ok_or(NoValue)?)),
-        _ => return Err(NoValue),
+        PrimitiveType::Binary => Some(PrimitiveLiteral::Binary(bytes(text).ok_or(InvalidValue)?)),
+        _ => return Err(InvalidValue),
     };
     Ok(found)
 }
 
-/// A value in a message, which is not to be longer than the message.
-fn shown(value: &Value) -> String {
+/// Truncates a value for a message.
+fn abbreviated(value: &Value) -> String {
     const CHARACTERS_MAX: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(CHARACTERS_MAX) {
@@ -110,20 +111,22 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// A number without a fraction.
-fn whole(number: &Number) -> Result<i128, NoValue> {
-    let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-    whole.ok_or(NoValue)
+/// Returns an integer.
+fn integer(number: &Number) -> Result<i128, InvalidValue> {
+    let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    integer.ok_or(InvalidValue)
 }
 
-/// A number that is none of a `float` lies between two, and which of them is meant only the client knows.
+/// Parses a float. None if the number is not exactly a float: it is not rounded, because the
+/// intended float is unknown.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
 }
 
-/// Whether a number is what was written: of those with more digits than a `double` keeps, nobody knows.
+/// Returns true if a parsed number is certainly the one that was written: doubles lose excess
+/// digits.
 fn is_exact(number: &Number) -> bool {
     let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
     let written = format!("{value:e}");
@@ -132,10 +135,10 @@ fn is_exact(number: &Number) -> bool {
     digits <= DIGITS_KEPT && value.abs() < WHOLE_KEPT
 }
 
-/// The digits of a decimal number at a scale.
+/// Parses the unscaled value of a decimal.
 fn decimal(text: &str, scale: u32) -> Read<i128> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, exponent.parse::<i32>().map_err(|_| NoValue)?),
+        Some((number, exponent)) => (number, exponent.parse::<i32>().map_err(|_| InvalidValue)?),
         None => (text, 0),
     };
     let (sign, digits) = match number.strip_prefix('-') {
@@ -145,7 +148,7 @@ fn decimal(text: &str, scale: u32) -> Read<i128> {
     let (before, after) = digits.split_once('.').unwrap_or((digits, ""));
     let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if (before.is_empty() && after.is_empty()) || !are_digits(before) || !are_digits(after) {
-        return Err(NoValue);
+        return Err(InvalidValue);
     }
     let all = format!("{before}{after}");
     let significant = all.trim_start_matches('0');
@@ -153,7 +156,7 @@ fn decimal(text: &str, scale: u32) -> Read<i128> {
         return Ok(Some(0));
     }
     let Ok(value) = significant.parse::<i128>() else { return Ok(None) };
-    let fraction = i64::try_from(after.len()).map_err(|_| NoValue)?;
+    let fraction = i64::try_from(after.len()).map_err(|_| InvalidValue)?;
     let missing = i64::from(scale) - fraction + i64::from(exponent);
     let power = |power: i64| 10_i128.checked_pow(u32::try_from(power).ok()?);
     let scaled = match missing {
@@ -165,24 +168,25 @@ fn decimal(text: &str, scale: u32) -> Read<i128> {
 
 fn time(text: &str) -> Read {
     let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f");
-    let time = time.or_else(|_| NaiveTime::parse_from_str(text, "%H:%M")).map_err(|_| NoValue)?;
+    let time =
+        time.or_else(|_| NaiveTime::parse_from_str(text, "%H:%M")).map_err(|_| InvalidValue)?;
     let nanos = i64::from(time.nanosecond() % NANOS_PER_SECOND);
     let micros = i64::from(time.num_seconds_from_midnight()) * MICROS_PER_SECOND;
     let is_exact = nanos % NANOS_PER_MICRO == 0;
     Ok(is_exact.then(|| PrimitiveLiteral::Long(micros + nanos / NANOS_PER_MICRO)))
 }
 
-/// A moment without an offset.
-fn plain(text: &str) -> Result<NaiveDateTime, NoValue> {
+/// Parses a timestamp without an offset.
+fn parse_timestamp(text: &str) -> Result<NaiveDateTime, InvalidValue> {
     let moment = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f");
     let moment = moment.or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M"));
-    moment.map_err(|_| NoValue)
+    moment.map_err(|_| InvalidValue)
 }
 
-/// A moment with an offset; in UTC where it has none.
-fn zoned(text: &str) -> Result<NaiveDateTime, NoValue> {
+/// Parses a timestamp with an offset; without one, in UTC.
+fn parse_timestamptz(text: &str) -> Result<NaiveDateTime, InvalidValue> {
     let moment = DateTime::parse_from_rfc3339(text).map(|moment| moment.naive_utc());
-    moment.or_else(|_| plain(text))
+    moment.or_else(|_| parse_timestamp(text))
 }
 
 fn micros(moment: NaiveDateTime) -> Option<PrimitiveLiteral> {
@@ -207,7 +211,7 @@ fn epoch() -> NaiveDate {
     NaiveDate::default()
 }
 
-/// A value of a type. A number beyond what its type can be written as stands as a number.
+/// Serializes a value of a type. A date or time out of range is serialized as a number.
 pub(super) fn write(value: &PrimitiveLiteral, data_type: &PrimitiveType) -> Value {
     match (value, data_type) {
         (PrimitiveLiteral::Boolean(value), _) => (*value).into(),
@@ -266,7 +270,7 @@ fn moment(value: i64, data_type: &PrimitiveType) -> Value {
     written.map_or_else(|| value.into(), Value::from)
 }
 
-/// JSON has no NaN and no infinity; Java writes and reads them as words.
+/// Serializes a number. JSON has no NaN and no infinity; Java writes and reads them as strings.
 fn number(value: f64) -> Value {
     let word = match value {
         value if value.is_nan() => "NaN",
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn serialized_values_are_parsed_back() {
         let decimal = PrimitiveType::Decimal { precision: 38, scale: 4 };
         let texts = [
             (PrimitiveType::Date, json!("2007-12-03")),
@@ -340,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_may_write_values_in_their_own_way() {
+    fn formats_of_other_clients_are_accepted() {
         let same = |data_type: PrimitiveType, one: Value, other: Value| {
             assert_eq!(read(&one, &data_type), read(&other, &data_type), "{one}");
             assert!(read(&one, &data_type).expect("a value").is_some());
@@ -362,18 +366,18 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_a_type_lacks_are_told_from_what_is_no_value() {
-        let beyond = |data_type: PrimitiveType, value: Value| {
+    fn values_out_of_range_differ_from_invalid_values() {
+        let check_out_of_range = |data_type: PrimitiveType, value: Value| {
             assert_eq!(read(&value, &data_type), Ok(None), "{value}");
         };
-        beyond(PrimitiveType::Int, json!(3_000_000_000_i64));
-        beyond(PrimitiveType::Long, json!(u64::MAX));
-        beyond(PrimitiveType::Float, json!(0.1));
-        beyond(PrimitiveType::Timestamp, json!("2024-01-01T00:00:00.0000001"));
+        check_out_of_range(PrimitiveType::Int, json!(3_000_000_000_i64));
+        check_out_of_range(PrimitiveType::Long, json!(u64::MAX));
+        check_out_of_range(PrimitiveType::Float, json!(0.1));
+        check_out_of_range(PrimitiveType::Timestamp, json!("2024-01-01T00:00:00.0000001"));
         let decimal = PrimitiveType::Decimal { precision: 9, scale: 2 };
-        beyond(decimal.clone(), json!("1.234"));
-        beyond(decimal.clone(), json!("1E+2000000000"));
-        beyond(decimal.clone(), json!("9".repeat(60)));
+        check_out_of_range(decimal.clone(), json!("1.234"));
+        check_out_of_range(decimal.clone(), json!("1E+2000000000"));
+        check_out_of_range(decimal.clone(), json!("9".repeat(60)));
         let wrong = |data_type: PrimitiveType, value: Value| {
             read(&value, &data_type).expect_err("no value of the type");
         };
@@ -389,7 +393,7 @@ mod tests {
         for text in ["12345678901234567.89", "123456789012345678901", "0.12345678901234567"] {
             let number: Value = serde_json::from_str(text).expect("a number");
             let error = read(&number, &decimal).expect_err("digits are lost");
-            assert!(error.contains("is to be a text"), "{error}");
+            assert!(error.contains("write the decimal as a string"), "{error}");
         }
         wrong(PrimitiveType::Int, json!(1.5));
         wrong(PrimitiveType::Int, json!("1"));
@@ -401,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_written_as_such_are_no_reason_to_fail() {
+    fn values_out_of_range_are_serialized_as_numbers() {
         assert_eq!(write(&PrimitiveLiteral::Int(i32::MAX), &PrimitiveType::Date), i32::MAX);
         let largest = PrimitiveLiteral::Long(i64::MAX);
         for data_type in [PrimitiveType::Time, PrimitiveType::Timestamp] {

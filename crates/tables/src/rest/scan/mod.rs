@@ -1,9 +1,9 @@
-//! Scans that are planned for other engines, in the words of Iceberg's REST specification: which files they
-//! read for a filter, which delete files concern each, and what is left of the filter in it.
+//! Scan planning for other engines, as defined by Iceberg's REST specification: the data files that
+//! match a filter, their delete files, and their residual filters.
 //!
-//! [`Tables::scan`] finds the files by the same plan as Headwater's own reads. Who asks prunes that plan by
-//! the bounds in the manifests, gives it back, and takes the tasks in pages, so that no answer is larger than
-//! a few megabytes whatever the table is. The same scan of the same state has the same pages.
+//! [`Tables::scan`] plans files as for Headwater's own reads. The caller prunes that plan by the
+//! bounds in the manifests, sets it in the scan and returns the tasks in pages, so that no response
+//! exceeds a few megabytes. The same scan of the same state has the same pages.
 
 mod content;
 mod filter;
@@ -28,20 +28,20 @@ use crate::table::name_mapping;
 use crate::types::schema::{arrow_schema, with_names};
 use crate::{DataFile, Error, Result, ScanPlan, Table, Tables};
 
-/// The most files in a page, and about the most bytes.
+/// Maximum files in a page, and approximate maximum bytes.
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// About what a file takes in a page beside its own values, what a delete file does, what the naming of one
-/// does, and what the statistics of one column do.
+/// Approximate bytes in a page of a file without its own values, of a reference to a delete file,
+/// and of one column's statistics.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
 
-/// The most names that columns may be asked for by.
+/// Maximum number of selected column names.
 const NAMES_MAX: usize = 10_000;
 
-/// Asks for a scan.
+/// A request to plan a scan.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ScanRequest {
@@ -64,30 +64,30 @@ pub struct ScanRequest {
 #[derive(Debug, Clone)]
 pub struct Scan {
     table: Table,
-    /// The files that it may read.
+    /// The files to scan.
     pub plan: ScanPlan,
-    /// The rows that it wants.
+    /// The row filter.
     pub filter: Filter,
     stats: Vec<i32>,
     rows_wanted: Option<u64>,
 }
 
-/// Some of a scan's tasks, as JSON.
+/// A page of scan tasks, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPage {
     /// The list of tasks.
     pub tasks: String,
-    /// The list of the delete files that they name.
+    /// The list of delete files that the tasks refer to.
     pub delete_files: String,
 }
 
 impl Tables {
-    /// Begins to plan a scan of a table. Fails with `invalid_argument` where the scan cannot be.
+    /// Plans a scan of a table. Fails with `invalid_argument` if the request is invalid.
     pub async fn scan(&self, table: &Table, request: &ScanRequest) -> Result<Scan> {
         let metadata = table.metadata();
         let (files, schema) = match (request.snapshot_id, request.range()?) {
             (Some(_), Some(_)) => {
-                return Err(invalid("it names one snapshot, and a range of them as well"));
+                return Err(invalid("it has both a snapshot and a range of snapshots"));
             }
             (_, Some((start, end))) => {
                 let schema = schema_at(metadata, end)?;
@@ -125,14 +125,14 @@ impl Tables {
         Ok(Scan { table: table.clone(), plan, filter, stats, rows_wanted })
     }
 
-    /// The files that were appended after one snapshot, or from the first on, up to another.
+    /// Returns the files appended after `start`, or from the first snapshot on, up to `end`.
     async fn appended_between(&self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
         let mut lineage = Lineage::of(table);
         let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
         while let Some(id) = next
             && next != start
         {
-            // Whether it comes from itself, a broken history does not say.
+            // Guards against a cycle in a broken history.
             let snapshot = if seen.insert(id) { lineage.find(self, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,
@@ -156,7 +156,7 @@ impl Tables {
 }
 
 fn not_before(start: i64, end: i64) -> Error {
-    invalid(format!("snapshot {start} does not come before snapshot {end}"))
+    invalid(format!("snapshot {start} is not an ancestor of snapshot {end}"))
 }
 
 fn schema_at(metadata: &TableMetadata, id: i64) -> Result<SchemaRef> {
@@ -165,57 +165,57 @@ fn schema_at(metadata: &TableMetadata, id: i64) -> Result<SchemaRef> {
     snapshot.schema(metadata).map_err(|_| unknown())
 }
 
-/// The columns of a schema as files are read by them.
+/// Returns the Arrow schema for reading files.
 fn columns(schema: &Schema, metadata: &TableMetadata) -> arrow::datatypes::SchemaRef {
     with_names(&arrow_schema(schema.as_struct().fields()), name_mapping(metadata))
 }
 
-/// The field ids of columns by their full names.
+/// Returns the field ids of columns by their full names.
 fn ids(reader: &Reader<'_>, names: Option<&[String]>) -> Result<Vec<i32>> {
     let names = names.unwrap_or_default();
     if names.len() > NAMES_MAX {
-        return Err(invalid(format!("it names more than {NAMES_MAX} columns")));
+        return Err(invalid(format!("it selects more than {NAMES_MAX} columns")));
     }
     names.iter().map(|name| Ok(reader.field(name)?.id)).collect()
 }
 
 impl ScanRequest {
-    /// The snapshots after which, where one is named, and up to which appended rows are wanted.
+    /// Returns the range of an incremental scan: the exclusive start, if any, and the inclusive
+    /// end.
     fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
         match (self.start_snapshot_id, self.end_snapshot_id) {
             (start, Some(end)) => Ok(Some((start, end))),
-            (Some(_), None) => {
-                Err(invalid("it has a `start-snapshot-id` and no `end-snapshot-id`"))
-            }
+            (Some(_), None) => Err(invalid("`start-snapshot-id` requires `end-snapshot-id`")),
             (None, None) => Ok(None),
         }
     }
 }
 
 impl Scan {
-    /// Where each page of its tasks begins; nowhere where it has none.
+    /// Returns the start of each page, as an index of the plan's files; empty if there are no
+    /// tasks.
     pub fn pages(&self) -> Vec<usize> {
         let residual = Residual::new(&self.filter);
         let files = self.plan.files();
         let truths: Vec<Truth> = files.iter().map(|file| residual.truth(file)).collect();
-        let (fixed, truth) = (self.fixed_bytes(), |place: usize| truths[place]);
-        let (mut pages, mut next, mut sure) = (Vec::new(), 0, 0);
-        while !self.is_enough(sure)
-            && let Some(start) = (next..files.len()).find(|place| truth(*place) != Truth::None)
+        let (fixed, truth) = (self.fixed_bytes(), |index: usize| truths[index]);
+        let (mut pages, mut next, mut matching) = (Vec::new(), 0, 0);
+        while !self.is_enough(matching)
+            && let Some(start) = (next..files.len()).find(|index| truth(*index) != Truth::None)
         {
             pages.push(start);
             let (end, rows) = self.end(start, fixed, truth);
             next = end;
-            sure += rows;
+            matching += rows;
         }
         pages
     }
 
-    /// The page that begins at a place.
+    /// Returns the page that starts at a file's index.
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = Residual::new(&self.filter);
         let writer = Writer::new(self.table.metadata(), &self.stats);
-        let truth = |place: usize| residual.truth(&self.plan.files()[place]);
+        let truth = |index: usize| residual.truth(&self.plan.files()[index]);
         let (end, _) = self.end(start, self.fixed_bytes(), truth);
         let files = self.plan.files().get(start..end).unwrap_or_default();
         let mut deletes = Deletes::default();
@@ -230,24 +230,25 @@ impl Scan {
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
     }
 
-    /// Whether so many rows, of which it is sure that they are wanted, are as many as are.
-    fn is_enough(&self, sure: u128) -> bool {
-        sure > 0 && self.rows_wanted.is_some_and(|wanted| sure >= u128::from(wanted))
+    /// Returns true if the number of certainly matching rows satisfies the requested minimum.
+    fn is_enough(&self, matching: u128) -> bool {
+        matching > 0 && self.rows_wanted.is_some_and(|wanted| matching >= u128::from(wanted))
     }
 
-    /// What each file takes in a page beside its own values.
+    /// Returns the bytes of each file in a page without its own values.
     fn fixed_bytes(&self) -> usize {
         let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
         FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
     }
 
-    /// Where the page ends that begins at a place, and how many of its rows are wanted for sure.
+    /// Returns the end of a page that starts at an index, and its number of certainly matching
+    /// rows.
     fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> Truth) -> (usize, u128) {
         let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());
         let mut rows = 0;
-        for (place, file) in files.iter().enumerate().skip(start) {
-            match truth(place) {
+        for (index, file) in files.iter().enumerate().skip(start) {
+            match truth(index) {
                 Truth::None => continue,
                 Truth::All if !file.has_deletes() => rows += u128::from(file.rows),
                 _ => {}
@@ -261,7 +262,7 @@ impl Scan {
             tasks += 1;
             let full = bytes >= PAGE_BYTES_MAX || tasks >= PAGE_FILES_MAX;
             if full || self.is_enough(rows) {
-                return (place + 1, rows);
+                return (index + 1, rows);
             }
         }
         (files.len(), rows)
@@ -276,10 +277,10 @@ fn write_task(
 ) {
     text.push_str("{\"data-file\":");
     text.push_str(&writer.file(file.entry.data_file(), file.spec_id).to_string());
-    let places = deletes.places_of(file);
-    if !places.is_empty() {
+    let indexes = deletes.indexes_of(file);
+    if !indexes.is_empty() {
         text.push_str(",\"delete-file-references\":");
-        text.push_str(&Value::from(places).to_string());
+        text.push_str(&Value::from(indexes).to_string());
     }
     text.push_str(",\"residual-filter\":");
     text.push_str(&residual.text(file));
@@ -290,23 +291,23 @@ fn delete_files(file: &DataFile) -> impl Iterator<Item = &Arc<DeleteFile>> {
     file.deletes.iter().flat_map(|deletes| deletes.each())
 }
 
-/// The delete files of a page, each once.
+/// The distinct delete files of a page.
 #[derive(Default)]
 struct Deletes {
-    places: HashMap<*const DeleteFile, usize>,
+    indexes: HashMap<*const DeleteFile, usize>,
     files: Vec<Arc<DeleteFile>>,
 }
 
 impl Deletes {
-    /// Where those of a data file stand in the list.
-    fn places_of(&mut self, file: &DataFile) -> Vec<usize> {
-        let place = |delete: &Arc<DeleteFile>| {
-            *self.places.entry(Arc::as_ptr(delete)).or_insert_with(|| {
+    /// Returns the indexes of a data file's delete files in the list.
+    fn indexes_of(&mut self, file: &DataFile) -> Vec<usize> {
+        let index = |delete: &Arc<DeleteFile>| {
+            *self.indexes.entry(Arc::as_ptr(delete)).or_insert_with(|| {
                 self.files.push(delete.clone());
                 self.files.len() - 1
             })
         };
-        delete_files(file).map(place).collect()
+        delete_files(file).map(index).collect()
     }
 
     fn write(&self, writer: &Writer<'_>) -> String {

@@ -1,5 +1,5 @@
-//! What is left of a filter in one data file: by the values that its partition says all of its rows have,
-//! some conditions hold in all of them, and others in none.
+//! Residual filters: the part of a filter that remains to be evaluated for a data file, given its
+//! partition values.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -13,38 +13,38 @@ use crate::DataFile;
 use crate::transform::transformed;
 use crate::values::literal_at;
 
-/// Of which rows of a file something holds.
+/// The rows of a file that satisfy a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Truth {
     All,
     None,
-    /// The rows themselves tell.
+    /// Depends on the row.
     Rows,
 }
 
 use Truth::{All, None as NoRow, Rows};
 
-/// The values of a condition as a transform makes them, sorted; none where one of them is not known.
-type Made = Option<Rc<[PrimitiveLiteral]>>;
+/// A condition's values after a transform, sorted; none if one of them is unknown.
+type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 
-/// A filter that is asked of file after file.
+/// A filter to evaluate for many files.
 pub(super) struct Residual<'f> {
     filter: &'f Filter,
-    /// By the condition's place in memory, which stays as long as the filter, and the transform.
-    made: RefCell<HashMap<(*const Condition, Transform), Made>>,
+    /// By the condition's address, which is constant for the filter's lifetime, and by transform.
+    transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
 impl<'f> Residual<'f> {
     pub(super) fn new(filter: &'f Filter) -> Self {
-        Residual { filter, made: RefCell::default() }
+        Residual { filter, transformed_values: RefCell::default() }
     }
 
-    /// For which of a file's rows the filter may hold.
+    /// Returns the rows of a file that satisfy the filter, as far as its partition tells.
     pub(super) fn truth(&self, file: &DataFile) -> Truth {
         self.truth_of(self.filter, file)
     }
 
-    /// What is left of the filter, as clients write it.
+    /// Returns the residual filter as JSON.
     pub(super) fn text(&self, file: &DataFile) -> String {
         let mut text = String::new();
         match self.truth(file) {
@@ -65,21 +65,21 @@ impl<'f> Residual<'f> {
                 }
             }
             Filter::Is(condition) => self.condition(condition, file),
-            Filter::And(parts) => self.together(parts, file, All, NoRow),
-            Filter::Or(parts) => self.together(parts, file, NoRow, All),
+            Filter::And(parts) => self.combine(parts, file, All, NoRow),
+            Filter::Or(parts) => self.combine(parts, file, NoRow, All),
         }
     }
 
-    fn together(&self, parts: &[Filter], file: &DataFile, least: Truth, most: Truth) -> Truth {
-        let mut together = least;
+    fn combine(&self, parts: &[Filter], file: &DataFile, least: Truth, most: Truth) -> Truth {
+        let mut combine = least;
         for part in parts {
             match self.truth_of(part, file) {
                 truth if truth == most => return most,
-                Rows => together = Rows,
+                Rows => combine = Rows,
                 _ => {}
             }
         }
-        together
+        combine
     }
 
     fn write(&self, filter: &Filter, file: &DataFile, text: &mut String) {
@@ -93,7 +93,7 @@ impl<'f> Residual<'f> {
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 
-    /// In halves, so that many conditions are not nested deeply.
+    /// Splits the list in halves to limit the nesting depth.
     fn write_all(&self, parts: &[&Filter], name: &str, file: &DataFile, text: &mut String) {
         let (left, right) = match parts {
             [part] => return self.write(part, file, text),
@@ -108,35 +108,35 @@ impl<'f> Residual<'f> {
 
     fn condition(&self, condition: &Condition, file: &DataFile) -> Truth {
         let parts = file.parts.iter().filter(|(source, _, _)| *source == condition.source);
-        let told =
-            parts.map(|(_, transform, value)| self.told(condition, *transform, value.as_ref()));
-        told.into_iter().find(|truth| *truth != Rows).unwrap_or(Rows)
+        let truths =
+            parts.map(|(_, transform, value)| self.evaluate(condition, *transform, value.as_ref()));
+        truths.into_iter().find(|truth| *truth != Rows).unwrap_or(Rows)
     }
 
-    /// What one value of the partition tells.
-    fn told(
+    /// Evaluates a condition by one partition value.
+    fn evaluate(
         &self,
         condition: &Condition,
         transform: Transform,
         value: Option<&PrimitiveLiteral>,
     ) -> Truth {
         if condition.transform == transform && transform != Transform::Void {
-            // The value is that of the term itself.
-            return self.exactly(condition, value);
+            // The partition value is the value of the term.
+            return self.evaluate_value(condition, value);
         }
         if condition.transform != Transform::Identity {
             return Rows;
         }
         match (transform, value) {
             (Transform::Bucket(_) | Transform::Truncate(_), None) => of_null(condition.test),
-            // A moment too far away for its hour has none.
+            // A timestamp out of range has no hour.
             (Transform::Void | Transform::Unknown, _) | (_, None) => Rows,
-            (_, Some(value)) => self.about(condition, transform, value),
+            (_, Some(value)) => self.evaluate_transformed(condition, transform, value),
         }
     }
 
-    /// Where all rows have the value.
-    fn exactly(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> Truth {
+    /// Evaluates a condition by the value of all rows.
+    fn evaluate_value(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> Truth {
         let Some(value) = value else { return of_null(condition.test) };
         let sure = |holds: bool| if holds { All } else { NoRow };
         match condition.test {
@@ -144,25 +144,26 @@ impl<'f> Residual<'f> {
             Test::NotNull => return All,
             Test::IsNan => return sure(value.is_nan()),
             Test::NotNan => return sure(!value.is_nan()),
-            // Engines do not agree on how it compares.
+            // Engines order NaN differently.
             _ if value.is_nan() => return Rows,
             _ => {}
         }
-        let Some(made) = self.comparable(condition, Transform::Identity, value) else {
+        let Some(transformed_values) = self.comparable(condition, Transform::Identity, value)
+        else {
             return Rows;
         };
         match condition.test {
-            Test::In => sure(contains(&made, value)),
-            Test::NotIn => sure(!contains(&made, value)),
-            test => match made.first() {
-                Some(other) => compared(test, value, other),
+            Test::In => sure(contains(&transformed_values, value)),
+            Test::NotIn => sure(!contains(&transformed_values, value)),
+            test => match transformed_values.first() {
+                Some(other) => compare(test, value, other),
                 None => Rows,
             },
         }
     }
 
-    /// Where the value is what a transform made of those that the rows have.
-    fn about(
+    /// Evaluates a condition by the transformed value of all rows.
+    fn evaluate_transformed(
         &self,
         condition: &Condition,
         transform: Transform,
@@ -174,18 +175,20 @@ impl<'f> Residual<'f> {
         if matches!(condition.test, Test::NotNull) {
             return All;
         }
-        let Some(made) = self.comparable(condition, transform, value) else { return Rows };
-        let is_order_kept = !matches!(transform, Transform::Bucket(_));
-        let order = made.first().and_then(|other| ordering(value, other));
+        let Some(transformed_values) = self.comparable(condition, transform, value) else {
+            return Rows;
+        };
+        let preserves_order = !matches!(transform, Transform::Bucket(_));
+        let order = transformed_values.first().and_then(|other| ordering(value, other));
         match condition.test {
-            Test::Eq | Test::In if !contains(&made, value) => NoRow,
-            Test::NotEq | Test::NotIn if !contains(&made, value) => All,
-            Test::Lt | Test::LtEq if is_order_kept => match order {
+            Test::Eq | Test::In if !contains(&transformed_values, value) => NoRow,
+            Test::NotEq | Test::NotIn if !contains(&transformed_values, value) => All,
+            Test::Lt | Test::LtEq if preserves_order => match order {
                 Some(Ordering::Less) => All,
                 Some(Ordering::Greater) => NoRow,
                 _ => Rows,
             },
-            Test::Gt | Test::GtEq if is_order_kept => match order {
+            Test::Gt | Test::GtEq if preserves_order => match order {
                 Some(Ordering::Greater) => All,
                 Some(Ordering::Less) => NoRow,
                 _ => Rows,
@@ -194,41 +197,43 @@ impl<'f> Residual<'f> {
         }
     }
 
-    /// The values of a condition as a transform makes them, where they are of the same type as another.
+    /// Returns a condition's values after a transform; none if their type differs from the
+    /// partition value's.
     fn comparable(
         &self,
         condition: &Condition,
         transform: Transform,
         value: &PrimitiveLiteral,
-    ) -> Made {
-        let made = self.made(condition, transform)?;
-        let is_same = made.first().is_none_or(|other| ordering(value, other).is_some());
-        is_same.then_some(made)
+    ) -> TransformedValues {
+        let transformed_values = self.transformed_values(condition, transform)?;
+        let is_same =
+            transformed_values.first().is_none_or(|other| ordering(value, other).is_some());
+        is_same.then_some(transformed_values)
     }
 
-    /// The values of a condition as a transform makes them.
-    fn made(&self, condition: &Condition, transform: Transform) -> Made {
+    /// Returns a condition's values after a transform, cached.
+    fn transformed_values(&self, condition: &Condition, transform: Transform) -> TransformedValues {
         let key = (std::ptr::from_ref(condition), transform);
-        if let Some(made) = self.made.borrow().get(&key) {
-            return made.clone();
+        if let Some(transformed_values) = self.transformed_values.borrow().get(&key) {
+            return transformed_values.clone();
         }
-        let made = make(condition, transform);
-        self.made.borrow_mut().insert(key, made.clone());
-        made
+        let transformed_values = transform_values(condition, transform);
+        self.transformed_values.borrow_mut().insert(key, transformed_values.clone());
+        transformed_values
     }
 }
 
-fn make(condition: &Condition, transform: Transform) -> Made {
-    let made = transformed(condition.values.as_ref()?, transform)?;
-    let literal = |row| literal_at(&made, row)?.as_primitive_literal();
-    let made: Option<Vec<PrimitiveLiteral>> = (0..made.len()).map(literal).collect();
-    let mut made = made?;
-    made.sort_by(|one, other| ordering(one, other).unwrap_or(Ordering::Equal));
-    Some(made.into())
+fn transform_values(condition: &Condition, transform: Transform) -> TransformedValues {
+    let transformed_values = transformed(condition.values.as_ref()?, transform)?;
+    let literal = |row| literal_at(&transformed_values, row)?.as_primitive_literal();
+    let transformed_values: Option<Vec<PrimitiveLiteral>> =
+        (0..transformed_values.len()).map(literal).collect();
+    let mut transformed_values = transformed_values?;
+    transformed_values.sort_by(|one, other| ordering(one, other).unwrap_or(Ordering::Equal));
+    Some(transformed_values.into())
 }
 
-/// Where all rows have no value. What is said of other values may hold for null in some engines, and not in
-/// others.
+/// Evaluates a predicate for null. Engines differ in whether negated predicates hold for null.
 fn of_null(test: Test) -> Truth {
     match test {
         Test::IsNull => All,
@@ -237,7 +242,7 @@ fn of_null(test: Test) -> Truth {
     }
 }
 
-fn compared(test: Test, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Truth {
+fn compare(test: Test, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Truth {
     let begins = match (value, other) {
         (PrimitiveLiteral::String(text), PrimitiveLiteral::String(start)) => {
             Some(text.starts_with(start.as_str()))
@@ -259,13 +264,13 @@ fn compared(test: Test, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> T
     holds.map_or(Rows, |holds| if holds { All } else { NoRow })
 }
 
-/// Whether a value is among others that are sorted.
+/// Returns true if a sorted list contains the value.
 fn contains(sorted: &[PrimitiveLiteral], value: &PrimitiveLiteral) -> bool {
     let order = |other: &PrimitiveLiteral| ordering(other, value).unwrap_or(Ordering::Equal);
     sorted.binary_search_by(order).is_ok()
 }
 
-/// How two values of one column compare, one of which may be from before the column was widened.
+/// Compares two values of one column, one of which may have been written before a type promotion.
 fn ordering(one: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Option<Ordering> {
     use PrimitiveLiteral::{Binary, Double, Float, Int, Long, UInt128};
     match (one, other) {
@@ -309,7 +314,7 @@ mod tests {
         literal_at(values, row).and_then(|value| value.as_primitive_literal())
     }
 
-    /// Whether a test holds for a value and two others; none where engines do not agree.
+    /// Returns whether a predicate holds for a value and two operands; none if engines differ.
     fn holds(
         test: Test,
         value: Option<&PrimitiveLiteral>,
@@ -342,12 +347,14 @@ mod tests {
         })
     }
 
-    /// Asks every test of every value and every two others, by what each transform makes of the value.
+    /// Evaluates every predicate for every value and every pair of operands, by the transformed
+    /// value.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
-        let mut told = 0;
+        let mut decided = 0;
         for transform in transforms {
-            let made = transformed(values, *transform).expect("a transform of the type");
+            let transformed_values =
+                transformed(values, *transform).expect("a transform of the type");
             for first in 0..values.len() {
                 let both = [first, (first * 7 + 3) % values.len()];
                 let others: Option<Vec<_>> = both.iter().map(|row| literal(values, *row)).collect();
@@ -365,11 +372,12 @@ mod tests {
                         transform: Transform::Identity,
                         text: String::new(),
                     };
-                    // Conditions are told from others by where they are.
+                    // The cache uses the condition's address as key.
                     let residual = Residual::new(&filter);
                     for row in 0..values.len() {
-                        let (value, part) = (literal(values, row), literal(&made, row));
-                        let truth = residual.told(&condition, *transform, part.as_ref());
+                        let (value, part) =
+                            (literal(values, row), literal(&transformed_values, row));
+                        let truth = residual.evaluate(&condition, *transform, part.as_ref());
                         let expected = holds(test, value.as_ref(), &others);
                         let context = format!("{transform}: {value:?} {test:?} {others:?}");
                         match truth {
@@ -377,16 +385,16 @@ mod tests {
                             All => assert_eq!(expected, Some(true), "{context}"),
                             NoRow => assert_eq!(expected, Some(false), "{context}"),
                         }
-                        told += 1;
+                        decided += 1;
                     }
                 }
             }
         }
-        assert!(told > values.len(), "nothing was told");
+        assert!(decided > values.len(), "nothing was decided");
     }
 
     #[test]
-    fn what_a_partition_tells_is_so_for_each_of_its_rows() {
+    fn partition_values_evaluate_as_their_rows_do() {
         let longs = [None, Some(0), Some(-1), Some(9), Some(10), Some(11), Some(-10), Some(-11)];
         let longs: ArrayRef = Arc::new(Int64Array::from_iter(longs));
         let widths = [Transform::Identity, Transform::Bucket(3), Transform::Truncate(10)];
@@ -407,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn values_from_before_a_column_was_widened_compare() {
+    fn values_compare_across_type_promotion() {
         use PrimitiveLiteral::{Binary, Double, Float, Int, Long, String, UInt128};
         assert_eq!(ordering(&Int(1), &Long(2)), Some(Ordering::Less));
         assert_eq!(ordering(&Long(2), &Int(1)), Some(Ordering::Greater));

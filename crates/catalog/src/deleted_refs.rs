@@ -1,0 +1,70 @@
+//! Recently deleted branches and tags, with their commits.
+//!
+//! Commits that only they reached are retained for a while, so that running reads finish and a
+//! deleted ref can be restored.
+
+use headwater_model::{CommitId, Timestamp};
+use headwater_store::{Append, KeyRange};
+
+use crate::codec::{self, BranchRecord};
+use crate::{Catalog, Result};
+
+/// The journal of deleted refs. Keys start with the time, so they sort by time.
+const DELETED_REFS: &str = "removed_refs";
+
+/// The journal of deleted branches in quarantine, by commit. It is never trimmed: tags and commit
+/// ids can still reach the unchecked commits.
+const QUARANTINED: &str = "deleted_quarantine";
+
+impl Catalog {
+    /// Returns the journal entries for the deletion of a branch.
+    pub(crate) fn deletion_entries(
+        &self,
+        name: &str,
+        record: &BranchRecord,
+    ) -> Result<Vec<Append>> {
+        let mut entries = vec![self.deletion_entry(name, record.commit)?];
+        if let Some(run) = &record.quarantine {
+            let value = Some(codec::encode("a quarantine record", &(record.commit, run))?);
+            let key = record.commit.to_string();
+            entries.push(Append { journal: QUARANTINED.to_owned(), key, value });
+        }
+        Ok(entries)
+    }
+
+    /// Lists the deleted branches in quarantine: the last commit and the failed run of each.
+    pub(crate) async fn deleted_quarantine(&self) -> Result<Vec<(CommitId, String)>> {
+        let found = self.store.scan(QUARANTINED, &KeyRange::all()).await?;
+        found.iter().map(|entry| codec::decode("a quarantine record", &entry.value)).collect()
+    }
+
+    /// Returns the journal entry for the deletion of a ref.
+    pub(crate) fn deletion_entry(&self, name: &str, commit: CommitId) -> Result<Append> {
+        let key = format!("{}/{name}", time_key(self.now()));
+        let value = codec::encode("a deleted ref", &commit)?;
+        Ok(Append { journal: DELETED_REFS.to_owned(), key, value: Some(value) })
+    }
+
+    /// Lists the commits of the refs deleted at or after a time.
+    pub async fn refs_deleted_since(&self, since: Timestamp) -> Result<Vec<CommitId>> {
+        let range = KeyRange::all().from(time_key(since));
+        let found = self.store.scan(DELETED_REFS, &range).await?;
+        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
+    }
+
+    /// Lists the commits of the refs deleted before a time.
+    pub async fn refs_deleted_before(&self, until: Timestamp) -> Result<Vec<CommitId>> {
+        let found = self.store.scan(DELETED_REFS, &KeyRange::all().until(time_key(until))).await?;
+        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
+    }
+
+    /// Deletes the records of refs deleted before a time.
+    pub async fn trim_deleted_refs(&self, before: Timestamp) -> Result<()> {
+        self.store.trim(DELETED_REFS, &KeyRange::all().until(time_key(before))).await?;
+        Ok(())
+    }
+}
+
+fn time_key(time: Timestamp) -> String {
+    format!("{:020}", time.timestamp_micros().max(0))
+}

@@ -1,0 +1,226 @@
+//! Merge bases: the best common ancestors of two commits, and the values at them.
+//!
+//! Criss-cross merges leave several best common ancestors. If their values differ, the ancestors
+//! are merged first, as git's recursive merge does. A value that this cannot determine is returned
+//! as [`Base::Merged`] and needs a merge of the table contents.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use headwater_model::{CommitId, Timestamp};
+
+use crate::codec::CommitObject;
+use crate::{Catalog, Result, TableEntry};
+
+/// A sort key that orders every commit after its parents: its time is never before its parents'
+/// times, and its generation is always higher.
+pub(crate) type Rank = (Timestamp, u64, CommitId);
+
+/// The sides that can be reached from a commit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    one: bool,
+    other: bool,
+    /// The commit is an ancestor of a common ancestor found earlier.
+    stale: bool,
+}
+
+/// The unvisited commits, and the number of them that can still lead to a best common ancestor.
+#[derive(Default)]
+struct Frontier {
+    waiting: BTreeMap<Rank, Marks>,
+    open: usize,
+}
+
+impl Frontier {
+    fn mark(&mut self, rank: Rank, marks: Marks) {
+        let known = self.waiting.get(&rank).copied();
+        let before = known.unwrap_or_default();
+        let after = Marks {
+            one: before.one || marks.one,
+            other: before.other || marks.other,
+            stale: before.stale || marks.stale,
+        };
+        self.open -= usize::from(known.is_some_and(|marks| !marks.stale));
+        self.open += usize::from(!after.stale);
+        self.waiting.insert(rank, after);
+    }
+
+    fn next(&mut self) -> Option<(CommitId, Marks)> {
+        let ((_, _, id), marks) = self.waiting.pop_last()?;
+        self.open -= usize::from(!marks.stale);
+        Some((id, marks))
+    }
+}
+
+/// The value at the merge base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base<T = Option<TableEntry>> {
+    /// A known value.
+    Known(T),
+    /// The merge of two values, which requires reading the table.
+    Merged(Box<MergedBase<T>>),
+}
+
+/// A base value that differs between two best common ancestors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedBase<T = Option<TableEntry>> {
+    /// The value at the merge base of the two ancestors.
+    pub base: Base<T>,
+    /// The value at one ancestor.
+    pub one: Base<T>,
+    /// The value at the other ancestor.
+    pub other: Base<T>,
+}
+
+impl<T: Clone + PartialEq> Base<T> {
+    fn merge(base: Base<T>, one: Base<T>, other: Base<T>) -> Base<T> {
+        if one == other || other == base {
+            one
+        } else if one == base {
+            other
+        } else {
+            Base::Merged(Box::new(MergedBase { base, one, other }))
+        }
+    }
+
+    /// Returns the value, or the value at one of the ancestors.
+    pub fn first(&self) -> &T {
+        match self {
+            Base::Known(value) => value,
+            Base::Merged(merged) => merged.one.first(),
+        }
+    }
+}
+
+/// The result of a three-way merge of whole values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Ours,
+    Theirs,
+    /// Both sides changed the value differently.
+    Neither,
+}
+
+/// Returns the side whose value is the merged value.
+pub(crate) fn side<T: PartialEq>(base: &Base<T>, ours: &T, theirs: &T) -> Side {
+    match base {
+        _ if ours == theirs => Side::Ours,
+        Base::Known(base) if base == theirs => Side::Ours,
+        Base::Known(base) if base == ours => Side::Theirs,
+        _ => Side::Neither,
+    }
+}
+
+type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = Result<T>> + Send + 'a>>;
+
+/// A function that reads a value from a commit.
+pub(crate) type Lookup<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + Send + Sync + 'a;
+
+impl Catalog {
+    /// Returns the best common ancestors of two commits, newest first: the common ancestors that
+    /// are not ancestors of other common ancestors. Usually one; several after criss-cross merges;
+    /// none for commits of different lakes.
+    pub async fn merge_bases(&self, one: CommitId, other: CommitId) -> Result<Vec<CommitId>> {
+        self.bases(&[one], other).await
+    }
+
+    /// Returns true if `ancestor` is `head` or an ancestor of it.
+    pub(crate) async fn is_ancestor(&self, ancestor: CommitId, head: CommitId) -> Result<bool> {
+        Ok(self.merge_bases(ancestor, head).await? == [ancestor])
+    }
+
+    /// Returns the index of a commit among `heads` that is `ancestor` or a descendant of it. One
+    /// walk starts from all heads and stops at commits older than `ancestor`.
+    pub(crate) async fn find_descendant(
+        &self,
+        ancestor: CommitId,
+        heads: &[CommitId],
+    ) -> Result<Option<usize>> {
+        let goal = self.rank(ancestor).await?;
+        let mut waiting: BTreeMap<Rank, usize> = BTreeMap::new();
+        for (index, head) in heads.iter().enumerate() {
+            let rank = self.rank(*head).await?;
+            if *head == ancestor {
+                return Ok(Some(index));
+            }
+            // A commit older than the ancestor is not a descendant.
+            if rank > goal {
+                waiting.entry(rank).or_insert(index);
+            }
+        }
+        while let Some(((_, _, id), index)) = waiting.pop_last() {
+            for parent in &self.objects.commit(id).await?.parents {
+                if *parent == ancestor {
+                    return Ok(Some(index));
+                }
+                let rank = self.rank(*parent).await?;
+                if rank > goal {
+                    waiting.entry(rank).or_insert(index);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn rank(&self, id: CommitId) -> Result<Rank> {
+        let commit = self.objects.commit(id).await?;
+        Ok((commit.time, commit.generation, id))
+    }
+
+    async fn bases(&self, one: &[CommitId], other: CommitId) -> Result<Vec<CommitId>> {
+        let mut frontier = Frontier::default();
+        for id in one {
+            self.mark(&mut frontier, *id, Marks { one: true, ..Marks::default() }).await?;
+        }
+        self.mark(&mut frontier, other, Marks { other: true, ..Marks::default() }).await?;
+        let mut found = Vec::new();
+        // Children are visited before their parents, so all marks of a commit are known when it is
+        // visited.
+        while frontier.open > 0
+            && let Some((id, mut marks)) = frontier.next()
+        {
+            if marks.one && marks.other && !marks.stale {
+                found.push(id);
+                marks.stale = true;
+            }
+            for parent in &self.objects.commit(id).await?.parents {
+                self.mark(&mut frontier, *parent, marks).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn mark(&self, frontier: &mut Frontier, id: CommitId, marks: Marks) -> Result<()> {
+        frontier.mark(self.rank(id).await?, marks);
+        Ok(())
+    }
+
+    /// Returns the value at the merge bases.
+    pub(crate) fn base_value<'a, T>(
+        &'a self,
+        bases: Vec<CommitId>,
+        lookup: &'a Lookup<'a, T>,
+    ) -> Future<'a, Base<T>>
+    where
+        T: Clone + PartialEq + Default + Send + Sync + 'a,
+    {
+        Box::pin(async move {
+            let mut bases = bases.into_iter();
+            let Some(first) = bases.next() else { return Ok(Base::Known(T::default())) };
+            let mut merged = Base::Known(lookup(self.objects.commit(first).await?).await?);
+            let mut heads = vec![first];
+            for next in bases {
+                let value = Base::Known(lookup(self.objects.commit(next).await?).await?);
+                if merged != value {
+                    let below = self.bases(&heads, next).await?;
+                    let below = self.base_value(below, lookup).await?;
+                    merged = Base::merge(below, merged, value);
+                }
+                heads.push(next);
+            }
+            Ok(merged)
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! Reachability: all table states in the history of some commits, and the time each was superseded.
+//!
+//! States at merge bases of these commits are marked, because the branches cannot be merged without
+//! them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use headwater_model::{CommitId, ObjectId, TableName, Timestamp};
+
+use crate::{Catalog, Result, TableEntry};
+
+/// A table state referenced by a commit.
+#[derive(Debug, Clone)]
+pub struct ReachedState {
+    /// The table's name in that commit.
+    pub table: TableName,
+    /// The table's entry.
+    pub entry: TableEntry,
+    /// The time at which the state was last superseded; `None` if it is current at one of the
+    /// heads.
+    pub until: Option<Timestamp>,
+    /// True if a merge base of the heads has this state.
+    pub base: bool,
+}
+
+/// The reachable table states.
+#[derive(Debug, Default)]
+pub struct Reach {
+    /// The states by the location of their metadata file.
+    pub states: HashMap<String, ReachedState>,
+    /// The time of the oldest merge base of the heads; `None` if there is none.
+    pub oldest_base: Option<Timestamp>,
+}
+
+impl Reach {
+    fn add(&mut self, table: TableName, entry: TableEntry, until: Option<Timestamp>, base: bool) {
+        let location = entry.metadata_location.clone();
+        match self.states.get_mut(&location) {
+            Some(known) => {
+                known.base |= base;
+                known.until = match (known.until, until) {
+                    (Some(one), Some(other)) => Some(one.max(other)),
+                    _ => None,
+                };
+            }
+            None => {
+                self.states.insert(location, ReachedState { table, entry, until, base });
+            }
+        }
+    }
+}
+
+/// The last commit where paths from several heads met, or the head itself. Commits with different
+/// origins meet at a merge base.
+type Origin = CommitId;
+
+impl Catalog {
+    /// Walks from the heads to the first commit, and collects the `wanted` table states. Shared
+    /// history is visited once.
+    pub async fn reach(
+        &self,
+        heads: &[CommitId],
+        wanted: impl Fn(&TableEntry) -> bool,
+    ) -> Result<Reach> {
+        let mut found = Reach::default();
+        let head_set: HashSet<CommitId> = heads.iter().copied().collect();
+        let mut origins: BTreeMap<CommitId, Origin> =
+            head_set.iter().map(|id| (*id, *id)).collect();
+        let mut visited_roots: HashSet<(ObjectId, bool, bool)> = HashSet::new();
+        let mut bases: HashSet<CommitId> = HashSet::new();
+        let mut walk = self.walk_from(heads).await?;
+        while let Some((id, commit)) = walk.next().await? {
+            let base = bases.remove(&id);
+            if base {
+                let oldest = found.oldest_base.get_or_insert(commit.time);
+                *oldest = commit.time.min(*oldest);
+            }
+            let origin = if base { id } else { origins.remove(&id).unwrap_or(id) };
+            if (base || head_set.contains(&id))
+                && let Some(root) = commit.tables
+                && visited_roots.insert((root, base, head_set.contains(&id)))
+            {
+                for (table, entry) in self.state(id).await?.entries(None).await? {
+                    if wanted(&entry) {
+                        // A state that is only at a merge base is superseded by the children.
+                        let until = (!head_set.contains(&id)).then_some(commit.time);
+                        found.add(table, entry, until, base);
+                    }
+                }
+            }
+            for parent in &commit.parents {
+                match origins.get(parent) {
+                    Some(other) if *other != origin => {
+                        bases.insert(*parent);
+                    }
+                    _ => {
+                        origins.insert(*parent, origin);
+                    }
+                }
+                let before = self.objects.commit(*parent).await?;
+                for change in self.diff_roots(before.tables, commit.tables).await? {
+                    if let Some(entry) = change.from.filter(|entry| wanted(entry)) {
+                        found.add(change.table, entry, Some(commit.time), false);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the last `count` states of a table along first parents, newest first.
+    pub async fn last_states(
+        &self,
+        head: CommitId,
+        table: &TableName,
+        count: usize,
+    ) -> Result<Vec<TableEntry>> {
+        let mut found: Vec<TableEntry> = Vec::new();
+        let mut next = Some(head);
+        while let Some(id) = next.filter(|_| found.len() < count) {
+            let state = self.state(id).await?;
+            if let Some(entry) = state.table(table).await?
+                && found.last().is_none_or(|last| last.metadata_location != entry.metadata_location)
+            {
+                found.push(entry);
+            }
+            next = self.objects.commit(id).await?.parents.first().copied();
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,128 @@
+//! The three-way diff of tables: the changes of two sides since their merge base.
+//!
+//! If one side renamed a table that the other side changed, both are matched by the table id, which
+//! a rename does not change.
+
+use std::collections::{BTreeMap, HashMap};
+
+use headwater_model::TableName;
+
+use crate::{Base, Contested, TableChange, TableEntry};
+
+/// A rename of a table by one side of a merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name at the merge base.
+    pub from: TableName,
+    /// True if the source renamed the table, false if the target did.
+    pub by_source: bool,
+}
+
+/// The changed tables; each change leads from the target's entry to the source's entry.
+#[derive(Debug, Default)]
+pub(crate) struct ThreeWayDiff {
+    /// The tables that only the target changed.
+    kept: Vec<TableChange>,
+    /// The tables that only the source changed.
+    pub taken: Vec<TableChange>,
+    /// The tables that both sides changed differently.
+    pub contested: Vec<Contested>,
+}
+
+/// A rename found in the changes of one side.
+struct Rename {
+    from: TableName,
+    to: TableName,
+    base: TableEntry,
+}
+
+impl ThreeWayDiff {
+    /// Compares the changes of the target and of the source since the merge base.
+    pub fn of(ours: Vec<TableChange>, theirs: Vec<TableChange>) -> ThreeWayDiff {
+        let renames = [renames(&ours), renames(&theirs)];
+        let mut diff = ThreeWayDiff::default();
+        let mut ours: BTreeMap<TableName, TableChange> =
+            ours.into_iter().map(|change| (change.table.clone(), change)).collect();
+        for change in theirs {
+            match ours.remove(&change.table) {
+                None => diff.taken.push(change),
+                Some(mine) if mine.to == change.to => {}
+                Some(mine) => diff.contested.push(Contested {
+                    table: change.table,
+                    base: Base::Known(mine.from),
+                    ours: mine.to,
+                    theirs: change.to,
+                    renamed: None,
+                }),
+            }
+        }
+        diff.kept = ours.into_values().map(reverse).collect();
+        diff.match_renames(&renames);
+        diff
+    }
+
+    /// Matches the renames of each side with the other side's changes of the same table.
+    fn match_renames(&mut self, [ours, theirs]: &[Vec<Rename>; 2]) {
+        for (renames, others, by_source) in [(ours, theirs, false), (theirs, ours, true)] {
+            for rename in renames {
+                let of_both = others.iter().any(|other| other.base.id == rename.base.id);
+                self.match_rename(rename, by_source, of_both);
+            }
+        }
+        self.contested.sort_by(|one, other| one.table.cmp(&other.table));
+    }
+
+    /// Matches one rename. `of_both` is set if the other side renamed the table as well.
+    fn match_rename(&mut self, rename: &Rename, by_source: bool, of_both: bool) {
+        if let Some(alike) = self.contested.iter_mut().find(|one| one.table == rename.to) {
+            let mut sides = [&alike.ours, &alike.theirs].into_iter().flatten();
+            if sides.all(|entry| entry.id == rename.base.id) {
+                alike.base = Base::Known(Some(rename.base.clone()));
+            }
+            return;
+        }
+        let changes = if by_source { &mut self.taken } else { &mut self.kept };
+        let at = |name: &TableName| changes.iter().position(|one| one.table == *name);
+        let Some(new) = at(&rename.to) else { return };
+        // The other side did not change the table: the old name is still among this side's changes.
+        let untouched = at(&rename.from).is_some();
+        let renamed = Some(Renamed { from: rename.from.clone(), by_source });
+        if let Some(contested) = self.contested.iter_mut().find(|one| one.table == rename.from) {
+            let TableChange { table, from, to } = changes.remove(new);
+            if by_source {
+                contested.theirs = to;
+            } else {
+                contested.ours = from;
+            }
+            (contested.table, contested.renamed) = (table, renamed);
+        } else if !of_both && !untouched {
+            // The other side dropped it.
+            let TableChange { table, from: ours, to: theirs } = changes.remove(new);
+            let base = Base::Known(Some(rename.base.clone()));
+            self.contested.push(Contested { table, base, ours, theirs, renamed });
+        }
+    }
+}
+
+fn reverse(change: TableChange) -> TableChange {
+    TableChange { table: change.table, from: change.to, to: change.from }
+}
+
+/// Finds the renames among a side's changes: the same table id dropped and created under another
+/// name.
+fn renames(changes: &[TableChange]) -> Vec<Rename> {
+    let dropped = changes.iter().filter(|one| one.to.is_none()).filter_map(|one| {
+        let entry = one.from.as_ref()?;
+        Some((entry.id.as_str(), (&one.table, entry)))
+    });
+    let dropped: HashMap<&str, (&TableName, &TableEntry)> = dropped.collect();
+    if dropped.is_empty() {
+        return Vec::new();
+    }
+    let new = changes.iter().filter(|one| one.from.is_none());
+    let renamed = new.filter_map(|one| {
+        let (from, base) = dropped.get(one.to.as_ref()?.id.as_str())?;
+        Some(Rename { from: (*from).clone(), to: one.table.clone(), base: (*base).clone() })
+    });
+    renamed.collect()
+}

@@ -1,0 +1,258 @@
+//! All environments of a folder.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use headwater_sandbox::{Spawner, is_stale, own_identity};
+use parking_lot::Mutex;
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::folder_lock::SharedLock;
+use crate::ownership::{self, make_folder};
+use crate::python::{self, Interpreter};
+use crate::requirement::{name_of, requirements};
+use crate::uv::Uv;
+use crate::{Environment, EnvironmentEvent, EnvironmentSpec, Error, Result, system_programs};
+
+/// Version of the folder layout; part of the hash.
+const FORMAT: u32 = 1;
+
+/// The description of a build, written last; a folder without it is incomplete.
+pub(crate) const DESCRIPTION: &str = "headwater-environment.json";
+
+/// Marks a build whose bytecode is incomplete, so that a later server continues to compile.
+pub(crate) const UNCOMPILED: &str = "headwater-uncompiled";
+
+/// Prefixes of folders in progress and of folders of processes without a sandbox. The names
+/// continue with the identity of their server.
+pub(crate) const BUILDING: &str = ".building-";
+const WORK: &str = ".work-";
+
+pub(crate) type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
+
+/// Options of [`Environments::open`].
+#[derive(Debug, Clone)]
+pub struct EnvironmentsOptions {
+    /// The folder of environments; created if missing. All servers of a user may share it.
+    pub environments_dir: PathBuf,
+    /// The folder for `uv` if the host has none.
+    pub tools_dir: PathBuf,
+    /// uv's cache, on the file system of `environments_dir`, so that files are linked instead of
+    /// copied.
+    pub cache_dir: PathBuf,
+    /// Folders that are searched for interpreters and `uv`, in order.
+    pub python_search: Vec<PathBuf>,
+}
+
+/// All environments of a folder.
+#[derive(Debug)]
+pub struct Environments {
+    pub(crate) folder: PathBuf,
+    tools: PathBuf,
+    pub(crate) cache: PathBuf,
+    pub(crate) search: Vec<PathBuf>,
+    pub(crate) spawner: Arc<Spawner>,
+    /// Known environments, so that a warm request opens one folder and no file.
+    pub(crate) known: Mutex<HashMap<String, Arc<Environment>>>,
+    /// True if there may be folders of outdated builds.
+    pub(crate) leftovers: AtomicBool,
+    uv: tokio::sync::Mutex<Option<Uv>>,
+    compiling: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Description of a build, in its folder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) python: String,
+    pub(crate) requirements: Vec<String>,
+    pub(crate) packages: BTreeMap<String, String>,
+}
+
+/// Reads and locks a build; none if the folder is incomplete, being removed or unsafe.
+pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
+    // The folder of environments may have been writable by other users before.
+    ownership::resolve(folder).ok()?;
+    let lock = Arc::new(SharedLock::acquire(folder)?);
+    let description: Description = serde_json::from_str(&lock.description().ok()?).ok()?;
+    let requested = description.requirements.iter().map(|line| name_of(line).to_owned());
+    Some(Environment {
+        id: id.to_owned(),
+        build: name(folder),
+        python: folder.join("bin").join("python"),
+        packages: description.packages,
+        requested: requested.collect(),
+        created_ms: 0,
+        warm: true,
+        lock,
+    })
+}
+
+/// Returns a folder's name.
+pub(crate) fn name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+impl Environments {
+    /// Opens the folder, and removes unfinished builds of earlier servers.
+    pub fn open(options: EnvironmentsOptions, spawner: Arc<Spawner>) -> Result<Self> {
+        let folder = make_folder(&options.environments_dir)?;
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix(BUILDING).or(name.strip_prefix(WORK));
+            if owner.is_some_and(is_stale) {
+                let path = entry.path();
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+            }
+        }
+        Ok(Environments {
+            folder,
+            tools: make_folder(&options.tools_dir)?,
+            cache: make_folder(&options.cache_dir)?,
+            search: options.python_search,
+            spawner,
+            known: Mutex::new(HashMap::new()),
+            leftovers: AtomicBool::new(true),
+            uv: tokio::sync::Mutex::new(None),
+            compiling: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Returns the path of a new folder for a process without a sandbox; a later server removes it.
+    pub fn work_folder(&self) -> PathBuf {
+        self.folder.join(owned(WORK))
+    }
+
+    /// Rejects a specification that cannot be built on this host. Starts and fetches nothing.
+    pub fn check(&self, spec: &EnvironmentSpec) -> Result<()> {
+        requirements(spec)?;
+        system_programs::check(&spec.system)?;
+        python::find(&self.search, spec.python.as_deref()).map(drop)
+    }
+
+    /// Returns the environment of a specification, built if missing. Concurrent requests share a
+    /// build.
+    pub async fn get(
+        &self,
+        spec: &EnvironmentSpec,
+        on_progress: Progress<'_>,
+    ) -> Result<Arc<Environment>> {
+        let requirements = requirements(spec)?;
+        system_programs::check(&spec.system)?;
+        let interpreter = python::find(&self.search, spec.python.as_deref())?;
+        let id = hash(&interpreter, &requirements);
+        if let Some(found) = self.find(&id, &interpreter) {
+            self.touch(&id);
+            return Ok(found);
+        }
+        let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
+        if let Some(found) = self.find(&id, &interpreter) {
+            return Ok(found);
+        }
+        let started = Instant::now();
+        let build = self.build(&interpreter, requirements, false, on_progress).await?;
+        let mut built = self.publish(&id, &interpreter, build)?;
+        let took_ms = started.elapsed().as_millis() as u64;
+        on_progress(EnvironmentEvent::Ready { took_ms });
+        self.remember(built.clone());
+        built.created_ms = took_ms;
+        built.warm = false;
+        Ok(Arc::new(built))
+    }
+
+    fn find(&self, id: &str, interpreter: &Interpreter) -> Option<Arc<Environment>> {
+        let folder = self.current_folder(id)?;
+        // A link to the interpreter, which may have been removed.
+        if !folder.join("bin").join("python").exists() {
+            return None;
+        }
+        if let Some(known) = self.known.lock().get(id)
+            && known.build == name(&folder)
+        {
+            return Some(known.clone());
+        }
+        let found = self.remember(read(id, &folder)?);
+        if folder.join(UNCOMPILED).exists() {
+            self.resume_compiling(interpreter, folder);
+        }
+        Some(found)
+    }
+
+    /// Returns the folder of the current build.
+    pub(crate) fn current_folder(&self, id: &str) -> Option<PathBuf> {
+        fs::canonicalize(self.folder.join(id)).ok()
+    }
+
+    pub(crate) fn remember(&self, environment: Environment) -> Arc<Environment> {
+        let environment = Arc::new(environment);
+        self.known.lock().insert(environment.id.clone(), environment.clone());
+        environment
+    }
+
+    /// Returns `uv`, which is located once.
+    pub(crate) async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
+        let mut known = self.uv.lock().await;
+        if let Some(uv) = known.as_ref() {
+            return Ok(uv.clone());
+        }
+        let (tools, cache) = (&self.tools, self.cache.clone());
+        let uv = Uv::find(&self.spawner, &self.search, tools, cache, on_progress).await?;
+        *known = Some(uv.clone());
+        Ok(uv)
+    }
+
+    /// Compiles bytecode in a task that ends with this value.
+    pub(crate) fn compile_in_background(
+        &self,
+        compiling: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let mut all = self.compiling.lock();
+        all.retain(|task| !task.is_finished());
+        all.push(tokio::spawn(compiling));
+    }
+}
+
+impl Drop for Environments {
+    fn drop(&mut self) {
+        for task in self.compiling.lock().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// Returns a new name with the identity of this process.
+pub(crate) fn owned(prefix: &str) -> String {
+    format!("{prefix}{}-{}", own_identity(), Uuid::new_v4().simple())
+}
+
+fn hash(interpreter: &Interpreter, requirements: &[String]) -> String {
+    let platform = std::env::consts::ARCH;
+    let content = serde_json::json!([FORMAT, platform, interpreter.wanted(), requirements]);
+    hex::encode(Sha256::digest(content.to_string()))[..20].to_owned()
+}
+
+/// Acquires a lock file, against other tasks and other processes.
+pub(crate) async fn lock(path: &Path) -> Result<fs::File> {
+    loop {
+        match try_lock(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            locked => return locked.map_err(Error::io("lock an environment")),
+        }
+    }
+}
+
+/// Acquires a lock file without waiting.
+pub(crate) fn try_lock(path: &Path) -> std::io::Result<fs::File> {
+    let file = fs::File::create(path)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}

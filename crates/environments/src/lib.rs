@@ -1,0 +1,29 @@
+//! Python environments: one content-addressed folder per Python version and set of packages.
+//!
+//! [`Environments`] returns the existing folder of an [`EnvironmentSpec`], or lets `uv` resolve and
+//! install the packages into a new one. Each build has its own folder, which never changes. A link,
+//! named by a hash over the Python version and the requirements, leads to the current build, so an
+//! existing environment needs neither network nor `uv`. The resolved versions are kept in the
+//! folder as `requirements.txt`.
+
+mod build;
+mod bytecode;
+mod environment;
+mod environments;
+mod error;
+mod folder_lock;
+mod ownership;
+mod package_cache;
+mod prune;
+mod python;
+mod requirement;
+mod shebang_rewrite;
+mod subprocess;
+mod system_programs;
+mod uv;
+
+pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
+pub use environments::{Environments, EnvironmentsOptions};
+pub use error::{Error, Result};
+pub use ownership::make_folder;
+pub use prune::Removal;

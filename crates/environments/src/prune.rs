@@ -1,0 +1,271 @@
+//! Listing, removing and rebuilding environments.
+//!
+//! A folder that a function may still use is never removed. A rebuild has another folder, and the
+//! old one is removed once no server holds a lock on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use headwater_model::{EnvironmentSummary, PackageChange, RebuiltEnvironment};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+
+use crate::environments::{
+    BUILDING, DESCRIPTION, Description, Environments, Progress, lock, name, owned, try_lock,
+};
+use crate::folder_lock::ExclusiveLock;
+use crate::{Environment, Error, Result, package_cache, python};
+
+/// Result of [`Environments::remove`].
+#[derive(Debug)]
+pub enum Removal {
+    /// The environment was removed.
+    Removed {
+        /// The removed environment.
+        environment: Box<EnvironmentSummary>,
+        /// Freed bytes: those of files without other links.
+        bytes: u64,
+    },
+    /// A process uses the environment.
+    InUse,
+    /// The environment was used recently, or does not exist.
+    Kept,
+}
+
+impl Environments {
+    /// Requests a sweep.
+    pub(crate) fn note_leftovers(&self) {
+        self.leftovers.store(true, Ordering::Relaxed);
+    }
+
+    /// Removes unused folders of outdated builds.
+    pub fn sweep(&self) {
+        if !self.leftovers.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+            let Some((id, _)) = name.split_once('.').filter(|(id, _)| !id.is_empty()) else {
+                continue;
+            };
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            // A build holds the lock until it is the current one.
+            let lock = try_lock(&self.folder.join(format!("{id}.lock")));
+            let is_current = self.current_folder(id).is_some_and(|folder| folder == path);
+            if !is_current && (lock.is_err() || !self.discard(&path)) {
+                self.note_leftovers();
+            }
+        }
+    }
+
+    /// Removes a folder. Returns false if it is in use.
+    fn discard(&self, folder: &Path) -> bool {
+        let Some(_lock) = ExclusiveLock::acquire(folder) else {
+            return !folder.join(DESCRIPTION).exists();
+        };
+        let aside = self.folder.join(owned(BUILDING));
+        if fs::rename(folder, &aside).is_ok() {
+            let _ = fs::remove_dir_all(aside);
+        }
+        true
+    }
+
+    /// Records a use of an environment.
+    pub(crate) fn touch(&self, id: &str) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        // Failures make the environment appear unused.
+        let file = self.folder.join(id).join(DESCRIPTION);
+        let _ = rustix::fs::utimensat(CWD, &file, &times, AtFlags::empty());
+    }
+
+    /// Returns the name of the current build.
+    pub fn current_build(&self, id: &str) -> Option<String> {
+        self.current_folder(id).map(|folder| name(&folder))
+    }
+
+    /// Returns all environments, most recently used first.
+    pub fn all(&self) -> Vec<EnvironmentSummary> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let named = names.filter(|name| !name.contains('.'));
+        let mut all: Vec<_> = named.filter_map(|id| self.summary(&id)).collect();
+        all.sort_by_key(|environment| std::cmp::Reverse(environment.used));
+        all
+    }
+
+    /// Returns the environment with an unambiguous id prefix.
+    pub fn by_prefix(&self, prefix: &str) -> Result<EnvironmentSummary> {
+        let mut found = self.all();
+        found.retain(|environment| environment.id.starts_with(prefix) && !prefix.is_empty());
+        match (found.pop(), found.is_empty()) {
+            (Some(found), true) => Ok(found),
+            _ => Err(Error::NotFound { id: prefix.to_owned() }),
+        }
+    }
+
+    fn summary(&self, id: &str) -> Option<EnvironmentSummary> {
+        let folder = self.folder.join(id);
+        let text = fs::read(folder.join(DESCRIPTION)).ok()?;
+        let used = fs::metadata(folder.join(DESCRIPTION)).ok()?.modified().ok()?;
+        let Description { python, requirements, packages } = serde_json::from_slice(&text).ok()?;
+        let size = Size::of(&folder);
+        Some(EnvironmentSummary {
+            id: id.to_owned(),
+            python,
+            requirements,
+            packages,
+            bytes: size.bytes,
+            bytes_own: size.own,
+            used: used.into(),
+            busy: self.is_busy(id),
+        })
+    }
+
+    /// Returns true if this server uses an environment.
+    fn is_busy(&self, id: &str) -> bool {
+        self.known.lock().get(id).is_some_and(is_held)
+    }
+
+    /// Reads the summary on a blocking thread.
+    async fn read_summary(self: &Arc<Self>, id: &str) -> Option<EnvironmentSummary> {
+        let (this, id) = (self.clone(), id.to_owned());
+        tokio::task::spawn_blocking(move || this.summary(&id)).await.ok().flatten()
+    }
+
+    /// Returns true if an environment was not requested for this time.
+    pub fn is_unused(&self, id: &str, unused_for: Duration) -> bool {
+        let used = fs::metadata(self.folder.join(id).join(DESCRIPTION));
+        let used = used.and_then(|metadata| metadata.modified());
+        let age = |used| SystemTime::now().duration_since(used).unwrap_or_default();
+        used.is_ok_and(|used| age(used) >= unused_for)
+    }
+
+    /// Removes an environment that was not requested for this time and is not in use.
+    pub async fn remove(self: &Arc<Self>, id: &str, unused_for: Duration) -> Result<Removal> {
+        let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
+        let Some(summary) = self.read_summary(id).await else { return Ok(Removal::Kept) };
+        if !self.is_unused(id, unused_for) {
+            return Ok(Removal::Kept);
+        }
+        let Some(folder) = self.current_folder(id) else { return Ok(Removal::Kept) };
+        {
+            let mut known = self.known.lock();
+            if known.get(id).is_some_and(is_held) {
+                return Ok(Removal::InUse);
+            }
+            known.remove(id);
+        }
+        let Some(exclusive) = ExclusiveLock::acquire(&folder) else { return Ok(Removal::InUse) };
+        // Requests from here on build a new one.
+        let link = self.folder.join(id);
+        let aside = self.folder.join(owned(BUILDING));
+        fs::rename(&folder, &aside).map_err(Error::io("move an environment aside"))?;
+        let _ = fs::remove_file(link);
+        drop(exclusive);
+        let removing = tokio::task::spawn_blocking(move || {
+            let unlinked = Size::of(&aside).unlinked;
+            fs::remove_dir_all(aside).map(|()| unlinked)
+        });
+        let bytes = if let Ok(Ok(bytes)) = removing.await {
+            bytes
+        } else {
+            tracing::warn!(id, "files of an environment are left");
+            0
+        };
+        Ok(Removal::Removed { environment: Box::new(summary), bytes })
+    }
+
+    /// Removes unpacked packages that no environment uses. Returns the freed bytes.
+    pub async fn sweep_packages(self: &Arc<Self>) -> u64 {
+        let this = self.clone();
+        let swept = tokio::task::spawn_blocking(move || package_cache::sweep(&this.cache)).await;
+        match swept {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "unused packages are left");
+                0
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// Resolves an environment's requirements again and builds it. Running calls keep the old
+    /// build.
+    pub async fn rebuild(
+        self: &Arc<Self>,
+        id: &str,
+        on_progress: Progress<'_>,
+    ) -> Result<RebuiltEnvironment> {
+        let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
+        let gone = || Error::NotFound { id: id.to_owned() };
+        let before = self.read_summary(id).await.ok_or_else(gone)?;
+        let interpreter = python::find(&self.search, Some(&before.python))?;
+        let requirements = before.requirements.clone();
+        let build = self.build(&interpreter, requirements, true, on_progress).await?;
+        let environment = self.publish(id, &interpreter, build)?;
+        let changed = changes(&before.packages, &environment.packages);
+        self.remember(environment);
+        let environment = self.read_summary(id).await.ok_or_else(gone)?;
+        Ok(RebuiltEnvironment { environment, changed })
+    }
+}
+
+/// Returns true if an environment, or a copy of it, is referenced outside the list of known ones.
+fn is_held(known: &Arc<Environment>) -> bool {
+    Arc::strong_count(known) > 1 || Arc::strong_count(&known.lock) > 1
+}
+
+fn changes(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> BTreeMap<String, PackageChange> {
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let change = |name: &String| {
+        let (from, to) = (before.get(name).cloned(), after.get(name).cloned());
+        (from != to).then(|| (name.clone(), PackageChange { from, to }))
+    };
+    names.into_iter().filter_map(change).collect()
+}
+
+/// Bytes of the files in a folder.
+#[derive(Debug, Default)]
+struct Size {
+    bytes: u64,
+    /// Of files that no other environment uses.
+    own: u64,
+    /// Of files without other links.
+    unlinked: u64,
+}
+
+impl Size {
+    fn of(folder: &Path) -> Size {
+        let mut size = Size::default();
+        size.add(folder);
+        size
+    }
+
+    fn add(&mut self, folder: &Path) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                self.add(&entry.path());
+                continue;
+            }
+            self.bytes += metadata.len();
+            // One link belongs to uv's cache, which is swept after the last use.
+            if metadata.nlink() <= 2 {
+                self.own += metadata.len();
+            }
+            if metadata.nlink() == 1 {
+                self.unlinked += metadata.len();
+            }
+        }
+    }
+}

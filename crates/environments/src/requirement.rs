@@ -1,0 +1,98 @@
+//! Requirements: the packages of `pip={...}` in normal form, for `uv` and the hash.
+
+use crate::{EnvironmentSpec, Error, Result};
+
+/// Returns the requirements of a specification, sorted; `pyarrow` only if requested.
+pub(crate) fn requirements(spec: &EnvironmentSpec) -> Result<Vec<String>> {
+    let lines = spec.packages.iter().map(|(name, version)| requirement(name, version));
+    let mut lines = lines.collect::<Result<Vec<_>>>()?;
+    lines.sort();
+    lines.dedup();
+    Ok(lines)
+}
+
+/// Returns one requirement: `Pandas`, `2.2` becomes `pandas==2.2.*`.
+fn requirement(name: &str, version: &str) -> Result<String> {
+    let (bare, extras) = match name.trim().split_once('[') {
+        Some((bare, extras)) => (bare.trim_end(), format!("[{}", extras.trim())),
+        None => (name.trim(), String::new()),
+    };
+    let extras_fit = extras.is_empty() || extras.ends_with(']');
+    let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let begins = bare.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !begins || !bare.chars().all(named) || !extras_fit || extras.contains(['\n', ';', '@']) {
+        return Err(Error::failed(
+            format!("`{name}` is not the name of a package"),
+            "Write the name as PyPI has it, such as `pip={\"polars\": \"1.38.1\"}`.",
+        ));
+    }
+    Ok(format!("{}{extras}{}", normalize(bare), specifier(bare, version.trim())?))
+}
+
+fn specifier(name: &str, version: &str) -> Result<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".*+!<>=~,- _".contains(c);
+    if !version.chars().all(fits) {
+        return Err(Error::failed(
+            format!("`{version}` is not a version of `{name}`"),
+            "Write a version such as `2.2.3`, a part such as `2.2`, or a range such as `>=2,<3`.",
+        ));
+    }
+    if version.is_empty() || version == "*" {
+        return Ok(String::new());
+    }
+    if version.starts_with(['<', '>', '=', '~', '!']) {
+        return Ok(version.replace(' ', ""));
+    }
+    let parts = version.split('.').count();
+    let partial = parts < 3 && version.chars().all(|c| c.is_ascii_digit() || c == '.');
+    Ok(format!("=={version}{}", if partial { ".*" } else { "" }))
+}
+
+/// Normalizes a package name as PyPI does: lower case, one `-` per run of `-`, `_` and `.`.
+pub(crate) fn normalize(name: &str) -> String {
+    let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+}
+
+/// Returns the name in a requirement.
+pub(crate) fn name_of(requirement: &str) -> &str {
+    let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+    &requirement[..end.unwrap_or(requirement.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_taken_as_people_mean_them() {
+        let check = |name: &str, version: &str, wanted: &str| {
+            assert_eq!(requirement(name, version).unwrap(), wanted);
+        };
+        check("polars", "1.38.1", "polars==1.38.1");
+        check("polars", "1.37", "polars==1.37.*");
+        check("polars", "1", "polars==1.*");
+        check("polars", "1.37.*", "polars==1.37.*");
+        check("Scikit_Learn", "", "scikit-learn");
+        check("zope.interface", " * ", "zope-interface");
+        check("numpy", ">=1.26, <2", "numpy>=1.26,<2");
+        check("pandas[excel]", "2.2.3", "pandas[excel]==2.2.3");
+        check("torch", "2.0.0rc1", "torch==2.0.0rc1");
+    }
+
+    #[test]
+    fn what_is_no_package_is_refused() {
+        for name in ["", "-r", "a b", "a;b", "x @ file:///etc", "a\n-e ."] {
+            assert!(requirement(name, "1").is_err(), "{name}");
+        }
+        for version in ["1; python_version<'3'", "1\n--index-url=x", "@ /tmp"] {
+            assert!(requirement("a", version).is_err(), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_requirement_begins_with_its_name() {
+        assert_eq!(name_of("pandas[excel]==2.2.3"), "pandas");
+        assert_eq!(name_of("pyarrow"), "pyarrow");
+    }
+}

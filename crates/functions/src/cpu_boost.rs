@@ -1,0 +1,102 @@
+//! CPU boost of starting calls, limited per owner.
+//!
+//! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
+//! ones. An owner that starts one long call after another would keep the boost forever. So CPU time
+//! beyond a short call counts against its owner, and an owner that recently used much of it loses
+//! the boost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The longest boost of a call; a process cannot use more CPU time of one processor meanwhile.
+const BOOST_MAX: Duration = Duration::from_secs(1);
+
+/// CPU time up to which a call does not count.
+const SHORT_CALL: Duration = Duration::from_millis(100);
+
+/// CPU time at which an owner loses the boost.
+const USED_MAX: Duration = Duration::from_secs(2);
+
+/// Divisor of the decay: each second that passes removes a fifth of a second of used CPU time.
+const DECAY: u32 = 5;
+
+/// The number of owners at which owners without used CPU time are removed.
+const OWNERS_MAX: usize = 64;
+
+/// CPU time that owners used recently.
+#[derive(Debug, Default)]
+pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, Used>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    time: Duration,
+    updated: Instant,
+}
+
+impl Used {
+    fn remaining(&self, now: Instant) -> Duration {
+        self.time.saturating_sub(now.saturating_duration_since(self.updated) / DECAY)
+    }
+}
+
+impl CpuBoost {
+    /// Returns how long a call of an owner is boosted.
+    pub(crate) fn duration(&self, owner: &str, now: Instant) -> Duration {
+        let used = self.0.lock().get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
+        if used < USED_MAX { BOOST_MAX } else { Duration::ZERO }
+    }
+
+    /// Records the CPU time of an owner's call, in microseconds.
+    pub(crate) fn record(&self, owner: &Arc<str>, cpu_us: u64, now: Instant) {
+        let time = Duration::from_micros(cpu_us).min(BOOST_MAX);
+        if time <= SHORT_CALL {
+            return;
+        }
+        let mut owners = self.0.lock();
+        if owners.len() >= OWNERS_MAX {
+            owners.retain(|_, used| !used.remaining(now).is_zero());
+        }
+        let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
+        // The cap bounds how long an owner stays without a boost.
+        let time = (before + time).min(2 * USED_MAX);
+        owners.insert(owner.clone(), Used { time, updated: now });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_of_long_calls_loses_the_boost_for_a_while() {
+        let (boost, hog, other) = (CpuBoost::default(), Arc::from("hog"), Arc::from("other"));
+        let mut now = Instant::now();
+        let mut boosted = 0;
+        for _ in 0..60 {
+            boosted += u32::from(boost.duration(&hog, now) > Duration::ZERO);
+            now += BOOST_MAX;
+            boost.record(&hog, 900_000, now);
+        }
+        assert!((2..20).contains(&boosted), "{boosted}");
+        assert_eq!(boost.duration(&other, now), BOOST_MAX);
+        assert_eq!(boost.duration(&hog, now + Duration::from_secs(30)), BOOST_MAX, "it decays");
+    }
+
+    #[test]
+    fn short_calls_keep_the_boost_and_old_owners_are_removed() {
+        let (boost, client) = (CpuBoost::default(), Arc::from("client"));
+        let mut now = Instant::now();
+        for _ in 0..10_000 {
+            boost.record(&client, 50_000, now);
+        }
+        assert_eq!(boost.duration(&client, now), BOOST_MAX);
+        for number in 0..10_000 {
+            boost.record(&Arc::from(format!("{number}")), 500_000, now);
+            now += Duration::from_secs(1);
+        }
+        assert!(boost.0.lock().len() <= OWNERS_MAX);
+    }
+}

@@ -1,0 +1,88 @@
+//! Shrinking of idle instances: a process that has been idle for a while returns memory that it
+//! does not need. It runs briefly to do so, and is paused again. A call may use it at any time: its
+//! requests are handled in order.
+
+use std::time::{Duration, Instant};
+
+use headwater_sandbox::ResourceUsage;
+use tokio::sync::oneshot;
+
+use crate::warm_pool::WarmInstance;
+use crate::worker::Message;
+
+/// Idle time before an instance shrinks, and before another attempt. Returning and reallocating
+/// memory takes some milliseconds.
+const REST_AFTER: Duration = Duration::from_secs(5);
+
+/// Time limit and number of attempts: user code may claim to be idle and run on.
+const RUN_MAX: Duration = Duration::from_millis(100);
+const TRIES_MAX: u32 = 3;
+
+/// The progress of the shrinking.
+#[derive(Debug)]
+pub(crate) enum ShrinkState {
+    /// Idle since, and number of attempts that timed out.
+    Awake(Instant, u32),
+    /// The process runs.
+    Running(Instant, u32),
+    /// The process is being paused.
+    Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
+    /// Complete.
+    Done,
+}
+
+impl ShrinkState {
+    pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
+        // A process without a zygote shares no memory with others.
+        if warm.zygote.is_some() {
+            ShrinkState::Awake(Instant::now(), 0)
+        } else {
+            ShrinkState::Done
+        }
+    }
+
+    /// Returns true if the instance must be checked soon.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self, ShrinkState::Running(..) | ShrinkState::Stopping(..))
+    }
+
+    /// Performs the next step if it is due; none if the process cannot continue.
+    pub(crate) fn next(self, warm: &mut WarmInstance) -> Option<ShrinkState> {
+        match self {
+            ShrinkState::Awake(since, tries) if since.elapsed() >= REST_AFTER => {
+                warm.running.resume().ok()?;
+                warm.channel.get_ref().send(b"rest", &[]).ok()?;
+                Some(ShrinkState::Running(Instant::now(), tries + 1))
+            }
+            ShrinkState::Running(since, tries) => {
+                let done = has_rested(warm);
+                if !done && since.elapsed() < RUN_MAX {
+                    return Some(ShrinkState::Running(since, tries));
+                }
+                let again = !done && tries < TRIES_MAX;
+                let next = if again {
+                    ShrinkState::Awake(Instant::now(), tries)
+                } else {
+                    ShrinkState::Done
+                };
+                Some(ShrinkState::Stopping(warm.running.request_pause(&[])?, Box::new(next)))
+            }
+            ShrinkState::Stopping(mut paused, next) => match paused.try_recv() {
+                Ok(taken) => taken.map(|_| *next),
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    Some(ShrinkState::Stopping(paused, next))
+                }
+                Err(oneshot::error::TryRecvError::Closed) => None,
+            },
+            ShrinkState::Awake(..) | ShrinkState::Done => Some(self),
+        }
+    }
+}
+
+/// Returns true if a process has reported completion.
+fn has_rested(warm: &WarmInstance) -> bool {
+    let said = warm.channel.get_ref().receive();
+    said.ok()
+        .flatten()
+        .is_some_and(|said| matches!(serde_json::from_slice(&said.bytes), Ok(Message::Rested)))
+}

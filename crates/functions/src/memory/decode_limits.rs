@@ -1,0 +1,201 @@
+//! Limits for decoding a table of another process: at most its size, or a small multiple if its
+//! parts refer to other tables. An Arrow message of a few bytes can refer to the same region of the
+//! file a thousand times, or declare that a dictionary consists of a million pieces; a decoder
+//! copies and checks all of that. So each message is inspected before it is decoded, and the
+//! regions it refers to are counted.
+
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::error::ArrowError;
+use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
+
+/// The prefix of a message; old files and streams have only its length.
+const MARKER: [u8; 4] = [0xff; 4];
+
+/// Maximum number of references to the same bytes in a table that refers to others: a column may
+/// occur twice.
+const TIMES: u64 = 8;
+
+/// The same limit for texts, since many rows may share one.
+const TIMES_VIEWED: u64 = 64;
+
+/// Limit for the texts of any table.
+const BYTES_MIN: u64 = 1 << 20;
+
+/// A message with its prefix.
+pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
+    let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
+    let message = metadata.get(prefix..).ok_or_else(malformed)?;
+    root_as_message(message).map_err(|_| malformed())
+}
+
+/// The remaining allowance.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    /// Bytes of regions.
+    named: u64,
+    /// Bytes of texts in views.
+    viewed: u64,
+}
+
+impl Allowance {
+    /// Returns the allowance of a table of some size without shared bytes.
+    pub(super) fn of(bytes: u64) -> Self {
+        let viewed = bytes.saturating_mul(TIMES_VIEWED).saturating_add(BYTES_MIN);
+        Allowance { named: bytes, viewed }
+    }
+
+    /// Returns the allowance of a table that the server wrote, which may share texts without a
+    /// limit.
+    pub(super) fn of_our_own() -> Self {
+        Allowance { named: u64::MAX, viewed: u64::MAX }
+    }
+
+    /// Returns the allowance of a table that may refer to other tables.
+    pub(super) fn of_pieces(bytes: u64) -> Self {
+        Allowance { named: bytes.saturating_mul(TIMES), ..Allowance::of(bytes) }
+    }
+
+    /// Inspects a message with its prefix and its body.
+    pub(super) fn look_at(
+        &mut self,
+        metadata: &[u8],
+        body: &[u8],
+        schema: Option<&Schema>,
+    ) -> Result<(), ArrowError> {
+        self.look_at_message(&message(metadata)?, body, schema)
+    }
+
+    /// Inspects a message and its body.
+    pub(super) fn look_at_message(
+        &mut self,
+        message: &Message<'_>,
+        body: &[u8],
+        schema: Option<&Schema>,
+    ) -> Result<(), ArrowError> {
+        if let Some(dictionary) = message.header_as_dictionary_batch() {
+            if dictionary.isDelta() {
+                return Err(refused("adds to a dictionary"));
+            }
+            let Some(values) = dictionary.data() else { return Ok(()) };
+            self.look_at_batch(&values, body)?;
+            return self.look_at_dictionary(&values, body);
+        }
+        let Some(batch) = message.header_as_record_batch() else { return Ok(()) };
+        self.look_at_batch(&batch, body)?;
+        if batch.variadicBufferCounts().is_none_or(|counts| counts.is_empty()) {
+            return Ok(());
+        }
+        let schema = schema.ok_or_else(malformed)?;
+        // Older versions have no views, and unions have an additional buffer.
+        if message.version() != MetadataVersion::V5 {
+            return Err(refused("is of an older kind than what it holds"));
+        }
+        let mut walk = Walk { allowance: self, batch, body, buffer: 0, variadic: 0 };
+        schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
+    }
+
+    fn look_at_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
+        // A decompressor must trust the declared size.
+        if batch.compression().is_some() {
+            return Err(refused("is compressed"));
+        }
+        for buffer in batch.buffers().into_iter().flatten() {
+            let place = |number| u64::try_from(number).map_err(|_| malformed());
+            let (start, bytes) = (place(buffer.offset())?, place(buffer.length())?);
+            if start.checked_add(bytes).is_none_or(|end| end > body.len() as u64) {
+                return Err(refused("names what is not there"));
+            }
+            if bytes > 0 && !start.is_multiple_of(8) {
+                return Err(refused("names what does not begin at a whole word"));
+            }
+            self.named = self.named.checked_sub(bytes).ok_or_else(too_often)?;
+        }
+        Ok(())
+    }
+
+    /// A dictionary of views; only the number of buffers is known of their type.
+    fn look_at_dictionary(
+        &mut self,
+        values: &RecordBatch<'_>,
+        body: &[u8],
+    ) -> Result<(), ArrowError> {
+        let count = |counts: Option<usize>| counts.unwrap_or(0);
+        if count(values.variadicBufferCounts().map(|counts| counts.len())) == 0 {
+            return Ok(());
+        }
+        if count(values.nodes().map(|nodes| nodes.len())) != 1 {
+            return Err(refused("has a dictionary of a kind that is not taken"));
+        }
+        let mut walk = Walk { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
+        walk.pass(&DataType::Utf8View)
+    }
+}
+
+/// Walks the buffers of a batch by type, and inspects views.
+struct Walk<'a, 'b> {
+    allowance: &'a mut Allowance,
+    batch: RecordBatch<'b>,
+    body: &'b [u8],
+    buffer: usize,
+    variadic: usize,
+}
+
+impl Walk<'_, '_> {
+    fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
+        let (buffers, children): (usize, Vec<&FieldRef>) = match kind {
+            DataType::Utf8View | DataType::BinaryView => return self.pass_views(),
+            DataType::Null => (0, Vec::new()),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => {
+                (3, Vec::new())
+            }
+            DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
+                (2, vec![item])
+            }
+            DataType::ListView(item) | DataType::LargeListView(item) => (3, vec![item]),
+            DataType::FixedSizeList(item, _) => (1, vec![item]),
+            DataType::Struct(fields) => (1, fields.iter().collect()),
+            DataType::Union(fields, mode) => {
+                let buffers = match mode {
+                    arrow::datatypes::UnionMode::Sparse => 1,
+                    arrow::datatypes::UnionMode::Dense => 2,
+                };
+                (buffers, fields.iter().map(|(_, field)| field).collect())
+            }
+            DataType::RunEndEncoded(ends, values) => (0, vec![ends, values]),
+            _ => (2, Vec::new()),
+        };
+        self.buffer += buffers;
+        children.into_iter().try_for_each(|child| self.pass(child.data_type()))
+    }
+
+    /// Each view is checked, even if all refer to the same text.
+    fn pass_views(&mut self) -> Result<(), ArrowError> {
+        const VIEW_BYTES: usize = 16;
+        let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;
+        let more = if self.variadic < more.len() { more.get(self.variadic) } else { 0 };
+        let views = self.batch.buffers().filter(|all| all.len() > self.buffer + 1);
+        let views = *views.ok_or_else(malformed)?.get(self.buffer + 1);
+        let (start, bytes) = (views.offset() as usize, views.length() as usize);
+        let views = self.body.get(start..start + bytes).ok_or_else(malformed)?;
+        for view in views.chunks_exact(VIEW_BYTES) {
+            let length = u32::from_le_bytes([view[0], view[1], view[2], view[3]]);
+            let left = self.allowance.viewed.checked_sub(u64::from(length));
+            self.allowance.viewed = left.ok_or_else(too_often)?;
+        }
+        self.variadic += 1;
+        self.buffer += 2 + usize::try_from(more).map_err(|_| malformed())?;
+        Ok(())
+    }
+}
+
+fn refused(what: &str) -> ArrowError {
+    ArrowError::IpcError(format!("a message {what}"))
+}
+
+fn malformed() -> ArrowError {
+    refused("is malformed")
+}
+
+fn too_often() -> ArrowError {
+    refused("names the same bytes too often")
+}

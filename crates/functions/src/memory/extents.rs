@@ -1,0 +1,316 @@
+//! The location of a table's bytes: in one file, or in pieces of several files, some of which
+//! belong to other tables.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use super::decode_limits::Allowance;
+use super::disk::DiskFile;
+use super::mapping::Mapping;
+use crate::memory::MemoryFile;
+use crate::{Error, Result};
+
+/// Unit of file mappings, in bytes.
+const PAGE: u64 = 4096;
+
+/// Maximum number of pieces of a table: each is a mapping, of which a process can have about
+/// 65,000.
+const EXTENTS_MAX: usize = 1_000;
+
+/// Maximum number of mappings of all tables; beyond it, pieces are copied to one file. A process
+/// that exceeds the kernel's limit of about 65,000 fails.
+const MAPPINGS_MAX: usize = 20_000;
+
+/// Maximum number of unused address bytes between two pieces.
+const IDLE_BYTES_MAX: u64 = 4 << 20;
+
+/// A range of a table's bytes, and its location in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "(u64, u64, usize, u64)")]
+pub(crate) struct Extent {
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+    pub(super) file: usize,
+    pub(super) start: u64,
+}
+
+impl From<Extent> for (u64, u64, usize, u64) {
+    fn from(extent: Extent) -> Self {
+        (extent.at, extent.bytes, extent.file, extent.start)
+    }
+}
+
+/// A file that is passed to a worker.
+#[derive(Debug, Clone)]
+pub(crate) enum WorkerFile {
+    /// In memory; the result may refer to it.
+    Memory(MemoryFile),
+    /// On disk.
+    Disk(Arc<DiskFile>),
+}
+
+impl WorkerFile {
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self, WorkerFile::Memory(_))
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            WorkerFile::Memory(file) => file.descriptor(),
+            WorkerFile::Disk(file) => file.descriptor(),
+        }
+    }
+
+    /// Returns the number of a file among those of a worker.
+    pub(super) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
+        let same = |other: &WorkerFile| match (&self, other) {
+            (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),
+            (WorkerFile::Disk(one), WorkerFile::Disk(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        files.iter().position(same).unwrap_or_else(|| {
+            files.push(self);
+            files.len() - 1
+        })
+    }
+}
+
+/// The layout of a result, as its worker describes it: offset, length, file and offset in the file.
+/// Files are those that it was given, or its own.
+#[derive(Debug, Deserialize)]
+pub(super) struct LayoutMessage {
+    bytes: u64,
+    extents: Vec<(u64, u64, i64, u64)>,
+}
+
+/// Number of the file that the worker wrote.
+const OWN: i64 = -1;
+
+/// The bytes of a table in memory.
+#[derive(Debug, Clone)]
+pub(super) struct Extents {
+    bytes: u64,
+    files: Vec<MemoryFile>,
+    extents: Vec<Extent>,
+    /// Number of bytes of the file that was written for it.
+    written: u64,
+}
+
+impl Extents {
+    /// Returns all of one file.
+    pub(super) fn whole(file: MemoryFile) -> Self {
+        let bytes = file.bytes();
+        Extents {
+            bytes,
+            extents: vec![Extent { at: 0, bytes, file: 0, start: 0 }],
+            files: vec![file],
+            written: bytes,
+        }
+    }
+
+    /// Validates the description of a worker.
+    pub(super) fn of(
+        outline: &LayoutMessage,
+        own: Option<MemoryFile>,
+        given: &[WorkerFile],
+    ) -> Result<Self> {
+        let LayoutMessage { bytes, ref extents } = *outline;
+        let lengths =
+            extents.iter().try_fold(0_u64, |sum, (_, length, _, _)| sum.checked_add(*length));
+        let idle = IDLE_BYTES_MAX * (extents.len() as u64 + 1);
+        let span = lengths.and_then(|lengths| lengths.checked_add(idle));
+        if extents.len() > EXTENTS_MAX || span.is_none_or(|span| bytes > span) {
+            return Err(wrong("it lies in too many pieces"));
+        }
+        let written = own.as_ref().map_or(0, MemoryFile::bytes);
+        let mut pieces = Extents { bytes, files: Vec::new(), extents: Vec::new(), written };
+        let mut end = 0_u64;
+        for &(at, length, file, start) in extents {
+            let number = usize::try_from(file).ok();
+            let file = match (file, number.and_then(|number| given.get(number))) {
+                (OWN, _) => own.as_ref(),
+                (_, Some(WorkerFile::Memory(file))) => Some(file),
+                (_, Some(WorkerFile::Disk(_)) | None) => None,
+            };
+            let file = file.ok_or_else(|| wrong("a piece lies in no file"))?;
+            let aligned = at.is_multiple_of(PAGE) && start.is_multiple_of(PAGE);
+            let until = at.checked_add(length).filter(|until| *until <= bytes);
+            let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
+            let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
+                return Err(wrong("its pieces do not lie side by side"));
+            };
+            // Reading a hole would allocate memory for the reader.
+            if !file.has(start, length) {
+                return Err(wrong("a piece has holes"));
+            }
+            end = until.next_multiple_of(PAGE);
+            let file = pieces.add(file);
+            pieces.extents.push(Extent { at, bytes: length, file, start });
+        }
+        Ok(pieces)
+    }
+
+    fn add(&mut self, file: &MemoryFile) -> usize {
+        self.files.iter().position(|other| other.is(file)).unwrap_or_else(|| {
+            self.files.push(file.clone());
+            self.files.len() - 1
+        })
+    }
+
+    /// Returns the number of address bytes.
+    pub(super) fn span(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Returns the number of bytes in its files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.bytes).sum()
+    }
+
+    /// Returns the number of bytes that were written for it.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Returns the memory limit for reading it.
+    pub(super) fn allowance(&self) -> Allowance {
+        match self.extents.len() {
+            1 => Allowance::of(self.bytes()),
+            _ => Allowance::of_pieces(self.bytes()),
+        }
+    }
+
+    /// Returns its files.
+    pub(super) fn files(&self) -> &[MemoryFile] {
+        &self.files
+    }
+
+    /// Returns its pieces, in order.
+    pub(super) fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Returns it as memory, in one file if there are too many mappings.
+    pub(super) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
+        let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
+            self.gathered()?
+        } else {
+            self
+        };
+        let mapping = pieces.map()?;
+        Ok((pieces, mapping))
+    }
+
+    /// Copies it to one file with the same layout.
+    fn gathered(&self) -> Result<Extents> {
+        const AT_ONCE: usize = 1 << 20;
+        let failed = || Error::io("gather a table's pieces");
+        let gathered = MemoryFile::create("headwater-table")?;
+        gathered.set_len(self.bytes).map_err(failed())?;
+        let mut held = vec![0; AT_ONCE];
+        for extent in &self.extents {
+            let mut done = 0;
+            while done < extent.bytes {
+                let some = (extent.bytes - done).min(AT_ONCE as u64) as usize;
+                let file = self.files[extent.file].descriptor();
+                let read = rustix::io::pread(file, &mut held[..some], extent.start + done);
+                let read = read.map_err(|errno| failed()(errno.into()))?.max(1);
+                gathered.write_all_at(&held[..read], extent.at + done).map_err(failed())?;
+                done += read as u64;
+            }
+        }
+        // Holes between pieces are never referred to.
+        let file = MemoryFile::seal_sparse(gathered.into())?;
+        Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
+    }
+
+    /// Maps all of it.
+    pub(super) fn map(&self) -> Result<Arc<Mapping>> {
+        let extents = self.extents.iter();
+        let extents = extents.map(|extent| (self.files[extent.file].descriptor(), *extent));
+        let mapping = Mapping::of_frozen(self.bytes as usize, extents);
+        mapping.map(Arc::new).map_err(Error::io("map a memory file"))
+    }
+}
+
+/// Parses the description of a worker.
+pub(super) fn outline(file: OwnedFd) -> Result<LayoutMessage> {
+    const BYTES_MAX: u64 = 1 << 20;
+    let file = MemoryFile::seal(file)?;
+    if file.bytes() > BYTES_MAX {
+        return Err(wrong("it lies in too many pieces"));
+    }
+    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("nobody can say where it lies"))
+}
+
+fn wrong(what: &str) -> Error {
+    Error::Arrow(ArrowError::InvalidArgumentError(what.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_must_not_overlap_and_be_within_files() {
+        let own = MemoryFile::with("own", &[7; 10_000]).unwrap();
+        let input = MemoryFile::with("input", &[8; 8_192]).unwrap();
+        let given = [WorkerFile::Memory(input)];
+        let read = |text: &str| {
+            let outline = serde_json::from_str(text).map_err(|_| wrong("no outline"))?;
+            Ok::<_, Error>(Extents::of(&outline, Some(own.clone()), &given)?.map()?.buffer())
+        };
+        let text = r#"{"bytes": 20480, "extents": [[0, 5000, -1, 4096], [12288, 4096, 0, 4096]]}"#;
+        let bytes = read(text).unwrap();
+        assert_eq!((bytes.len(), bytes[0], bytes[4999]), (20_480, 7, 7));
+        assert_eq!((bytes[8_192], bytes[12_288], bytes[16_383], bytes[20_479]), (0, 8, 8, 0));
+        for hostile in [
+            "[]",
+            r#"{"bytes": -1, "extents": []}"#,
+            r#"{"bytes": 99999999999999999, "extents": []}"#,
+            r#"{"bytes": 17592186044416, "extents": [[0, 4096, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[0, 0, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[0, 4097, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[1, 100, -1, 0]]}"#,
+            r#"{"bytes": 4096, "extents": [[0, 100, -1, 1]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 10001, -1, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 5000, -1, 8192]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 100, 1, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 5000, -1, 0], [4096, 100, 0, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[4096, 100, -1, 0], [0, 100, 0, 0]]}"#,
+            r#"{"bytes": 90000, "extents": [[0, 18446744073709551615, -1, 4096]]}"#,
+        ] {
+            assert!(read(hostile).is_err(), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_mapped_at_their_offsets() {
+        let own = MemoryFile::with("own", &[7; 10_000]).unwrap();
+        let text = r#"{"bytes": 20480, "extents": [[0, 5000, -1, 4096], [12288, 4096, -1, 0]]}"#;
+        let outline = serde_json::from_str(text).unwrap();
+        let pieces = Extents::of(&outline, Some(own), &[]).unwrap();
+        let gathered = pieces.gathered().unwrap();
+        assert_eq!((gathered.extents.len(), gathered.span()), (1, 20_480));
+        let (one, other) = (pieces.map().unwrap().buffer(), gathered.map().unwrap().buffer());
+        assert!(one[..5_000] == other[..5_000] && one[12_288..16_384] == other[12_288..16_384]);
+    }
+
+    #[test]
+    fn a_piece_with_holes_is_rejected() {
+        let file = MemoryFile::create("holes").unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 0).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let file = MemoryFile::seal(file.into()).unwrap();
+        let pieces = |extents: &str| {
+            let outline = serde_json::from_str(&format!("{{\"bytes\": 1048576, {extents}}}"));
+            Extents::of(&outline.unwrap(), Some(file.clone()), &[])
+        };
+        assert!(pieces("\"extents\": [[0, 4096, -1, 0]]").is_ok());
+        assert!(pieces("\"extents\": [[0, 8192, -1, 0]]").is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! The file system for results of functions: in memory, private to the server, with huge pages,
+//! which memory files have only if the host is configured for them. Its files have no names and
+//! cannot be sealed. A file is created for one call, whose process receives the only writable
+//! descriptor; the server keeps one for reading. The file is accepted once no process can
+//! write to it or reopen it for writing: only its owner may open it, and only for reading.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::write_check::has_writers;
+use crate::Result;
+use crate::memory::MemoryFile;
+
+/// An unlisted mounted file system, which ends with its last file.
+#[derive(Debug)]
+pub(crate) struct HugePageFs(OwnedFd);
+
+impl HugePageFs {
+    /// Mounts it. Errors: missing permission, or no huge pages in the kernel.
+    pub(crate) fn open() -> io::Result<HugePageFs> {
+        // The memory limit of functions applies; the file system needs no limit.
+        let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
+        let pages = HugePageFs(headwater_sandbox::tmpfs(
+            &options.map(|(key, value)| (key, value.to_owned())),
+        )?);
+        let (written, read) = pages.create()?;
+        if !has_writers(read.as_fd())? {
+            return Err(io::Error::other("who writes to a file is not known here"));
+        }
+        drop(written);
+        if has_writers(read.as_fd())? {
+            return Err(io::Error::other("a file that nobody writes to counts as written"));
+        }
+        Ok(pages)
+    }
+
+    /// Creates a file. Returns a writable and a read-only handle.
+    pub(crate) fn create(&self) -> io::Result<(File, OwnedFd)> {
+        let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let written = rustix::fs::openat(&self.0, ".", flags, Mode::RUSR)?;
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&written));
+        let read = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok((written.into(), read))
+    }
+}
+
+/// The file that was created for a call, open for reading.
+#[derive(Debug, Default)]
+pub(crate) struct ResultFile(Option<OwnedFd>);
+
+impl ResultFile {
+    /// Creates the file, open for writing; none if the call has one.
+    pub(crate) fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
+        if self.0.is_some() {
+            return Ok(None);
+        }
+        let (written, read) = pages.create()?;
+        self.0 = Some(read);
+        Ok(Some(written))
+    }
+
+    /// Accepts the file with the result table.
+    pub(super) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
+        self.0.take().map(MemoryFile::freeze).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_accepted_when_nobody_can_write_to_it() {
+        // Only root can mount.
+        let Ok(pages) = HugePageFs::open() else { return };
+        let (mut written, read) = pages.create().unwrap();
+        written.write_all(b"rows").unwrap();
+        let again = || read.try_clone().unwrap();
+        assert!(MemoryFile::freeze(again()).is_err());
+        drop(written);
+        assert_eq!(MemoryFile::freeze(again()).unwrap().bytes(), 4);
+        assert!(File::from(again()).write_all(b"more").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! The quota for tables: bytes of memory, shared by all tables, and bytes of a folder on disk
+//! beyond it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The quota for tables in memory and on disk. Clones share it.
+#[derive(Debug, Clone)]
+pub struct TableQuota {
+    memory: Arc<Quota>,
+    disk: Arc<Quota>,
+    folder: Arc<Path>,
+}
+
+/// A limit in bytes, and the used part of it.
+#[derive(Debug)]
+struct Quota {
+    bytes_max: u64,
+    taken: AtomicU64,
+    taken_ever: AtomicU64,
+}
+
+/// A part of a quota, released on drop.
+#[derive(Debug)]
+pub(crate) struct QuotaPart {
+    quota: Arc<Quota>,
+    bytes: u64,
+}
+
+impl TableQuota {
+    /// Creates a quota of bytes in memory, and of bytes in a folder, which is created when it is
+    /// first needed. Its files have no names and end with the process.
+    pub fn new(memory_bytes_max: u64, folder: PathBuf, disk_bytes_max: u64) -> Self {
+        TableQuota {
+            memory: Arc::new(Quota::new(memory_bytes_max)),
+            disk: Arc::new(Quota::new(disk_bytes_max)),
+            folder: folder.into(),
+        }
+    }
+
+    /// Returns the used memory.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory.taken.load(Ordering::Relaxed)
+    }
+
+    /// Returns the used disk space.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk.taken.load(Ordering::Relaxed)
+    }
+
+    /// Returns the total number of bytes ever written to disk.
+    pub fn disk_bytes_ever(&self) -> u64 {
+        self.disk.taken_ever.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns a quota with the same disk and no memory.
+    pub(super) fn disk_alone(&self) -> TableQuota {
+        TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
+    }
+
+    /// Returns an empty part of the memory quota.
+    pub(super) fn in_memory(&self) -> QuotaPart {
+        QuotaPart { quota: Arc::clone(&self.memory), bytes: 0 }
+    }
+
+    /// Returns an empty part of the disk quota.
+    pub(super) fn on_disk(&self) -> QuotaPart {
+        QuotaPart { quota: Arc::clone(&self.disk), bytes: 0 }
+    }
+}
+
+impl Quota {
+    const fn new(bytes_max: u64) -> Self {
+        Quota { bytes_max, taken: AtomicU64::new(0), taken_ever: AtomicU64::new(0) }
+    }
+}
+
+impl QuotaPart {
+    /// Increases the part; false if the quota is exhausted.
+    pub(super) fn grow(&mut self, bytes: u64) -> bool {
+        let max = self.quota.bytes_max;
+        let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= max);
+        let grown = self.quota.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if grown.is_ok() {
+            self.bytes += bytes;
+            self.quota.taken_ever.fetch_add(bytes, Ordering::Relaxed);
+        }
+        grown.is_ok()
+    }
+
+    /// Increases the part of the disk quota. Errors: `disk_full`.
+    pub(super) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
+        if self.grow(bytes) {
+            return Ok(());
+        }
+        let full = format!("tables on disk have reached their limit of {}", self.quota.bytes_max);
+        Err(io::Error::new(io::ErrorKind::StorageFull, full))
+    }
+}
+
+impl Drop for QuotaPart {
+    fn drop(&mut self) {
+        self.quota.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

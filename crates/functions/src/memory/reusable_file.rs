@@ -1,0 +1,225 @@
+//! A reusable file for streamed rows: it is overwritten when the function has dropped its rows, so
+//! its pages are allocated once in both processes. Only this process writes to one in memory,
+//! through a mapping that is older than the file's seals: a holder of the descriptor can neither
+//! write to it, nor map it for writing, nor change its size. Without memory quota, the file is on
+//! disk.
+#![expect(
+    unsafe_code,
+    reason = "writes to a memory file by a mapping, which its seals leave alone"
+)]
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+
+use arrow::error::ArrowError;
+use rustix::fs::SealFlags;
+use rustix::mm::{MapFlags, ProtFlags};
+
+use super::disk;
+use super::ipc_encoder::IpcMessage;
+use super::quota::{QuotaPart, TableQuota};
+use crate::memory::MemoryFile;
+use crate::{Error, Result};
+
+/// The seals of a file that only an older mapping can change.
+const SEALS: SealFlags =
+    SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
+
+/// Step in which files grow, so that later rows fit.
+const STEP: usize = 1 << 20;
+
+/// A file for rows.
+#[derive(Debug)]
+pub(crate) struct ReusableFile {
+    place: Location,
+    bytes: usize,
+    taken: Option<QuotaPart>,
+}
+
+#[derive(Debug)]
+enum Location {
+    Memory(WritableMapping),
+    Disk(File),
+}
+
+/// A memory file with the only writable mapping.
+#[derive(Debug)]
+struct WritableMapping {
+    file: OwnedFd,
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the memory never moves and belongs to this value alone; any thread may write to it and
+// drop it.
+unsafe impl Send for WritableMapping {}
+// SAFETY: a shared reference gives nobody access to the memory.
+unsafe impl Sync for WritableMapping {}
+
+impl WritableMapping {
+    fn new(bytes: usize) -> std::io::Result<WritableMapping> {
+        let file = MemoryFile::create("headwater-rows").map_err(std::io::Error::other)?;
+        file.set_len(bytes as u64)?;
+        let file = OwnedFd::from(file);
+        let both = ProtFlags::READ.union(ProtFlags::WRITE);
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        let start = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), bytes, both, MapFlags::SHARED, &file, 0)?
+        };
+        let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
+        let written = WritableMapping { file, start, bytes };
+        rustix::fs::fcntl_add_seals(&written.file, SEALS)?;
+        Ok(written)
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `start` is valid for `bytes` bytes as long as this lives; the file cannot get
+        // shorter, no other process can write to it, and this process has no other mapping of it.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for WritableMapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `new`, and no slice of it is left.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+impl ReusableFile {
+    /// Creates a file with rows: in memory, or on disk without memory quota.
+    pub(crate) fn of(gathered: &IpcMessage, room: Option<&TableQuota>) -> Result<ReusableFile> {
+        let bytes = gathered.bytes().next_multiple_of(STEP);
+        let mut taken = room.map(TableQuota::in_memory);
+        if let (Some(taken), Some(room)) = (&mut taken, room)
+            && !taken.grow(bytes as u64)
+        {
+            return Self::on_disk(gathered, room);
+        }
+        let written = WritableMapping::new(bytes).map_err(Error::io("make a memory file"))?;
+        let mut chunk = ReusableFile { place: Location::Memory(written), bytes, taken };
+        chunk.write(gathered);
+        Ok(chunk)
+    }
+
+    fn on_disk(gathered: &IpcMessage, room: &TableQuota) -> Result<ReusableFile> {
+        let failed = |error| Error::Arrow(ArrowError::from(error));
+        let bytes = gathered.bytes();
+        let mut taken = room.on_disk();
+        taken.grow_on_disk(bytes as u64).map_err(failed)?;
+        let (mut written, read) = disk::create(room.folder()).map_err(failed)?;
+        let mut message = vec![0; bytes];
+        gathered.write(&mut message);
+        written.write_all(&message).map_err(failed)?;
+        Ok(ReusableFile { place: Location::Disk(read), bytes, taken: Some(taken) })
+    }
+
+    /// Overwrites the rows. The file must have no reader. Returns false if they do not fit.
+    pub(crate) fn write(&mut self, gathered: &IpcMessage) -> bool {
+        match &mut self.place {
+            Location::Memory(written) if gathered.bytes() <= written.bytes => {
+                gathered.write(&mut written.bytes_mut()[..gathered.bytes()]);
+                true
+            }
+            Location::Memory(_) | Location::Disk(_) => false,
+        }
+    }
+
+    /// Returns true if rows fit.
+    pub(crate) fn fits(&self, gathered: &IpcMessage) -> bool {
+        self.is_memory() && gathered.bytes() <= self.bytes
+    }
+
+    /// Returns its quota without the file, for one that a process may hold without reporting.
+    pub(crate) fn into_taken(self) -> Option<QuotaPart> {
+        self.taken
+    }
+
+    /// Returns true if it can be overwritten.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.place, Location::Memory(_))
+    }
+
+    /// Returns its size.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the descriptor.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.place {
+            Location::Memory(written) => written.file.as_fd(),
+            Location::Disk(file) => file.as_fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+
+    use super::*;
+
+    fn rows(first: i64, count: i64) -> IpcMessage {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(first..first + count));
+        IpcMessage::new(&[RecordBatch::try_from_iter([("n", numbers)]).unwrap()]).unwrap()
+    }
+
+    fn message(gathered: &IpcMessage) -> Vec<u8> {
+        let mut message = vec![0; gathered.bytes()];
+        gathered.write(&mut message);
+        message
+    }
+
+    fn content(chunk: &ReusableFile, bytes: usize) -> Vec<u8> {
+        let file = File::from(chunk.descriptor().try_clone_to_owned().unwrap());
+        let mut content = vec![0; bytes];
+        file.read_exact_at(&mut content, 0).unwrap();
+        content
+    }
+
+    #[test]
+    fn only_the_server_can_write() {
+        let mut chunk = ReusableFile::of(&rows(0, 1_000), None).unwrap();
+        assert!(content(&chunk, rows(0, 1_000).bytes()) == message(&rows(0, 1_000)));
+        let mut other = File::from(chunk.descriptor().try_clone_to_owned().unwrap());
+        assert!(other.write_all(b"x").is_err() && other.set_len(1).is_err());
+        assert!(other.set_len(1 << 30).is_err());
+        let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        assert!(rustix::fs::fallocate(&other, hole, 0, 4096).is_err());
+        for flags in [MapFlags::SHARED, MapFlags::PRIVATE] {
+            // SAFETY: a fresh, unused mapping.
+            let mapped = unsafe {
+                let both = ProtFlags::READ.union(ProtFlags::WRITE);
+                rustix::mm::mmap(std::ptr::null_mut(), 4096, both, flags, &other, 0)
+            };
+            // In a private mapping only its holder sees its writes.
+            assert_eq!(mapped.is_ok(), flags == MapFlags::PRIVATE);
+        }
+        let mut expected = message(&rows(0, 1_000));
+        rows(7, 900).write(&mut expected[..rows(7, 900).bytes()]);
+        assert!(chunk.write(&rows(7, 900)));
+        assert!(content(&chunk, expected.len()) == expected);
+        assert!(!chunk.write(&rows(0, 1 << 20)), "it is larger than the file");
+    }
+
+    #[test]
+    fn rows_beyond_the_quota_are_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
+        let first = ReusableFile::of(&rows(0, 1_000), Some(&room)).unwrap();
+        let mut second = ReusableFile::of(&rows(5, 1_000), Some(&room)).unwrap();
+        assert!(first.is_memory() && !second.is_memory());
+        assert!(content(&second, rows(5, 1_000).bytes()) == message(&rows(5, 1_000)));
+        assert!(!second.write(&rows(0, 1)));
+        let full = ReusableFile::of(&rows(0, 100_000), Some(&room)).unwrap_err();
+        assert_eq!(headwater_model::Fault::code(&full), headwater_model::ErrorCode::DiskFull);
+        drop((first, second));
+        assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,78 @@
+//! A table's file during writing: in memory within the quota, then on disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use super::disk::{self, DiskFile};
+use super::quota::{QuotaPart, TableQuota};
+use crate::Result;
+use crate::memory::MemoryFile;
+
+/// A file that is written sequentially.
+pub(super) struct SpillWriter {
+    file: File,
+    room: Option<TableQuota>,
+    taken: Option<QuotaPart>,
+    /// A read-only handle, if it is on disk.
+    on_disk: Option<File>,
+    bytes: u64,
+}
+
+/// The location of the file.
+pub(super) enum Written {
+    /// In memory, with its quota.
+    Memory(File, Option<QuotaPart>),
+    /// On disk.
+    Disk(DiskFile),
+}
+
+impl SpillWriter {
+    /// Creates a file within a quota, or in memory without a limit.
+    pub(super) fn new(room: Option<&TableQuota>) -> Result<Self> {
+        Ok(SpillWriter {
+            file: MemoryFile::create("headwater-table")?,
+            room: room.cloned(),
+            taken: room.map(TableQuota::in_memory),
+            on_disk: None,
+            bytes: 0,
+        })
+    }
+
+    /// Returns the complete file.
+    pub(super) fn finish(self) -> Written {
+        match (self.on_disk, self.taken) {
+            (Some(file), Some(taken)) => Written::Disk(DiskFile::new(file, self.bytes, taken)),
+            (_, taken) => Written::Memory(self.file, taken),
+        }
+    }
+
+    fn take(&mut self, more: u64) -> io::Result<()> {
+        let (Some(room), Some(taken)) = (&self.room, &mut self.taken) else { return Ok(()) };
+        if self.on_disk.is_some() {
+            return taken.grow_on_disk(more);
+        }
+        if taken.grow(more) {
+            return Ok(());
+        }
+        let mut on_disk = room.on_disk();
+        on_disk.grow_on_disk(self.bytes.saturating_add(more))?;
+        let (mut file, read) = disk::create(room.folder())?;
+        io::Seek::rewind(&mut self.file)?;
+        io::copy(&mut self.file, &mut file)?;
+        (self.file, self.on_disk, self.taken) = (file, Some(read), Some(on_disk));
+        Ok(())
+    }
+}
+
+impl Write for SpillWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes.len() as u64)?;
+        self.file.write_all(bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

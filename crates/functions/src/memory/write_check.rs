@@ -1,0 +1,23 @@
+//! The check whether a file can still be written to. The kernel's leases are the only way for files
+//! that cannot be sealed.
+#![expect(unsafe_code, reason = "a system call without a safe wrapper")]
+
+use std::io::{Error, Result};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Returns true if a file is open or mapped for writing. `file` must be read-only and belong to
+/// this process's user.
+pub(super) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
+    // The kernel grants a read lease only without writers.
+    match set(file, libc::F_RDLCK) {
+        Ok(()) => set(file, libc::F_UNLCK).map(|()| false),
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn set(file: BorrowedFd<'_>, lease: i32) -> Result<()> {
+    // SAFETY: it accesses no memory.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}

@@ -1,0 +1,498 @@
+//! Streaming input: rows that a function reads batch by batch while they are computed. The function
+//! requests each batch over its own socket. A task replies with the file of the batch, and prepares
+//! a few batches ahead. A file is overwritten once the function has dropped its rows. Rows that it
+//! keeps remain in the call's memory quota, or else on disk. So a function that keeps all rows has
+//! them, and another one uses a few batches only. Each iteration from the first row computes the
+//! rows again. The process is not trusted: a false message about its batches affects only itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use futures::StreamExt;
+use futures::stream::{BoxStream, Fuse};
+use headwater_sandbox::Channel;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, bytes_of, suits};
+use crate::worker_io::receive;
+use crate::{Error, Result, TableQuota};
+
+/// Maximum bytes and rows of a batch, as far as rows can be split.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+const BATCH_ROWS_MAX: usize = 1 << 17;
+
+/// Number of batches prepared in advance.
+const AHEAD: usize = 1;
+
+/// Number of files kept for reuse that the function has not seen.
+const FREE_MAX: usize = 4;
+
+/// Maximum number of files with rows of the function: each uses a descriptor of the server.
+const GIVEN_MAX: usize = 1024;
+
+/// Maximum number of messages that are read after a call's end.
+const LATE_MAX: usize = 1_000;
+
+/// Maximum number of files in a reply that the function may forget.
+const GONE_AT_ONCE: usize = 1_000;
+
+/// Rows of one schema, in batches.
+pub type Rows = BoxStream<'static, Result<RecordBatch, ArrowError>>;
+
+/// Rows that a function reads while they are computed.
+#[derive(Clone)]
+pub struct Streamed {
+    schema: SchemaRef,
+    begin: Arc<dyn Fn() -> Rows + Send + Sync>,
+}
+
+impl Streamed {
+    /// Creates a feed of rows. `begin` computes them from the first row, each time the function
+    /// starts an iteration; the previous iteration is dropped then. None if a column's type can
+    /// only be passed as a whole table.
+    pub fn new(
+        schema: SchemaRef,
+        begin: impl Fn() -> Rows + Send + Sync + 'static,
+    ) -> Option<Streamed> {
+        suits(&schema).then(|| Streamed { schema, begin: Arc::new(begin) })
+    }
+}
+
+impl fmt::Debug for Streamed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Streamed").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// The worker's end of a feed, and the server's end until the feed starts.
+pub(crate) struct Feed {
+    theirs: Channel,
+    /// The columns, as a stream without rows.
+    columns: MemoryFile,
+    ours: Channel,
+    streamed: Streamed,
+}
+
+/// The usage of a feed.
+#[derive(Debug, Default)]
+pub(crate) struct FeedUsage {
+    bytes: AtomicU64,
+    failure: Mutex<Option<Error>>,
+}
+
+impl FeedUsage {
+    /// Bytes of all requested batches.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The error that ended the rows.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().take()
+    }
+}
+
+impl Feed {
+    pub(crate) fn new(streamed: &Streamed) -> Result<Feed> {
+        let (ours, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        let columns = MemoryFile::with("headwater-columns", &columns(&streamed.schema)?)?;
+        Ok(Feed { theirs, columns, ours, streamed: streamed.clone() })
+    }
+
+    /// Returns the worker's end and the columns.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.theirs.as_fd(), self.columns.descriptor()]
+    }
+
+    /// Serves the worker until the call has ended. The result includes all messages sent by then.
+    pub(crate) fn start(
+        self,
+        room: Option<TableQuota>,
+        fed: Arc<FeedUsage>,
+        over: CancellationToken,
+    ) -> Result<JoinHandle<()>> {
+        let channel = self.ours.into_async().map_err(Error::io("listen to a worker"))?;
+        let files = Arc::new(FeedFiles { room, known: Mutex::default() });
+        let mut feeding = FeedTask { channel, streamed: self.streamed, files, fed, scan: None };
+        Ok(tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = over.cancelled() => feeding.hear_the_rest(),
+                () = feeding.serve() => {}
+            }
+        }))
+    }
+}
+
+fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
+    let mut stream = StreamWriter::try_new(Vec::new(), schema)?;
+    stream.finish()?;
+    stream.into_inner()
+}
+
+/// A message of the worker. It comes from user code's process and may have any content.
+#[derive(Debug, Deserialize)]
+struct BatchRequest {
+    /// The iteration whose next batch is requested; the previous one ends.
+    #[serde(default)]
+    next: Option<u64>,
+    /// Whether it ends an iteration.
+    #[serde(default)]
+    end: bool,
+    /// Files whose rows it has dropped.
+    #[serde(default)]
+    free: Vec<u64>,
+    /// Files whose rows it has dropped, but that another process may still read.
+    #[serde(default)]
+    lost: Vec<u64>,
+    /// Whether it continued an iteration after it lost a batch.
+    #[serde(default)]
+    broken: bool,
+}
+
+/// A reply.
+#[derive(Debug, Default, Serialize)]
+struct BatchReply {
+    scan: u64,
+    /// The file of the batch; none after the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<u64>,
+    /// The size of the file, in the first reply with it.
+    size: usize,
+    /// Size of the batch in bytes.
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
+    /// Files that are not used again.
+    gone: Vec<u64>,
+}
+
+/// A running feed.
+struct FeedTask {
+    channel: AsyncFd<Channel>,
+    streamed: Streamed,
+    files: Arc<FeedFiles>,
+    fed: Arc<FeedUsage>,
+    scan: Option<Iteration>,
+}
+
+impl FeedTask {
+    async fn serve(&mut self) {
+        while let Some(received) = receive(&self.channel).await {
+            let Ok(asked) = serde_json::from_slice::<BatchRequest>(&received.bytes) else { return };
+            self.files.returned(&asked);
+            self.hear(&asked);
+            if asked.end {
+                self.scan = None;
+                self.files.clear();
+            }
+            // The socket's buffer is large enough for the replies that a correct worker has not
+            // read.
+            if let Some(number) = asked.next
+                && !self.answer(number).await
+            {
+                return;
+            }
+        }
+    }
+
+    /// Reads the messages sent just before the call's end, up to a limit: a living process could
+    /// send forever.
+    fn hear_the_rest(&self) {
+        for _ in 0..LATE_MAX {
+            let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
+            let Ok(asked) = serde_json::from_slice(&received.bytes) else { return };
+            self.hear(&asked);
+        }
+    }
+
+    fn hear(&self, asked: &BatchRequest) {
+        if asked.broken {
+            self.fails("the function lost a batch to what was raised while it was read");
+        }
+    }
+
+    /// Replies with the next batch; false if the worker has disconnected.
+    async fn answer(&mut self, number: u64) -> bool {
+        if self.scan.as_ref().is_none_or(|scan| scan.number != number) {
+            self.scan = None;
+            self.scan = Some(Iteration::begin(number, &self.streamed, &self.files));
+        }
+        let Some(scan) = &mut self.scan else { return false };
+        let mut answer = BatchReply { scan: number, ..BatchReply::default() };
+        let next = if self.files.is_full() { Err(too_many()) } else { scan.next().await };
+        let batch = match next {
+            Ok(batch) => batch,
+            Err(error) => {
+                answer.failed = Some(match &error {
+                    Error::Arrow(cause) => cause.to_string(),
+                    other => other.to_string(),
+                });
+                self.fed.failure.lock().get_or_insert(error);
+                None
+            }
+        };
+        let Some((file, bytes)) = batch else {
+            self.files.clear();
+            answer.gone = self.files.gone();
+            return self.send(&answer, &[]);
+        };
+        (answer.bytes, answer.size) = (bytes, file.chunk.as_ref().map_or(0, ReusableFile::bytes));
+        self.fed.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        answer.gone = self.files.gone();
+        self.files.give(file, |number, chunk, is_new| {
+            answer.file = Some(number);
+            let descriptors = [chunk.descriptor()];
+            self.send(&answer, if is_new { &descriptors } else { &[] })
+        })
+    }
+
+    /// Sends a reply. If it cannot be sent although the worker may still read, the call fails,
+    /// because the function may use the incomplete rows.
+    fn send(&self, answer: &BatchReply, descriptors: &[BorrowedFd<'_>]) -> bool {
+        let bytes = serde_json::to_vec(answer).unwrap_or_default();
+        let sent = self.channel.get_ref().send(&bytes, descriptors);
+        let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+        if let Err(error) = &sent
+            && !gone.contains(&error.kind())
+        {
+            self.fails(&format!("the rows stopped coming: {error}"));
+        }
+        sent.is_ok()
+    }
+
+    fn fails(&self, why: &str) {
+        let error = Error::Arrow(ArrowError::ComputeError(why.to_owned()));
+        self.fed.failure.lock().get_or_insert(error);
+    }
+}
+
+fn too_many() -> Error {
+    Error::Arrow(ArrowError::InvalidArgumentError(format!(
+        "the function keeps {GIVEN_MAX} batches of one input; without `batches=True` it gets the input as a \
+         whole"
+    )))
+}
+
+/// One iteration over the rows.
+struct Iteration {
+    number: u64,
+    ready: mpsc::Receiver<Result<Option<(File, usize)>>>,
+    making: AbortHandle,
+    over: bool,
+}
+
+impl Iteration {
+    fn begin(number: u64, streamed: &Streamed, files: &Arc<FeedFiles>) -> Iteration {
+        let (sender, ready) = mpsc::channel(AHEAD);
+        let (streamed, files) = (streamed.clone(), files.clone());
+        let making = tokio::spawn(async move {
+            let made = make((streamed.begin)(), &files, &sender).await;
+            // The receiver is gone if the iteration was ended.
+            let _ = sender.send(made.map(|()| None)).await;
+        });
+        Iteration { number, ready, making: making.abort_handle(), over: false }
+    }
+
+    /// Returns the next batch; none after the last one.
+    async fn next(&mut self) -> Result<Option<(File, usize)>> {
+        if self.over {
+            return Ok(None);
+        }
+        let stopped = || ArrowError::ComputeError("the rows stopped coming".to_owned());
+        let next = self.ready.recv().await.unwrap_or_else(|| Err(stopped().into()));
+        self.over = !matches!(next, Ok(Some(_)));
+        next
+    }
+}
+
+impl Drop for Iteration {
+    fn drop(&mut self) {
+        self.making.abort();
+    }
+}
+
+/// Writes rows to files while the next rows are computed.
+async fn make(
+    rows: Rows,
+    files: &Arc<FeedFiles>,
+    sender: &mpsc::Sender<Result<Option<(File, usize)>>>,
+) -> Result<()> {
+    let mut coming = PendingRows { rows: rows.fuse(), waiting: Vec::new().into_iter() };
+    let mut next = coming.next().await?;
+    while let Some(batches) = next {
+        let files = files.clone();
+        let written = aside(move || files.write(&IpcMessage::new(&batches)?));
+        // Without quota for these rows, the next ones are not computed.
+        let following = async { Ok(coming.next().await) };
+        let (written, following) = tokio::try_join!(written, following)?;
+        if sender.send(Ok(Some(written))).await.is_err() {
+            return Ok(());
+        }
+        next = following?;
+    }
+    Ok(())
+}
+
+/// Rows that were computed, some of them already split.
+struct PendingRows {
+    rows: Fuse<Rows>,
+    waiting: std::vec::IntoIter<(RecordBatch, usize)>,
+}
+
+impl PendingRows {
+    /// Returns the rows of the next batch; none after the last one.
+    async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>> {
+        let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
+        loop {
+            while let Some((batch, size)) = self.waiting.as_slice().first() {
+                let is_full =
+                    rows + batch.num_rows() > BATCH_ROWS_MAX || bytes + size > BATCH_BYTES_MAX;
+                if is_full && !taken.is_empty() {
+                    return Ok(Some(taken));
+                }
+                (rows, bytes) = (rows + batch.num_rows(), bytes + size);
+                taken.extend(self.waiting.next().map(|(batch, _)| batch));
+            }
+            let Some(batch) = self.rows.next().await else {
+                return Ok((!taken.is_empty()).then_some(taken));
+            };
+            self.waiting = cut(&batch?)?.into_iter();
+        }
+    }
+}
+
+/// Splits a batch into pieces of a suitable size, with their approximate sizes.
+fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
+    let (rows, bytes) = (batch.num_rows(), bytes_of(batch)?);
+    let pieces = rows.div_ceil(BATCH_ROWS_MAX).max(bytes.div_ceil(BATCH_BYTES_MAX)).max(1);
+    let each = rows.div_ceil(pieces).max(1);
+    let piece = |start: usize| (batch.slice(start, each.min(rows - start)), bytes / pieces);
+    Ok((0..rows).step_by(each).map(piece).collect())
+}
+
+/// The files of a feed.
+#[derive(Debug)]
+struct FeedFiles {
+    room: Option<TableQuota>,
+    known: Mutex<KnownFiles>,
+}
+
+#[derive(Debug, Default)]
+struct KnownFiles {
+    /// Files for reuse.
+    free: Vec<(Option<u64>, ReusableFile)>,
+    /// Files with rows of the function, by number.
+    given: BTreeMap<u64, ReusableFile>,
+    /// Files that the function has mapped and that are not used again.
+    gone: Vec<u64>,
+    /// Quota of files that the process may hold without reporting; released at the call's end.
+    lost: Vec<QuotaPart>,
+    last: u64,
+}
+
+/// A file with rows that were not sent to the function yet. It is returned on drop.
+#[derive(Debug)]
+struct File {
+    files: Arc<FeedFiles>,
+    /// Its number, if the function knows it.
+    number: Option<u64>,
+    /// None once it is sent.
+    chunk: Option<ReusableFile>,
+}
+
+impl FeedFiles {
+    /// Writes rows to a file that the function has dropped, or to a new one.
+    fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(File, usize)> {
+        let file = |number, chunk| {
+            (File { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
+        };
+        let free = {
+            let mut known = self.known.lock();
+            let fits = known.free.iter().rposition(|(_, chunk)| chunk.fits(gathered));
+            fits.map(|at| known.free.swap_remove(at))
+        };
+        if let Some((number, mut chunk)) = free
+            && chunk.write(gathered)
+        {
+            return Ok(file(number, chunk));
+        }
+        Ok(file(None, ReusableFile::of(gathered, self.room.as_ref())?))
+    }
+
+    /// Sends a file to the function; false if that failed.
+    fn give(&self, mut file: File, say: impl FnOnce(u64, &ReusableFile, bool) -> bool) -> bool {
+        let Some(chunk) = file.chunk.take() else { return false };
+        let mut known = self.known.lock();
+        let number = file.number.unwrap_or(known.last + 1);
+        known.last = known.last.max(number);
+        let heard = say(number, &chunk, file.number.is_none());
+        known.given.insert(number, chunk);
+        heard
+    }
+
+    /// Takes back the files that the function reports as dropped.
+    fn returned(&self, asked: &BatchRequest) {
+        let mut known = self.known.lock();
+        for number in &asked.free {
+            if let Some(chunk) = known.given.remove(number) {
+                known.put_by(Some(*number), chunk);
+            }
+        }
+        for number in &asked.lost {
+            if let Some(chunk) = known.given.remove(number) {
+                known.gone.push(*number);
+                known.lost.extend(chunk.into_taken());
+            }
+        }
+    }
+
+    /// Removes the files for reuse that the function does not know. The others may still be held by
+    /// it and count towards its quota.
+    fn clear(&self) {
+        self.known.lock().free.retain(|(number, _)| number.is_some());
+    }
+
+    /// Returns true if the function has rows in too many files.
+    fn is_full(&self) -> bool {
+        self.known.lock().given.len() >= GIVEN_MAX
+    }
+
+    /// Returns some of the files that are not used again.
+    fn gone(&self) -> Vec<u64> {
+        let mut known = self.known.lock();
+        let some = known.gone.len().min(GONE_AT_ONCE);
+        known.gone.drain(..some).collect()
+    }
+}
+
+impl KnownFiles {
+    fn put_by(&mut self, number: Option<u64>, chunk: ReusableFile) {
+        if chunk.is_memory() && (number.is_some() || self.free.len() < FREE_MAX) {
+            self.free.push((number, chunk));
+        } else {
+            self.gone.extend(number);
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if let Some(chunk) = self.chunk.take() {
+            self.files.known.lock().put_by(self.number, chunk);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Checks that the files of historical states still exist before a branch, tag or merge refers to
+//! them.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_catalog::{MergePlan, TableEntry};
+use headwater_model::{Branch, CreateRef, RefSpec, Tag};
+
+use crate::error::Result;
+use crate::lake::Lake;
+
+/// The number of states checked concurrently.
+const CHECK_CONCURRENCY: usize = 16;
+
+impl Lake {
+    /// Creates a branch. If the commit is not the head of a branch or a tag, fails if its files no
+    /// longer exist.
+    pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
+        let _no_sweep = self.merging().read().await;
+        self.check_start(request.from.as_ref()).await?;
+        Ok(self.catalog().create_branch(request).await?)
+    }
+
+    /// Creates a tag, with the same check as [`Lake::create_branch`].
+    pub async fn create_tag(&self, request: CreateRef) -> Result<Tag> {
+        let _no_sweep = self.merging().read().await;
+        self.check_start(request.from.as_ref()).await?;
+        Ok(self.catalog().create_tag(request).await?)
+    }
+
+    async fn check_start(&self, from: Option<&RefSpec>) -> Result<()> {
+        let Some(from) = from.filter(|from| !matches!(from, RefSpec::Name(_))) else {
+            return Ok(());
+        };
+        let commit = self.catalog().resolve(from).await?.commit;
+        let tables = self.catalog().state(commit).await?.entries(None).await?;
+        self.check_readable(tables.iter().map(|(_, entry)| entry)).await
+    }
+
+    /// Fails if the files of a state are missing or scheduled for removal. While the caller holds
+    /// [`Lake::merging`], no file is removed after the check.
+    pub(crate) async fn check_readable(
+        &self,
+        entries: impl Iterator<Item = &TableEntry>,
+    ) -> Result<()> {
+        let states = entries.map(|entry| (entry.metadata_location.clone(), entry.is_view()));
+        let states: Vec<(String, bool)> = states.collect();
+        let checks = stream::iter(states).map(|(location, is_view)| async move {
+            if self.pins().is_scheduled(&location) {
+                return Err(headwater_tables::Error::Missing { location }.into());
+            }
+            if is_view {
+                self.tables().check_view_readable(&location).await?;
+            } else {
+                self.tables().check_readable(&location).await?;
+            }
+            Ok(())
+        });
+        checks.buffered(CHECK_CONCURRENCY).try_collect().await
+    }
+
+    /// Returns true if only maintenance changed a table between two of its states.
+    pub(crate) async fn changed_only_by_maintenance(
+        &self,
+        base: &TableEntry,
+        now: &TableEntry,
+    ) -> Result<bool> {
+        if base == now {
+            return Ok(true);
+        }
+        if base.id != now.id || now.is_view() || base.is_view() {
+            return Ok(false);
+        }
+        let base = self.tables().load(&base.metadata_location).await?;
+        let now = self.tables().load(&now.metadata_location).await?;
+        Ok(self.tables().only_arranged(&base, &now, false).await)
+    }
+
+    /// Returns true if only maintenance changed the target of a merge since the merge base.
+    pub(crate) async fn target_changed_only_by_maintenance(
+        &self,
+        plan: &MergePlan,
+    ) -> Result<bool> {
+        let [base] = plan.bases.as_slice() else { return Ok(false) };
+        for change in self.catalog().diff(*base, plan.head).await? {
+            match (&change.from, &change.to) {
+                (Some(from), Some(to)) if self.changed_only_by_maintenance(from, to).await? => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}

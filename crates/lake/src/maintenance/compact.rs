@@ -1,0 +1,193 @@
+//! Compaction and sorting of data files, and rewriting of manifests. Each is a commit that changes
+//! no rows.
+
+use headwater_model::{MaintainedTable, TableName};
+use headwater_tables::{Bin, Packing, Staged, Table};
+use tokio_util::sync::CancellationToken;
+
+use super::policy::has_many_deletes;
+use super::{FileRewrite, Work};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::transaction::Transaction;
+
+/// Approximate bytes rewritten per commit; bounds the work lost to a conflict.
+const COMMIT_BYTES_MAX: u64 = 4 << 30;
+
+/// The maximum number of files rewritten per commit.
+const COMMIT_FILES_MAX: usize = 5_000;
+
+/// The approximate memory for sorting rows, in bytes.
+const SORT_BYTES: usize = 256 << 20;
+
+impl Lake {
+    pub(super) async fn rewrite_files(
+        &self,
+        branch: &str,
+        report: &mut MaintainedTable,
+        work: &Work,
+        cancelled: &CancellationToken,
+    ) -> Result<()> {
+        let Some(rewrite) = &work.rewrite else { return Ok(()) };
+        let name = report.table.clone();
+        let mut change = self.maintenance_transaction(branch, work).await?;
+        let table = change.table(&name).await?;
+        report.manifests_before = self.tables().manifest_count(&table).await? as u64;
+        let bins = match rewrite {
+            FileRewrite::Compact { thrifty } => {
+                let before = self.pins().oldest_in_lake();
+                let folds_all = has_many_deletes(&table);
+                let packing =
+                    Packing { thrifty: *thrifty, folds_all, before, ..Packing::default() };
+                self.tables().bins(&table, &packing).await?
+            }
+            FileRewrite::Order(order) => {
+                self.tables().check_order(&table, order)?;
+                self.tables().whole_partitions(&table).await?
+            }
+        };
+        if work.dry_run {
+            let files = bins.iter().map(|bin| bin.files.len() as u64);
+            report.files_rewritten = files.sum();
+            report.bytes_rewritten = bins.iter().map(Bin::bytes).sum();
+            return Ok(());
+        }
+        if bins.is_empty() {
+            let dangling = self.tables().dangling_deletes(&table, &[]).await?;
+            if dangling.is_empty() {
+                return Ok(());
+            }
+            return self.rewrite_bins(change, report, rewrite, &[]).await.map(drop);
+        }
+        let mut change = Some(change);
+        for some in commit_groups(&bins) {
+            if cancelled.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let change = match change.take() {
+                Some(change) => change,
+                None => self.maintenance_transaction(branch, work).await?,
+            };
+            if !self.rewrite_bins(change, report, rewrite, some).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites some bins in one commit. Returns false if another commit changed their files.
+    async fn rewrite_bins(
+        &self,
+        mut change: Transaction,
+        report: &mut MaintainedTable,
+        rewrite: &FileRewrite,
+        bins: &[Bin],
+    ) -> Result<bool> {
+        let name = report.table.clone();
+        let table = change.table(&name).await?;
+        let deletes_before = table.delete_files();
+        let mut written: Vec<Staged> = Vec::new();
+        for bin in bins {
+            let files = bin.files.clone();
+            written.push(match rewrite {
+                FileRewrite::Compact { .. } => {
+                    let rows = self.tables().read_to_rewrite(&table, &files)?;
+                    change.write_rows(&name, rows).await?
+                }
+                FileRewrite::Order(order) => {
+                    let rows = self.tables().read_in_order(&table, files, order, SORT_BYTES)?;
+                    change.write_as_ordered(&name, rows).await?
+                }
+            });
+        }
+        let staged = match Staged::all(&written) {
+            Some(staged) => staged,
+            None => change.write_rows(&name, Box::pin(futures::stream::empty())).await?,
+        };
+        let removed = bins.iter().flat_map(|bin| bin.files.iter().cloned()).collect::<Vec<_>>();
+        let (files, bytes) = (removed.len() as u64, bins.iter().map(Bin::bytes).sum::<u64>());
+        let (files_written, bytes_written) = (staged.files() as u64, staged.bytes());
+        change.replace_files(&name, removed, staged).await?;
+        let branch = change.branch().to_owned();
+        match change.commit(&format!("compact {name}")).await {
+            Ok(commit) => {
+                report.commit = commit.map(|commit| commit.id).or(report.commit);
+                report.files_rewritten += files;
+                report.bytes_rewritten += bytes;
+                report.files_written += files_written;
+                report.bytes_written += bytes_written;
+                let after = self.current(&branch, &name).await?;
+                let left = after.map_or(0, |table| table.delete_files());
+                report.delete_files_removed += deletes_before.saturating_sub(left);
+                Ok(true)
+            }
+            Err(error) => record_conflict(report, error).map(|()| false),
+        }
+    }
+
+    pub(super) async fn rewrite_manifests(
+        &self,
+        branch: &str,
+        report: &mut MaintainedTable,
+        work: &Work,
+    ) -> Result<()> {
+        let name = report.table.clone();
+        let mut change = self.maintenance_transaction(branch, work).await?;
+        let table = change.table(&name).await?;
+        let before = self.tables().manifest_count(&table).await? as u64;
+        report.manifests_before = report.manifests_before.max(before);
+        if work.dry_run || !self.tables().has_scattered_manifests(&table).await? {
+            return Ok(());
+        }
+        change.rewrite_manifests(&name).await?;
+        match change.commit(&format!("rewrite the manifests of {name}")).await {
+            Ok(commit) => report.commit = commit.map(|commit| commit.id).or(report.commit),
+            Err(error) => record_conflict(report, error)?,
+        }
+        Ok(())
+    }
+
+    /// Starts a maintenance transaction, which changes no rows.
+    pub(super) async fn maintenance_transaction(
+        &self,
+        branch: &str,
+        work: &Work,
+    ) -> Result<Transaction> {
+        let mut change = self.transaction(branch, work.author()).await?;
+        change.mark_as_maintenance();
+        Ok(change)
+    }
+
+    async fn current(&self, branch: &str, name: &TableName) -> Result<Option<Table>> {
+        let view = self.view(&headwater_model::RefSpec::Name(branch.to_owned())).await?;
+        let Some(entry) = view.state().table(name).await? else { return Ok(None) };
+        Ok(Some(self.tables().load(&entry.metadata_location).await?))
+    }
+}
+
+/// Records a conflict with another commit in the report, and returns any other error.
+pub(super) fn record_conflict(report: &mut MaintainedTable, error: Error) -> Result<()> {
+    if !error.is_stale() {
+        return Err(error);
+    }
+    report.gave_up = Some(error.to_string());
+    Ok(())
+}
+
+/// Splits bins into groups of one commit each.
+fn commit_groups(bins: &[Bin]) -> Vec<&[Bin]> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    let (mut bytes, mut files) = (0, 0);
+    for (at, bin) in bins.iter().enumerate() {
+        let full =
+            bytes + bin.bytes() > COMMIT_BYTES_MAX || files + bin.files.len() > COMMIT_FILES_MAX;
+        if full && at > from {
+            found.push(&bins[from..at]);
+            (from, bytes, files) = (at, 0, 0);
+        }
+        bytes += bin.bytes();
+        files += bin.files.len();
+    }
+    found.push(&bins[from..]);
+    found
+}

@@ -1,0 +1,161 @@
+//! Garbage collection of files that only deleted branches and tags reference.
+//!
+//! The catalog records the commits of deleted refs. After a grace period, the files that only these
+//! commits reference are removed by name, so unknown files are never removed. Metadata is removed
+//! before the files it references, so the file names are recorded in a journal until all files are
+//! removed. The record of a deleted ref is removed when none of its files is left.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_catalog::ReachedState;
+use headwater_model::{SweptFiles, Timestamp};
+use headwater_store::{Append, Batch, KeyRange};
+use headwater_tables::{Extent, FoundFile, Reached};
+use tokio_util::sync::CancellationToken;
+
+use super::ORPHANS_AFTER;
+use super::sweep::{References, Sweep, folder_of};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// The journal of files being removed. Keys are `time/number`.
+const PENDING_REMOVALS: &str = "pending_removals";
+
+/// The number of file names per journal entry.
+const NAMES_PER_ENTRY: usize = 1_000;
+
+/// The table states that only refs deleted before a time reference.
+#[derive(Debug)]
+pub(super) struct UnreachableStates {
+    /// The latest deletion time of the refs.
+    until: Timestamp,
+    states: Vec<ReachedState>,
+}
+
+impl UnreachableStates {
+    /// Returns the metadata locations of the states.
+    fn metadata(&self, lake: &Lake) -> HashSet<String> {
+        let places = self.states.iter().map(|state| &state.entry.metadata_location);
+        places.map(|location| lake.tables().place_of(location)).collect()
+    }
+}
+
+impl Lake {
+    /// Returns true if branches or tags were deleted before the grace period.
+    pub async fn has_freed(&self) -> Result<bool> {
+        let until = self.clock().now() - ORPHANS_AFTER;
+        Ok(!self.catalog().refs_deleted_before(until).await?.is_empty())
+    }
+
+    /// Removes the files that only refs deleted at least `age` ago reference.
+    pub(super) async fn collect_deleted_refs(
+        &self,
+        age: Duration,
+        dry_run: bool,
+        cancelled: &CancellationToken,
+    ) -> Result<SweptFiles> {
+        let until = self.clock().now() - age;
+        let unreachable =
+            UnreachableStates { until, states: self.unreachable_states(until).await? };
+        if unreachable.states.is_empty() {
+            // Other refs reference all states, for example after a merge.
+            if !dry_run {
+                self.forget_deleted_refs(&unreachable).await?;
+            }
+            return Ok(SweptFiles::default());
+        }
+        let sweep = Sweep { dry_run, ..Sweep::of_unreachable(unreachable, age) };
+        self.sweep(sweep, cancelled).await
+    }
+
+    /// Returns the states that no other named commit references.
+    async fn unreachable_states(&self, until: Timestamp) -> Result<Vec<ReachedState>> {
+        let deleted = self.catalog().refs_deleted_before(until).await?;
+        if deleted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reach = self.catalog().reach(&deleted, |_| true).await?;
+        let needed = self.catalog().reach(&self.named_commits(until).await?, |_| true).await?;
+        reach.states.retain(|location, _| !needed.states.contains_key(location));
+        Ok(reach.states.into_values().collect())
+    }
+
+    /// Returns the existing files of unreachable states, and files of an interrupted removal.
+    pub(super) async fn files_of_unreachable(
+        &self,
+        unreachable: &UnreachableStates,
+        found: &References,
+    ) -> Result<Vec<FoundFile>> {
+        let referenced = Reached::beside(Arc::clone(&found.needed));
+        let mut folders = HashSet::new();
+        for state in &unreachable.states {
+            let location = &state.entry.metadata_location;
+            let location_of_file = self.tables().place_of(location);
+            folders.extend(folder_of(&location_of_file));
+            if state.entry.is_view() {
+                referenced.add_file(location_of_file);
+            } else {
+                // Unreadable metadata references no files.
+                self.tables().reach(location, &Extent::Whole, &referenced).await?;
+            }
+        }
+        let pending = self.pending_removals().await?;
+        let mut files = Vec::new();
+        for folder in folders {
+            files.extend(self.tables().files_under(Some(folder.trim_end_matches('/'))).await?);
+        }
+        files
+            .retain(|file| referenced.contains(&file.location) || pending.contains(&file.location));
+        Ok(files)
+    }
+
+    async fn pending_removals(&self) -> Result<HashSet<String>> {
+        let mut files = HashSet::new();
+        for entry in self.store().scan(PENDING_REMOVALS, &KeyRange::all()).await? {
+            let names: Vec<String> =
+                serde_json::from_slice(&entry.value).map_err(|error| Error::Internal {
+                    message: format!(
+                        "the journal of pending file removals cannot be read: {error}"
+                    ),
+                })?;
+            files.extend(names);
+        }
+        Ok(files)
+    }
+
+    /// Records the names of files before their removal, in addition to those of interrupted
+    /// removals.
+    pub(super) async fn record_removals(&self, files: &[String], now: Timestamp) -> Result<()> {
+        let now = now.timestamp_micros();
+        let entry = |(number, names): (usize, &[String])| {
+            let value = serde_json::to_vec(names);
+            let value = value.map_err(|error| Error::Internal { message: error.to_string() })?;
+            let (journal, key) = (PENDING_REMOVALS.to_owned(), format!("{now:020}/{number:08}"));
+            Ok(Append { journal, key, value: Some(Bytes::from(value)) })
+        };
+        let entries = files.chunks(NAMES_PER_ENTRY).enumerate().map(entry);
+        let entries = entries.collect::<Result<_>>()?;
+        self.store().apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(())
+    }
+
+    /// Deletes the records of the refs if none of their states is left.
+    pub(super) async fn finish_removal(
+        &self,
+        unreachable: &UnreachableStates,
+        left: &HashSet<String>,
+    ) -> Result<()> {
+        if unreachable.metadata(self).is_disjoint(left) {
+            self.forget_deleted_refs(unreachable).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_deleted_refs(&self, unreachable: &UnreachableStates) -> Result<()> {
+        self.store().trim(PENDING_REMOVALS, &KeyRange::all()).await?;
+        Ok(self.catalog().trim_deleted_refs(unreachable.until).await?)
+    }
+}

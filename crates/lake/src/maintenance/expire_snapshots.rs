@@ -1,0 +1,43 @@
+//! Expiry of snapshots: removes them from the table metadata. The sweep removes their files.
+
+use headwater_model::MaintainedTable;
+
+use super::Work;
+use super::compact::record_conflict;
+use super::sweep::Retention;
+use crate::error::Result;
+use crate::lake::Lake;
+
+impl Lake {
+    /// Removes old snapshots from the metadata of a table. A dry run returns the metadata file and
+    /// the snapshots that would be removed.
+    pub(super) async fn expire_snapshots(
+        &self,
+        branch: &str,
+        report: &mut MaintainedTable,
+        retention: &Retention,
+        work: &Work,
+    ) -> Result<Option<(String, Vec<i64>)>> {
+        let name = report.table.clone();
+        let mut change = self.maintenance_transaction(branch, work).await?;
+        let table = change.table(&name).await?;
+        let before = self.clock().now() - retention.before;
+        let ids = table.snapshots_before(before, retention.keep.unwrap_or(1));
+        report.snapshots_expired = ids.len() as u64;
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        if work.dry_run {
+            return Ok(Some((table.metadata_location().to_owned(), ids)));
+        }
+        change.expire_snapshots(&name, ids).await?;
+        match change.commit(&format!("expire snapshots of {name}")).await {
+            Ok(commit) => report.commit = commit.map(|commit| commit.id).or(report.commit),
+            Err(error) => {
+                report.snapshots_expired = 0;
+                record_conflict(report, error)?;
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,95 @@
+//! The record of the last maintenance of each table.
+
+use headwater_model::{MaintainReport, TableUpkeep};
+use headwater_store::{Append, Batch, KeyRange};
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// The journal of maintenance. Keys are `branch/table`, or `*` for a sweep of the whole lake.
+const JOURNAL: &str = "upkeep";
+
+/// The key of the last sweep of the whole lake.
+const SWEEP: &str = "*";
+
+impl Lake {
+    pub(super) async fn record_maintenance(
+        &self,
+        report: &MaintainReport,
+        author: &str,
+        (all, orphans): (bool, bool),
+    ) -> Result<()> {
+        let time = self.clock().now();
+        let swept = report.swept.clone().unwrap_or_default();
+        let is_single = !all && report.tables.len() == 1;
+        let mut entries = Vec::new();
+        for table in &report.tables {
+            let has_result = table.commit.is_some() || table.gave_up.is_some();
+            if !has_result && !is_single {
+                continue;
+            }
+            let (files, bytes) = if is_single {
+                (swept.files_expired + swept.orphans, swept.bytes_expired + swept.orphan_bytes)
+            } else {
+                (0, 0)
+            };
+            let record = TableUpkeep {
+                table: table.table.clone(),
+                branch: report.branch.clone(),
+                time,
+                author: author.to_owned(),
+                files_rewritten: table.files_rewritten,
+                files_written: table.files_written,
+                delete_files_removed: table.delete_files_removed,
+                files_removed: files,
+                bytes_freed: bytes,
+                gave_up: table.gave_up.clone(),
+            };
+            let key = format!("{}/{}", report.branch, table.table.qualified());
+            entries.push(entry(key, &record)?);
+        }
+        if all && orphans {
+            entries.push(entry(SWEEP.to_owned(), &(time, &report.swept))?);
+        }
+        let relaxed = true;
+        self.store().apply(Batch { entries, relaxed, ..Batch::default() }).await?;
+        Ok(())
+    }
+
+    /// Lists the last maintenance of each table, by branch and name.
+    pub async fn upkeep_records(&self) -> Result<Vec<TableUpkeep>> {
+        let found = self.store().scan(JOURNAL, &KeyRange::all()).await?;
+        let records = found.iter().filter(|entry| entry.key != SWEEP);
+        records.map(|entry| decode(&entry.key, &entry.value)).collect()
+    }
+
+    /// Returns the last maintenance of a table, if any.
+    pub async fn upkeep_record(
+        &self,
+        branch: &str,
+        table: &headwater_model::TableName,
+    ) -> Result<Option<TableUpkeep>> {
+        let key = format!("{branch}/{}", table.qualified());
+        let found = self.store().latest(JOURNAL, &key).await?;
+        found.map(|entry| decode(&entry.key, &entry.value)).transpose()
+    }
+
+    /// Returns the time of the last sweep of the whole lake.
+    pub async fn last_sweep(&self) -> Result<Option<headwater_model::Timestamp>> {
+        let Some(found) = self.store().latest(JOURNAL, SWEEP).await? else { return Ok(None) };
+        let (time, _): (_, serde_json::Value) = decode(SWEEP, &found.value)?;
+        Ok(Some(time))
+    }
+}
+
+fn entry(key: String, record: &impl serde::Serialize) -> Result<Append> {
+    let value = serde_json::to_vec(record);
+    let value = value.map_err(|error| Error::Internal { message: error.to_string() })?;
+    Ok(Append { journal: JOURNAL.to_owned(), key, value: Some(value.into()) })
+}
+
+fn decode<T: serde::de::DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value).map_err(|error| Error::Internal {
+        message: format!("the maintenance record of `{key}` cannot be read: {error}"),
+    })
+}

@@ -1,0 +1,261 @@
+//! Maintenance of tables: compaction, snapshot expiry and removal of unreferenced files. It never
+//! blocks writers.
+//!
+//! Data files are rewritten in separate commits that change no rows. If another commit changed the
+//! same files first, maintenance skips them; otherwise the other commit is merged with the
+//! rewritten files. A file is removed only if no branch or tag references it, no read or write is
+//! using it, and it is older than a grace period.
+
+mod compact;
+mod deleted_refs;
+mod expire_snapshots;
+mod history;
+mod pins;
+mod policy;
+mod sweep;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use headwater_model::{
+    Fault, MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName,
+};
+use headwater_tables::{Order, SortColumn};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::pins::{Pin, Pins};
+pub(crate) use self::policy::Changed;
+use self::sweep::{Retention, Sweep};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// The default minimum age of unreferenced files for removal.
+const ORPHANS_AFTER: Duration = Duration::from_hours(72);
+
+/// The lowest allowed minimum age of unreferenced files for removal.
+const ORPHANS_AFTER_MIN: Duration = Duration::from_hours(1);
+
+/// The author of automatic maintenance.
+pub const UPKEEP_AUTHOR: &str = "upkeep";
+
+/// A progress callback: tables done, total tables.
+pub type UpkeepProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+impl Lake {
+    /// Maintains one table of a branch, or all of them.
+    ///
+    /// Fails with `table_not_found`, `column_not_found` for a sort column, or `invalid_argument`.
+    /// Files changed by concurrent commits are skipped and reported.
+    pub async fn maintain(
+        &self,
+        branch: &str,
+        table: Option<&TableName>,
+        request: &MaintainRequest,
+        progress: UpkeepProgress,
+        cancelled: CancellationToken,
+    ) -> Result<MaintainReport> {
+        let work = Work::of(request)?;
+        let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
+        let branch = view.branch().ok_or_else(|| Error::NotABranch { reference: branch.into() })?;
+        let names: Vec<TableName> = match table {
+            Some(name) => match view.state().find_table(&name.namespace, &name.name).await? {
+                Some((name, _)) => vec![name],
+                None => return Err(view.not_found(name).await?),
+            },
+            None => view.list(None).await?.into_iter().map(|(name, _)| name).collect(),
+        };
+        let mut report = MaintainReport {
+            branch: branch.to_owned(),
+            dry_run: request.dry_run,
+            ..MaintainReport::default()
+        };
+        let (mut ids, mut dry_run_expired) = (Vec::new(), HashMap::new());
+        for (done, name) in names.iter().enumerate() {
+            if cancelled.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            progress(done as u64, names.len() as u64);
+            let Some(entry) = view.state().table(name).await? else { continue };
+            ids.push(entry.id);
+            let maintenance =
+                self.maintain_table(branch, name, &work, (&mut dry_run_expired, &cancelled));
+            let table_report = match Box::pin(maintenance).await {
+                // An error of one table does not prevent the maintenance of the others.
+                Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
+                    let Problem { message, causes, .. } = error.to_problem();
+                    let reason = [vec![message], causes].concat().join(": ");
+                    MaintainedTable { gave_up: Some(reason), ..empty_report(name) }
+                }
+                table_report => table_report?,
+            };
+            report.tables.push(table_report);
+        }
+        drop(view);
+        let removes = request.orphans || work.retention.is_some();
+        let sweep = Sweep {
+            tables: if table.is_some() { Some(ids.clone()) } else { None },
+            expiring: ids,
+            retention: work.retention.clone(),
+            orphans: request.orphans.then_some(work.orphans_after),
+            dry_run: request.dry_run,
+            force: request.force,
+            automatic: request.author.as_deref() == Some(UPKEEP_AUTHOR),
+            dry_run_expired,
+            unreachable: None,
+        };
+        if removes {
+            report.swept = Some(self.sweep(sweep, &cancelled).await?);
+        }
+        if request.deleted_refs && !request.orphans {
+            let swept =
+                self.collect_deleted_refs(work.orphans_after, request.dry_run, &cancelled).await?;
+            report.swept = Some(swept);
+        }
+        if !request.dry_run {
+            let (all, orphans) = (table.is_none(), request.orphans);
+            self.record_maintenance(&report, work.author(), (all, orphans)).await?;
+        }
+        Ok(report)
+    }
+
+    async fn maintain_table(
+        &self,
+        branch: &str,
+        name: &TableName,
+        work: &Work,
+        (dry_run_expired, cancelled): (&mut HashMap<String, Vec<i64>>, &CancellationToken),
+    ) -> Result<MaintainedTable> {
+        let mut table_report = empty_report(name);
+        if work.rewrite.is_some() {
+            Box::pin(self.rewrite_files(branch, &mut table_report, work, cancelled)).await?;
+        }
+        if work.manifests {
+            self.rewrite_manifests(branch, &mut table_report, work).await?;
+        }
+        if let Some(retention) = &work.retention {
+            dry_run_expired
+                .extend(self.expire_snapshots(branch, &mut table_report, retention, work).await?);
+        }
+        let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
+        if let Some(entry) = view.state().table(name).await? {
+            let table = self.tables().load(&entry.metadata_location).await?;
+            table_report.files_after = table.files();
+            if work.rewrite.is_some() || work.manifests {
+                table_report.manifests_after = self.tables().manifest_count(&table).await? as u64;
+            }
+        }
+        Ok(table_report)
+    }
+}
+
+fn empty_report(table: &TableName) -> MaintainedTable {
+    MaintainedTable {
+        table: table.clone(),
+        files_rewritten: 0,
+        bytes_rewritten: 0,
+        files_written: 0,
+        bytes_written: 0,
+        delete_files_removed: 0,
+        manifests_before: 0,
+        manifests_after: 0,
+        snapshots_expired: 0,
+        files_after: 0,
+        commit: None,
+        gave_up: None,
+    }
+}
+
+/// Validates a request independently of tables.
+pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
+    Work::of(request).map(drop)
+}
+
+/// The validated operations of a request.
+struct Work {
+    rewrite: Option<FileRewrite>,
+    manifests: bool,
+    retention: Option<Retention>,
+    orphans_after: Duration,
+    dry_run: bool,
+    author: Option<String>,
+}
+
+/// The kind of data file rewrite.
+#[derive(Debug, Clone)]
+enum FileRewrite {
+    /// Compaction of files below the target size.
+    Compact {
+        /// True to skip large files next to few small ones.
+        thrifty: bool,
+    },
+    /// A rewrite of all files in a sort order.
+    Order(Order),
+}
+
+impl Work {
+    fn of(request: &MaintainRequest) -> Result<Work> {
+        let invalid = |message: &str, hint| Error::InvalidRequest { message: message.into(), hint };
+        let default = !request.names_work();
+        let author = request.author.clone();
+        let rewrite = match (request.sort.as_slice(), request.zorder.as_slice()) {
+            ([], []) if request.compact || default => {
+                Some(FileRewrite::Compact { thrifty: author.as_deref() == Some(UPKEEP_AUTHOR) })
+            }
+            ([], []) => None,
+            (columns, []) => {
+                let columns = columns.iter().map(|text| sort_column(text));
+                Some(FileRewrite::Order(Order::Sort(columns.collect::<Result<_>>()?)))
+            }
+            ([], columns) if (2..=8).contains(&columns.len()) => {
+                Some(FileRewrite::Order(Order::ZOrder(columns.to_vec())))
+            }
+            ([], _) => {
+                let hint = "Specify two to eight columns, or sort by one column.";
+                return Err(invalid("a z-order requires two to eight columns", hint));
+            }
+            (_, _) => {
+                let hint = "Use one of them.";
+                return Err(invalid("sort and z-order cannot be combined", hint));
+            }
+        };
+        if request.keep == Some(0) {
+            let hint = "Keep at least 1, the current state.";
+            return Err(invalid("`keep` must not be 0", hint));
+        }
+        let before = request.expire_before_seconds.map(Duration::from_secs);
+        let retention = request.expires().then_some(Retention {
+            before: before.unwrap_or(Duration::ZERO),
+            keep: request.keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX)),
+        });
+        let orphans_after =
+            request.orphans_older_than_seconds.map_or(ORPHANS_AFTER, Duration::from_secs);
+        if orphans_after < ORPHANS_AFTER_MIN {
+            let message = "files younger than one hour may belong to a running write";
+            return Err(invalid(message, "Use one hour or more."));
+        }
+        let manifests = request.manifests || default;
+        let dry_run = request.dry_run;
+        Ok(Work { rewrite, manifests, retention, orphans_after, dry_run, author })
+    }
+
+    fn author(&self) -> &str {
+        self.author.as_deref().unwrap_or(UPKEEP_AUTHOR)
+    }
+}
+
+/// Parses `column`, `column asc` or `column desc`.
+fn sort_column(text: &str) -> Result<SortColumn> {
+    let text = text.trim();
+    let (name, descending) = match text.rsplit_once(' ') {
+        Some((name, word)) if word.eq_ignore_ascii_case("desc") => (name, true),
+        Some((name, word)) if word.eq_ignore_ascii_case("asc") => (name, false),
+        _ => (text, false),
+    };
+    let name = name.trim().to_owned();
+    if name.is_empty() {
+        let message = "a sort column has no name".to_owned();
+        let hint = "Write `column` or `column desc`.";
+        return Err(Error::InvalidRequest { message, hint });
+    }
+    Ok(SortColumn { name, descending, nulls_first: !descending })
+}

@@ -1,0 +1,86 @@
+//! Pins: commits in use by reads and writes of this process, whose files must not be removed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use headwater_model::{CommitId, Timestamp};
+use parking_lot::Mutex;
+
+/// The commits in use in this process. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pins(Arc<Mutex<PinState>>);
+
+#[derive(Debug, Default)]
+struct PinState {
+    next: u64,
+    pins: BTreeMap<u64, InUse>,
+    /// The metadata locations of states scheduled for removal.
+    scheduled: HashSet<String>,
+}
+
+/// A commit in use, with its start time by the system clock (used by files) and by the lake's clock
+/// (used by snapshots).
+#[derive(Debug)]
+struct InUse {
+    commit: CommitId,
+    since: SystemTime,
+    since_lake: Timestamp,
+}
+
+/// A guard that keeps a commit in use until its last clone is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Pin {
+    _release: Arc<Release>,
+}
+
+#[derive(Debug)]
+struct Release {
+    pins: Pins,
+    number: u64,
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.pins.0.lock().pins.remove(&self.number);
+    }
+}
+
+impl Pins {
+    /// Marks a commit as in use.
+    pub fn pin(&self, commit: CommitId, now: Timestamp) -> Pin {
+        let mut held = self.0.lock();
+        let number = held.next;
+        held.next += 1;
+        let since = SystemTime::now();
+        held.pins.insert(number, InUse { commit, since, since_lake: now });
+        Pin { _release: Arc::new(Release { pins: self.clone(), number }) }
+    }
+
+    /// Returns the commits in use.
+    pub fn commits(&self) -> Vec<CommitId> {
+        let held = self.0.lock();
+        let commits: HashSet<CommitId> = held.pins.values().map(|held| held.commit).collect();
+        commits.into_iter().collect()
+    }
+
+    /// Returns the start time of the oldest use, by the system clock.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
+    }
+
+    /// Returns the start time of the oldest use, by the lake's clock.
+    pub fn oldest_in_lake(&self) -> Option<Timestamp> {
+        self.0.lock().pins.values().map(|held| held.since_lake).min()
+    }
+
+    /// Sets the states scheduled for removal; an empty set ends the removal.
+    pub fn schedule_removal(&self, states: HashSet<String>) {
+        self.0.lock().scheduled = states;
+    }
+
+    /// Returns true if a state is scheduled for removal.
+    pub fn is_scheduled(&self, metadata_location: &str) -> bool {
+        self.0.lock().scheduled.contains(metadata_location)
+    }
+}

@@ -1,0 +1,548 @@
+//! The sweep: removal of unreferenced files.
+//!
+//! A file is referenced if the history of a branch, a tag, a recently deleted ref or a commit in
+//! use references it. A retention excludes states of some tables that were superseded long ago, but
+//! never merge bases of branches. Other files in the warehouse are removed if they are older than a
+//! minimum age and older than every running write.
+//!
+//! If a state cannot be read, its references are unknown: the sweep skips the folders of this table
+//! and reports the reason. Other tables are swept.
+//!
+//! Manifest lists are removed first, then manifests, then data files. An interrupted sweep leaves
+//! only unreferenced files, which the next sweep removes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_catalog::{Reach, ReachedState};
+use headwater_model::{CommitId, Fault, SparedTable, SweptFiles, Timestamp};
+use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Lead, Reached};
+use tokio_util::sync::CancellationToken;
+
+use super::deleted_refs::UnreachableStates;
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+/// The number of files removed between two checks for cancellation.
+const REMOVE_BATCH: usize = 500;
+
+/// The number of unreferenced files up to which more than half of all files may be removed.
+const MAJORITY_CHECK_MIN: u64 = 100;
+
+/// The time to wait for running merges. The lock is polled, so that new merges never wait for the
+/// sweep.
+const MERGE_TIMEOUT: Duration = Duration::from_mins(1);
+const MERGE_POLL: Duration = Duration::from_millis(20);
+
+/// The number of table states read concurrently.
+const STATE_CONCURRENCY: usize = 16;
+
+/// The tolerated clock difference between the object store and this machine.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+/// The retention of superseded states.
+#[derive(Debug, Clone)]
+pub(super) struct Retention {
+    /// The minimum time since a state was superseded.
+    pub before: Duration,
+    /// The number of last states of each branch to keep.
+    pub keep: Option<usize>,
+}
+
+/// The options of a sweep.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// The ids of the tables to sweep; `None` for all.
+    pub tables: Option<Vec<String>>,
+    /// The ids of the tables whose states may expire.
+    pub expiring: Vec<String>,
+    pub retention: Option<Retention>,
+    /// The minimum age of unreferenced files for removal; `None` to keep them.
+    pub orphans: Option<Duration>,
+    pub dry_run: bool,
+    /// Allows the removal of more than half of the files.
+    pub force: bool,
+    /// True for automatic maintenance, which lists only the folders of known tables.
+    pub automatic: bool,
+    /// The snapshots that a dry run would expire, by metadata location.
+    pub dry_run_expired: HashMap<String, Vec<i64>>,
+    /// The unreachable states of deleted refs; if set, only their files are swept.
+    pub unreachable: Option<UnreachableStates>,
+}
+
+impl Sweep {
+    /// Returns the options for sweeping the unreachable states of deleted refs.
+    pub fn of_unreachable(unreachable: UnreachableStates, age: Duration) -> Self {
+        Sweep {
+            tables: None,
+            expiring: Vec::new(),
+            retention: None,
+            orphans: Some(age),
+            dry_run: false,
+            // Only files that are known by name are removed.
+            force: true,
+            automatic: true,
+            dry_run_expired: HashMap::new(),
+            unreachable: Some(unreachable),
+        }
+    }
+}
+
+/// The reachable states, and the metadata locations of those that expire.
+struct States {
+    reach: Reach,
+    expiring: HashSet<String>,
+}
+
+impl States {
+    /// Returns the states in the order in which they are read. Current states come first, so that
+    /// their errors are the reported ones.
+    fn in_order(&self) -> Vec<&ReachedState> {
+        let mut states: Vec<&ReachedState> = self.reach.states.values().collect();
+        states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
+        states
+    }
+
+    fn expires(&self, state: &ReachedState) -> bool {
+        self.expiring.contains(&state.entry.metadata_location)
+    }
+}
+
+/// The referenced files and the expired states.
+#[derive(Default)]
+pub(super) struct References {
+    pub(super) needed: Arc<Reached>,
+    /// The reads done so far, by metadata location.
+    reads: HashMap<String, StateRead>,
+    /// The metadata locations of expired states.
+    expired: HashSet<String>,
+    /// The files of expired states.
+    expired_files: Reached,
+    broken: Broken,
+    /// The folders of the swept tables.
+    folders: HashSet<String>,
+}
+
+/// The way a state is read.
+#[derive(Clone)]
+struct StateRead {
+    extent: Extent,
+    /// True for a current state, whose files must all exist.
+    at_head: bool,
+}
+
+impl StateRead {
+    /// Returns true if this read includes everything of the other.
+    fn covers(&self, other: &StateRead) -> bool {
+        let extent = self.extent == Extent::Whole || self.extent == other.extent;
+        extent && (self.at_head || !other.at_head)
+    }
+}
+
+/// The tables that cannot be read completely.
+#[derive(Default)]
+struct Broken {
+    /// The reasons, by table id.
+    tables: BTreeMap<String, SparedTable>,
+    /// The folders that may contain their files, with a trailing slash.
+    folders: HashSet<String>,
+}
+
+impl Broken {
+    fn add(&mut self, state: &ReachedState, lead: Lead) {
+        let Some(error) = lead.unreadable.first() else { return };
+        self.folders.extend(lead.folders);
+        let name = &state.table;
+        if self.tables.contains_key(&state.entry.id) {
+            return;
+        }
+        let problem = error.to_problem();
+        let reason = [vec![problem.message], problem.causes].concat().join(": ");
+        tracing::warn!(table = %name, reason, "sweep skips an unreadable table");
+        let spared = SparedTable { table: name.clone(), reason };
+        self.tables.insert(state.entry.id.clone(), spared);
+    }
+
+    fn spared(&self) -> Vec<SparedTable> {
+        self.tables.values().cloned().collect()
+    }
+
+    /// Returns true if a file may belong to one of these tables.
+    fn may_have(&self, location: &str) -> bool {
+        let mut slashes = location.match_indices('/');
+        slashes.any(|(at, _)| self.folders.contains(&location[..=at]))
+    }
+}
+
+/// A guard that clears the scheduled removals when a sweep ends.
+struct ScheduleGuard<'a>(&'a Lake);
+
+impl Drop for ScheduleGuard<'_> {
+    fn drop(&mut self) {
+        self.0.pins().schedule_removal(HashSet::new());
+        self.0.tables().set_removing(HashSet::new());
+    }
+}
+
+impl Lake {
+    pub(super) async fn sweep(
+        &self,
+        sweep: Sweep,
+        cancelled: &CancellationToken,
+    ) -> Result<SweptFiles> {
+        let Ok(_alone) = self.sweeping().try_lock() else {
+            let message = "another sweep is running".to_owned();
+            return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
+        };
+        let _end = ScheduleGuard(self);
+        // Taken before anything is read: files written later are younger.
+        let begun = self.clock().now();
+        let oldest = self.pins().oldest();
+        let mut found = self.find(&sweep, begun).await?;
+        let files = self.files_of(&sweep, &found).await?;
+        let is_too_recent = |file: &FoundFile, age: Duration| {
+            let in_use = oldest.is_some_and(|oldest| file.modified >= oldest - CLOCK_SKEW);
+            in_use || file.modified > begun - age
+        };
+        let mut swept = SweptFiles {
+            states_expired: found.expired.len() as u64,
+            spared: found.broken.spared(),
+            ..SweptFiles::default()
+        };
+        let mut removed = Vec::new();
+        let all = files.len();
+        let unreachable = sweep.unreachable.as_ref().map(|unreachable| {
+            let there = files.iter().map(|file| file.location.clone());
+            (unreachable, there.collect::<HashSet<String>>())
+        });
+        for file in files {
+            if found.needed.contains(&file.location) || found.broken.may_have(&file.location) {
+                continue;
+            }
+            if found.expired_files.contains(&file.location) {
+                swept.files_expired += 1;
+                swept.bytes_expired += file.bytes;
+                removed.push(file.location);
+            } else if let Some(age) = sweep.orphans {
+                if is_too_recent(&file, age) {
+                    swept.young += 1;
+                    continue;
+                }
+                swept.orphans += 1;
+                swept.orphan_bytes += file.bytes;
+                removed.push(file.location);
+            }
+        }
+        if sweep.dry_run || (removed.is_empty() && unreachable.is_none()) {
+            return Ok(swept);
+        }
+        if !sweep.force && swept.orphans > MAJORITY_CHECK_MIN && swept.orphans * 2 > all as u64 {
+            return Err(Error::MostWouldGo { files: swept.orphans, of: all as u64 });
+        }
+        let removed = self.exclude_newly_referenced(&sweep, &mut found, removed, begun).await?;
+        swept.spared = found.broken.spared();
+        if let Some((unreachable, mut left)) = unreachable {
+            for file in &removed {
+                left.remove(file);
+            }
+            self.record_removals(&removed, begun).await?;
+            self.remove(removed, cancelled).await?;
+            self.finish_removal(unreachable, &left).await?;
+            return Ok(swept);
+        }
+        self.remove(removed, cancelled).await?;
+        if sweep.tables.is_none() && sweep.orphans.is_some() {
+            let kept = deleted_refs_kept(&sweep).max(super::ORPHANS_AFTER);
+            self.catalog().trim_deleted_refs(begun - kept).await?;
+        }
+        Ok(swept)
+    }
+
+    /// Finds the referenced files and the expired states.
+    async fn find(&self, sweep: &Sweep, now: Timestamp) -> Result<References> {
+        let states = self.states(sweep, now).await?;
+        let mut found = References::default();
+        for state in states.reach.states.values() {
+            if sweep.tables.as_ref().is_none_or(|ids| ids.contains(&state.entry.id)) {
+                found.folders.extend(self.folder(state));
+            }
+        }
+        self.find_needed(sweep, &states, &mut found).await?;
+        self.find_expired(&states, &mut found).await?;
+        Ok(found)
+    }
+
+    async fn states(&self, sweep: &Sweep, now: Timestamp) -> Result<States> {
+        let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
+        // All tables, because tables may share files.
+        let reach = self.catalog().reach(&heads, |_| true).await?;
+        let kept_by_count = self.kept_by_count(sweep).await?;
+        let expires = |state: &&ReachedState| {
+            let counted = kept_by_count.contains(&state.entry.metadata_location);
+            !counted && is_expired(sweep, state, now)
+        };
+        let expiring = reach.states.values().filter(expires);
+        let expiring = expiring.map(|state| state.entry.metadata_location.clone()).collect();
+        Ok(States { reach, expiring })
+    }
+
+    /// Adds the files referenced by states that were not read before.
+    async fn find_needed(
+        &self,
+        sweep: &Sweep,
+        states: &States,
+        found: &mut References,
+    ) -> Result<()> {
+        let (mut new, known) = (Vec::new(), found.broken.tables.len());
+        for state in states.in_order().into_iter().filter(|state| !states.expires(state)) {
+            let location = &state.entry.metadata_location;
+            if state.entry.is_view() {
+                found.needed.add_file(self.tables().place_of(location));
+                continue;
+            }
+            let read = read_mode(sweep, state);
+            if !found.reads.get(location).is_some_and(|before| before.covers(&read)) {
+                found.reads.insert(location.clone(), read.clone());
+                new.push((state, read));
+            }
+        }
+        let needed = Arc::clone(&found.needed);
+        let reads = new.iter().map(|(state, read)| (location_of(state), read.clone()));
+        let leads = stream::iter(reads.collect::<Vec<_>>()).map(|(location, read)| {
+            let needed = Arc::clone(&needed);
+            async move {
+                let mut lead = self.tables().reach(&location, &read.extent, &needed).await?;
+                if !read.at_head {
+                    // Files missing because of an earlier expiry reference nothing.
+                    lead.unreadable.retain(|error| !error.is_not_found());
+                }
+                Ok::<_, Error>(lead)
+            }
+        });
+        // Collect all results before continuing: reads can wait for each other.
+        let leads: Vec<Lead> = leads.buffered(STATE_CONCURRENCY).try_collect().await?;
+        for ((state, _), lead) in new.into_iter().zip(leads) {
+            found.broken.add(state, lead);
+        }
+        if found.broken.tables.len() > known {
+            self.exclude_broken(&states.reach, found).await?;
+        }
+        Ok(())
+    }
+
+    /// Finds the files of expiring states.
+    async fn find_expired(&self, states: &States, found: &mut References) -> Result<()> {
+        let files = Reached::beside(Arc::clone(&found.needed));
+        let broken = |state: &ReachedState| found.broken.tables.contains_key(&state.entry.id);
+        let expiring = states.in_order().into_iter();
+        let expiring = expiring.filter(|state| states.expires(state) && !broken(state));
+        let expiring: Vec<&ReachedState> = expiring.collect();
+        let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
+        let leads = stream::iter(locations).map(|location| {
+            let files = &files;
+            // Unreadable metadata of an expiring state is ignored, because the state is not needed.
+            async move { self.tables().reach(&location, &Extent::Current, files).await }
+        });
+        let leads: Vec<Lead> = leads.buffered(STATE_CONCURRENCY).try_collect().await?;
+        for (state, lead) in expiring.into_iter().zip(leads) {
+            let location = &state.entry.metadata_location;
+            if lead.more {
+                found.expired.insert(location.clone());
+            }
+            let keeps = keeps_metadata(&states.reach, state);
+            let into = if keeps { &*found.needed } else { &files };
+            into.add_file(self.tables().place_of(location));
+        }
+        found.expired_files = files;
+        Ok(())
+    }
+
+    /// Excludes the known folders with files of unreadable tables. A registered table can have
+    /// files in another table's folder.
+    async fn exclude_broken(&self, reach: &Reach, found: &mut References) -> Result<()> {
+        let states = reach.states.values();
+        let known: HashSet<String> = states.filter_map(|state| self.folder(state)).collect();
+        let files = Reached::default();
+        for state in reach.states.values() {
+            if found.broken.tables.contains_key(&state.entry.id) {
+                found.broken.folders.extend(self.folder(state));
+                let location = &state.entry.metadata_location;
+                self.tables().reach(location, &Extent::Whole, &files).await?;
+            }
+        }
+        for file in files.into_files() {
+            let folders = file.match_indices('/').map(|(at, _)| &file[..=at]);
+            let folders = folders.filter(|folder| known.contains(*folder));
+            found.broken.folders.extend(folders.map(ToOwned::to_owned));
+        }
+        Ok(())
+    }
+
+    /// Returns the folder of a state's table, with a trailing slash.
+    fn folder(&self, state: &ReachedState) -> Option<String> {
+        folder_of(&self.tables().place_of(&state.entry.metadata_location))
+    }
+
+    /// Returns the commits from which references start.
+    async fn heads(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
+        let mut heads = self.named_commits(deleted_since).await?;
+        heads.extend(self.pins().commits());
+        heads.sort();
+        heads.dedup();
+        Ok(heads)
+    }
+
+    /// Returns the commits of branches, tags and recently deleted refs.
+    pub(super) async fn named_commits(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
+        let catalog = self.catalog();
+        let mut heads: HashSet<CommitId> = HashSet::new();
+        heads.extend(catalog.branches(None).await?.iter().map(|branch| branch.commit));
+        heads.extend(catalog.tags(None).await?.iter().map(|tag| tag.commit));
+        heads.extend(catalog.refs_deleted_since(deleted_since).await?);
+        Ok(heads.into_iter().collect())
+    }
+
+    /// Returns the states kept by count: the last ones of each branch.
+    async fn kept_by_count(&self, sweep: &Sweep) -> Result<HashSet<String>> {
+        let mut kept = HashSet::new();
+        let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
+            return Ok(kept);
+        };
+        for branch in self.catalog().branches(None).await? {
+            let state = self.catalog().state(branch.commit).await?;
+            for (name, entry) in state.tables(None).await? {
+                if sweep.expiring.contains(&entry.id) {
+                    let last = self.catalog().last_states(branch.commit, &name, count).await?;
+                    kept.extend(last.into_iter().map(|entry| entry.metadata_location));
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Lists the candidate files: those in the folders of known tables, or all.
+    async fn files_of(&self, sweep: &Sweep, found: &References) -> Result<Vec<FoundFile>> {
+        if let Some(unreachable) = &sweep.unreachable {
+            return self.files_of_unreachable(unreachable, found).await;
+        }
+        if sweep.tables.is_none() && !sweep.automatic {
+            let mut files = self.tables().files_under(None).await?;
+            files.retain(|file| file.path.as_ref() != CLAIM_FILE);
+            return Ok(files);
+        }
+        let mut folders = found.folders.clone();
+        if sweep.tables.is_none() {
+            // Include tables that existed only on deleted branches.
+            let deleted = self.catalog().refs_deleted_since(Timestamp::UNIX_EPOCH).await?;
+            let reach = self.catalog().reach(&deleted, |_| true).await?;
+            let places = reach.states.keys().map(|location| self.tables().place_of(location));
+            folders.extend(places.filter_map(|place| folder_of(&place)));
+        }
+        let mut files = Vec::new();
+        for folder in folders {
+            files.extend(self.tables().files_under(Some(folder.trim_end_matches('/'))).await?);
+        }
+        Ok(files)
+    }
+
+    /// Schedules the removal, and excludes files that were referenced meanwhile. From here no read
+    /// can start on an expiring state.
+    async fn exclude_newly_referenced(
+        &self,
+        sweep: &Sweep,
+        found: &mut References,
+        removed: Vec<String>,
+        begun: Timestamp,
+    ) -> Result<Vec<String>> {
+        self.pins().schedule_removal(found.expired.clone());
+        self.tables().set_removing(removed.iter().cloned().collect());
+        // Wait for merges that started before; later merges see the scheduled removals.
+        let mut waited = Duration::ZERO;
+        while self.merging().try_write().is_err() {
+            if waited > MERGE_TIMEOUT {
+                let message = "timeout while waiting for running merges".to_owned();
+                return Err(Error::InvalidRequest { message, hint: "Try again later." });
+            }
+            tokio::time::sleep(MERGE_POLL).await;
+            waited += MERGE_POLL;
+        }
+        // Files referenced before count as referenced; the next sweep removes any excess.
+        let states = self.states(sweep, begun).await?;
+        self.find_needed(sweep, &states, found).await?;
+        found.expired.retain(|location| states.expiring.contains(location));
+        self.pins().schedule_removal(found.expired.clone());
+        let is_unreferenced =
+            |file: &String| !found.needed.contains(file) && !found.broken.may_have(file);
+        let removed: Vec<String> = removed.into_iter().filter(is_unreferenced).collect();
+        self.tables().set_removing(removed.iter().cloned().collect());
+        Ok(removed)
+    }
+
+    async fn remove(&self, mut files: Vec<String>, cancelled: &CancellationToken) -> Result<()> {
+        files.sort_by_key(|file| removal_order(file));
+        for some in files.chunks(REMOVE_BATCH) {
+            if cancelled.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            self.tables().forget(some);
+            self.tables().remove_files(some).await?;
+            self.tables().forget(some);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the table folder of a metadata file, with a trailing slash.
+pub(super) fn folder_of(metadata: &str) -> Option<String> {
+    let (folder, name) = metadata.rsplit_once("/metadata/")?;
+    name.ends_with(".metadata.json").then(|| format!("{folder}/"))
+}
+
+/// Returns the removal order: files that reference others are removed first.
+fn removal_order(file: &str) -> u8 {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    let is_avro = std::path::Path::new(name).extension().is_some_and(|found| found == "avro");
+    match is_avro {
+        _ if name.ends_with(".metadata.json") => 0,
+        true if name.starts_with("snap-") => 1,
+        true => 2,
+        false => 3,
+    }
+}
+
+/// Returns how long a deleted ref still protects its files.
+fn deleted_refs_kept(sweep: &Sweep) -> Duration {
+    sweep.orphans.unwrap_or(super::ORPHANS_AFTER)
+}
+
+fn location_of(state: &ReachedState) -> String {
+    state.entry.metadata_location.clone()
+}
+
+/// Returns the way to read a state that does not expire.
+fn read_mode(sweep: &Sweep, state: &ReachedState) -> StateRead {
+    let at_head = state.until.is_none();
+    // Snapshots between two kept states are read through the state that lists them.
+    let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
+    let extent = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
+        Some(ids) => Extent::Without(ids.clone()),
+        None if whole => Extent::Whole,
+        None => Extent::Current,
+    };
+    StateRead { extent, at_head }
+}
+
+fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {
+    let Some(retention) = &sweep.retention else { return false };
+    let until = state.until.is_some_and(|until| until <= now - retention.before);
+    until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)
+}
+
+/// Returns true if an expired state keeps its metadata file. Merges need the metadata of states
+/// after a merge base to trace rows.
+fn keeps_metadata(reach: &Reach, state: &ReachedState) -> bool {
+    let until = state.until.unwrap_or(Timestamp::MAX_UTC);
+    reach.oldest_base.is_some_and(|base| until >= base)
+}

@@ -1,0 +1,165 @@
+//! Cherry-pick and revert of one commit. A cherry-pick is a merge whose base is the commit's
+//! parent; a revert is a merge of the parent whose base is the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_model::{
+    CherryPickRequest, Commit, CommitId, MergeReport, MergeRequest, PROPERTY_JOB, PROPERTY_PICKED,
+    PROPERTY_REVERTED, RefSpec, RevertRequest, TableName,
+};
+
+use super::{Change, MergeOptions};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+impl Lake {
+    /// Applies the changes of a commit since its first parent to a branch, in one commit. Allowed
+    /// on protected branches, like a merge. A conflict is a result in the report, not an error.
+    pub async fn cherry_pick(
+        &self,
+        target: &str,
+        request: CherryPickRequest,
+        author: &str,
+    ) -> Result<MergeReport> {
+        let id = self.catalog().resolve(&request.commit).await?.commit;
+        let (commit, parent) = self.with_parent(id).await?;
+        let message =
+            request.message.unwrap_or_else(|| format!("{}\n\nFrom commit {id}", commit.message));
+        let merge = MergeRequest {
+            source: request.commit,
+            message: Some(message),
+            dry_run: request.dry_run,
+            unchecked: request.unchecked,
+            on_conflict: request.on_conflict,
+            choices: request.choices,
+        };
+        let options = options(author, PROPERTY_PICKED, id);
+        let change = Change::From { commit: parent, only: None, is_revert: false };
+        self.merge_change(target, merge, options, change).await
+    }
+
+    /// Reverts a commit of a branch, or the commit of a run: all its tables, or the requested ones,
+    /// in one commit. Later changes stay. A conflict with them is a result in the report, not an
+    /// error.
+    pub async fn revert(
+        &self,
+        target: &str,
+        request: RevertRequest,
+        author: &str,
+    ) -> Result<MergeReport> {
+        let id = self.reverted(target, &request).await?;
+        let (commit, parent) = self.with_parent(id).await?;
+        let only = self.reverted_tables(&request, id, parent).await?;
+        let message = request.message.unwrap_or_else(|| {
+            let subject = commit.message.lines().next().unwrap_or_default();
+            format!("Revert \"{subject}\"\n\nUndoes commit {id}")
+        });
+        let merge = MergeRequest {
+            source: RefSpec::Commit(parent.to_string()),
+            message: Some(message),
+            dry_run: request.dry_run,
+            unchecked: request.unchecked,
+            on_conflict: request.on_conflict,
+            choices: request.choices,
+        };
+        let options = options(author, PROPERTY_REVERTED, id);
+        let change = Change::From { commit: id, only, is_revert: true };
+        self.merge_change(target, merge, options, change).await
+    }
+
+    async fn with_parent(&self, id: CommitId) -> Result<(Commit, CommitId)> {
+        let commit = self.catalog().read_commit(id).await?;
+        match commit.parents.first() {
+            Some(parent) => {
+                let parent = *parent;
+                Ok((commit, parent))
+            }
+            None => Err(invalid(
+                format!("`@{}` is the first commit and has no changes", id.short()),
+                "Use a commit that `headwater log` lists.",
+            )),
+        }
+    }
+
+    /// Resolves the commit to revert, which must be in the branch's history.
+    async fn reverted(&self, target: &str, request: &RevertRequest) -> Result<CommitId> {
+        let head = self.catalog().branch(target).await?.commit;
+        match (&request.commit, &request.run) {
+            (Some(commit), None) => {
+                let id = self.catalog().resolve(commit).await?.commit;
+                if self.catalog().merge_bases(id, head).await? == [id] {
+                    return Ok(id);
+                }
+                let message =
+                    format!("commit `@{}` is not in the history of `{target}`", id.short());
+                Err(invalid(message, "Use a commit that `headwater log` lists."))
+            }
+            (None, Some(run)) => self.commit_of_run(target, head, run).await,
+            _ => Err(invalid(
+                "a commit or a run is required".to_owned(),
+                "Specify the commit or the run to revert.",
+            )),
+        }
+    }
+
+    /// Returns the commit in which a run was merged into a branch.
+    async fn commit_of_run(&self, target: &str, head: CommitId, run: &str) -> Result<CommitId> {
+        let mut next = Some(head);
+        while let Some(id) = next {
+            let commit = self.catalog().read_commit(id).await?;
+            if commit.properties.get(PROPERTY_JOB).is_some_and(|job| job == run) {
+                return Ok(id);
+            }
+            next = commit.parents.first().copied();
+        }
+        let message = format!("run `{run}` has no commit on `{target}`");
+        Err(invalid(message, "Use the run's id from `headwater job ls`."))
+    }
+
+    /// Returns the tables to revert; `None` for all. Fails if only some of the commit's tables are
+    /// requested without `partial`.
+    async fn reverted_tables(
+        &self,
+        request: &RevertRequest,
+        id: CommitId,
+        parent: CommitId,
+    ) -> Result<Option<BTreeSet<TableName>>> {
+        if request.tables.is_empty() {
+            return Ok(None);
+        }
+        let changed = self.catalog().diff(parent, id).await?;
+        let changed: Vec<TableName> = changed.into_iter().map(|change| change.table).collect();
+        let mut tables = BTreeSet::new();
+        for table in &request.tables {
+            let same = |found: &&TableName| {
+                found.namespace.eq_ignore_ascii_case(&table.namespace)
+                    && found.name.eq_ignore_ascii_case(&table.name)
+            };
+            let exact = changed.iter().find(|found| *found == table);
+            let Some(found) = exact.or_else(|| changed.iter().find(same)) else {
+                let message = format!("commit `@{}` did not change table `{table}`", id.short());
+                return Err(invalid(message, "Specify tables that the commit changed."));
+            };
+            tables.insert(found.clone());
+        }
+        let rest: Vec<String> = changed
+            .iter()
+            .filter(|table| !tables.contains(*table))
+            .map(|table| format!("`{table}`"))
+            .collect();
+        if !rest.is_empty() && !request.partial {
+            let message = format!("commit `@{}` also changed {}", id.short(), rest.join(", "));
+            return Err(invalid(message, "Revert the whole commit, or use `--partial`."));
+        }
+        Ok(Some(tables))
+    }
+}
+
+fn options(author: &str, property: &str, id: CommitId) -> MergeOptions {
+    let properties = BTreeMap::from([(property.to_owned(), id.to_string())]);
+    MergeOptions { author: author.to_owned(), properties, ..MergeOptions::default() }
+}
+
+fn invalid(message: String, hint: &'static str) -> Error {
+    Error::InvalidRequest { message, hint }
+}

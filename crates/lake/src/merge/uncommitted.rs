@@ -1,0 +1,90 @@
+//! Files that a merge wrote and that no commit references yet. They are removed if the merge fails
+//! or is cancelled.
+
+use headwater_tables::{MadeMerge, SqlView, Table, Tables};
+
+/// A guard that removes uncommitted files when it is dropped.
+#[derive(Debug)]
+pub(super) struct UncommittedMerge {
+    tables: Tables,
+    made: NewStates,
+}
+
+/// New states of tables and views, each with the state it was derived from.
+#[derive(Debug, Default)]
+pub(super) struct NewStates {
+    tables: Vec<(MadeMerge, Table)>,
+    views: Vec<(SqlView, SqlView)>,
+}
+
+impl NewStates {
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.views.is_empty()
+    }
+}
+
+impl UncommittedMerge {
+    pub fn new(tables: Tables) -> Self {
+        UncommittedMerge { tables, made: NewStates::default() }
+    }
+
+    pub fn add(&mut self, made: MadeMerge, before: Table) {
+        self.made.tables.push((made, before));
+    }
+
+    pub fn add_view(&mut self, made: SqlView, before: SqlView) {
+        self.made.views.push((made, before));
+    }
+
+    /// Releases the states without removing them, because a commit may reference them.
+    pub fn release(mut self) -> NewStates {
+        std::mem::take(&mut self.made)
+    }
+
+    /// Guards states again after their commit has failed.
+    pub fn take_back(&mut self, written: NewStates) {
+        self.made.tables.extend(written.tables);
+        self.made.views.extend(written.views);
+    }
+
+    /// Removes all files. Files that cannot be removed are left to maintenance.
+    pub async fn discard(mut self) {
+        let made = std::mem::take(&mut self.made);
+        if !made.is_empty() {
+            // A spawned task continues even if this future is dropped.
+            let _ = tokio::spawn(discard(self.tables.clone(), made)).await;
+        }
+    }
+}
+
+async fn discard(tables: Tables, made: NewStates) {
+    for (view, before) in made.views {
+        if let Err(error) = tables.discard_view(&view, Some(&before)).await {
+            tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
+        }
+    }
+    // Removing a state compares it with the state it was derived from, so derived states go first.
+    for (made, before) in made.tables.into_iter().rev() {
+        if let Err(error) = tables.discard_state(&made.table, Some(&before)).await {
+            tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
+        }
+        for staged in made.staged {
+            if let Err(error) = tables.discard(staged).await {
+                tracing::warn!(%error, "cannot remove a data file of an aborted merge");
+            }
+        }
+    }
+}
+
+impl Drop for UncommittedMerge {
+    fn drop(&mut self) {
+        let made = std::mem::take(&mut self.made);
+        if made.is_empty() {
+            return;
+        }
+        // Without a runtime the process is shutting down; the files are left to maintenance.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(discard(self.tables.clone(), made));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Merge of an SQL view that both sides changed. It succeeds if one side changed the query and the
+//! other the properties, or both made the same change.
+
+use headwater_catalog::{Base, Contested, TableEntry, operation};
+use headwater_model::{ConflictCause, ConflictKind, MergedHow, MergedTable, TableName};
+use headwater_tables::{MergedView, SqlView, ViewMerge};
+
+use super::uncommitted::UncommittedMerge;
+use super::{Verdict, conflict_cause};
+use crate::error::Result;
+use crate::lake::Lake;
+use crate::transaction::view_entry;
+
+/// The merged view.
+#[derive(Debug)]
+pub(super) struct ViewContent {
+    /// `None` if the target already has the merged view.
+    merge: Option<Box<ViewMerge>>,
+    ours: SqlView,
+}
+
+impl ViewContent {
+    /// Returns true if the target's view changes.
+    pub fn changes(&self) -> bool {
+        self.merge.is_some()
+    }
+
+    /// Returns the report of the merged view.
+    pub fn report(&self, view: &TableName) -> MergedTable {
+        MergedTable {
+            table: view.clone(),
+            how: MergedHow::ByContent,
+            rows_added: 0,
+            rows_removed: 0,
+            whole_files: false,
+            files_added: 0,
+            files_removed: 0,
+            reshaped: self.merge.is_some(),
+            causes: Vec::new(),
+        }
+    }
+}
+
+/// Returns true if the contested name is a view on any side.
+pub(super) fn concerns_view(contested: &Contested) -> bool {
+    let sides = [contested.base.first(), &contested.ours, &contested.theirs];
+    sides.into_iter().flatten().any(TableEntry::is_view)
+}
+
+impl Lake {
+    /// Merges a view that both sides changed.
+    pub(super) async fn view_content(&self, contested: &Contested) -> Result<Verdict> {
+        let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
+            return Ok(Verdict::Conflict(vec![conflict_cause::dropped(contested)]));
+        };
+        if !ours.is_view() || !theirs.is_view() {
+            return Ok(Verdict::Conflict(vec![conflict_cause::view_and_table(ours.is_view())]));
+        }
+        let base = match &contested.base {
+            Base::Known(Some(base)) if base.is_view() && base.id == ours.id => {
+                Some(self.tables().load_view(&base.metadata_location).await?)
+            }
+            Base::Known(_) => None,
+            Base::Merged(_) => {
+                return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
+            }
+        };
+        let ours = self.tables().load_view(&ours.metadata_location).await?;
+        let theirs = self.tables().load_view(&theirs.metadata_location).await?;
+        let merge = match self.tables().merge_views(base.as_ref(), &ours, &theirs)? {
+            MergedView::Ours => None,
+            MergedView::Both(merge) => Some(merge),
+            MergedView::Clashes { query, properties } => {
+                return Ok(Verdict::Conflict(causes(base.is_none(), query, &properties)));
+            }
+        };
+        Ok(Verdict::View(Box::new(ViewContent { merge, ours })))
+    }
+
+    /// Writes the merged view and adds it to `made`. Returns `None` if the target does not change.
+    pub(super) async fn write_view(
+        &self,
+        content: &ViewContent,
+        made: &mut UncommittedMerge,
+    ) -> Result<Option<TableEntry>> {
+        let Some(merge) = &content.merge else { return Ok(None) };
+        let view = self.tables().apply_view_merge(merge).await?;
+        let entry = view_entry(&view, operation::CHANGED);
+        made.add_view(view, content.ours.clone());
+        Ok(Some(entry))
+    }
+}
+
+fn causes(both_created: bool, query: bool, properties: &[String]) -> Vec<ConflictCause> {
+    let mut causes = Vec::new();
+    if query {
+        let message = if both_created {
+            "both created a view with this name and different queries"
+        } else {
+            "both changed the query of the view"
+        };
+        causes.push(conflict_cause::plain(ConflictKind::View, message.to_owned()));
+    }
+    for property in properties {
+        let message = format!("both set the property `{property}` differently");
+        causes.push(conflict_cause::plain(ConflictKind::Property, message));
+    }
+    causes
+}

@@ -1,0 +1,243 @@
+//! Changes by other engines through Iceberg's REST catalog. Names are matched exactly.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_catalog::{NamespaceChange, State, TableEntry};
+use headwater_model::{RefSpec, TableName};
+use headwater_store::{Batch, Expected, RefChange};
+use headwater_tables::{NewTable, Table, TableCommit};
+
+use super::pending::Change;
+use super::{Transaction, created_state};
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+
+impl Transaction {
+    /// Creates an empty table. Fails with `TableExists` if it exists.
+    pub async fn create_new(&mut self, name: &TableName, new: NewTable) -> Result<()> {
+        self.check_free(name).await?;
+        let table = self.view.lake().tables().create_new(name, new).await?;
+        self.add_created(name, table, true)
+    }
+
+    /// Applies a commit request to a table, or creates the table. After a concurrent change the
+    /// request is applied again, if its requirements still hold.
+    pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
+        self.prevent_sweep().await;
+        self.load(name).await?;
+        self.flush(name).await?;
+        let Some(before) = self.pending(name)?.table().cloned() else {
+            if !commit.creates() {
+                return Err(self.view.not_found(name).await?);
+            }
+            self.check_free(name).await?;
+            let table = self.view.lake().tables().create_from(name, &commit).await?;
+            return self.add_created(name, table, true);
+        };
+        let lake = self.view.lake().clone();
+        let commit = commit.as_shown(lake.last_column_id(&before).await?, &before);
+        if commit.is_empty() {
+            return Ok(commit.check_on(&before)?);
+        }
+        let new_columns = commit.new_columns(&before);
+        self.pending(name)?.add(Change::Apply(Arc::new(commit)));
+        self.flush(name).await?;
+        let last = self.pending(name)?.table().map_or(0, Table::last_column_id);
+        match lake.reserve_field_ids(&before, &new_columns, last).await? {
+            Some(()) => Ok(()),
+            None => Err(Error::FieldIdTaken { table: name.clone() }),
+        }
+    }
+
+    /// Fails if a table registered by another engine exists under another name.
+    pub(super) async fn check_registered(&self, head: &State) -> Result<()> {
+        for name in &self.registered {
+            let Some(table) = self.states.get(name) else { continue };
+            let id = table.id();
+            let tables = head.tables(None).await?;
+            let is_double = |(other, entry): &&(TableName, TableEntry)| {
+                other != name && entry.id == id && !self.tables.contains_key(other)
+            };
+            if let Some((other, _)) = tables.iter().find(is_double) {
+                return Err(Error::TableTwice { table: name.clone(), other: other.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers a table from a metadata file in the warehouse, replacing an existing table if
+    /// `overwritten` is set. Fails if the branch has the table under another name.
+    pub async fn register(
+        &mut self,
+        name: &TableName,
+        metadata_location: &str,
+        overwritten: bool,
+    ) -> Result<()> {
+        self.prevent_sweep().await;
+        self.load(name).await?;
+        if overwritten && self.pending(name)?.table().is_some() {
+            self.pending(name)?.add_applied(Change::Drop, None);
+        }
+        self.check_free(name).await?;
+        let table = self.view.lake().tables().register(metadata_location).await?;
+        self.check_folder_is_exclusive(&table).await?;
+        self.add_created(name, table, false)
+    }
+
+    /// Fails if the table's folder overlaps with the folder of another table of the branch.
+    /// Maintenance of one table would remove the other's files.
+    async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
+        let location = table.location();
+        let within = |one: &str, other: &str| {
+            one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        for (other, entry) in self.view.state().tables(None).await? {
+            let Some((folder, _)) = entry.metadata_location.rsplit_once("/metadata/") else {
+                continue;
+            };
+            let overlaps = within(folder, location) || within(location, folder);
+            if overlaps && entry.id != table.id() {
+                let reason = format!("`{location}` is the location of table `{other}`");
+                return Err(headwater_tables::Error::Refused { reason }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a table, optionally into another namespace.
+    pub async fn rename(&mut self, from: &TableName, to: &TableName) -> Result<()> {
+        self.load(from).await?;
+        self.flush(from).await?;
+        let Some(table) = self.pending(from)?.table().cloned() else {
+            return Err(self.view.not_found(from).await?);
+        };
+        self.check_free(to).await?;
+        self.pending(from)?.add_applied(Change::Drop, None);
+        self.pending(to)?.add_applied(Change::Create, Some(table));
+        Ok(())
+    }
+
+    /// Drops the table with exactly this name.
+    pub async fn drop_named(&mut self, name: &TableName) -> Result<()> {
+        self.load(name).await?;
+        self.drop(name, false).await
+    }
+
+    /// Sets and removes properties of a namespace.
+    pub fn update_namespace(
+        &mut self,
+        name: &str,
+        updates: BTreeMap<String, String>,
+        removals: Vec<String>,
+    ) {
+        let name = name.to_owned();
+        self.namespaces.push(NamespaceChange::Update { name, updates, removals });
+    }
+
+    /// Sets the idempotency key of the request that causes the commit. A key can be committed only
+    /// once.
+    pub fn request(&mut self, name: &str) {
+        let now = self.view.lake().clock().now().timestamp_micros();
+        let value = Some(bytes::Bytes::from(now.to_string()));
+        let refs = vec![RefChange { name: request_ref(name), expected: Expected::Absent, value }];
+        self.with.merge(Batch { refs, ..Batch::default() });
+    }
+
+    /// Prevents the removal of files until the transaction ends.
+    pub(super) async fn prevent_sweep(&mut self) {
+        if self.no_sweep.is_none() {
+            self.no_sweep = Some(Arc::clone(self.view.lake().merging()).read_owned().await);
+        }
+    }
+
+    /// Fails if a table or view has the name, or if the namespace does not exist.
+    pub(super) async fn check_free(&mut self, name: &TableName) -> Result<()> {
+        let is_view = match self.has_view(name) {
+            Some(known) => known,
+            None => self.view.state().view(name).await?.is_some(),
+        };
+        if is_view {
+            return Err(Error::ViewExists { view: name.clone() });
+        }
+        self.load(name).await?;
+        if self.pending(name)?.table().is_some() {
+            return Err(Error::TableExists { table: name.clone() });
+        }
+        if !self.creates_namespace(&name.namespace) {
+            self.view.check_namespace(&name.namespace).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds a created table. If its metadata was `stored` by this transaction, it is removed on
+    /// failure.
+    fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
+        self.registered.push(name.clone());
+        if stored {
+            self.staged.push_states([created_state(name, &table, true)]);
+        }
+        self.pending(name)?.add_applied(Change::Create, Some(table));
+        Ok(())
+    }
+}
+
+/// The retention of committed idempotency keys.
+pub const REQUESTS_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// The ref prefix of committed idempotency keys; the value is the time.
+const REQUESTS: &str = "request/";
+
+/// The page size for listing idempotency keys.
+const REQUESTS_AT_ONCE: usize = 500;
+
+/// Returns the ref of an idempotency key.
+fn request_ref(name: &str) -> String {
+    format!("{REQUESTS}{name}")
+}
+
+/// Returns the commit time of an idempotency key in microseconds; 0 if it is not a number.
+fn committed(value: &[u8]) -> i64 {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// The number of recent commits searched by [`Lake::is_committed`].
+const RECENT_COMMITS: usize = 1_000;
+
+impl Lake {
+    /// Returns true if a recent commit of a branch has a property with this value. Used to find out
+    /// if a change with a lost response was committed.
+    pub async fn is_committed(&self, branch: &str, property: &str, value: &str) -> Result<bool> {
+        let head = RefSpec::Name(branch.to_owned());
+        let commits = self.catalog().log(&head, RECENT_COMMITS, None).await?;
+        let has = |known: &String| known == value;
+        Ok(commits.iter().any(|commit| commit.properties.get(property).is_some_and(has)))
+    }
+
+    /// Returns true if an idempotency key was committed; see [`Transaction::request`].
+    pub async fn is_request_done(&self, name: &str) -> Result<bool> {
+        Ok(self.store().reference(&request_ref(name)).await?.is_some())
+    }
+
+    /// Deletes idempotency keys older than [`REQUESTS_KEPT`] and returns their number.
+    pub async fn forget_requests(&self) -> Result<u64> {
+        let before = (self.clock().now() - REQUESTS_KEPT).timestamp_micros();
+        let (mut after, mut forgotten) = (None, 0);
+        loop {
+            let page =
+                self.store().references(REQUESTS, after.as_deref(), REQUESTS_AT_ONCE).await?;
+            let Some((last, _)) = page.last() else { return Ok(forgotten) };
+            after = Some(last.clone());
+            let old = page.into_iter().filter(|(_, value)| committed(value) < before);
+            let forget =
+                |(name, value)| RefChange { name, expected: Expected::Value(value), value: None };
+            let refs: Vec<RefChange> = old.map(forget).collect();
+            if refs.is_empty() {
+                continue;
+            }
+            forgotten += refs.len() as u64;
+            self.store().apply(Batch { refs, ..Batch::default() }).await?;
+        }
+    }
+}

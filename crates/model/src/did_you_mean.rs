@@ -1,0 +1,58 @@
+//! "Did you mean": the most similar name to one that was not found. The same measure applies to
+//! tables, branches, columns, functions and the keys of `headwater.toml`.
+
+/// Minimum similarity of a suggestion.
+const LIKENESS_MIN: f64 = 0.8;
+
+/// Similarity of names that differ by one typing error: greater than that of names with a similar
+/// length and similar letters.
+const ONE_SLIP: f64 = 0.9;
+
+/// Minimum length of a name in which one wrong letter, or two swapped letters, count as a typing
+/// error.
+const SHORT: usize = 3;
+
+/// Returns the candidate most similar to `name`, ignoring case, if it is similar enough.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let wanted = name.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (likeness(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// Returns a similarity from 0 to 1. The Jaro-Winkler measure ignores swapped letters in short
+/// names, so these are compared separately.
+fn likeness(one: &str, other: &str) -> f64 {
+    let one_slip = one.chars().count() >= SHORT && strsim::osa_distance(one, other) == 1;
+    strsim::jaro_winkler(one, other).max(if one_slip { ONE_SLIP } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_of_the_pen_is_understood_and_a_stranger_is_not() {
+        let check = |name: &str, names: &[&str], near: Option<&str>| {
+            assert_eq!(nearest(name, names.iter().copied()).as_deref(), near, "{name}");
+        };
+        let branches = ["main", "raw", "feature/prices", "dev"];
+        check("mian", &branches, Some("main"));
+        check("rwa", &branches, Some("raw"));
+        check("MAIN", &branches, Some("main"));
+        check("feature/price", &branches, Some("feature/prices"));
+        check("de", &branches, Some("dev"));
+        check("flights", &branches, None);
+        check("", &branches, None);
+        let tables = ["flights", "airports", "weather"];
+        check("fligths", &tables, Some("flights"));
+        check("Airport", &tables, Some("airports"));
+        check("customers", &tables, None);
+        check("quarks", &tables, None);
+        check("jkf", &["Jfk", "t"], Some("Jfk"));
+        check("x", &["y", "id"], None);
+    }
+}

@@ -1,0 +1,141 @@
+//! Events: occurrences that triggers deliver, with the fields of
+//! [CloudEvents 1.0](https://github.com/cloudevents/spec).
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{CommitId, Timestamp};
+
+/// An occurrence, recorded before it is delivered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Version of the CloudEvents specification.
+    #[serde(default)]
+    pub specversion: SpecVersion,
+    /// Id, unique in the lake. The commits that the event causes carry it.
+    pub id: String,
+    /// Origin, a URI reference: the folder, the trigger with the schedule, or the branch.
+    pub source: String,
+    /// The file or table, if there is exactly one. A file's path is relative to the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Scheduled time of a schedule; for others, time of detection.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// Type and data.
+    #[serde(flatten)]
+    pub data: EventData,
+    /// Names of the triggers whose events led to this one. None of them fires for its consequences.
+    #[serde(default)]
+    pub caused_by: Vec<String>,
+}
+
+impl Event {
+    /// Returns the files that arrived; none for other events.
+    pub fn files(&self) -> &[ArrivedFile] {
+        match &self.data {
+            EventData::FileArrived { files } => files,
+            EventData::ScheduleFired { .. } | EventData::TableChanged { .. } => &[],
+        }
+    }
+
+    /// Returns the tables that changed; none for other events.
+    pub fn tables(&self) -> &[String] {
+        match &self.data {
+            EventData::TableChanged { tables, .. } => tables,
+            EventData::FileArrived { .. } | EventData::ScheduleFired { .. } => &[],
+        }
+    }
+
+    /// Returns the last commit that changed tables; none for other events.
+    pub fn commit(&self) -> Option<CommitId> {
+        match &self.data {
+            EventData::TableChanged { commit, .. } => Some(*commit),
+            EventData::FileArrived { .. } | EventData::ScheduleFired { .. } => None,
+        }
+    }
+}
+
+/// Version of the CloudEvents specification.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum SpecVersion {
+    /// CloudEvents 1.0.
+    #[default]
+    #[serde(rename = "1.0")]
+    V1,
+}
+
+/// The type of an event and its data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", content = "data")]
+pub enum EventData {
+    /// Files are new in a folder, or have changed.
+    #[serde(rename = "headwater.file.arrived")]
+    FileArrived {
+        /// The files, oldest first.
+        files: Vec<ArrivedFile>,
+    },
+    /// A scheduled time has come.
+    #[serde(rename = "headwater.schedule.fired")]
+    ScheduleFired {
+        /// The scheduled time.
+        #[schema(value_type = String, format = DateTime)]
+        scheduled: Timestamp,
+    },
+    /// Commits of a branch changed tables.
+    #[serde(rename = "headwater.table.changed")]
+    TableChanged {
+        /// The branch.
+        branch: String,
+        /// The tables, qualified by their namespaces.
+        tables: Vec<String>,
+        /// The last of the commits.
+        #[schema(value_type = String)]
+        commit: CommitId,
+    },
+}
+
+/// A version of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ArrivedFile {
+    /// Absolute path.
+    pub path: String,
+    /// The path as a `file` URI.
+    pub uri: String,
+    /// Identifies the version: made of the file's modification time and size.
+    pub etag: String,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_serialises_as_a_cloud_event() {
+        let event = Event {
+            specversion: SpecVersion::V1,
+            id: "e1".into(),
+            source: "/branches/main".into(),
+            subject: Some("public.orders".into()),
+            time: Timestamp::UNIX_EPOCH,
+            data: EventData::TableChanged {
+                branch: "main".into(),
+                tables: vec!["public.orders".into()],
+                commit: "ab".repeat(32).parse().expect("an id"),
+            },
+            caused_by: vec!["landing".into()],
+        };
+        let expected = json!({
+            "specversion": "1.0", "id": "e1", "source": "/branches/main",
+            "type": "headwater.table.changed", "subject": "public.orders",
+            "time": "1970-01-01T00:00:00Z", "caused_by": ["landing"],
+            "data": {"branch": "main", "tables": ["public.orders"], "commit": "ab".repeat(32)},
+        });
+        assert_eq!(serde_json::to_value(&event).expect("JSON"), expected);
+        assert_eq!(serde_json::from_value::<Event>(expected).expect("an event"), event);
+    }
+}

@@ -1,0 +1,47 @@
+//! Checks of the functions that triggers call.
+
+use headwater_model::Fault;
+
+use super::manifest::LocatedTrigger;
+use super::{MANIFEST, Project};
+use crate::{Error, suggest};
+
+/// Returns an error for each trigger whose function is missing or does not take exactly one
+/// argument. A function is not reported as missing if a file that may define it does not parse.
+pub(super) fn check(
+    triggers: &[LocatedTrigger],
+    project: &Project,
+    errors: &[Error],
+) -> Vec<Error> {
+    let may_define = |error: &Error, name: &str| {
+        let file = error.file().filter(|file| *file != MANIFEST);
+        file.and_then(|file| project.files.get(file)).is_some_and(|text| text.contains(name))
+    };
+    let check = |located: &LocatedTrigger| {
+        let name = located.trigger.function.as_deref()?;
+        match project.callables.get(name).map(super::Callable::event_argument) {
+            Some(argument) => argument.err().map(|error| {
+                let message = format!("trigger `{}`: {error}", located.trigger.name);
+                Error::Invalid { at: located.at.clone(), message, hint: error.hint() }
+            }),
+            None if errors.iter().any(|error| may_define(error, name)) => None,
+            None => Some(missing(located, name, project)),
+        }
+    };
+    triggers.iter().filter_map(check).collect()
+}
+
+fn missing(located: &LocatedTrigger, name: &str, project: &Project) -> Error {
+    let trigger = &located.trigger.name;
+    let message =
+        format!("trigger `{trigger}` calls function `{name}`, which the project does not define");
+    let is_model = project.steps.iter().any(|step| step.table.name == name);
+    let hint = if is_model {
+        format!("`{name}` is a model or an expectation; name a function instead.")
+    } else if project.callables.is_empty() {
+        format!("Define `{name}` with `@headwater.function()`.")
+    } else {
+        suggest::hint(name, project.callables.keys().map(String::as_str), "functions")
+    };
+    Error::invalid(located.at.clone(), message, hint)
+}

@@ -1,0 +1,352 @@
+//! Client of the spawner: starts it, sends requests, and receives the ends of processes.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::channel::Channel;
+use crate::protocol::{HostReport, ProcessEnd, ProcessSpec, Reply, Request, ResourceUsage, Signal};
+use crate::spawner::cgroup::{Cgroups, Group};
+use crate::spawner::cgroup_registry::{CgroupRecord, remove_stale};
+use crate::{Error, Result};
+
+/// Command that starts the spawner: usually this binary with an argument that makes it call
+/// [`spawner_main`](crate::spawner_main).
+#[derive(Debug, Clone)]
+pub struct SpawnCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments, such as `__spawner`.
+    pub arguments: Vec<String>,
+}
+
+/// Handle of the spawner process, which is restarted if it ends.
+#[derive(Debug)]
+pub struct Spawner {
+    command: SpawnCommand,
+    /// Folder of the records of control groups.
+    records: PathBuf,
+    connection: Mutex<Option<Arc<Connection>>>,
+    next: AtomicU64,
+    report: HostReport,
+}
+
+type Measured = oneshot::Sender<Option<ResourceUsage>>;
+
+/// Connection to one spawner process, with the requests that wait for a reply.
+#[derive(Debug)]
+struct Connection {
+    channel: Channel,
+    /// None once the spawner has ended.
+    ends: Mutex<Option<HashMap<u64, oneshot::Sender<ProcessEnd>>>>,
+    measurements: Mutex<HashMap<u64, VecDeque<Measured>>>,
+    totals: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
+    groups: OnceLock<Cgroups>,
+}
+
+/// Handle of a process. Dropping it kills the process.
+#[derive(Debug)]
+pub struct RunningProcess {
+    id: u64,
+    connection: Arc<Connection>,
+    end: oneshot::Receiver<ProcessEnd>,
+    ended: bool,
+    /// Present once the spawner has paused the process for the first time.
+    meter: Option<GroupMeter>,
+    /// The spawner's reply to a pause that [`RunningProcess::pause`] did not wait for.
+    pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
+}
+
+/// Reads the usage of a process from its control groups, which is faster than a request. Only the
+/// spawner freezes groups, because writes to a group may block.
+#[derive(Debug)]
+struct GroupMeter {
+    group: Group,
+    /// CPU time that the zygote used for the fork.
+    fork_cpu_us: u64,
+}
+
+impl GroupMeter {
+    /// Creates the meter of a paused process; none if the groups are not readable.
+    fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
+        // Resets the peak memory for the next call.
+        group.usage()?;
+        Some(GroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
+    }
+
+    fn read(&self) -> Option<ResourceUsage> {
+        Some(self.group.usage()?.with_fork(self.fork_cpu_us))
+    }
+}
+
+impl Spawner {
+    /// Starts the spawner and waits for its report. `records` is an existing folder, in which the
+    /// control groups of spawners are recorded.
+    pub async fn start(command: SpawnCommand, records: PathBuf) -> Result<Self> {
+        remove_stale(&records);
+        let (connection, report) = connect(&command, &records)?;
+        let report = report.await.map_err(|_| ended())?;
+        let connection = Mutex::new(Some(connection));
+        Ok(Spawner { command, records, connection, next: AtomicU64::new(1), report })
+    }
+
+    /// Returns the capabilities of the host.
+    pub fn report(&self) -> &HostReport {
+        &self.report
+    }
+
+    /// Starts a process. Descriptors: standard output, standard error, then the control socket and
+    /// the files if the process has them; none for a clone.
+    pub fn run(&self, spec: ProcessSpec, descriptors: &[BorrowedFd<'_>]) -> Result<RunningProcess> {
+        let connection = self.connection()?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, end) = oneshot::channel();
+        match &mut *connection.ends.lock() {
+            Some(ends) => ends.insert(id, sender),
+            None => return Err(ended()),
+        };
+        connection.send(&Request::Start { id, spec }, descriptors)?;
+        Ok(RunningProcess { id, connection, end, ended: false, meter: None, pausing: None })
+    }
+
+    /// Returns the CPU time of all processes of this spawner, in microseconds; none if unknown.
+    pub async fn total_cpu_us(&self) -> Option<u64> {
+        let connection = self.connection().ok()?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, total) = oneshot::channel();
+        connection.totals.lock().insert(id, sender);
+        connection.send(&Request::Total { id }, &[]).ok()?;
+        total.await.ok()?
+    }
+
+    /// Returns the connection, to a new spawner if the last one ended.
+    fn connection(&self) -> Result<Arc<Connection>> {
+        let mut held = self.connection.lock();
+        if let Some(connection) = held.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(connection.clone());
+        }
+        tracing::warn!("the spawner ended and is restarted");
+        let (connection, _) = connect(&self.command, &self.records)?;
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.lock().take() {
+            connection.channel.shutdown();
+        }
+    }
+}
+
+impl RunningProcess {
+    /// Returns the spawner's number of the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Begins a clone with its standard output, standard error, control socket and files.
+    pub fn begin(&self, descriptors: [BorrowedFd<'_>; 4]) -> Result<()> {
+        self.connection.send(&Request::Begin { id: self.id }, &descriptors)
+    }
+
+    /// Returns true unless the end of the process is known.
+    pub fn is_alive(&mut self) -> bool {
+        let pending = Err(oneshot::error::TryRecvError::Empty);
+        self.ended |= self.end.try_recv().map(drop) != pending;
+        !self.ended
+    }
+
+    /// Freezes the process and returns its usage so far. Returns none if the process cannot be
+    /// frozen, if its usage is unknown, or if it still has one of these files, given by inode, open
+    /// or mapped.
+    ///
+    /// A process that was paused before is measured at once, and freezes shortly afterwards. What
+    /// it uses until then counts for the next call.
+    pub async fn pause(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
+        if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
+            // Measured first, because the spawner resets the peak memory.
+            let usage = meter.read()?;
+            self.pausing = Some(self.request_pause(inputs)?);
+            return Some(usage);
+        }
+        let usage = self.request_pause(inputs)?.await.ok()??;
+        let groups = self.connection.groups.get();
+        self.meter = groups.and_then(|groups| GroupMeter::new(groups.of(self.id), &usage));
+        Some(usage)
+    }
+
+    /// Requests a pause; the receiver gets the result of [`RunningProcess::pause`]. Returns none if
+    /// the spawner ended.
+    pub fn request_pause(
+        &self,
+        inputs: &[u64],
+    ) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
+        self.measure(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
+    }
+
+    /// Returns and resets the CPU time of a zygote that no clone accounts for, in microseconds; 0
+    /// if unknown.
+    pub async fn take_unmetered_cpu_us(&self) -> u64 {
+        let Some(usage) = self.measure(&Request::Meter { id: self.id }) else { return 0 };
+        usage.await.ok().flatten().map_or(0, |usage| usage.cpu_us)
+    }
+
+    fn measure(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
+        let (sender, usage) = oneshot::channel();
+        // The spawner replies in the order of the requests.
+        self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
+        self.connection.send(request, &[]).ok()?;
+        Some(usage)
+    }
+
+    /// Thaws a paused process. Fails if the pause failed.
+    pub fn resume(&mut self) -> Result<()> {
+        if let Some(pausing) = &mut self.pausing {
+            match pausing.try_recv() {
+                Ok(Some(usage)) => {
+                    self.meter.iter_mut().for_each(|meter| meter.fork_cpu_us = usage.fork_cpu_us);
+                    self.pausing = None;
+                }
+                // The spawner handles requests in order.
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
+            }
+        }
+        self.connection.send(&Request::Resume { id: self.id }, &[])
+    }
+
+    /// Ends the CPU boost of the process.
+    pub fn end_boost(&self) {
+        // A failure means that the spawner ended, and the process with it.
+        let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        // A failure means that the spawner ended, and the process with it.
+        let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
+    }
+
+    /// Waits for the end. The future may be dropped and the method called again.
+    pub async fn ended(&mut self) -> Result<ProcessEnd> {
+        let end = (&mut self.end).await.map_err(|_| ended());
+        self.ended = true;
+        end
+    }
+}
+
+impl Drop for RunningProcess {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.signal(Signal::Kill);
+        }
+    }
+}
+
+impl Connection {
+    fn is_open(&self) -> bool {
+        self.ends.lock().is_some()
+    }
+
+    fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let bytes = serde_json::to_vec(request)
+            .map_err(|error| Error::io("write a request")(error.into()))?;
+        self.channel.send(&bytes, descriptors).map_err(Error::io("reach the spawner"))
+    }
+
+    /// Takes the oldest pending measurement of a process.
+    fn pending_measurement(&self, id: u64) -> Option<Measured> {
+        let mut measurements = self.measurements.lock();
+        let pending = measurements.get_mut(&id)?;
+        let first = pending.pop_front();
+        if pending.is_empty() {
+            measurements.remove(&id);
+        }
+        first
+    }
+
+    /// Dispatches replies until the spawner ends, then drops all pending requests. Returns the
+    /// record of the spawner's control groups.
+    fn receive_replies(
+        &self,
+        ready: oneshot::Sender<HostReport>,
+        records: &Path,
+    ) -> Option<CgroupRecord> {
+        let (mut ready, mut record) = (Some(ready), None);
+        while let Ok(Some(received)) = self.channel.receive() {
+            match serde_json::from_slice(&received.bytes) {
+                Ok(Reply::Ready(report)) => {
+                    let written = CgroupRecord::write(records, &report);
+                    let written = written.inspect_err(
+                        |error| tracing::warn!(%error, "cannot record control groups"),
+                    );
+                    record = written.ok();
+                    let _ = self.groups.set(report.groups.clone());
+                    let _ = ready.take().map(|ready| ready.send(report));
+                }
+                Ok(Reply::Measured { id, usage }) => {
+                    let _ = self.pending_measurement(id).map(|sender| sender.send(usage));
+                }
+                Ok(Reply::Total { id, cpu_us }) => {
+                    let sender = self.totals.lock().remove(&id);
+                    let _ = sender.map(|sender| sender.send(cpu_us));
+                }
+                Ok(Reply::Ended { id, end }) => {
+                    let sender = self.ends.lock().as_mut().and_then(|all| all.remove(&id));
+                    let _ = sender.map(|sender| sender.send(end));
+                }
+                Err(error) => tracing::error!(%error, "malformed reply of the spawner"),
+            }
+        }
+        self.ends.lock().take();
+        self.measurements.lock().clear();
+        self.totals.lock().clear();
+        record
+    }
+}
+
+fn ended() -> Error {
+    Error::Spawner { reason: "ended, and with it what it had started".to_owned() }
+}
+
+/// Starts a spawner process. The standard library uses `posix_spawn`, so the server does not fork.
+fn connect(
+    command: &SpawnCommand,
+    records: &Path,
+) -> Result<(Arc<Connection>, oneshot::Receiver<HostReport>)> {
+    let (own, other) = Channel::pair().map_err(Error::io("make a socket"))?;
+    let mut child = Command::new(&command.program)
+        .args(&command.arguments)
+        .stdin(Stdio::from(OwnedFd::from(other)))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(Error::io(format!("start the spawner `{}`", command.program.display())))?;
+    let connection = Arc::new(Connection {
+        channel: own,
+        ends: Mutex::new(Some(HashMap::new())),
+        measurements: Mutex::default(),
+        totals: Mutex::default(),
+        groups: OnceLock::new(),
+    });
+    let (sender, ready) = oneshot::channel();
+    let (receiver, records) = (connection.clone(), records.to_owned());
+    std::thread::Builder::new()
+        .name("spawner".to_owned())
+        .spawn(move || {
+            let record = receiver.receive_replies(sender, &records);
+            let _ = child.wait();
+            if let Some(record) = record {
+                record.remove();
+            }
+        })
+        .map_err(Error::io("start a thread"))?;
+    Ok((connection, ready))
+}

@@ -1,0 +1,44 @@
+//! Errors of sandboxed processes.
+
+use headwater_model::{ErrorCode, Fault};
+
+/// Result with an error of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Error of the spawner or of the operating system.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spawner failed to start, or ended.
+    #[error("the spawner {reason}")]
+    Spawner {
+        /// What happened.
+        reason: String,
+    },
+    /// A system call failed.
+    #[error("cannot {what}")]
+    Io {
+        /// The failed operation.
+        what: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Returns a conversion from a system error that names the failed operation.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Io { what, source }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorCode::DiskFull
+            }
+            Error::Io { .. } | Error::Spawner { .. } => ErrorCode::Internal,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Limits that the connections of all sandboxes share: host addresses that they must not reach, and
+//! the number of connections, so that the server keeps file descriptors for itself.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::host_addresses;
+
+/// The maximum number of concurrent connections per call.
+const PER_CALL_MAX: usize = 1024;
+
+/// The maximum number of concurrent connections of all calls.
+const TOTAL_MAX: u64 = 1 << 16;
+
+/// Divisor of the descriptor limit: a connection has two sockets, and half of the descriptors stay
+/// free.
+const DESCRIPTORS_PER_CONNECTION: u64 = 4;
+
+/// Limit on connections, and check for addresses of the host.
+#[derive(Debug)]
+pub struct ConnectionCap {
+    /// Addresses of the host that sandboxes may reach.
+    exempt: Vec<IpAddr>,
+    permits: Arc<Semaphore>,
+    max: usize,
+}
+
+impl ConnectionCap {
+    /// Creates a limit of `max` connections; by default it depends on the descriptor limit of this
+    /// process, which is raised. `exempt` are addresses of the host that sandboxes may reach.
+    pub fn new(exempt: Vec<IpAddr>, max: Option<usize>) -> Self {
+        let descriptors = raise_descriptor_limit();
+        let default = (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(16, TOTAL_MAX) as usize;
+        let max = max.unwrap_or(default);
+        ConnectionCap { exempt, permits: Arc::new(Semaphore::new(max)), max }
+    }
+
+    /// Returns true if an address belongs to the host, by its current routes.
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        !self.exempt.contains(&address) && host_addresses::is_own(address)
+    }
+
+    /// Returns the maximum number of connections of one call.
+    pub(super) fn per_call(&self) -> usize {
+        PER_CALL_MAX.min(self.max.div_ceil(2))
+    }
+
+    /// Acquires a permit for one connection, or returns the reason why none is left.
+    pub(super) fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
+        let full = |_| {
+            let max = self.max;
+            format!(
+                "functions hold {max} connections, the most that this server has descriptors for; \
+                 a higher `ulimit -n` for the server allows more"
+            )
+        };
+        self.permits.clone().try_acquire_owned().map_err(full)
+    }
+}
+
+/// Raises the descriptor limit of this process to its maximum, and returns it.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // On failure the current limit remains.
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,89 @@
+//! Denied connections: reported in the function's output, and named in the hint of its error.
+
+use std::fmt;
+
+use parking_lot::Mutex;
+
+use super::Host;
+
+/// The maximum number of denials that are reported per call.
+pub(super) const REPORTED_MAX: usize = 20;
+
+/// Reason for a denied connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// The destination is the host itself, or is reachable from the host only.
+    Own,
+    /// The function lists hosts, and this one is missing.
+    Unlisted(Host),
+    /// The limit on connections is reached.
+    Full(String),
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Denial::Own => {
+                formatter.write_str("it is the host's own, or none that others can reach")
+            }
+            Denial::Unlisted(_) => {
+                formatter.write_str("`network` in the function's decorator does not list it")
+            }
+            Denial::Full(why) => formatter.write_str(why),
+        }
+    }
+}
+
+/// The first hosts that a call requested without listing them.
+#[derive(Debug, Default)]
+pub struct DeniedHosts(Mutex<Vec<Host>>);
+
+impl DeniedHosts {
+    /// Records a host.
+    pub(super) fn record(&self, host: &Host) {
+        let mut hosts = self.0.lock();
+        if hosts.len() < REPORTED_MAX && !hosts.contains(host) {
+            hosts.push(host.clone());
+        }
+    }
+
+    /// Returns the hint for an exception with this message: for the host that it names, or, if a
+    /// host was unreachable, for the last denied host.
+    pub fn hint(&self, message: &str, unreachable: bool) -> Option<String> {
+        let hosts = self.0.lock();
+        let named = hosts.iter().rfind(|host| message.contains(&host.name));
+        let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
+        Some(format!(
+            "Add `\"{host}\"` to `network=[...]` in the function's decorator: it reaches the hosts that \
+             are listed there, and no others."
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_the_host_that_an_exception_is_about() {
+        let denied_hosts = DeniedHosts::default();
+        let host = |text: &str| text.parse::<Host>().unwrap();
+        assert_eq!(denied_hosts.hint("no way to a.example.com", true), None);
+        for text in ["a.example.com", "b.example.com:443", "b.example.com:443"] {
+            denied_hosts.record(&host(text));
+        }
+        let check = |message: &str, unreachable: bool, named: Option<&str>| {
+            let hint = denied_hosts.hint(message, unreachable);
+            let wanted = named.map(|named| format!("Add `\"{named}\"` to `network=[...]`"));
+            assert_eq!(hint.is_some(), wanted.is_some(), "{message}");
+            assert!(hint.unwrap_or_default().starts_with(&wanted.unwrap_or_default()), "{message}");
+        };
+        check("no way to a.example.com", false, Some("a.example.com"));
+        check("[Errno 104] Connection reset by peer", true, Some("b.example.com:443"));
+        check("division by zero", false, None);
+        for number in 0..100 {
+            denied_hosts.record(&host(&format!("{number}.example.com")));
+        }
+        assert_eq!(denied_hosts.0.lock().len(), REPORTED_MAX);
+    }
+}

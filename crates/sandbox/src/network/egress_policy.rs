@@ -1,0 +1,358 @@
+//! Addresses that a sandbox may connect to.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::ConnectionCap;
+use super::denials::{Denial, DeniedHosts};
+
+/// The nameserver's address inside a sandbox, from a range that is reserved for documentation.
+pub(crate) const NAMESERVER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)), 53);
+
+/// Network access of a function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Network {
+    /// No access.
+    #[default]
+    Off,
+    /// Everything except the host and its link-local network.
+    On,
+    /// These hosts only.
+    Hosts(Vec<Host>),
+}
+
+impl Network {
+    /// Returns true if there is no access.
+    pub fn is_off(&self) -> bool {
+        *self == Network::Off
+    }
+}
+
+/// A host that a function may reach: `api.example.com`, `10.0.0.7:5432`, `[2001:db8::7]:443`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Name or address.
+    pub name: String,
+    /// The allowed port; all if none.
+    pub port: Option<u16>,
+}
+
+impl FromStr for Host {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Host { name: address.ip().to_string(), port: Some(address.port()) });
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Host { name: address.to_string(), port: None });
+        }
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => (name, Some(port.parse().map_err(|_| unusable(text))?)),
+            None => (text, None),
+        };
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let usable = name.len() < 254
+            && name.split('.').all(|part| !part.is_empty() && part.chars().all(letters));
+        if usable { Ok(Host { name: name.to_owned(), port }) } else { Err(unusable(text)) }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) if self.name.contains(':') => write!(formatter, "[{}]:{port}", self.name),
+            Some(port) => write!(formatter, "{}:{port}", self.name),
+            None => formatter.write_str(&self.name),
+        }
+    }
+}
+
+fn unusable(text: &str) -> String {
+    format!("`{text}` is not a host: write `api.example.com`, `api.example.com:443` or an address")
+}
+
+/// Allowed destinations of one call.
+#[derive(Debug, Clone)]
+pub struct EgressPolicy {
+    listed: Listed,
+    /// The listed hosts, including those that cannot be resolved.
+    hosts: Vec<Host>,
+    connections: Arc<ConnectionCap>,
+    denied_hosts: Arc<DeniedHosts>,
+}
+
+/// Allowed addresses, apart from the host's own, which are always denied.
+#[derive(Debug, Clone)]
+enum Listed {
+    /// All; names are resolved by these nameservers.
+    Public(Vec<SocketAddr>),
+    /// These, each with the host that it was resolved from.
+    Only(Vec<(IpAddr, Host)>),
+}
+
+impl EgressPolicy {
+    /// Resolves the hosts of a list. Returns no policy for [`Network::Off`], and a message for each
+    /// name that cannot be resolved.
+    pub async fn resolve(
+        network: &Network,
+        nameservers: Vec<SocketAddr>,
+        connections: Arc<ConnectionCap>,
+    ) -> (Option<EgressPolicy>, Vec<String>) {
+        let hosts = match network {
+            Network::Off => return (None, Vec::new()),
+            Network::On => {
+                let listed = Listed::Public(nameservers);
+                return (Some(EgressPolicy::new(listed, Vec::new(), connections)), Vec::new());
+            }
+            Network::Hosts(hosts) => hosts,
+        };
+        let (mut found, mut unknown) = (Vec::new(), Vec::new());
+        for host in hosts {
+            match tokio::net::lookup_host((host.name.as_str(), 0)).await {
+                Ok(all) => found.extend(all.map(|one| (one.ip().to_canonical(), host.clone()))),
+                Err(error) => unknown.push(format!("`{}` cannot be resolved: {error}", host.name)),
+            }
+        }
+        (Some(EgressPolicy::new(Listed::Only(found), hosts.clone(), connections)), unknown)
+    }
+
+    fn new(listed: Listed, hosts: Vec<Host>, connections: Arc<ConnectionCap>) -> EgressPolicy {
+        EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
+    }
+
+    /// Returns the addresses to connect to for a destination, or the reason for a denial.
+    pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
+        // The wanted address is kept: a NAT64 address may be the only way to the host.
+        let address = wanted.ip().to_canonical();
+        let wanted = SocketAddr::new(address, wanted.port());
+        let is_own = |address| is_the_hosts(address) || self.connections.is_own(address);
+        let is_nameserver = matches!(self.listed, Listed::Public(_)) && wanted == NAMESERVER;
+        if !is_nameserver && (is_own(address) || is_own(embedded(address))) {
+            return Err(Denial::Own);
+        }
+        let targets = self.listed.targets(wanted);
+        let listed = !targets.is_empty() || is_nameserver;
+        listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
+    }
+
+    /// Returns true if names are resolved by nameservers; otherwise only the hosts file is used.
+    pub(super) fn resolves(&self) -> bool {
+        matches!(self.listed, Listed::Public(_))
+    }
+
+    /// Returns true if this name is listed.
+    pub(super) fn lists(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| host.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Returns the denied hosts of the call.
+    pub fn denied_hosts(&self) -> &DeniedHosts {
+        &self.denied_hosts
+    }
+
+    /// Returns the limits that all calls share.
+    pub(super) fn connections(&self) -> &ConnectionCap {
+        &self.connections
+    }
+
+    /// Returns the nameservers of the host.
+    pub(super) fn nameservers(&self) -> &[SocketAddr] {
+        match &self.listed {
+            Listed::Public(nameservers) => nameservers,
+            Listed::Only(_) => &[],
+        }
+    }
+
+    /// Returns the files that name resolution inside the sandbox uses, by path.
+    pub fn files(&self) -> BTreeMap<String, String> {
+        self.listed.files()
+    }
+}
+
+impl Listed {
+    fn targets(&self, wanted: SocketAddr) -> Vec<SocketAddr> {
+        match self {
+            Listed::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
+            Listed::Public(_) => vec![wanted],
+            Listed::Only(listed) => {
+                let named = |(address, host): &(IpAddr, Host)| {
+                    *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
+                };
+                if listed.iter().any(named) { vec![wanted] } else { Vec::new() }
+            }
+        }
+    }
+
+    /// Returns the entry that would allow an address, by its listed name if there is one.
+    fn as_listed(&self, wanted: SocketAddr) -> Host {
+        let (address, port) = (wanted.ip(), Some(wanted.port()));
+        let Listed::Only(listed) = self else { return Host { name: address.to_string(), port } };
+        let known = listed.iter().find(|(known, _)| *known == address);
+        let name = known.map_or_else(|| address.to_string(), |(_, host)| host.name.clone());
+        Host { name, port }
+    }
+
+    fn files(&self) -> BTreeMap<String, String> {
+        let mut hosts = "127.0.0.1 localhost headwater\n::1 localhost\n".to_owned();
+        let resolver = format!("nameserver {}\n", NAMESERVER.ip());
+        if let Listed::Only(listed) = self {
+            for (address, host) in listed {
+                let _ = writeln!(hosts, "{address} {}", host.name);
+            }
+        }
+        let files = [("call/hosts", hosts), ("call/resolv.conf", resolver)];
+        files.map(|(path, text)| (path.to_owned(), text)).into()
+    }
+}
+
+/// Metadata services of large clouds outside the link-local range.
+const SECRETS_V4: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const SECRETS_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+];
+/// Network of all instance services of one cloud.
+const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
+
+/// Returns the IPv4 address that an IPv6 address embeds: mapped, by NAT64 or by 6to4. Other
+/// addresses are returned unchanged.
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(six) = address else { return address };
+    let of = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match six.segments() {
+        [0x64, 0xff9b, 0 | 1, _, _, _, high, low] | [0x2002, high, low, ..] => of(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => of(high, low),
+        _ => six.to_canonical(),
+    }
+}
+
+/// Returns true for addresses of the host or reachable from the host only, such as loopback
+/// addresses and the metadata service of a virtual machine.
+fn is_the_hosts(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_loopback()
+                || address.octets()[0] == 0
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || SECRETS_V4.contains(&address)
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address == Ipv6Addr::UNSPECIFIED
+                || address.is_unicast_link_local()
+                || address.is_multicast()
+                || address.segments()[..2] == SECRETS_NETWORK
+                || SECRETS_V6.contains(&address)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_written() {
+        let check = |text: &str, name: &str, port: Option<u16>| {
+            let host: Host = text.parse().unwrap();
+            assert_eq!((host.name.as_str(), host.port), (name, port), "{text}");
+        };
+        check("api.example.com", "api.example.com", None);
+        check("api.example.com:443", "api.example.com", Some(443));
+        check("10.0.0.7:5432", "10.0.0.7", Some(5432));
+        check("2001:db8::7", "2001:db8::7", None);
+        check("[2001:db8::7]:443", "2001:db8::7", Some(443));
+        for text in
+            ["", "*.example.com", "http://x", "x:", "x:99999", "a b", "a..b", "x\n1.2.3.4 y"]
+        {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
+    }
+
+    fn policy(listed: Listed) -> EgressPolicy {
+        EgressPolicy::new(listed, Vec::new(), Arc::new(ConnectionCap::new(Vec::new(), Some(16))))
+    }
+
+    #[test]
+    fn the_hosts_own_addresses_are_never_reached() {
+        let public = policy(Listed::Public(vec!["127.0.0.53:53".parse().unwrap()]));
+        let targets = |text: &str| public.targets(text.parse().unwrap()).map_or(0, |all| all.len());
+        for text in [
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "0.0.0.0:80",
+            "169.254.169.254:80",
+            "[::1]:80",
+            "[::]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[fe80::1]:80",
+            "255.255.255.255:80",
+            "100.100.100.200:80",
+            "168.63.129.16:80",
+            "[fd20:ce::254]:80",
+            "[fd00:ec2::23]:80",
+            "[fd00:ec2:1::7]:80",
+            "[fd00:c1::a9fe:a9fe]:80",
+            "[64:ff9b::127.0.0.1]:80",
+            "[64:ff9b::169.254.169.254]:80",
+            "[64:ff9b:1::7f00:1]:80",
+            "[2002:7f00:1::1]:80",
+            "[2002:a9fe:a9fe::]:80",
+            "[::127.0.0.1]:80",
+        ] {
+            assert_eq!(targets(text), 0, "{text}");
+        }
+        assert_eq!(targets("1.1.1.1:443"), 1);
+        for text in ["[64:ff9b::1.1.1.1]:443", "[2002:101:101::1]:443"] {
+            let text: SocketAddr = text.parse().unwrap();
+            assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
+        }
+        // Only the host's own nameserver, and only by the address that stands for it.
+        assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
+        assert_eq!(targets("127.0.0.53:53"), 0);
+    }
+
+    #[test]
+    fn a_list_names_all_there_is() {
+        let list = |texts: &[(&str, &str)]| {
+            let listed = texts
+                .iter()
+                .map(|(address, host)| (address.parse().unwrap(), host.parse().unwrap()));
+            policy(Listed::Only(listed.collect()))
+        };
+        let listed = list(&[("10.0.0.7", "db.example.com:5432"), ("127.0.0.1", "localhost")]);
+        let secrets =
+            list(&[("169.254.169.254", "a.example.com"), ("fd00:ec2::254", "b.example.com")]);
+        for text in ["169.254.169.254:80", "[fd00:ec2::254]:80"] {
+            assert!(secrets.targets(text.parse().unwrap()).is_err(), "{text}");
+        }
+        let translated = list(&[("64:ff9b::5db8:d822", "example.com:443")]);
+        assert!(translated.targets("[64:ff9b::5db8:d822]:443".parse().unwrap()).is_ok());
+        for (text, wanted) in
+            [("10.0.0.7:5432", 1), ("10.0.0.7:22", 0), ("10.0.0.8:5432", 0), ("127.0.0.1:80", 0)]
+        {
+            let found = listed.targets(text.parse().unwrap());
+            assert_eq!(found.map_or(0, |all| all.len()), wanted, "{text}");
+        }
+        assert!(listed.targets(NAMESERVER).is_err());
+        assert!(listed.files()["call/hosts"].contains("10.0.0.7 db.example.com\n"));
+        let denial = |text: &str| listed.targets(text.parse().unwrap()).unwrap_err();
+        for (text, host) in
+            [("10.0.0.7:22", "db.example.com:22"), ("[2001:db8::7]:443", "[2001:db8::7]:443")]
+        {
+            assert_eq!(denial(text), Denial::Unlisted(host.parse().unwrap()), "{text}");
+            assert_eq!(host.parse::<Host>().unwrap().to_string(), host);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Messages between the server and the spawner: JSON, with file descriptors in the order that
+//! [`Request`] documents.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spawner::cgroup::Cgroups;
+
+/// Request of the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a process. Descriptors: standard output, standard error, then the control socket and
+    /// the files if the process has them; none for a clone.
+    Start { id: u64, spec: ProcessSpec },
+    /// Begin a clone, which waits in its sandbox until then. Descriptors: standard output, standard
+    /// error, the control socket, the files.
+    Begin { id: u64 },
+    /// Freeze a process with its descendants and measure them. Fails if one of them still has one
+    /// of these files open or mapped; files are given by inode.
+    Pause { id: u64, inputs: Vec<u64> },
+    /// Thaw a paused process.
+    Resume { id: u64 },
+    /// End the CPU boost of a process: from now on its memory limit determines its weight.
+    EndBoost { id: u64 },
+    /// Measure the CPU time of a zygote that no clone accounts for, and reset it.
+    Meter { id: u64 },
+    /// Measure the CPU time of all processes.
+    Total { id: u64 },
+    /// Send a signal to a process, if it exists.
+    Signal { id: u64, signal: Signal },
+}
+
+/// Reply of the spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The spawner is ready; always the first message.
+    Ready(HostReport),
+    /// Usage of a process so far; none if unknown.
+    Measured { id: u64, usage: Option<ResourceUsage> },
+    /// CPU time of all processes, in microseconds; none if unknown.
+    Total { id: u64, cpu_us: Option<u64> },
+    /// A process ended or failed to start.
+    Ended { id: u64, end: ProcessEnd },
+}
+
+/// A process to start.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The environment variables; no others are set unless `inherit` is true.
+    pub variables: Vec<(String, String)>,
+    /// If true, the process inherits the spawner's environment variables.
+    pub inherit: bool,
+    /// If true, the process gets a control socket as descriptor 3.
+    pub control: bool,
+    /// How the process is isolated.
+    pub confinement: Confinement,
+    /// Memory limit in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Maximum number of processes and threads.
+    pub processes_max: Option<u64>,
+    /// CPU limit in thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// If true, the process runs only when processors are idle.
+    pub background: bool,
+    /// If true, the process is a zygote and gets the socket for clone requests as descriptor 4.
+    pub zygote: bool,
+}
+
+impl ProcessSpec {
+    /// Returns true if a call waits for this process.
+    pub(crate) fn serves_a_call(&self) -> bool {
+        !self.zygote && !matches!(self.confinement, Confinement::Tool)
+    }
+}
+
+/// Isolation of a process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub enum Confinement {
+    /// None, for tools of Headwater.
+    #[default]
+    Tool,
+    /// A process with its own folder, which holds its files and is removed when it ends.
+    Folder(PathBuf),
+    /// A sandbox.
+    Sandbox(SandboxSpec),
+    /// A sandbox for a clone of a zygote; only the limits and variables of the [`ProcessSpec`]
+    /// apply.
+    Clone(CloneSpec),
+}
+
+/// A sandbox for a clone: that of its zygote, with its own `/tmp`, project and namespaces.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CloneSpec {
+    /// The zygote's process id, as [`RunningProcess::id`](crate::RunningProcess::id) returns it.
+    pub zygote: u64,
+    /// Size of `/tmp` in bytes.
+    pub temp_bytes: u64,
+    /// If true, the sandbox has a network that the server proxies.
+    pub network: bool,
+}
+
+/// A sandbox: new namespaces over a minimal root file system, which is read-only except for `/tmp`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// Files and folders that are mounted read-only: path on the host, path in the sandbox.
+    pub read_only: Vec<(PathBuf, PathBuf)>,
+    /// Size of `/tmp` in bytes.
+    pub temp_bytes: u64,
+    /// If true, the sandbox has a network that the server proxies.
+    pub network: bool,
+}
+
+/// Signal to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    /// SIGTERM to the process itself.
+    Terminate,
+    /// SIGKILL to the process and its descendants.
+    Kill,
+}
+
+/// Capabilities of the host.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HostReport {
+    /// The reason why sandboxes cannot be created, if any.
+    pub sandbox_error: Option<String>,
+    /// True if sandboxes run as users that own nothing, false if they run as the spawner's user.
+    pub separate_users: bool,
+    /// True if the kernel limits the memory of a process with its descendants.
+    pub memory_limits: bool,
+    /// True if the kernel limits the number of processes.
+    pub process_limits: bool,
+    /// True if the kernel weighs and limits CPU time.
+    pub cpu_limits: bool,
+    /// Identity of the spawner process.
+    pub(crate) identity: String,
+    /// The control groups, which the server reads, and removes if the spawner is killed.
+    pub(crate) groups: Cgroups,
+}
+
+/// End of a process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProcessEnd {
+    /// How it ended.
+    pub exit: Exit,
+    /// CPU time of the process and its descendants, in microseconds.
+    pub cpu_us: u64,
+    /// Peak memory in bytes.
+    pub memory_bytes_peak: u64,
+    /// True if the memory limit was exceeded.
+    pub out_of_memory: bool,
+}
+
+/// Resource usage of a running process.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct ResourceUsage {
+    /// CPU time since the start, in microseconds.
+    pub cpu_us: u64,
+    /// The part of it that the zygote used for the fork.
+    pub(crate) fork_cpu_us: u64,
+    /// Peak memory in bytes, since the last measurement if the kernel can reset it.
+    pub memory_bytes_peak: u64,
+}
+
+impl ResourceUsage {
+    /// Adds the CPU time that the zygote used for the fork.
+    pub(crate) fn with_fork(self, fork_cpu_us: u64) -> Self {
+        ResourceUsage { cpu_us: self.cpu_us + fork_cpu_us, fork_cpu_us, ..self }
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It failed to start.
+    NotStarted {
+        /// The failed step.
+        step: String,
+        /// The system's error.
+        error: String,
+    },
+}
+
+impl Exit {
+    /// Returns a text for users.
+    pub fn describe(&self) -> String {
+        match self {
+            Exit::Code(code) => format!("it exited with code {code}"),
+            Exit::Signal(signal) => match name(*signal) {
+                Some(name) => format!("it was killed by {name}"),
+                None => format!("it was killed by signal {signal}"),
+            },
+            Exit::NotStarted { step, error } => format!("cannot {step}: {error}"),
+        }
+    }
+}
+
+fn name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGSEGV => "SIGSEGV (a fault in native code)",
+        libc::SIGABRT => "SIGABRT (native code gave up)",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGILL => "SIGILL (a processor instruction this machine lacks)",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGPIPE => "SIGPIPE",
+        _ => return None,
+    })
+}

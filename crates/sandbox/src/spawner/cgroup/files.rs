@@ -1,0 +1,66 @@
+//! Control files of groups.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use super::super::system;
+
+pub(super) fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result<()> {
+    match limit {
+        Some(limit) => set(folder.join(file), limit.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Writes an existing control file; other file systems would create a new file.
+pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_ref().as_bytes())
+}
+
+pub(super) fn number(folder: &Path, file: &str) -> Option<u64> {
+    text(folder, file)?.trim().parse().ok()
+}
+
+/// Reads a short control file with a single read, to save system calls.
+fn text(folder: &Path, file: &str) -> Option<String> {
+    let mut bytes = [0; 4096];
+    let length = fs::File::open(folder.join(file)).ok()?.read(&mut bytes).ok()?;
+    String::from_utf8(bytes[..length].to_vec()).ok()
+}
+
+pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
+    let text = text(folder, file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
+}
+
+/// Kills the processes in a group and its subgroups, and removes them.
+pub(crate) fn remove_tree(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_tree(&entry.path());
+        }
+    }
+    // A process takes a moment to leave its group after it was killed.
+    for _ in 0..200 {
+        if fs::remove_dir(folder).is_ok() || !folder.exists() {
+            return;
+        }
+        kill_all(folder);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+pub(super) fn kill_all(folder: &Path) {
+    if set(folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()) {
+        // 0 is a process of another pid namespace; kill would signal the spawner's process group.
+        if pid > 0 {
+            system::kill(pid, libc::SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Control groups of one process.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::super::system;
+use super::super::time_slice::SHORT_SLICE;
+use super::files::{keyed, kill_all, number, set};
+use super::hierarchies::Kind;
+use crate::protocol::{ProcessSpec, ResourceUsage};
+
+/// The groups of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(super) folders: Vec<(Kind, PathBuf)>,
+    /// Version 2's file of the peak memory, once it was reset.
+    peak: OnceLock<fs::File>,
+    weight: Weight,
+    pub(super) share: Option<Share>,
+}
+
+/// CPU weight of a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// The weight of a call that has just begun.
+    Boosted,
+    /// The weight by memory limit.
+    #[default]
+    Normal,
+}
+
+/// The file of a group's CPU weight, and its two values.
+#[derive(Debug)]
+pub(super) struct Share {
+    file: PathBuf,
+    boosted: u64,
+    normal: u64,
+}
+
+/// Measurements of the groups of a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Measured {
+    pub(crate) cpu_us: Option<u64>,
+    pub(crate) memory_bytes_peak: Option<u64>,
+    pub(crate) out_of_memory: bool,
+}
+
+impl Group {
+    pub(super) fn new(folders: Vec<(Kind, PathBuf)>) -> Self {
+        Group { folders, ..Group::default() }
+    }
+
+    /// Moves a process into the groups.
+    pub(crate) fn add(&self, pid: i32) -> io::Result<()> {
+        for (_, folder) in &self.folders {
+            set(folder.join("cgroup.procs"), pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Opens the files into which a process writes `0` to join the groups.
+    pub(crate) fn join_files(&self) -> io::Result<Vec<OwnedFd>> {
+        let files = self.folders.iter().map(|(_, folder)| folder.join("cgroup.procs"));
+        files.map(|file| Ok(fs::OpenOptions::new().write(true).open(file)?.into())).collect()
+    }
+
+    /// Kills every process in the groups.
+    pub(crate) fn kill(&self) {
+        for (_, folder) in &self.folders {
+            kill_all(folder);
+        }
+    }
+
+    /// Returns the processes in the groups.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let Some((_, folder)) = self.folders.first() else { return Vec::new() };
+        let listed = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        listed.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Returns the measurements so far.
+    pub(crate) fn measure(&self) -> Measured {
+        let mut measured = Measured::default();
+        // Version 2 is last, and counts processor time at a finer resolution than version 1.
+        for (kind, folder) in self.folders.iter().rev() {
+            match kind {
+                Kind::Memory => {
+                    measured.memory_bytes_peak = number(folder, "memory.max_usage_in_bytes");
+                    measured.out_of_memory |=
+                        keyed(folder, "memory.oom_control", "oom_kill") > Some(0);
+                }
+                Kind::Processor if measured.cpu_us.is_none() => {
+                    let nanos = number(folder, "cpuacct.usage");
+                    measured.cpu_us = nanos.map(|nanos| nanos / 1000);
+                }
+                Kind::Unified { limits } => {
+                    measured.cpu_us = keyed(folder, "cpu.stat", "usage_usec");
+                    if *limits {
+                        measured.memory_bytes_peak = self.peak(folder);
+                        measured.out_of_memory |=
+                            keyed(folder, "memory.events", "oom_kill") > Some(0);
+                    }
+                }
+                Kind::Processor | Kind::Processes | Kind::Shares => {}
+            }
+        }
+        measured
+    }
+
+    /// Sets the CPU weight.
+    pub(crate) fn set_weight(&mut self, weight: Weight) {
+        let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
+        let number = if weight == Weight::Boosted { share.boosted } else { share.normal };
+        // The file is missing if the controller is not delegated.
+        let _ = set(&share.file, number.to_string());
+        self.weight = weight;
+        self.apply_slice();
+    }
+
+    /// Applies the time slice to a new clone, which inherits the short one of its zygote.
+    pub(crate) fn apply_slice_to_clone(&self) {
+        if self.weight == Weight::Normal {
+            self.apply_slice();
+        }
+    }
+
+    /// Gives all threads a short time slice while the group is boosted, and the default one
+    /// otherwise.
+    fn apply_slice(&self) {
+        let slice = (self.weight == Weight::Boosted).then_some(SHORT_SLICE);
+        let Some((kind, folder)) = self.folders.first() else { return };
+        let list = if matches!(kind, Kind::Unified { .. }) { "cgroup.threads" } else { "tasks" };
+        let threads = fs::read_to_string(folder.join(list)).unwrap_or_default();
+        for thread in threads.lines().filter_map(|line| line.parse().ok()) {
+            system::set_slice(thread, slice);
+        }
+    }
+
+    /// Freezes or thaws every process in the groups.
+    pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
+        let unified = self.folders.iter().find(|(kind, _)| matches!(kind, Kind::Unified { .. }));
+        let (_, folder) = unified.ok_or(io::ErrorKind::Unsupported)?;
+        set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+    }
+
+    /// Returns the peak memory since the last reset.
+    fn peak(&self, folder: &Path) -> Option<u64> {
+        let Some(file) = self.peak.get() else { return number(folder, "memory.peak") };
+        let mut text = [0; 32];
+        let length = file.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
+    }
+
+    /// Resets the peak memory. The kernel resets it per open file; old kernels cannot reset it.
+    fn forget_peak(&self, folder: &Path) -> io::Result<()> {
+        if self.peak.get().is_none() {
+            let path = folder.join("memory.peak");
+            let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+            let _ = self.peak.set(file);
+        }
+        self.peak.get().map_or(Ok(()), |file| file.write_all_at(b"0", 0))
+    }
+
+    /// Returns the usage so far and resets the peak memory; none if unknown or out of memory.
+    pub(crate) fn usage(&self) -> Option<ResourceUsage> {
+        let Measured { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
+        if out_of_memory {
+            return None;
+        }
+        for (kind, folder) in &self.folders {
+            let _ = match kind {
+                Kind::Memory => set(folder.join("memory.max_usage_in_bytes"), "0"),
+                Kind::Unified { limits: true } => self.forget_peak(folder),
+                _ => Ok(()),
+            };
+        }
+        Some(ResourceUsage {
+            cpu_us: cpu_us?,
+            fork_cpu_us: 0,
+            memory_bytes_peak: memory_bytes_peak?,
+        })
+    }
+
+    /// Removes the groups. Returns false if processes remain in one.
+    pub(crate) fn remove(&mut self) -> bool {
+        self.folders.retain(|(_, folder)| fs::remove_dir(folder).is_err() && folder.exists());
+        self.folders.is_empty()
+    }
+}
+
+/// The memory limit with the default weight.
+const USUAL_MEMORY: u64 = 4 << 30;
+const PERIOD_US: u64 = 100_000;
+
+/// Sets the CPU weight of a group by its memory limit, and its CPU limit, if any. Both versions use
+/// the same file formats, apart from the default weight and the period.
+pub(super) fn share_out(
+    folder: &Path,
+    spec: &ProcessSpec,
+    [file, limit]: [&str; 2],
+) -> io::Result<Option<Share>> {
+    let (usual, period) = if file == "cpu.weight" { (100, true) } else { (1024, false) };
+    let boosted = usual * 8;
+    let normal = match spec.memory_bytes.filter(|_| spec.serves_a_call()) {
+        Some(memory) => (usual * memory / USUAL_MEMORY).clamp(usual / 16, boosted),
+        None if spec.background => 2,
+        // Tools and zygotes.
+        None => usual / 8,
+    };
+    let share = Share { file: folder.join(file), boosted, normal };
+    // The file is missing if the controller is not delegated.
+    let _ = set(&share.file, share.normal.to_string());
+    let share = Some(share);
+    let Some(millis) = spec.cpu_millis else { return Ok(share) };
+    let quota = (u64::from(millis) * PERIOD_US / 1000).max(1000);
+    let text = if period { format!("{quota} {PERIOD_US}") } else { quota.to_string() };
+    match set(folder.join(limit), text) {
+        // The server warned at start that CPU time is not limited.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(share),
+        done => done.map(|()| share),
+    }
+}

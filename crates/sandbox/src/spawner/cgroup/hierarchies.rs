@@ -1,0 +1,285 @@
+//! The hierarchies of control groups on this host.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{keyed, number, remove_tree, set, write};
+use super::group::{Group, Weight, share_out};
+use crate::process_identity::{is_stale, own_identity};
+use crate::protocol::ProcessSpec;
+
+/// Purpose of one hierarchy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// Version 1, limits memory.
+    Memory,
+    /// Version 1, limits the number of processes.
+    Processes,
+    /// Version 1, counts processor time.
+    Processor,
+    /// Version 1, weighs processor time.
+    Shares,
+    /// Version 2: kills and measures, and limits if it has the controllers.
+    Unified { limits: bool },
+}
+
+/// The hierarchies in which this spawner creates groups. It reports them to the server.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Cgroups {
+    hierarchies: Vec<(Kind, PathBuf)>,
+}
+
+/// Prefix of folder names, `headwater-<pid>-<start time>`, by which folders of ended spawners are
+/// found.
+pub(crate) const PREFIX: &str = "headwater-";
+
+impl Cgroups {
+    /// Detects the hierarchies of this host, and removes groups of ended spawners.
+    pub(crate) fn open() -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let name = format!("{PREFIX}{}", own_identity());
+        let mut hierarchies = Vec::new();
+        for (kind, controller) in [
+            (Kind::Memory, "memory"),
+            (Kind::Processes, "pids"),
+            (Kind::Processor, "cpuacct"),
+            (Kind::Shares, "cpu"),
+        ] {
+            if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
+                let folder = base.join(&name);
+                // Two controllers may be one hierarchy.
+                let shared = hierarchies.iter().any(|(_, other)| *other == folder);
+                if !shared {
+                    remove_stale(&base);
+                }
+                if shared || fs::create_dir(&folder).is_ok() {
+                    match kind {
+                        Kind::Shares => {
+                            let _ = set(folder.join("cpu.shares"), SHARES.to_string());
+                        }
+                        Kind::Processes => bound_processes(&base, &folder),
+                        _ => {}
+                    }
+                    hierarchies.push((kind, folder));
+                }
+            }
+        }
+        let limited = hierarchies.iter().any(|(kind, _)| *kind == Kind::Memory);
+        if let Some(base) = folder_of(&own, &mounts, None) {
+            hierarchies.extend(unified(&base, &name, !limited));
+        }
+        Cgroups { hierarchies }
+    }
+
+    /// Returns the folders that contain this spawner's groups.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        self.hierarchies.iter().map(|(_, folder)| folder.clone()).collect()
+    }
+
+    /// Returns true if the memory of a process with its descendants is limited.
+    pub(crate) fn memory(&self) -> bool {
+        self.any(Kind::Memory)
+    }
+
+    /// Returns true if the number of processes is limited.
+    pub(crate) fn processes(&self) -> bool {
+        self.any(Kind::Processes)
+    }
+
+    /// Returns true if processor time is weighed.
+    pub(crate) fn processor_shares(&self) -> bool {
+        let has_file = |(_, folder): &(Kind, PathBuf)| folder.join("cpu.weight").exists();
+        self.any(Kind::Shares)
+            && (self.hierarchies.iter().any(|(kind, _)| *kind == Kind::Shares)
+                || self.hierarchies.iter().any(has_file))
+    }
+
+    /// Returns the processor time of all processes that were in the groups, in microseconds.
+    pub(crate) fn total(&self) -> Option<u64> {
+        let of = |(kind, folder): &(Kind, PathBuf)| match kind {
+            Kind::Processor => number(folder, "cpuacct.usage").map(|nanos| nanos / 1000),
+            Kind::Unified { .. } => keyed(folder, "cpu.stat", "usage_usec"),
+            Kind::Memory | Kind::Processes | Kind::Shares => None,
+        };
+        self.hierarchies.iter().rev().find_map(of)
+    }
+
+    fn any(&self, wanted: Kind) -> bool {
+        let full = Kind::Unified { limits: true };
+        self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)
+    }
+
+    /// Returns the groups of a running process, for measurements.
+    pub(crate) fn of(&self, id: u64) -> Group {
+        let folder = |(kind, base): &(Kind, PathBuf)| (*kind, base.join(id.to_string()));
+        Group::new(self.hierarchies.iter().map(folder).collect())
+    }
+
+    /// Returns groups that can only kill.
+    #[cfg(test)]
+    pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
+        let of = |folder| (Kind::Unified { limits: false }, folder);
+        Cgroups { hierarchies: folders.into_iter().map(of).collect() }
+    }
+
+    /// Creates the groups of one process.
+    pub(crate) fn create(&self, id: u64, spec: &ProcessSpec) -> io::Result<Group> {
+        let mut group = Group::default();
+        match self.fill(&mut group, &id.to_string(), spec) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, group: &mut Group, name: &str, spec: &ProcessSpec) -> io::Result<()> {
+        let (memory_bytes, processes_max) = (spec.memory_bytes, spec.processes_max);
+        for (kind, base) in &self.hierarchies {
+            let folder = base.join(name);
+            if !group.folders.iter().any(|(_, other)| *other == folder) {
+                fs::create_dir(&folder)?;
+            }
+            group.folders.push((*kind, folder.clone()));
+            match kind {
+                Kind::Memory => write(&folder, "memory.limit_in_bytes", memory_bytes)?,
+                Kind::Processes => write(&folder, "pids.max", processes_max)?,
+                Kind::Unified { limits: true } => {
+                    write(&folder, "memory.max", memory_bytes)?;
+                    write(&folder, "pids.max", processes_max)?;
+                    // Otherwise a host with swap only becomes slow.
+                    let _ = set(folder.join("memory.swap.max"), "0");
+                    let _ = set(folder.join("memory.oom.group"), "1");
+                    group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
+                }
+                Kind::Shares => {
+                    group.share = share_out(&folder, spec, ["cpu.shares", "cpu.cfs_quota_us"])?;
+                }
+                Kind::Processor | Kind::Unified { limits: false } => {}
+            }
+            if *kind == Kind::Memory {
+                let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
+            }
+        }
+        // No call waits for tools and zygotes.
+        if spec.serves_a_call() {
+            group.set_weight(Weight::Boosted);
+        }
+        Ok(())
+    }
+
+    /// Removes every group, and kills the processes in them.
+    pub(crate) fn remove_all(&self) {
+        for (_, folder) in &self.hierarchies {
+            remove_tree(folder);
+        }
+    }
+}
+
+/// Creates the group of version 2: next to this process's group if it needs controllers, or below
+/// it.
+fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
+    let bases = [base.parent().filter(|_| limits), Some(base)];
+    for base in bases.into_iter().flatten() {
+        remove_stale(base);
+        let folder = base.join(name);
+        if fs::create_dir(&folder).is_err() {
+            continue;
+        }
+        if !limits {
+            return Some((Kind::Unified { limits }, folder));
+        }
+        for controllers in ["+memory +pids", "+cpu"] {
+            let _ = set(base.join("cgroup.subtree_control"), controllers);
+        }
+        if set(folder.join("cgroup.subtree_control"), "+memory +pids").is_ok() {
+            let _ = set(folder.join("cgroup.subtree_control"), "+cpu");
+            let _ = set(folder.join("cpu.weight"), WEIGHT.to_string());
+            bound_processes(base, &folder);
+            return Some((Kind::Unified { limits: true }, folder));
+        }
+        let _ = fs::remove_dir(&folder);
+    }
+    let folder = base.join(name);
+    fs::create_dir(&folder).is_ok().then_some((Kind::Unified { limits: false }, folder))
+}
+
+/// Leaves half of all process ids to the rest of the host.
+fn bound_processes(base: &Path, folder: &Path) {
+    let most = fs::read_to_string("/proc/sys/kernel/pid_max");
+    let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let most = most.into_iter().chain(number(base, "pids.max")).min();
+    if let Some(most) = most {
+        // The file is missing without the controller.
+        let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
+    }
+}
+
+/// Returns this process's folder in the hierarchy of a version 1 controller, or in version 2.
+fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
+    let path = own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        let path = parts.next()?;
+        let found = match controller {
+            Some(wanted) => controllers.split(',').any(|one| one == wanted),
+            None => controllers.is_empty(),
+        };
+        found.then_some(path)
+    })?;
+    mounts.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut after = after.split(' ');
+        let kind = after.next()?;
+        let options = after.nth(1)?;
+        let found = match controller {
+            Some(wanted) => kind == "cgroup" && options.split(',').any(|one| one == wanted),
+            None => kind == "cgroup2",
+        };
+        let mut fields = before.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let below = Path::new(path).strip_prefix(root).ok()?;
+        found.then(|| Path::new(point).join(below))
+    })
+}
+
+/// CPU weight of all groups together, in versions 1 and 2: a quarter of that of the server.
+const SHARES: u64 = 256;
+const WEIGHT: u64 = 25;
+
+/// Removes the folders of ended spawners.
+fn remove_stale(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(PREFIX).is_some_and(is_stale) {
+            remove_tree(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+30 24 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+31 24 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+32 24 0:28 /docker/abc /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw";
+
+    #[test]
+    fn this_processs_folders_are_found() {
+        let own = "4:memory:/api/16ec\n2:cpu,cpuacct:/\n0::/docker/abc/x";
+        let check = |controller, path: Option<&str>| {
+            assert_eq!(folder_of(own, MOUNTS, controller), path.map(PathBuf::from));
+        };
+        check(Some("memory"), Some("/sys/fs/cgroup/memory/api/16ec"));
+        check(Some("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct"));
+        check(Some("pids"), None);
+        check(None, Some("/sys/fs/cgroup/unified/x"));
+    }
+}

@@ -1,0 +1,259 @@
+//! Sandbox of a clone, created inside the sandbox of its zygote.
+//!
+//! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
+//! a process with the zygote's memory. So each does a part:
+//!
+//! 1. The spawner starts a *fork helper*. It enters the zygote's namespaces, changes to the
+//!    zygote's user and clones the first process of a new sandbox: in a user namespace that belongs
+//!    to the zygote's user, which contains all other new namespaces.
+//! 2. That process mounts the clone's own file systems, drops its privileges and sends the zygote
+//!    an order with its namespaces.
+//! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
+//!    again to enter the pid namespace, drops what it gained, and waits.
+//!
+//! This happens before the call. When the call comes, the first process mounts the project, drops
+//! its last privilege and sends the clone its descriptors. It dies with the spawner, and all
+//! processes of the sandbox die with it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::DumpableBehavior;
+use rustix::thread::{Gid, Uid};
+use serde::Serialize;
+
+use super::memory_sampling::data_bytes_max;
+use super::process_setup::{self, Identity, ProcessSetup};
+use super::root::{self, StepResult, step};
+use super::system::Cloned;
+use super::{landlock, seccomp, system};
+use crate::channel::Channel;
+use crate::protocol::CloneSpec;
+
+/// The user id inside a clone's sandbox.
+pub(super) const USER_SHOWN: u32 = 1000;
+
+/// Returns the identity that the spawner maps into a clone's user namespace.
+pub(super) fn identity(identity: Identity) -> Identity {
+    match identity {
+        Identity::Switch(user) => Identity::Shown(user),
+        // The spawner is outside the parent user namespace, so the clone maps its user itself.
+        Identity::Mapped(_) | Identity::Shown(_) | Identity::Same => Identity::Same,
+    }
+}
+
+/// Maps this process's own user, which has the same id in the parent namespace.
+fn map_own_user() -> io::Result<()> {
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    let map = format!("{USER_SHOWN} {USER_SHOWN} 1");
+    std::fs::write("/proc/self/gid_map", &map)?;
+    std::fs::write("/proc/self/uid_map", &map)
+}
+
+/// Report of a fork helper about the second helper.
+pub(super) const FORK_HELPER: &[u8] = b"helper";
+
+/// Report of a fork helper about the first process of the sandbox.
+const SANDBOX: &[u8] = b"sandbox";
+
+/// Namespaces of a zygote, in which sandboxes of clones are created.
+#[derive(Debug)]
+pub(super) struct ZygoteNamespaces {
+    /// The user namespace, if the zygote has its own.
+    user: Option<OwnedFd>,
+    mounts: OwnedFd,
+    processes: OwnedFd,
+    identity: Identity,
+    /// Socket of the zygote's orders.
+    orders: Channel,
+}
+
+impl ZygoteNamespaces {
+    /// Opens the namespaces of a zygote that was just cloned and has not run yet.
+    pub(super) fn open(pid: i32, identity: Identity, orders: Channel) -> io::Result<Self> {
+        let namespace = |name: &str| -> io::Result<OwnedFd> {
+            Ok(std::fs::File::open(format!("/proc/{pid}/ns/{name}"))?.into())
+        };
+        let user = match identity {
+            Identity::Mapped(_) => Some(namespace("user")?),
+            Identity::Switch(_) | Identity::Shown(_) | Identity::Same => None,
+        };
+        let (mounts, processes) = (namespace("mnt")?, namespace("pid")?);
+        Ok(ZygoteNamespaces { user, mounts, processes, identity, orders })
+    }
+
+    /// Returns the descriptors that a fork helper needs.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let user = self.user.iter().map(AsFd::as_fd);
+        user.chain([self.mounts.as_fd(), self.processes.as_fd(), self.orders.as_fd()]).collect()
+    }
+}
+
+/// Runs the two fork helpers and then, in the clone of the second, the first process of the new
+/// sandbox. Each helper reports the process that it cloned on `spawner`.
+pub(super) fn run(
+    setup: ProcessSetup,
+    zygote: &ZygoteNamespaces,
+    clone: &CloneSpec,
+    spawner: &Channel,
+) -> ! {
+    let mut kept = zygote.descriptors();
+    kept.push(spawner.as_fd());
+    process_setup::close_spawner_descriptors(&setup, &kept);
+    match fork_helpers(zygote, spawner) {
+        Ok(Role::ForkHelper) => system::exit(0),
+        Ok(Role::FirstProcess) => {
+            process_setup::run_until_done(setup, |setup| run_first_process(setup, zygote, clone))
+        }
+        Err(failed) => {
+            process_setup::report(&setup.status, &failed);
+            system::exit(127)
+        }
+    }
+}
+
+/// Role of the current process.
+enum Role {
+    ForkHelper,
+    FirstProcess,
+}
+
+/// Enters the zygote's namespaces and clones the first process of a sandbox in them.
+fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role> {
+    if let Some(user) = &zygote.user {
+        step("enter the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
+    }
+    step("enter the zygote's mounts", system::enter_namespace(zygote.mounts.as_fd()))?;
+    step("enter the zygote's processes", system::enter_namespace(zygote.processes.as_fd()))?;
+    if clone_and_report(0, spawner, FORK_HELPER)? {
+        return Ok(Role::ForkHelper);
+    }
+    if let Identity::Switch(user) = zygote.identity {
+        process_setup::switch_user(user)?;
+    }
+    // After a change of the user, root would own the files of this process in `/proc`.
+    let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+    step("be seen by the spawner", own)?;
+    let flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWNET;
+    let is_helper = clone_and_report(flags, spawner, SANDBOX)?;
+    Ok(if is_helper { Role::ForkHelper } else { Role::FirstProcess })
+}
+
+/// Clones a child of the spawner and reports its descriptor. Returns false in the child.
+fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<bool> {
+    match step("clone a process", system::clone_sibling(flags))? {
+        Cloned::Child => Ok(false),
+        Cloned::Parent { descriptor, .. } => {
+            step("tell the spawner", spawner.send(report, &[descriptor.as_fd()]))?;
+            Ok(true)
+        }
+    }
+}
+
+/// Runs the first process of a sandbox: creates the sandbox, orders the clone, sends it its
+/// descriptors, and then only forwards SIGTERM and reaps processes until it is killed.
+fn run_first_process(
+    setup: ProcessSetup,
+    zygote: &ZygoteNamespaces,
+    clone: &CloneSpec,
+) -> StepResult<i32> {
+    for file in &setup.cgroup_files {
+        step("join the control groups", rustix::io::write(file, b"0"))?;
+    }
+    if zygote.user.is_some() {
+        step("map the user", map_own_user())?;
+    }
+    let (user, group) = (Uid::from_raw(USER_SHOWN), Gid::from_raw(USER_SHOWN));
+    step("change the group", rustix::thread::set_thread_res_gid(group, group, group))?;
+    step("change the user", rustix::thread::set_thread_res_uid(user, user, user))?;
+    root::enter_copy(clone.temp_bytes)?;
+    step("enter the root", std::env::set_current_dir("/"))?;
+    let network = process_setup::set_up_network(clone.network)?;
+    let rules = step("write landlock's rules", landlock::rules())?;
+    let namespaces = namespaces()?;
+    process_setup::drop_privileges(&setup)?;
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    step("hide from the program", hidden)?;
+    system::block_signals();
+    let (own, other) = step("make a socket", Channel::pair())?;
+    send_order(&setup, zygote, &other, rules.as_ref(), &namespaces)?;
+    drop(other);
+    let begin = setup.start_channel.as_ref().and_then(|channel| channel.receive().ok().flatten());
+    let Some(begin) = begin else { return Ok(0) };
+    if let (Some(network), Some(server)) = (network, begin.descriptors.get(2)) {
+        let server = step("copy a socket", server.try_clone())?;
+        network.send_to(&Channel::from(server))?;
+    }
+    begin_clone(&own, &begin.descriptors)?;
+    // The clone reports its end in the status pipe.
+    process_setup::close_everything();
+    reap_processes()
+}
+
+/// Mounts the project, drops the last privilege and lets the clone begin.
+fn begin_clone(clone: &Channel, descriptors: &[OwnedFd]) -> StepResult {
+    root::show_files(&process_setup::read_files(descriptors.last())?)?;
+    process_setup::drop_capabilities()?;
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().take(3).map(AsFd::as_fd).collect();
+    step("have the clone begin", clone.send(b"begin", &descriptors))
+}
+
+/// Opens this process's namespaces, in the order in which they can be entered.
+fn namespaces() -> StepResult<Vec<OwnedFd>> {
+    let names = ["user", "mnt", "pid", "ipc", "uts", "net"].into_iter();
+    let opened = names.map(|name| std::fs::File::open(format!("/proc/self/ns/{name}")));
+    let opened = opened.map(|file| file.map(OwnedFd::from)).collect::<io::Result<_>>();
+    step("open the namespaces", opened)
+}
+
+/// Order to the zygote. Descriptors: the socket on which the clone waits, the status pipe,
+/// landlock's rules if any, the namespaces, and the files that join the control groups.
+#[derive(Debug, Serialize)]
+struct Order<'a> {
+    rules: bool,
+    namespaces: usize,
+    groups: usize,
+    user: u32,
+    data_bytes_max: Option<u64>,
+    variables: BTreeMap<&'a str, &'a str>,
+    filter: String,
+}
+
+fn send_order(
+    setup: &ProcessSetup,
+    zygote: &ZygoteNamespaces,
+    clone: &Channel,
+    rules: Option<&OwnedFd>,
+    namespaces: &[OwnedFd],
+) -> StepResult {
+    let order = Order {
+        rules: rules.is_some(),
+        namespaces: namespaces.len(),
+        groups: setup.cgroup_files.len(),
+        user: USER_SHOWN,
+        data_bytes_max: setup.spec.memory_bytes.filter(|_| setup.limit_process).map(data_bytes_max),
+        variables: setup.spec.variables.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
+        filter: seccomp::digits(),
+    };
+    let mut descriptors = vec![clone.as_fd(), setup.status.as_fd()];
+    let others = rules.into_iter().chain(namespaces).chain(&setup.cgroup_files);
+    descriptors.extend(others.map(AsFd::as_fd));
+    let order = step("write the order", serde_json::to_vec(&order))?;
+    step("send the zygote an order", zygote.orders.send(&order, &descriptors))
+}
+
+fn reap_processes() -> ! {
+    loop {
+        if system::wait_for_signal() == libc::SIGTERM {
+            // The function is the first process to enter this pid namespace, so its id is 2.
+            system::kill(2, libc::SIGTERM);
+        }
+        while system::wait_child(-1).is_some() {}
+    }
+}

@@ -1,0 +1,264 @@
+//! State that the spawner keeps of a process until it is reaped.
+
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+use super::cgroup::{Group, Measured};
+use super::clone::{USER_SHOWN, ZygoteNamespaces};
+use super::memory_sampling::MemorySampler;
+use super::process_setup::{END_ALL, Identity, StatusMessage};
+use super::system::{self, Waited};
+use crate::channel::Channel;
+use crate::protocol::{Exit, ProcessEnd};
+
+/// A process of the spawner.
+pub(super) struct ManagedProcess {
+    pub(super) pid: i32,
+    pub(super) descriptor: OwnedFd,
+    pub(super) status: OwnedFd,
+    pub(super) group: Group,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) sandboxed: bool,
+    /// Status messages so far.
+    pub(super) messages: Vec<StatusMessage>,
+    /// The beginning of an incomplete status message.
+    unread: Vec<u8>,
+    /// True if the status pipe is closed.
+    status_closed: bool,
+    /// Of a zygote: the namespaces in which sandboxes of clones are created.
+    pub(super) namespaces: Option<ZygoteNamespaces>,
+    /// Of a clone: its zygote.
+    pub(super) zygote: Option<u64>,
+    /// Of a clone: the socket that tells it to begin.
+    pub(super) start_channel: Option<Channel>,
+    /// True once a call uses the process.
+    pub(super) begun: bool,
+    /// CPU time that the zygote used for the fork, in microseconds.
+    pub(super) fork_cpu_us: u64,
+    /// Of a zygote: CPU time that is accounted for, in microseconds.
+    metered_us: u64,
+    /// Of a zygote: CPU time of clones that no call used, in microseconds.
+    pub(super) unused_clones_cpu_us: u64,
+    /// Samples the memory if no control group limits it.
+    pub(super) sampler: MemorySampler,
+}
+
+impl ManagedProcess {
+    /// Creates the state of a new process.
+    pub(super) fn new(pid: i32, descriptor: OwnedFd, status: OwnedFd, group: Group) -> Self {
+        ManagedProcess {
+            pid,
+            descriptor,
+            status,
+            group,
+            folder: None,
+            sandboxed: true,
+            messages: Vec::new(),
+            unread: Vec::new(),
+            status_closed: false,
+            namespaces: None,
+            zygote: None,
+            start_channel: None,
+            begun: false,
+            fork_cpu_us: 0,
+            metered_us: 0,
+            unused_clones_cpu_us: 0,
+            sampler: MemorySampler::default(),
+        }
+    }
+
+    /// Maps the user of the process's user namespace and moves it into its control groups. A clone
+    /// joins its groups itself, because that may block.
+    pub(super) fn prepare(&self, identity: Identity) -> io::Result<()> {
+        let pid = self.pid;
+        let mapped = match identity {
+            Identity::Mapped(shown) => {
+                let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+                Some((shown, user.as_raw(), group.as_raw()))
+            }
+            Identity::Shown(user) => Some((USER_SHOWN, user, user)),
+            Identity::Switch(_) | Identity::Same => None,
+        };
+        if let Some((shown, user, group)) = mapped {
+            std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
+            std::fs::write(format!("/proc/{pid}/gid_map"), format!("{shown} {group} 1"))?;
+            std::fs::write(format!("/proc/{pid}/uid_map"), format!("{shown} {user} 1"))?;
+        }
+        if self.zygote.is_some() { Ok(()) } else { self.group.add(pid) }
+    }
+
+    /// Returns true if its status pipe must be polled.
+    pub(super) fn has_status(&self) -> bool {
+        let clone_is_silent = self.zygote.is_some() && self.messages.is_empty();
+        !self.status_closed && (self.namespaces.is_some() || clone_is_silent)
+    }
+
+    /// Reads new status messages.
+    pub(super) fn receive_status(&mut self) -> Vec<StatusMessage> {
+        let (new, closed) = read_status(&self.status, &mut self.unread);
+        self.status_closed = closed;
+        let own = new.iter().filter(|one| !matches!(one, StatusMessage::Reaped { .. }));
+        self.messages.extend(own.cloned());
+        if self.zygote.is_some() && closed && self.messages.is_empty() {
+            let (step, error) = ("clone the zygote".to_owned(), "its fork ended".to_owned());
+            self.messages.push(StatusMessage::Failed { step, error });
+        }
+        new
+    }
+
+    /// Returns the message about its end, if any. A clone without messages was never forked.
+    pub(super) fn last_message(&self) -> Option<StatusMessage> {
+        let is_end = |one: &&StatusMessage| {
+            matches!(one, StatusMessage::Failed { .. } | StatusMessage::Exited { .. })
+        };
+        let not_forked = || {
+            let (step, error) = ("clone the zygote".to_owned(), "it ended".to_owned());
+            let failed = StatusMessage::Failed { step, error };
+            (self.zygote.is_some() && self.messages.is_empty()).then_some(failed)
+        };
+        self.messages.iter().find(is_end).cloned().or_else(not_forked)
+    }
+
+    /// Returns true if its program failed to start.
+    pub(super) fn failed(&self) -> bool {
+        self.messages.iter().any(|one| matches!(one, StatusMessage::Failed { .. }))
+    }
+
+    /// Returns the process id of a clone's function in the pid namespace of its zygote.
+    pub(super) fn cloned(&self) -> Option<i32> {
+        self.messages.iter().find_map(|one| match one {
+            StatusMessage::Cloned { pid } => Some(*pid),
+            _ => None,
+        })
+    }
+
+    /// Returns and resets the CPU time of a zygote that is not accounted for, in microseconds,
+    /// including that of unused clones.
+    pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
+        let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
+        let before = std::mem::replace(&mut self.metered_us, now);
+        now.saturating_sub(before) + std::mem::take(&mut self.unused_clones_cpu_us)
+    }
+
+    /// Returns true if the function or its descendants may still have one of these files open or
+    /// mapped; files are given by inode. The first process of a sandbox runs no user code, and a
+    /// worker that continues has ended all other processes.
+    pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
+        let processes = self.group.processes();
+        processes.is_empty()
+            || processes.len() > 2
+            || processes
+                .into_iter()
+                .any(|pid| pid != self.pid && has_any(pid, inputs).unwrap_or(true))
+    }
+
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.descriptor, signal);
+    }
+
+    /// Kills the process and its descendants.
+    pub(super) fn kill(&self) {
+        if self.folder.is_some() {
+            // Without control groups only the first process knows its descendants.
+            self.signal(END_ALL);
+        } else {
+            self.signal(rustix::process::Signal::KILL);
+        }
+        self.kill_descendants();
+    }
+
+    /// Kills the descendants. In a sandbox the kernel does that when the first process ends.
+    pub(super) fn kill_descendants(&self) {
+        if !self.sandboxed {
+            self.group.kill();
+            system::kill(-self.pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// The maximum bytes of memory maps that are read, because the spawner blocks meanwhile.
+const MAPS_BYTES_MAX: u64 = 4 << 20;
+
+/// The maximum number of open files that are checked.
+const FILES_MAX: usize = 1_000;
+
+fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
+    let mut maps = String::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/maps"))?;
+    if file.take(MAPS_BYTES_MAX).read_to_string(&mut maps)? as u64 == MAPS_BYTES_MAX {
+        return Ok(true);
+    }
+    let inode = |line: &str| line.split_ascii_whitespace().nth(4)?.parse().ok();
+    if maps.lines().filter_map(inode).any(|inode| inputs.contains(&inode)) {
+        return Ok(true);
+    }
+    let mut sockets = 0;
+    for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
+        let file = std::fs::metadata(entry?.path())?;
+        // A second socket may hold a file that was not received yet.
+        sockets += usize::from(file.file_type().is_socket());
+        if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads the complete messages of a status pipe. Returns them, and true if the pipe is closed.
+pub(super) fn read_status(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<StatusMessage>, bool) {
+    let _ = rustix::io::ioctl_fionbio(status, true);
+    let mut bytes = [0; 4096];
+    let mut closed = false;
+    loop {
+        match rustix::io::retry_on_intr(|| rustix::io::read(status, &mut bytes)) {
+            Ok(0) => closed = true,
+            Ok(length) => {
+                unread.extend_from_slice(&bytes[..length]);
+                continue;
+            }
+            Err(_) => {}
+        }
+        break;
+    }
+    let whole = unread.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let lines: Vec<u8> = unread.drain(..whole).collect();
+    let messages = lines.split(|byte| *byte == b'\n').flat_map(serde_json::from_slice).collect();
+    (messages, closed)
+}
+
+/// Returns the end of a process that failed to start.
+pub(super) fn not_started(step: impl Into<String>, error: impl ToString) -> ProcessEnd {
+    let exit = Exit::NotStarted { step: step.into(), error: error.to_string() };
+    ProcessEnd { exit, cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false }
+}
+
+/// Returns the end of a reaped process.
+pub(super) fn end_of(
+    waited: Option<Waited>,
+    measured: Measured,
+    message: Option<StatusMessage>,
+) -> ProcessEnd {
+    let exit = match (message, waited) {
+        (Some(StatusMessage::Failed { step, error }), _) => Exit::NotStarted { step, error },
+        (Some(StatusMessage::Exited { status }), _) => decode(status),
+        (_, Some(waited)) => decode(waited.status),
+        (_, None) => Exit::Signal(libc::SIGKILL),
+    };
+    let by_kernel = waited.map_or((0, 0), |waited| (waited.cpu_us, waited.memory_bytes_peak));
+    ProcessEnd {
+        exit,
+        cpu_us: measured.cpu_us.unwrap_or(by_kernel.0),
+        memory_bytes_peak: measured.memory_bytes_peak.unwrap_or(by_kernel.1),
+        out_of_memory: measured.out_of_memory,
+    }
+}
+
+fn decode(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
+    }
+}

@@ -1,0 +1,32 @@
+//! The spawner: a small single-threaded process next to the server that creates every other
+//! process.
+//!
+//! The server is large and has many threads, so it never forks. It sends requests and file
+//! descriptors to the spawner over a socket. The spawner clones a child into new namespaces and a
+//! control group, and reports its end. When the server's end of the socket closes, the spawner
+//! kills its children, removes the control groups and exits.
+//!
+//! Everything here runs in the spawner or in its children, except [`cgroup`] and
+//! [`cgroup_registry`], which the server uses too.
+
+pub(crate) mod cgroup;
+pub(crate) mod cgroup_registry;
+mod clone;
+mod landlock;
+mod main_loop;
+mod managed_process;
+mod memory_sampling;
+mod mounts;
+mod pending_clone;
+mod process_setup;
+mod requests;
+mod root;
+mod sandbox_network;
+mod seccomp;
+mod start;
+mod system;
+mod time_slice;
+
+pub use main_loop::spawner_main;
+pub use mounts::tmpfs;
+pub use time_slice::{answer_promptly, work_steadily};

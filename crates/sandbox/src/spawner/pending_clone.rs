@@ -1,0 +1,192 @@
+//! Clones whose sandboxes are being created by fork helpers. Entering namespaces and cloning takes
+//! milliseconds, and much longer on a busy machine; the spawner handles other requests meanwhile.
+//!
+//! A process that a fork helper cloned is a child of the spawner before the helper reports it. If a
+//! helper fails or hangs, unreported children are found in `/proc` and killed.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::main_loop::MainLoop;
+use super::managed_process::{ManagedProcess, not_started, read_status};
+use super::process_setup::{Identity, StatusMessage};
+use super::start::SpawnerEnds;
+use super::{clone, system};
+use crate::channel::Channel;
+use crate::protocol::Reply;
+
+/// Timeout of the fork helpers of one clone.
+const FORK_HELPER_MAX: Duration = Duration::from_secs(10);
+
+/// A clone whose sandbox is being created.
+pub(super) struct PendingClone {
+    /// The fork helpers report the processes that they cloned on this socket.
+    socket: Channel,
+    helpers: Vec<(i32, OwnedFd)>,
+    /// The first process of the sandbox.
+    first: Option<(i32, OwnedFd)>,
+    pub(super) ends: SpawnerEnds,
+    identity: Identity,
+    zygote: u64,
+    pub(super) start_channel: Channel,
+    /// True if the clone must be killed as soon as it exists.
+    pub(super) cancelled: bool,
+    /// True once a call uses it.
+    pub(super) begun: bool,
+    until: Instant,
+}
+
+/// Report of a fork helper.
+enum Report {
+    Helper((i32, OwnedFd)),
+    First((i32, OwnedFd)),
+    /// The socket closed, or the message was malformed.
+    Failed,
+}
+
+/// Parts of a [`PendingClone`].
+pub(super) struct NewClone {
+    pub(super) socket: Channel,
+    pub(super) helper: (i32, OwnedFd),
+    pub(super) zygote: u64,
+    pub(super) identity: Identity,
+    pub(super) ends: SpawnerEnds,
+    pub(super) start_channel: Channel,
+}
+
+impl PendingClone {
+    pub(super) fn new(new: NewClone) -> Self {
+        PendingClone {
+            socket: new.socket,
+            helpers: vec![new.helper],
+            first: None,
+            ends: new.ends,
+            identity: new.identity,
+            zygote: new.zygote,
+            start_channel: new.start_channel,
+            cancelled: false,
+            begun: false,
+            until: Instant::now() + FORK_HELPER_MAX,
+        }
+    }
+
+    pub(super) fn socket(&self) -> &Channel {
+        &self.socket
+    }
+
+    fn receive(&self) -> Report {
+        let Ok(Some(mut received)) = self.socket.receive() else { return Report::Failed };
+        let process = received.descriptors.pop().and_then(|descriptor| {
+            let pid = pid_of(&descriptor)?;
+            Some((pid, descriptor))
+        });
+        match process {
+            Some(process) if received.bytes == clone::FORK_HELPER => Report::Helper(process),
+            Some(process) => Report::First(process),
+            None => Report::Failed,
+        }
+    }
+
+    /// Kills its known processes.
+    pub(super) fn kill(&self) {
+        for (_, descriptor) in self.helpers.iter().chain(&self.first) {
+            let _ = rustix::process::pidfd_send_signal(descriptor, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl MainLoop {
+    /// Receives the report of a fork helper, and starts the clone once its sandbox exists.
+    pub(super) fn forked(&mut self, id: u64) {
+        let Some(mut pending) = self.pending.remove(&id) else { return };
+        match pending.receive() {
+            Report::Helper(helper) => pending.helpers.push(helper),
+            Report::First(first) => pending.first = Some(first),
+            Report::Failed => return self.fail_clone(id, pending, "the fork helper ended"),
+        }
+        // The two reports arrive in any order.
+        match pending.first.take() {
+            Some((pid, descriptor)) if pending.helpers.len() == 2 => {
+                self.place_clone(id, pending, pid, descriptor);
+            }
+            first => {
+                pending.first = first;
+                self.pending.insert(id, pending);
+            }
+        }
+    }
+
+    fn place_clone(&mut self, id: u64, pending: PendingClone, pid: i32, descriptor: OwnedFd) {
+        self.fork_helpers.extend(pending.helpers);
+        let SpawnerEnds { group, start, status, sampler } = pending.ends;
+        let mut process = ManagedProcess::new(pid, descriptor, status, group);
+        process.zygote = Some(pending.zygote);
+        process.start_channel = Some(pending.start_channel);
+        process.begun = pending.begun;
+        process.sampler = sampler;
+        match self.place(id, process, &start, clone::identity(pending.identity)) {
+            Ok(()) if pending.cancelled => self.processes[&id].kill(),
+            Ok(()) => {}
+            Err(end) => self.reply(&Reply::Ended { id, end }),
+        }
+    }
+
+    /// Fails a clone whose fork helpers failed.
+    fn fail_clone(&mut self, id: u64, pending: PendingClone, why: &str) {
+        pending.kill();
+        self.fork_helpers.extend(pending.helpers.into_iter().chain(pending.first));
+        self.unknown_children = true;
+        let SpawnerEnds { mut group, status, .. } = pending.ends;
+        let message = read_status(&status, &mut Vec::new()).0.into_iter().next();
+        let end = match message {
+            Some(StatusMessage::Failed { step, error }) => not_started(step, error),
+            _ => not_started("clone a process", why),
+        };
+        if !group.remove() {
+            self.unremoved_groups.push(group);
+        }
+        self.reply(&Reply::Ended { id, end });
+    }
+
+    /// Fails the clones whose fork helpers exceed their timeout.
+    pub(super) fn fail_late_clones(&mut self) {
+        let now = Instant::now();
+        let late = self.pending.iter().filter(|(_, pending)| pending.until <= now);
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(pending) = self.pending.remove(&id) {
+                self.fail_clone(id, pending, "its fork helper takes too long");
+            }
+        }
+    }
+
+    /// Reaps a fork helper.
+    pub(super) fn fork_helper_ended(&mut self, pid: i32) {
+        system::wait_child(pid);
+        self.fork_helpers.retain(|(helper, _)| *helper != pid);
+    }
+
+    /// Kills and reaps unreported children, once no pending clone can be among them.
+    pub(super) fn end_unknown_children(&mut self) {
+        if !self.unknown_children || !self.pending.is_empty() {
+            return;
+        }
+        let known = |pid: &i32| {
+            self.processes.values().any(|process| process.pid == *pid)
+                || self.fork_helpers.iter().any(|(helper, _)| helper == pid)
+        };
+        let unknown = system::own_children().into_iter().filter(|pid| !known(pid));
+        self.unknown_children = unknown.fold(false, |_, pid| {
+            system::kill(pid, libc::SIGKILL);
+            system::wait_child(pid);
+            true
+        });
+    }
+}
+
+/// Returns the process id of a pidfd.
+fn pid_of(descriptor: &OwnedFd) -> Option<i32> {
+    let information = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+    let information = std::fs::read_to_string(information).ok()?;
+    let pid = information.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid.trim().parse().ok().filter(|pid| *pid > 0)
+}

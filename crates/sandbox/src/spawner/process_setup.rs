@@ -1,0 +1,424 @@
+//! Setup of a new process until its program starts.
+//!
+//! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
+//! system, drops every privilege, starts the program as its child, and then only forwards SIGTERM
+//! and reaps processes. It ends with the program, and the kernel kills all other processes of the
+//! namespace. A function without a sandbox has such a first process too, which adopts and kills its
+//! orphans. A tool is the cloned process itself.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use rustix::thread::CapabilitySet;
+use rustix::thread::{Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+use super::clone::USER_SHOWN;
+use super::memory_sampling::data_bytes_max;
+use super::root::{self, StepError, StepResult, step};
+use super::sandbox_network::SandboxNetwork;
+use super::seccomp::For;
+use super::system::Waited;
+use super::time_slice::work_steadily;
+use super::{landlock, seccomp, system};
+use crate::channel::Channel;
+use crate::protocol::{Confinement, ProcessSpec, SandboxSpec};
+
+/// Maximum number of descriptors of a process.
+const OPEN_FILES_MAX: u64 = 16_384;
+
+/// Maximum locked memory of a process, in bytes.
+const LOCKED_BYTES_MAX: u64 = 8 << 20;
+
+/// Message of a process to the spawner, one line of its status pipe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum StatusMessage {
+    /// A zygote's fork became the function; with its process id in the zygote's pid namespace.
+    Cloned { pid: i32 },
+    /// A function that a zygote forked has ended, with this wait status.
+    Reaped { pid: i32, status: i32 },
+    /// A step failed, so the program did not start.
+    Failed { step: String, error: String },
+    /// The program ended, with this wait status.
+    Exited { status: i32 },
+}
+
+/// Signal to the first process of a function without a sandbox: kill all descendants and exit.
+pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR1;
+
+/// User of a sandboxed program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Root switches to this user and group of the host, which own nothing.
+    Switch(u32),
+    /// The user namespace maps the spawner's user to this one.
+    Mapped(u32),
+    /// A clone's user namespace maps this user of the host, which owns nothing.
+    Shown(u32),
+    /// The spawner's user.
+    Same,
+}
+
+/// Inputs of the setup.
+pub(super) struct ProcessSetup {
+    pub(super) spec: ProcessSpec,
+    pub(super) identity: Identity,
+    /// True if no control group limits the memory, so that the process limits its address space.
+    pub(super) limit_process: bool,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) control: Option<OwnedFd>,
+    pub(super) files: Option<OwnedFd>,
+    /// Socket of a zygote's orders.
+    pub(super) orders: Option<OwnedFd>,
+    /// Socket that tells the first process of a clone's sandbox to begin.
+    pub(super) start_channel: Option<Channel>,
+    /// Files with which a clone joins its control groups.
+    pub(super) cgroup_files: Vec<OwnedFd>,
+    /// Readable once the spawner has done its part; closed without a byte if it failed.
+    pub(super) go: OwnedFd,
+    pub(super) status: OwnedFd,
+}
+
+/// Runs the process.
+pub(super) fn run(setup: ProcessSetup) -> ! {
+    close_spawner_descriptors(&setup, &[]);
+    run_until_done(setup, set_up)
+}
+
+/// Waits for the spawner, runs the process, and reports a failure.
+pub(super) fn run_until_done(
+    setup: ProcessSetup,
+    run: impl FnOnce(ProcessSetup) -> StepResult<i32>,
+) -> ! {
+    let mut byte = [0];
+    if rustix::io::read(&setup.go, &mut byte) != Ok(1) {
+        system::exit(1);
+    }
+    let status = setup.status.as_fd().try_clone_to_owned();
+    let failed = match run(setup) {
+        Ok(code) => system::exit(code),
+        Err(failed) => failed,
+    };
+    if let Ok(status) = status {
+        report(&status, &failed);
+    }
+    system::exit(127)
+}
+
+/// Closes all descriptors of the spawner except those of this process and `more`.
+pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
+    // Zygotes and clones keep the short slice of the spawner until the boost ends.
+    if matches!(setup.spec.confinement, Confinement::Tool) {
+        work_steadily();
+    }
+    let mut kept = vec![&setup.stdout, &setup.stderr, &setup.go, &setup.status];
+    kept.extend(&setup.control);
+    kept.extend(&setup.files);
+    kept.extend(&setup.orders);
+    kept.extend(&setup.cgroup_files);
+    let mut kept: Vec<i32> = kept.into_iter().map(AsRawFd::as_raw_fd).collect();
+    kept.extend(setup.start_channel.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(more.iter().map(AsRawFd::as_raw_fd));
+    system::close_all_but(&kept);
+    if let Ok(null) = fs::File::open("/dev/null") {
+        let _ = system::duplicate_onto(null.as_raw_fd(), 0);
+    }
+}
+
+/// Closes all descriptors, and redirects the standard ones to `/dev/null`.
+pub(super) fn close_everything() {
+    system::close_all_but(&[]);
+    for descriptor in [1, 2] {
+        let _ = system::duplicate_onto(0, descriptor);
+    }
+}
+
+/// Reports a failed step.
+pub(super) fn report(status: &OwnedFd, failed: &StepError) {
+    let (step, error) = (failed.step.clone(), failed.error.to_string());
+    let _ = send(status, &StatusMessage::Failed { step, error });
+}
+
+fn send(status: &OwnedFd, note: &StatusMessage) -> io::Result<()> {
+    let mut line = serde_json::to_vec(note)?;
+    line.push(b'\n');
+    // A pipe writes a line of this length atomically.
+    rustix::io::write(status, &line)?;
+    Ok(())
+}
+
+fn set_up(setup: ProcessSetup) -> StepResult<i32> {
+    system::be_expendable();
+    if setup.spec.background {
+        system::run_in_background();
+    }
+    let files = read_files(setup.files.as_ref())?;
+    match setup.spec.confinement.clone() {
+        Confinement::Tool => {
+            drop_privileges(&setup)?;
+            execute(&setup)
+        }
+        Confinement::Folder(folder) => {
+            step("write the files", root::write_files(&folder, &files))?;
+            step("make a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
+            let project = folder.join("project");
+            step("make a folder", fs::create_dir_all(&project))?;
+            step("enter the project", std::env::set_current_dir(&project))?;
+            adopt_orphans()?;
+            // Before any process can send them.
+            system::block_signals();
+            drop_privileges(&setup)?;
+            let ended = supervise(setup);
+            system::kill_descendants();
+            ended
+        }
+        Confinement::Sandbox(sandbox) => {
+            confine(&setup, &sandbox, &files)?;
+            supervise(setup)
+        }
+        // Clones are set up by `clone::run`.
+        Confinement::Clone(_) => Ok(127),
+    }
+}
+
+pub(super) fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String, String>> {
+    let Some(files) = files else { return Ok(BTreeMap::new()) };
+    let read = || -> io::Result<BTreeMap<String, String>> {
+        let mut file = fs::File::from(files.try_clone()?);
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        Ok(serde_json::from_slice(&text)?)
+    };
+    step("read the files", read())
+}
+
+/// Creates the sandbox of this process and drops every privilege.
+fn confine(
+    setup: &ProcessSetup,
+    sandbox: &SandboxSpec,
+    files: &BTreeMap<String, String>,
+) -> StepResult {
+    let user = match setup.identity {
+        Identity::Switch(user) | Identity::Mapped(user) => user,
+        Identity::Shown(_) | Identity::Same => rustix::process::getuid().as_raw(),
+    };
+    root::enter(sandbox, files, if setup.spec.zygote { USER_SHOWN } else { user })?;
+    let network = set_up_network(sandbox.network)?;
+    if let (Some(network), Some(server)) = (network, &setup.control) {
+        let server = step("copy a socket", server.try_clone())?;
+        network.send_to(&Channel::from(server))?;
+    }
+    if let Identity::Switch(user) = setup.identity {
+        switch_user(user)?;
+    }
+    drop_capabilities()?;
+    drop_privileges(setup)
+}
+
+/// Sets the host name, brings up the loopback interface, and creates the proxied network if
+/// requested.
+pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>> {
+    step("name the host", rustix::system::sethostname(b"headwater"))?;
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
+    let socket = step("open a socket", socket)?;
+    step("bring up the loopback", system::loopback_up(socket.as_fd()))?;
+    network.then(SandboxNetwork::create).transpose()
+}
+
+pub(super) fn drop_capabilities() -> StepResult {
+    let none = rustix::thread::CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    step("drop capabilities", rustix::thread::set_capabilities(None, none))
+}
+
+/// Drops all capabilities of the bounding set and switches to a user that owns nothing.
+pub(super) fn switch_user(user: u32) -> StepResult {
+    for capability in CapabilitySet::all().iter() {
+        // Fails for capabilities that the kernel does not know or the process does not have.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    step("drop groups", rustix::thread::set_thread_groups(&[]))?;
+    step("change the group", rustix::thread::set_thread_res_gid(gid, gid, gid))?;
+    step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
+}
+
+/// Makes this process adopt descendants whose parents end.
+fn adopt_orphans() -> StepResult {
+    let own = Some(rustix::process::getpid());
+    step("adopt orphans", rustix::process::set_child_subreaper(own))
+}
+
+/// Drops what no process keeps, with or without a sandbox, and ties its life to the spawner.
+pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
+    step("refuse new privileges", rustix::thread::set_no_new_privs(true))?;
+    if !matches!(setup.spec.confinement, Confinement::Tool) {
+        // Session keys are inherited across namespaces and users.
+        step("leave the session's keys behind", system::join_new_keyring())?;
+        limit_resources();
+    }
+    let signal = match setup.spec.confinement {
+        Confinement::Folder(_) => END_ALL,
+        Confinement::Tool | Confinement::Sandbox(_) | Confinement::Clone(_) => {
+            rustix::process::Signal::KILL
+        }
+    };
+    let tied = rustix::process::set_parent_process_death_signal(Some(signal));
+    step("tie life to the spawner", tied)?;
+    if orphaned(&setup.status) {
+        system::exit(1);
+    }
+    if let (true, Some(bytes)) = (setup.limit_process, setup.spec.memory_bytes) {
+        let most = Some(data_bytes_max(bytes));
+        let limit = Rlimit { current: most, maximum: most };
+        step("limit memory", rustix::process::setrlimit(Resource::Data, limit))?;
+    }
+    Ok(())
+}
+
+/// Sets resource limits that only a runaway function reaches.
+fn limit_resources() {
+    for (resource, most) in [
+        (Resource::Nofile, OPEN_FILES_MAX),
+        (Resource::Memlock, LOCKED_BYTES_MAX),
+        (Resource::Core, 0),
+        (Resource::Rtprio, 0),
+        (Resource::Nice, 0),
+    ] {
+        let maximum = rustix::process::getrlimit(resource).maximum.map_or(most, |m| m.min(most));
+        let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
+        // Lowering a limit is always allowed, except for limits that the kernel does not know.
+        let _ = rustix::process::setrlimit(resource, limit);
+    }
+}
+
+/// Returns true if the spawner, which holds the other end of the pipe, ended before the death
+/// signal was set.
+fn orphaned(status: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(status, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = rustix::event::poll(&mut polled, Some(&now));
+    polled[0].revents().contains(PollFlags::ERR)
+}
+
+/// Starts the program and waits for its end, as the first process of the sandbox.
+fn supervise(setup: ProcessSetup) -> StepResult<i32> {
+    if setup.spec.command.is_empty() {
+        return Ok(0);
+    }
+    // The program runs as the same user and must not trace this process.
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    step("hide from the program", hidden)?;
+    system::block_signals();
+    let program = step("fork", system::fork())?;
+    if program == 0 {
+        system::unblock_signals();
+        let failed = match restrict(&setup).and_then(|()| execute(&setup)) {
+            Ok(code) => system::exit(code),
+            Err(failed) => failed,
+        };
+        report(&setup.status, &failed);
+        system::exit(127);
+    }
+    let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
+    // Readers must see the end of these when the program ends.
+    drop((stdout, stderr, control, files, orders));
+    let exited = wait_for(program, |waited| {
+        if spec.zygote {
+            // A failure means that the spawner ended, and this process is about to.
+            let _ =
+                send(&status, &StatusMessage::Reaped { pid: waited.pid, status: waited.status });
+        }
+    });
+    step("report", send(&status, &StatusMessage::Exited { status: exited }))?;
+    Ok(0)
+}
+
+/// Applies the last restrictions before the program: landlock if the process has its own root, and
+/// the system call filter. Clones of a zygote have another `/tmp`, so they apply landlock
+/// themselves.
+fn restrict(setup: &ProcessSetup) -> StepResult {
+    if matches!(setup.spec.confinement, Confinement::Sandbox(_))
+        && !setup.spec.zygote
+        && let Some(rules) = step("write landlock's rules", landlock::rules())?
+    {
+        step("restrict by landlock", landlock::restrict(rules.as_fd()))?;
+    }
+    let whose = if setup.spec.zygote { For::Zygote } else { For::Function };
+    step("filter system calls", seccomp::install(whose))
+}
+
+/// Forwards SIGTERM to the program and reaps processes until the program ends.
+fn wait_for(program: i32, reaped: impl Fn(&Waited)) -> i32 {
+    loop {
+        match system::wait_for_signal() {
+            libc::SIGTERM => system::kill(program, libc::SIGTERM),
+            libc::SIGUSR1 => {
+                system::kill_descendants();
+                return libc::SIGKILL;
+            }
+            _ => {}
+        }
+        while let Some(waited) = system::wait_child(-1) {
+            if waited.pid == program {
+                return waited.status;
+            }
+            reaped(&waited);
+        }
+    }
+}
+
+/// Executes the program in this process.
+fn execute(setup: &ProcessSetup) -> StepResult<i32> {
+    // Signals of the terminal must not reach tools either.
+    let _ = rustix::process::setsid();
+    let null = step("open /dev/null", fs::File::open("/dev/null"))?;
+    // Copies above the target numbers, so that none is overwritten.
+    let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
+    let mut wanted = vec![high(&null), high(&setup.stdout), high(&setup.stderr)];
+    wanted.extend(setup.control.iter().chain(&setup.orders).map(|socket| high(socket)));
+    for (target, descriptor) in wanted.into_iter().enumerate() {
+        let descriptor = step("copy a descriptor", descriptor)?;
+        step("place a descriptor", system::duplicate_onto(descriptor.as_raw_fd(), target as i32))?;
+        std::mem::forget(descriptor);
+    }
+    let first = 3 + [&setup.control, &setup.orders].into_iter().flatten().count() as u32;
+    step("close descriptors", system::close_on_exec_from(first))?;
+    let command =
+        step("read the command", strings(setup.spec.command.iter().map(String::as_bytes)))?;
+    let variables = step("read the variables", variables(&setup.spec))?;
+    let program = setup.spec.command.first().cloned().unwrap_or_default();
+    match system::execute(&command, &variables) {
+        Ok(never) => match never {},
+        Err(error) => Err(StepError { step: format!("start `{program}`"), error }),
+    }
+}
+
+fn variables(spec: &ProcessSpec) -> io::Result<Vec<CString>> {
+    let mut all: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    if spec.inherit {
+        all.extend(
+            std::env::vars_os()
+                .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())),
+        );
+    }
+    let own = spec.variables.iter();
+    all.extend(own.map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())));
+    strings(all.into_iter().map(|(name, value)| [name, value].join(&b'=')))
+}
+
+fn strings<T: Into<Vec<u8>>>(all: impl Iterator<Item = T>) -> io::Result<Vec<CString>> {
+    Ok(all.map(CString::new).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,260 @@
+//! System call filter of functions.
+//!
+//! It is a deny list, because packages use many system calls; namespaces, missing capabilities and
+//! landlock isolate functions. The filter denies calls that no data function needs and in which
+//! kernel vulnerabilities were found: mounts, namespaces, tracing, BPF, performance counters, keys,
+//! `io_uring` and uncommon socket families.
+#![expect(unsafe_code, reason = "a system call without a safe wrapper")]
+
+use std::io::{Error, Result};
+
+/// Instruction of a classic BPF program.
+type Instruction = libc::sock_filter;
+
+const LOAD: u16 = 0x20;
+const EQUAL: u16 = 0x15;
+const AT_LEAST: u16 = 0x35;
+const ANY_BIT: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+
+/// Offsets of the number, the architecture and the arguments of a call.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+#[cfg(target_arch = "x86_64")]
+const OWN_ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// First number of x32 calls on x86, which would bypass the list.
+const X32: u32 = 0x4000_0000;
+
+/// Every `CLONE_NEW…`.
+const NAMESPACES: u32 = 0x7e02_0080;
+
+/// Denied with "not permitted".
+const REFUSED: &[libc::c_long] = &[
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_adjtimex,
+    libc::SYS_bpf,
+    libc::SYS_chroot,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_kcmp,
+    libc::SYS_kexec_file_load,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_memfd_secret,
+    libc::SYS_migrate_pages,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_move_pages,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_ptrace,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+];
+
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[libc::c_long] =
+    &[libc::SYS_ioperm, libc::SYS_iopl, libc::SYS_modify_ldt, libc::SYS_uselib, libc::SYS_ustat];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: &[libc::c_long] = &[];
+
+/// Denied as if the kernel did not have them, so that callers fall back to older calls. The flags
+/// of `clone3` are in memory, which a filter cannot read.
+const ABSENT: &[libc::c_long] = &[
+    libc::SYS_clone3,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_uring_setup,
+];
+
+/// Allowed socket families.
+const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// Terminal requests that inject input.
+const TYPING: [u32; 2] = [0x5412, 0x541c];
+
+/// Kind of process that a filter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// A function.
+    Function,
+    /// A zygote, whose clones enter the sandbox that was made for them before they become a
+    /// function's, with a function's filter on top.
+    Zygote,
+}
+
+/// The program of a filter.
+fn program(whose: For) -> Vec<Instruction> {
+    let mut program = vec![
+        load(ARCHITECTURE),
+        jump(EQUAL, OWN_ARCHITECTURE, 1, 0),
+        answer(KILL),
+        load(NUMBER),
+        jump(AT_LEAST, X32, 0, 1),
+        answer(refusal(libc::EPERM)),
+    ];
+    for number in REFUSED.iter().chain(REFUSED_HERE) {
+        program.extend([jump(EQUAL, *number as u32, 0, 1), answer(refusal(libc::EPERM))]);
+    }
+    for number in ABSENT {
+        program.extend([jump(EQUAL, *number as u32, 0, 1), answer(refusal(libc::ENOSYS))]);
+    }
+    if whose == For::Function {
+        let setns = libc::SYS_setns as u32;
+        program.extend([jump(EQUAL, setns, 0, 1), answer(refusal(libc::EPERM))]);
+    }
+    let bits = jump(ANY_BIT, NAMESPACES, 0, 1);
+    program.extend(argument(libc::SYS_clone, 0, &[bits, answer(refusal(libc::EPERM))]));
+    let mut families: Vec<Instruction> = Vec::new();
+    for family in FAMILIES {
+        families.extend([jump(EQUAL, family as u32, 0, 1), answer(ALLOW)]);
+    }
+    families.push(answer(refusal(libc::EAFNOSUPPORT)));
+    program.extend(argument(libc::SYS_socket, 0, &families));
+    let typing = TYPING.map(|request| [jump(EQUAL, request, 0, 1), answer(refusal(libc::EPERM))]);
+    program.extend(argument(libc::SYS_ioctl, 1, typing.as_flattened()));
+    program.push(answer(ALLOW));
+    program
+}
+
+/// What follows where the call is `number`, with the lower half of an argument loaded; where none
+/// of it answers the call is allowed.
+fn argument(number: libc::c_long, index: u32, then: &[Instruction]) -> Vec<Instruction> {
+    let length = then.len() as u8 + 2;
+    let mut part = vec![jump(EQUAL, number as u32, 0, length), load(ARGUMENTS + 8 * index)];
+    part.extend(then);
+    part.push(answer(ALLOW));
+    part
+}
+
+/// Sets the filter for this thread and all it starts. It must have given up new privileges.
+pub(super) fn install(whose: For) -> Result<()> {
+    let program = program(whose);
+    let filter =
+        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the program outlives the call, and the kernel copies and checks it.
+    let done = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter)
+    };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// A function's filter as the kernel reads it, in hexadecimal digits, for a process that sets it
+/// itself.
+pub(super) fn digits() -> String {
+    let instructions = program(For::Function).into_iter();
+    let bytes = instructions.flat_map(|i| {
+        let [low, high] = i.code.to_ne_bytes();
+        let [a, b, c, d] = i.k.to_ne_bytes();
+        [low, high, i.jt, i.jf, a, b, c, d]
+    });
+    hex::encode(bytes.collect::<Vec<u8>>())
+}
+
+fn load(offset: u32) -> Instruction {
+    Instruction { code: LOAD, jt: 0, jf: 0, k: offset }
+}
+
+/// Goes on `yes` instructions further where the comparison holds, else `no` further.
+fn jump(code: u16, constant: u32, yes: u8, no: u8) -> Instruction {
+    Instruction { code, jt: yes, jf: no, k: constant }
+}
+
+fn answer(what: u32) -> Instruction {
+    Instruction { code: RETURN, jt: 0, jf: 0, k: what }
+}
+
+fn refusal(errno: i32) -> u32 {
+    libc::SECCOMP_RET_ERRNO | errno as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the program answers to a call: the kernel's machine in miniature.
+    fn decide(program: &[Instruction], number: libc::c_long, arguments: [u64; 2]) -> u32 {
+        let (mut at, mut held) = (0, 0);
+        loop {
+            let one = program[at];
+            at += 1;
+            let holds = match one.code {
+                RETURN => return one.k,
+                LOAD => {
+                    held = match one.k {
+                        NUMBER => number as u32,
+                        ARCHITECTURE => OWN_ARCHITECTURE,
+                        offset => arguments[(offset - ARGUMENTS) as usize / 8] as u32,
+                    };
+                    continue;
+                }
+                EQUAL => held == one.k,
+                AT_LEAST => held >= one.k,
+                ANY_BIT => held & one.k != 0,
+                code => panic!("{code}"),
+            };
+            at += usize::from(if holds { one.jt } else { one.jf });
+        }
+    }
+
+    #[test]
+    fn calls_are_judged_by_number_and_argument() {
+        let (function, zygote) = (program(For::Function), program(For::Zygote));
+        let not_permitted = refusal(libc::EPERM);
+        for (number, arguments, wanted) in [
+            (libc::SYS_read, [0, 0], ALLOW),
+            (libc::SYS_mount, [0, 0], not_permitted),
+            (libc::SYS_vhangup, [0, 0], not_permitted),
+            (libc::SYS_clone3, [0, 0], refusal(libc::ENOSYS)),
+            (libc::SYS_clone, [libc::CLONE_VM as u64, 0], ALLOW),
+            (libc::SYS_clone, [libc::CLONE_NEWUSER as u64, 0], not_permitted),
+            (libc::SYS_socket, [libc::AF_INET as u64, 0], ALLOW),
+            (libc::SYS_socket, [libc::AF_VSOCK as u64, 0], refusal(libc::EAFNOSUPPORT)),
+            (libc::SYS_ioctl, [0, 0x5412], not_permitted),
+            (libc::SYS_ioctl, [0, 0x5401], ALLOW),
+            (libc::SYS_read | libc::c_long::from(X32), [0, 0], not_permitted),
+        ] {
+            assert_eq!(decide(&function, number, arguments), wanted, "{number} {arguments:?}");
+            assert_eq!(decide(&zygote, number, arguments), wanted, "{number} {arguments:?}");
+        }
+        assert_eq!(decide(&function, libc::SYS_setns, [0, 0]), not_permitted);
+        assert_eq!(decide(&zygote, libc::SYS_setns, [0, 0]), ALLOW);
+    }
+}

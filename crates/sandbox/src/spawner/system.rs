@@ -1,0 +1,340 @@
+//! System calls without a safe wrapper in other crates. Each function is safe to call from the
+//! spawner and from its children, which have one thread each.
+#![expect(unsafe_code, reason = "system calls without a safe wrapper")]
+
+use std::convert::Infallible;
+use std::ffi::{CString, c_char};
+use std::io::{Error, Result};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Result of [`clone_process`].
+pub(super) enum Cloned {
+    /// In the new process.
+    Child,
+    /// In the calling process: the new process, by id and pidfd.
+    Parent { pid: i32, descriptor: OwnedFd },
+}
+
+/// Forks this process into the new namespaces of `flags` (`CLONE_NEW…`).
+pub(super) fn clone_process(flags: i32) -> Result<Cloned> {
+    clone3(flags, libc::SIGCHLD)
+}
+
+fn clone3(flags: i32, exit_signal: i32) -> Result<Cloned> {
+    let mut descriptor: i32 = -1;
+    // SAFETY: all-zero is a valid `clone_args`.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = flags as u64 | libc::CLONE_PIDFD as u64;
+    arguments.pidfd = (&raw mut descriptor) as u64;
+    arguments.exit_signal = exit_signal as u64;
+    // SAFETY: without CLONE_VM and a stack the child continues on a copy of this process, which has
+    // one thread, so that no lock can be held by another.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
+    };
+    match pid {
+        -1 => Err(clone_error(Error::last_os_error())),
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel stored a new descriptor there, which has no other owner.
+            let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            Ok(Cloned::Parent { pid: pid as i32, descriptor })
+        }
+    }
+}
+
+/// Replaces the error of a limit on namespaces, which the kernel reports as a full disk.
+fn clone_error(error: Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => Error::other("no more namespaces are allowed here"),
+        _ => error,
+    }
+}
+
+/// Forks a sibling: a child of this process's parent.
+pub(super) fn clone_sibling(flags: i32) -> Result<Cloned> {
+    clone3(flags | libc::CLONE_PARENT, 0)
+}
+
+/// Enters a namespace. A pid namespace applies to later children only.
+pub(super) fn enter_namespace(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: it touches no memory.
+    let done = unsafe { libc::setns(namespace.as_raw_fd(), 0) };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Exits without running exit handlers.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: it does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// Executes a program in this process. Returns only on failure.
+pub(super) fn execute(command: &[CString], variables: &[CString]) -> Result<Infallible> {
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, variables) = (pointers(command), pointers(variables));
+    // SAFETY: both are arrays of C strings that outlive the call, each ending in a null pointer,
+    // and `arguments` has at least that one.
+    unsafe { libc::execve(arguments[0], arguments.as_ptr(), variables.as_ptr()) };
+    Err(Error::last_os_error())
+}
+
+/// Marks all descriptors from `first` on as close-on-exec.
+pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: only a flag of descriptors changes.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Closes all descriptors from 3 on except these. Only for a new process that does not return to
+/// the code that owns them.
+pub(super) fn close_all_but(kept: &[i32]) {
+    let mut kept = kept.to_vec();
+    kept.sort_unstable();
+    let mut first: u32 = 3;
+    for descriptor in kept.into_iter().map(|descriptor| descriptor as u32) {
+        if descriptor > first {
+            // SAFETY: what owns these descriptors is never used again in this process.
+            unsafe { libc::syscall(libc::SYS_close_range, first, descriptor - 1, 0) };
+        }
+        first = first.max(descriptor + 1);
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Duplicates `descriptor` onto `target`, which stays open on exec.
+pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
+    // SAFETY: the callers number the descriptors of a process about to exec, and use none of the
+    // Rust values that own them afterwards.
+    let done = unsafe { libc::dup2(descriptor, target) };
+    if done == target { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Blocks SIGTERM, SIGCHLD and SIGUSR1 for [`wait_for_signal`].
+pub(super) fn block_signals() {
+    // SAFETY: the set is initialised before it is used.
+    unsafe {
+        let set = signals();
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Reverts [`block_signals`].
+pub(super) fn unblock_signals() {
+    // SAFETY: as above.
+    unsafe {
+        let set = signals();
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for SIGTERM, SIGCHLD or SIGUSR1.
+pub(super) fn wait_for_signal() -> i32 {
+    let mut signal = 0;
+    // SAFETY: both pointers are valid for the call.
+    unsafe {
+        let set = signals();
+        libc::sigwait(&raw const set, &raw mut signal);
+    }
+    signal
+}
+
+fn signals() -> libc::sigset_t {
+    // SAFETY: `sigemptyset` initialises the set that the others add to.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigaddset(&raw mut set, libc::SIGUSR1);
+        set
+    }
+}
+
+/// A reaped child.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waited {
+    pub(super) pid: i32,
+    pub(super) status: i32,
+    pub(super) cpu_us: u64,
+    pub(super) memory_bytes_peak: u64,
+}
+
+/// Reaps a child: `pid`, or any if -1. Returns none if no such child has ended.
+pub(super) fn wait_child(pid: i32) -> Option<Waited> {
+    let mut status = 0;
+    // SAFETY: all-zero is a valid `rusage`, and both pointers are valid for the call.
+    let (found, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let found = libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage);
+        (found, usage)
+    };
+    if found <= 0 {
+        return None;
+    }
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    Some(Waited {
+        pid: found,
+        status,
+        cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+        memory_bytes_peak: usage.ru_maxrss as u64 * 1024,
+    })
+}
+
+/// Waits for a child that is about to end.
+pub(super) fn wait_for_child(pid: i32) {
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+}
+
+/// Sends a signal to a process, or to a process group if the id is negative.
+pub(super) fn kill(pid: i32, signal: i32) {
+    // SAFETY: it touches no memory.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Kills and reaps all descendants of this process, which adopts orphans.
+pub(super) fn kill_descendants() {
+    loop {
+        let found = own_children();
+        if found.is_empty() {
+            return;
+        }
+        // The children of an ended child become children of this process.
+        for pid in found {
+            kill(pid, libc::SIGKILL);
+            wait_for_child(pid);
+        }
+    }
+}
+
+/// Returns the children of this process, including ended ones that are not reaped.
+pub(super) fn own_children() -> Vec<i32> {
+    let own = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+    text.unwrap_or_default().split_whitespace().flat_map(str::parse).collect()
+}
+
+/// Gives this process a new, empty session keyring.
+pub(super) fn join_new_keyring() -> Result<()> {
+    const JOIN_SESSION: libc::c_long = 1;
+    let no_name = std::ptr::null::<c_char>();
+    // SAFETY: without a name no memory is read.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION, no_name) };
+    match Error::last_os_error() {
+        _ if done >= 0 => Ok(()),
+        // The kernel has no keys.
+        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        error => Err(error),
+    }
+}
+
+/// Forks a child in the same namespaces.
+pub(super) fn fork() -> Result<i32> {
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::last_os_error()),
+        pid => Ok(pid),
+    }
+}
+
+/// Adds attributes (`MOUNT_ATTR_…`) to a mount; recursively if requested.
+pub(super) fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    recursive: bool,
+) -> Result<()> {
+    #[repr(C)]
+    struct MountAttributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        namespace: u64,
+    }
+    let wanted = MountAttributes { set: attributes, clear: 0, propagation: 0, namespace: 0 };
+    // SAFETY: the path is an empty C string and the structure is of the size given.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 },
+            &raw const wanted,
+            size_of::<MountAttributes>(),
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Brings up the loopback interface of this network namespace.
+pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: all-zero is a valid `ifreq`, and the pointer is valid for both calls.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as c_char;
+        request.ifr_name[1] = b'o' as c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) != 0 {
+            return Err(Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Sets the time slice of this thread and of threads that it starts; none for the default. A thread
+/// with a shorter slice is scheduled sooner when it wakes, with the same share. Kernels before 6.12
+/// ignore it.
+pub(super) fn set_own_slice(slice: Option<Duration>) {
+    set_slice(0, slice);
+}
+
+/// Sets the time slice of a thread, if it exists.
+pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let attributes = Attributes {
+        size: size_of::<Attributes>() as u32,
+        policy: 0,
+        flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
+        // SAFETY: it touches no memory.
+        nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, thread.cast_unsigned()) },
+        priority: 0,
+        // 0 is the kernel's default.
+        runtime: slice.map_or(0, |slice| slice.as_nanos() as u64),
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: the kernel reads as many bytes as the structure says it has.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const attributes, 0) };
+}
+
+/// Runs this process only when processors are idle.
+pub(super) fn run_in_background() {
+    // SAFETY: all-zero is a valid `sched_param`, and the pointer is valid for the call.
+    unsafe {
+        let parameters: libc::sched_param = std::mem::zeroed();
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters);
+    }
+}
+
+/// Makes this process the preferred victim of the OOM killer, and disables its core dumps.
+pub(super) fn be_expendable() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is valid for the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+}

@@ -1,0 +1,19 @@
+//! Time slices of threads. The kernel schedules a thread with a short slice soon after it wakes.
+
+use std::time::Duration;
+
+use super::system;
+
+/// The slice of threads that pass on calls and answers.
+pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
+
+/// Gives this thread, and threads that it starts, a short time slice: for threads that pass on
+/// calls and answers.
+pub fn answer_promptly() {
+    system::set_own_slice(Some(SHORT_SLICE));
+}
+
+/// Gives this thread the default time slice: for threads that compute.
+pub fn work_steadily() {
+    system::set_own_slice(None);
+}

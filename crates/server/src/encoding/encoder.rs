@@ -1,0 +1,227 @@
+//! Encoder of rows, batch by batch.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+
+use super::format::Format;
+use super::{csv, json, names};
+
+/// Number of rows of the first piece of text.
+const PIECE_ROWS: usize = 64;
+
+/// Maximum number of rows of a piece of text.
+const PIECE_ROWS_MAX: usize = 8192;
+
+/// Target size of a piece of text, in bytes.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Target size of a piece of Arrow, in bytes.
+const ARROW_PIECE_BYTES: usize = 4 << 20;
+
+/// Encodes rows batch by batch.
+pub struct Encoder {
+    writer: Writer,
+    /// Number of rows of the next piece.
+    rows: usize,
+}
+
+enum Writer {
+    /// An Arrow IPC stream.
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+    /// A JSON array.
+    Json(SchemaRef, Box<json::ArrayWriter>),
+    /// JSON lines.
+    Ndjson(SchemaRef, Box<json::LinesWriter>),
+    /// CSV.
+    Csv(Box<csv::CsvWriter>),
+}
+
+impl Encoder {
+    /// Creates an encoder of batches with a schema.
+    pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, ArrowError> {
+        let writer = match format {
+            Format::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            Format::Json => Writer::Json(names::distinct(schema), Box::new(json::array_writer())),
+            Format::Ndjson => {
+                Writer::Ndjson(names::distinct(schema), Box::new(json::lines_writer()))
+            }
+            Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema)?)),
+        };
+        Ok(Encoder { writer, rows: PIECE_ROWS })
+    }
+
+    /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. A batch of
+    /// few bytes can have any number of rows, and a row of few bytes can have a long text.
+    pub fn piece(
+        &mut self,
+        batch: RecordBatch,
+    ) -> Result<(Bytes, Option<RecordBatch>), ArrowError> {
+        let rows = batch.num_rows();
+        let first = if let Writer::Arrow(_) = self.writer {
+            rows_within(&batch, ARROW_PIECE_BYTES)
+        } else {
+            self.rows.min(rows_within(&batch, PIECE_BYTES))
+        };
+        if rows <= first {
+            return Ok((self.batch(&batch)?, None));
+        }
+        let bytes = self.batch(&batch.slice(0, first))?;
+        let rest = batch.slice(first, rows - first);
+        if first < self.rows {
+            return Ok((bytes, Some(rest)));
+        }
+        self.rows = match bytes.len() {
+            long if long > PIECE_BYTES => (self.rows / 2).max(1),
+            short if short < PIECE_BYTES / 2 => (self.rows * 2).min(PIECE_ROWS_MAX),
+            _ => self.rows,
+        };
+        Ok((bytes, Some(rest)))
+    }
+
+    /// Encodes a batch; before the first one, the head of the response.
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
+        match &mut self.writer {
+            Writer::Arrow(writer) => {
+                writer.write(&apart(batch)?)?;
+                Ok(std::mem::take(writer.get_mut()).into())
+            }
+            Writer::Json(schema, writer) => {
+                writer.write(&with_names(batch, schema)?)?;
+                Ok(std::mem::take(writer.get_mut()).into())
+            }
+            Writer::Ndjson(schema, writer) => {
+                writer.write(&with_names(batch, schema)?)?;
+                Ok(std::mem::take(writer.get_mut()).into())
+            }
+            Writer::Csv(writer) => writer.batch(batch),
+        }
+    }
+
+    /// Encodes the end of the response. Without it a response is visibly incomplete, except in CSV.
+    pub fn end(&mut self) -> Result<Bytes, ArrowError> {
+        match &mut self.writer {
+            Writer::Arrow(writer) => {
+                writer.finish()?;
+                Ok(std::mem::take(writer.get_mut()).into())
+            }
+            Writer::Json(_, writer) => {
+                writer.finish()?;
+                Ok(std::mem::take(writer.get_mut()).into())
+            }
+            Writer::Ndjson(_, writer) => {
+                writer.finish()?;
+                Ok(std::mem::take(writer.get_mut()).into())
+            }
+            Writer::Csv(writer) => Ok(writer.end()),
+        }
+    }
+}
+
+/// Returns the number of first rows with about the target size; at least one.
+fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
+    let looked_at = batch.num_rows().min(PIECE_ROWS_MAX);
+    let head = batch.slice(0, looked_at);
+    let taken = head.columns().iter().map(bytes_of).sum::<usize>();
+    if taken <= bytes && looked_at < batch.num_rows() {
+        return (looked_at * (bytes / taken.max(1))).clamp(1, batch.num_rows());
+    }
+    (bytes / taken.div_ceil(looked_at.max(1)).max(1)).max(1)
+}
+
+/// Returns the size of an array's rows; its buffers may be larger.
+fn bytes_of(array: &ArrayRef) -> usize {
+    let views = match array.data_type() {
+        DataType::Utf8View => array.as_string_view().views(),
+        DataType::BinaryView => array.as_binary_view().views(),
+        _ => {
+            let data = array.to_data();
+            return data.get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+        }
+    };
+    // A view begins with the length of its text.
+    views.iter().map(|view| size_of::<u128>() + *view as u32 as usize).sum()
+}
+
+/// A batch whose columns hold no texts of other rows, which would go along with each piece.
+fn apart(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => column.clone(),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)
+}
+
+/// The batch under names of which no two are alike, as JSON objects need them.
+fn with_names(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_any_length_is_encoded_in_pieces() {
+        use arrow::array::{ArrayRef, DictionaryArray, NullArray};
+        use arrow::datatypes::Int8Type;
+
+        let text = "x".repeat(100_000);
+        let texts: DictionaryArray<Int8Type> = std::iter::repeat_n(text.as_str(), 2_000).collect();
+        let nothing = Arc::new(NullArray::new(2_000)) as ArrayRef;
+        let columns = [("t", Arc::new(texts) as ArrayRef), ("n", nothing)];
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let mut encoder = Encoder::new(Format::Csv, &batch.schema()).expect("an encoder");
+        let (mut left, mut lines, mut longest) = (Some(batch), 0, 0);
+        while let Some(batch) = left {
+            let (bytes, rest) = encoder.piece(batch).expect("bytes");
+            lines += bytes.split(|byte| *byte == b'\n').count() - 1;
+            longest = longest.max(bytes.len());
+            left = rest;
+        }
+        assert_eq!(lines, 2_001);
+        assert!(longest < 70 * 100_000, "{longest}");
+        let many =
+            RecordBatch::try_from_iter([("n", Arc::new(NullArray::new(1 << 40)) as ArrayRef)]);
+        let many = many.expect("a batch");
+        let mut encoder = Encoder::new(Format::Json, &many.schema()).expect("an encoder");
+        let (bytes, rest) = encoder.piece(many).expect("bytes");
+        assert!(bytes.len() < 1 << 20);
+        assert_eq!(rest.map(|rest| rest.num_rows()), Some((1 << 40) - PIECE_ROWS));
+    }
+
+    #[test]
+    fn pieces_of_arrow_are_short_for_wide_rows_and_shared_buffers() {
+        use arrow::array::{ArrayRef, StringArray, StringViewArray};
+
+        let text = "x".repeat(4_096);
+        let wide: StringArray = std::iter::repeat_n(Some(text.as_str()), 20_000).collect();
+        let wide = Arc::new(wide) as ArrayRef;
+        let numbered = (0..20_000).map(|n| format!("{n:08}{text}"));
+        let views = Arc::new(StringViewArray::from_iter_values(numbered)) as ArrayRef;
+        for column in [wide, views] {
+            let batch = RecordBatch::try_from_iter([("t", column)]).expect("a batch");
+            let mut encoder = Encoder::new(Format::Arrow, &batch.schema()).expect("an encoder");
+            let (mut left, mut all, mut longest) = (Some(batch.clone()), Vec::new(), 0);
+            while let Some(batch) = left {
+                let (bytes, rest) = encoder.piece(batch).expect("bytes");
+                longest = longest.max(bytes.len());
+                all.extend(bytes);
+                left = rest;
+            }
+            all.extend(encoder.end().expect("bytes"));
+            assert!(longest < 2 * ARROW_PIECE_BYTES, "{longest}");
+            let read = arrow::ipc::reader::StreamReader::try_new(&all[..], None).expect("a stream");
+            let read: Vec<_> = read.map(|batch| batch.expect("a batch")).collect();
+            let read = arrow::compute::concat_batches(&batch.schema(), &read).expect("a batch");
+            assert_eq!(read, batch);
+        }
+    }
+}

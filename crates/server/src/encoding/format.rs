@@ -1,0 +1,80 @@
+//! The format of a response, selected by `Accept`.
+
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use headwater_model::{ErrorCode, Problem};
+
+/// The format of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Arrow's IPC stream.
+    Arrow,
+    /// An array of objects, one per row.
+    Json,
+    /// One object per line.
+    Ndjson,
+    /// Comma-separated values under a line of names.
+    Csv,
+}
+
+impl Format {
+    const ALL: [Format; 4] = [Format::Json, Format::Arrow, Format::Ndjson, Format::Csv];
+
+    /// The media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Format::Arrow => "application/vnd.apache.arrow.stream",
+            Format::Json => "application/json",
+            Format::Ndjson => "application/x-ndjson",
+            Format::Csv => "text/csv",
+        }
+    }
+
+    /// Returns the first supported format of `Accept`; JSON by default.
+    pub fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
+        let given: Vec<_> =
+            headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+        if given.is_empty() {
+            return Ok(Format::Json);
+        }
+        let wanted = given.iter().flat_map(|value| value.split(','));
+        let essence = |item: &str| item.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        wanted.map(essence).find_map(|item| Format::matching(&item)).ok_or_else(|| {
+            let known = Format::ALL.map(|format| format!("`{}`", format.media_type())).join(", ");
+            let message = format!("the format `{}` is not supported", given.join(", "));
+            Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint(format!("Accept one of {known}."))
+        })
+    }
+
+    fn matching(item: &str) -> Option<Self> {
+        match item {
+            "*/*" | "application/*" => Some(Format::Json),
+            "text/*" => Some(Format::Csv),
+            "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
+            _ => Format::ALL.into_iter().find(|format| format.media_type() == item),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(accept: &str, expected: Option<Format>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().expect("a header"));
+        assert_eq!(Format::accepted(&headers).ok(), expected, "{accept}");
+    }
+
+    #[test]
+    fn accept_selects_the_format() {
+        check("*/*", Some(Format::Json));
+        check("text/csv", Some(Format::Csv));
+        check("Application/X-NDJSON; charset=utf-8", Some(Format::Ndjson));
+        check("application/vnd.apache.arrow.stream, */*", Some(Format::Arrow));
+        check("text/html, application/json;q=0.9", Some(Format::Json));
+        check("image/png", None);
+        assert_eq!(Format::accepted(&HeaderMap::new()), Ok(Format::Json));
+    }
+}

@@ -1,0 +1,212 @@
+//! Rows as JSON objects.
+//!
+//! An object has every column, also null ones. `NaN` and infinities are null; timestamps, dates and
+//! times are text as in RFC 3339; binary is hexadecimal. A decimal is a number if a reader of
+//! doubles gets it exactly, otherwise text.
+
+use std::io::Write;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, AsArray, FixedSizeBinaryArray};
+use arrow::datatypes::{DataType, FieldRef};
+use arrow::error::ArrowError;
+use arrow::json::writer::{
+    Encoder, EncoderFactory, EncoderOptions, JsonFormat, LineDelimited, NullableEncoder, Writer,
+    WriterBuilder, make_encoder,
+};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::calendar;
+use super::map::{self, Maps};
+
+/// A writer of a JSON array.
+pub type ArrayWriter = Writer<Vec<u8>, Rows>;
+
+/// A writer of JSON lines.
+pub type LinesWriter = Writer<Vec<u8>, LineDelimited>;
+
+/// Maximum number of decimal digits that a double always represents.
+const DOUBLE_DIGITS: u8 = 15;
+
+/// A writer of a JSON array.
+pub fn array_writer() -> ArrayWriter {
+    builder().build(Vec::new())
+}
+
+/// A writer of JSON lines.
+pub fn lines_writer() -> LinesWriter {
+    builder().build(Vec::new())
+}
+
+fn builder() -> WriterBuilder {
+    WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
+}
+
+/// The encoders that replace Arrow's own; shared with CSV.
+pub fn options() -> EncoderOptions {
+    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
+}
+
+/// An array with one row per line.
+#[derive(Debug, Default)]
+pub struct Rows;
+
+impl JsonFormat for Rows {
+    fn start_stream<W: Write>(&self, writer: &mut W) -> Result<(), ArrowError> {
+        Ok(writer.write_all(b"[")?)
+    }
+
+    fn start_row<W: Write>(&self, writer: &mut W, first: bool) -> Result<(), ArrowError> {
+        Ok(writer.write_all(if first { b"" } else { b",\n" })?)
+    }
+
+    fn end_stream<W: Write>(&self, writer: &mut W) -> Result<(), ArrowError> {
+        Ok(writer.write_all(b"]\n")?)
+    }
+}
+
+#[derive(Debug)]
+struct Values;
+
+impl EncoderFactory for Values {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::Decimal32(digits, _)
+            | DataType::Decimal64(digits, _)
+            | DataType::Decimal128(digits, _)
+            | DataType::Decimal256(digits, _)
+                if *digits > DOUBLE_DIGITS =>
+            {
+                let format = FormatOptions::new().with_display_error(true);
+                Box::new(Text(ArrayFormatter::try_new(array, &format)?))
+            }
+            DataType::FixedSizeBinary(16) if is_uuid(field) => {
+                Box::new(Uuids(array.as_fixed_size_binary()))
+            }
+            DataType::Map(..) if !map::has_text_keys(array.as_map()) => {
+                Box::new(Maps::new(array.as_map(), options)?)
+            }
+            _ if calendar::has_far_times(array) => {
+                Box::new(FarTimes { usual: make_encoder(field, array, &PLAIN)?, array })
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+/// Arrow's own encoder.
+static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
+
+/// Encoder of times that Arrow's encoder does not support.
+struct FarTimes<'a> {
+    usual: NullableEncoder<'a>,
+    array: &'a dyn Array,
+}
+
+impl Encoder for FarTimes<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        match calendar::far_time(self.array, row) {
+            Some(text) => {
+                // Writing to memory cannot fail.
+                let _ = write!(out, "\"{text}\"");
+            }
+            None => self.usual.encode(row, out),
+        }
+    }
+}
+
+fn is_uuid(field: &FieldRef) -> bool {
+    field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
+}
+
+/// Encoder of text without escapes.
+struct Text<'a>(ArrayFormatter<'a>);
+
+impl Encoder for Text<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "\"{}\"", self.0.value(row));
+    }
+}
+
+struct Uuids<'a>(&'a FixedSizeBinaryArray);
+
+impl Encoder for Uuids<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let uuid = uuid::Uuid::from_slice(self.0.value(row)).unwrap_or_default();
+        let _ = write!(out, "\"{uuid}\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        ArrayRef, BinaryArray, Decimal128Array, Float64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
+    };
+
+    use super::super::{Encoder, Format};
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let decimals = |digits: u8, value| -> ArrayRef {
+            let array = Decimal128Array::from(vec![Some(value), None]);
+            Arc::new(array.with_precision_and_scale(digits, 2).expect("a decimal"))
+        };
+        let moments = TimestampMicrosecondArray::from(vec![1_357_016_400_000_000, 1]);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("f", Arc::new(Float64Array::from(vec![1.5, f64::NAN]))),
+            ("s", Arc::new(StringArray::from(vec![Some("a\"b"), None]))),
+            ("d", decimals(10, 12345)),
+            ("big", decimals(38, 1_234_567_890_123_456_789_012)),
+            ("t", Arc::new(moments.clone())),
+            ("tz", Arc::new(moments.with_timezone("UTC"))),
+            ("b", Arc::new(BinaryArray::from(vec![b"\x00\xff".as_slice(), b""]))),
+        ];
+        RecordBatch::try_from_iter(columns).expect("a batch")
+    }
+
+    fn text(format: Format, batches: &[RecordBatch]) -> String {
+        let mut encoder = Encoder::new(format, &batch().schema()).expect("an encoder");
+        let mut bytes = Vec::new();
+        for batch in batches {
+            bytes.extend(encoder.batch(batch).expect("bytes"));
+        }
+        bytes.extend(encoder.end().expect("bytes"));
+        String::from_utf8(bytes).expect("text")
+    }
+
+    const FIRST: &str = r#"{"f":1.5,"s":"a\"b","d":123.45,"big":"12345678901234567890.12","t":"2013-01-01T05:00:00","tz":"2013-01-01T05:00:00Z","b":"00ff"}"#;
+    const SECOND: &str = r#"{"f":null,"s":null,"d":null,"big":null,"t":"1970-01-01T00:00:00.000001","tz":"1970-01-01T00:00:00.000001Z","b":""}"#;
+
+    #[test]
+    fn rows_are_objects() {
+        let lines = text(Format::Ndjson, &[batch()]);
+        assert_eq!(lines, format!("{FIRST}\n{SECOND}\n"));
+    }
+
+    #[test]
+    fn an_array_goes_on_over_batches_and_may_be_empty() {
+        let array = text(Format::Json, &[batch(), batch().slice(0, 0), batch()]);
+        assert_eq!(array, format!("[{FIRST},\n{SECOND},\n{FIRST},\n{SECOND}]\n"));
+        assert_eq!(text(Format::Json, &[]), "[]\n");
+    }
+
+    #[test]
+    fn csv_has_names_always_and_nothing_for_null() {
+        assert_eq!(text(Format::Csv, &[]), "f,s,d,big,t,tz,b\n");
+        let text = text(Format::Csv, &[batch()]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[1],
+            "1.5,\"a\"\"b\",123.45,12345678901234567890.12,2013-01-01T05:00:00,2013-01-01T05:00:00Z,00ff"
+        );
+        assert_eq!(lines[2], "NaN,,,,1970-01-01T00:00:00.000001,1970-01-01T00:00:00.000001Z,");
+    }
+}

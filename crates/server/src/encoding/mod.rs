@@ -1,0 +1,14 @@
+//! Encoding of rows: the format that a request accepts, and record batches in that format.
+//!
+//! An [`Encoder`] encodes batch by batch, so that no response is complete in memory.
+
+mod calendar;
+mod csv;
+mod encoder;
+mod format;
+mod json;
+mod map;
+mod names;
+
+pub use encoder::Encoder;
+pub use format::Format;

@@ -1,0 +1,88 @@
+//! Requests for changes.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use headwater_model::Principal;
+use headwater_service::iceberg::{ChangeRequest, StorageAccess};
+use sha2::{Digest, Sha256};
+
+use super::client::Client;
+use super::error::{HandlerResult, IcebergError};
+use super::request_path::RequestPath;
+use super::{body, storage_access};
+use crate::request::body_error;
+use crate::state::App;
+
+/// Header with the idempotency key of a request.
+const KEY_HEADER: &str = "idempotency-key";
+
+/// Header with the message of the commit.
+const MESSAGE_HEADER: &str = "x-headwater-message";
+
+/// Maximum length of a message, in bytes.
+const MESSAGE_BYTES_MAX: usize = 4_096;
+
+/// A request for a change.
+pub struct Change {
+    /// The principal.
+    pub principal: Principal,
+    /// The path.
+    pub path: RequestPath,
+    /// The body.
+    pub body: Bytes,
+    /// What identifies the request, and the message of its commit.
+    pub request: ChangeRequest,
+    headers: HeaderMap,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Change {
+    type Rejection = IcebergError;
+
+    async fn from_request(request: Request, state: &S) -> HandlerResult<Self> {
+        let (mut parts, body) = request.into_parts();
+        let Client { principal, path } = Client::from_request_parts(&mut parts, state).await?;
+        let (method, headers) = (parts.method.clone(), parts.headers.clone());
+        let request = Request::from_parts(parts, body);
+        let body = Bytes::from_request(request, state).await.map_err(|error| body_error(&error))?;
+        let key = text(&headers, KEY_HEADER).filter(|key| !key.is_empty());
+        let message = text(&headers, MESSAGE_HEADER)
+            .filter(|text| !text.is_empty() && text.len() <= MESSAGE_BYTES_MAX);
+        let request = ChangeRequest {
+            reference: path.reference.clone(),
+            digest: digest(key.unwrap_or_default(), method.as_str(), &path, &body),
+            has_key: key.is_some(),
+            message: message.map(str::to_owned),
+        };
+        Ok(Change { principal, path, body, request, headers })
+    }
+}
+
+impl Change {
+    /// Parses the JSON body.
+    pub fn parse<T: serde::de::DeserializeOwned>(&self) -> HandlerResult<T> {
+        body::parse(&self.headers, &self.body)
+    }
+
+    /// Returns the client's access to the files of the warehouse.
+    pub fn storage_access(&self, app: &App) -> HandlerResult<StorageAccess> {
+        storage_access::of_request(app, &self.principal, &self.headers)
+    }
+}
+
+/// Returns a hash of all that distinguishes a request. The same key with another change is another
+/// request.
+fn digest(key: &str, method: &str, path: &RequestPath, body: &[u8]) -> String {
+    let reference = path.reference.to_string();
+    let parts = [key, &reference, method, &path.text].map(str::as_bytes);
+    let mut digest = Sha256::new();
+    for part in parts.into_iter().chain([body]) {
+        digest.update(part.len().to_le_bytes());
+        digest.update(part);
+    }
+    hex::encode(digest.finalize())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
+}

@@ -1,0 +1,27 @@
+//! The client of a request: its principal, and the path that it requests.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use headwater_model::Principal;
+
+use super::error::{HandlerResult, IcebergError};
+use super::request_path::RequestPath;
+use crate::request::principal;
+
+/// The principal and the path of a request.
+pub struct Client {
+    /// The principal.
+    pub principal: Principal,
+    /// The path.
+    pub path: RequestPath,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = IcebergError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> HandlerResult<Self> {
+        let principal = principal(parts)?;
+        let path = RequestPath::from_request_parts(parts, state).await?;
+        Ok(Client { principal, path })
+    }
+}

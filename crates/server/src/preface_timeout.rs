@@ -1,0 +1,93 @@
+//! Timeout of a new connection.
+//!
+//! A client's first bytes tell its version of HTTP, and the timeouts of that version apply only
+//! after them. Until then this timeout applies.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// The first bytes of an HTTP/2 connection.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that fails unless the client's version of HTTP is known in time.
+pub struct PrefaceTimeout<Io> {
+    stream: Io,
+    /// None once the version is known.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Number of bytes of the preface that were read.
+    matched: usize,
+}
+
+impl<Io> PrefaceTimeout<Io> {
+    /// Starts the timeout of a connection.
+    pub fn new(stream: Io, timeout: Duration) -> Self {
+        let deadline = Some(Box::pin(tokio::time::sleep(timeout)));
+        PrefaceTimeout { stream, deadline, matched: 0 }
+    }
+
+    /// Compares received bytes with the preface.
+    fn compare(&mut self, bytes: &[u8]) {
+        let rest = &PREFACE[self.matched..];
+        self.matched += bytes.len().min(rest.len());
+        if self.matched == PREFACE.len() || !rest.starts_with(bytes) {
+            self.deadline = None;
+        }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for PrefaceTimeout<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(deadline) = &mut self.deadline else { return read };
+        match read {
+            Poll::Ready(Ok(())) => self.compare(&buffer.filled()[before..]),
+            Poll::Pending if deadline.as_mut().poll(context).is_ready() => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the client sent no request");
+                return Poll::Ready(Err(error));
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => {}
+        }
+        read
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for PrefaceTimeout<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,25 @@
+//! The protocol that a request belongs to, by its path.
+
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use headwater_model::Problem;
+
+use crate::http::ErrorResponse;
+use crate::iceberg::{self, IcebergError};
+
+/// Paths of the HTTP API that need no token. They are the same for every lake.
+const PUBLIC_PATHS: [&str; 2] = ["/health", "/v1/openapi.json"];
+
+/// Returns true if a path needs no token.
+pub fn is_public(path: &str) -> bool {
+    PUBLIC_PATHS.contains(&path) || iceberg::is_token_path(path)
+}
+
+/// Encodes an error in the form of the protocol that the request belongs to.
+pub fn error_response(uri: &Uri, problem: Problem) -> Response {
+    if iceberg::contains(uri) {
+        IcebergError::from(problem).into_response()
+    } else {
+        ErrorResponse(problem).into_response()
+    }
+}

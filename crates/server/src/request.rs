@@ -1,0 +1,55 @@
+//! Parts of requests that all protocols read in the same way.
+
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use headwater_model::{AUTHOR_BYTES_MAX, ErrorCode, Principal, Problem};
+
+/// Header with the author of a request; a field of the request overrides it.
+const AUTHOR_HEADER: &str = "x-headwater-author";
+
+/// Returns the principal of a request, as authenticated, with the author in the header.
+///
+/// Errors: `unauthenticated`; `invalid_argument` if the header is no UTF-8 text of at most 200
+/// bytes.
+pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
+    let principal = parts.extensions.get::<Principal>().cloned();
+    let principal = principal
+        .ok_or_else(|| Problem::new(ErrorCode::Unauthenticated, "the request has no identity"))?;
+    let Some(value) = parts.headers.get(AUTHOR_HEADER) else { return Ok(principal) };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(author) if author.len() <= AUTHOR_BYTES_MAX => {
+            Ok(principal.with_author(Some(author.to_owned())))
+        }
+        _ => Err(Problem::new(
+            ErrorCode::InvalidArgument,
+            format!("header `{AUTHOR_HEADER}` is invalid"),
+        )
+        .with_hint("Send UTF-8 text of at most 200 bytes.")),
+    }
+}
+
+/// Checks that a body is JSON. Forms, which a web page can send to any server, are rejected.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = sent.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if essence == "application/json" || essence.ends_with("+json") {
+        return Ok(());
+    }
+    let message = format!("the content type `{sent}` is not supported");
+    Err(Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Send JSON, with the header `content-type: application/json`."))
+}
+
+/// Converts the error of a body that is too long or incomplete.
+pub fn body_error(rejection: &BytesRejection) -> Problem {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let problem = Problem::new(ErrorCode::InvalidArgument, "the request body is too long");
+        return problem.with_hint("A run may have 64 MiB, other requests 1 MiB.");
+    }
+    let problem = Problem::new(ErrorCode::InvalidArgument, "the request body is incomplete");
+    let mut problem = problem.with_hint("Send the request again.");
+    problem.causes.push(rejection.body_text());
+    problem
+}

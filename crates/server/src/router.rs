@@ -1,0 +1,32 @@
+//! The router: all protocols, and the layers that every request passes.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{from_fn, from_fn_with_state};
+use headwater_model::{ErrorCode, Problem};
+
+use crate::http::{self, ErrorResponse};
+use crate::state::App;
+use crate::{activity, auth, iceberg, panic};
+
+/// Maximum length of a request body, in bytes, unless a route sets its own.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Returns the router of all protocols.
+pub fn router(app: &App) -> Router {
+    http::router()
+        .nest(iceberg::ROOT, iceberg::router())
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(panic::catch))
+        .layer(from_fn(auth::authenticate))
+        .layer(from_fn_with_state(app.activity.clone(), activity::count))
+        .with_state(app.clone())
+}
+
+async fn not_found(request: Request) -> ErrorResponse {
+    let message = format!("there is no `{} {}`", request.method(), request.uri().path());
+    let problem = Problem::new(ErrorCode::RouteNotFound, message);
+    ErrorResponse(problem.with_hint("See the paths in `/v1/openapi.json`."))
+}

@@ -1,0 +1,234 @@
+//! Tests of the server's life cycle: lock, shutdown by request, when idle, and by a kill.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use headwater_model::{ErrorCode, Fault};
+use headwater_server::{Server, ServerInfo, connect_socket};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::support::{self, PATIENCE, TestServer, body, json, request, send_http2};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("life_cycle::one_server_per_lake", one_per_lake),
+        trial("life_cycle::a_waiting_server_starts_when_the_lock_is_released", follows),
+        trial("life_cycle::a_request_shuts_the_server_down", shutdown_by_request),
+        trial("life_cycle::running_jobs_may_end_during_the_shutdown", graceful),
+        trial("life_cycle::an_idle_server_shuts_down", idle),
+        trial("life_cycle::a_kill_leaves_the_lake_unchanged", killed),
+        trial("life_cycle::a_dropped_server_leaves_no_files", dropped),
+    ]
+}
+
+/// Never ends by itself.
+pub const ENDLESS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
+     SELECT sum(a.x + p.x) AS n \
+     FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
+
+fn read_info(project: &Path) -> Option<ServerInfo> {
+    let text = std::fs::read(project.join(".headwater/server.json")).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+async fn one_per_lake() {
+    let server = TestServer::start().await;
+    let info = read_info(server.folder.path()).expect("a note");
+    assert_eq!(info.pid, std::process::id());
+    assert_eq!(info.http, server.running.http_addr());
+    let error = Server::start(support::config(server.folder.path())).await.expect_err("an error");
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    let text = error.to_string();
+    let socket = info.socket.expect("a socket").display().to_string();
+    for part in [&info.pid.to_string(), &info.version, &socket] {
+        assert!(text.contains(part), "{text}");
+    }
+    // The one that holds the lake is not disturbed by the one that was refused.
+    assert_eq!(server.get("/health").await["status"], "ok");
+}
+
+async fn follows() {
+    let server = TestServer::start().await;
+    let mut config = support::config(server.folder.path());
+    config.lock_wait = PATIENCE;
+    let next = tokio::spawn(Server::start(config));
+    server.running.shutdown().await;
+    let next = next.await.expect("no panic").expect("a server");
+    assert!(next.http_addr().is_some());
+    next.shutdown().await;
+}
+
+async fn shutdown_by_request() {
+    let server = TestServer::start().await;
+    assert_eq!(server.post("/v1/shutdown", json!({})).await["status"], "stopping");
+    server.running.wait().await;
+    let lake = server.folder.path().join(".headwater");
+    assert!(!lake.join("server.json").exists());
+    assert!(!lake.join("server.sock").exists());
+    let again = support::start(support::config(server.folder.path())).await;
+    again.shutdown().await;
+}
+
+async fn graceful() {
+    let server = TestServer::start().await;
+    let query = json!({"sql": ENDLESS});
+    let sent = support::send(&server.running, request(Method::POST, "/v1/query", Some(&query)));
+    let client = async {
+        server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await;
+        server.post("/v1/shutdown?drain_ms=60000", json!({})).await;
+        // It still answers, and takes nothing new.
+        assert_eq!(server.get("/health").await["status"], "stopping");
+        assert_eq!(server.rows("SELECT 1").await["code"], "unavailable");
+        let jobs = server.get("/v1/jobs?status=running").await;
+        let stop = format!("/v1/jobs/{}/stop", jobs[0]["id"].as_str().expect("an id"));
+        server.post(&stop, json!({})).await;
+        server.running.wait().await;
+    };
+    let (response, ()) = tokio::join!(sent, client);
+    let whole = body(response).await;
+    let text = whole.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(text.is_err() || text.is_ok_and(|text| text.contains("cancelled")));
+}
+
+async fn idle() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.idle = Some(Duration::from_secs(2));
+    let started = Instant::now();
+    let running = support::start(config).await;
+    let server = TestServer { running, folder };
+    assert_eq!(server.rows("SELECT 1 AS one").await, json!([{"one": 1}]));
+    let ended = tokio::time::timeout(PATIENCE, server.running.wait()).await;
+    assert!(ended.is_ok() && started.elapsed() >= Duration::from_secs(2));
+}
+
+/// What this program does as a server that is killed.
+pub async fn serve_until_killed(project: &Path) {
+    let running = support::start(support::config(project)).await;
+    running.wait().await;
+}
+
+/// A server in a process of its own, which can be killed.
+pub struct Killable {
+    child: Child,
+    info: ServerInfo,
+}
+
+impl Killable {
+    /// Starts it and waits until it answers.
+    pub async fn start(project: &Path) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut command = Command::new(program);
+        command.arg(crate::SERVE).arg(project).stdin(Stdio::null());
+        let child = command.spawn().expect("a process");
+        let info = ready(project).await;
+        Killable { child, info }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let socket = self.info.socket.as_ref().expect("a socket");
+        send_http2(connect_socket(socket).await.expect("a connection"), request).await
+    }
+
+    /// Asks it for JSON.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
+        let uri = format!("http://localhost{path}");
+        json(self.send(request(method, &uri, body)).await).await
+    }
+
+    /// Asks it until the answer's text is as wanted.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let uri = format!("http://localhost{path}");
+        loop {
+            let response = self.send(request(Method::GET, &uri, None)).await;
+            let bytes = body(response).await.expect("a whole body");
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if wanted(&text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "`{path}` still answers {text}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// SIGKILL, without waiting for the end.
+    pub fn signal(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    }
+
+    /// SIGKILL: nothing of it gets to put anything away.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("an end");
+    }
+}
+
+impl Drop for Killable {
+    fn drop(&mut self) {
+        // A test that failed before it killed its server leaves none behind either.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until the server of another process answers.
+async fn ready(project: &Path) -> ServerInfo {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(info) = read_info(project) {
+            return info;
+        }
+        assert!(Instant::now() < deadline, "the server does not start");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn killed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut child = Killable::start(folder.path()).await;
+    let create = json!({"sql": "CREATE TABLE kept AS SELECT 7 AS n"});
+    child.ask(Method::POST, "/v1/query", Some(&create)).await;
+    let socket = child.info.socket.clone().expect("a socket");
+    let asked = tokio::spawn(async move {
+        let stream = connect_socket(&socket).await.expect("a connection");
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
+        tokio::spawn(connection);
+        let endless = json!({"sql": ENDLESS});
+        sender.send_request(request(Method::POST, "/v1/query", Some(&endless))).await.is_err()
+    });
+    child.until("/v1/jobs?status=running", |jobs| jobs.contains("query")).await;
+    child.kill();
+    assert!(asked.await.expect("no panic"));
+
+    let mut config = support::config(folder.path());
+    config.lock_wait = PATIENCE;
+    let running = support::start(config).await;
+    let server = TestServer { running, folder };
+    assert_eq!(server.rows("SELECT n FROM kept").await, json!([{"n": 7}]));
+    let unfinished = server.get("/v1/jobs?status=running,queued").await;
+    assert_eq!(unfinished, json!([]));
+}
+
+async fn dropped() {
+    let server = TestServer::start().await;
+    server.rows("CREATE TABLE t AS SELECT 1 AS n").await;
+    let TestServer { running, folder } = server;
+    drop(running);
+    let mut config = support::config(folder.path());
+    config.lock_wait = PATIENCE;
+    let running = support::start(config).await;
+    let again = TestServer { running, folder };
+    assert_eq!(again.rows("SELECT n FROM t").await, json!([{"n": 1}]));
+}

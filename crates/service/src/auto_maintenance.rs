@@ -1,0 +1,179 @@
+//! Automatic maintenance: of tables after writes, and of the whole lake once a day.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use headwater_jobs::Jobs;
+use headwater_lake::{Lake, UPKEEP_AUTHOR};
+use headwater_model::{JobId, MAIN_BRANCH, MaintainRequest, TableName};
+use tokio_util::sync::CancellationToken;
+
+use crate::maintenance::new_job;
+
+/// Delay between a write and the check whether its table needs maintenance.
+const WRITE_DELAY: Duration = Duration::from_secs(5);
+
+/// Delay between the start and the first daily maintenance.
+const FIRST_DAILY: Duration = Duration::from_mins(2);
+
+/// Interval of the daily maintenance.
+const DAILY: Duration = Duration::from_hours(24);
+
+/// Interval between checks whether the daily maintenance is due.
+const DAILY_CHECK: Duration = Duration::from_hours(1);
+
+/// Prefix of the branches of runs; the rest of the name is the job's id.
+const RUN_BRANCHES: &str = "run/";
+
+/// Starts automatic maintenance, which ends when the token is cancelled. `remove_orphans` includes
+/// the removal of orphan files.
+pub fn start(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
+    let ended = CancellationToken::new();
+    let schedule = Schedule {
+        lake,
+        jobs,
+        remove_orphans,
+        snapshots_expired: None,
+        deleted_refs_pruned: None,
+        running: HashMap::new(),
+    };
+    let token = ended.clone();
+    tokio::spawn(async move { token.run_until_cancelled(schedule.run()).await });
+    ended
+}
+
+struct Schedule {
+    lake: Lake,
+    jobs: Jobs,
+    remove_orphans: bool,
+    /// Time of the last expiry of snapshots.
+    snapshots_expired: Option<tokio::time::Instant>,
+    /// Time of the last check for tables of deleted refs.
+    deleted_refs_pruned: Option<tokio::time::Instant>,
+    running: HashMap<(String, TableName), JobId>,
+}
+
+impl Schedule {
+    async fn run(mut self) {
+        let first = tokio::time::Instant::now() + FIRST_DAILY;
+        let mut daily = tokio::time::interval_at(first, DAILY_CHECK);
+        loop {
+            tokio::select! {
+                () = self.lake.written_to() => {
+                    tokio::time::sleep(WRITE_DELAY).await;
+                    for (branch, table) in self.lake.take_written() {
+                        self.maintain(branch, table).await;
+                    }
+                }
+                _ = daily.tick() => self.run_daily().await,
+            }
+        }
+    }
+
+    /// Maintains a table that needs it, unless a job for it is active.
+    async fn maintain(&mut self, branch: String, table: TableName) {
+        let key = (branch, table);
+        if let Some(id) = self.running.get(&key)
+            && self.jobs.job(*id).await.is_ok_and(|job| !job.status.is_final())
+        {
+            // The job may have started before the last write.
+            self.lake.wrote(&key.0, &key.1);
+            return;
+        }
+        self.running.remove(&key);
+        if self.may_be_awaiting_checks(&key.0).await {
+            self.lake.wrote(&key.0, &key.1);
+            return;
+        }
+        let request = match self.lake.needed_upkeep(&key.0, &key.1).await {
+            Ok(Some(request)) => request,
+            Ok(None) => return,
+            // The branch or table was deleted, or cannot be read, which its readers report.
+            Err(error) => return tracing::debug!(%error, "a table cannot be checked"),
+        };
+        match self.jobs.submit(new_job(&key.0, Some(&key.1), request)).await {
+            Ok(id) => {
+                self.running.insert(key, id);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "maintenance is postponed");
+                self.lake.wrote(&key.0, &key.1);
+            }
+        }
+    }
+
+    /// Returns true if a run is active whose checks a protected branch may require: they hold for
+    /// the branch's state when the run started.
+    async fn may_be_awaiting_checks(&self, branch: &str) -> bool {
+        let catalog = self.lake.catalog();
+        if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {
+            return false;
+        }
+        for run in catalog.branches(Some(RUN_BRANCHES)).await.unwrap_or_default() {
+            let id = run.name.trim_start_matches(RUN_BRANCHES).parse::<JobId>();
+            let Ok(id) = id else { continue };
+            if self.jobs.job(id).await.is_ok_and(|job| !job.status.is_final()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Expires snapshots, prunes deleted refs and removes orphan files, each once a day.
+    async fn run_daily(&mut self) {
+        if self.snapshots_expired.is_none_or(|last| last.elapsed() >= DAILY) {
+            self.snapshots_expired = Some(tokio::time::Instant::now());
+            self.expire_snapshots().await;
+            if let Err(error) = self.lake.forget_requests().await {
+                tracing::warn!(%error, "idempotency keys of old requests cannot be deleted");
+            }
+        }
+        if self.deleted_refs_pruned.is_none_or(|last| last.elapsed() >= DAILY) {
+            self.prune_deleted_refs().await;
+        }
+        let now = self.lake.clock().now();
+        match self.lake.last_sweep().await {
+            _ if !self.remove_orphans => {}
+            Ok(Some(last)) if last > now - DAILY => {}
+            Ok(_) => self.remove_orphans().await,
+            Err(error) => {
+                tracing::warn!(%error, "the time of the last removal of orphans cannot be read");
+            }
+        }
+    }
+
+    async fn expire_snapshots(&self) {
+        let expiring = self.lake.expiring_tables(MAIN_BRANCH).await.unwrap_or_default();
+        for (table, request) in expiring {
+            let submitted = self.jobs.submit(new_job(MAIN_BRANCH, Some(&table), request)).await;
+            if let Err(error) = submitted {
+                tracing::debug!(%error, "maintenance is postponed");
+            }
+        }
+    }
+
+    /// Removes what only deleted branches and tags referenced, if there is any.
+    async fn prune_deleted_refs(&mut self) {
+        match self.lake.has_freed().await {
+            Ok(true) => {
+                self.deleted_refs_pruned = Some(tokio::time::Instant::now());
+                let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };
+                self.submit(request).await;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "deleted refs cannot be listed"),
+        }
+    }
+
+    async fn remove_orphans(&self) {
+        self.submit(MaintainRequest { orphans: true, ..MaintainRequest::default() }).await;
+    }
+
+    /// Submits maintenance of all tables.
+    async fn submit(&self, request: MaintainRequest) {
+        let request = MaintainRequest { author: Some(UPKEEP_AUTHOR.to_owned()), ..request };
+        if let Err(error) = self.jobs.submit(new_job(MAIN_BRANCH, None, request)).await {
+            tracing::debug!(%error, "maintenance is postponed");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The active version of the project, which function calls and triggers use.
+//!
+//! [`Deployed`] holds the parsed version. [`Deployer`] replaces it: a new version is durable before
+//! it is active, and active before the deployment is acknowledged. A rejected deployment changes
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headwater_lake::Lake;
+use headwater_model::{DeployReport, Deployment, ErrorCode, Fault, ObjectId, Problem};
+use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
+use headwater_triggers::Triggers;
+use parking_lot::RwLock;
+
+use crate::project_files::read_project;
+use crate::trigger::missing_branch;
+
+/// A version of the project, parsed.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// The hash of its files.
+    pub id: ObjectId,
+    /// The project.
+    pub project: Arc<Project>,
+}
+
+/// The active version.
+#[derive(Debug, Default)]
+pub struct Deployed {
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Nothing,
+    Active(Version),
+    /// A version that an earlier release accepted and this one cannot read.
+    Unreadable(Problem),
+}
+
+impl Deployed {
+    /// Returns the active version, if one is deployed. Errors: the version cannot be read.
+    pub fn version(&self) -> Result<Option<Version>, Problem> {
+        match &*self.state.read() {
+            State::Nothing => Ok(None),
+            State::Active(version) => Ok(Some(version.clone())),
+            State::Unreadable(problem) => Err(problem.clone()),
+        }
+    }
+
+    /// Returns the active version. Errors: `deployment_not_found` if none is deployed.
+    pub fn require(&self) -> Result<Version, Problem> {
+        self.version()?.ok_or_else(nothing_deployed)
+    }
+
+    fn set(&self, state: State) {
+        *self.state.write() = state;
+    }
+}
+
+/// Replaces the active version.
+pub struct Deployer {
+    versions: DeploymentStore,
+    deployed: Arc<Deployed>,
+    triggers: Option<Triggers>,
+    lake: Lake,
+    /// Held while the active version is replaced.
+    activation: tokio::sync::Mutex<()>,
+    /// Whether the triggers are still those of an earlier version.
+    triggers_outdated: AtomicBool,
+}
+
+impl Deployer {
+    /// Creates the deployer of a lake's project.
+    pub fn new(lake: Lake, deployed: Arc<Deployed>, triggers: Option<Triggers>) -> Self {
+        let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
+        let activation = tokio::sync::Mutex::default();
+        let triggers_outdated = AtomicBool::new(false);
+        Deployer { versions, deployed, triggers, lake, activation, triggers_outdated }
+    }
+
+    /// Returns the holder of the active version.
+    pub fn deployed(&self) -> &Deployed {
+        &self.deployed
+    }
+
+    /// Returns the stored versions.
+    pub fn versions(&self) -> &DeploymentStore {
+        &self.versions
+    }
+
+    /// Returns true if the active version has triggers and triggers are enabled.
+    pub fn has_triggers(&self) -> bool {
+        self.triggers.is_some()
+            && matches!(self.deployed.version(), Ok(Some(version)) if !version.project.triggers.is_empty())
+    }
+
+    /// Activates the version that is active in the store.
+    pub async fn load(&self) {
+        let _guard = self.activation.lock().await;
+        self.load_stored().await;
+    }
+
+    async fn load_stored(&self) {
+        let state = match self.stored().await {
+            Ok(None) => State::Nothing,
+            Ok(Some(version)) => State::Active(version),
+            Err(problem) => {
+                tracing::warn!("the deployed version cannot be read: {problem}");
+                State::Unreadable(problem)
+            }
+        };
+        self.deployed.set(state);
+        self.triggers_outdated.store(true, Ordering::Relaxed);
+        self.update_triggers().await;
+    }
+
+    async fn stored(&self) -> Result<Option<Version>, Problem> {
+        let active = self.versions.active().await.map_err(|error| error.to_problem())?;
+        let Some(id) = active else { return Ok(None) };
+        let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
+        Ok(Some(Version { id, project: Arc::new(parse(files).await?) }))
+    }
+
+    /// Loads the triggers of the active version if that is pending. Returns the reason if it fails.
+    async fn update_triggers(&self) -> Option<Problem> {
+        if !self.triggers_outdated.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Triggers of a version that cannot be read keep their state.
+        let Ok(version) = self.deployed.version() else { return None };
+        let declared = version.map(|version| version.project.triggers.clone());
+        if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
+            && let Err(error) = triggers.reload(declared).await
+        {
+            tracing::warn!(%error, "the triggers of the deployed version are not active yet");
+            return Some(error.to_problem());
+        }
+        self.triggers_outdated.store(false, Ordering::Relaxed);
+        None
+    }
+
+    /// Loads the active version's triggers again if that failed before, for example on a full disk.
+    pub async fn retry(&self) {
+        if self.triggers_outdated.load(Ordering::Relaxed) {
+            let _guard = self.activation.lock().await;
+            self.update_triggers().await;
+        }
+    }
+
+    /// Validates a project and, unless `dry_run`, activates it.
+    ///
+    /// Errors: `invalid_project`, with every error of every file; nothing is changed.
+    pub async fn deploy(
+        &self,
+        files: BTreeMap<String, String>,
+        author: &str,
+        dry_run: bool,
+    ) -> Result<DeployReport, Problem> {
+        let project = parse(files).await?;
+        let _guard = self.activation.lock().await;
+        let before = self.deployed.version().ok().flatten();
+        let deployment = if dry_run {
+            self.versions.preview(&project, author)
+        } else {
+            self.stored_or_reload(self.versions.deploy(&project, author).await).await?
+        };
+        Ok(self.report(before, project, deployment, dry_run).await)
+    }
+
+    /// Activates a version that was deployed before.
+    pub async fn activate(&self, version: &str) -> Result<DeployReport, Problem> {
+        let _guard = self.activation.lock().await;
+        let found = self.versions.get(version).await.map_err(|error| error.to_problem())?;
+        let files = self.versions.files(found.version).await;
+        let project = parse(files.map_err(|error| error.to_problem())?).await?;
+        let before = self.deployed.version().ok().flatten();
+        self.stored_or_reload(self.versions.activate(found.version).await).await?;
+        Ok(self.report(before, project, Deployment { active: true, ..found }, false).await)
+    }
+
+    /// Reloads the active version after an error, since the store may have the new one.
+    async fn stored_or_reload<T>(
+        &self,
+        outcome: headwater_pipelines::Result<T>,
+    ) -> Result<T, Problem> {
+        match outcome {
+            Ok(stored) => Ok(stored),
+            Err(error) => {
+                self.load_stored().await;
+                Err(error.to_problem())
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        before: Option<Version>,
+        project: Project,
+        deployment: Deployment,
+        dry_run: bool,
+    ) -> DeployReport {
+        let changes = deploy_changes(before.as_ref().map(|before| &*before.project), &project);
+        let (previous, project) = (before.map(|before| before.id), Arc::new(project));
+        let mut warnings = Vec::new();
+        if !dry_run {
+            let version = Version { id: deployment.version, project: project.clone() };
+            self.deployed.set(State::Active(version));
+            self.triggers_outdated.store(true, Ordering::Relaxed);
+            let failed = self.update_triggers().await;
+            warnings
+                .extend(failed.map(|problem| format!("triggers are not active yet: {problem}")));
+        }
+        for trigger in &project.triggers {
+            if let Ok(Some(problem)) = missing_branch(&self.lake, trigger).await {
+                warnings.push(problem.message);
+            }
+        }
+        DeployReport { deployment, dry_run, previous, changes, warnings }
+    }
+}
+
+/// Returns the error if nothing is deployed.
+pub fn nothing_deployed() -> Problem {
+    let message = "no version of the project is deployed";
+    Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
+}
+
+/// Parses a whole project on a thread for blocking work.
+async fn parse(files: BTreeMap<String, String>) -> Result<Project, Problem> {
+    let parsed = move || {
+        let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
+        parsed.into_whole().map_err(|error| error.to_problem())
+    };
+    tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
+}
+
+/// Parses the project of the working folder, as far as its files are readable.
+pub async fn parse_folder(folder: PathBuf) -> Result<Parsed, Problem> {
+    let parsed = move || Parsed::read(&read_project(&folder)?).map_err(|error| error.to_problem());
+    tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
+}
+
+fn unread(error: &tokio::task::JoinError) -> Problem {
+    Problem::new(ErrorCode::Internal, format!("the project was not read: {error}"))
+}

@@ -1,0 +1,61 @@
+//! Python environments: list, explain, prune, rebuild.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_functions::EnvironmentEvent;
+use headwater_model::{
+    EnvironmentExplained, EnvironmentSummary, OrProblem, Principal, Problem, PruneEnvironments,
+    PrunedEnvironments, RebuiltEnvironment,
+};
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Operations on environments.
+#[derive(Clone)]
+pub struct Environments(pub(crate) Arc<Components>);
+
+impl Environments {
+    /// Lists environments, the last used first.
+    pub async fn list(&self, principal: &Principal) -> Result<Vec<EnvironmentSummary>, Problem> {
+        authorize(principal, Action::Read)?;
+        Ok(self.0.functions.environments().await)
+    }
+
+    /// Returns an environment's packages, its zygote and its calls. An id may be shortened.
+    pub async fn explain(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> Result<EnvironmentExplained, Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.functions.explain(id).await.or_problem()
+    }
+
+    /// Removes environments that have not been used for the requested time. A dry run only lists
+    /// them.
+    pub async fn prune(
+        &self,
+        principal: &Principal,
+        request: &PruneEnvironments,
+    ) -> Result<PrunedEnvironments, Problem> {
+        authorize(principal, Action::Maintain)?;
+        let unused_for = Duration::from_secs(request.unused_seconds);
+        if request.dry_run {
+            return Ok(self.0.functions.prunable(unused_for).await);
+        }
+        self.0.functions.prune(unused_for).await.or_problem()
+    }
+
+    /// Resolves an environment's packages again. Running calls continue with the old ones.
+    pub async fn rebuild(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> Result<RebuiltEnvironment, Problem> {
+        authorize(principal, Action::Maintain)?;
+        let ignore = |_: EnvironmentEvent| ();
+        self.0.functions.rebuild(id, &ignore).await.or_problem()
+    }
+}

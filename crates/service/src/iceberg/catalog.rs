@@ -1,0 +1,51 @@
+//! The catalog as a whole: refs, and access to the warehouse.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_model::{OrProblem, Principal, Problem, RefSpec};
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Operations of the Iceberg REST catalog.
+#[derive(Clone)]
+pub struct Iceberg(pub(crate) Arc<Components>);
+
+/// How a client reads and writes the files of the warehouse itself.
+#[derive(Debug, Clone, Default)]
+pub struct StorageAccess {
+    /// The URL of the warehouse.
+    pub prefix: String,
+    /// Properties of Iceberg's `FileIO`, including credentials if they were granted.
+    pub properties: BTreeMap<String, String>,
+    /// Whether the properties contain credentials.
+    pub has_credentials: bool,
+}
+
+impl Iceberg {
+    /// Checks that a ref exists.
+    pub async fn check_ref(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<(), Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.lake.catalog().resolve(reference).await.map(drop).or_problem()
+    }
+
+    /// Returns the properties with which a client reads the warehouse's files. Credentials are
+    /// included if the client requests them and the server is configured to grant its own.
+    pub fn storage_access(
+        &self,
+        principal: &Principal,
+        wants_credentials: bool,
+    ) -> Result<StorageAccess, Problem> {
+        authorize(principal, Action::Read)?;
+        let tables = self.0.lake.tables();
+        let grants = wants_credentials && self.0.config.vend_credentials;
+        let properties = tables.for_clients(grants);
+        let has_credentials = grants && !properties.is_empty();
+        Ok(StorageAccess { prefix: tables.root_url().to_owned(), properties, has_credentials })
+    }
+}

@@ -1,0 +1,240 @@
+//! Changes through the Iceberg REST catalog: each is one job and one commit, and is applied once.
+//!
+//! A client that received no answer repeats its request with the same idempotency key. A request
+//! that was applied before is not applied again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use futures::future::BoxFuture;
+use headwater_jobs::NewJob;
+use headwater_lake::Transaction;
+use headwater_model::{
+    ErrorCode, Fault, JobId, JobKind, OrProblem, PROPERTY_JOB, Principal, Problem, RefSpec,
+};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::Iceberg;
+use super::commit::States;
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// A client's request for a change.
+#[derive(Debug, Clone)]
+pub struct ChangeRequest {
+    /// The branch.
+    pub reference: RefSpec,
+    /// A hash of all that distinguishes the request from others, its idempotency key included.
+    pub digest: String,
+    /// Whether the client sent an idempotency key: then the request is recorded with its commit.
+    pub has_key: bool,
+    /// The commit message, if the client sent one.
+    pub message: Option<String>,
+}
+
+/// A result of a change.
+pub type ChangeResult<T> = Result<T, ChangeError>;
+
+/// An error of a change.
+#[derive(Debug, Clone)]
+pub enum ChangeError {
+    /// The change was not committed.
+    Rejected(Problem),
+    /// It is unknown whether the change was committed.
+    Unknown(Problem),
+}
+
+impl<E: Fault> From<E> for ChangeError {
+    fn from(error: E) -> Self {
+        ChangeError::Rejected(error.to_problem())
+    }
+}
+
+impl ChangeError {
+    /// Returns the problem.
+    pub fn problem(&self) -> &Problem {
+        match self {
+            ChangeError::Rejected(problem) | ChangeError::Unknown(problem) => problem,
+        }
+    }
+}
+
+/// Changes in progress, by the digest of their requests.
+#[derive(Debug, Default)]
+pub(crate) struct ActiveChanges(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl ActiveChanges {
+    /// Waits until no other request with this digest is in progress. The guard marks this one.
+    async fn wait_for(&self, digest: String) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut active = self.0.lock();
+            active.retain(|_, lock| lock.strong_count() > 0);
+            active.get(&digest).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let lock = Arc::default();
+                active.insert(digest, Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+}
+
+impl ChangeRequest {
+    /// Returns the message of the commit: the client's, or a default.
+    fn message<'a>(&'a self, default: &'a str) -> &'a str {
+        self.message.as_deref().unwrap_or(default)
+    }
+}
+
+/// A change within its job.
+struct Change {
+    components: Arc<Components>,
+    request: ChangeRequest,
+    description: String,
+    author: String,
+    job: JobId,
+}
+
+impl Iceberg {
+    /// Applies a change described as, for example, `append to flights`. Returns none if the same
+    /// request was applied before.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        description: String,
+        apply: impl for<'a> FnOnce(&'a mut Transaction) -> BoxFuture<'a, Result<T, Problem>>
+        + Send
+        + 'static,
+    ) -> ChangeResult<Option<T>> {
+        self.run(principal, request, description, |change| {
+            Box::pin(async move {
+                let mut transaction = change.transaction().await?;
+                let result = apply(&mut transaction).await?;
+                transaction.commit(change.message()).await.or_problem()?;
+                Ok(result)
+            })
+        })
+        .await
+    }
+
+    /// Applies a change like [`Iceberg::change`]. Returns the states of the tables that it changed,
+    /// added to those that `apply` returns.
+    pub(super) async fn change_tables(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        description: String,
+        apply: impl for<'a> FnOnce(&'a mut Transaction) -> BoxFuture<'a, Result<States, Problem>>
+        + Send
+        + 'static,
+    ) -> ChangeResult<Option<States>> {
+        self.run(principal, request, description, |change| {
+            Box::pin(async move {
+                let mut transaction = change.transaction().await?;
+                let mut states = apply(&mut transaction).await?;
+                states.extend(transaction.commit_states(change.message()).await.or_problem()?);
+                Ok(states)
+            })
+        })
+        .await
+    }
+
+    /// Runs a change as a job.
+    async fn run<T: Send + 'static>(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        description: String,
+        work: impl FnOnce(Arc<Change>) -> BoxFuture<'static, Result<T, Problem>> + Send + 'static,
+    ) -> ChangeResult<Option<T>> {
+        authorize(principal, Action::Write)?;
+        let _lock = self.0.changes.wait_for(request.digest.clone()).await;
+        if self.0.is_applied(request).await? {
+            return Ok(None);
+        }
+        let author = principal.author().to_owned();
+        let new = new_job(request, &description, &author);
+        let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
+        let (components, request, job) = (self.0.clone(), request.clone(), context.id());
+        let change = Arc::new(Change { components, request, description, author, job });
+        let outcome = self.0.run_in_job(&context, async move {
+            let made = work(change.clone()).await;
+            change.verify(made).await
+        });
+        let outcome = outcome.await.map_err(ChangeError::Rejected).and_then(|outcome| outcome);
+        let recorded = outcome.as_ref().map(|_| Value::Null);
+        guard.finish(recorded.map_err(|error| error.problem().clone()));
+        outcome
+    }
+}
+
+fn new_job(request: &ChangeRequest, description: &str, author: &str) -> NewJob {
+    let reference = request.reference.to_string();
+    let summary = request.message(&format!("{description} on {reference}")).to_owned();
+    NewJob { reference: Some(reference), ..NewJob::new(JobKind::Commit, summary, author) }
+}
+
+impl Change {
+    /// Begins the transaction of the change.
+    async fn transaction(&self) -> Result<Transaction, Problem> {
+        let components = &self.components;
+        let branch = components.branch_to_write(Some(&self.request.reference)).await?;
+        let mut transaction =
+            components.lake.transaction(&branch, &self.author).await.or_problem()?;
+        if self.request.has_key {
+            transaction.request(&self.request.digest);
+        }
+        transaction.property(PROPERTY_JOB, self.job.to_string());
+        Ok(transaction)
+    }
+
+    fn message(&self) -> &str {
+        self.request.message(&self.description)
+    }
+
+    /// Finds out whether a change with an error was committed all the same: by another attempt of
+    /// the same request, or by this one whose answer was lost.
+    async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
+        let problem = match made {
+            Ok(result) => return Ok(Some(result)),
+            Err(problem) => problem,
+        };
+        if self.components.is_applied(&self.request).await.unwrap_or(false) {
+            return Ok(None);
+        }
+        if !is_inconclusive(&problem) {
+            return Err(ChangeError::Rejected(problem));
+        }
+        match self.is_committed().await {
+            Ok(true) => Ok(None),
+            Ok(false) => Err(ChangeError::Rejected(problem)),
+            Err(_) => Err(ChangeError::Unknown(problem)),
+        }
+    }
+
+    async fn is_committed(&self) -> Result<bool, Problem> {
+        let components = &self.components;
+        let branch = components.branch_to_write(Some(&self.request.reference)).await?;
+        let committed =
+            components.lake.is_committed(&branch, PROPERTY_JOB, &self.job.to_string()).await;
+        committed.or_problem()
+    }
+}
+
+impl Components {
+    /// Returns true if a request with an idempotency key was applied before.
+    async fn is_applied(&self, request: &ChangeRequest) -> Result<bool, Problem> {
+        if !request.has_key {
+            return Ok(false);
+        }
+        self.lake.is_request_done(&request.digest).await.or_problem()
+    }
+}
+
+/// Returns true if an error leaves it open whether a commit was made.
+pub(super) fn is_inconclusive(problem: &Problem) -> bool {
+    matches!(problem.code, ErrorCode::TooBusy | ErrorCode::Unavailable)
+        || problem.code.http_status() >= 500
+}

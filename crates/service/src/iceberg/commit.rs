@@ -1,0 +1,138 @@
+//! Commits of one table, or of several atomically.
+//!
+//! A client that received no answer repeats a commit, with or without an idempotency key. It is
+//! applied once: the repeated request returns the state after the first.
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use headwater_lake::{Transaction, View};
+use headwater_model::{ErrorCode, Fault, OrProblem, Principal, Problem, RefSpec, TableName};
+
+use super::change::is_inconclusive;
+use super::table::view_is_no_table;
+use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, LoadedTable, TableCommit};
+use crate::service::Components;
+
+/// States of tables, by name.
+pub(super) type States = BTreeMap<TableName, headwater_tables::Table>;
+
+/// Updates of one table.
+#[derive(Debug, Clone)]
+pub struct TableUpdate {
+    /// The table.
+    pub table: TableName,
+    /// Its requirements and updates.
+    pub commit: TableCommit,
+}
+
+impl Iceberg {
+    /// Commits updates of tables together. Returns the tables' states after the commit.
+    pub async fn commit(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        updates: Vec<TableUpdate>,
+    ) -> ChangeResult<BTreeMap<TableName, LoadedTable>> {
+        let description = describe(&updates);
+        let applied = updates.clone();
+        let committed = self.change_tables(principal, request, description, |transaction| {
+            apply(transaction, applied).boxed()
+        });
+        let states = match committed.await {
+            Ok(Some(states)) => states,
+            Ok(None) => self.0.states(&request.reference, &updates).await?.unwrap_or_default(),
+            Err(error) if may_be_repeated(error.problem()) => {
+                match self.0.states(&request.reference, &updates).await {
+                    Ok(Some(states)) if contains(&states, &updates) => states,
+                    _ => return Err(unknown_if_inconclusive(error)),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let mut loaded = BTreeMap::new();
+        for (name, table) in states {
+            loaded.insert(name, LoadedTable::after_commit(&self.0.lake, table).await);
+        }
+        Ok(loaded)
+    }
+}
+
+async fn apply(
+    transaction: &mut Transaction,
+    updates: Vec<TableUpdate>,
+) -> Result<States, Problem> {
+    let mut states = States::new();
+    for TableUpdate { table, commit } in updates {
+        transaction.apply(&table, commit).await.map_err(|error| match error {
+            headwater_lake::Error::IsView { view } => view_is_no_table(&view),
+            other => other.to_problem(),
+        })?;
+        let state = transaction.table(&table).await.or_problem()?;
+        states.insert(table, state);
+    }
+    Ok(states)
+}
+
+impl Components {
+    /// Returns the current states of the updated tables; none if the branch lacks one.
+    async fn states(
+        &self,
+        reference: &RefSpec,
+        updates: &[TableUpdate],
+    ) -> Result<Option<States>, Problem> {
+        let branch = self.branch_to_write(Some(reference)).await?;
+        let view: View = self.lake.view(&RefSpec::Name(branch)).await.or_problem()?;
+        let mut states = States::new();
+        for TableUpdate { table, .. } in updates {
+            let entry = view.state().table(table).await.or_problem()?;
+            let Some(entry) = entry else { return Ok(None) };
+            let state = self.lake.tables().load(&entry.metadata_location).await.or_problem()?;
+            states.insert(table.clone(), state);
+        }
+        Ok(Some(states))
+    }
+}
+
+/// Returns true if the tables contain the updates. Updates are applied together, so one that is
+/// recognised proves that all were; but none of the recognisable ones may be missing.
+fn contains(states: &States, updates: &[TableUpdate]) -> bool {
+    let recognisable =
+        updates.iter().filter(|update| update.commit.adds() || update.commit.creates());
+    let is_applied = |update: &TableUpdate| {
+        states.get(&update.table).is_some_and(|table| update.commit.is_in(table))
+    };
+    recognisable.map(is_applied).reduce(|all, one| all && one).unwrap_or(false)
+}
+
+/// Returns true if an error may mean that the same commit was made before.
+fn may_be_repeated(problem: &Problem) -> bool {
+    let is_conclusive = matches!(
+        problem.code,
+        ErrorCode::CommitConflict | ErrorCode::AlreadyExists | ErrorCode::InvalidArgument
+    );
+    is_conclusive || is_inconclusive(problem)
+}
+
+fn unknown_if_inconclusive(error: ChangeError) -> ChangeError {
+    match error {
+        ChangeError::Rejected(problem) if is_inconclusive(&problem) => {
+            ChangeError::Unknown(problem)
+        }
+        error => error,
+    }
+}
+
+fn describe(updates: &[TableUpdate]) -> String {
+    match updates {
+        [TableUpdate { table, commit }] if commit.creates() => format!("create table {table}"),
+        [TableUpdate { table, commit }] if commit.appends() == Some(true) => {
+            format!("append to {table}")
+        }
+        [TableUpdate { table, .. }] => format!("change {table}"),
+        many => {
+            let names: Vec<String> = many.iter().map(|update| update.table.to_string()).collect();
+            format!("change {}", names.join(", "))
+        }
+    }
+}

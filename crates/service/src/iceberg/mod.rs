@@ -1,0 +1,22 @@
+//! Operations of the Iceberg REST catalog. A ref selects the state of the lake that a client sees.
+
+mod catalog;
+mod change;
+mod commit;
+mod namespace;
+mod scan;
+mod table;
+mod view;
+
+pub use catalog::{Iceberg, StorageAccess};
+pub use change::{ChangeError, ChangeRequest, ChangeResult};
+pub use commit::TableUpdate;
+pub use headwater_lake::{NewTable, NewView, TableCommit, ViewCommit};
+pub use headwater_tables::ScanPage;
+pub use namespace::{PropertyChanges, PropertyUpdate};
+pub use scan::{PlannedScan, ScanTarget};
+pub use table::{LoadedTable, RegisteredMetadata};
+pub use view::LoadedView;
+
+pub(crate) use change::ActiveChanges;
+pub(crate) use scan::ScanCache;

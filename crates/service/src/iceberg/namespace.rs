@@ -1,0 +1,127 @@
+//! Namespaces of the Iceberg REST catalog.
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use futures::future::ready;
+use headwater_model::{
+    ErrorCode, Namespace, OrProblem, Principal, Problem, RefSpec, name as names,
+};
+
+use super::{ChangeRequest, ChangeResult, Iceberg};
+use crate::access::{Action, authorize};
+
+/// An update of a namespace's properties.
+#[derive(Debug, Clone, Default)]
+pub struct PropertyUpdate {
+    /// Values to set, by key.
+    pub updates: BTreeMap<String, String>,
+    /// Keys to remove.
+    pub removals: Vec<String>,
+}
+
+/// The effect of an update of a namespace's properties: keys.
+#[derive(Debug, Clone, Default)]
+pub struct PropertyChanges {
+    /// Keys that were set.
+    pub updated: Vec<String>,
+    /// Keys that were removed.
+    pub removed: Vec<String>,
+    /// Keys to remove that were not set.
+    pub missing: Vec<String>,
+}
+
+impl Iceberg {
+    /// Lists the names of namespaces directly within `parent`, or of the outermost ones.
+    pub async fn list_namespaces(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        parent: Option<&str>,
+    ) -> Result<Vec<String>, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        if let Some(parent) = parent {
+            view.check_namespace(parent).await.or_problem()?;
+        }
+        let found = view.namespaces().await.or_problem()?.into_iter().map(|found| found.name);
+        Ok(found.filter(|found| names::parent(found) == parent).collect())
+    }
+
+    /// Returns a namespace.
+    pub async fn namespace(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &str,
+    ) -> Result<Namespace, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        if let Some(found) = view.state().namespace(name).await.or_problem()? {
+            return Ok(found);
+        }
+        view.check_namespace(name).await.or_problem()?;
+        let message = format!("Namespace {name} does not exists");
+        Err(Problem::new(ErrorCode::NamespaceNotFound, message))
+    }
+
+    /// Creates a namespace.
+    pub async fn create_namespace(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        name: String,
+        properties: BTreeMap<String, String>,
+    ) -> ChangeResult<()> {
+        let description = format!("create namespace {name}");
+        self.change(principal, request, description, move |transaction| {
+            transaction.create_namespace(&name, properties);
+            ready(Ok(())).boxed()
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Deletes a namespace without tables.
+    pub async fn delete_namespace(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        name: String,
+    ) -> ChangeResult<()> {
+        let description = format!("drop namespace {name}");
+        self.change(principal, request, description, move |transaction| {
+            transaction.drop_namespace(&name);
+            ready(Ok(())).boxed()
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Sets and removes properties of a namespace.
+    pub async fn update_namespace(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        name: &str,
+        update: PropertyUpdate,
+    ) -> ChangeResult<PropertyChanges> {
+        let PropertyUpdate { updates, removals } = update;
+        let found = self.namespace(principal, &request.reference, name).await?;
+        let is_set = |key: &String| found.properties.contains_key(key);
+        let (removed, missing) = removals.iter().cloned().partition(is_set);
+        let updated: Vec<String> = updates.keys().cloned().collect();
+        let changes = PropertyChanges { updated, removed, missing };
+        if changes.updated.is_empty() && changes.removed.is_empty() {
+            return Ok(changes);
+        }
+        let name = found.name;
+        let description = format!("change namespace {name}");
+        self.change(principal, request, description, move |transaction| {
+            transaction.update_namespace(&name, updates, removals);
+            ready(Ok(())).boxed()
+        })
+        .await?;
+        Ok(changes)
+    }
+}

@@ -1,0 +1,260 @@
+//! Tables of the Iceberg REST catalog. `commit.rs` changes them.
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use headwater_lake::{Lake, View};
+use headwater_model::{ErrorCode, Fault, OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_tables::Table;
+use serde_json::Value;
+
+use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
+use crate::access::{Action, authorize};
+
+/// A state of a table.
+#[derive(Debug, Clone)]
+pub struct LoadedTable {
+    table: Table,
+    last_column_id: i32,
+}
+
+/// A metadata file to create a table from.
+#[derive(Debug, Clone)]
+pub struct RegisteredMetadata {
+    /// Its location in the warehouse.
+    pub location: String,
+    /// Whether an existing table is replaced.
+    pub overwrite: bool,
+}
+
+impl LoadedTable {
+    async fn load(lake: &Lake, table: Table) -> Result<Self, Problem> {
+        let last_column_id = lake.last_column_id(&table).await.or_problem()?;
+        Ok(LoadedTable { table, last_column_id })
+    }
+
+    /// Loads a table after a commit, which is answered even if the store cannot be read now.
+    pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
+        let known = lake.last_column_id(&table).await;
+        let last_column_id = known.unwrap_or(table.last_column_id());
+        LoadedTable { table, last_column_id }
+    }
+
+    /// Returns the location of the metadata file, which never changes.
+    pub fn metadata_location(&self) -> &str {
+        self.table.metadata_location()
+    }
+
+    /// Returns the last column id of the table on any branch.
+    pub fn last_column_id(&self) -> i32 {
+        self.last_column_id
+    }
+
+    /// Returns the table's metadata, with all snapshots or only those that have a name.
+    pub fn metadata_json(&self, only_named: bool) -> Result<Value, Problem> {
+        self.table.metadata_json(only_named, Some(self.last_column_id)).or_problem()
+    }
+
+    /// Returns the table's state.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl Iceberg {
+    /// Lists the names of a namespace's tables.
+    pub async fn list_tables(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        namespace: &str,
+    ) -> Result<Vec<String>, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        view.check_namespace(namespace).await.or_problem()?;
+        let tables = view.list(Some(namespace)).await.or_problem()?;
+        Ok(tables.into_iter().map(|(name, _)| name.name).collect())
+    }
+
+    /// Loads a table.
+    pub async fn load_table(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<LoadedTable, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        let Some(entry) = view.state().table(name).await.or_problem()? else {
+            return Err(not_found(&view, name).await);
+        };
+        let table = self.0.lake.tables().load(&entry.metadata_location).await.or_problem()?;
+        LoadedTable::load(&self.0.lake, table).await
+    }
+
+    /// Returns the id of a table.
+    pub async fn table_id(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<String, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        match view.state().table(name).await.or_problem()? {
+            Some(entry) => Ok(entry.id.clone()),
+            None => Err(not_found(&view, name).await),
+        }
+    }
+
+    /// Creates a table. Returns none if the same request created it before.
+    pub async fn create_table(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        name: &TableName,
+        new: NewTable,
+    ) -> ChangeResult<LoadedTable> {
+        let created = name.clone();
+        let description = format!("create table {name}");
+        let states = self.change_tables(principal, request, description, |transaction| {
+            async move {
+                transaction.create_new(&created, new).await.or_problem()?;
+                Ok(BTreeMap::new())
+            }
+            .boxed()
+        });
+        let states = states.await;
+        let states = states.map_err(|error| already_exists(error, name))?;
+        self.loaded(principal, request, states, name).await
+    }
+
+    /// Describes a table that a later commit will create.
+    pub async fn stage_table(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+        new: NewTable,
+    ) -> Result<Value, Problem> {
+        authorize(principal, Action::Write)?;
+        self.0.branch_to_write(Some(reference)).await?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        view.check_namespace(&name.namespace).await.or_problem()?;
+        if view.state().entry(name).await.or_problem()?.is_some() {
+            return Err(exists(name));
+        }
+        self.0.lake.tables().describe_new(name, new).await.or_problem()
+    }
+
+    /// Creates a table from a metadata file in the warehouse.
+    pub async fn register_table(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        name: &TableName,
+        source: RegisteredMetadata,
+    ) -> ChangeResult<LoadedTable> {
+        let registered = name.clone();
+        let description = format!("register table {name}");
+        let states = self.change_tables(principal, request, description, move |transaction| {
+            async move {
+                let RegisteredMetadata { location, overwrite } = source;
+                transaction.register(&registered, &location, overwrite).await.or_problem()?;
+                Ok(BTreeMap::new())
+            }
+            .boxed()
+        });
+        let states = states.await?;
+        self.loaded(principal, request, states, name).await
+    }
+
+    /// Drops a table from the branch. Its files remain for the commits and branches that have it.
+    pub async fn drop_table(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        name: &TableName,
+    ) -> ChangeResult<()> {
+        let dropped = name.clone();
+        self.change(principal, request, format!("drop table {name}"), move |transaction| {
+            async move {
+                check_table(transaction.view(), &dropped).await?;
+                transaction.drop_named(&dropped).await.or_problem()
+            }
+            .boxed()
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Renames a table.
+    pub async fn rename_table(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        from: TableName,
+        to: TableName,
+    ) -> ChangeResult<()> {
+        let description = format!("rename table {from} to {to}");
+        self.change(principal, request, description, move |transaction| {
+            async move {
+                check_table(transaction.view(), &from).await?;
+                transaction.rename(&from, &to).await.or_problem()
+            }
+            .boxed()
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Returns the table that a request created, or its current state if an earlier attempt did.
+    async fn loaded(
+        &self,
+        principal: &Principal,
+        request: &ChangeRequest,
+        states: Option<BTreeMap<TableName, Table>>,
+        name: &TableName,
+    ) -> ChangeResult<LoadedTable> {
+        match states.and_then(|mut states| states.remove(name)) {
+            Some(table) => Ok(LoadedTable::after_commit(&self.0.lake, table).await),
+            None => Ok(self.load_table(principal, &request.reference, name).await?),
+        }
+    }
+}
+
+async fn check_table(view: &View, name: &TableName) -> Result<(), Problem> {
+    match view.state().table(name).await.or_problem()? {
+        Some(_) => Ok(()),
+        None => Err(not_found(view, name).await),
+    }
+}
+
+/// Returns the error for a table that does not exist.
+async fn not_found(view: &View, name: &TableName) -> Problem {
+    match view.state().view(name).await {
+        Ok(Some(_)) => view_is_no_table(name),
+        Ok(None) => view.not_found(name).await.map_or_else(|e| e.to_problem(), |e| e.to_problem()),
+        Err(error) => error.to_problem(),
+    }
+}
+
+/// Returns the error for a view where a table is required: clients see no table of this name.
+pub(super) fn view_is_no_table(name: &TableName) -> Problem {
+    let message = format!("Table does not exist: {}", name.qualified());
+    Problem::new(ErrorCode::TableNotFound, message)
+}
+
+fn exists(name: &TableName) -> Problem {
+    Problem::new(ErrorCode::AlreadyExists, format!("`{name}` already exists"))
+}
+
+/// Converts the error of a change that creates a name that another request created meanwhile.
+pub(super) fn already_exists(error: ChangeError, name: &TableName) -> ChangeError {
+    match error {
+        ChangeError::Rejected(problem) if problem.code == ErrorCode::CommitConflict => {
+            ChangeError::Rejected(exists(name))
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,65 @@
+//! Namespaces: list, create, delete.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::ready;
+use headwater_model::{Namespace, OrProblem, Principal, Problem, RefSpec};
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Operations on namespaces.
+#[derive(Clone)]
+pub struct Namespaces(pub(crate) Arc<Components>);
+
+impl Namespaces {
+    /// Lists namespaces by name.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<Vec<Namespace>, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        view.namespaces().await.or_problem()
+    }
+
+    /// Creates a namespace on a branch, as a job.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        branch: &str,
+        name: String,
+    ) -> Result<Namespace, Problem> {
+        authorize(principal, Action::Write)?;
+        let change = format!("create namespace {name}");
+        let created = name.clone();
+        self.0
+            .commit_as_job(principal, branch, change, move |transaction| {
+                transaction.create_namespace(&name, BTreeMap::new());
+                ready(Ok(())).boxed()
+            })
+            .await?;
+        Ok(Namespace { name: created, properties: BTreeMap::new() })
+    }
+
+    /// Deletes a namespace from a branch, as a job. Errors: `not_empty` if it has tables.
+    pub async fn delete(
+        &self,
+        principal: &Principal,
+        branch: &str,
+        name: &str,
+    ) -> Result<(), Problem> {
+        authorize(principal, Action::Write)?;
+        let change = format!("drop namespace {name}");
+        let name = name.to_owned();
+        self.0
+            .commit_as_job(principal, branch, change, move |transaction| {
+                transaction.drop_namespace(&name);
+                ready(Ok(())).boxed()
+            })
+            .await
+    }
+}

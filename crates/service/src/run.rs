@@ -1,0 +1,80 @@
+//! Runs of a project: plan, or start as a job.
+
+use std::sync::Arc;
+
+use headwater_jobs::NewJob;
+use headwater_model::{
+    ErrorCode, Job, JobKind, OrProblem, Principal, Problem, RunPlan, RunRequest,
+};
+use headwater_pipelines::Project;
+use serde_json::json;
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Operations on runs.
+#[derive(Clone)]
+pub struct Runs(pub(crate) Arc<Components>);
+
+impl Runs {
+    /// Returns the models that a run would compute; writes nothing.
+    pub async fn plan(
+        &self,
+        principal: &Principal,
+        request: &RunRequest,
+    ) -> Result<RunPlan, Problem> {
+        authorize(principal, Action::Read)?;
+        check_files(request)?;
+        self.0.runner.plan(request).await.or_problem()
+    }
+
+    /// Starts a run. Returns its job, which waits for earlier runs of the project on the branch.
+    pub async fn start(
+        &self,
+        principal: &Principal,
+        mut request: RunRequest,
+    ) -> Result<Job, Problem> {
+        authorize(principal, Action::Run)?;
+        check_files(&request)?;
+        self.0.settings.refresh().await;
+        let author = principal.author().to_owned();
+        let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
+        request.author = Some(author.clone());
+        let project = project_name(&request);
+        let new = NewJob {
+            event: request.event.clone(),
+            queue: Some(run_queue(&project, &branch)),
+            reference: Some(branch),
+            payload: json!(request),
+            ..NewJob::new(JobKind::Run, summary(&project, &request), author)
+        };
+        let id = self.0.jobs.submit(new).await.or_problem()?;
+        self.0.jobs.job(id).await.or_problem()
+    }
+}
+
+fn check_files(request: &RunRequest) -> Result<(), Problem> {
+    if !request.files.is_empty() {
+        return Ok(());
+    }
+    let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
+    Err(problem.with_hint("Send its files in `files`."))
+}
+
+/// Returns the name of the queue of a project's runs on a branch. They run one after the other:
+/// concurrent runs would conflict.
+pub fn run_queue(project: &str, branch: &str) -> String {
+    format!("run of {project} on {branch}")
+}
+
+/// Returns the name of a run's project. The job parses the project's other files.
+fn project_name(request: &RunRequest) -> String {
+    Project::read_name(&request.files).unwrap_or_else(|_| "a project with errors".to_owned())
+}
+
+fn summary(project: &str, request: &RunRequest) -> String {
+    match &request.merge {
+        Some(merge) => format!("{project}, merging {}", merge.source),
+        None => project.to_owned(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Tables: list, get, drop, write rows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use headwater_functions::SharedTable;
+use headwater_jobs::NewJob;
+use headwater_lake::WriteRows;
+use headwater_model::{
+    ErrorCode, Fault, JobKind, OrProblem, Principal, Problem, RefSpec, Table, TableName, Usage,
+    WriteMode, WriteReport,
+};
+use serde_json::json;
+
+use crate::access::{Action, authorize};
+use crate::operation::EndedJob;
+use crate::service::Components;
+
+/// Operations on tables.
+#[derive(Clone)]
+pub struct Tables(pub(crate) Arc<Components>);
+
+/// The table that rows are written to.
+#[derive(Debug, Clone)]
+pub struct WriteTarget {
+    /// The branch.
+    pub branch: String,
+    /// The table, which is created if missing.
+    pub table: TableName,
+    /// Whether rows are added to those of the table or replace them.
+    pub mode: WriteMode,
+}
+
+impl Tables {
+    /// Lists tables by name, those of a namespace if one is given.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Table>, Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.lake.list(reference, namespace).await.or_problem()
+    }
+
+    /// Describes a table. Its name matches as written, otherwise without case.
+    pub async fn get(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<Table, Problem> {
+        authorize(principal, Action::Read)?;
+        let view = self.0.lake.view(reference).await.or_problem()?;
+        let found = view.find(&name.namespace, &name.name).await.or_problem()?;
+        let Some((name, table)) = found else {
+            return Ok(view.table(name).await.or_problem()?.describe(name));
+        };
+        let mut described = table.describe(&name);
+        if let Some(branch) = view.branch() {
+            let record = self.0.lake.upkeep_record(branch, &name).await.or_problem()?;
+            described.upkeep = record.map(Box::new);
+        }
+        Ok(described)
+    }
+
+    /// Drops a table from a branch, as a job. Commits and branches that have it keep it.
+    pub async fn drop(
+        &self,
+        principal: &Principal,
+        branch: &str,
+        name: &TableName,
+        if_exists: bool,
+    ) -> Result<(), Problem> {
+        authorize(principal, Action::Write)?;
+        let change = format!("drop table {name}");
+        let name = name.clone();
+        self.0
+            .commit_as_job(principal, branch, change, move |transaction| {
+                async move { transaction.drop(&name, if_exists).await.or_problem() }.boxed()
+            })
+            .await
+    }
+
+    /// Reads a table from an Arrow IPC stream that is not compressed, into the memory for rows.
+    pub async fn read_arrow(
+        &self,
+        principal: &Principal,
+        stream: Bytes,
+    ) -> Result<SharedTable, Problem> {
+        authorize(principal, Action::Invoke)?;
+        let quota = self.0.runner.room().clone();
+        let unreadable = |error: &dyn std::fmt::Display| {
+            let message = format!("the table cannot be read: {error}");
+            let hint = "Send an Arrow IPC stream that is not compressed.";
+            Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint)
+        };
+        let read = tokio::task::spawn_blocking(move || SharedTable::read_stream(stream, &quota));
+        let read = read.await.map_err(|error| unreadable(&error))?;
+        read.map_err(|error| match error.code() {
+            ErrorCode::DiskFull => error.to_problem(),
+            _ => unreadable(&error),
+        })
+    }
+
+    /// Writes rows as a job in one commit, which is durable before this returns. A caller that
+    /// disconnects does not interrupt the write.
+    pub async fn write_rows(
+        &self,
+        principal: &Principal,
+        target: WriteTarget,
+        rows: SharedTable,
+    ) -> Result<EndedJob<WriteReport>, Problem> {
+        authorize(principal, Action::Write)?;
+        let branch = self.0.branch_to_write(Some(&RefSpec::Name(target.branch))).await?;
+        let author = principal.author().to_owned();
+        let summary = format!("{} rows to {}", rows.rows(), target.table);
+        let new = NewJob::new(JobKind::Import, summary, author.clone());
+        let new = NewJob { reference: Some(branch.clone()), ..new };
+        let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
+        let job = context.id();
+        let write = WriteRows {
+            branch,
+            table: target.table,
+            mode: target.mode,
+            schema: rows.schema(),
+            author,
+            job: job.to_string(),
+        };
+        let components = self.0.clone();
+        let written = tokio::spawn(async move {
+            let written = components.lake.write(&write, || rows.stream()).await.or_problem();
+            if let Ok(report) = &written {
+                let (rows_written, bytes_written) = (report.rows, report.bytes_written);
+                context.add_usage(&Usage { rows_written, bytes_written, ..Usage::default() });
+            }
+            let outcome = written.as_ref().map(|report| json!(report)).map_err(Clone::clone);
+            match guard.finish_stored(outcome).await {
+                Some(problem) => Err(problem),
+                None => written,
+            }
+        });
+        let result = written.await.unwrap_or_else(|error| {
+            let message = format!("the write ended early: {error}");
+            Err(Problem::new(ErrorCode::Internal, message))
+        });
+        Ok(EndedJob { job, result })
+    }
+}

@@ -1,0 +1,72 @@
+//! SQL views: list, get, drop.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use headwater_lake::Transaction;
+use headwater_model::{
+    ErrorCode, Fault, OrProblem, Principal, Problem, RefSpec, SqlView, TableName,
+};
+
+use crate::access::{Action, authorize};
+use crate::service::Components;
+
+/// Operations on SQL views.
+#[derive(Clone)]
+pub struct Views(pub(crate) Arc<Components>);
+
+impl Views {
+    /// Lists views by name, those of a namespace if one is given.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        namespace: Option<&str>,
+    ) -> Result<Vec<SqlView>, Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.lake.list_views(reference, namespace).await.or_problem()
+    }
+
+    /// Describes a view. Its name matches as written, otherwise without case.
+    pub async fn get(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<SqlView, Problem> {
+        authorize(principal, Action::Read)?;
+        self.0.lake.describe_view(reference, name).await.or_problem()
+    }
+
+    /// Drops a view from a branch, as a job. Commits and branches that have it keep it.
+    pub async fn drop(
+        &self,
+        principal: &Principal,
+        branch: &str,
+        name: &TableName,
+        if_exists: bool,
+    ) -> Result<(), Problem> {
+        authorize(principal, Action::Write)?;
+        let change = format!("drop view {name}");
+        let name = name.clone();
+        self.0
+            .commit_as_job(principal, branch, change, move |transaction| {
+                drop_view(transaction, name, if_exists).boxed()
+            })
+            .await
+    }
+}
+
+async fn drop_view(
+    transaction: &mut Transaction,
+    name: TableName,
+    if_exists: bool,
+) -> Result<(), Problem> {
+    let state = transaction.view().state().clone();
+    let found = state.find(&name.namespace, &name.name).await.or_problem()?;
+    let name = found.filter(|(_, entry)| entry.is_view()).map_or(name, |(name, _)| name);
+    match transaction.drop_view(&name).await {
+        Err(error) if error.code() == ErrorCode::TableNotFound && if_exists => Ok(()),
+        dropped => dropped.or_problem(),
+    }
+}

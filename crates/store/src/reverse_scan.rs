@@ -1,0 +1,61 @@
+//! Entries of a journal in descending order of keys.
+
+use std::collections::VecDeque;
+
+use crate::{Entry, KeyRange, Result, Store};
+
+/// Entries of the first page; further pages are larger.
+const FIRST_PAGE: usize = 64;
+const PAGE: usize = 1_024;
+
+/// A scan of a journal from the highest key down. It reads one page at a time.
+#[derive(Debug)]
+pub struct ReverseScan {
+    journal: &'static str,
+    from: Option<String>,
+    until: Option<String>,
+    page: VecDeque<Entry>,
+    size: usize,
+    done: bool,
+}
+
+impl ReverseScan {
+    /// Creates a scan of the keys from `from` up to, but without, `until`.
+    pub fn new(journal: &'static str, from: Option<String>, until: Option<String>) -> Self {
+        let page = VecDeque::new();
+        ReverseScan { journal, from, until, page, size: FIRST_PAGE, done: false }
+    }
+
+    /// Returns the journal.
+    pub fn journal(&self) -> &'static str {
+        self.journal
+    }
+
+    /// Returns the next entry without taking it.
+    pub async fn peek(&mut self, store: &dyn Store) -> Result<Option<&Entry>> {
+        if self.page.is_empty() && !self.done {
+            let range = KeyRange {
+                from: self.from.clone(),
+                until: self.until.clone(),
+                reverse: true,
+                limit: self.size,
+                ..KeyRange::default()
+            };
+            self.page = store.scan(self.journal, &range).await?.into();
+            self.done = self.page.len() < self.size;
+            self.until = self.page.back().map(|entry| entry.key.clone()).or(self.until.take());
+            self.size = PAGE;
+        }
+        Ok(self.page.front())
+    }
+
+    /// Takes the next entry of those that [`ReverseScan::peek`] read.
+    pub fn pop(&mut self) -> Option<Entry> {
+        self.page.pop_front()
+    }
+
+    /// Takes the next entry if it has this key.
+    pub fn pop_key(&mut self, key: &str) -> Option<Entry> {
+        self.page.pop_front_if(|entry| entry.key == key)
+    }
+}

@@ -1,0 +1,53 @@
+//! Classification of SQLite errors.
+
+use std::sync::Arc;
+
+use crate::Error;
+
+/// SQLite's primary result codes: the lower eight bits of an extended result code.
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CONSTRAINT: i32 = 19;
+const NOT_A_DATABASE: i32 = 26;
+/// `SQLITE_IOERR_SHMSIZE`: the WAL index could not grow, because the disk is full.
+const SHARED_MEMORY_SIZE: i32 = 4874;
+
+/// The reaction to an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorClass {
+    /// Another process holds the lock: retry.
+    Busy,
+    /// A guard rejected the batch. No other constraint of the schema can fail.
+    Guard,
+    /// Anything else.
+    Other,
+}
+
+pub(super) fn classify(error: &sqlx::Error) -> ErrorClass {
+    match code(error).map(|code| code & 0xff) {
+        Some(BUSY | LOCKED) => ErrorClass::Busy,
+        Some(CONSTRAINT) => ErrorClass::Guard,
+        _ => ErrorClass::Other,
+    }
+}
+
+/// Converts an error of the operation `what` (an infinitive) into an error of the store.
+pub(super) fn store_error(what: &str, error: sqlx::Error) -> Error {
+    let code = code(&error);
+    if code == Some(SHARED_MEMORY_SIZE) {
+        return Error::DiskFull;
+    }
+    match code.map(|code| code & 0xff) {
+        Some(BUSY | LOCKED) => Error::Busy,
+        Some(FULL) => Error::DiskFull,
+        Some(CORRUPT | NOT_A_DATABASE) => Error::Corrupt { reason: error.to_string() },
+        _ => Error::Storage { what: what.to_owned(), source: Arc::new(error) },
+    }
+}
+
+/// Returns SQLite's extended result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}

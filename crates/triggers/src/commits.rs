@@ -1,0 +1,87 @@
+//! The commits of branches, and the triggers that caused them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use headwater_jobs::Error as JobsError;
+use headwater_model::{CommitId, PROPERTY_EVENT, PROPERTY_JOB, Problem, TableName};
+use tokio::sync::watch;
+
+use crate::Result;
+use crate::delivery_log::{Delivery, DeliveryLog};
+
+/// The commits of a lake's branches.
+#[async_trait]
+pub trait Commits: Send + Sync {
+    /// Returns the last commit of a branch; none if the branch does not exist.
+    async fn head(&self, branch: &str) -> Result<Option<CommitId>, Problem>;
+
+    /// Returns the commit that a branch was created at; none if unknown.
+    async fn start(&self, branch: &str) -> Result<Option<CommitId>, Problem>;
+
+    /// Returns the first `limit` commits of a branch after one of them, oldest first, along first
+    /// parents. If that commit is no longer part of the branch, returns the branch's last commit.
+    /// None if the branch does not exist.
+    async fn since(
+        &self,
+        branch: &str,
+        after: CommitId,
+        limit: usize,
+    ) -> Result<Option<Vec<CommitId>>, Problem>;
+
+    /// Returns the changes of a commit since an earlier one. If there are others between the two,
+    /// the properties are empty, because the causes of those are unknown.
+    async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
+
+    /// Returns a counter that changes with each commit. A missed change only delays detection.
+    fn counter(&self) -> watch::Receiver<u64>;
+}
+
+/// A commit and the tables that it changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableCommit {
+    /// Its id.
+    pub id: CommitId,
+    /// Its properties, such as the event that caused it.
+    pub properties: BTreeMap<String, String>,
+    /// The tables whose rows or columns changed. Dropped and compacted tables do not count.
+    pub tables: Vec<TableName>,
+}
+
+/// Returns the triggers whose events led to a commit.
+pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result<BTreeSet<String>> {
+    let named = match commit.properties.get(PROPERTY_EVENT) {
+        Some(part) => delivery_of_part(log, part).await?,
+        None => None,
+    };
+    let delivery = match named {
+        // The event of a client says nothing about the cause of the job.
+        None => delivery_of_job(log, commit).await?,
+        named => named,
+    };
+    let Some(delivery) = delivery else { return Ok(BTreeSet::new()) };
+    let event = log.event(&delivery.event).await?;
+    Ok(event.caused_by.into_iter().chain([delivery.trigger]).collect())
+}
+
+/// Returns the delivery within which a commit's job ran.
+async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Option<Delivery>> {
+    let job = commit.properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
+    let Some(job) = job else { return Ok(None) };
+    let event = match log.jobs.job(job).await {
+        Ok(job) => job.event,
+        // Jobs of events that are kept are kept as well.
+        Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match event {
+        Some(event) => delivery_of_part(log, &event).await,
+        None => Ok(None),
+    }
+}
+
+/// Returns a delivery by the id of its event or of a part of the event.
+async fn delivery_of_part(log: &DeliveryLog, part: &str) -> Result<Option<Delivery>> {
+    let id = part.split_once('/').map_or(part, |(event, _)| event);
+    log.delivery(id).await
+}

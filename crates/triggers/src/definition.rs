@@ -1,0 +1,280 @@
+//! A trigger's definition, checked and ready for use.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::{GlobBuilder, GlobMatcher};
+use headwater_model::{
+    DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
+};
+
+use crate::file_source::FileSource;
+use crate::schedule::Schedule;
+use crate::schedule_source::{self, ScheduleSource};
+use crate::source::EventSource;
+use crate::table_source::{self, TableSource};
+use crate::{Error, Result};
+
+/// A trigger with its parsed source.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub trigger: Trigger,
+    pub source: Source,
+}
+
+/// The parsed source of a trigger.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Files(Folder),
+    Schedule(Box<Schedule>),
+    Tables(Tables),
+}
+
+/// Watched tables of a branch.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    pub branch: String,
+    /// Patterns of qualified names.
+    patterns: Vec<GlobMatcher>,
+    pub debounce: Duration,
+    pub batch: usize,
+    /// Limit of events of unknown cause.
+    pub max_events_per_minute: u32,
+}
+
+/// A watched folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    pub path: PathBuf,
+    pub recursive: bool,
+    /// The pattern is matched with the path below the folder instead of the file name.
+    pub whole_path: bool,
+    pub pattern: Option<GlobMatcher>,
+    pub debounce: Duration,
+    pub batch: usize,
+    /// Empty files are skipped, because there is nothing to import.
+    pub skip_empty: bool,
+}
+
+/// Validates a trigger of a project file. Error: `invalid_project`.
+pub fn check_trigger(trigger: &Trigger) -> Result<()> {
+    Definition::new(trigger, Path::new("/")).map(drop)
+}
+
+impl Definition {
+    pub(crate) fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
+        let name = trigger.name.trim();
+        if name.is_empty() || name.contains(char::is_control) {
+            let hint = "Give the trigger a name of letters, digits and underscores.";
+            return Err(invalid(trigger, "its name is empty or has control characters", hint));
+        }
+        if trigger.targets().is_empty() {
+            let hint = "Add `import`, `run = true` or `function`.";
+            return Err(invalid(trigger, "it has no target", hint));
+        }
+        if trigger.function.is_some() && (trigger.targets().len() > 1) {
+            let hint = "Remove `function`, or move it to a trigger of its own.";
+            let reason = "it calls a function besides importing or running";
+            return Err(invalid(trigger, reason, hint));
+        }
+        if trigger.function.is_some() && !trigger.parameters.is_empty() {
+            let hint = "Remove `parameters`; the function receives the event.";
+            return Err(invalid(trigger, "parameters are only for runs", hint));
+        }
+        let source = match (&trigger.files, &trigger.schedule, &trigger.tables) {
+            (Some(files), None, None) => Source::Files(Folder::new(trigger, files, project)?),
+            (None, None, Some(tables)) => Source::Tables(Tables::new(trigger, tables)?),
+            (None, Some(schedule), None) => {
+                let schedule = Schedule::new(schedule);
+                let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
+                Source::Schedule(Box::new(schedule.map_err(invalid)?))
+            }
+            _ => {
+                let hint = "Give the trigger either `files`, `schedule` or `tables`.";
+                let reason = "it needs exactly one of `files`, `schedule` and `tables`";
+                return Err(invalid(trigger, reason, hint));
+            }
+        };
+        Ok(Definition { trigger: trigger.clone(), source })
+    }
+}
+
+impl Source {
+    /// Opens the source at its stored position.
+    pub(crate) fn open(&self) -> Box<dyn EventSource> {
+        match self {
+            Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
+            Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
+            Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
+        }
+    }
+
+    /// Returns the journal of positions that exist only while a trigger is deployed: a trigger that
+    /// is deployed again starts at the current time or commit.
+    pub(crate) fn position_journal(&self) -> Option<&'static str> {
+        match self {
+            Source::Files(_) => None,
+            Source::Schedule(_) => Some(schedule_source::POSITIONS),
+            Source::Tables(_) => Some(table_source::POSITIONS),
+        }
+    }
+
+    /// Returns the next scheduled time.
+    pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
+        match self {
+            Source::Schedule(schedule) => schedule.next_after(time),
+            Source::Files(_) | Source::Tables(_) => None,
+        }
+    }
+}
+
+impl Folder {
+    fn new(trigger: &Trigger, files: &FilesTrigger, project: &Path) -> Result<Self> {
+        if files.folder.trim().is_empty() {
+            return Err(invalid(trigger, "its folder is empty", "Name a folder to watch."));
+        }
+        let matcher = |pattern: &String| {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+            glob.map(|glob| glob.compile_matcher()).map_err(|error| {
+                let hint = "Write a pattern such as `*.csv` or `*.{csv,csv.gz}`.";
+                invalid(trigger, format!("its pattern is invalid: {error}"), hint)
+            })
+        };
+        Ok(Folder {
+            path: clean(&project.join(&files.folder)),
+            recursive: files.recursive,
+            whole_path: files.pattern.as_ref().is_some_and(|pattern| pattern.contains('/')),
+            pattern: files.pattern.as_ref().map(matcher).transpose()?,
+            debounce: files.debounce,
+            batch: files.batch.max(1),
+            skip_empty: trigger.import.is_some(),
+        })
+    }
+}
+
+impl Tables {
+    fn new(trigger: &Trigger, tables: &TablesTrigger) -> Result<Self> {
+        let hint = "Name tables such as `orders`, or patterns such as `raw.*`.";
+        if tables.names.is_empty() {
+            return Err(invalid(trigger, "it names no tables", hint));
+        }
+        if tables.max_events_per_minute == 0 {
+            let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
+            return Err(invalid(trigger, "it may fire 0 times a minute", hint));
+        }
+        let matcher = |name: &String| {
+            let name = name.trim();
+            // A name that is invalid for tables would never match.
+            let is_name = name.contains(['*', '?', '[', '{']) || name.parse::<TableName>().is_ok();
+            let wrong = |reason: String| invalid(trigger, reason, hint);
+            if !is_name {
+                return Err(wrong(format!("`{name}` is not a table name")));
+            }
+            let whole = if name.contains('.') {
+                name.to_owned()
+            } else {
+                format!("{DEFAULT_NAMESPACE}.{name}")
+            };
+            // Names match case-insensitively, as in SQL.
+            let glob = GlobBuilder::new(&whole).case_insensitive(true).build();
+            glob.map(|glob| glob.compile_matcher())
+                .map_err(|error| wrong(format!("`{name}` is not a pattern: {error}")))
+        };
+        Ok(Tables {
+            branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
+            patterns: tables.names.iter().map(matcher).collect::<Result<_>>()?,
+            debounce: tables.debounce,
+            batch: tables.batch.max(1),
+            max_events_per_minute: tables.max_events_per_minute,
+        })
+    }
+
+    /// Returns true if a table is watched.
+    pub(crate) fn is_watched(&self, table: &TableName) -> bool {
+        let name = table.qualified();
+        self.patterns.iter().any(|pattern| pattern.is_match(&name))
+    }
+}
+
+/// The same path without `.` and trailing separators, so that one file has one key.
+fn clean(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn invalid(trigger: &Trigger, reason: impl Into<String>, hint: &str) -> Error {
+    Error::InvalidTrigger {
+        trigger: trigger.name.clone(),
+        reason: reason.into(),
+        hint: hint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::Fault;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tables_are_watched_by_name_and_by_pattern() {
+        let names = ["orders", "raw.*", "sales.{a,b}", "t_?"];
+        let tables = json!({"name": "a", "run": true, "tables": {"names": names}});
+        let trigger: Trigger = serde_json::from_value(tables).expect("a trigger");
+        let definition = Definition::new(&trigger, Path::new("/")).expect("a definition");
+        let Source::Tables(tables) = definition.source else { panic!("no tables") };
+        let watched = |name: &str| tables.is_watched(&name.parse().expect("a name"));
+        for name in ["orders", "public.Orders", "raw.x", "sales.b", "t_1"] {
+            assert!(watched(name), "{name}");
+        }
+        for name in ["orders2", "other.orders", "rawer.x", "sales.c", "t_12", "raw_x"] {
+            assert!(!watched(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_trigger_is_said_with_a_hint() {
+        let check = |definition: serde_json::Value, expected: &str| {
+            let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
+            let error = check_trigger(&trigger).expect_err("an error");
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.hint().is_some());
+        };
+        let files = json!({"folder": "in"});
+        check(json!({"name": "a", "files": files}), "no target");
+        check(json!({"name": "a", "run": true}), "exactly one of");
+        let function = json!({"name": "a", "function": "f", "files": files});
+        let with = |key: &str, value: serde_json::Value| {
+            let mut definition = function.clone();
+            definition[key] = value;
+            definition
+        };
+        check(with("run", json!(true)), "besides importing or running");
+        check(with("import", json!({"table": "t"})), "besides importing or running");
+        check(with("parameters", json!({"a": "b"})), "only for runs");
+        check(json!({"name": "", "run": true, "files": files}), "name is empty");
+        let pattern = json!({"folder": "in", "pattern": "*.{csv"});
+        check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
+        for (names, expected) in [
+            (json!([]), "no tables"),
+            (json!(["a/b"]), "`a/b`"),
+            (json!(["raw.{a"]), "`raw.{a` is not a pattern"),
+            (json!([""]), "not a table name"),
+        ] {
+            check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
+        }
+        let never = json!({"names": ["t"], "max_events_per_minute": 0});
+        check(json!({"name": "a", "run": true, "tables": never}), "0 times a minute");
+        let both = json!({"cron": "* * * * *"});
+        let tables = json!({"names": ["t"]});
+        check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");
+        let cron = |cron: &str, zone: &str| {
+            let schedule = json!({"cron": cron, "timezone": zone});
+            json!({"name": "a", "run": true, "schedule": schedule})
+        };
+        check(cron("61 * * * *", "UTC"), "`61 * * * *`");
+        check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six fields");
+        check(cron("* * * * *", "Europe/Berlim"), "`Europe/Berlim`");
+        check(cron("0 0 30 2 *", "UTC"), "never fires");
+    }
+}

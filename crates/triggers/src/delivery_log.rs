@@ -1,0 +1,212 @@
+//! The log of events and of their deliveries.
+//!
+//! | journal | key | value |
+//! |---|---|---|
+//! | `trigger_events` | event id | the event, which never changes |
+//! | `trigger_deliveries` | event id | a delivery that is pending, running or failed |
+//! | `trigger_deliveries_done` | event id | a delivery that is done |
+//! | `trigger_counts` | trigger | number of deliveries that are done |
+//!
+//! The journals of positions belong to the sources. An event is recorded in one batch with its
+//! delivery, the position of its source, and unique keys of the occurrence. Two processes, or
+//! one that does not know whether its batch was applied, never record the same occurrence twice.
+
+use std::sync::Arc;
+
+use headwater_jobs::Jobs;
+use headwater_model::{Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
+use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::record::{decode, encode, read, read_all};
+use crate::source::Detected;
+use crate::{Error, Result, report};
+
+const EVENTS: &str = "trigger_events";
+pub(crate) const OPEN: &str = "trigger_deliveries";
+pub(crate) const DONE: &str = "trigger_deliveries_done";
+const COUNTS: &str = "trigger_counts";
+
+/// The delivery of an event to the targets of its trigger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    /// Id of the event.
+    pub event: String,
+    pub trigger: String,
+    pub status: TriggerEventStatus,
+    /// Time at which the event was recorded.
+    pub created: Timestamp,
+    /// Earliest time of the next attempt.
+    pub due: Timestamp,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Job of the last attempt.
+    pub job: Option<JobId>,
+    /// Error of the last attempt.
+    pub error: Option<Problem>,
+}
+
+impl Delivery {
+    /// A delivery that is due now.
+    pub(crate) fn new(event: String, trigger: &str, now: Timestamp) -> Self {
+        Delivery {
+            event,
+            trigger: trigger.to_owned(),
+            status: TriggerEventStatus::Pending,
+            created: now,
+            due: now,
+            attempts: 0,
+            job: None,
+            error: None,
+        }
+    }
+
+    /// Returns the entries that store the delivery. `done` is the number of the trigger's
+    /// deliveries that are done, this one included.
+    pub(crate) fn entries(&self, done: u64) -> Result<Vec<Append>> {
+        if self.status != TriggerEventStatus::Done {
+            return Ok(vec![self.open_entry()?]);
+        }
+        Ok(vec![
+            Append::tombstone(OPEN, &self.event),
+            Append::put(DONE, &self.event, encode(self)?),
+            Append::put(COUNTS, &self.trigger, encode(&done)?),
+        ])
+    }
+
+    pub(crate) fn open_entry(&self) -> Result<Append> {
+        Ok(Append::put(OPEN, &self.event, encode(self)?))
+    }
+}
+
+/// The triggers' journals.
+#[derive(Clone)]
+pub(crate) struct DeliveryLog {
+    pub jobs: Jobs,
+    pub store: Arc<dyn Store>,
+}
+
+impl DeliveryLog {
+    /// Records events and the position of their source. Returns the deliveries in order.
+    pub(crate) async fn record(
+        &self,
+        trigger: &str,
+        detected: Detected,
+        now: Timestamp,
+    ) -> Result<Vec<Delivery>> {
+        let Detected { events, entries, unique } = detected;
+        let mut batch = Batch { entries, unique, ..Batch::default() };
+        let new_id = || self.jobs.new_id().to_string();
+        let events: Vec<Event> = events.into_iter().map(|event| event.with_id(new_id())).collect();
+        let mut deliveries = Vec::with_capacity(events.len());
+        for event in &events {
+            let delivery = Delivery::new(event.id.clone(), trigger, now);
+            batch.entries.push(delivery.open_entry()?);
+            batch.entries.push(Append::put(EVENTS, &event.id, encode(event)?));
+            deliveries.push(delivery);
+        }
+        self.store.apply(batch).await?;
+        for event in &events {
+            report::recorded(trigger, event);
+        }
+        Ok(deliveries)
+    }
+
+    /// Returns the deliveries that are not done, oldest first.
+    pub(crate) async fn unfinished(&self) -> Result<Vec<Delivery>> {
+        let mut deliveries = Vec::new();
+        for entry in read_all(&*self.store, OPEN, "").await? {
+            match decode(OPEN, &entry.key, &entry.value) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => tracing::warn!(%error, "skipping a trigger event"),
+            }
+        }
+        Ok(deliveries)
+    }
+
+    /// Returns an event. Error: `trigger_not_found`.
+    pub(crate) async fn event(&self, id: &str) -> Result<Event> {
+        let event = read(&*self.store, EVENTS, id).await?;
+        event.ok_or_else(|| Error::EventNotFound { id: id.to_owned(), several: false })
+    }
+
+    /// Returns a delivery of any status.
+    pub(crate) async fn delivery(&self, event: &str) -> Result<Option<Delivery>> {
+        match read(&*self.store, OPEN, event).await? {
+            Some(delivery) => Ok(Some(delivery)),
+            None => read(&*self.store, DONE, event).await,
+        }
+    }
+
+    /// Returns a delivery with its event.
+    pub(crate) async fn with_event(&self, delivery: Delivery) -> Result<TriggerEvent> {
+        let event = self.event(&delivery.event).await?;
+        let Delivery { event: _, trigger, status, created, due, attempts, job, error } = delivery;
+        Ok(TriggerEvent { event, trigger, status, created, due, attempts, job, error })
+    }
+
+    /// Returns the number of a trigger's deliveries that are done.
+    pub(crate) async fn done(&self, trigger: &str) -> Result<u64> {
+        Ok(read(&*self.store, COUNTS, trigger).await?.unwrap_or_default())
+    }
+
+    /// Stores deliveries that are not done.
+    pub(crate) async fn store_open(&self, deliveries: &[Delivery]) -> Result<()> {
+        let entries: Vec<Append> =
+            deliveries.iter().map(Delivery::open_entry).collect::<Result<_>>()?;
+        if !entries.is_empty() {
+            self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the entries of a journal whose keys are not in `kept`.
+    pub(crate) async fn retain(&self, journal: &str, kept: &[&str]) -> Result<()> {
+        let stored = read_all(&*self.store, journal, "").await?.into_iter();
+        let gone = stored.filter(|entry| !kept.contains(&entry.key.as_str()));
+        let entries: Vec<Append> =
+            gone.map(|entry| Append::tombstone(journal, entry.key)).collect();
+        if !entries.is_empty() {
+            self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all events that are done but the newest.
+    pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
+        // Events recorded meanwhile have later ids.
+        let fence = self.jobs.new_id().to_string();
+        let mut done = ReverseScan::new(DONE, None, None);
+        let mut oldest = None;
+        for _ in 0..done_kept {
+            if done.peek(&*self.store).await?.is_none() {
+                break;
+            }
+            oldest = done.pop().map(|entry| entry.key);
+        }
+        let Some(until) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
+        let range = KeyRange { until: Some(until.clone()), ..KeyRange::default() };
+        self.store.trim(DONE, &range).await?;
+        let kept = read_all(&*self.store, OPEN, "").await?;
+        let kept: Vec<String> = kept.into_iter().map(|entry| entry.key).collect();
+        for range in gaps(&kept, &until) {
+            self.store.trim(OPEN, &range).await?;
+            self.store.trim(EVENTS, &range).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the ranges of keys below `until` without these keys.
+fn gaps(kept: &[String], until: &str) -> Vec<KeyRange> {
+    let mut gaps = Vec::new();
+    let mut from: Option<String> = None;
+    let below = kept.iter().filter(|key| key.as_str() < until);
+    for key in below.map(String::as_str).chain([until]) {
+        let range =
+            KeyRange { from: from.take(), until: Some(key.to_owned()), ..KeyRange::default() };
+        gaps.push(range);
+        from = Some(format!("{key}\0"));
+    }
+    gaps
+}

@@ -1,0 +1,118 @@
+//! Errors of triggers. An error of a delivery is kept with its event as a `Problem`.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault};
+use serde_json::Value;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The definition of a trigger is invalid.
+    #[error("trigger `{trigger}` cannot be used: {reason}")]
+    InvalidTrigger {
+        /// The trigger.
+        trigger: String,
+        /// The reason.
+        reason: String,
+        /// The remedy.
+        hint: String,
+    },
+    /// No trigger has the name.
+    #[error("there is no trigger `{name}`")]
+    TriggerNotFound {
+        /// The name as given.
+        name: String,
+        /// A trigger with a similar name.
+        near: Option<String>,
+    },
+    /// No event, or several, have the id.
+    #[error("there is {} trigger event `{id}`", if *.several { "more than one" } else { "no" })]
+    EventNotFound {
+        /// The id as given.
+        id: String,
+        /// True if there are several.
+        several: bool,
+    },
+    /// The status of an event forbids another delivery.
+    #[error("event `{id}` is {status} and cannot be played again")]
+    EventNotReplayable {
+        /// The event.
+        id: String,
+        /// Its status.
+        status: &'static str,
+    },
+    /// A stored value cannot be decoded.
+    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    Corrupt {
+        /// The journal.
+        journal: String,
+        /// The key.
+        key: String,
+        /// The decoder's message.
+        reason: String,
+    },
+    /// A value cannot be encoded as JSON.
+    #[error("trigger state cannot be written: {reason}")]
+    Encode {
+        /// The encoder's message.
+        reason: String,
+    },
+    /// The job queue failed.
+    #[error(transparent)]
+    Jobs(#[from] headwater_jobs::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] headwater_store::Error),
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::InvalidTrigger { .. } => ErrorCode::InvalidProject,
+            Error::TriggerNotFound { .. } | Error::EventNotFound { .. } => {
+                ErrorCode::TriggerNotFound
+            }
+            Error::EventNotReplayable { .. } => ErrorCode::InvalidArgument,
+            Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::Encode { .. } => ErrorCode::Internal,
+            Error::Jobs(error) => error.code(),
+            Error::Store(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::InvalidTrigger { hint, .. } => Some(hint.clone()),
+            Error::TriggerNotFound { near: Some(near), .. } => {
+                Some(format!("Did you mean `{near}`?"))
+            }
+            Error::TriggerNotFound { near: None, .. } => {
+                Some("List the triggers with `headwater trigger ls`.".into())
+            }
+            Error::EventNotFound { several: true, .. } => {
+                Some("Give more digits of the id.".into())
+            }
+            Error::EventNotFound { several: false, .. } => {
+                Some("List the events with `headwater trigger events`.".into())
+            }
+            Error::EventNotReplayable { .. } => {
+                Some("Play again only events that are pending or failed.".into())
+            }
+            Error::Corrupt { .. } | Error::Encode { .. } => None,
+            Error::Jobs(error) => error.hint(),
+            Error::Store(error) => error.hint(),
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, Value> {
+        match self {
+            Error::Jobs(error) => error.context(),
+            Error::Store(error) => error.context(),
+            _ => BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Lists of the files in a folder, and the debounce of files that change.
+//!
+//! A file is complete once it has not changed for the debounce time. A file that was renamed into
+//! the folder is complete at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use headwater_model::{ErrorCode, Problem, Timestamp};
+use serde::{Deserialize, Serialize};
+use walkdir::{DirEntry, WalkDir};
+
+use crate::definition::Folder;
+
+/// Suffixes of files that are being written.
+const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
+
+/// The version of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub bytes: u64,
+    /// Nanoseconds since 1970.
+    pub modified: i64,
+}
+
+impl Version {
+    /// Returns the version as an entity tag.
+    pub(crate) fn etag(&self) -> String {
+        format!("{:x}-{:x}", self.modified, self.bytes)
+    }
+}
+
+/// The files of a folder.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Files by absolute path.
+    pub files: BTreeMap<String, Version>,
+    /// An error of a file or folder below.
+    pub fault: Option<Problem>,
+}
+
+/// Lists the files that match a trigger. Error: the folder does not exist or cannot be read.
+pub(crate) fn list(folder: &Folder) -> Result<Listing, Problem> {
+    if let Err(error) = std::fs::read_dir(&folder.path) {
+        return Err(no_folder(&folder.path, &error));
+    }
+    let depth = if folder.recursive { usize::MAX } else { 1 };
+    let walk = WalkDir::new(&folder.path).min_depth(1).max_depth(depth).follow_links(true);
+    let mut listing = Listing::default();
+    for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
+        match entry {
+            Ok(entry) => list_one(folder, &entry, &mut listing),
+            // A file that went away after the listing is no fault.
+            Err(error) if error.io_error().is_none_or(is_gone) => {}
+            Err(error) => listing.fault = Some(unreadable(&error)),
+        }
+    }
+    Ok(listing)
+}
+
+fn list_one(folder: &Folder, entry: &DirEntry, listing: &mut Listing) {
+    if !entry.file_type().is_file() || !is_wanted(folder, entry) {
+        return;
+    }
+    let Some(path) = entry.path().to_str() else {
+        let path = entry.path().display();
+        let problem =
+            Problem::new(ErrorCode::InvalidName, format!("the name of `{path}` is not UTF-8"));
+        listing.fault = Some(problem.with_hint("Rename the file."));
+        return;
+    };
+    let Ok(metadata) = entry.metadata() else { return };
+    if metadata.len() == 0 && folder.skip_empty {
+        return;
+    }
+    let modified = metadata.modified().ok();
+    let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let modified = modified.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    listing.files.insert(path.to_owned(), Version { bytes: metadata.len(), modified });
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+fn is_wanted(folder: &Folder, entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    let lower = name.to_ascii_lowercase();
+    if INCOMPLETE.iter().any(|end| lower.ends_with(end)) {
+        return false;
+    }
+    folder.pattern.as_ref().is_none_or(|pattern| {
+        if folder.whole_path {
+            entry.path().strip_prefix(&folder.path).is_ok_and(|below| pattern.is_match(below))
+        } else {
+            pattern.is_match(&*name)
+        }
+    })
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
+}
+
+fn no_folder(path: &Path, error: &std::io::Error) -> Problem {
+    let path = path.display();
+    if is_gone(error) {
+        let problem =
+            Problem::new(ErrorCode::FileNotFound, format!("there is no folder `{path}` to watch"));
+        return problem.with_hint("Make the folder; it is watched as soon as it is there.");
+    }
+    let mut problem =
+        Problem::new(ErrorCode::Storage, format!("the folder `{path}` cannot be read"));
+    problem.causes.push(error.to_string());
+    problem
+}
+
+fn unreadable(error: &walkdir::Error) -> Problem {
+    let path = error.path().unwrap_or_else(|| Path::new("")).display();
+    let mut problem = Problem::new(ErrorCode::Storage, format!("`{path}` cannot be read"));
+    problem.causes.extend(error.io_error().map(ToString::to_string));
+    problem
+}
+
+/// Files that are new or have changed, with the time of their last change.
+#[derive(Debug, Default)]
+pub(crate) struct Debounce {
+    files: HashMap<String, (Version, Timestamp)>,
+}
+
+impl Debounce {
+    /// Updates the versions of new files. Returns the complete ones, oldest first; they stay until
+    /// [removed](Debounce::remove).
+    pub(crate) fn update(
+        &mut self,
+        new: BTreeMap<String, Version>,
+        renamed: &HashSet<PathBuf>,
+        now: Timestamp,
+        debounce: Duration,
+    ) -> Vec<(String, Version)> {
+        let mut before = std::mem::take(&mut self.files);
+        let mut complete = Vec::new();
+        for (path, version) in new {
+            let since = before.remove(&path).filter(|(last, _)| *last == version);
+            let since = since.map_or(now, |(_, since)| since);
+            let settled = (now - since).to_std().is_ok_and(|age| age >= debounce);
+            if settled || renamed.contains(Path::new(&path)) {
+                complete.push((path.clone(), version));
+            }
+            self.files.insert(path, (version, since));
+        }
+        complete.sort_by(|one, other| (one.1.modified, &one.0).cmp(&(other.1.modified, &other.0)));
+        complete
+    }
+
+    /// Removes a file.
+    pub(crate) fn remove(&mut self, path: &str) {
+        self.files.remove(path);
+    }
+
+    /// Returns the time until the next file can be complete.
+    pub(crate) fn next(&self, now: Timestamp, debounce: Duration) -> Option<Duration> {
+        let oldest = self.files.values().map(|(_, since)| *since).min()?;
+        let age = (now - oldest).to_std().unwrap_or_default();
+        Some(debounce.saturating_sub(age))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::definition::{Definition, Source};
+
+    fn names(dir: &Path, files: &serde_json::Value) -> Vec<String> {
+        let import = serde_json::json!({"table": "t"});
+        let trigger = serde_json::json!({"name": "t", "files": files, "import": import});
+        let trigger = serde_json::from_value(trigger).expect("a trigger");
+        let definition = Definition::new(&trigger, dir).expect("a definition");
+        let Source::Files(folder) = definition.source else { panic!("no folder") };
+        let listing = list(&folder).expect("a listing");
+        let below = |path: &String| {
+            let below = Path::new(path).strip_prefix(dir.join("in")).expect("below the folder");
+            below.display().to_string()
+        };
+        listing.files.keys().map(below).collect()
+    }
+
+    #[test]
+    fn hidden_unfinished_and_empty_files_are_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = dir.path().join("in");
+        fs::create_dir_all(folder.join("below/.git")).expect("folders");
+        let all = [
+            "a.csv",
+            "b.csv.gz",
+            ".a.csv",
+            "c.csv.tmp",
+            "d.PART",
+            "e.crdownload",
+            "below/f.csv",
+            "below/.git/g.csv",
+            "h.json",
+        ];
+        for name in all {
+            fs::write(folder.join(name), "x").expect("a file");
+        }
+        fs::write(folder.join("empty.csv"), "").expect("a file");
+        let check = |files: &serde_json::Value, expected: &[&str]| {
+            assert_eq!(names(dir.path(), files), expected);
+        };
+        check(&serde_json::json!({"folder": "./in/"}), &["a.csv", "b.csv.gz", "h.json"]);
+        check(&serde_json::json!({"folder": "in", "pattern": "*.csv"}), &["a.csv"]);
+        let mut below = serde_json::json!({"folder": "in", "recursive": true});
+        let mut recursive = |pattern: &str| {
+            below["pattern"] = pattern.into();
+            below.clone()
+        };
+        check(&recursive("*.csv"), &["a.csv", "below/f.csv"]);
+        check(&recursive("below/*.csv"), &["below/f.csv"]);
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + chrono::TimeDelta::milliseconds(millis)
+    }
+
+    #[test]
+    fn a_file_is_whole_once_it_has_not_changed_for_long_enough() {
+        let mut debounce = Debounce::default();
+        let settle = Duration::from_secs(1);
+        let mut watch = |bytes: u64, millis: i64| {
+            let version = Version { bytes, modified: millis };
+            let new = BTreeMap::from([("a".to_owned(), Version { modified: 0, ..version })]);
+            debounce.update(new, &HashSet::new(), at(millis), settle).len()
+        };
+        assert_eq!(watch(1, 0), 0);
+        assert_eq!(watch(1, 900), 0);
+        assert_eq!(watch(2, 1_000), 0, "it has grown");
+        assert_eq!(watch(2, 1_900), 0);
+        assert_eq!(watch(2, 2_000), 1);
+        assert_eq!(debounce.next(at(1_500), settle), Some(Duration::from_millis(500)));
+        debounce.remove("a");
+        assert_eq!(debounce.next(at(2_000), settle), None);
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_into_place_is_whole_at_once() {
+        let mut debounce = Debounce::default();
+        let version = Version { bytes: 1, modified: 0 };
+        let new = BTreeMap::from([("/a".to_owned(), version), ("/b".to_owned(), version)]);
+        let renamed = HashSet::from([PathBuf::from("/b")]);
+        let complete = debounce.update(new, &renamed, at(0), Duration::from_secs(1));
+        assert_eq!(complete, [("/b".to_owned(), version)]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Notifications of the kernel about changes in a folder.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Renamed paths that are remembered; further ones are debounced.
+const RENAMED_MAX: usize = 100_000;
+
+/// Paths that were renamed into the folder since the last poll.
+pub(crate) type Renamed = Arc<Mutex<HashSet<PathBuf>>>;
+
+/// Requests a poll after each change of a folder, until dropped.
+pub(crate) struct FileWatcher {
+    _watcher: RecommendedWatcher,
+}
+
+impl FileWatcher {
+    pub(crate) fn new(
+        folder: &Path,
+        recursive: bool,
+        wake: Arc<Notify>,
+        renamed: Renamed,
+    ) -> notify::Result<Self> {
+        let noticed = move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return wake.notify_one() };
+            if !matters(event.kind) && !event.need_rescan() {
+                return;
+            }
+            if let EventKind::Modify(ModifyKind::Name(RenameMode::To)) = event.kind {
+                let mut renamed = renamed.lock();
+                if renamed.len() < RENAMED_MAX {
+                    renamed.extend(event.paths);
+                }
+            }
+            wake.notify_one();
+        };
+        let mut watcher = notify::recommended_watcher(noticed)?;
+        let mode = if recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+        watcher.watch(folder, mode)?;
+        Ok(FileWatcher { _watcher: watcher })
+    }
+}
+
+/// Returns false for reads: otherwise each import would cause a poll.
+fn matters(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        EventKind::Remove(_) | EventKind::Other => false,
+        EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) => true,
+    }
+}
+
+impl std::fmt::Debug for FileWatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileWatcher")
+    }
+}

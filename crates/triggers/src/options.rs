@@ -1,0 +1,84 @@
+//! Options of triggers, and the filter of lists of events.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_jobs::Jobs;
+use headwater_model::{Clock, TriggerEventStatus};
+use headwater_store::Store;
+
+use crate::Commits;
+use crate::delivery_log::Delivery;
+
+/// Options of [`crate::Triggers`].
+#[derive(Clone)]
+pub struct TriggersOptions {
+    /// Store of events and deliveries.
+    pub store: Arc<dyn Store>,
+    /// Clock of schedules and retries.
+    pub clock: Arc<dyn Clock>,
+    /// Queue of the jobs that deliver events.
+    pub jobs: Jobs,
+    /// Commits for triggers on tables. None by default: these triggers then never fire.
+    pub commits: Option<Arc<dyn Commits>>,
+    /// The project's root, absolute; folders are relative to it.
+    pub project: PathBuf,
+    /// Pause before the first retry; it doubles with each further one. 1 s by default.
+    pub retry_pause: Duration,
+    /// Longest pause before a retry. 5 minutes by default.
+    pub retry_pause_max: Duration,
+    /// Pause between two polls of a source without notifications. 5 s by default.
+    pub poll_interval: Duration,
+    /// Number of delivered events that are kept. 10,000 by default.
+    pub done_kept: usize,
+    /// If true, events are detected and delivered only by [`crate::Triggers::tick`]. For tests.
+    pub manual: bool,
+}
+
+impl TriggersOptions {
+    /// Returns the defaults.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        jobs: Jobs,
+        project: impl Into<PathBuf>,
+    ) -> Self {
+        TriggersOptions {
+            store,
+            clock,
+            jobs,
+            commits: None,
+            project: project.into(),
+            retry_pause: Duration::from_secs(1),
+            retry_pause_max: Duration::from_mins(5),
+            poll_interval: Duration::from_secs(5),
+            done_kept: 10_000,
+            manual: false,
+        }
+    }
+}
+
+/// Filter of a list of events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TriggerEventFilter {
+    /// Only these statuses; all if empty.
+    pub statuses: Vec<TriggerEventStatus>,
+    /// Only events of this trigger.
+    pub trigger: Option<String>,
+    /// Largest number of events, the newest ones; 100 by default.
+    pub limit: usize,
+}
+
+impl Default for TriggerEventFilter {
+    fn default() -> Self {
+        TriggerEventFilter { statuses: Vec::new(), trigger: None, limit: 100 }
+    }
+}
+
+impl TriggerEventFilter {
+    pub(crate) fn admits(&self, delivery: &Delivery) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&delivery.status))
+            && self.trigger.as_ref().is_none_or(|trigger| *trigger == delivery.trigger)
+    }
+}

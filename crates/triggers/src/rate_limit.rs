@@ -1,0 +1,100 @@
+//! The rate limit of a trigger's events of unknown cause: a burst, then a number per minute.
+//! Further changes wait on their branch and become one event.
+//!
+//! Without it, a trigger whose run changes the watched tables in a way that hides the cause would
+//! fire forever.
+
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, Problem, Timestamp};
+
+/// Events without delay after an idle time.
+const BURST: u32 = 60;
+
+/// A token bucket, in memory only: each process starts with a burst.
+#[derive(Debug, Default)]
+pub(crate) struct RateLimit {
+    /// Recent events; decreases with time.
+    recent: f64,
+    /// Time of the last update.
+    at: Option<Timestamp>,
+    /// An event was delayed, and less than half of the burst was available since.
+    is_throttled: bool,
+}
+
+impl RateLimit {
+    /// Returns the pause before the next event; none if it may fire now.
+    pub(crate) fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
+        self.recover(per_minute, now);
+        let over = self.recent + 1.0 - most(per_minute);
+        // Time is counted in whole microseconds.
+        if over < 1e-3 {
+            return None;
+        }
+        self.is_throttled = true;
+        Some(Duration::from_secs_f64(over * 60.0 / f64::from(per_minute.max(1))))
+    }
+
+    /// Counts an event.
+    pub(crate) fn fired(&mut self) {
+        self.recent += 1.0;
+    }
+
+    /// Returns a fault if events were delayed recently.
+    pub(crate) fn fault(&mut self, per_minute: u32, now: Timestamp) -> Option<Problem> {
+        self.recover(per_minute, now);
+        let message = format!(
+            "rate limit reached: at most {per_minute} events per minute; further changes are \
+             combined into one event"
+        );
+        self.is_throttled.then(|| {
+            Problem::new(ErrorCode::TooBusy, message).with_hint(
+                "The triggered job may be changing a table that this trigger watches. Fix the loop, \
+                 or raise `max_events_per_minute`.",
+            )
+        })
+    }
+
+    fn recover(&mut self, per_minute: u32, now: Timestamp) {
+        // A clock that was set back counts from where it is.
+        let passed = self.at.map_or(Duration::ZERO, |at| (now - at).to_std().unwrap_or_default());
+        self.at = Some(now);
+        let less = passed.as_secs_f64() / 60.0 * f64::from(per_minute);
+        self.recent = (self.recent - less).max(0.0);
+        self.is_throttled &= self.recent > most(per_minute) / 2.0;
+    }
+}
+
+fn most(per_minute: u32) -> f64 {
+    f64::from(per_minute.max(BURST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_burst_events_come_at_a_pace() {
+        let (mut rate_limit, mut now) = (RateLimit::default(), Timestamp::UNIX_EPOCH);
+        let mut fired = 0;
+        while rate_limit.pause(10, now).is_none() {
+            rate_limit.fired();
+            fired += 1;
+        }
+        assert_eq!(fired, BURST);
+        assert_eq!(rate_limit.pause(10, now).map(|wait| wait.as_secs()), Some(6));
+        for _ in 0..5 {
+            let wait = rate_limit.pause(10, now).expect("a wait");
+            now += wait;
+            assert_eq!(rate_limit.pause(10, now), None);
+            rate_limit.fired();
+        }
+        assert!(rate_limit.fault(10, now).is_some());
+        // A clock that is set back neither raises the rate nor the pause.
+        now -= Duration::from_hours(1);
+        assert!(rate_limit.pause(10, now).is_some_and(|wait| wait <= Duration::from_secs(6)));
+        now += Duration::from_mins(4);
+        assert!(rate_limit.fault(10, now).is_none());
+        assert_eq!(rate_limit.pause(10, now), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! Scheduled times that fire.
+//!
+//! The time up to which scheduled times are recorded is stored in the journal
+//! `trigger_schedule_positions`, under the trigger.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{CatchupPolicy, EventData, Timestamp};
+use headwater_store::{Append, Unique};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::event_queue::OPEN_MAX;
+use crate::record::{encode, read};
+use crate::schedule::Schedule;
+use crate::source::{Detected, EventSource, NewEvent, Polled, SourceContext};
+
+pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
+
+/// Events that are recorded in one batch.
+const BATCH: usize = 100;
+
+/// The position in a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    /// Scheduled times up to this one are recorded or skipped.
+    at: Timestamp,
+    /// Pattern and time zone; positions of others do not count.
+    schedule: String,
+}
+
+/// A schedule.
+pub(crate) struct ScheduleSource {
+    schedule: Schedule,
+    /// Time up to which scheduled times are recorded; none until read from the store.
+    at: Option<Timestamp>,
+}
+
+impl ScheduleSource {
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        ScheduleSource { schedule, at: None }
+    }
+
+    /// Reads the position and applies the catch-up policy to the times missed before it.
+    async fn position(&mut self, context: &SourceContext) -> Result<Timestamp> {
+        if let Some(at) = self.at {
+            return Ok(at);
+        }
+        context.catch_up().await?;
+        let now = context.now();
+        let identity = self.schedule.identity();
+        let stored = read::<Position>(context.store(), POSITIONS, &context.trigger).await?;
+        let stored = stored.filter(|position| position.schedule == identity).map(|one| one.at);
+        let missed = stored.and_then(|at| {
+            let last = self.schedule.last_until(now).filter(|last| *last > at);
+            last.filter(|_| context.queue.is_fresh())
+        });
+        let at = match (stored, missed, self.schedule.definition().catchup) {
+            (None, ..) | (Some(_), Some(_), CatchupPolicy::Skip) => {
+                self.record(context, &[], now).await?;
+                now
+            }
+            (Some(_), Some(last), CatchupPolicy::Once) => {
+                self.record(context, &[last], last).await?;
+                last
+            }
+            (Some(at), ..) => at,
+        };
+        context.queue.clear_fresh();
+        self.at = Some(at);
+        Ok(at)
+    }
+
+    /// Records events, and that no other scheduled time up to `at` is to be recorded.
+    async fn record(
+        &mut self,
+        context: &SourceContext,
+        times: &[Timestamp],
+        at: Timestamp,
+    ) -> Result<()> {
+        let position = Position { at, schedule: self.schedule.identity() };
+        let event = |time: &Timestamp| NewEvent {
+            source: format!("/triggers/{}", context.trigger),
+            subject: None,
+            time: *time,
+            data: EventData::ScheduleFired { scheduled: *time },
+            caused_by: Vec::new(),
+        };
+        let unique = |time: &Timestamp| Unique {
+            scope: format!("{POSITIONS}/{}", context.trigger),
+            key: format!("{}\n{}", position.schedule, time.to_rfc3339()),
+        };
+        let detected = Detected {
+            events: times.iter().map(event).collect(),
+            entries: vec![Append::put(POSITIONS, &context.trigger, encode(&position)?)],
+            unique: times.iter().map(unique).collect(),
+        };
+        context.record(detected).await?;
+        self.at = Some(at);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventSource for ScheduleSource {
+    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
+        let now = context.now();
+        let mut at = self.position(context).await?;
+        let capacity = OPEN_MAX.saturating_sub(context.queue.open_count());
+        let mut due = Vec::new();
+        while let Some(next) = self.schedule.next_after(at).filter(|next| *next <= now)
+            && due.len() < capacity.min(BATCH)
+        {
+            due.push(next);
+            at = next;
+        }
+        if !due.is_empty() {
+            self.record(context, &due, at).await?;
+        }
+        if capacity == 0 {
+            return Ok(Polled::after(context.options.poll_interval));
+        }
+        let next = self.schedule.next_after(at);
+        let pause = next.map_or(Duration::MAX, |next| (next - now).to_std().unwrap_or_default());
+        Ok(Polled::after(pause))
+    }
+}

@@ -1,0 +1,116 @@
+//! The interface of event sources, and the recording of the events that they detect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
+use headwater_store::{Append, Store, Unique};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::delivery_log::DeliveryLog;
+use crate::event_queue::EventQueue;
+use crate::{Result, TriggersOptions};
+
+/// Pause between two looks for a folder or branch that does not exist.
+pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest pause between two polls.
+pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// A source of events: a folder, a schedule or tables.
+#[async_trait]
+pub(crate) trait EventSource: Send {
+    /// Detects and records the events since the last poll. After an error the source is replaced by
+    /// a new one, which reads its position from the store.
+    async fn poll(&mut self, context: &SourceContext) -> Result<Polled>;
+}
+
+/// The result of a poll.
+pub(crate) struct Polled {
+    /// Pause until the next poll.
+    pub pause: Duration,
+    /// The reason why events may be missing or late.
+    pub fault: Option<Problem>,
+}
+
+impl Polled {
+    /// A poll without a fault.
+    pub(crate) fn after(pause: Duration) -> Self {
+        Polled { pause, fault: None }
+    }
+
+    /// A poll that found neither folder nor branch.
+    pub(crate) fn absent(fault: Problem) -> Self {
+        Polled { pause: ABSENT_PAUSE, fault: Some(fault) }
+    }
+}
+
+/// Events that are recorded in one batch with the position of their source.
+#[derive(Default)]
+pub(crate) struct Detected {
+    pub events: Vec<NewEvent>,
+    /// Entries with the new position.
+    pub entries: Vec<Append>,
+    /// Keys that reject the batch if the same was recorded before.
+    pub unique: Vec<Unique>,
+}
+
+/// An event without id.
+pub(crate) struct NewEvent {
+    pub source: String,
+    pub subject: Option<String>,
+    pub time: Timestamp,
+    pub data: EventData,
+    pub caused_by: Vec<String>,
+}
+
+impl NewEvent {
+    pub(crate) fn with_id(self, id: String) -> Event {
+        let NewEvent { source, subject, time, data, caused_by } = self;
+        Event { specversion: SpecVersion::default(), id, source, subject, time, data, caused_by }
+    }
+}
+
+/// The environment of a trigger's source.
+#[derive(Clone)]
+pub(crate) struct SourceContext {
+    /// The trigger's name.
+    pub trigger: String,
+    pub options: Arc<TriggersOptions>,
+    pub log: DeliveryLog,
+    pub queue: Arc<EventQueue>,
+    /// Requests a poll.
+    pub wake: Arc<Notify>,
+    /// Cancelled when the trigger stops.
+    pub stop: CancellationToken,
+}
+
+impl SourceContext {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.options.clock.now()
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.log.store
+    }
+
+    /// Records events and queues their deliveries.
+    pub(crate) async fn record(&self, detected: Detected) -> Result<()> {
+        for delivery in self.log.record(&self.trigger, detected, self.now()).await? {
+            self.queue.push(delivery);
+        }
+        Ok(())
+    }
+
+    /// Queues deliveries that are stored but not known to this process: after an error it is
+    /// unknown whether a batch was applied.
+    pub(crate) async fn catch_up(&self) -> Result<()> {
+        for delivery in self.log.unfinished().await? {
+            if delivery.trigger == self.trigger {
+                self.queue.push(delivery);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,408 @@
+//! Changes of tables on a branch.
+//!
+//! The source follows the branch commit by commit. The last commit that was examined is stored in
+//! the journal `trigger_branch_positions`, under the trigger, in one batch with the event: a commit
+//! belongs to exactly one event. Commits caused by the trigger's own events are skipped. While the
+//! queue of events is full, no commit is examined. Changes of unknown cause are subject to the
+//! [rate limit](crate::rate_limit).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{CommitId, ErrorCode, EventData, Problem, Timestamp};
+use headwater_store::{Append, Unique};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::DropGuard;
+
+use crate::commits::{Commits, TableCommit, caused_by};
+use crate::definition::Tables;
+use crate::event_queue::OPEN_MAX;
+use crate::record::{encode, read};
+use crate::source::{Detected, EventSource, NewEvent, POLL_PAUSE_MIN, Polled, SourceContext};
+use crate::{Error, Result};
+
+pub(crate) const POSITIONS: &str = "trigger_branch_positions";
+
+/// Commits that are examined in one poll, and at most collected for an event.
+const COMMITS_MAX: usize = 500;
+
+/// Commits that are listed ahead.
+const AHEAD_MAX: usize = 100_000;
+
+/// Commits without a change of the tables after which the position is stored. A process that ends
+/// earlier examines them again.
+const SKIPPED_MAX: usize = 100;
+
+/// Multiple of the debounce time after which an event is recorded even if commits keep coming.
+const DEBOUNCE_FACTOR_MAX: u32 = 10;
+
+/// The position on a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    branch: String,
+    /// Commits up to this one are recorded or skipped.
+    commit: CommitId,
+    /// Distinguishes this sequence of steps from those of earlier definitions.
+    id: String,
+    /// Number of steps; each is recorded once.
+    step: u64,
+}
+
+/// Tables of a branch.
+pub(crate) struct TableSource {
+    tables: Tables,
+    /// The stored position; none until read.
+    position: Option<Position>,
+    /// The branch does not exist yet.
+    is_awaited: bool,
+    /// The last examined commit, if the stored position is behind it.
+    examined: Option<CommitId>,
+    /// The commits after it, oldest first.
+    ahead: VecDeque<CommitId>,
+    /// Commits examined since the position was stored.
+    skipped: usize,
+    /// Commits to record, oldest first.
+    matches: VecDeque<Match>,
+    debounced: Option<Debounced>,
+    /// Forwards notifications of commits until dropped.
+    listener: Option<DropGuard>,
+}
+
+/// A commit that changed watched tables.
+#[derive(Debug)]
+struct Match {
+    /// The commit before it.
+    after: CommitId,
+    commit: TableCommit,
+    caused_by: BTreeSet<String>,
+}
+
+/// The last commit that waits for further ones.
+#[derive(Debug, Clone, Copy)]
+struct Debounced {
+    newest: CommitId,
+    /// Time at which it was found.
+    since: Timestamp,
+    /// Time at which the first was found.
+    first: Timestamp,
+}
+
+/// The reason why a step failed.
+enum StepError {
+    /// The branch cannot be read.
+    Fault(Box<Problem>),
+    /// The event cannot be recorded.
+    Record(Error),
+}
+
+impl From<Error> for StepError {
+    fn from(error: Error) -> Self {
+        StepError::Record(error)
+    }
+}
+
+impl From<Problem> for StepError {
+    fn from(problem: Problem) -> Self {
+        StepError::Fault(Box::new(problem))
+    }
+}
+
+#[async_trait]
+impl EventSource for TableSource {
+    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
+        let Some(commits) = context.options.commits.clone() else {
+            return Ok(Polled::after(context.options.poll_interval));
+        };
+        self.listen(context, &commits);
+        match self.step(context, &*commits).await {
+            Err(StepError::Fault(problem)) => Ok(Polled::absent(*problem)),
+            Err(StepError::Record(error)) => Err(error),
+            Ok(pause) => {
+                let per_minute = self.tables.max_events_per_minute;
+                let fault = context.queue.rate_limit.lock().fault(per_minute, context.now());
+                Ok(Polled { pause, fault })
+            }
+        }
+    }
+}
+
+impl TableSource {
+    pub(crate) fn new(tables: Tables) -> Self {
+        TableSource {
+            tables,
+            position: None,
+            is_awaited: false,
+            examined: None,
+            ahead: VecDeque::new(),
+            skipped: 0,
+            matches: VecDeque::new(),
+            debounced: None,
+            listener: None,
+        }
+    }
+
+    /// Requests a poll after each commit from now on.
+    fn listen(&mut self, context: &SourceContext, commits: &Arc<dyn Commits>) {
+        if context.options.manual || self.listener.is_some() {
+            return;
+        }
+        let stop = context.stop.child_token();
+        self.listener = Some(stop.clone().drop_guard());
+        let (wake, mut counter) = (context.wake.clone(), commits.counter());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = counter.changed() => match changed {
+                        Ok(()) => wake.notify_one(),
+                        Err(_) => return,
+                    },
+                }
+            }
+        });
+    }
+
+    async fn step(
+        &mut self,
+        context: &SourceContext,
+        commits: &dyn Commits,
+    ) -> Result<Duration, StepError> {
+        let position = self.position(context, commits).await?;
+        let poll_interval = context.options.poll_interval;
+        if context.queue.open_count() >= OPEN_MAX {
+            return Ok(poll_interval);
+        }
+        let after = self.examined.unwrap_or(position.commit);
+        let more = self.examine(context, commits, after).await?;
+        let again = if more { Duration::ZERO } else { poll_interval };
+        if self.matches.is_empty() {
+            self.skip(context, &position).await?;
+            return Ok(again);
+        }
+        if let Some(pause) = self.debounce(context.now()) {
+            return Ok(again.min(pause.max(POLL_PAUSE_MIN)));
+        }
+        if let Some(pause) = self.throttle(context) {
+            let is_full = self.matches.len() >= self.batch();
+            return Ok(if is_full { pause } else { again.min(pause) });
+        }
+        self.record_matches(context, &position).await?;
+        Ok(Duration::ZERO)
+    }
+
+    /// Reads the position. A branch that is followed for the first time is followed from its
+    /// current commit, or from its first one if it did not exist before.
+    async fn position(
+        &mut self,
+        context: &SourceContext,
+        commits: &dyn Commits,
+    ) -> Result<Position, StepError> {
+        if let Some(position) = &self.position {
+            return Ok(position.clone());
+        }
+        context.catch_up().await?;
+        let stored = read::<Position>(context.store(), POSITIONS, &context.trigger).await?;
+        let position = match stored.filter(|stored| stored.branch == self.tables.branch) {
+            Some(stored) => stored,
+            None => self.first_position(context, commits).await?,
+        };
+        self.position = Some(position.clone());
+        Ok(position)
+    }
+
+    async fn first_position(
+        &mut self,
+        context: &SourceContext,
+        commits: &dyn Commits,
+    ) -> Result<Position, StepError> {
+        let branch = &self.tables.branch;
+        let start = if self.is_awaited { commits.start(branch).await? } else { None };
+        let found = match start {
+            None => commits.head(branch).await?,
+            start => start,
+        };
+        self.is_awaited = found.is_none();
+        let commit = found.ok_or_else(|| no_branch(branch))?;
+        let id = context.log.jobs.new_id().to_string();
+        let position = Position { branch: branch.clone(), commit, id, step: 0 };
+        context.record(position.detected(context, None)?).await?;
+        Ok(position)
+    }
+
+    /// Examines the commits after one until an event is full. Returns true if more may follow.
+    async fn examine(
+        &mut self,
+        context: &SourceContext,
+        commits: &dyn Commits,
+        mut after: CommitId,
+    ) -> Result<bool, StepError> {
+        if self.matches.len() >= self.batch() {
+            return Ok(true);
+        }
+        let branch = &self.tables.branch;
+        let is_known = !self.ahead.is_empty();
+        if !is_known {
+            let found = commits.since(branch, after, AHEAD_MAX).await?;
+            self.ahead = found.ok_or_else(|| no_branch(branch))?.into();
+        }
+        let enough = self.ahead.len().min(COMMITS_MAX);
+        for id in self.ahead.range(..enough).copied().collect::<Vec<_>>() {
+            let found = commits.change(after, id).await;
+            let commit = found.inspect_err(|_| self.ahead.clear())?;
+            if let Some(found) = self.matching(context, after, commit).await? {
+                self.matches.push_back(found);
+            }
+            self.ahead.pop_front();
+            self.examined = Some(id);
+            self.skipped += 1;
+            after = id;
+            if self.matches.len() >= self.batch() {
+                break;
+            }
+        }
+        Ok(is_known || !self.ahead.is_empty())
+    }
+
+    /// Returns a commit reduced to the watched tables; none if it changed none, or if the trigger
+    /// caused it itself.
+    async fn matching(
+        &self,
+        context: &SourceContext,
+        after: CommitId,
+        mut commit: TableCommit,
+    ) -> Result<Option<Match>> {
+        commit.tables.retain(|table| self.tables.is_watched(table));
+        if commit.tables.is_empty() {
+            return Ok(None);
+        }
+        let caused_by = caused_by(&context.log, &commit).await?;
+        let is_own = caused_by.contains(&context.trigger);
+        Ok((!is_own).then_some(Match { after, commit, caused_by }))
+    }
+
+    /// Stores the position once enough commits were skipped.
+    async fn skip(&mut self, context: &SourceContext, position: &Position) -> Result<()> {
+        self.debounced = None;
+        let commit = self.examined.filter(|_| self.skipped >= SKIPPED_MAX);
+        let Some(commit) = commit else { return Ok(()) };
+        self.record(context, None, Position { commit, ..position.clone() }).await
+    }
+
+    /// Returns how long to wait for further commits; none if the event is complete.
+    fn debounce(&mut self, now: Timestamp) -> Option<Duration> {
+        let newest = self.matches.back()?.commit.id;
+        let (since, first) = match self.debounced {
+            // The clock was set back.
+            Some(Debounced { first, .. }) if first > now => (now, now),
+            Some(last) if last.newest == newest => (last.since, last.first),
+            Some(last) => (now, last.first),
+            None => (now, now),
+        };
+        self.debounced = Some(Debounced { newest, since, first });
+        let debounce = self.tables.debounce;
+        let age = |since: Timestamp| (now - since).to_std().unwrap_or_default();
+        let is_complete =
+            self.matches.len() >= self.batch() || age(first) >= debounce * DEBOUNCE_FACTOR_MAX;
+        debounce.checked_sub(age(since)).filter(|left| !is_complete && !left.is_zero())
+    }
+
+    /// Returns the pause that the rate limit requires; none for changes of known cause.
+    fn throttle(&self, context: &SourceContext) -> Option<Duration> {
+        let first = self.matches.front()?;
+        if !first.caused_by.is_empty() {
+            return None;
+        }
+        let per_minute = self.tables.max_events_per_minute;
+        let pause = context.queue.rate_limit.lock().pause(per_minute, context.now());
+        pause.map(|pause| pause.max(POLL_PAUSE_MIN))
+    }
+
+    /// Records one event of the first commits with the same causes.
+    async fn record_matches(&mut self, context: &SourceContext, position: &Position) -> Result<()> {
+        let caused_by = self.matches.front().map(|first| first.caused_by.clone());
+        let caused_by = caused_by.unwrap_or_default();
+        let alike = self.matches.iter().take_while(|one| one.caused_by == caused_by);
+        let count = alike.count().min(self.batch());
+        let recorded = || self.matches.range(..count);
+        let Some(last) = recorded().last().map(|last| last.commit.id) else { return Ok(()) };
+        let changed: BTreeSet<String> = recorded()
+            .flat_map(|one| &one.commit.tables)
+            .map(headwater_model::TableName::qualified)
+            .collect();
+        let is_counted = caused_by.is_empty();
+        let event = self.event(changed, last, caused_by, context.now());
+        let until = self.matches.get(count).map(|next| next.after).or(self.examined);
+        let commit = until.unwrap_or(position.commit);
+        self.record(context, Some(event), Position { commit, ..position.clone() }).await?;
+        if is_counted {
+            context.queue.rate_limit.lock().fired();
+        }
+        self.matches.drain(..count);
+        self.debounced = None;
+        Ok(())
+    }
+
+    fn event(
+        &self,
+        changed: BTreeSet<String>,
+        commit: CommitId,
+        caused_by: BTreeSet<String>,
+        time: Timestamp,
+    ) -> NewEvent {
+        let branch = self.tables.branch.clone();
+        let tables: Vec<String> = changed.into_iter().collect();
+        let subject = match tables.as_slice() {
+            [table] => Some(table.clone()),
+            _ => None,
+        };
+        NewEvent {
+            source: format!("/branches/{branch}"),
+            subject,
+            time,
+            data: EventData::TableChanged { branch, tables, commit },
+            caused_by: caused_by.into_iter().collect(),
+        }
+    }
+
+    /// Records the next step: the position and an event, if there is one.
+    async fn record(
+        &mut self,
+        context: &SourceContext,
+        event: Option<NewEvent>,
+        position: Position,
+    ) -> Result<()> {
+        let position = Position { step: position.step + 1, ..position };
+        context.record(position.detected(context, event)?).await?;
+        self.position = Some(position);
+        self.skipped = 0;
+        Ok(())
+    }
+
+    /// Commits in one event at most.
+    fn batch(&self) -> usize {
+        self.tables.batch.min(COMMITS_MAX)
+    }
+}
+
+impl Position {
+    /// Returns the position with an event, to be recorded. Another process that has recorded the
+    /// same step rejects it.
+    fn detected(&self, context: &SourceContext, event: Option<NewEvent>) -> Result<Detected> {
+        let step = Unique {
+            scope: format!("{POSITIONS}/{}", context.trigger),
+            key: format!("{}\n{}", self.id, self.step),
+        };
+        Ok(Detected {
+            events: event.into_iter().collect(),
+            entries: vec![Append::put(POSITIONS, &context.trigger, encode(self)?)],
+            unique: vec![step],
+        })
+    }
+}
+
+fn no_branch(branch: &str) -> Problem {
+    Problem::new(ErrorCode::RefNotFound, format!("there is no branch `{branch}` to follow"))
+        .with_hint("Make the branch; it is followed as soon as it is there.")
+}

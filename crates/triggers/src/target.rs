@@ -1,0 +1,34 @@
+//! The interface to the targets of triggers.
+
+use async_trait::async_trait;
+use headwater_jobs::JobContext;
+use headwater_model::{Event, Problem, Trigger};
+use serde_json::Value;
+
+/// Delivers events to the targets of their triggers.
+#[async_trait]
+pub trait TargetExecutor: Send + Sync {
+    /// Delivers an event within a job and returns the job's result.
+    ///
+    /// Each commit must carry the id of its part of the event ([`event_part`]), so that it is made
+    /// at most once. A problem of code `already_exists` whose context has that id of the last part
+    /// as `event` means that the event was delivered before. The codes `too_busy` and `unavailable`
+    /// do not count as attempts. A function is called again if its attempt did not end.
+    async fn execute(
+        &self,
+        trigger: &Trigger,
+        event: &Event,
+        context: JobContext,
+    ) -> Result<Value, Problem>;
+
+    /// Returns the queue of the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. None by
+    /// default.
+    fn queue(&self, _trigger: &Trigger) -> Option<String> {
+        None
+    }
+}
+
+/// Returns the id of one commit of an event that causes several: `<event>/import`, `<event>/run`.
+pub fn event_part(event: &str, part: &str) -> String {
+    format!("{event}/{part}")
+}

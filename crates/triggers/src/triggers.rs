@@ -1,0 +1,367 @@
+//! The handle: define triggers, list them and their events, replay an event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use headwater_model::{Trigger, TriggerEvent, TriggerEventStatus, TriggerStatus, nearest};
+use headwater_store::{Entry, ReverseScan};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::definition::Definition;
+use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN};
+use crate::event_queue::EventQueue;
+use crate::record::decode;
+use crate::source::SourceContext;
+use crate::worker::Worker;
+use crate::{Error, Result, TargetExecutor, TriggerEventFilter, TriggersOptions};
+use crate::{schedule_source, table_source};
+
+/// The triggers of a lake. Clones are handles to the same.
+#[derive(Clone)]
+pub struct Triggers {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Arc<TriggersOptions>,
+    log: DeliveryLog,
+    targets: Arc<dyn TargetExecutor>,
+    workers: Mutex<BTreeMap<String, Arc<Worker>>>,
+    queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
+    stop: CancellationToken,
+    reload: tokio::sync::Mutex<()>,
+}
+
+impl Triggers {
+    /// Queues the events of the last process. No source is polled before [`Triggers::reload`].
+    ///
+    /// Events whose delivery was interrupted are pending again; that attempt does not count.
+    pub async fn start(
+        options: TriggersOptions,
+        targets: Arc<dyn TargetExecutor>,
+    ) -> Result<Triggers> {
+        let log = DeliveryLog { jobs: options.jobs.clone(), store: options.store.clone() };
+        let triggers = Triggers {
+            inner: Arc::new(Inner {
+                options: Arc::new(options),
+                log,
+                targets,
+                workers: Mutex::default(),
+                queues: Mutex::default(),
+                stop: CancellationToken::new(),
+                reload: tokio::sync::Mutex::default(),
+            }),
+        };
+        triggers.queue_unfinished().await?;
+        Ok(triggers)
+    }
+
+    async fn queue_unfinished(&self) -> Result<()> {
+        let Inner { options, log, .. } = &*self.inner;
+        let mut interrupted = Vec::new();
+        for mut delivery in log.unfinished().await? {
+            if delivery.status == TriggerEventStatus::Running {
+                delivery.status = TriggerEventStatus::Pending;
+                delivery.due = options.clock.now();
+                interrupted.push(delivery.clone());
+            }
+            self.queue(&delivery.trigger).await?.push(delivery);
+        }
+        // A full disk must not prevent the lake from opening.
+        if let Err(error) = log.store_open(&interrupted).await {
+            tracing::warn!(%error, "cannot record interrupted trigger events");
+        }
+        if let Err(error) = log.trim(options.done_kept).await {
+            tracing::warn!(%error, "cannot trim old trigger events");
+        }
+        Ok(())
+    }
+
+    async fn queue(&self, trigger: &str) -> Result<Arc<EventQueue>> {
+        if let Some(queue) = self.inner.queues.lock().get(trigger) {
+            return Ok(queue.clone());
+        }
+        let done = self.inner.log.done(trigger).await?;
+        let mut queues = self.inner.queues.lock();
+        let queue =
+            queues.entry(trigger.to_owned()).or_insert_with(|| Arc::new(EventQueue::new(done)));
+        Ok(queue.clone())
+    }
+
+    /// Replaces the triggers. Unchanged ones continue undisturbed; the events of removed ones wait
+    /// until a trigger of that name is defined again.
+    ///
+    /// Error: `invalid_project`; nothing changes then.
+    pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
+        let _turn = self.inner.reload.lock().await;
+        let definitions = self.define(&triggers)?;
+        self.forget_positions(&definitions).await;
+        let mut queues = BTreeMap::new();
+        for name in definitions.keys() {
+            queues.insert(name.clone(), self.queue(name).await?);
+        }
+        let new = self.replace(definitions, &queues);
+        if !self.inner.options.manual {
+            // Their positions must be those at the deployment.
+            let positioned =
+                new.iter().filter(|one| one.definition.source.position_journal().is_some());
+            join_all(positioned.map(|worker| worker.poll())).await;
+        }
+        Ok(())
+    }
+
+    fn define(&self, triggers: &[Trigger]) -> Result<BTreeMap<String, Definition>> {
+        let mut definitions = BTreeMap::new();
+        for trigger in triggers {
+            let definition = Definition::new(trigger, &self.inner.options.project)?;
+            if definitions.insert(trigger.name.clone(), definition).is_some() {
+                return Err(Error::InvalidTrigger {
+                    trigger: trigger.name.clone(),
+                    reason: "its name is not unique".into(),
+                    hint: "Rename one of the triggers.".into(),
+                });
+            }
+        }
+        Ok(definitions)
+    }
+
+    /// Removes the positions of triggers that are not defined any more.
+    async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
+        for journal in [schedule_source::POSITIONS, table_source::POSITIONS] {
+            let has_position =
+                |definition: &Definition| definition.source.position_journal() == Some(journal);
+            let kept = definitions.iter().filter(|(_, definition)| has_position(definition));
+            let kept: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
+            if let Err(error) = self.inner.log.retain(journal, &kept).await {
+                tracing::warn!(%error, "cannot remove the positions of removed triggers");
+            }
+        }
+    }
+
+    /// Starts and stops workers. Returns the new ones.
+    fn replace(
+        &self,
+        definitions: BTreeMap<String, Definition>,
+        queues: &BTreeMap<String, Arc<EventQueue>>,
+    ) -> Vec<Arc<Worker>> {
+        let mut new = Vec::new();
+        let mut workers = self.inner.workers.lock();
+        let mut before = std::mem::take(&mut *workers);
+        for (name, definition) in definitions {
+            let is_same = |worker: &Arc<Worker>| *worker.trigger() == definition.trigger;
+            let Some(queue) = queues.get(&name) else { continue };
+            let worker = match before.remove(&name) {
+                Some(worker) if is_same(&worker) => worker,
+                old => {
+                    if let Some(old) = &old {
+                        old.stop().cancel();
+                    }
+                    let context = self.inner.source_context(&name, queue.clone());
+                    let worker = Worker::new(context, self.inner.targets.clone(), definition, old);
+                    if !self.inner.options.manual {
+                        worker.spawn();
+                    }
+                    new.push(worker.clone());
+                    worker
+                }
+            };
+            workers.insert(name, worker);
+        }
+        for removed in before.values() {
+            removed.stop().cancel();
+        }
+        new
+    }
+
+    /// Returns the triggers by name.
+    pub fn list(&self) -> Vec<TriggerStatus> {
+        self.workers().iter().map(|worker| worker.status()).collect()
+    }
+
+    fn workers(&self) -> Vec<Arc<Worker>> {
+        self.inner.workers.lock().values().cloned().collect()
+    }
+
+    /// Polls each source once and delivers all events that are due.
+    pub async fn tick(&self) -> Result<()> {
+        let workers = self.workers();
+        let ticks = workers.iter().map(async |worker| {
+            loop {
+                let pause = worker.poll().await;
+                worker.deliver_all().await?;
+                if pause > Duration::ZERO {
+                    return Ok(());
+                }
+            }
+        });
+        join_all(ticks).await.into_iter().collect()
+    }
+
+    /// Returns events, newest first.
+    pub async fn events(&self, filter: &TriggerEventFilter) -> Result<Vec<TriggerEvent>> {
+        let store = &*self.inner.log.store;
+        let mut scans = vec![ReverseScan::new(OPEN, None, None)];
+        if filter.statuses.is_empty() || filter.statuses.contains(&TriggerEventStatus::Done) {
+            scans.push(ReverseScan::new(DONE, None, None));
+        }
+        let mut events = Vec::new();
+        while events.len() < filter.limit {
+            let mut newest = None;
+            for scan in &mut scans {
+                newest = newest.max(scan.peek(store).await?.map(|entry| entry.key.clone()));
+            }
+            let Some(newest) = newest else { break };
+            let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
+            let Some(entry) = entry else { break };
+            match self.listed(&entry, filter).await {
+                Ok(event) => events.extend(event),
+                Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
+                    tracing::warn!(%error, "skipping a trigger event");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match &filter.trigger {
+            Some(name) if events.is_empty() && !self.inner.workers.lock().contains_key(name) => {
+                Err(self.no_trigger(name))
+            }
+            _ => Ok(events),
+        }
+    }
+
+    /// Returns the event of a stored delivery if the filter admits it.
+    async fn listed(
+        &self,
+        stored: &Entry,
+        filter: &TriggerEventFilter,
+    ) -> Result<Option<TriggerEvent>> {
+        let delivery = self.current(decode(OPEN, &stored.key, &stored.value)?);
+        if !filter.admits(&delivery) {
+            return Ok(None);
+        }
+        self.inner.log.with_event(delivery).await.map(Some)
+    }
+
+    /// Returns the event with this id, or whose id begins or ends with this text.
+    pub async fn event(&self, text: &str) -> Result<TriggerEvent> {
+        let delivery = self.delivery(text).await?;
+        self.inner.log.with_event(delivery).await
+    }
+
+    /// Delivers an event again: a failed one starts over, a pending one is due at once.
+    ///
+    /// Errors: `trigger_not_found` if there is no such event, or its trigger is not defined any
+    /// more; `invalid_argument` if it is running or done.
+    pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
+        let delivery = self.delivery(text).await?;
+        let worker = self.inner.workers.lock().get(&delivery.trigger).cloned();
+        let worker = worker.ok_or_else(|| self.no_trigger(&delivery.trigger))?;
+        let queue = &worker.context.queue;
+        let refused = |status| Error::EventNotReplayable { id: delivery.event.clone(), status };
+        let replayed = match delivery.status {
+            TriggerEventStatus::Running => return Err(refused("running")),
+            TriggerEventStatus::Done => return Err(refused("done")),
+            TriggerEventStatus::Pending => {
+                let now = self.inner.options.clock.now();
+                queue.expedite(&delivery.event, now).unwrap_or(delivery)
+            }
+            TriggerEventStatus::Failed if queue.take_failed(&delivery.event) => {
+                self.start_over(queue, delivery).await?
+            }
+            TriggerEventStatus::Failed => return Err(refused("being replayed")),
+        };
+        self.inner.log.with_event(replayed).await
+    }
+
+    async fn start_over(&self, queue: &EventQueue, failed: Delivery) -> Result<Delivery> {
+        let pending = Delivery {
+            status: TriggerEventStatus::Pending,
+            due: self.inner.options.clock.now(),
+            attempts: 0,
+            ..failed.clone()
+        };
+        if let Err(error) = self.inner.log.store_open(std::slice::from_ref(&pending)).await {
+            queue.update(failed);
+            return Err(error);
+        }
+        queue.update(pending.clone());
+        Ok(pending)
+    }
+
+    /// Stops detection and delivery. Running deliveries end with their jobs, for which
+    /// [`headwater_jobs::Jobs::drain`] waits.
+    pub fn stop(&self) {
+        self.inner.stop.cancel();
+    }
+
+    /// Returns the delivery of the event with this id, or whose id begins or ends with this text.
+    async fn delivery(&self, text: &str) -> Result<Delivery> {
+        let log = &self.inner.log;
+        if let Some(delivery) = log.delivery(text).await? {
+            return Ok(self.current(delivery));
+        }
+        let wanted = digits(text);
+        let mut found = BTreeSet::new();
+        for journal in [OPEN, DONE] {
+            let mut deliveries = ReverseScan::new(journal, None, None);
+            while deliveries.peek(&*log.store).await?.is_some() {
+                let key = deliveries.pop().map(|entry| entry.key).unwrap_or_default();
+                let id = digits(&key);
+                if !wanted.is_empty() && (id.starts_with(&wanted) || id.ends_with(&wanted)) {
+                    found.insert(key);
+                }
+            }
+        }
+        let several = found.len() > 1;
+        let not_found = || Error::EventNotFound { id: text.to_owned(), several };
+        let id = found.pop_first().filter(|_| !several).ok_or_else(not_found)?;
+        let delivery = log.delivery(&id).await?.ok_or_else(not_found)?;
+        Ok(self.current(delivery))
+    }
+
+    /// Returns the delivery as this process knows it, which may be newer than the stored one.
+    fn current(&self, delivery: Delivery) -> Delivery {
+        let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
+        queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)
+    }
+
+    fn no_trigger(&self, name: &str) -> Error {
+        let workers = self.inner.workers.lock();
+        let near = nearest(name, workers.keys().map(String::as_str));
+        Error::TriggerNotFound { name: name.to_owned(), near }
+    }
+}
+
+impl Inner {
+    fn source_context(&self, trigger: &str, queue: Arc<EventQueue>) -> SourceContext {
+        SourceContext {
+            trigger: trigger.to_owned(),
+            options: self.options.clone(),
+            log: self.log.clone(),
+            queue,
+            wake: Arc::<Notify>::default(),
+            stop: self.stop.child_token(),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for Triggers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Triggers").field("triggers", &self.workers().len()).finish()
+    }
+}
+
+/// Returns the hexadecimal digits of an id, without hyphens and in lower case.
+fn digits(text: &str) -> String {
+    text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect()
+}

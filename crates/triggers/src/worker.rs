@@ -1,0 +1,145 @@
+//! A running trigger: one task polls its source, another delivers its events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Fault, Problem, Trigger, TriggerStatus};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::TargetExecutor;
+use crate::definition::Definition;
+use crate::delivery::Step;
+use crate::source::{EventSource, SourceContext};
+
+/// Longest sleep, in case the machine was suspended or its clock was set.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Pause after an error of the store.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Time without notifications before a poll, and the longest wait for it.
+const QUIET: Duration = Duration::from_millis(50);
+const QUIET_MAX: Duration = Duration::from_millis(500);
+
+/// A defined trigger.
+pub(crate) struct Worker {
+    pub context: SourceContext,
+    pub targets: Arc<dyn TargetExecutor>,
+    pub definition: Definition,
+    source: tokio::sync::Mutex<Box<dyn EventSource>>,
+    /// The worker of the earlier definition, until the first poll of this one.
+    before: Mutex<Option<Arc<Worker>>>,
+    /// The reason why events may be missing or late.
+    fault: Mutex<Option<Problem>>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        context: SourceContext,
+        targets: Arc<dyn TargetExecutor>,
+        definition: Definition,
+        before: Option<Arc<Worker>>,
+    ) -> Arc<Self> {
+        let source = tokio::sync::Mutex::new(definition.source.open());
+        let (before, fault) = (Mutex::new(before), Mutex::default());
+        Arc::new(Worker { context, targets, definition, source, before, fault })
+    }
+
+    /// Starts the tasks.
+    pub(crate) fn spawn(self: &Arc<Self>) {
+        tokio::spawn(self.clone().poll_loop());
+        tokio::spawn(self.clone().deliver_loop());
+    }
+
+    pub(crate) fn trigger(&self) -> &Trigger {
+        &self.definition.trigger
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.context.stop
+    }
+
+    /// Returns the trigger's status.
+    pub(crate) fn status(&self) -> TriggerStatus {
+        let queue = &self.context.queue;
+        TriggerStatus {
+            trigger: self.definition.trigger.clone(),
+            next: self.definition.source.next_after(self.context.now()),
+            pending: queue.open_count() as u64,
+            done: queue.done(),
+            failed: queue.failed_count() as u64,
+            error: self.fault.lock().clone(),
+        }
+    }
+
+    async fn poll_loop(self: Arc<Self>) {
+        while !self.stop().is_cancelled() {
+            let pause = self.poll().await.min(SLEEP_MAX);
+            tokio::select! {
+                () = self.stop().cancelled() => {}
+                () = self.context.wake.notified() => self.until_quiet().await,
+                () = self.context.queue.capacity.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Waits until notifications pause.
+    async fn until_quiet(&self) {
+        let wake = &self.context.wake;
+        let quiet = async { while tokio::time::timeout(QUIET, wake.notified()).await.is_ok() {} };
+        tokio::select! {
+            () = self.stop().cancelled() => {}
+            () = quiet => {}
+            () = tokio::time::sleep(QUIET_MAX) => {}
+        }
+    }
+
+    /// Polls the source once. Returns the pause until the next poll.
+    pub(crate) async fn poll(&self) -> Duration {
+        let mut source = self.source.lock().await;
+        let mut before = self.before.lock().take();
+        while let Some(worker) = before {
+            // Its last poll must be stored before this source reads its position.
+            drop(worker.source.lock().await);
+            before = worker.before.lock().take();
+        }
+        if self.stop().is_cancelled() {
+            return SLEEP_MAX;
+        }
+        let (fault, pause) = match source.poll(&self.context).await {
+            Ok(polled) => (polled.fault, polled.pause),
+            Err(error) => {
+                *source = self.definition.source.open();
+                tracing::warn!(trigger = self.context.trigger, %error, "cannot record events");
+                (Some(error.to_problem()), STORE_PAUSE)
+            }
+        };
+        *self.fault.lock() = fault;
+        pause
+    }
+
+    async fn deliver_loop(self: Arc<Self>) {
+        while !self.stop().is_cancelled() {
+            let pause = match self.deliver_next().await {
+                Ok(Step::Delivered) => continue,
+                Ok(Step::NotDue(pause)) => pause.min(SLEEP_MAX),
+                Ok(Step::Idle) => SLEEP_MAX,
+                Err(error) => {
+                    tracing::warn!(trigger = self.context.trigger, %error, "cannot deliver events");
+                    STORE_PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.stop().cancelled() => {}
+                () = self.context.queue.due.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Delivers all events that are due.
+    pub(crate) async fn deliver_all(&self) -> crate::Result<()> {
+        while self.deliver_next().await? == Step::Delivered {}
+        Ok(())
+    }
+}

@@ -1,0 +1,414 @@
+//! Triggers, from detection to delivery.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{clock, jobs, memory, time, until};
+use crate::targets::{Tables, by_hand, file, trigger};
+use chrono::TimeDelta;
+use headwater_jobs::{JobFilter, Jobs};
+use headwater_model::{
+    Clock, ErrorCode, Fault, FixedClock, JobStatus, SystemClock, Trigger, TriggerEventStatus,
+};
+use headwater_store::Store;
+use headwater_triggers::{Error, TriggerEventFilter, Triggers, TriggersOptions};
+use serde_json::json;
+use tempfile::TempDir;
+
+struct Stage {
+    dir: TempDir,
+    store: Arc<dyn Store>,
+    clock: Arc<FixedClock>,
+    tables: Arc<Tables>,
+    jobs: Jobs,
+    triggers: Triggers,
+}
+
+impl Stage {
+    async fn new(definitions: Vec<Trigger>) -> Self {
+        let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+        let dir = tempfile::tempdir().expect("a folder");
+        let jobs = jobs(&store, &clock).await;
+        let triggers = by_hand(&store, &clock, &jobs, dir.path(), &tables).await.expect("triggers");
+        let stage = Stage { dir, store, clock, tables, jobs, triggers };
+        stage.triggers.reload(definitions).await.expect("definitions");
+        stage
+    }
+
+    /// The process ends, and another begins.
+    async fn again(self, definitions: Vec<Trigger>) -> Self {
+        self.triggers.stop();
+        let jobs = jobs(&self.store, &self.clock).await;
+        let triggers = by_hand(&self.store, &self.clock, &jobs, self.dir.path(), &self.tables);
+        let triggers = triggers.await.expect("triggers");
+        let stage = Stage { jobs, triggers, ..self };
+        stage.triggers.reload(definitions).await.expect("definitions");
+        stage
+    }
+
+    fn file(&self, name: &str, text: &str) {
+        file(&self.dir.path().join(name), text);
+    }
+
+    async fn tick(&self) {
+        self.triggers.tick().await.expect("a tick");
+    }
+
+    /// Looks, waits until files have settled, looks again and acts.
+    async fn settle(&self) {
+        self.tick().await;
+        self.clock.advance(Duration::from_secs(1));
+        self.tick().await;
+    }
+
+    async fn statuses(&self) -> Vec<(TriggerEventStatus, u32)> {
+        let events = self.triggers.events(&TriggerEventFilter::default()).await.expect("events");
+        events.iter().map(|event| (event.status, event.attempts)).collect()
+    }
+}
+
+fn watched() -> Trigger {
+    trigger(json!({"name": "landing", "files": {"folder": "in"}, "retries": 2}))
+}
+
+fn scheduled(cron: &str, catchup: &str) -> Trigger {
+    let schedule = json!({"cron": cron, "timezone": "Europe/Berlin", "catchup": catchup});
+    trigger(json!({"name": "nightly", "schedule": schedule}))
+}
+
+#[tokio::test]
+async fn a_file_becomes_one_event_one_job_and_one_commit() {
+    let stage = Stage::new(vec![watched()]).await;
+    stage.file("in/a.csv", "1");
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 0, "it may still be written");
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    let path = stage.dir.path().join("in/a.csv").display().to_string();
+    assert_eq!(stage.tables.files(), [path.as_str()]);
+    stage.settle().await;
+    assert_eq!(stage.tables.tries(), 1);
+    let events = stage.triggers.events(&TriggerEventFilter::default()).await.expect("events");
+    let event = &events[0];
+    assert_eq!((event.status, event.attempts), (TriggerEventStatus::Done, 1));
+    let file = &event.event.files()[0];
+    assert_eq!((&file.path, file.size), (&path, 1));
+    assert_eq!(file.uri, format!("file://{path}"));
+    assert_eq!(event.event.subject.as_deref(), Some("a.csv"));
+    let job = stage.jobs.job(event.job.expect("a job")).await.expect("a job");
+    assert_eq!(job.status, JobStatus::Succeeded);
+    assert_eq!(job.event.as_deref(), Some(event.event.id.as_str()));
+    assert_eq!(job.summary, "landing: 1 file");
+    let status = &stage.triggers.list()[0];
+    assert_eq!((status.pending, status.done, status.failed), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_file_that_is_written_slowly_is_taken_when_it_is_whole() {
+    let stage = Stage::new(vec![watched()]).await;
+    let mut text = String::new();
+    for _ in 0..5 {
+        text.push_str("1\n");
+        stage.file("in/a.csv", &text);
+        stage.clock.advance(Duration::from_millis(900));
+        stage.tick().await;
+    }
+    assert_eq!(stage.tables.tries(), 0);
+    stage.settle().await;
+    assert_eq!(stage.tables.files().len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_version_of_a_file_is_a_new_event_and_so_is_the_old_one_again() {
+    let stage = Stage::new(vec![watched()]).await;
+    for text in ["1", "22", "1"] {
+        let path = stage.dir.path().join("in/a.csv");
+        file(&path, text);
+        let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        std::fs::File::options()
+            .append(true)
+            .open(path)
+            .expect("a file")
+            .set_modified(modified)
+            .expect("a time");
+        stage.settle().await;
+    }
+    assert_eq!(stage.tables.files().len(), 3);
+    let stage = stage.again(vec![watched()]).await;
+    stage.settle().await;
+    assert_eq!(stage.tables.files().len(), 3, "a restart changes nothing");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_an_error_in_the_status_until_it_is() {
+    let stage = Stage::new(vec![watched()]).await;
+    stage.tick().await;
+    let error = stage.triggers.list()[0].error.clone().expect("an error");
+    assert_eq!(error.code, ErrorCode::FileNotFound);
+    assert!(error.hint.is_some());
+    stage.file("in/a.csv", "1");
+    stage.settle().await;
+    assert_eq!(stage.triggers.list()[0].error, None);
+    assert_eq!(stage.tables.files().len(), 1);
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_later_and_later_and_kept_at_last_and_played_again() {
+    let stage = Stage::new(vec![watched()]).await;
+    stage.tables.fail(ErrorCode::BadRow, 3);
+    stage.file("in/a.csv", "1");
+    stage.settle().await;
+    assert_eq!(stage.statuses().await, [(TriggerEventStatus::Pending, 1)]);
+    stage.file("in/b.csv", "1");
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 1, "the first retry is not due");
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 2);
+    let stage = stage.again(vec![watched()]).await;
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 2, "a restart does not hurry");
+    stage.clock.advance(Duration::from_secs(2));
+    stage.tick().await;
+    stage.settle().await;
+    let expected = [(TriggerEventStatus::Done, 1), (TriggerEventStatus::Failed, 3)];
+    assert_eq!(stage.statuses().await, expected, "the next one goes on");
+
+    let stage = stage.again(vec![watched()]).await;
+    let status = &stage.triggers.list()[0];
+    assert_eq!((status.pending, status.done, status.failed), (0, 1, 1));
+    let failed = TriggerEventFilter {
+        statuses: vec![TriggerEventStatus::Failed],
+        ..TriggerEventFilter::default()
+    };
+    let event = stage.triggers.events(&failed).await.expect("events").remove(0);
+    assert_eq!(event.error.clone().map(|error| error.code), Some(ErrorCode::BadRow));
+    let replayed = stage.triggers.replay(&event.event.id[24..]).await.expect("a replay");
+    assert_eq!(
+        (replayed.status, replayed.event),
+        (TriggerEventStatus::Pending, event.event.clone())
+    );
+    stage.tick().await;
+    assert_eq!(stage.statuses().await, [(TriggerEventStatus::Done, 1); 2]);
+    let error = stage.triggers.replay(&event.event.id).await.expect_err("it is done");
+    assert!(matches!(error, Error::EventNotReplayable { .. }));
+    let error = stage.triggers.replay("nonsense").await.expect_err("no event");
+    assert_eq!(error.code(), ErrorCode::TriggerNotFound);
+}
+
+#[tokio::test]
+async fn replaying_an_event_that_waits_makes_it_due() {
+    let stage = Stage::new(vec![watched()]).await;
+    stage.tables.fail(ErrorCode::Storage, 1);
+    stage.file("in/a.csv", "1");
+    stage.settle().await;
+    let event =
+        stage.triggers.events(&TriggerEventFilter::default()).await.expect("events").remove(0);
+    stage.triggers.replay(&event.event.id).await.expect("a replay");
+    stage.tick().await;
+    assert_eq!(stage.statuses().await, [(TriggerEventStatus::Done, 2)]);
+}
+
+#[tokio::test]
+async fn being_too_busy_does_not_count_and_a_panic_does() {
+    let stage = Stage::new(vec![watched()]).await;
+    stage.tables.fail(ErrorCode::TooBusy, 4);
+    stage.tables.fail(ErrorCode::Internal, 1);
+    stage.file("in/a.csv", "1");
+    stage.settle().await;
+    for _ in 0..4 {
+        assert_eq!(stage.statuses().await, [(TriggerEventStatus::Pending, 0)]);
+        stage.clock.advance(Duration::from_secs(30));
+        stage.tick().await;
+    }
+    assert_eq!(stage.statuses().await, [(TriggerEventStatus::Pending, 1)]);
+    stage.clock.advance(Duration::from_secs(30));
+    stage.tick().await;
+    assert_eq!(stage.statuses().await, [(TriggerEventStatus::Done, 2)]);
+}
+
+#[tokio::test]
+async fn triggers_are_reloaded_and_events_of_removed_ones_wait() {
+    let stage = Stage::new(vec![watched()]).await;
+    stage.tables.fail(ErrorCode::Storage, 1);
+    stage.file("in/a.csv", "1");
+    stage.settle().await;
+    stage.triggers.reload(vec![]).await.expect("no triggers");
+    stage.clock.advance(Duration::from_mins(1));
+    stage.settle().await;
+    assert_eq!(stage.tables.tries(), 1);
+    assert_eq!(stage.triggers.list(), []);
+    let broken = trigger(json!({"name": "x", "schedule": {"cron": "x"}}));
+    let error = stage.triggers.reload(vec![watched(), broken]).await.expect_err("no cron pattern");
+    assert_eq!(error.code(), ErrorCode::InvalidProject);
+    let twice = stage.triggers.reload(vec![watched(), watched()]).await;
+    assert!(matches!(twice, Err(Error::InvalidTrigger { .. })));
+    assert_eq!(stage.triggers.list(), [], "a reload that fails changes nothing");
+    stage.triggers.reload(vec![watched()]).await.expect("a trigger");
+    stage.settle().await;
+    assert_eq!(stage.statuses().await, [(TriggerEventStatus::Done, 2)]);
+}
+
+#[tokio::test]
+async fn a_schedule_times_by_the_wall_clock_across_the_change_of_clocks() {
+    let stage = Stage::new(vec![scheduled("30 2 * * *", "once")]).await;
+    stage.tick().await;
+    assert_eq!(stage.triggers.list()[0].next, Some(time("2026-03-01T01:30:00Z")));
+    for _ in 0..31 * 24 {
+        stage.clock.advance(Duration::from_hours(1));
+        stage.tick().await;
+    }
+    let commits = stage.tables.commits.lock().expect("commits").clone();
+    let times: Vec<_> = commits.values().map(|event| event.time).collect();
+    assert_eq!(times.len(), 31);
+    assert_eq!(times[27], time("2026-03-28T01:30:00Z"));
+    assert_eq!(times[28], time("2026-03-29T01:00:00Z"), "half past two does not come");
+    assert_eq!(times[29], time("2026-03-30T00:30:00Z"));
+}
+
+#[tokio::test]
+async fn times_that_were_missed_are_skipped_made_up_for_by_one_or_each() {
+    for (missed, expected) in [("skip", 1), ("once", 2), ("all", 6)] {
+        let definition = || vec![scheduled("0 9 * * *", missed)];
+        let stage = Stage::new(definition()).await;
+        stage.tick().await;
+        stage.clock.advance(Duration::from_hours(12));
+        stage.tick().await;
+        assert_eq!(stage.tables.tries(), 1);
+        stage.clock.advance(Duration::from_hours(120));
+        let stage = stage.again(definition()).await;
+        stage.tick().await;
+        stage.tick().await;
+        assert_eq!(stage.tables.tries(), expected, "{missed}");
+        let last = stage.tables.tries.lock().expect("tries").last().map(|last| last.time);
+        let newest = if missed == "skip" { "2026-03-01T08:00:00Z" } else { "2026-03-06T08:00:00Z" };
+        assert_eq!(last, Some(time(newest)), "{missed}");
+        stage.clock.advance(Duration::from_hours(24));
+        stage.tick().await;
+        assert_eq!(stage.tables.tries(), expected + 1, "{missed}: and then it goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_schedule_has_missed_nothing() {
+    let stage = Stage::new(vec![scheduled("0 9 * * *", "all")]).await;
+    stage.tick().await;
+    stage.clock.advance(Duration::from_hours(120));
+    let stage = stage.again(vec![scheduled("0 10 * * *", "all")]).await;
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 0);
+}
+
+#[tokio::test]
+async fn more_times_than_may_wait_are_recorded_as_room_comes() {
+    let definition = || vec![scheduled("* * * * *", "all")];
+    let stage = Stage::new(definition()).await;
+    stage.tick().await;
+    let start = stage.clock.now();
+    stage.clock.advance(Duration::from_mins(2_500));
+    let stage = stage.again(definition()).await;
+    for _ in 0..5 {
+        stage.tick().await;
+    }
+    let commits = stage.tables.commits.lock().expect("commits").clone();
+    let times: Vec<_> = commits.values().map(|event| event.time).collect();
+    let expected = (1..=2_500).map(|minute| start + TimeDelta::minutes(minute));
+    assert!(times.into_iter().eq(expected));
+}
+
+/// By itself, with the system's clock and notices.
+async fn alive(project: &Path, store: &Arc<dyn Store>, tables: &Arc<Tables>) -> (Jobs, Triggers) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let jobs = Jobs::open(store.clone(), clock.clone(), headwater_jobs::JobsOptions::default());
+    let jobs = jobs.await.expect("jobs");
+    let options = TriggersOptions::new(store.clone(), clock, jobs.clone(), project);
+    let triggers = Triggers::start(options, tables.clone()).await.expect("triggers");
+    (jobs, triggers)
+}
+
+#[tokio::test]
+async fn what_lands_is_noticed_whole_renamed_or_written_slowly() {
+    let (dir, store, tables) =
+        (tempfile::tempdir().expect("a folder"), memory(), Arc::new(Tables::default()));
+    let folder = dir.path().join("in");
+    std::fs::create_dir(&folder).expect("a folder");
+    let (jobs, triggers) = alive(dir.path(), &store, &tables).await;
+    let files = json!({"folder": "in", "debounce": "2s"});
+    let definition = trigger(json!({"name": "landing", "files": files}));
+    triggers.reload(vec![definition]).await.expect("a trigger");
+
+    file(&folder.join("whole.csv"), "1");
+    file(&dir.path().join("elsewhere.csv"), "1");
+    std::fs::rename(dir.path().join("elsewhere.csv"), folder.join("renamed.csv"))
+        .expect("a rename");
+    let mut slow = std::fs::File::create(folder.join("slow.csv")).expect("a file");
+    for _ in 0..8 {
+        slow.write_all(b"1\n").expect("a line");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(slow);
+    until("three files", async || tables.files().len() == 3).await;
+    let mut names = tables.files();
+    names.sort();
+    assert!(names[0].ends_with("renamed.csv") && names[1].ends_with("slow.csv"), "{names:?}");
+    assert_eq!(
+        tables.tries.lock().expect("tries").iter().flat_map(headwater_model::Event::files).count(),
+        3
+    );
+    triggers.stop();
+    jobs.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn stopping_in_the_middle_gives_the_event_back_and_a_person_who_stops_it_keeps_it() {
+    struct Hangs;
+    #[async_trait::async_trait]
+    impl headwater_triggers::TargetExecutor for Hangs {
+        async fn execute(
+            &self,
+            _: &Trigger,
+            _: &headwater_model::Event,
+            context: headwater_jobs::JobContext,
+        ) -> Result<serde_json::Value, headwater_model::Problem> {
+            context.cancelled().cancelled().await;
+            Err(headwater_model::Problem::new(ErrorCode::Cancelled, "stopped"))
+        }
+    }
+    for (shutdown, expected) in
+        [(true, (TriggerEventStatus::Pending, 0)), (false, (TriggerEventStatus::Failed, 1))]
+    {
+        let (dir, store) = (tempfile::tempdir().expect("a folder"), memory());
+        file(&dir.path().join("in/a.csv"), "1");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let jobs = Jobs::open(store.clone(), clock.clone(), headwater_jobs::JobsOptions::default());
+        let jobs = jobs.await.expect("jobs");
+        let options = TriggersOptions::new(store.clone(), clock, jobs.clone(), dir.path());
+        let triggers = Triggers::start(options, Arc::new(Hangs)).await.expect("triggers");
+        let files = json!({"folder": "in", "debounce": "0s"});
+        triggers
+            .reload(vec![trigger(json!({"name": "t", "files": files}))])
+            .await
+            .expect("a trigger");
+        let running = async || {
+            let filter = JobFilter { statuses: vec![JobStatus::Running], ..JobFilter::default() };
+            jobs.list(&filter).await.expect("jobs").first().map(|job| job.id)
+        };
+        until("it runs", async || running().await.is_some()).await;
+        let id = running().await.expect("a job");
+        if shutdown {
+            triggers.stop();
+            jobs.drain(Duration::from_millis(10)).await;
+        } else {
+            jobs.stop(id).await.expect("a job");
+        }
+        let status = jobs.wait(id).await.expect("a job").status;
+        assert_eq!(status == JobStatus::Interrupted, shutdown);
+        until("the event stands where it should", async || {
+            let events = triggers.events(&TriggerEventFilter::default()).await.expect("events");
+            (events[0].status, events[0].attempts) == expected
+        })
+        .await;
+    }
+}

@@ -1,0 +1,141 @@
+//! Processes that are killed, over the store that lakes have.
+//!
+//! The test starts itself again as another process, which watches a folder until it is killed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use headwater_jobs::{JobContext, JobFilter, Jobs, JobsOptions, NewJob};
+use headwater_model::{
+    ArrivedFile, Clock, ErrorCode, Event, JobKind, JobStatus, Problem, SystemClock, Trigger,
+    TriggerEventStatus,
+};
+use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, Unique};
+use headwater_triggers::{TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions};
+use serde_json::{Value, json};
+
+use crate::support::until;
+use crate::targets::{file, trigger};
+
+/// Names the folder for the process that is killed.
+const FOLDER: &str = "HEADWATER_JOBS_TEST_FOLDER";
+const FILES: usize = 600;
+
+/// Commits an event's files to a journal, with the event's id as a unique key, as lakes do.
+struct Commits(Arc<dyn Store>);
+
+#[async_trait]
+impl TargetExecutor for Commits {
+    async fn execute(
+        &self,
+        _: &Trigger,
+        event: &Event,
+        context: JobContext,
+    ) -> Result<Value, Problem> {
+        context.log_system("committing");
+        let entry = |file: &ArrivedFile| Append {
+            journal: "rows".into(),
+            key: format!("{} {}", file.path, event.id),
+            value: Some(Bytes::from_static(b"1")),
+        };
+        let batch = Batch {
+            entries: event.files().iter().map(entry).collect(),
+            unique: vec![Unique { scope: "event".into(), key: event.id.clone() }],
+            ..Batch::default()
+        };
+        match self.0.apply(batch).await {
+            Ok(_) => Ok(Value::Null),
+            Err(headwater_store::Error::NotUnique { key, .. }) => {
+                let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed before");
+                problem.context.insert("event".into(), json!(key));
+                Err(problem)
+            }
+            Err(error) => Err(Problem::new(ErrorCode::Storage, error.to_string())),
+        }
+    }
+}
+
+async fn open(folder: &Path) -> (Arc<dyn Store>, Jobs, Triggers) {
+    let store = SqliteStore::open(&folder.join("lake.db")).await.expect("a store");
+    let store: Arc<dyn Store> = Arc::new(store);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default());
+    let jobs = jobs.await.expect("jobs");
+    let options = TriggersOptions::new(store.clone(), clock, jobs.clone(), folder);
+    let actions = Arc::new(Commits(store.clone()));
+    let triggers = Triggers::start(options, actions).await.expect("triggers");
+    let files = json!({"folder": "in", "batch": 7, "debounce": "50ms"});
+    triggers.reload(vec![trigger(json!({"name": "landing", "files": files}))]).await.expect("one");
+    (store, jobs, triggers)
+}
+
+/// The process that is killed; does nothing unless another test started it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_that_is_killed() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let (_store, jobs, _triggers) = open(&folder).await;
+    for number in 0_u64.. {
+        let (_, guard) = jobs
+            .record(NewJob::new(JobKind::Query, number.to_string(), "ada"))
+            .await
+            .expect("a query");
+        guard.finish(Ok(Value::Null));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn start(folder: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", "kill::the_process_that_is_killed"]).env(FOLDER, folder);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a process")
+}
+
+async fn rows(store: &Arc<dyn Store>) -> Vec<String> {
+    let entries = store.scan("rows", &KeyRange::default()).await.expect("rows");
+    let path = |key: &str| key.split(' ').next().map(str::to_owned);
+    entries.iter().filter_map(|entry| path(&entry.key)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_land_while_processes_are_killed_are_each_committed_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let watcher: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&dir.path().join("lake.db")).await.expect("a store"));
+    for round in 0..3 {
+        for number in (round..FILES).step_by(3) {
+            file(&dir.path().join(format!("in/{number}.csv")), "1");
+        }
+        let before = rows(&watcher).await.len();
+        let mut child = start(dir.path());
+        until("it commits", async || rows(&watcher).await.len() > before + 20).await;
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+    }
+    let (store, jobs, triggers) = open(dir.path()).await;
+    until("all are there", async || rows(&store).await.len() >= FILES).await;
+    triggers.stop();
+    jobs.drain(Duration::from_secs(5)).await;
+    let rows = rows(&store).await;
+    let distinct: BTreeSet<&String> = rows.iter().collect();
+    assert_eq!((rows.len(), distinct.len()), (FILES, FILES));
+
+    let every = TriggerEventFilter { limit: 1_000, ..TriggerEventFilter::default() };
+    let events = triggers.events(&every).await.expect("events");
+    assert!(events.iter().all(|event| event.status == TriggerEventStatus::Done));
+    assert!(events.iter().all(|event| event.event.files().len() <= 7));
+    let all = JobFilter { limit: 100_000, ..JobFilter::default() };
+    let listed = jobs.list(&all).await.expect("jobs");
+    let queries: Vec<u64> = listed
+        .iter()
+        .filter(|job| job.kind == JobKind::Query && job.status == JobStatus::Succeeded)
+        .filter_map(|job| job.summary.parse().ok())
+        .collect();
+    assert!(queries.iter().filter(|number| **number == 0).count() == 3, "one from each process");
+    let gaps = queries.windows(2).filter(|pair| pair[1] + 1 != pair[0] && pair[1] != 0);
+    assert!(gaps.count() <= 2, "only the last of each process are missing");
+}

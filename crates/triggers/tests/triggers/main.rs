@@ -1,0 +1,10 @@
+//! What users of the crate rely on, over a store in memory that can fail at any call.
+
+mod crash;
+mod deliveries;
+mod kill;
+#[expect(dead_code, reason = "the tests of jobs use all of it")]
+#[path = "../../../jobs/tests/jobs/support.rs"]
+mod support;
+mod tables;
+mod targets;

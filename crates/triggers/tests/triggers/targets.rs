@@ -1,0 +1,98 @@
+//! Acts on events as tables do: an event's files are taken in one commit, and at most once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use headwater_jobs::{JobContext, Jobs};
+use headwater_model::{Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
+use headwater_store::Store;
+use headwater_triggers::{TargetExecutor, Triggers, TriggersOptions};
+use serde_json::{Value, json};
+
+/// Tables, as far as triggers see them; they outlive a process.
+#[derive(Default)]
+pub struct Tables {
+    /// Committed events by id.
+    pub commits: Mutex<BTreeMap<String, Event>>,
+    /// Every try, in order.
+    pub tries: Mutex<Vec<Event>>,
+    /// Problems for the next tries.
+    pub problems: Mutex<VecDeque<Problem>>,
+}
+
+impl Tables {
+    /// The files of all commits, in order of events.
+    pub fn files(&self) -> Vec<String> {
+        let commits = self.commits.lock().expect("commits");
+        commits.values().flat_map(Event::files).map(|file| file.path.clone()).collect()
+    }
+
+    /// How many tries there were.
+    pub fn tries(&self) -> usize {
+        self.tries.lock().expect("tries").len()
+    }
+
+    /// The next tries fail.
+    pub fn fail(&self, code: ErrorCode, times: usize) {
+        let problem = Problem::new(code, "not now");
+        self.problems.lock().expect("problems").extend(std::iter::repeat_n(problem, times));
+    }
+}
+
+#[async_trait]
+impl TargetExecutor for Tables {
+    async fn execute(
+        &self,
+        _trigger: &Trigger,
+        event: &Event,
+        context: JobContext,
+    ) -> Result<Value, Problem> {
+        assert_eq!(context.event(), Some(event.id.as_str()));
+        self.tries.lock().expect("tries").push(event.clone());
+        tokio::task::yield_now().await;
+        let problem = self.problems.lock().expect("problems").pop_front();
+        if let Some(problem) = problem {
+            assert!(problem.code != ErrorCode::Internal, "a panic was asked for");
+            return Err(problem);
+        }
+        let mut commits = self.commits.lock().expect("commits");
+        if commits.contains_key(&event.id) {
+            let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed before");
+            problem.context.insert("event".into(), json!(event.id));
+            return Err(problem);
+        }
+        commits.insert(event.id.clone(), event.clone());
+        Ok(Value::Null)
+    }
+}
+
+/// A trigger from its definition, with an import.
+pub fn trigger(definition: Value) -> Trigger {
+    let mut definition = definition;
+    definition["import"] = json!({"table": "t"});
+    serde_json::from_value(definition).expect("a trigger")
+}
+
+/// Triggers that move only by `tick`.
+pub async fn by_hand(
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    jobs: &Jobs,
+    project: &Path,
+    tables: &Arc<Tables>,
+) -> headwater_triggers::Result<Triggers> {
+    let clock: Arc<dyn Clock> = clock.clone();
+    let options = TriggersOptions {
+        manual: true,
+        ..TriggersOptions::new(store.clone(), clock, jobs.clone(), project)
+    };
+    Triggers::start(options, tables.clone()).await
+}
+
+/// Creates a file and its parent folders.
+pub fn file(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}
