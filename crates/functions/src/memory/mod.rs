@@ -4,9 +4,9 @@
 //! array is created over it. Results of functions are in files of [`HugePageFs`] if the host
 //! supports them, and may refer to the files of the inputs: [`Extents`] describes which bytes of a
 //! table are in which file. Rows that a function streams are in a few [`ReusableFile`]s, which only
-//! the server writes and reuses. A [`TableQuota`] limits the memory of tables. Beyond the limit they
-//! are in unnamed files on disk, which functions map like others, and which the server reads piece
-//! by piece.
+//! the server writes and reuses. A [`TableQuota`] limits the memory of tables. Beyond the limit
+//! they are in unnamed files on disk, which functions map like others, and which the server reads
+//! piece by piece.
 
 mod decode_limits;
 mod disk;
