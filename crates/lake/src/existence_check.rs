@@ -72,7 +72,7 @@ impl Lake {
         }
         let base = self.tables().load(&base.metadata_location).await?;
         let now = self.tables().load(&now.metadata_location).await?;
-        Ok(self.tables().only_arranged(&base, &now, false).await)
+        Ok(headwater_table_merge::only_arranged(self.tables(), &base, &now, false).await)
     }
 
     /// Returns true if only maintenance changed the target of a merge since the merge base.

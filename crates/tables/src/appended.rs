@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef, TableMetadata};
 
-use crate::merge::lineage::Lineage;
+use crate::lineage::Lineage;
 use crate::{DataFile, Result, ScanPlan, Table, Tables};
 
 impl Tables {

@@ -176,7 +176,7 @@ fn is_null_value(value: &ArrayRef) -> bool {
 }
 
 /// Returns a value as JSON text; none if it cannot be serialized.
-pub(crate) fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
+pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
     if !is_writable(literal, data_type) {
         return None;
     }

@@ -34,7 +34,7 @@ pub(crate) fn builder_of(file: &DataFile) -> DataFileBuilder {
 }
 
 /// Returns a copy of the entry with another first row id and sort order.
-pub(crate) fn with_row_id(
+pub fn with_row_id(
     file: &DataFile,
     order: Option<i32>,
     first_row_id: Option<i64>,

@@ -356,7 +356,7 @@ impl Error {
     }
 
     /// Creates an internal error.
-    pub(crate) fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
+    pub fn internal(doing: &'static str, reason: impl std::fmt::Display) -> Self {
         Error::Internal { doing, reason: reason.to_string() }
     }
 }

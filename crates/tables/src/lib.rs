@@ -20,9 +20,9 @@ mod entry;
 mod error;
 mod facts;
 mod foreign_types;
+mod lineage;
 mod listing;
 mod manifest;
-mod merge;
 mod metadata;
 mod operation;
 mod options;
@@ -30,6 +30,7 @@ mod partition;
 mod plan;
 mod positions;
 mod promotion;
+mod reach;
 mod read;
 mod rest;
 mod row_ids;
@@ -50,34 +51,43 @@ use arrow::error::ArrowError;
 
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use commit::layout::PartName;
+pub use commit::manifests::{Addition, Removal};
+pub use commit::{Change, Kind, commit_metadata, edited_metadata, metadata_builder};
 pub use defaults::{
-    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, unsaying,
-    with_default, without_defaults, write_default,
+    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
+    unsaying, with_default, without_defaults, write_default,
 };
-pub use deletes::DeleteKey;
+pub use deletes::{DeleteKey, Fingerprint};
+pub use entry::with_row_id;
 pub use error::{Error, Result};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
-pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
-pub use merge::{
-    Cause, ChangedRow, Clash, MadeMerge, Merged, MergedRows, READ_UP_TO, RowBudget, Side,
-    TableMerge,
+pub use lineage::{
+    ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, UNDONE, merged_by,
+    picked_by, undone_by,
 };
+pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use operation::{Beside, CreateTable, Operation, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
-pub use read::align;
+pub use promotion::{promote_defaults, promoted_default};
+pub use reach::{REACH, Reach};
+pub use read::{align, read_with_schema};
 pub use rest::{
     Condition, Filter, NewTable, NewView, Scan, ScanPage, ScanRequest, TableCommit, Test,
     ViewCommit,
 };
-pub use row_ids::{IdRuns, NAMES as LINEAGE, RowIds, fields as lineage_fields};
+pub use row_ids::{
+    IdRuns, LAST_UPDATED, NAMES as LINEAGE, ROW_ID, RowIds, fields as lineage_fields, has_row_ids,
+    own, own_columns, with_row_ids, without_ids, without_ids_after_base,
+};
 pub use staged::Staged;
-pub use storage::Trouble;
 pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
+pub use storage::{Storage, Trouble, Undo};
 pub use table::Table;
 pub use tables::Tables;
-pub use types::schema::names_of;
+pub use time_parts::unbound as unbound_spec;
+pub use types::schema::{entry_fields, field_id, names_of};
 pub use types::{
     OWN, field_type_name, has_nanoseconds, in_microseconds, map_within, normalise_schema,
     parse_type, type_name, without_nanoseconds,

@@ -33,9 +33,10 @@ pub struct DataFile {
     /// The partition, such as `ts_day=2013-01-01/origin=EWR`; empty if the table is not
     /// partitioned.
     pub partition: String,
-    pub(crate) entry: ManifestEntryRef,
+    /// The manifest entry.
+    pub entry: ManifestEntryRef,
     /// The id of the file's partition spec.
-    pub(crate) spec_id: i32,
+    pub spec_id: i32,
     /// The delete files that apply to the file.
     pub(crate) deletes: Option<Arc<Deletes>>,
     /// Partition values with their transforms, by source field id.
@@ -108,7 +109,7 @@ impl DataFile {
     /// Returns false if the file certainly lacks the column. A writer may keep no metrics of a
     /// column that it writes. Missing metrics prove that the column is missing only if the file has
     /// metrics of all columns of some schema.
-    pub(crate) fn has_column(&self, field_id: i32) -> bool {
+    pub fn has_column(&self, field_id: i32) -> bool {
         let file = &self.entry.data_file;
         let (sizes, counts) = (file.column_sizes(), file.value_counts());
         let known = |id: &i32| sizes.contains_key(id) || counts.contains_key(id);
@@ -116,7 +117,8 @@ impl DataFile {
         known(&field_id) || !self.written_schemas.iter().any(complete)
     }
 
-    pub(crate) fn null_count(&self, field_id: i32) -> Option<u64> {
+    /// Returns the number of nulls in a column; none if unknown.
+    pub fn null_count(&self, field_id: i32) -> Option<u64> {
         match self.constant_value(field_id) {
             Some(Some(_)) => Some(0),
             Some(None) => Some(self.rows),

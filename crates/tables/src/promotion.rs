@@ -73,12 +73,12 @@ pub(crate) fn promoted_file(
 }
 
 /// Promotes a default to the widened type of its column.
-pub(crate) fn promoted_default(value: Option<&Literal>, data_type: &Type) -> Option<Literal> {
+pub fn promoted_default(value: Option<&Literal>, data_type: &Type) -> Option<Literal> {
     value.map(|value| promoted(value, data_type).unwrap_or_else(|| value.clone()))
 }
 
 /// Promotes a column's defaults to its widened type.
-pub(crate) fn promote_defaults(field: &mut NestedField) {
+pub fn promote_defaults(field: &mut NestedField) {
     let data_type = field.field_type.clone();
     field.initial_default = promoted_default(field.initial_default.as_ref(), &data_type);
     field.write_default = promoted_default(field.write_default.as_ref(), &data_type);

@@ -20,10 +20,10 @@ use crate::types::schema::field_id;
 use crate::{DataFile, Error, FIELD_ID, Result, Table, Tables};
 
 /// The reserved field id of `_row_id`.
-pub(crate) const ROW_ID: i32 = 2_147_483_540;
+pub const ROW_ID: i32 = 2_147_483_540;
 
 /// The reserved field id of `_last_updated_sequence_number`.
-pub(crate) const LAST_UPDATED: i32 = 2_147_483_539;
+pub const LAST_UPDATED: i32 = 2_147_483_539;
 
 /// The names of the two lineage columns, reserved in tables of version 3.
 pub const NAMES: [&str; 2] = ["_row_id", "_last_updated_sequence_number"];
@@ -38,24 +38,24 @@ pub fn fields() -> [FieldRef; 2] {
 }
 
 /// Returns true if the table has row lineage.
-pub(crate) fn has_row_ids(metadata: &TableMetadata) -> bool {
+pub fn has_row_ids(metadata: &TableMetadata) -> bool {
     metadata.format_version() >= FormatVersion::V3
 }
 
 /// Returns a schema with the lineage columns appended.
-pub(crate) fn with_row_ids(schema: &Schema) -> SchemaRef {
+pub fn with_row_ids(schema: &Schema) -> SchemaRef {
     let all = schema.fields().iter().cloned().chain(fields());
     Arc::new(Schema::new_with_metadata(all.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// Returns the number of columns without the lineage columns.
-pub(crate) fn own_columns(schema: &Schema) -> usize {
+pub fn own_columns(schema: &Schema) -> usize {
     let own = |field: &&FieldRef| !matches!(field_id(field), Some(ROW_ID | LAST_UPDATED));
     schema.fields().iter().filter(own).count()
 }
 
 /// Returns a batch without the lineage columns, which are the last ones.
-pub(crate) fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {
         return Ok(batch.clone());
@@ -205,7 +205,7 @@ impl Tables {
 }
 
 /// Clears the row ids and sequence numbers of the given rows, so that they are assigned at commit.
-pub(crate) fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
+pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();
     let mut mask = vec![false; batch.num_rows()];
@@ -221,9 +221,10 @@ pub(crate) fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordB
 
 /// Clears the row ids and sequence numbers of another branch's rows that were assigned after the
 /// merge base: the target branch may have assigned them to other rows.
-pub(crate) fn without_ids_after_base(
+pub fn without_ids_after_base(
     batch: &RecordBatch,
-    (next_row_id, sequence_number): (u64, i64),
+    next_row_id: u64,
+    sequence_number: i64,
 ) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {

@@ -97,8 +97,16 @@ impl Table {
         Table(Arc::new(Inner { metadata_location, metadata, schema, totals, weight }))
     }
 
-    pub(crate) fn metadata(&self) -> &TableMetadata {
+    /// Returns the decoded metadata file.
+    pub fn metadata(&self) -> &TableMetadata {
         &self.0.metadata
+    }
+
+    /// Returns this table with other metadata, which is not stored, to write rows for. Its totals
+    /// are those of this state.
+    #[must_use]
+    pub fn unstored(&self, metadata: TableMetadata) -> Self {
+        Table::new(self.metadata_location().to_owned(), metadata, self.totals(), 0)
     }
 
     pub(crate) fn totals(&self) -> Totals {

@@ -85,7 +85,8 @@ impl Tables {
         self.0.storage.path_of(location)
     }
 
-    pub(crate) fn storage(&self) -> &Arc<Storage> {
+    /// Returns the access to the files of the warehouse.
+    pub fn storage(&self) -> &Arc<Storage> {
         &self.0.storage
     }
 
@@ -101,7 +102,8 @@ impl Tables {
         &self.0.caches
     }
 
-    pub(crate) fn options(&self) -> &TablesOptions {
+    /// Returns the options.
+    pub fn options(&self) -> &TablesOptions {
         &self.0.options
     }
 
@@ -204,8 +206,7 @@ impl Tables {
         after: Option<i32>,
     ) -> Result<Table> {
         let metadata = evolve::replaced(table.metadata(), schema, partition, after)?;
-        let location = table.metadata_location().to_owned();
-        Ok(Table::new(location, metadata, table.totals(), 0))
+        Ok(table.unstored(metadata))
     }
 
     /// Writes rows to data files that belong to no snapshot yet. They become durable with the

@@ -76,7 +76,7 @@ pub(crate) fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec>
 }
 
 /// Builds a spec with placeholders from column ids, names and transforms.
-pub(crate) fn unbound<'a>(
+pub fn unbound<'a>(
     fields: impl Iterator<Item = (i32, &'a str, Transform)>,
 ) -> Result<UnboundPartitionSpec> {
     let fields = fields.map(|(source_id, name, transform)| {

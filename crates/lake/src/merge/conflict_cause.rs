@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use headwater_catalog::Contested;
 use headwater_model::{ColumnConflict, ConflictCause, ConflictKind, RowConflict};
-use headwater_tables::{Cause, ChangedRow, Clash};
+use headwater_table_merge::{Cause, ChangedRow, Clash};
 use serde_json::Value;
 
 use super::view_content::concerns_view;

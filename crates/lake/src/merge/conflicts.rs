@@ -8,7 +8,8 @@ use headwater_catalog::{Base, Contested, MergePlan, TableChange, TableState};
 use headwater_model::{
     Commit, CommitId, ConflictCause, ConflictKind, MergeChoice, MergeConflict, TableName,
 };
-use headwater_tables::{Cause, Clash, Merged, RowBudget, Table};
+use headwater_table_merge::{Cause, Clash, Merged, RowBudget, merge as merge_tables};
+use headwater_tables::Table;
 
 use super::{Change, Merging, Verdict, conflict_cause};
 use crate::error::Result;
@@ -108,7 +109,7 @@ impl Merging<'_> {
             other,
             other_is_ours,
             causes: &causes,
-            budget: tables.row_budget(0),
+            budget: RowBudget::new(tables, 0),
             trials: TRIALS_MAX,
         };
         let change = |state: &TableState| {
@@ -189,7 +190,8 @@ impl Search<'_> {
         let table = tables.load(&entry.metadata_location).await?;
         let (ours, theirs) =
             if self.other_is_ours { (self.other, &table) } else { (&table, self.other) };
-        let merged = Box::pin(tables.merge(self.base, ours, theirs, &mut self.budget)).await?;
+        let merged =
+            Box::pin(merge_tables(tables, self.base, ours, theirs, &mut self.budget)).await?;
         let Merged::Clashes(clashes) = merged else { return Ok(Some(false)) };
         let spent = |clash: &Clash| matches!(clash.cause, Cause::TooManyRows { .. });
         if clashes.iter().any(spent) {

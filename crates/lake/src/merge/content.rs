@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use headwater_catalog::{Base, Contested, EntryKind, TableEntry, operation};
 use headwater_model::{ConflictCause, MergedHow, MergedTable, TableName};
-use headwater_tables::{Merged, RowBudget, Table, TableMerge};
+use headwater_table_merge::{Merged, RowBudget, TableMerge, merge as merge_tables};
+use headwater_tables::Table;
 
 use super::Verdict;
 use super::conflict_cause;
@@ -80,7 +81,7 @@ impl Lake {
                 return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };
-        let merged = self.tables().merge(&base, &ours, &theirs, budget).await?;
+        let merged = merge_tables(self.tables(), &base, &ours, &theirs, budget).await?;
         let mut causes: Vec<ConflictCause> = Vec::new();
         let merge = match merged {
             Merged::Ours => None,
@@ -143,14 +144,14 @@ impl Lake {
             let lists = [below_list, one_list, other_list];
             let (list, duplicates) =
                 imports::merge_bases(self.store().as_ref(), name, lists).await?;
-            match self.tables().merge(below, one, other, budget).await? {
+            match merge_tables(self.tables(), below, one, other, budget).await? {
                 Merged::Ours => Ok(BaseTable::Table(one.clone(), list)),
                 Merged::Clashes(_) => Ok(BaseTable::Conflict),
                 Merged::Both(merge) if duplicates && merge.rows().rows_added > 0 => {
                     Ok(BaseTable::Conflict)
                 }
                 Merged::Both(merge) => {
-                    let made = self.tables().apply_merge(&merge, BTreeMap::new()).await?;
+                    let made = merge.commit(self.tables(), BTreeMap::new()).await?;
                     let table = made.table.clone();
                     scratch.add(made, one.clone());
                     Ok(BaseTable::Table(table, list))
@@ -172,7 +173,7 @@ impl Lake {
         summary.remove(IMPORTS_KEY);
         let imports = content.imports.value.clone();
         summary.extend(imports.map(|value| (IMPORTS_KEY.to_owned(), value)));
-        let new = self.tables().apply_merge(merge, summary).await?;
+        let new = merge.commit(self.tables(), summary).await?;
         objects.extend(content.imports.objects.iter().cloned());
         let operation_name =
             if merge.only_adds() { operation::APPENDED } else { operation::CHANGED };

@@ -23,7 +23,7 @@ use headwater_model::{
     MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
 use headwater_store::Batch;
-use headwater_tables::RowBudget;
+use headwater_table_merge::RowBudget;
 
 use self::content::Content;
 pub use self::problem::{conflict_problem, with_rerun_hint};
@@ -417,7 +417,7 @@ impl<'a> Merging<'a> {
             }
             self.verdicts.remove(&contested.table);
             let spent = self.verdicts.values().map(|entry| entry.rows).sum();
-            let mut budget = self.lake.tables().row_budget(spent);
+            let mut budget = RowBudget::new(self.lake.tables(), spent);
             let mut verdict = self.verdict(contested, &mut budget).await?;
             let doubtful = matches!(&verdict, Verdict::Content(content) if content.may_repeat());
             if doubtful && self.has_common_cherry_pick(plan).await? {

@@ -1,7 +1,8 @@
 //! Files that a merge wrote and that no commit references yet. They are removed if the merge fails
 //! or is cancelled.
 
-use headwater_tables::{MadeMerge, SqlView, Table, Tables};
+use headwater_table_merge::MadeMerge;
+use headwater_tables::{SqlView, Table, Tables};
 
 /// A guard that removes uncommitted files when it is dropped.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, Fault, PROPERTY_EVENT, TableName};
 use headwater_store::{Batch, Unique};
-use headwater_tables::{Merged, Table};
+use headwater_table_merge::{Merged, RowBudget, only_arranged};
+use headwater_tables::Table;
 
 use super::Transaction;
 use super::pending::{Applied, Context, Pending};
@@ -205,7 +206,7 @@ impl Transaction {
             return Ok(None);
         };
         let base = lake.tables().load(&entry.metadata_location).await?;
-        if !lake.tables().only_arranged(&base, newer, pending.ignores_appends()).await {
+        if !only_arranged(lake.tables(), &base, newer, pending.ignores_appends()).await {
             return Ok(None);
         }
         self.flush(name).await?;
@@ -216,12 +217,15 @@ impl Transaction {
             let (table, from) = (name.clone(), Some(found.clone()));
             return Ok(Some(Some(TableChange { table, from, to: None })));
         };
-        let mut budget = lake.tables().row_budget(0);
-        let merge = match lake.tables().merge(&base, newer, &changed, &mut budget).await? {
-            Merged::Ours => return Ok(Some(None)),
-            Merged::Clashes(_) => return Ok(None),
-            Merged::Both(merge) => merge,
-        };
+        let mut budget = RowBudget::new(lake.tables(), 0);
+        let merge =
+            match headwater_table_merge::merge(lake.tables(), &base, newer, &changed, &mut budget)
+                .await?
+            {
+                Merged::Ours => return Ok(Some(None)),
+                Merged::Clashes(_) => return Ok(None),
+                Merged::Both(merge) => merge,
+            };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
         let [base_imports, new_imports, own_imports] =
             [&base, newer, &changed].map(|table| table.summary().remove(IMPORTS_KEY));
@@ -234,7 +238,7 @@ impl Transaction {
         let properties = changed.summary().into_iter();
         summary.extend(properties.filter(|(key, _)| self.snapshot_properties.contains_key(key)));
         summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-        let made = lake.tables().apply_merge(&merge, summary).await?;
+        let made = merge.commit(lake.tables(), summary).await?;
         with.objects.extend(objects);
         let to = Some(to_entry(&made.table, operation));
         for staged in made.staged {

@@ -29,7 +29,7 @@ pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
 #[derive(Debug)]
-pub(crate) enum Removal {
+pub enum Removal {
     /// None.
     Nothing,
     /// All.
@@ -49,7 +49,7 @@ pub(crate) enum Removal {
 
 impl Removal {
     /// Creates the removal of these files.
-    pub(crate) fn files(files: &[Arc<DataFile>]) -> Self {
+    pub fn files(files: &[Arc<DataFile>]) -> Self {
         Removal::Files(files.iter().map(|file| file.location.clone()).collect())
     }
 
@@ -90,13 +90,15 @@ impl Removal {
 
 /// New files of one partition spec.
 #[derive(Debug)]
-pub(crate) struct Addition {
+pub struct Addition {
     /// The kind of files: data or deletes.
-    pub(crate) content: ManifestContentType,
+    pub content: ManifestContentType,
     /// The schema of the manifest.
-    pub(crate) schema: SchemaRef,
-    pub(crate) spec: PartitionSpecRef,
-    pub(crate) files: Vec<iceberg::spec::DataFile>,
+    pub schema: SchemaRef,
+    /// The partition spec.
+    pub spec: PartitionSpecRef,
+    /// The files.
+    pub files: Vec<iceberg::spec::DataFile>,
 }
 
 /// A manifest of the new snapshot.

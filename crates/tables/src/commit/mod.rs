@@ -29,13 +29,13 @@ use self::manifests::{Addition, PlannedManifest, Removal, Removals, spec_by_id};
 use self::snapshots::snapshots_to_expire;
 pub(crate) use self::snapshots::{referenced_snapshots, snapshots_listed};
 use self::summary::Changes;
-pub(crate) use self::summary::Kind;
+pub use self::summary::Kind;
 use self::values::check_values;
 use crate::deletes::DeleteKey;
 use crate::manifest::{Decoded, SnapshotIds, assign_row_ids, encode, encode_list};
-use crate::merge::history::{REACH, Reach};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
+use crate::reach::{REACH, Reach};
 use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
@@ -75,7 +75,7 @@ pub(crate) async fn commit(
         Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
         Operation::AddColumns { columns, after } => {
             let change = |builder| evolve::add_columns(before, builder, columns, after);
-            store_metadata(tables, table, change).await
+            commit_metadata(tables, table, change).await
         }
         Operation::Alter { alterations, after } => {
             let altered = Altered::of(before, alterations, after)?;
@@ -83,35 +83,35 @@ pub(crate) async fn commit(
                 return Ok(table.clone());
             }
             Box::pin(check_values(tables, table, &altered.columns_to_require(before))).await?;
-            store_metadata(tables, table, |builder| altered.apply(before, builder)).await
+            commit_metadata(tables, table, |builder| altered.apply(before, builder)).await
         }
         Operation::SetProperties(properties) => {
             let change = |builder| evolve::set_properties(builder, properties);
-            store_metadata(tables, table, change).await
+            commit_metadata(tables, table, change).await
         }
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
             let change = Change::new(Removal::Nothing, staged, Kind::Append, summary);
-            change.commit(tables, table, before, builder_of(table)?).await
+            change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
             let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
             let change = change.with_reach(Reach::All);
-            change.commit(tables, table, before, builder_of(table)?).await
+            change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::OverwritePartitions { staged, beside } => {
             let change = plan_overwrite(tables, table, (staged, beside), summary).await?;
-            change.commit(tables, table, before, builder_of(table)?).await
+            change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Rewrite(rewrite) => {
             let change = Box::pin(plan_rewrite(tables, table, rewrite, summary)).await?;
-            change.commit(tables, table, before, builder_of(table)?).await
+            change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Compact { removed, staged } => {
             let change =
                 Box::pin(plan_compaction(tables, table, (removed, staged), summary)).await?;
-            change.commit(tables, table, before, builder_of(table)?).await
+            change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::ArrangeManifests => merge_manifests(tables, table, summary).await,
         Operation::ExpireSnapshots(ids) => {
@@ -120,7 +120,8 @@ pub(crate) async fn commit(
             store(tables, table, left, table.totals(), PendingFiles::default()).await
         }
         Operation::Replace { schema, partition, after, staged } => {
-            let builder = evolve::replace(before, builder_of(table)?, &schema, &partition, after)?;
+            let builder =
+                evolve::replace(before, metadata_builder(table)?, &schema, &partition, after)?;
             let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
             let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
@@ -214,7 +215,7 @@ async fn merge_manifests(
         summary,
     };
     let changes = Changes::default();
-    change.finish(tables, table, (planned, &changes), (metadata, builder_of(table)?)).await
+    change.finish(tables, table, (planned, &changes), (metadata, metadata_builder(table)?)).await
 }
 
 /// Checks that replacement files have as many rows as the removed ones.
@@ -301,13 +302,23 @@ async fn check_delete_files_unchanged(
     if same.all(|same| same) { Ok(()) } else { Err(Error::TableChanged { what: "data" }) }
 }
 
-pub(crate) fn builder_of(table: &Table) -> Result<TableMetadataBuilder> {
+/// Returns a builder of the table's next metadata.
+pub fn metadata_builder(table: &Table) -> Result<TableMetadataBuilder> {
     let metadata = time_parts::hidden_metadata(table.metadata())?.into_owned();
     Ok(metadata.into_builder(Some(table.metadata_location().to_owned())))
 }
 
+/// Returns the metadata of a table after an edit, without its logs.
+pub fn edited_metadata(
+    table: &Table,
+    edit: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
+) -> Result<TableMetadata> {
+    let (bare, _) = stamp::detach_logs(table.metadata())?;
+    build(edit(bare.into_builder(None))?)
+}
+
 /// Commits a metadata change that affects no rows.
-pub(crate) async fn store_metadata(
+pub async fn commit_metadata(
     tables: &Tables,
     table: &Table,
     change: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
@@ -341,18 +352,21 @@ pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
 }
 
 /// A change of a table's rows.
-pub(crate) struct Change {
-    pub(crate) removal: Removal,
+pub struct Change {
+    /// The files to remove.
+    pub removal: Removal,
     /// Files written for this change.
-    pub(crate) staged: Option<Staged>,
+    pub staged: Option<Staged>,
     /// Files from other states of the table.
-    pub(crate) additions: Vec<Addition>,
-    pub(crate) kind: Kind,
+    pub additions: Vec<Addition>,
+    /// The kind of the change.
+    pub kind: Kind,
     /// The rows that the change applies to.
-    pub(crate) reach: Reach,
+    pub reach: Reach,
     /// Delete files that no longer apply to any data file.
-    pub(crate) dangling: Vec<DeleteKey>,
-    pub(crate) summary: BTreeMap<String, String>,
+    pub dangling: Vec<DeleteKey>,
+    /// Added to the snapshot's summary.
+    pub summary: BTreeMap<String, String>,
 }
 
 /// Ids and file names of a new snapshot.
@@ -381,7 +395,7 @@ impl Change {
     }
 
     /// Commits against `after`, the metadata with the new schema and partition spec.
-    pub(crate) async fn commit(
+    pub async fn commit(
         mut self,
         tables: &Tables,
         table: &Table,

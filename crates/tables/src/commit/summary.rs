@@ -18,7 +18,7 @@ pub(crate) struct Changes {
 
 /// The kind of a change of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Only adds rows.
     Append,
     /// Adds, removes or changes rows.

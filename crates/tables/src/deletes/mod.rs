@@ -34,7 +34,7 @@ use crate::{DataFile, Error, Positions, Result, Tables};
 const READS_MAX: usize = 8;
 
 /// A hash that identifies a list of delete files.
-pub(crate) type Fingerprint = u128;
+pub type Fingerprint = u128;
 
 /// The identity of a delete file: its location, and its offset in the file, because a Puffin file
 /// contains many deletion vectors.

@@ -67,6 +67,15 @@ pub(crate) fn read(
     })
 }
 
+/// Reads all columns of a schema, whose fields carry ids, from files.
+pub fn read_with_schema(
+    tables: &Tables,
+    schema: &SchemaRef,
+    files: &[Arc<DataFile>],
+) -> Result<BatchStream> {
+    read(tables, schema, files, None, None)
+}
+
 /// Reads all columns of files in batches of this many rows.
 pub(crate) fn read_slowly(
     tables: &Tables,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::show::GC_ENABLED;
 use super::{TableCommit, check_table, create, decapitalised, rejected, take_format_version};
 use crate::commit::{PendingFiles, store_as};
-use crate::merge::history::Reach;
+use crate::reach::Reach;
 use crate::{Error, Result, Table, Tables, metadata, time_parts};
 
 /// Keys of the logs in a metadata file.

@@ -32,7 +32,7 @@ const ATTEMPTS_MAX: usize = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The files of a warehouse.
-pub(crate) struct Storage {
+pub struct Storage {
     store: Arc<dyn ObjectStore>,
     root_url: String,
     local: Option<LocalFolder>,
@@ -268,28 +268,29 @@ pub(crate) fn normalised_location(location: &str) -> Cow<'_, str> {
 
 /// Deletes files when dropped, unless they are kept. Undoes a failed or cancelled write.
 #[derive(Debug)]
-pub(crate) struct Undo {
+pub struct Undo {
     storage: Arc<Storage>,
     locations: Vec<String>,
 }
 
 impl Undo {
-    pub(crate) fn new(storage: Arc<Storage>) -> Self {
+    /// Creates an undo of nothing.
+    pub fn new(storage: Arc<Storage>) -> Self {
         Undo { storage, locations: Vec::new() }
     }
 
     /// Adds a file to delete.
-    pub(crate) fn add(&mut self, location: String) {
+    pub fn add(&mut self, location: String) {
         self.locations.push(location);
     }
 
     /// Keeps the files.
-    pub(crate) fn keep(mut self) {
+    pub fn keep(mut self) {
         self.locations.clear();
     }
 
     /// Deletes the files now; failures are logged.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let locations = std::mem::take(&mut self.locations);
         remove(&self.storage, &locations).await;
     }

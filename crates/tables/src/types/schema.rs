@@ -127,7 +127,7 @@ fn same_type(field: &Field, known: &Type) -> bool {
 }
 
 /// Returns the key and value fields in a map's entries.
-pub(crate) fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
+pub fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
     match entries.data_type() {
         DataType::Struct(fields) if fields.len() == 2 => Ok((&fields[0], &fields[1])),
         other => Err(Error::internal("typed", format!("a map's entries have type `{other}`"))),
@@ -273,7 +273,7 @@ pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
 }
 
 /// Returns the Iceberg id in a field's metadata.
-pub(crate) fn field_id(field: &Field) -> Option<i32> {
+pub fn field_id(field: &Field) -> Option<i32> {
     field.metadata().get(FIELD_ID)?.parse().ok()
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
-use headwater_tables::{Alteration, FIELD_ID, Merged, Operation, RowIds, Table};
+use headwater_table_merge::{Merged, RowBudget};
+use headwater_tables::{Alteration, FIELD_ID, Operation, RowIds, Table};
 use iceberg::spec::FormatVersion;
 use serde_json::json;
 
@@ -27,10 +28,11 @@ fn add(column: &str, after: i32) -> Operation {
 
 async fn merge(warehouse: &Warehouse, base: &Table, ours: &Table, theirs: &Table) -> Table {
     let tables = &warehouse.tables;
-    let mut budget = tables.row_budget(0);
-    let merged = tables.merge(base, ours, theirs, &mut budget).await.unwrap();
+    let mut budget = RowBudget::new(tables, 0);
+    let merged =
+        headwater_table_merge::merge(tables, base, ours, theirs, &mut budget).await.unwrap();
     let Merged::Both(merge) = merged else { panic!("{merged:?}") };
-    tables.apply_merge(&merge, BTreeMap::new()).await.unwrap().table
+    merge.commit(tables, BTreeMap::new()).await.unwrap().table
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use futures::TryStreamExt;
 use headwater_model::{ErrorCode, Fault};
+use headwater_table_merge::{Cause, Merged, RowBudget, merge};
 use headwater_tables::{
-    Alteration, Cause, DataFile, Merged, NewTable, Operation, RowIds, Table, TableCommit, Tables,
+    Alteration, DataFile, NewTable, Operation, RowIds, Table, TableCommit, Tables,
 };
 use serde_json::{Value, json};
 
@@ -176,8 +177,9 @@ async fn a_merge_with_an_invalid_result_is_a_conflict() {
     let ours = warehouse.commit(&base, upgrade()).await;
     let add = Operation::add_columns(vec![field_of("_row_id", "long")]);
     let theirs = warehouse.commit(&base, add).await;
-    let mut budget = warehouse.tables.row_budget(0);
-    let merged = warehouse.tables.merge(&base, &ours, &theirs, &mut budget).await.unwrap();
+    let tables = &warehouse.tables;
+    let mut budget = RowBudget::new(tables, 0);
+    let merged = merge(tables, &base, &ours, &theirs, &mut budget).await.unwrap();
     let Merged::Clashes(clashes) = merged else { panic!("{merged:?}") };
     assert!(matches!(clashes[0].cause, Cause::Shape { .. }), "{clashes:?}");
 }

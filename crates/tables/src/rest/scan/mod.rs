@@ -23,7 +23,7 @@ use self::filter::{Reader, invalid};
 use self::residual::{Residual, Truth};
 use crate::cache::Files;
 use crate::deletes::DeleteFile;
-use crate::merge::lineage::Lineage;
+use crate::lineage::Lineage;
 use crate::table::name_mapping;
 use crate::types::schema::{arrow_schema, with_names};
 use crate::{DataFile, Error, Result, ScanPlan, Table, Tables};

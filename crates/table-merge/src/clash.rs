@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use super::paired::ChangedRow;
-use crate::DataFile;
+use headwater_tables::DataFile;
+
+use crate::paired::ChangedRow;
 
 /// A side of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,10 +12,9 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
+use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
-use super::rows::{Counts, RowReader, keys};
-use crate::read::read;
-use crate::{DataFile, Error, Result};
+use crate::rows::{Counts, RowReader, keys};
 
 /// Maximum number of new rows of a side to compare.
 const CANDIDATES_MAX: usize = 10_000;
@@ -33,7 +32,7 @@ pub struct ChangedRow {
 
 impl RowReader<'_> {
     /// Pairs rows of the base with new rows in files of both sides.
-    pub(super) async fn pair(
+    pub(crate) async fn pair(
         &self,
         base: &[RecordBatch],
         files: [&[Arc<DataFile>]; 2],
@@ -69,7 +68,7 @@ impl RowReader<'_> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let mut found: Vec<RecordBatch> = Vec::new();
         let mut remaining = CANDIDATES_MAX;
-        let mut batches = read(self.tables, &self.schemas[side], files, None, None)?;
+        let mut batches = read_with_schema(self.tables, &self.schemas[side], files)?;
         while remaining > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {
@@ -141,7 +140,7 @@ fn equal_columns(
 mod tests {
     use arrow::array::{ArrayRef, Int64Array};
 
-    use super::*;
+    use crate::*;
 
     fn batch(rows: &[[i64; 3]]) -> RecordBatch {
         let column = |at: usize| -> ArrayRef {

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::history::{MERGED, REACH};
-use super::lineage::{Lineage, MERGED_METADATA, PICKED, UNDONE, picked_by, undone_by};
-use super::{Side, TableMerge};
+use headwater_tables::{
+    Lineage, MERGED, MERGED_METADATA, PICKED, REACH, UNDONE, picked_by, undone_by,
+};
+
+use crate::clash::Side;
+use crate::merge::TableMerge;
 
 /// Summary keys that apply to one snapshot only.
 const SNAPSHOT_KEYS: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
@@ -71,7 +74,7 @@ impl TableMerge {
     }
 
     /// Returns the summary properties of the merge itself.
-    pub(super) fn record(&self) -> Vec<(String, String)> {
+    pub(crate) fn record(&self) -> Vec<(String, String)> {
         if self.goes_on {
             return Vec::new();
         }
@@ -86,7 +89,7 @@ impl TableMerge {
 
 /// The changes of others that a change replays or reverts.
 #[derive(Debug, Default)]
-pub(super) struct ReplayedChanges {
+pub(crate) struct ReplayedChanges {
     /// The snapshots whose changes are replayed; none if unknown.
     picked: Option<BTreeSet<i64>>,
     undone: Vec<i64>,

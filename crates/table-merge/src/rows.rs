@@ -15,27 +15,29 @@ use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::{StreamExt, TryStreamExt, stream};
+use headwater_tables::{
+    BatchStream, DataFile, Error, Result, Tables, own, own_columns, read_with_schema, with_row_ids,
+    without_ids, without_ids_after_base,
+};
 use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
-use super::clash::{Cause, Clash};
-use super::files::{Group, Replaced};
-use crate::read::read;
-use crate::row_ids::{own, own_columns, with_row_ids, without_ids, without_ids_after_base};
-use crate::{BatchStream, DataFile, Error, Result, Tables};
+use crate::clash::{Cause, Clash};
+use crate::files::{Group, Replaced};
+use crate::merge::BaseCounters;
 
 /// Maximum number of rows in a conflict's sample.
-pub(super) const ROWS_SHOWN: usize = 10;
+pub(crate) const ROWS_SHOWN: usize = 10;
 
 /// A row by its values: half of their SHA-256, which is collision-resistant.
-pub(super) type RowKey = [u8; 16];
+pub(crate) type RowKey = [u8; 16];
 
 /// The number of equal rows in base, ours and theirs.
-pub(super) type Counts = HashMap<RowKey, [u32; 3]>;
+pub(crate) type Counts = HashMap<RowKey, [u32; 3]>;
 
 /// The result of merging a group.
 #[derive(Debug)]
-pub(super) enum GroupResult {
+pub(crate) enum GroupResult {
     Ours,
     Theirs,
     /// The result is in neither side's files.
@@ -45,7 +47,7 @@ pub(super) enum GroupResult {
 
 /// The rows of a group to write.
 #[derive(Debug)]
-pub(super) struct MergedGroup {
+pub(crate) struct MergedGroup {
     /// Our files and theirs, which contain each wanted row at least as often as needed.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
@@ -59,14 +61,14 @@ pub(super) struct MergedGroup {
 }
 
 /// The context for reading rows.
-pub(super) struct RowReader<'a> {
+pub(crate) struct RowReader<'a> {
     pub tables: &'a Tables,
     /// The columns of the merged table with the field ids of base, ours and theirs.
     pub schemas: [SchemaRef; 3],
     /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// The next row id and the last sequence number of the base.
-    pub base_counters: (u64, i64),
+    /// The ids that rows of theirs may keep.
+    pub base_counters: BaseCounters,
 }
 
 /// The number of rows in files changed by both sides that a merge may still compare, over all
@@ -78,8 +80,9 @@ pub struct RowBudget {
 }
 
 impl RowBudget {
-    /// Creates a budget, part of which is already used.
-    pub(crate) fn new(max: u64, spent: u64) -> Self {
+    /// Creates the budget of a merge, part of which is already used.
+    pub fn new(tables: &Tables, spent: u64) -> Self {
+        let max = tables.options().merge_rows_max;
         RowBudget { max, remaining: max.saturating_sub(spent) }
     }
 
@@ -89,12 +92,12 @@ impl RowBudget {
     }
 
     /// Returns the total.
-    pub(super) fn max(&self) -> u64 {
+    pub(crate) fn max(&self) -> u64 {
         self.max
     }
 
     /// Uses part of the budget; returns false if it is not sufficient.
-    pub(super) fn spend(&mut self, rows: u64) -> bool {
+    pub(crate) fn spend(&mut self, rows: u64) -> bool {
         match self.remaining.checked_sub(rows) {
             Some(remaining) => {
                 self.remaining = remaining;
@@ -158,8 +161,8 @@ impl RowReader<'_> {
         let groups = groups.iter().map(|group| [&group.base, &group.ours, &group.theirs]);
         let [ours, theirs] = elsewhere;
         let none = &Vec::new();
-        let beside = [[&ours.old, &ours.new, none], [&theirs.old, none, &theirs.new]];
-        for three in groups.chain(beside) {
+        let replaced = [[&ours.old, &ours.new, none], [&theirs.old, none, &theirs.new]];
+        for three in groups.chain(replaced) {
             let all = three.into_iter().flatten();
             if !budget.spend(all.map(|file| file.rows).sum()) {
                 return Ok(false);
@@ -181,7 +184,7 @@ impl RowReader<'_> {
         state: usize,
         mut counts: Counts,
     ) -> Result<Counts> {
-        let mut batches = read(self.tables, &self.schemas[state], files, None, None)?;
+        let mut batches = read_with_schema(self.tables, &self.schemas[state], files)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let counting = tokio::task::spawn_blocking(move || {
                 for key in keys(&batch)? {
@@ -205,7 +208,7 @@ impl RowReader<'_> {
     ) -> Result<Clash> {
         let mut clash = Clash::about(Cause::Rows, group.base.clone());
         clash.rows_total = Some(total);
-        let mut batches = read(self.tables, &self.schemas[0], &group.base, None, None)?;
+        let mut batches = read_with_schema(self.tables, &self.schemas[0], &group.base)?;
         let mut remaining = ROWS_SHOWN.min(total as usize);
         while remaining > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
@@ -227,9 +230,11 @@ impl RowReader<'_> {
 
     /// Returns all rows of their files, to rewrite them.
     pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
-        let base_counters = self.base_counters;
-        let rows = read(self.tables, &self.to_rewrite(2), files, None, None)?;
-        Ok(rows.map(move |batch| without_ids_after_base(&batch?, base_counters)).boxed())
+        let BaseCounters { next_row_id, sequence_number } = self.base_counters;
+        let rows = read_with_schema(self.tables, &self.to_rewrite(2), files)?;
+        Ok(rows
+            .map(move |batch| without_ids_after_base(&batch?, next_row_id, sequence_number))
+            .boxed())
     }
 
     fn to_rewrite(&self, side: usize) -> SchemaRef {
@@ -239,7 +244,7 @@ impl RowReader<'_> {
 
     /// Returns the merged rows of a group: ours in our order, then theirs.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
-        let ours = read(self.tables, &self.to_rewrite(1), &group.ours, None, None)?;
+        let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;
         let theirs = self.all_of_theirs(&group.theirs)?;
         let batches = ours.chain(theirs);
         let (remaining, skippable) =
@@ -315,13 +320,13 @@ impl RowPicker {
     }
 }
 
-pub(super) fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
+pub(crate) fn converter(schema: &Schema) -> Result<RowConverter, ArrowError> {
     let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
     RowConverter::new(fields.collect())
 }
 
 /// Returns the keys of a batch's rows.
-pub(super) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
+pub(crate) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
     let rows = converter(&batch.schema())?.convert_columns(batch.columns())?;
     let key = |row: arrow::row::Row<'_>| {
         let mut key = RowKey::default();
@@ -391,7 +396,7 @@ fn decide(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     /// Merges lists of rows; expects the result or the conflicting rows.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {

@@ -10,14 +10,14 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
+use headwater_tables::{
+    Error, Result, Table, Tables, align, entry_fields, field_id, read_with_schema,
+};
 use iceberg::spec::TableMetadata;
 
-use super::clash::{Cause, Clash, Side};
-use super::files::{File, Replaced};
-use super::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
-use crate::read::{align, read};
-use crate::types::schema::{entry_fields, field_id};
-use crate::{Error, Result, Table, Tables};
+use crate::clash::{Cause, Clash, Side};
+use crate::files::{File, Replaced};
+use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
 /// The columns of a side that the base has, and the ones remaining in the merged table.
 struct Columns {
@@ -30,15 +30,23 @@ struct Columns {
 /// Added minus removed rows, by their remaining values and by all their values.
 type Changes = HashMap<(RowKey, RowKey), i64>;
 
+/// The files that one side replaced, and the metadata of the merge.
+pub(crate) struct SideChange<'a> {
+    pub(crate) base: &'a TableMetadata,
+    pub(crate) merged: &'a TableMetadata,
+    pub(crate) side: Side,
+    pub(crate) table: &'a Table,
+    pub(crate) replaced: &'a Replaced,
+}
+
 /// Returns the conflict about values that a side changed in rewritten files, if the other side
 /// dropped their column.
-pub(super) async fn check(
+pub(crate) async fn check(
     tables: &Tables,
-    (base, merged): (&TableMetadata, &TableMetadata),
-    (side, table): (Side, &Table),
-    replaced: &Replaced,
+    change: &SideChange<'_>,
     budget: &mut RowBudget,
 ) -> Result<Option<Clash>> {
+    let SideChange { base, merged, side, table, replaced } = *change;
     if replaced.old.is_empty() || replaced.new.is_empty() {
         return Ok(None);
     }
@@ -102,7 +110,7 @@ impl Columns {
         mut changes: Changes,
     ) -> Result<Changes> {
         let internal = |error: ArrowError| Error::internal("merged", error);
-        let mut batches = read(tables, &self.all, files, None, None)?;
+        let mut batches = read_with_schema(tables, &self.all, files)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let remaining = self.remaining_columns(&batch).map_err(internal)?;
             let counting = tokio::task::spawn_blocking(move || {
@@ -147,7 +155,7 @@ impl Columns {
     ) -> Result<Vec<RecordBatch>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let (mut found, mut remaining_rows) = (Vec::new(), ROWS_SHOWN);
-        let mut batches = read(tables, &self.all, files, None, None)?;
+        let mut batches = read_with_schema(tables, &self.all, files)?;
         while remaining_rows > 0
             && let Some(batch) = batches.try_next().await.map_err(Error::Input)?
         {

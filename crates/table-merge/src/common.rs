@@ -12,17 +12,18 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use headwater_tables::{
+    ContainedChanges, DataFile, Error, Fingerprint, Lineage, Tables, merged_by, picked_by,
+    undone_by,
+};
 use iceberg::spec::{Operation, Snapshot};
 
-use super::files::{File, owned_state};
-use super::history::Past;
-use super::lineage::{ContainedChanges, Lineage, merged_by, picked_by, undone_by};
-use crate::deletes::Fingerprint;
-use crate::{DataFile, Error, Tables};
+use crate::files::{File, owned_state};
+use crate::history::Past;
 
 /// The adjusted base of a merge.
 #[derive(Debug, Default)]
-pub(super) struct Common {
+pub(crate) struct Common {
     /// The files of the base, including the changes that both sides contain.
     pub base: Vec<File>,
     /// The snapshots without other changes.

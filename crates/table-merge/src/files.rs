@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::clash::{Cause, Clash, Side};
-use super::history::{History, Reach};
-use crate::deletes::Fingerprint;
-use crate::{DataFile, Error, Tables};
+use headwater_tables::{DataFile, Error, Fingerprint, Reach, Tables};
 
-pub(super) type File = Arc<DataFile>;
+use crate::clash::{Cause, Clash, Side};
+use crate::history::History;
+
+pub(crate) type File = Arc<DataFile>;
 
 /// The identity of a file with its deletes: a file with new delete files counts as removed and
 /// added.
@@ -18,7 +18,7 @@ type State<'a> = (&'a str, Fingerprint);
 type Key = (i32, String);
 
 /// The data files of the three states.
-pub(super) struct Files<'a> {
+pub(crate) struct Files<'a> {
     pub base: &'a [File],
     pub ours: &'a [File],
     pub theirs: &'a [File],
@@ -30,7 +30,7 @@ pub(super) struct Files<'a> {
 
 /// The number of live rows in files with deletes.
 #[derive(Debug, Default)]
-pub(super) struct LiveRows(HashMap<(String, Fingerprint), u64>);
+pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
     /// Counts the live rows of files that differ between the states: needed only there, to
@@ -69,7 +69,7 @@ impl<'a> Files<'a> {
 
 /// The merge result for data files.
 #[derive(Debug, Default)]
-pub(super) struct FilePlan {
+pub(crate) struct FilePlan {
     /// Files of theirs to add unchanged.
     pub files_to_add: Vec<File>,
     /// Files of ours to remove.
@@ -88,7 +88,7 @@ pub(super) struct FilePlan {
 
 /// Files that a side replaced by others.
 #[derive(Debug, Default)]
-pub(super) struct Replaced {
+pub(crate) struct Replaced {
     pub old: Vec<File>,
     /// The new files, except those with appended rows only.
     pub new: Vec<File>,
@@ -97,7 +97,7 @@ pub(super) struct Replaced {
 /// Files of one partition with rows that both sides may have changed. Rows in none of these files
 /// are unchanged.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Group {
+pub(crate) struct Group {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
@@ -380,7 +380,7 @@ fn key(file: &File) -> Key {
 }
 
 /// Returns the location and the fingerprint of a file's deletes.
-pub(super) fn owned_state(file: &File) -> (String, Fingerprint) {
+pub(crate) fn owned_state(file: &File) -> (String, Fingerprint) {
     (file.location.clone(), file.state().1)
 }
 

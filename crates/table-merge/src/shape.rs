@@ -3,20 +3,19 @@
 use std::collections::{BTreeSet, HashMap};
 
 use arrow::datatypes::SchemaRef;
+use headwater_tables::{DataFile, Error, Result, unbound_spec};
 use iceberg::spec::{
     FormatVersion, PartitionSpec, Schema, SortOrder, TableMetadata, TableMetadataBuilder,
     TableProperties, Transform, UnboundPartitionSpec,
 };
 
-use super::clash::{Cause, Clash, Side};
-use super::columns::{self, Columns, three_way};
-use super::common::Common;
-use crate::commit::evolve::rejected;
-use crate::{DataFile, Result, time_parts};
+use crate::clash::{Cause, Clash, Side};
+use crate::columns::{self, Columns, three_way};
+use crate::common::Common;
 
 /// The three states of a merge.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Three<'a> {
+pub(crate) struct Three<'a> {
     pub base: &'a TableMetadata,
     pub ours: &'a TableMetadata,
     pub theirs: &'a TableMetadata,
@@ -44,7 +43,7 @@ impl<'a> Three<'a> {
 
 /// The merged metadata, as changes of our side.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     schema: Option<Schema>,
     spec: Option<PartitionSpec>,
     order: Option<SortOrder>,
@@ -57,7 +56,7 @@ pub(super) struct Shape {
 
 /// A column that only one side made required.
 #[derive(Debug)]
-pub(super) struct Required {
+pub(crate) struct Required {
     pub id: i32,
     pub name: String,
     /// The side that made it required.
@@ -85,7 +84,7 @@ impl Shape {
         }
         let built = Schema::builder().with_fields(fields);
         let built = built.with_identifier_field_ids(identifiers.unwrap_or_default()).build();
-        let schema = built.map_err(|error| rejected("merged", &error))?;
+        let schema = built.map_err(|error| Error::internal("merged", error))?;
         if let Some(clash) = changed_partition_column(three, &schema, &their_ids) {
             clashes.push(clash);
             return Ok(None);
@@ -197,12 +196,12 @@ fn changed_partition_column(
 }
 
 /// Returns a partition spec without ids, for the metadata builder.
-pub(super) fn unbound(
+pub(crate) fn unbound(
     spec: &PartitionSpec,
 ) -> std::result::Result<UnboundPartitionSpec, iceberg::Error> {
     let fields = spec.fields().iter();
     let fields = fields.map(|field| (field.source_id, field.name.as_str(), field.transform));
-    time_parts::unbound(fields)
+    unbound_spec(fields)
         .map_err(|error| iceberg::Error::new(iceberg::ErrorKind::DataInvalid, error.to_string()))
 }
 

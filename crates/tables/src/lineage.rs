@@ -8,19 +8,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{Snapshot, SnapshotRef};
 
-use super::history::MERGED;
 use crate::cache::Files;
 use crate::{Error, Result, Table, Tables};
 
+/// Summary key of the snapshot that a merge took rows from.
+pub const MERGED: &str = "headwater.merged-snapshot";
+
 /// Summary key of the metadata file of the merged state.
-pub(crate) const MERGED_METADATA: &str = "headwater.merged-metadata";
+pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 
 /// Summary key of the reverted snapshots, a JSON list.
-pub(crate) const UNDONE: &str = "headwater.undone-snapshots";
+pub const UNDONE: &str = "headwater.undone-snapshots";
 
 /// Summary key of the snapshots that a cherry-pick replays, a JSON list; any other value if there
 /// are too many.
-pub(crate) const PICKED: &str = "headwater.picked-snapshots";
+pub const PICKED: &str = "headwater.picked-snapshots";
 
 /// Prefix of the summary keys with the versions of other tables that the table's rows were computed
 /// from.
@@ -31,7 +33,7 @@ const FILES_MAX: usize = 100;
 
 /// The known ancestors of a state.
 #[derive(Debug)]
-pub(crate) struct Lineage {
+pub struct Lineage {
     current: Option<i64>,
     known: HashMap<i64, KnownSnapshot>,
     /// Metadata files that were read or failed to load.
@@ -47,7 +49,7 @@ struct KnownSnapshot {
 
 /// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
-pub(super) struct ContainedChanges {
+pub struct ContainedChanges {
     /// The ids of the snapshots that first committed the changes, without reverted ones.
     pub has: HashSet<i64>,
     /// For replayed changes, the last snapshot that replayed them.
@@ -70,6 +72,7 @@ impl KnownSnapshot {
 }
 
 impl Lineage {
+    /// Returns the lineage of a state, with the snapshots that its metadata lists.
     pub fn of(table: &Table) -> Self {
         let current = table.snapshot_id();
         let mut found = Lineage { current, known: HashMap::new(), read: HashSet::new() };
@@ -89,6 +92,7 @@ impl Lineage {
         self.current
     }
 
+    /// Returns a known snapshot.
     pub fn get(&self, id: i64) -> Option<&Snapshot> {
         self.known.get(&id).map(|known| &*known.snapshot)
     }
@@ -155,7 +159,7 @@ impl Lineage {
     }
 
     /// Returns the changes contained in the state, as far as known.
-    pub(super) fn contained_changes(&self) -> ContainedChanges {
+    pub fn contained_changes(&self) -> ContainedChanges {
         let mut found = ContainedChanges::default();
         for snapshot in self.newest_first() {
             let id = snapshot.snapshot_id();
@@ -322,12 +326,12 @@ impl Tables {
 }
 
 /// Returns the merged snapshot of a merge snapshot.
-pub(super) fn merged_by(snapshot: &Snapshot) -> Option<i64> {
+pub fn merged_by(snapshot: &Snapshot) -> Option<i64> {
     value(snapshot, MERGED)?.parse().ok()
 }
 
 /// Returns the snapshots that a snapshot replays; none if unknown.
-pub(super) fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
+pub fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
     match value(snapshot, PICKED) {
         Some(ids) => serde_json::from_str(ids).ok(),
         None => Some(Vec::new()),
@@ -335,7 +339,7 @@ pub(super) fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
 }
 
 /// Returns the snapshots that a snapshot reverts.
-pub(super) fn undone_by(snapshot: &Snapshot) -> Vec<i64> {
+pub fn undone_by(snapshot: &Snapshot) -> Vec<i64> {
     let ids = value(snapshot, UNDONE).and_then(|ids| serde_json::from_str(ids).ok());
     ids.unwrap_or_default()
 }

@@ -9,17 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use headwater_tables::{FIELD_ID, field_id, promote_defaults, promoted_default, text_of};
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, Type};
 
-use super::clash::{Cause, Clash, Side};
-use super::shape::Three;
-use crate::FIELD_ID;
-use crate::defaults::text_of;
-use crate::promotion::{promote_defaults, promoted_default};
-use crate::types::schema::field_id;
+use crate::clash::{Cause, Clash, Side};
+use crate::shape::Three;
 
 /// Returns the merged value of base, ours and theirs; none if both sides changed it differently.
-pub(super) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
+pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)
     } else if ours == base {
@@ -31,7 +28,7 @@ pub(super) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 
 /// The merged columns.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     /// The fields, in order.
     pub fields: Vec<NestedFieldRef>,
     /// The field ids of theirs by the merged ids, nested ones included.
@@ -39,7 +36,7 @@ pub(super) struct Columns {
 }
 
 /// Merges the columns of three states; conflicts are added to `clashes`.
-pub(super) fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Columns {
+pub(crate) fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Columns {
     let states = [three.base, three.ours, three.theirs];
     let fields = states.map(|state| state.current_schema().as_struct().fields());
     let mut column_merge = ColumnMerge { three, clashes, theirs: HashMap::new() };
@@ -289,7 +286,7 @@ fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
 }
 
 /// Returns an Arrow schema with field ids replaced.
-pub(super) fn with_ids(schema: &Schema, ids: &HashMap<i32, i32>) -> SchemaRef {
+pub(crate) fn with_ids(schema: &Schema, ids: &HashMap<i32, i32>) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field_with_ids(field, ids));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -1,110 +1,21 @@
 //! The changes of one side since the base, according to its snapshots, and their reach.
 //!
-//! Sets of files tell which files were added and removed, but not why. A snapshot that replaced all
-//! rows, or all rows of some partitions, means that no other row should exist there. Its summary
-//! records that under [`REACH`]. A merge snapshot records the merged snapshot, its second parent,
-//! under [`MERGED`], and the reach of the merged changes.
+//! A merge snapshot records the merged snapshot, its second parent, under
+//! [`headwater_tables::MERGED`], and the [`Reach`] of the merged changes.
 //!
 //! A side need not descend from the base: a conflict may have been resolved by keeping one side's
 //! table, or a commit is reverted, or cherry-picked to another branch. Then the base's changes
 //! since the common ancestor are reverted first. If some snapshots are unknown, the side may have
 //! intended to replace everything of which it left nothing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
+use headwater_tables::{Lineage, Reach, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
-
-use super::lineage::{Lineage, merged_by};
-use crate::{Table, Tables};
-
-/// Summary key of a change's reach: `all`, or a JSON list of partitions.
-pub(crate) const REACH: &str = "headwater.reach";
-
-/// Summary key of the snapshot that a merge took rows from.
-pub(crate) const MERGED: &str = "headwater.merged-snapshot";
-
-/// Maximum number of partitions listed in a summary.
-const PARTITIONS_MAX: usize = 500;
-
-/// Value if there are too many partitions to list.
-const MANY: &str = "partitions";
-
-/// The rows that a change was intended for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Only the changed rows.
-    #[default]
-    Rows,
-    /// All rows of these partitions.
-    Partitions(BTreeSet<String>),
-    /// All rows of all changed partitions.
-    ChangedPartitions,
-    /// All rows.
-    All,
-}
-
-impl Reach {
-    pub(crate) fn of(snapshot: &Snapshot, before: Option<&Snapshot>) -> Reach {
-        let summary = snapshot.summary();
-        let value = |key: &str| summary.additional_properties.get(key).map(String::as_str);
-        match value(REACH) {
-            Some("all") => return Reach::All,
-            Some(MANY) => return Reach::ChangedPartitions,
-            Some(list) => match serde_json::from_str(list) {
-                Ok(partitions) => return Reach::Partitions(partitions),
-                Err(_) => return Reach::All,
-            },
-            None => {}
-        }
-        // For snapshots of other engines, derived from their summaries.
-        if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
-            return Reach::Rows;
-        }
-        let files = before.and_then(|before| {
-            before.summary().additional_properties.get("total-data-files").map(String::as_str)
-        });
-        if value("replace-partitions") == Some("true") {
-            Reach::ChangedPartitions
-        } else if files
-            .is_some_and(|files| files != "0" && value("deleted-data-files") == Some(files))
-        {
-            Reach::All
-        } else {
-            Reach::Rows
-        }
-    }
-
-    /// Returns the reach of two changes combined.
-    pub(crate) fn and(self, other: Reach) -> Reach {
-        match (self, other) {
-            (Reach::All, _) | (_, Reach::All) => Reach::All,
-            (Reach::Rows, other) | (other, Reach::Rows) => other,
-            (Reach::ChangedPartitions, _) | (_, Reach::ChangedPartitions) => {
-                Reach::ChangedPartitions
-            }
-            (Reach::Partitions(mut one), Reach::Partitions(other)) => {
-                one.extend(other);
-                Reach::Partitions(one)
-            }
-        }
-    }
-
-    /// Returns the summary value; none for [`Reach::Rows`].
-    pub(crate) fn to_value(&self) -> Option<String> {
-        match self {
-            Reach::Rows => None,
-            Reach::All => Some("all".to_owned()),
-            Reach::Partitions(partitions) if partitions.len() <= PARTITIONS_MAX => {
-                serde_json::to_string(partitions).ok()
-            }
-            Reach::Partitions(_) | Reach::ChangedPartitions => Some(MANY.to_owned()),
-        }
-    }
-}
 
 /// The changes of a side since the base.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     /// The reach of its changes.
     pub reach: Reach,
     /// Snapshots that only added rows.
@@ -120,7 +31,7 @@ pub(super) struct History {
 }
 
 /// The lineages of a merge's base and sides.
-pub(super) struct Past {
+pub(crate) struct Past {
     pub base: Lineage,
     /// Ours and theirs.
     pub sides: [Lineage; 2],

@@ -1,0 +1,158 @@
+//! Commits of computed merges: the merged rows are written, and one snapshot adds and removes files.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use headwater_tables::{
+    Addition, Change, DataFile, Error, Removal, Result, Staged, Table, Tables, Undo,
+    commit_metadata, edited_metadata, has_row_ids, metadata_builder, with_row_id,
+};
+use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
+
+use crate::merge::{BaseCounters, Rewrite, TableMerge};
+use crate::shape;
+
+/// A committed merge.
+#[derive(Debug)]
+pub struct MadeMerge {
+    /// The new state of our side.
+    pub table: Table,
+    /// The data files written.
+    pub staged: Vec<Staged>,
+}
+
+impl TableMerge {
+    /// Commits the merge to our side; `summary` is added to its snapshot's summary. On failure,
+    /// deletes what it wrote.
+    pub async fn commit(
+        &self,
+        tables: &Tables,
+        summary: BTreeMap<String, String>,
+    ) -> Result<MadeMerge> {
+        let mut undo = Undo::new(Arc::clone(tables.storage()));
+        let mut staged = Vec::new();
+        for rewrite in &self.rewrites {
+            match self.rewrite(tables, rewrite).await {
+                Ok(written) => {
+                    written.locations().for_each(|location| undo.add(location.to_owned()));
+                    staged.push(written);
+                }
+                Err(error) => {
+                    undo.run().await;
+                    return Err(error);
+                }
+            }
+        }
+        match self.commit_files(tables, &staged, summary).await {
+            Ok(table) => {
+                undo.keep();
+                Ok(MadeMerge { table, staged })
+            }
+            Err(error) => {
+                undo.run().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn rewrite(&self, tables: &Tables, rewrite: &Rewrite) -> Result<Staged> {
+        let reader = self.reader(tables);
+        let rows = match rewrite {
+            Rewrite::Group(group) => reader.rows_of(group)?,
+            Rewrite::RewriteAll(files) => reader.all_of_theirs(files)?,
+        };
+        tables.write(&self.merged_table, rows).await
+    }
+
+    async fn commit_files(
+        &self,
+        tables: &Tables,
+        staged: &[Staged],
+        mut summary: BTreeMap<String, String>,
+    ) -> Result<Table> {
+        if !self.changes_files() && !self.records {
+            let edit = |builder| self.apply_shape(builder);
+            return commit_metadata(tables, &self.ours, edit).await;
+        }
+        summary.extend(self.record());
+        let after = edited_metadata(&self.ours, |builder| self.edit(builder))?;
+        let change = Change {
+            removal: Removal::files(&self.files_to_remove),
+            staged: Staged::all(staged),
+            additions: self.additions(&after)?,
+            kind: self.kind,
+            reach: self.reach.clone(),
+            dangling: Vec::new(),
+            summary,
+        };
+        let builder = self.edit(metadata_builder(&self.ours)?)?;
+        change.commit(tables, &self.ours, &after, builder).await
+    }
+
+    fn apply_shape(&self, builder: TableMetadataBuilder) -> Result<TableMetadataBuilder> {
+        self.shape.apply(builder).map_err(|error| Error::internal("merged", error))
+    }
+
+    /// Applies the merged metadata, with all partition specs of added files.
+    fn edit(&self, builder: TableMetadataBuilder) -> Result<TableMetadataBuilder> {
+        let rejected = |error: iceberg::Error| Error::internal("merged", error);
+        let mut builder = self.apply_shape(builder)?;
+        let theirs = self.theirs.metadata();
+        let specs: HashSet<i32> = self.files_to_add.iter().map(|file| file.spec_id).collect();
+        for spec in specs.into_iter().filter_map(|id| theirs.partition_spec_by_id(id)) {
+            let unbound = shape::unbound(spec).map_err(rejected)?;
+            builder = builder.add_partition_spec(unbound).map_err(rejected)?;
+        }
+        Ok(builder)
+    }
+
+    /// Returns the added files by their partition spec in the merged table.
+    fn additions(&self, after: &TableMetadata) -> Result<Vec<Addition>> {
+        let mut found: BTreeMap<i32, Addition> = BTreeMap::new();
+        let mut known: HashMap<i32, PartitionSpecRef> = HashMap::new();
+        for file in &self.files_to_add {
+            let order = file.entry.data_file.sort_order_id();
+            let order = order.and_then(|id| order_in(after, self.theirs.metadata(), id));
+            let spec = if let Some(spec) = known.get(&file.spec_id) {
+                spec.clone()
+            } else {
+                let spec = spec_in(after, self.theirs.metadata(), file.spec_id)?;
+                known.insert(file.spec_id, spec.clone());
+                spec
+            };
+            let addition = found.entry(spec.spec_id()).or_insert_with(|| Addition {
+                content: ManifestContentType::Data,
+                schema: after.current_schema().clone(),
+                spec,
+                files: Vec::new(),
+            });
+            let ids = known_ids(file, self.base_counters).filter(|_| has_row_ids(after));
+            addition.files.push(with_row_id(&file.entry.data_file, order, ids)?);
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+/// Returns the first row id of a file, if all its ids were assigned in the base.
+fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
+    let first = file.entry.data_file.first_row_id()?;
+    let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
+    (end <= base.next_row_id).then_some(first)
+}
+
+/// Returns the id of the merged table's sort order that equals one of theirs; none if there is
+/// none.
+fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i32> {
+    let wanted = theirs.sort_order_by_id(i64::from(id))?;
+    let mut orders = after.sort_orders_iter();
+    let found = orders.find(|order| order.fields == wanted.fields)?;
+    i32::try_from(found.order_id).ok()
+}
+
+/// Returns the partition spec of the merged table that equals one of theirs.
+fn spec_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Result<PartitionSpecRef> {
+    let missing = || Error::internal("merged", "a partition spec is unknown");
+    let wanted = theirs.partition_spec_by_id(id).ok_or_else(missing)?;
+    let mut specs = after.partition_specs_iter();
+    specs.find(|spec| spec.is_compatible_with(wanted)).cloned().ok_or_else(missing)
+}

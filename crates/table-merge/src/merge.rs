@@ -1,0 +1,491 @@
+//! The merge of two states of a table: a plan over files, and rows where both changed the same
+//! files.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use headwater_tables::{
+    DataFile, Error, Kind, LAST_UPDATED, Lineage, ROW_ID, Reach, Result, ScanPlan, Table, Tables,
+    edited_metadata, has_row_ids,
+};
+use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
+
+use crate::clash::{Cause, Clash, Side};
+use crate::files::{FilePlan, Files, Group, LiveRows};
+use crate::history::{History, Past};
+use crate::lost::{self, SideChange};
+use crate::record::ReplayedChanges;
+use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
+use crate::shape::{Shape, Three};
+
+/// The result of merging two states of a table.
+#[derive(Debug)]
+pub enum Merged {
+    /// Our side already has the result.
+    Ours,
+    /// A new state, to commit with [`TableMerge::commit`].
+    Both(Box<TableMerge>),
+    /// The changes conflict.
+    Clashes(Vec<Clash>),
+}
+
+/// A computed merge that is not yet committed.
+#[derive(Debug)]
+pub struct TableMerge {
+    pub(crate) base: Table,
+    pub(crate) ours: Table,
+    pub(crate) theirs: Table,
+    /// The merged table without its rows, to read and write rows for.
+    pub(crate) merged_table: Table,
+    pub(crate) shape: Shape,
+    pub(crate) files_to_add: Vec<Arc<DataFile>>,
+    pub(crate) files_to_remove: Vec<Arc<DataFile>>,
+    pub(crate) rewrites: Vec<Rewrite>,
+    pub(crate) reach: Reach,
+    pub(crate) kind: Kind,
+    pub(crate) rows: MergedRows,
+    /// True if the other side has snapshots that ours does not descend from. Then the merge is
+    /// recorded even if it changes no row, so that later changes are relative to it.
+    pub(crate) records: bool,
+    /// The replayed and reverted changes, if the merge applies a commit.
+    pub(crate) again: ReplayedChanges,
+    /// True if the history is too incomplete to exclude that added rows already exist.
+    pub(crate) doubtful: bool,
+    /// True if this merges two branches, not a branch and a commit's change.
+    pub(crate) of_branches: bool,
+    /// True if this is an ordinary change of our side.
+    pub(crate) goes_on: bool,
+    /// The side that has exactly the files of the merged table.
+    pub(crate) rows_of: Option<Side>,
+    /// The ids and sequence numbers that rows of theirs may keep: those assigned in the base.
+    pub(crate) base_counters: BaseCounters,
+}
+
+/// The next row id and the last sequence number of a table.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BaseCounters {
+    pub(crate) next_row_id: u64,
+    pub(crate) sequence_number: i64,
+}
+
+impl BaseCounters {
+    fn of(metadata: &TableMetadata) -> Self {
+        BaseCounters {
+            next_row_id: metadata.next_row_id(),
+            sequence_number: metadata.last_sequence_number(),
+        }
+    }
+}
+
+/// Counts of the changes of our side.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MergedRows {
+    /// Rows in added files, and in rewritten files that both sides changed.
+    pub rows_added: u64,
+    /// Removed rows.
+    pub rows_removed: u64,
+    /// Data files added from the other side.
+    pub files_added: u64,
+    /// Data files of ours that are removed.
+    pub files_removed: u64,
+    /// True if unchanged rows are counted as added and removed, because they were rewritten.
+    pub whole_files: bool,
+}
+
+/// Rows to write.
+#[derive(Debug)]
+pub(crate) enum Rewrite {
+    /// The merged rows of a group.
+    Group(MergedGroup),
+    /// All rows of files of theirs with other column ids, or with deleted rows.
+    RewriteAll(Vec<Arc<DataFile>>),
+}
+
+impl TableMerge {
+    /// Returns the counts of changed rows and files.
+    pub fn rows(&self) -> MergedRows {
+        self.rows
+    }
+
+    /// Returns true if rows are only added.
+    pub fn only_adds(&self) -> bool {
+        self.kind == Kind::Append
+    }
+
+    /// Returns true if added rows may already exist, because a commit may have been cherry-picked
+    /// between the sides and older snapshots are unknown.
+    pub fn may_repeat(&self) -> bool {
+        self.doubtful && self.rows.rows_added > 0
+    }
+
+    /// Returns true if columns, partition fields, sort order or properties of our side change.
+    pub fn reshapes(&self) -> bool {
+        !self.shape.is_ours()
+    }
+}
+
+/// The states of a table that a merge combines.
+#[derive(Clone, Copy)]
+struct States<'a> {
+    base: &'a Table,
+    ours: &'a Table,
+    theirs: &'a Table,
+}
+
+/// Computes the merge of two states of a table with the merge base `base`. Reads metadata, and
+/// rows of files that both sides changed. Writes nothing.
+pub async fn merge(
+    tables: &Tables,
+    base: &Table,
+    ours: &Table,
+    theirs: &Table,
+    budget: &mut RowBudget,
+) -> Result<Merged> {
+    let states = States { base, ours, theirs };
+    let three = Three { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
+    if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
+        return Ok(Merged::Clashes(vec![Clash::new(Cause::Identity)]));
+    }
+    let mut past = Past::read(tables, base, [ours, theirs]).boxed().await;
+    let known = past.read_merged(tables).boxed().await;
+    let doubtful = !known || past.sides.iter().any(|side| side.contained_changes().unclear);
+    let again = ReplayedChanges::of(&past.base, &past.sides[1]);
+    let base_plan = tables.plan(base, None).await?;
+    let [our_plan, their_plan] = [tables.plan(ours, None).await?, tables.plan(theirs, None).await?];
+    let common = past.common(tables, base_plan.files()).boxed().await?;
+    let histories = past.histories(&common.same);
+    if let Some(clash) = recreated(three, &histories) {
+        return Ok(Merged::Clashes(vec![clash]));
+    }
+    let mut clashes = Vec::new();
+    let shape = Shape::merge(three, &mut clashes)?;
+    if shape.as_ref().is_some_and(|shape| shape.mixes(&common)) {
+        clashes.push(Clash::new(Cause::Picked));
+    }
+    let base_files = common.base.as_slice();
+    let [our_files, their_files] = [&our_plan, &their_plan].map(ScanPlan::files);
+    let live = LiveRows::of(tables, [base_files, our_files, their_files]).boxed().await?;
+    let unclear = &common.unclear;
+    let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
+    let compacts = histories[1].only_appends_or_compacts;
+    // If ours does not descend from the base, it may have assigned the same ids to its own rows.
+    let base_counters =
+        if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
+    let plan = match FilePlan::merge(&files, histories) {
+        Ok(plan) => plan,
+        Err(clash) => {
+            clashes.push(*clash);
+            return Ok(Merged::Clashes(clashes));
+        }
+    };
+    let (Some(shape), true) = (shape, clashes.is_empty()) else {
+        return Ok(Merged::Clashes(clashes));
+    };
+    let merged_table = match merged_table(ours, &shape) {
+        Ok(merged_table) => merged_table,
+        Err(clash) => return Ok(Merged::Clashes(vec![*clash])),
+    };
+    clashes.extend(check_nulls(&shape, &files));
+    clashes.extend(check_rows(tables, states, &merged_table, &plan, budget).await?);
+    let mut merge = TableMerge::new(states, merged_table, shape);
+    merge.reach = plan.reach.clone();
+    merge.records = !Lineage::of(ours).descends_from(&Lineage::of(theirs));
+    merge.again = again;
+    merge.doubtful = doubtful;
+    merge.base_counters = base_counters;
+    match merge.merge_groups(tables, plan, GroupMerge { compacts, clashes, budget }).await? {
+        Merged::Both(mut merge) => {
+            merge.rows_of = merge.side_of_rows(&files);
+            Ok(Merged::Both(merge))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Returns the conflicts about values in dropped columns, and about the format version.
+async fn check_rows(
+    tables: &Tables,
+    states: States<'_>,
+    merged_table: &Table,
+    plan: &FilePlan,
+    budget: &mut RowBudget,
+) -> Result<Vec<Clash>> {
+    let mut clashes = Vec::new();
+    let sides = [(Side::Ours, states.ours), (Side::Theirs, states.theirs)];
+    for ((side, table), replaced) in sides.into_iter().zip(&plan.replaced) {
+        let (base, merged) = (states.base.metadata(), merged_table.metadata());
+        let change = SideChange { base, merged, side, table, replaced };
+        clashes.extend(lost::check(tables, &change, budget).boxed().await?);
+    }
+    if merged_table.metadata().format_version() == FormatVersion::V1 {
+        let reason = Error::OldFormat { version: "1" }.to_string();
+        clashes.push(Clash::new(Cause::Shape { reason }));
+    }
+    Ok(clashes)
+}
+
+/// Returns true if the changes since a state of a table only compacted rows; if `appends`, they
+/// may also have appended some.
+pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
+    let (before, after) = (base.metadata(), now.metadata());
+    let same_shape = before.uuid() == after.uuid()
+        && before.current_schema_id() == after.current_schema_id()
+        && before.default_partition_spec_id() == after.default_partition_spec_id()
+        && before.properties() == after.properties();
+    if !same_shape {
+        return false;
+    }
+    if base.snapshot_id() == now.snapshot_id() {
+        return true;
+    }
+    let past = Past::read(tables, base, [now, base]).boxed().await;
+    let [history, _] = past.histories(&HashSet::new());
+    history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
+}
+
+/// The context for merging the groups of files that both sides changed.
+struct GroupMerge<'a> {
+    /// True if the other side only appended and compacted rows.
+    compacts: bool,
+    /// The conflicts found so far.
+    clashes: Vec<Clash>,
+    budget: &'a mut RowBudget,
+}
+
+impl TableMerge {
+    fn new(states: States<'_>, merged_table: Table, shape: Shape) -> Self {
+        TableMerge {
+            base: states.base.clone(),
+            ours: states.ours.clone(),
+            theirs: states.theirs.clone(),
+            merged_table,
+            shape,
+            files_to_add: Vec::new(),
+            files_to_remove: Vec::new(),
+            rewrites: Vec::new(),
+            reach: Reach::Rows,
+            kind: Kind::Modify,
+            rows: MergedRows::default(),
+            records: false,
+            again: ReplayedChanges::default(),
+            doubtful: false,
+            of_branches: true,
+            goes_on: false,
+            rows_of: None,
+            base_counters: BaseCounters::default(),
+        }
+    }
+
+    async fn merge_groups(
+        mut self,
+        tables: &Tables,
+        mut plan: FilePlan,
+        context: GroupMerge<'_>,
+    ) -> Result<Merged> {
+        let GroupMerge { compacts, mut clashes, budget } = context;
+        let reader = self.reader(tables);
+        let groups = std::mem::take(&mut plan.groups);
+        let mut only_deletes = None;
+        for group in &groups {
+            let mut result = reader.merge_group(group, budget).await?;
+            if matches!(result, GroupResult::Clash(_)) && group.rows_may_move {
+                if only_deletes.is_none() {
+                    only_deletes =
+                        Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
+                }
+                if only_deletes == Some(true) {
+                    // No row moved to another partition.
+                    let whole = Group { rows_may_move: false, ..group.clone() };
+                    result = reader.merge_group(&whole, budget).await?;
+                }
+            }
+            match result {
+                GroupResult::Ours => {}
+                GroupResult::Theirs => plan.take_theirs(group),
+                GroupResult::Rows(merged) => {
+                    self.rows.rows_added += merged.rows_added;
+                    self.rows.rows_removed += merged.rows_removed;
+                    self.rewrite_group(merged, &group.ours);
+                }
+                GroupResult::Clash(clash) => clashes.push(clash),
+            }
+        }
+        if !clashes.is_empty() {
+            return Ok(Merged::Clashes(clashes));
+        }
+        let settles = plan.settles;
+        self.count(tables, &plan).await?;
+        self.add_files(plan);
+        self.kind = self.kind(compacts, settles);
+        if !self.changes_files() && self.shape.is_ours() && !self.records {
+            return Ok(Merged::Ours);
+        }
+        Ok(Merged::Both(Box::new(self)))
+    }
+
+    /// Returns the reader of the sides' rows, with the columns of the merged table.
+    pub(crate) fn reader<'t>(&self, tables: &'t Tables) -> RowReader<'t> {
+        let base = self.base.metadata();
+        let schemas = self.shape.schemas(base, &self.merged_table.schema());
+        let has_row_ids = has_row_ids(self.merged_table.metadata());
+        RowReader { tables, schemas, has_row_ids, base_counters: self.base_counters }
+    }
+}
+
+/// Returns true if a file may have row ids or sequence numbers assigned since the base, which our
+/// side may have assigned as well.
+fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
+    let entry = &file.entry.data_file;
+    let within = |id: i32, last: i128| {
+        let nulls = entry.null_value_counts().get(&id);
+        if nulls.is_some() && nulls == entry.value_counts().get(&id) {
+            return true;
+        }
+        match entry.upper_bounds().get(&id).map(Datum::literal) {
+            Some(PrimitiveLiteral::Long(bound)) => i128::from(*bound) <= last,
+            _ => false,
+        }
+    };
+    file.has_column(ROW_ID)
+        && !(within(ROW_ID, i128::from(base.next_row_id) - 1)
+            && within(LAST_UPDATED, i128::from(base.sequence_number)))
+}
+
+/// Returns the conflict with a side that recreated the table, and so intended both its columns and
+/// its rows.
+fn recreated(three: Three<'_>, histories: &[History; 2]) -> Option<Clash> {
+    let both = three.reshaped(Side::Ours) && three.reshaped(Side::Theirs);
+    let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
+    let (side, _) = sides.find(|(side, history)| {
+        let base = three.base.current_schema().as_struct();
+        both && history.reach == Reach::All && dropped_columns(base, three.of(*side))
+    })?;
+    Some(Clash::new(Cause::Replaced { side, partitions: None }))
+}
+
+/// Returns true if a side lacks a column of the base.
+fn dropped_columns(base: &StructType, side: &TableMetadata) -> bool {
+    let columns = side.current_schema();
+    base.fields().iter().any(|field| columns.field_by_id(field.id).is_none())
+}
+
+/// Returns the merged table without its rows, or a conflict if its metadata is invalid.
+fn merged_table(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>> {
+    let edit = |builder| {
+        shape.apply(builder).map_err(|error: iceberg::Error| Error::internal("merged", error))
+    };
+    match edited_metadata(ours, edit) {
+        Ok(metadata) => Ok(ours.unstored(metadata)),
+        Err(error) => Err(Box::new(Clash::new(Cause::Shape { reason: error.to_string() }))),
+    }
+}
+
+/// Returns the conflicts about nulls in columns that the other side made required.
+fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Clash> {
+    let clashes = shape.required().iter().filter_map(|required| {
+        let added = match required.side {
+            Side::Ours => files.added(files.theirs),
+            Side::Theirs => files.added(files.ours),
+        };
+        let lacks = |file: &&Arc<DataFile>| {
+            (file.has_column(required.id) || !required.has_default)
+                && file.null_count(required.id) != Some(0)
+        };
+        let lacking: Vec<_> = added.into_iter().filter(lacks).cloned().collect();
+        let cause = Cause::Nulls { column: required.name.clone(), side: required.side };
+        (!lacking.is_empty()).then(|| Clash::about(cause, lacking))
+    });
+    clashes.collect()
+}
+
+impl TableMerge {
+    /// Rewrites a group in place of our files.
+    fn rewrite_group(&mut self, merged: MergedGroup, ours: &[Arc<DataFile>]) {
+        self.files_to_remove.extend(ours.iter().cloned());
+        self.rewrites.push(Rewrite::Group(merged));
+    }
+
+    /// Counts the rows of added and removed files; a file that only gets deletes counts by its
+    /// deleted rows.
+    async fn count(&mut self, tables: &Tables, plan: &FilePlan) -> Result<()> {
+        self.rows.rows_added += tables.live_rows(plan.files_to_add.clone()).await?;
+        self.rows.rows_removed += tables.live_rows(plan.files_to_remove.clone()).await?;
+        let files_to_remove: HashMap<&str, &Arc<DataFile>> =
+            plan.files_to_remove.iter().map(|file| (file.location.as_str(), file)).collect();
+        for file in &plan.files_to_add {
+            if let Some(before) = files_to_remove.get(file.location.as_str()) {
+                let after = tables.live_rows(vec![file.clone()]).await?;
+                let both = after.min(tables.live_rows(vec![Arc::clone(before)]).await?);
+                self.rows.rows_added -= both;
+                self.rows.rows_removed -= both;
+            }
+        }
+        let files_to_add: HashSet<&str> =
+            plan.files_to_add.iter().map(|file| file.location.as_str()).collect();
+        self.rows.whole_files |=
+            files_to_add.iter().any(|file| !files_to_remove.contains_key(file))
+                && files_to_remove.keys().any(|file| !files_to_add.contains(file));
+        Ok(())
+    }
+
+    /// Adds the planned files. Files with other column ids or with deletes are rewritten.
+    fn add_files(&mut self, plan: FilePlan) {
+        let base_counters = self.base_counters;
+        let needs_rewrite = |file: &Arc<DataFile>| {
+            file.has_deletes()
+                || self.shape.changes_ids_of(file)
+                || has_new_ids(file, base_counters)
+        };
+        let (to_rewrite, files_to_add): (Vec<_>, Vec<_>) =
+            plan.files_to_add.into_iter().partition(needs_rewrite);
+        self.rows.files_added += (files_to_add.len() + to_rewrite.len()) as u64;
+        self.rows.files_removed += plan.files_to_remove.len() as u64;
+        self.files_to_add.extend(files_to_add);
+        self.files_to_remove.extend(plan.files_to_remove);
+        if !to_rewrite.is_empty() {
+            self.rewrites.push(Rewrite::RewriteAll(to_rewrite));
+        }
+    }
+
+    fn side_of_rows(&self, files: &Files<'_>) -> Option<Side> {
+        if !self.changes_files() {
+            return Some(Side::Ours);
+        }
+        if !self.rewrites.is_empty() {
+            return None;
+        }
+        let mut here: HashSet<_> = files.ours.iter().map(|file| file.state()).collect();
+        for file in &self.files_to_remove {
+            here.remove(&file.state());
+        }
+        here.extend(self.files_to_add.iter().map(|file| file.state()));
+        let same = here.len() == files.theirs.len()
+            && files.theirs.iter().all(|file| here.contains(&file.state()));
+        same.then_some(Side::Theirs)
+    }
+
+    /// Returns true if files are added, removed or rewritten.
+    pub(crate) fn changes_files(&self) -> bool {
+        !(self.files_to_add.is_empty()
+            && self.files_to_remove.is_empty()
+            && self.rewrites.is_empty())
+    }
+
+    /// Returns the kind of the change. Rows that existed in other files are not added, even if no
+    /// file of ours is removed for them.
+    fn kind(&self, compacts: bool, settles: bool) -> Kind {
+        if !self.changes_files() {
+            Kind::Compact
+        } else if self.files_to_remove.is_empty() && self.rewrites.is_empty() && !settles {
+            Kind::Append
+        } else if compacts
+            && self.rewrites.is_empty()
+            && self.rows.rows_added == self.rows.rows_removed
+        {
+            Kind::Compact
+        } else {
+            Kind::Modify
+        }
+    }
+}
