@@ -28,7 +28,7 @@ def model(
     keys: str | Iterable[str] | None = None,
     columns: Iterable[str] | None = None,
     partition_by: str | Iterable[str] | None = None,
-    adopt: bool = False,
+    allow_takeover: bool = False,
     network: bool | Iterable[str] = False,
     memory: str | int | None = None,
     timeout: str | float | None = None,
@@ -43,7 +43,7 @@ def model(
     to other models), `replace` (the table's whole content), `append` (added to the table) or
     `merge` (upserted by the columns `keys`). `columns` are the required columns of the result.
     `partition_by` is one field or a list of `column`, `day(column)` (or `year`, `month`, `hour`),
-    `bucket(16, column)` and `truncate(4, column)`. `adopt` allows the model to overwrite a table
+    `bucket(16, column)` and `truncate(4, column)`. `allow_takeover` permits overwriting a table
     that no model of the project created. `network` allows the network, or only the hosts of a list
     such as `["api.example.com:443"]`. `memory` is the memory limit, `"512MiB"` or a number of
     bytes; `timeout` the time limit, `"1min"` or a number of seconds. `cpus` is the maximum number
@@ -59,7 +59,7 @@ def model(
         "keys": None if keys is None else _check_keys(keys),
         "columns": None if columns is None else check_columns(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
-        "adopt": check_flag(adopt, "adopt"),
+        "allow_takeover": check_flag(allow_takeover, "allow_takeover"),
         "network": _check_network(network),
         "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),

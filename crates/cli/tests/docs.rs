@@ -139,8 +139,8 @@ fn server() {
 }
 
 #[test]
-fn upkeep() {
-    run_document(&root().join("docs/upkeep.md"));
+fn maintenance() {
+    run_document(&root().join("docs/maintenance.md"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arrow::datatypes::{Fields, Schema, SchemaRef};
 use futures::StreamExt;
 use headwater_lake::{Transaction, View};
 use headwater_model::TableName;
-use headwater_tables::{Alteration, OWN, unsaying, without_nanoseconds};
+use headwater_tables::{Alteration, FIELD_METADATA_KEYS, unsaying, without_nanoseconds};
 
 use crate::answer::Answer;
 use crate::error::{Error, Result, SqlError};
@@ -159,7 +159,8 @@ async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     // What is said of a column is said of the one that it was selected from.
-    let fields: Fields = fields.map(|field| unsaying(field, &OWN).with_nullable(true)).collect();
+    let fields: Fields =
+        fields.map(|field| unsaying(field, &FIELD_METADATA_KEYS).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
 }
 

@@ -29,8 +29,13 @@ impl Functions {
             skipped: report.skipped,
             failure: report.failure,
         });
-        let small_pages = self.0.pages.as_ref().err().cloned();
-        Ok(EnvironmentExplained { environment, zygote, small_pages, calls: self.calls() })
+        let huge_pages_unavailable = self.0.pages.as_ref().err().cloned();
+        Ok(EnvironmentExplained {
+            environment,
+            zygote,
+            huge_pages_unavailable,
+            calls: self.calls(),
+        })
     }
 
     /// Returns what [`Functions::prune`] would remove now.

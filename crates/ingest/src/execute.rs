@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
 use headwater_lake::{ImportedFile, ImportedFiles, Lake, Transaction};
 use headwater_model::{FileFormat, ImportPlan, ImportReport, ImportRequest};
-use headwater_tables::{BatchStream, Staged};
+use headwater_tables::{BatchStream, StagedFiles};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::CancellationToken;
 
@@ -169,7 +169,7 @@ impl Importer {
 
 /// Result of the transfer.
 struct Transferred {
-    staged: Staged,
+    staged: StagedFiles,
     files: Vec<ImportedFile>,
     rejected: u64,
     /// Approximate peak of bytes of rows read and not yet written.

@@ -78,7 +78,7 @@ impl Shared {
         let sequence = last.map_or(0, |event| event.sequence);
         let live = Arc::new(Live::reopened(record, sequence, self.options.log_bytes_max));
         self.live.lock().insert(id, live.clone());
-        let waits = matches!(kind, JobKind::Import | JobKind::Run | JobKind::Upkeep);
+        let waits = matches!(kind, JobKind::Import | JobKind::Run | JobKind::Maintenance);
         if status == JobStatus::Queued && waits {
             reopened.queued.push(live);
             return Ok(());
@@ -112,7 +112,9 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
         return problem.with_hint("Do nothing: its event is delivered again.");
     }
     match kind {
-        JobKind::Upkeep => problem.with_hint("Do nothing: what is left is done the next time."),
+        JobKind::Maintenance => {
+            problem.with_hint("Do nothing: what is left is done the next time.")
+        }
         JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
             problem.with_hint("Look at the branch's log, and start it again if it is not there.")
         }

@@ -54,7 +54,7 @@ impl KindLimits {
             }
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
-            JobKind::Upkeep => KindLimits { concurrency: 1, queue: 1_000 },
+            JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
             // The runtime has places and a queue of its own, in which owners have turns one after
             // the other; here no call waits, and each caller has a limit.
             JobKind::Function => KindLimits { concurrency: 20_000, queue: 0 },

@@ -26,7 +26,7 @@ pub use diff::{DiffSide, SameColumn, diff_tables};
 pub use error::{Error, Result};
 pub use imported_files::{FileStamp, IMPORTS_KEY, Imported, ImportedFile, ImportedFiles};
 pub use lake::{Lake, LakeOptions};
-pub use maintenance::{UPKEEP_AUTHOR, UpkeepProgress, check_maintain};
+pub use maintenance::{MAINTENANCE_AUTHOR, MaintenanceProgress, check_maintain};
 pub use merge::{MergeOptions, conflict_problem, with_rerun_hint};
 pub use project::PROPERTY_PROJECT;
 pub use sample::json_rows;

@@ -78,7 +78,7 @@ pub struct EnvironmentExplained {
     pub zygote: Option<ZygoteSummary>,
     /// The reason why functions do not write results to huge pages; none if they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub small_pages: Option<String>,
+    pub huge_pages_unavailable: Option<String>,
     /// Running calls, and queued calls in the order of arrival.
     pub calls: Vec<FunctionCall>,
 }

@@ -55,7 +55,7 @@ pub enum JobKind {
     /// Delivery of an event to an import, a run, or one after the other.
     Trigger,
     /// Keeping tables small and clean.
-    Upkeep,
+    Maintenance,
     /// One call of a function, by a client or by a trigger.
     Function,
     /// A merge of a ref into a branch.
@@ -77,7 +77,7 @@ impl JobKind {
         JobKind::Import,
         JobKind::Run,
         JobKind::Trigger,
-        JobKind::Upkeep,
+        JobKind::Maintenance,
         JobKind::Function,
         JobKind::Merge,
         JobKind::CherryPick,
@@ -89,7 +89,7 @@ impl JobKind {
     /// Returns true for short jobs whose caller waits for the answer. Their records are written in
     /// groups, and old ones are summed by day.
     pub const fn is_brief(self) -> bool {
-        !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Upkeep)
+        !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)
     }
 
     /// Returns the name in the API.
@@ -99,7 +99,7 @@ impl JobKind {
             JobKind::Import => "import",
             JobKind::Run => "run",
             JobKind::Trigger => "trigger",
-            JobKind::Upkeep => "upkeep",
+            JobKind::Maintenance => "maintenance",
             JobKind::Function => "function",
             JobKind::Merge => "merge",
             JobKind::CherryPick => "cherry_pick",

@@ -17,6 +17,7 @@ mod function;
 mod health;
 mod import;
 mod job;
+mod maintenance;
 mod merge;
 pub mod name;
 mod object;
@@ -27,7 +28,6 @@ pub mod reference;
 mod run;
 mod table;
 mod trigger;
-mod upkeep;
 mod usage;
 mod view;
 mod write;
@@ -54,6 +54,9 @@ pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
 };
 pub use job::{Job, JobEvent, JobEventKind, JobId, JobKind, JobStatus, LogStream, StepStatus};
+pub use maintenance::{
+    MaintainReport, MaintainRequest, MaintainedTable, RemovedFiles, SkippedTable, TableMaintenance,
+};
 pub use merge::{
     ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergedHow, MergedTable, RowConflict,
@@ -69,9 +72,6 @@ pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, T
 pub use trigger::{
     CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,
     TriggerEventStatus, TriggerImport, TriggerStatus,
-};
-pub use upkeep::{
-    MaintainReport, MaintainRequest, MaintainedTable, SparedTable, SweptFiles, TableUpkeep,
 };
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};

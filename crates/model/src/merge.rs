@@ -129,7 +129,7 @@ pub struct MergedTable {
     pub files_removed: u64,
     /// Whether the target's columns, partitions or properties changed.
     #[serde(default)]
-    pub reshaped: bool,
+    pub schema_changed: bool,
     /// The reason why it could not be merged by content, if a side was chosen.
     #[serde(default)]
     pub causes: Vec<ConflictCause>,

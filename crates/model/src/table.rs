@@ -49,7 +49,7 @@ pub struct Table {
     pub properties: BTreeMap<String, String>,
     /// The last maintenance of the table on this branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upkeep: Option<Box<crate::TableUpkeep>>,
+    pub maintenance: Option<Box<crate::TableMaintenance>>,
 }
 
 /// A column.

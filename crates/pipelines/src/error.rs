@@ -379,11 +379,9 @@ impl Fault for Error {
             Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.hint.clone(),
-            Error::NotOwned { .. } => Some(
-                "Rename the model, drop the table, or set `adopt = true` on the model to take the \
-                 table over."
-                    .into(),
-            ),
+            Error::NotOwned { .. } => {
+                Some("Rename the model, or set `allow_takeover = true` on it.".into())
+            }
             Error::TableMissing { nearest, .. } => Some(match nearest {
                 Some(name) => format!("Did you mean `{name}`?"),
                 None => "Import the table first, or add a model of that name.".into(),

@@ -110,9 +110,10 @@ impl Plan {
         Ok(found)
     }
 
-    /// Fails if the table was not written by a model of this project, unless the model has `adopt`.
+    /// Fails if the table was not written by a model of this project, unless the model has
+    /// `allow_takeover`.
     async fn check_owner(&self, step: &Step, table: Option<&Table>) -> Result<()> {
-        let Some(table) = table.filter(|_| !step.adopt) else { return Ok(()) };
+        let Some(table) = table.filter(|_| !step.allow_takeover) else { return Ok(()) };
         let owner = self.owner(table).await;
         if owner.as_ref().is_some_and(|owner| owner.is(&self.project.name)) {
             return Ok(());

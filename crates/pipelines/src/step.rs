@@ -32,7 +32,7 @@ pub struct Step {
     /// Location of the partition fields, or else of the definition.
     pub partition_at: Location,
     /// True if the model may take over a table that no model of its project wrote.
-    pub adopt: bool,
+    pub allow_takeover: bool,
     /// Declared output columns, checked after the model ran.
     pub columns: Option<Vec<String>>,
     /// Memory limit in bytes; `None` uses the project's default.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use headwater_jobs::Jobs;
-use headwater_lake::{Lake, UPKEEP_AUTHOR};
+use headwater_lake::{Lake, MAINTENANCE_AUTHOR};
 use headwater_model::{JobId, MAIN_BRANCH, MaintainRequest, TableName};
 use tokio_util::sync::CancellationToken;
 
@@ -85,7 +85,7 @@ impl Schedule {
             self.lake.wrote(&key.0, &key.1);
             return;
         }
-        let request = match self.lake.needed_upkeep(&key.0, &key.1).await {
+        let request = match self.lake.needed_maintenance(&key.0, &key.1).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
             // The branch or table was deleted, or cannot be read, which its readers report.
@@ -171,7 +171,7 @@ impl Schedule {
 
     /// Submits maintenance of all tables.
     async fn submit(&self, request: MaintainRequest) {
-        let request = MaintainRequest { author: Some(UPKEEP_AUTHOR.to_owned()), ..request };
+        let request = MaintainRequest { author: Some(MAINTENANCE_AUTHOR.to_owned()), ..request };
         if let Err(error) = self.jobs.submit(new_job(MAIN_BRANCH, None, request)).await {
             tracing::debug!(%error, "maintenance is postponed");
         }

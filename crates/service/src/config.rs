@@ -21,7 +21,7 @@ pub struct ServiceConfig {
     /// Whether triggers fire.
     pub triggers: bool,
     /// Whether tables are maintained automatically after writes.
-    pub upkeep: bool,
+    pub maintenance: bool,
     /// Whether orphan files are removed automatically.
     pub remove_orphans: bool,
     /// Command line of this program's hidden spawner.
@@ -53,7 +53,7 @@ impl ServiceConfig {
             project_dir: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             triggers: true,
-            upkeep: true,
+            maintenance: true,
             remove_orphans: false,
             spawner,
             cache_dir: lake_dir.join("cache"),

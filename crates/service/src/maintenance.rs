@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_jobs::{Executor, JobContext, NewJob};
-use headwater_lake::{Lake, UPKEEP_AUTHOR, check_maintain};
+use headwater_lake::{Lake, MAINTENANCE_AUTHOR, check_maintain};
 use headwater_model::{
     Job, JobEventKind, JobKind, MaintainReport, MaintainRequest, OrProblem, Principal, Problem,
     RefSpec, TableName, Usage,
@@ -73,12 +73,12 @@ struct Recorded {
 /// Returns the job that maintains a table, or all tables of a branch.
 pub fn new_job(branch: &str, table: Option<&TableName>, request: MaintainRequest) -> NewJob {
     let object = table.map_or_else(|| "all tables".to_owned(), TableName::to_string);
-    let author = request.author.clone().unwrap_or_else(|| UPKEEP_AUTHOR.to_owned());
+    let author = request.author.clone().unwrap_or_else(|| MAINTENANCE_AUTHOR.to_owned());
     let recorded = Recorded { branch: branch.to_owned(), table: table.cloned(), request };
     NewJob {
         reference: Some(branch.to_owned()),
         payload: json!(recorded),
-        ..NewJob::new(JobKind::Upkeep, format!("upkeep of {object}"), author)
+        ..NewJob::new(JobKind::Maintenance, format!("maintenance of {object}"), author)
     }
 }
 
@@ -98,7 +98,7 @@ impl Executor for MaintenanceExecutor {
         let (lake, cancelled) = (self.lake.clone(), context.cancelled());
         let reporting = context.clone();
         let progress = Arc::new(move |done, total| {
-            let stage = "upkeep".to_owned();
+            let stage = "maintenance".to_owned();
             let (total, unit) = (Some(total), "tables".to_owned());
             reporting.emit(JobEventKind::Progress { stage, done, total, unit });
         });

@@ -157,8 +157,8 @@ impl Service {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }
-        if let Some(upkeep) = &self.0.upkeep {
-            upkeep.cancel();
+        if let Some(maintenance) = &self.0.auto_maintenance {
+            maintenance.cancel();
         }
     }
 
@@ -192,7 +192,7 @@ pub(crate) struct Components {
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
     pub settings: Settings,
     /// Stops automatic maintenance; none if the configuration disables it.
-    pub upkeep: Option<CancellationToken>,
+    pub auto_maintenance: Option<CancellationToken>,
     /// The active version of the project.
     pub deployer: Deployer,
     /// Cache of the environments of function calls.
@@ -244,9 +244,9 @@ impl Components {
         jobs.register(JobKind::Run, Arc::new(RunExecutor(runner.clone())));
         let maintenance =
             MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
-        jobs.register(JobKind::Upkeep, Arc::new(maintenance));
-        let upkeep = config
-            .upkeep
+        jobs.register(JobKind::Maintenance, Arc::new(maintenance));
+        let auto_maintenance = config
+            .maintenance
             .then(|| auto_maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
         Ok(Components {
             config,
@@ -257,7 +257,7 @@ impl Components {
             functions,
             triggers,
             settings,
-            upkeep,
+            auto_maintenance,
             deployer,
             given,
             operations: MeteredRuntime::default(),

@@ -1,5 +1,5 @@
-//! The system tables `system.jobs`, `system.usage` and `system.upkeep`. They are the same at every
-//! ref.
+//! The system tables `system.jobs`, `system.usage` and `system.maintenance`. They are the same at
+//! every ref.
 
 use std::sync::Arc;
 
@@ -21,7 +21,10 @@ const JOBS_MAX: usize = 100_000;
 pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake) {
     engine.add_system_table(Arc::new(JobsTable { jobs: jobs.clone(), schema: jobs_schema() }));
     engine.add_system_table(Arc::new(UsageTable { jobs: jobs.clone(), schema: usage_schema() }));
-    engine.add_system_table(Arc::new(UpkeepTable { lake: lake.clone(), schema: upkeep_schema() }));
+    engine.add_system_table(Arc::new(MaintenanceTable {
+        lake: lake.clone(),
+        schema: maintenance_schema(),
+    }));
 }
 
 struct JobsTable {
@@ -76,15 +79,15 @@ impl SystemTable for UsageTable {
     }
 }
 
-struct UpkeepTable {
+struct MaintenanceTable {
     lake: Lake,
     schema: SchemaRef,
 }
 
 #[async_trait]
-impl SystemTable for UpkeepTable {
+impl SystemTable for MaintenanceTable {
     fn name(&self) -> &'static str {
-        "upkeep"
+        "maintenance"
     }
 
     fn schema(&self) -> SchemaRef {
@@ -92,13 +95,13 @@ impl SystemTable for UpkeepTable {
     }
 
     async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
-        let records = self.lake.upkeep_records().await.map_err(|error| error.to_problem())?;
+        let records = self.lake.maintenance_records().await.map_err(|error| error.to_problem())?;
         let rows: Vec<Value> = records.iter().map(|record| json!(record)).collect();
         to_batches(&self.schema, &rows)
     }
 }
 
-fn upkeep_schema() -> SchemaRef {
+fn maintenance_schema() -> SchemaRef {
     let columns = [
         ("table", TEXT),
         ("branch", TEXT),
@@ -109,7 +112,7 @@ fn upkeep_schema() -> SchemaRef {
         ("delete_files_removed", DataType::Int64),
         ("files_removed", DataType::Int64),
         ("bytes_freed", DataType::Int64),
-        ("gave_up", TEXT),
+        ("skipped_reason", TEXT),
     ];
     let fields = columns.map(|(name, kind)| Field::new(name, kind, true));
     Arc::new(Schema::new(fields.to_vec()))

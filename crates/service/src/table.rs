@@ -59,8 +59,8 @@ impl Tables {
         };
         let mut described = table.describe(&name);
         if let Some(branch) = view.branch() {
-            let record = self.0.lake.upkeep_record(branch, &name).await.or_problem()?;
-            described.upkeep = record.map(Box::new);
+            let record = self.0.lake.maintenance_record(branch, &name).await.or_problem()?;
+            described.maintenance = record.map(Box::new);
         }
         Ok(described)
     }

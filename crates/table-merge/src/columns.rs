@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_tables::{FIELD_ID, field_id, promote_defaults, promoted_default, text_of};
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, Type};
 
-use crate::clash::{Cause, Clash, Side};
-use crate::shape::Three;
+use crate::conflict::{Cause, Conflict, Side};
+use crate::metadata::Three;
 
 /// Returns the merged value of base, ours and theirs; none if both sides changed it differently.
 pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
@@ -35,18 +35,18 @@ pub(crate) struct Columns {
     pub theirs: HashMap<i32, i32>,
 }
 
-/// Merges the columns of three states; conflicts are added to `clashes`.
-pub(crate) fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Columns {
+/// Merges the columns of three states; conflicts are added to `conflicts`.
+pub(crate) fn merge(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Columns {
     let states = [three.base, three.ours, three.theirs];
     let fields = states.map(|state| state.current_schema().as_struct().fields());
-    let mut column_merge = ColumnMerge { three, clashes, theirs: HashMap::new() };
+    let mut column_merge = ColumnMerge { three, conflicts, theirs: HashMap::new() };
     let fields = column_merge.merge(fields, "");
     Columns { fields, theirs: column_merge.theirs }
 }
 
 struct ColumnMerge<'a> {
     three: Three<'a>,
-    clashes: &'a mut Vec<Clash>,
+    conflicts: &'a mut Vec<Conflict>,
     theirs: HashMap<i32, i32>,
 }
 
@@ -84,7 +84,7 @@ impl ColumnMerge<'_> {
                 Side::Theirs => (one_name, had_name),
                 Side::Ours => (had_name, one_name),
             };
-            self.clash(Cause::FieldId { id: one.id, ours, theirs });
+            self.conflict(Cause::FieldId { id: one.id, ours, theirs });
         }
         one.clone()
     }
@@ -97,7 +97,7 @@ impl ColumnMerge<'_> {
             [None, None, Some(one)] => Some(self.added(one, Side::Ours)),
             [None, Some(ours), Some(theirs)] => {
                 let (id, ours_name, theirs) = (ours.id, ours.name.clone(), theirs.name.clone());
-                self.clash(Cause::FieldId { id, ours: ours_name, theirs });
+                self.conflict(Cause::FieldId { id, ours: ours_name, theirs });
                 Some(ours.clone())
             }
             [Some(_), Some(one), None] if self.never_had(Side::Theirs, one.id) => Some(one.clone()),
@@ -228,11 +228,11 @@ impl ColumnMerge<'_> {
 
     fn column(&mut self, path: &str, name: &str, ours: &str, theirs: &str) {
         let column = join(path, name);
-        self.clash(Cause::Column { column, ours: ours.to_owned(), theirs: theirs.to_owned() });
+        self.conflict(Cause::Column { column, ours: ours.to_owned(), theirs: theirs.to_owned() });
     }
 
-    fn clash(&mut self, cause: Cause) {
-        self.clashes.push(Clash::new(cause));
+    fn conflict(&mut self, cause: Cause) {
+        self.conflicts.push(Conflict::new(cause));
     }
 }
 

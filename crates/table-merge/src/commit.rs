@@ -1,24 +1,24 @@
-//! Commits of computed merges: the merged rows are written, and one snapshot adds and removes files.
+//! Commits of computed merges: writes the merged rows, and adds and removes files in one snapshot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    Addition, Change, DataFile, Error, Removal, Result, Staged, Table, Tables, Undo,
+    Addition, Change, DataFile, Error, Removal, Result, StagedFiles, Table, Tables, Undo,
     commit_metadata, edited_metadata, has_row_ids, metadata_builder, with_row_id,
 };
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
 
 use crate::merge::{BaseCounters, Rewrite, TableMerge};
-use crate::shape;
+use crate::metadata;
 
 /// A committed merge.
 #[derive(Debug)]
-pub struct MadeMerge {
+pub struct CommittedMerge {
     /// The new state of our side.
     pub table: Table,
     /// The data files written.
-    pub staged: Vec<Staged>,
+    pub staged: Vec<StagedFiles>,
 }
 
 impl TableMerge {
@@ -28,7 +28,7 @@ impl TableMerge {
         &self,
         tables: &Tables,
         summary: BTreeMap<String, String>,
-    ) -> Result<MadeMerge> {
+    ) -> Result<CommittedMerge> {
         let mut undo = Undo::new(Arc::clone(tables.storage()));
         let mut staged = Vec::new();
         for rewrite in &self.rewrites {
@@ -46,7 +46,7 @@ impl TableMerge {
         match self.commit_files(tables, &staged, summary).await {
             Ok(table) => {
                 undo.keep();
-                Ok(MadeMerge { table, staged })
+                Ok(CommittedMerge { table, staged })
             }
             Err(error) => {
                 undo.run().await;
@@ -55,7 +55,7 @@ impl TableMerge {
         }
     }
 
-    async fn rewrite(&self, tables: &Tables, rewrite: &Rewrite) -> Result<Staged> {
+    async fn rewrite(&self, tables: &Tables, rewrite: &Rewrite) -> Result<StagedFiles> {
         let reader = self.reader(tables);
         let rows = match rewrite {
             Rewrite::Group(group) => reader.rows_of(group)?,
@@ -67,7 +67,7 @@ impl TableMerge {
     async fn commit_files(
         &self,
         tables: &Tables,
-        staged: &[Staged],
+        staged: &[StagedFiles],
         mut summary: BTreeMap<String, String>,
     ) -> Result<Table> {
         if !self.changes_files() && !self.records {
@@ -78,7 +78,7 @@ impl TableMerge {
         let after = edited_metadata(&self.ours, |builder| self.edit(builder))?;
         let change = Change {
             removal: Removal::files(&self.files_to_remove),
-            staged: Staged::all(staged),
+            staged: StagedFiles::all(staged),
             additions: self.additions(&after)?,
             kind: self.kind,
             reach: self.reach.clone(),
@@ -100,7 +100,7 @@ impl TableMerge {
         let theirs = self.theirs.metadata();
         let specs: HashSet<i32> = self.files_to_add.iter().map(|file| file.spec_id).collect();
         for spec in specs.into_iter().filter_map(|id| theirs.partition_spec_by_id(id)) {
-            let unbound = shape::unbound(spec).map_err(rejected)?;
+            let unbound = metadata::unbound(spec).map_err(rejected)?;
             builder = builder.add_partition_spec(unbound).map_err(rejected)?;
         }
         Ok(builder)

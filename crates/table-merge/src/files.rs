@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_tables::{DataFile, Error, Fingerprint, Reach, Tables};
 
-use crate::clash::{Cause, Clash, Side};
+use crate::conflict::{Cause, Conflict, Side};
 use crate::history::History;
 
 pub(crate) type File = Arc<DataFile>;
@@ -203,7 +203,7 @@ impl<'a> Change<'a> {
 
     /// Returns the conflict with the other side's changes if this side's changes were intended for
     /// more rows than those it changed.
-    fn reach_conflict(&self, other: &Change<'_>) -> Option<Clash> {
+    fn reach_conflict(&self, other: &Change<'_>) -> Option<Conflict> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();
         let partitions = match self.history.reach {
@@ -225,7 +225,7 @@ impl<'a> Change<'a> {
         if files.is_empty() {
             return None;
         }
-        Some(Clash::about(Cause::Replaced { side: self.side, partitions }, files))
+        Some(Conflict::about(Cause::Replaced { side: self.side, partitions }, files))
     }
 }
 
@@ -240,11 +240,16 @@ fn of_one_kind(one: &str, other: &str) -> bool {
 
 impl FilePlan {
     /// Merges the files, or returns the conflict.
-    pub fn merge(files: &Files<'_>, [ours, theirs]: [History; 2]) -> Result<FilePlan, Box<Clash>> {
+    pub fn merge(
+        files: &Files<'_>,
+        [ours, theirs]: [History; 2],
+    ) -> Result<FilePlan, Box<Conflict>> {
         let ours = Change::new(Side::Ours, files, ours);
         let theirs = Change::new(Side::Theirs, files, theirs);
-        if let Some(clash) = ours.reach_conflict(&theirs).or_else(|| theirs.reach_conflict(&ours)) {
-            return Err(Box::new(clash));
+        if let Some(conflict) =
+            ours.reach_conflict(&theirs).or_else(|| theirs.reach_conflict(&ours))
+        {
+            return Err(Box::new(conflict));
         }
         let mut groups = group(files.base, &ours, &theirs);
         let reach = theirs.history.reach.clone();
@@ -267,7 +272,7 @@ impl FilePlan {
         let unclear_files: Vec<File> =
             unclear_files.filter(|_| !files.unclear.is_empty()).cloned().collect();
         if !unclear_files.is_empty() {
-            return Err(Box::new(Clash::about(Cause::Picked, unclear_files)));
+            return Err(Box::new(Conflict::about(Cause::DuplicateCherryPick, unclear_files)));
         }
         plan.files_to_remove =
             owned(theirs.removed.iter().filter(is_ungrouped).filter(|file| is_here(file)));

@@ -11,13 +11,13 @@ use headwater_tables::{
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
-use crate::clash::{Cause, Clash, Side};
+use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{FilePlan, Files, Group, LiveRows};
 use crate::history::{History, Past};
-use crate::lost::{self, SideChange};
-use crate::record::ReplayedChanges;
+use crate::lost_updates::{self, SideChange};
+use crate::metadata::{Shape, Three};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
-use crate::shape::{Shape, Three};
+use crate::summary::ReplayedChanges;
 
 /// The result of merging two states of a table.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub enum Merged {
     /// A new state, to commit with [`TableMerge::commit`].
     Both(Box<TableMerge>),
     /// The changes conflict.
-    Clashes(Vec<Clash>),
+    Conflicts(Vec<Conflict>),
 }
 
 /// A computed merge that is not yet committed.
@@ -145,7 +145,7 @@ pub async fn merge(
     let states = States { base, ours, theirs };
     let three = Three { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
-        return Ok(Merged::Clashes(vec![Clash::new(Cause::Identity)]));
+        return Ok(Merged::Conflicts(vec![Conflict::new(Cause::Recreated)]));
     }
     let mut past = Past::read(tables, base, [ours, theirs]).boxed().await;
     let known = past.read_merged(tables).boxed().await;
@@ -155,13 +155,13 @@ pub async fn merge(
     let [our_plan, their_plan] = [tables.plan(ours, None).await?, tables.plan(theirs, None).await?];
     let common = past.common(tables, base_plan.files()).boxed().await?;
     let histories = past.histories(&common.same);
-    if let Some(clash) = recreated(three, &histories) {
-        return Ok(Merged::Clashes(vec![clash]));
+    if let Some(conflict) = recreated(three, &histories) {
+        return Ok(Merged::Conflicts(vec![conflict]));
     }
-    let mut clashes = Vec::new();
-    let shape = Shape::merge(three, &mut clashes)?;
+    let mut conflicts = Vec::new();
+    let shape = Shape::merge(three, &mut conflicts)?;
     if shape.as_ref().is_some_and(|shape| shape.mixes(&common)) {
-        clashes.push(Clash::new(Cause::Picked));
+        conflicts.push(Conflict::new(Cause::DuplicateCherryPick));
     }
     let base_files = common.base.as_slice();
     let [our_files, their_files] = [&our_plan, &their_plan].map(ScanPlan::files);
@@ -174,27 +174,27 @@ pub async fn merge(
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
     let plan = match FilePlan::merge(&files, histories) {
         Ok(plan) => plan,
-        Err(clash) => {
-            clashes.push(*clash);
-            return Ok(Merged::Clashes(clashes));
+        Err(conflict) => {
+            conflicts.push(*conflict);
+            return Ok(Merged::Conflicts(conflicts));
         }
     };
-    let (Some(shape), true) = (shape, clashes.is_empty()) else {
-        return Ok(Merged::Clashes(clashes));
+    let (Some(shape), true) = (shape, conflicts.is_empty()) else {
+        return Ok(Merged::Conflicts(conflicts));
     };
     let merged_table = match merged_table(ours, &shape) {
         Ok(merged_table) => merged_table,
-        Err(clash) => return Ok(Merged::Clashes(vec![*clash])),
+        Err(conflict) => return Ok(Merged::Conflicts(vec![*conflict])),
     };
-    clashes.extend(check_nulls(&shape, &files));
-    clashes.extend(check_rows(tables, states, &merged_table, &plan, budget).await?);
+    conflicts.extend(check_nulls(&shape, &files));
+    conflicts.extend(check_rows(tables, states, &merged_table, &plan, budget).await?);
     let mut merge = TableMerge::new(states, merged_table, shape);
     merge.reach = plan.reach.clone();
     merge.records = !Lineage::of(ours).descends_from(&Lineage::of(theirs));
     merge.again = again;
     merge.doubtful = doubtful;
     merge.base_counters = base_counters;
-    match merge.merge_groups(tables, plan, GroupMerge { compacts, clashes, budget }).await? {
+    match merge.merge_groups(tables, plan, GroupMerge { compacts, conflicts, budget }).await? {
         Merged::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
             Ok(Merged::Both(merge))
@@ -210,19 +210,19 @@ async fn check_rows(
     merged_table: &Table,
     plan: &FilePlan,
     budget: &mut RowBudget,
-) -> Result<Vec<Clash>> {
-    let mut clashes = Vec::new();
+) -> Result<Vec<Conflict>> {
+    let mut conflicts = Vec::new();
     let sides = [(Side::Ours, states.ours), (Side::Theirs, states.theirs)];
     for ((side, table), replaced) in sides.into_iter().zip(&plan.replaced) {
         let (base, merged) = (states.base.metadata(), merged_table.metadata());
         let change = SideChange { base, merged, side, table, replaced };
-        clashes.extend(lost::check(tables, &change, budget).boxed().await?);
+        conflicts.extend(lost_updates::check(tables, &change, budget).boxed().await?);
     }
     if merged_table.metadata().format_version() == FormatVersion::V1 {
         let reason = Error::OldFormat { version: "1" }.to_string();
-        clashes.push(Clash::new(Cause::Shape { reason }));
+        conflicts.push(Conflict::new(Cause::Schema { reason }));
     }
-    Ok(clashes)
+    Ok(conflicts)
 }
 
 /// Returns true if the changes since a state of a table only compacted rows; if `appends`, they
@@ -249,7 +249,7 @@ struct GroupMerge<'a> {
     /// True if the other side only appended and compacted rows.
     compacts: bool,
     /// The conflicts found so far.
-    clashes: Vec<Clash>,
+    conflicts: Vec<Conflict>,
     budget: &'a mut RowBudget,
 }
 
@@ -283,13 +283,13 @@ impl TableMerge {
         mut plan: FilePlan,
         context: GroupMerge<'_>,
     ) -> Result<Merged> {
-        let GroupMerge { compacts, mut clashes, budget } = context;
+        let GroupMerge { compacts, mut conflicts, budget } = context;
         let reader = self.reader(tables);
         let groups = std::mem::take(&mut plan.groups);
         let mut only_deletes = None;
         for group in &groups {
             let mut result = reader.merge_group(group, budget).await?;
-            if matches!(result, GroupResult::Clash(_)) && group.rows_may_move {
+            if matches!(result, GroupResult::Conflict(_)) && group.rows_may_move {
                 if only_deletes.is_none() {
                     only_deletes =
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
@@ -308,11 +308,11 @@ impl TableMerge {
                     self.rows.rows_removed += merged.rows_removed;
                     self.rewrite_group(merged, &group.ours);
                 }
-                GroupResult::Clash(clash) => clashes.push(clash),
+                GroupResult::Conflict(conflict) => conflicts.push(conflict),
             }
         }
-        if !clashes.is_empty() {
-            return Ok(Merged::Clashes(clashes));
+        if !conflicts.is_empty() {
+            return Ok(Merged::Conflicts(conflicts));
         }
         let settles = plan.settles;
         self.count(tables, &plan).await?;
@@ -354,14 +354,14 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
 
 /// Returns the conflict with a side that recreated the table, and so intended both its columns and
 /// its rows.
-fn recreated(three: Three<'_>, histories: &[History; 2]) -> Option<Clash> {
-    let both = three.reshaped(Side::Ours) && three.reshaped(Side::Theirs);
+fn recreated(three: Three<'_>, histories: &[History; 2]) -> Option<Conflict> {
+    let both = three.schema_changed(Side::Ours) && three.schema_changed(Side::Theirs);
     let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
     let (side, _) = sides.find(|(side, history)| {
         let base = three.base.current_schema().as_struct();
         both && history.reach == Reach::All && dropped_columns(base, three.of(*side))
     })?;
-    Some(Clash::new(Cause::Replaced { side, partitions: None }))
+    Some(Conflict::new(Cause::Replaced { side, partitions: None }))
 }
 
 /// Returns true if a side lacks a column of the base.
@@ -371,19 +371,19 @@ fn dropped_columns(base: &StructType, side: &TableMetadata) -> bool {
 }
 
 /// Returns the merged table without its rows, or a conflict if its metadata is invalid.
-fn merged_table(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Clash>> {
+fn merged_table(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Conflict>> {
     let edit = |builder| {
         shape.apply(builder).map_err(|error: iceberg::Error| Error::internal("merged", error))
     };
     match edited_metadata(ours, edit) {
         Ok(metadata) => Ok(ours.unstored(metadata)),
-        Err(error) => Err(Box::new(Clash::new(Cause::Shape { reason: error.to_string() }))),
+        Err(error) => Err(Box::new(Conflict::new(Cause::Schema { reason: error.to_string() }))),
     }
 }
 
 /// Returns the conflicts about nulls in columns that the other side made required.
-fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Clash> {
-    let clashes = shape.required().iter().filter_map(|required| {
+fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Conflict> {
+    let conflicts = shape.required().iter().filter_map(|required| {
         let added = match required.side {
             Side::Ours => files.added(files.theirs),
             Side::Theirs => files.added(files.ours),
@@ -394,9 +394,9 @@ fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Clash> {
         };
         let lacking: Vec<_> = added.into_iter().filter(lacks).cloned().collect();
         let cause = Cause::Nulls { column: required.name.clone(), side: required.side };
-        (!lacking.is_empty()).then(|| Clash::about(cause, lacking))
+        (!lacking.is_empty()).then(|| Conflict::about(cause, lacking))
     });
-    clashes.collect()
+    conflicts.collect()
 }
 
 impl TableMerge {

@@ -140,7 +140,7 @@ fn equal_columns(
 mod tests {
     use arrow::array::{ArrayRef, Int64Array};
 
-    use crate::*;
+    use super::*;
 
     fn batch(rows: &[[i64; 3]]) -> RecordBatch {
         let column = |at: usize| -> ArrayRef {

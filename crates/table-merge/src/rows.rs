@@ -22,7 +22,7 @@ use headwater_tables::{
 use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
-use crate::clash::{Cause, Clash};
+use crate::conflict::{Cause, Conflict};
 use crate::files::{Group, Replaced};
 use crate::merge::BaseCounters;
 
@@ -42,7 +42,7 @@ pub(crate) enum GroupResult {
     Theirs,
     /// The result is in neither side's files.
     Rows(MergedGroup),
-    Clash(Clash),
+    Conflict(Conflict),
 }
 
 /// The rows of a group to write.
@@ -114,12 +114,12 @@ impl RowReader<'_> {
         let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
         if !budget.spend(all.map(|file| file.rows).sum()) {
             let cause = Cause::TooManyRows { limit: budget.max() };
-            return Ok(GroupResult::Clash(Clash::about(cause, group.base.clone())));
+            return Ok(GroupResult::Conflict(Conflict::about(cause, group.base.clone())));
         }
         if let Err(error) = converter(&self.schemas[0]) {
             let reason = format!("rows cannot be compared: {error}");
             let cause = Cause::Incomparable { reason };
-            return Ok(GroupResult::Clash(Clash::about(cause, group.base.clone())));
+            return Ok(GroupResult::Conflict(Conflict::about(cause, group.base.clone())));
         }
         let mut counts = Counts::new();
         for (state, files) in [&group.base, &group.ours, &group.theirs].into_iter().enumerate() {
@@ -140,12 +140,15 @@ impl RowReader<'_> {
                     rows_removed,
                 }))
             }
-            Decision::Clash(rows) if rows.iter().any(|key| is_new(&counts[key])) => {
-                Ok(GroupResult::Clash(Clash::about(Cause::Picked, group.base.clone())))
+            Decision::Conflict(rows) if rows.iter().any(|key| is_new(&counts[key])) => {
+                Ok(GroupResult::Conflict(Conflict::about(
+                    Cause::DuplicateCherryPick,
+                    group.base.clone(),
+                )))
             }
-            Decision::Clash(rows) => {
+            Decision::Conflict(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
-                self.clash(group, &rows, &counts, total).await.map(GroupResult::Clash)
+                self.conflict(group, &rows, &counts, total).await.map(GroupResult::Conflict)
             }
         }
     }
@@ -199,15 +202,15 @@ impl RowReader<'_> {
     }
 
     /// Creates a conflict about rows of a group's base, with a sample of them.
-    async fn clash(
+    async fn conflict(
         &self,
         group: &Group,
         rows: &HashSet<RowKey>,
         counts: &Counts,
         total: u64,
-    ) -> Result<Clash> {
-        let mut clash = Clash::about(Cause::Rows, group.base.clone());
-        clash.rows_total = Some(total);
+    ) -> Result<Conflict> {
+        let mut conflict = Conflict::about(Cause::Rows, group.base.clone());
+        conflict.rows_total = Some(total);
         let mut batches = read_with_schema(self.tables, &self.schemas[0], &group.base)?;
         let mut remaining = ROWS_SHOWN.min(total as usize);
         while remaining > 0
@@ -220,12 +223,12 @@ impl RowReader<'_> {
             let found = found.slice(0, found.num_rows().min(remaining));
             remaining -= found.num_rows();
             if found.num_rows() > 0 {
-                clash.rows.push(found);
+                conflict.rows.push(found);
             }
         }
         let files = [group.ours.as_slice(), group.theirs.as_slice()];
-        clash.changed = self.pair(&clash.rows, files, counts).await?;
-        Ok(clash)
+        conflict.changed = self.pair(&conflict.rows, files, counts).await?;
+        Ok(conflict)
     }
 
     /// Returns all rows of their files, to rewrite them.
@@ -346,7 +349,7 @@ enum Decision {
         rows_removed: u64,
     },
     /// The rows that both sides changed.
-    Clash(HashSet<RowKey>),
+    Conflict(HashSet<RowKey>),
 }
 
 /// Returns true if both sides have a row more often than the base.
@@ -368,14 +371,14 @@ fn decide(
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
     // If a side kept some of several equal rows, it is unknown which ones it deleted.
-    let clashes = |[base, ours, theirs]: &[u32; 3]| {
+    let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])
     };
     let conflicting: HashSet<RowKey> =
-        counts.iter().filter(|(_, count)| clashes(count)).map(|(key, _)| *key).collect();
+        counts.iter().filter(|(_, count)| conflicts(count)).map(|(key, _)| *key).collect();
     if !conflicting.is_empty() {
-        return Decision::Clash(conflicting);
+        return Decision::Conflict(conflicting);
     }
     let merged = |[base, ours, theirs]: [u32; 3]| (ours + theirs).saturating_sub(base);
     if all().all(|count| merged(*count) == count[1]) {
@@ -396,7 +399,7 @@ fn decide(
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     /// Merges lists of rows; expects the result or the conflicting rows.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
@@ -428,7 +431,7 @@ mod tests {
                 let rows = wanted.iter().flat_map(|(key, count)| vec![key[0]; *count as usize]);
                 Ok(sorted(&rows.collect::<Vec<_>>()))
             }
-            Decision::Clash(rows) => {
+            Decision::Conflict(rows) => {
                 Err(sorted(&rows.iter().map(|key| key[0]).collect::<Vec<_>>()))
             }
         };

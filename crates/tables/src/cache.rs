@@ -9,7 +9,7 @@ use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
 use crate::deletes::{Fingerprint, Keys, Named};
-use crate::facts::{BYTES_OF_FILE, Facts};
+use crate::file_stats::{BYTES_OF_FILE, FileStats};
 use crate::manifest::Decoded;
 use crate::{DataFile, Positions, SqlView, Table};
 
@@ -28,7 +28,7 @@ pub(crate) struct Caches {
     pub(crate) manifests: Cache<String, Arc<Decoded>>,
     /// The first row ids of manifests, by location. Part of the manifest's cache key.
     pub(crate) first_row_ids: Cache<String, u64>,
-    pub(crate) files: Cache<String, (Files, Arc<Facts>)>,
+    pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows, by data file and fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
     /// Deleted positions in a partition's position delete files.
@@ -63,7 +63,7 @@ impl Caches {
             .max_capacity(eighth * 3)
             .weigher(|_: &String, decoded: &Arc<Decoded>| decoded.weight);
         let files = Cache::builder().max_capacity(eighth).weigher(
-            |_: &String, (files, _): &(Files, Arc<Facts>)| {
+            |_: &String, (files, _): &(Files, Arc<FileStats>)| {
                 let own = files.iter().filter(|file| file.has_deletes()).count();
                 weight((POINTER_BYTES + BYTES_OF_FILE) * files.len() + ROW_BYTES * own)
             },

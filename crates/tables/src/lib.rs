@@ -11,21 +11,22 @@
 
 mod appended;
 mod avro;
-mod beside;
 mod cache;
 mod commit;
 mod defaults;
 mod deletes;
-mod entry;
 mod error;
-mod facts;
+mod file_stats;
 mod foreign_types;
 mod lineage;
 mod listing;
+mod maintenance;
 mod manifest;
+mod manifest_entry;
 mod metadata;
 mod operation;
 mod options;
+mod other_specs;
 mod partition;
 mod plan;
 mod positions;
@@ -34,14 +35,13 @@ mod reach;
 mod read;
 mod rest;
 mod row_ids;
-mod staged;
+mod staged_files;
 mod storage;
 mod table;
 mod tables;
 mod time_parts;
 mod transform;
 mod types;
-mod upkeep;
 mod values;
 mod view;
 mod write;
@@ -58,7 +58,6 @@ pub use defaults::{
     unsaying, with_default, without_defaults, write_default,
 };
 pub use deletes::{DeleteKey, Fingerprint};
-pub use entry::with_row_id;
 pub use error::{Error, Result};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use lineage::{
@@ -66,7 +65,11 @@ pub use lineage::{
     picked_by, undone_by,
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
-pub use operation::{Beside, CreateTable, Operation, Rewrite, Unseen};
+pub use maintenance::{
+    Bin, BinPackOptions, FoundFile, Order, ReachableFiles, SnapshotSet, SortColumn, StateScan,
+};
+pub use manifest_entry::with_row_id;
+pub use operation::{CreateTable, Operation, RetainedRows, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
@@ -81,7 +84,7 @@ pub use row_ids::{
     IdRuns, LAST_UPDATED, NAMES as LINEAGE, ROW_ID, RowIds, fields as lineage_fields, has_row_ids,
     own, own_columns, with_row_ids, without_ids, without_ids_after_base,
 };
-pub use staged::Staged;
+pub use staged_files::StagedFiles;
 pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
 pub use storage::{Storage, Trouble, Undo};
 pub use table::Table;
@@ -89,10 +92,9 @@ pub use tables::Tables;
 pub use time_parts::unbound as unbound_spec;
 pub use types::schema::{entry_fields, field_id, names_of};
 pub use types::{
-    OWN, field_type_name, has_nanoseconds, in_microseconds, map_within, normalise_schema,
-    parse_type, type_name, without_nanoseconds,
+    FIELD_METADATA_KEYS, field_type_name, has_nanoseconds, in_microseconds, map_within,
+    normalise_schema, parse_type, type_name, without_nanoseconds,
 };
-pub use upkeep::{Bin, Extent, FoundFile, Lead, Order, Packing, Reached, SortColumn};
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 
 /// A stream of record batches of one schema.

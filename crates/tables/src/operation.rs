@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_model::{PartitionField, TableName};
 
-use crate::{Alteration, DataFile, ScanPlan, Staged, TableCommit};
+use crate::{Alteration, DataFile, ScanPlan, StagedFiles, TableCommit};
 
 /// Removed data files and their replacement.
-pub type Beside = (Vec<Arc<DataFile>>, Staged);
+pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
 #[derive(Debug, Clone)]
@@ -28,16 +28,16 @@ pub struct CreateTable {
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// Adds rows.
-    Append(Staged),
+    Append(StagedFiles),
     /// Replaces all rows.
-    Overwrite(Staged),
+    Overwrite(StagedFiles),
     /// Replaces all rows in every partition of the new rows; all rows of an unpartitioned table.
     OverwritePartitions {
         /// The new rows.
-        staged: Staged,
+        staged: StagedFiles,
         /// Files of earlier partition specs with rows in those partitions, and their other rows
-        /// rewritten; see [`crate::Tables::beside_partitions`].
-        beside: Option<Beside>,
+        /// rewritten; see [`crate::Tables::retained_rows`].
+        retained: Option<RetainedRows>,
     },
     /// Replaces data files whose rows changed.
     Rewrite(Rewrite),
@@ -46,7 +46,7 @@ pub enum Operation {
         /// The files to remove. A file that is already removed is a conflict.
         removed: Vec<Arc<DataFile>>,
         /// The files to add, with the same number of rows.
-        staged: Staged,
+        staged: StagedFiles,
     },
     /// Merges small manifests.
     ArrangeManifests,
@@ -62,7 +62,7 @@ pub enum Operation {
         /// The same as in [`Operation::AddColumns`].
         after: Option<i32>,
         /// The new rows.
-        staged: Staged,
+        staged: StagedFiles,
     },
     /// Adds nullable columns after the last one.
     AddColumns {
@@ -103,7 +103,7 @@ pub struct Rewrite {
     /// The files to remove, a subset of those seen. A file that is already removed is a conflict.
     pub removed: Vec<Arc<DataFile>>,
     /// The files to add.
-    pub staged: Staged,
+    pub staged: StagedFiles,
     /// Check of concurrently added files at serializable isolation: a file that may contain a row
     /// affected by the change is a conflict. None at snapshot isolation, which ignores such files.
     pub unseen: Option<Unseen>,

@@ -12,7 +12,7 @@ use iceberg::spec::{ManifestEntryRef, PrimitiveLiteral, PrimitiveType, TableMeta
 use object_store::path::Path;
 
 use crate::deletes::Deletes;
-use crate::facts::{Fact, Facts};
+use crate::file_stats::{FileStat, FileStats};
 use crate::promotion::comparable;
 use crate::transform::transformed;
 use crate::types::schema::field_id;
@@ -177,21 +177,21 @@ impl DataFile {
 pub struct ScanPlan {
     schema: SchemaRef,
     files: Arc<[Arc<DataFile>]>,
-    facts: Arc<Facts>,
+    stats: Arc<FileStats>,
 }
 
 impl ScanPlan {
     pub(crate) fn new(schema: SchemaRef, files: Arc<[Arc<DataFile>]>) -> Self {
-        ScanPlan::with_facts(schema, files, Arc::default())
+        ScanPlan::with_stats(schema, files, Arc::default())
     }
 
     /// Creates a plan of files that shares cached statistics with other plans of the same files.
-    pub(crate) fn with_facts(
+    pub(crate) fn with_stats(
         schema: SchemaRef,
         files: Arc<[Arc<DataFile>]>,
-        facts: Arc<Facts>,
+        stats: Arc<FileStats>,
     ) -> Self {
-        ScanPlan { schema, files, facts }
+        ScanPlan { schema, files, stats }
     }
 
     /// Returns the snapshot's schema.
@@ -222,13 +222,13 @@ impl ScanPlan {
     /// Returns a lower bound of a top-level column per file, typed as the column; null if unknown.
     /// None if the snapshot does not have the column.
     pub fn min(&self, column: &str) -> Option<ArrayRef> {
-        self.bounds(column, Fact::Lower)
+        self.bounds(column, FileStat::Lower)
     }
 
     /// Returns an upper bound of a top-level column per file, typed as the column; null if unknown.
     /// None if the snapshot does not have the column.
     pub fn max(&self, column: &str) -> Option<ArrayRef> {
-        self.bounds(column, Fact::Upper)
+        self.bounds(column, FileStat::Upper)
     }
 
     /// Returns true if a file may contain NaN in a top-level column.
@@ -237,14 +237,14 @@ impl ScanPlan {
         id.is_some_and(|id| self.files.iter().any(|file| file.may_hold_nan(id)))
     }
 
-    fn bounds(&self, column: &str, bound: Fact) -> Option<ArrayRef> {
+    fn bounds(&self, column: &str, bound: FileStat) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
         // DataFusion sorts NaN after all numbers, so the bounds are valid only without NaN.
         let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
         let values = self.files.iter().map(|file| {
             if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }
         });
-        Some(self.facts.get(bound, (id, data_type), || to_array(data_type, values)))
+        Some(self.stats.get(bound, (id, data_type), || to_array(data_type, values)))
     }
 
     /// Returns the null count of a top-level column per file, as `UInt64`; null if unknown.
@@ -252,8 +252,9 @@ impl ScanPlan {
         let (id, data_type) = self.column(column)?;
         let counts = self.files.iter().map(|file| file.null_count(id));
         Some(
-            self.facts
-                .get(Fact::Nulls, (id, data_type), || Arc::new(counts.collect::<UInt64Array>())),
+            self.stats.get(FileStat::Nulls, (id, data_type), || {
+                Arc::new(counts.collect::<UInt64Array>())
+            }),
         )
     }
 
@@ -330,16 +331,16 @@ fn transform_values(
     Some((0..result.len()).map(|row| literal(row).map(comparable)).collect())
 }
 
-fn bound_of(file: &DataFile, id: i32, bound: Fact) -> Option<&PrimitiveLiteral> {
+fn bound_of(file: &DataFile, id: i32, bound: FileStat) -> Option<&PrimitiveLiteral> {
     if let Some(value) = file.constant_value(id) {
         return value.as_ref();
     }
     let own = file.has_exact_bounds();
     let file = &file.entry.data_file;
     let bounds = match bound {
-        Fact::Lower => file.lower_bounds(),
-        Fact::Upper => file.upper_bounds(),
-        Fact::Nulls => return None,
+        FileStat::Lower => file.lower_bounds(),
+        FileStat::Upper => file.upper_bounds(),
+        FileStat::Nulls => return None,
     };
     let bound = bounds.get(&id)?;
     // DuckDB 1.5.5 writes wrong upper bounds for nanosecond timestamps.

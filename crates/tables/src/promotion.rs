@@ -8,7 +8,7 @@ use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,
 };
 
-use crate::entry::builder_of;
+use crate::manifest_entry::builder_of;
 
 /// Returns a value in the widest type that it can be promoted to.
 pub(crate) fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {

@@ -308,7 +308,7 @@ impl Table {
             updated: self.updated(),
             metadata_location: self.metadata_location().to_owned(),
             properties: self.properties(),
-            upkeep: None,
+            maintenance: None,
         }
     }
 }

@@ -17,14 +17,14 @@ use uuid::Uuid;
 use crate::cache::{Caches, Files, Manifests};
 use crate::commit::{self, PendingFiles, evolve};
 use crate::deletes::{DeleteFile, attach, write_deletes};
-use crate::facts::Facts;
+use crate::file_stats::FileStats;
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::plan::written_schemas;
 use crate::storage::Storage;
 use crate::table::{Totals, own_bytes};
 use crate::{
     BatchStream, CloudSettings, CloudUrl, CreateTable, DataFile, Error, Operation, Positions,
-    Result, ScanPlan, Staged, Table, TablesOptions, metadata, partition, read, write,
+    Result, ScanPlan, StagedFiles, Table, TablesOptions, metadata, partition, read, write,
 };
 
 /// Maximum number of manifests read concurrently.
@@ -217,12 +217,12 @@ impl Tables {
     /// null in a required column; deletes the files written so far in that case.
     ///
     /// Rows are sorted by the table's sort order, in runs limited by memory.
-    pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
+    pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, false).boxed().await
     }
 
     /// Writes rows as [`Tables::write`] does, in input order.
-    pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<Staged> {
+    pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
@@ -234,12 +234,12 @@ impl Tables {
     /// Writes delete files that belong to no snapshot yet, one for each data file. Each contains
     /// the rows to delete and the rows already deleted by a delete file that applies to this data
     /// file only. They are committed together with the data files they are combined with, see
-    /// [`Staged::and`]. Durable when this returns.
+    /// [`StagedFiles::and`]. Durable when this returns.
     pub async fn write_deletes(
         &self,
         table: &Table,
         rows: Vec<(Arc<DataFile>, Positions)>,
-    ) -> Result<Staged> {
+    ) -> Result<StagedFiles> {
         write_deletes(self, table, rows).await
     }
 
@@ -260,7 +260,7 @@ impl Tables {
     }
 
     /// Deletes the files of a failed attempt.
-    pub async fn discard(&self, staged: Staged) -> Result<()> {
+    pub async fn discard(&self, staged: StagedFiles) -> Result<()> {
         let locations: Vec<String> = staged.locations().map(ToOwned::to_owned).collect();
         self.storage().delete(&locations).await
     }
@@ -308,8 +308,8 @@ impl Tables {
             }
         };
         let Some(snapshot) = snapshot else { return Ok(ScanPlan::new(schema, Arc::new([]))) };
-        let (files, facts) = self.files_and_facts(metadata, snapshot).await?;
-        Ok(ScanPlan::with_facts(schema, files, facts))
+        let (files, stats) = self.files_and_stats(metadata, snapshot).await?;
+        Ok(ScanPlan::with_stats(schema, files, stats))
     }
 
     /// Returns a snapshot's manifests, cached.
@@ -336,14 +336,14 @@ impl Tables {
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
     ) -> Result<Files> {
-        Ok(self.files_and_facts(metadata, snapshot).await?.0)
+        Ok(self.files_and_stats(metadata, snapshot).await?.0)
     }
 
-    async fn files_and_facts(
+    async fn files_and_stats(
         &self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
-    ) -> Result<(Files, Arc<Facts>)> {
+    ) -> Result<(Files, Arc<FileStats>)> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.0.caches.files.get(location) {
             return Ok(found);

@@ -61,7 +61,7 @@ pub enum MergedView {
     /// Both changes are compatible.
     Both(Box<ViewMerge>),
     /// The changes conflict: both changed the query, or these properties.
-    Clashes {
+    Conflicts {
         /// True if both changed the query.
         query: bool,
         /// The properties set differently on both sides.
@@ -192,7 +192,7 @@ struct Properties {
     set: HashMap<String, String>,
     removed: Vec<String>,
     /// The properties set differently on both sides.
-    clashes: Vec<String>,
+    conflicts: Vec<String>,
 }
 
 impl Properties {
@@ -205,7 +205,7 @@ impl Properties {
             let (was, ours, theirs) = (was.get(key), ours.get(key), theirs.get(key));
             match theirs {
                 _ if ours == theirs || was == theirs => {}
-                _ if was != ours => merged.clashes.push(key.clone()),
+                _ if was != ours => merged.conflicts.push(key.clone()),
                 Some(value) => drop(merged.set.insert(key.clone(), value.clone())),
                 None => merged.removed.push(key.clone()),
             }
@@ -328,8 +328,8 @@ impl Tables {
         let takes = changed(theirs) && !ours.has_same_query(theirs);
         let query = takes && changed(ours);
         let properties = Properties::merge(base, ours, theirs);
-        if query || !properties.clashes.is_empty() {
-            return Ok(MergedView::Clashes { query, properties: properties.clashes });
+        if query || !properties.conflicts.is_empty() {
+            return Ok(MergedView::Conflicts { query, properties: properties.conflicts });
         }
         if !takes && properties.set.is_empty() && properties.removed.is_empty() {
             return Ok(MergedView::Ours);

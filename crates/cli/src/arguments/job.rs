@@ -22,8 +22,8 @@ pub enum Job {
 /// `headwater job ls`
 #[derive(Debug, Args)]
 pub struct JobLs {
-    /// Only this kind: query, import, run, trigger, upkeep, function, merge, `cherry_pick`, revert,
-    /// diff, commit
+    /// Only this kind: query, import, run, trigger, maintenance, function, merge, `cherry_pick`,
+    /// revert, diff, commit
     #[arg(long)]
     pub kind: Option<String>,
     /// Only this status: queued, running, succeeded, failed, cancelled, interrupted

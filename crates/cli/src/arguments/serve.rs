@@ -21,9 +21,9 @@ pub struct Serve {
     pub memory: Option<String>,
     /// Disable automatic table maintenance
     #[arg(long)]
-    pub no_upkeep: bool,
+    pub no_maintenance: bool,
     /// Once a day, remove files of known tables that were unreferenced for three days
-    #[arg(long, conflicts_with = "no_upkeep")]
+    #[arg(long, conflicts_with = "no_maintenance")]
     pub remove_orphans: bool,
     /// Store the tables of a new lake in a bucket, `s3://bucket/prefix`
     #[arg(long, value_name = "URL")]

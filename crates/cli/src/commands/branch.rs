@@ -358,7 +358,7 @@ pub fn merged_how(merged: &MergedTable, source: &str) -> String {
     let rows = format!("+{} -{} rows", merged.rows_added, merged.rows_removed);
     let whole = if merged.whole_files { " in rewritten files" } else { "" };
     let mut parts = vec![format!("{rows}{whole}")];
-    if merged.reshaped {
+    if merged.schema_changed {
         parts.push("columns or properties changed".to_owned());
     }
     format!("merged by content, {}", parts.join(", "))

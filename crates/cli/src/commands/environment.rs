@@ -52,7 +52,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
         output::print_json(&explained);
         return Ok(());
     }
-    let EnvironmentExplained { environment, zygote, small_pages, calls } = explained;
+    let EnvironmentExplained { environment, zygote, huge_pages_unavailable, calls } = explained;
     let asked = match environment.requirements.join(" ") {
         none if none.is_empty() => "no packages".to_owned(),
         asked => asked,
@@ -76,7 +76,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
             }
         }
     }
-    output::line(match small_pages {
+    output::line(match huge_pages_unavailable {
         None => "  results are passed in huge pages".to_owned(),
         Some(reason) => {
             format!("  results are passed in small pages: {reason}")

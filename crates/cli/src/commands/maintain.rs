@@ -74,30 +74,30 @@ fn print_report(context: &Context, report: &MaintainReport) {
             style.say(format!("{}: {line}", style.paint(Tone::Strong, &table.table)));
         }
     }
-    if let Some(swept) = &report.swept {
+    if let Some(removed) = &report.removed_files {
         let verb = if report.dry_run { "would remove" } else { "removed" };
-        if swept.files_expired > 0 {
+        if removed.files_expired > 0 {
             said = true;
-            let states = output::plural(swept.states_expired, "snapshot");
-            let files = output::plural(swept.files_expired, "file");
-            let bytes = output::bytes(swept.bytes_expired);
+            let states = output::plural(removed.states_expired, "snapshot");
+            let files = output::plural(removed.files_expired, "file");
+            let bytes = output::bytes(removed.bytes_expired);
             style.say(format!("{verb} {files} of {states}, {bytes}"));
         }
-        if swept.orphans > 0 {
+        if removed.orphans > 0 {
             said = true;
-            let files = output::plural(swept.orphans, "file");
-            let bytes = output::bytes(swept.orphan_bytes);
+            let files = output::plural(removed.orphans, "file");
+            let bytes = output::bytes(removed.orphan_bytes);
             style.say(format!("{verb} {files} without references, {bytes}"));
         }
-        if swept.young > 0 {
+        if removed.too_recent > 0 {
             said = true;
-            let files = output::plural(swept.young, "file");
+            let files = output::plural(removed.too_recent, "file");
             style.say(format!("kept {files} without references: too recent"));
         }
-        for spared in &swept.spared {
+        for skipped in &removed.skipped_tables {
             said = true;
-            let table = style.paint(Tone::Strong, &spared.table);
-            style.say(format!("{table}: skipped, no file removed: {}", spared.reason));
+            let table = style.paint(Tone::Strong, &skipped.table);
+            style.say(format!("{table}: skipped, no file removed: {}", skipped.reason));
         }
     }
     if !said {
@@ -132,7 +132,7 @@ fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
         let verb = if dry_run { "would expire" } else { "expired" };
         lines.push(format!("{verb} {}", output::plural(table.snapshots_expired, "snapshot")));
     }
-    if let Some(reason) = &table.gave_up {
+    if let Some(reason) = &table.skipped_reason {
         lines.push(format!("skipped the rest until the next run: {reason}"));
     }
     lines

@@ -43,7 +43,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
         let mut config = connect::config(context, lake)?;
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
-        config.service.upkeep = !arguments.no_upkeep;
+        config.service.maintenance = !arguments.no_maintenance;
         config.service.remove_orphans = arguments.remove_orphans;
         config.service.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;

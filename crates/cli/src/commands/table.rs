@@ -88,10 +88,14 @@ fn print_facts(context: &Context, table: &TableRow) {
     fact("updated", table.updated.map_or("never".into(), output::moment));
     fact("format", format!("Iceberg v{}", table.format_version));
     fact("metadata", table.metadata_location.clone());
-    if let Some(upkeep) = &table.upkeep {
-        let (time, files) = (output::moment(upkeep.time), upkeep.files_rewritten);
-        let (files, freed) = (output::plural(files, "file"), output::bytes(upkeep.bytes_freed));
-        fact("upkeep", format!("{time}, {files} → {}, {freed} freed", upkeep.files_written));
+    if let Some(maintenance) = &table.maintenance {
+        let (time, files) = (output::moment(maintenance.time), maintenance.files_rewritten);
+        let (files, freed) =
+            (output::plural(files, "file"), output::bytes(maintenance.bytes_freed));
+        fact(
+            "maintenance",
+            format!("{time}, {files} → {}, {freed} freed", maintenance.files_written),
+        );
     }
     for (at, (name, value)) in table.properties.iter().enumerate() {
         fact(if at == 0 { "properties" } else { "" }, format!("{name} = {value}"));

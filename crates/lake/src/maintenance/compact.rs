@@ -2,7 +2,7 @@
 //! no rows.
 
 use headwater_model::{MaintainedTable, TableName};
-use headwater_tables::{Bin, Packing, Staged, Table};
+use headwater_tables::{Bin, BinPackOptions, StagedFiles, Table};
 use tokio_util::sync::CancellationToken;
 
 use super::policy::has_many_deletes;
@@ -34,12 +34,16 @@ impl Lake {
         let table = change.table(&name).await?;
         report.manifests_before = self.tables().manifest_count(&table).await? as u64;
         let bins = match rewrite {
-            FileRewrite::Compact { thrifty } => {
+            FileRewrite::Compact { skip_large } => {
                 let before = self.pins().oldest_in_lake();
                 let folds_all = has_many_deletes(&table);
-                let packing =
-                    Packing { thrifty: *thrifty, folds_all, before, ..Packing::default() };
-                self.tables().bins(&table, &packing).await?
+                let options = BinPackOptions {
+                    skip_large: *skip_large,
+                    folds_all,
+                    before,
+                    ..BinPackOptions::default()
+                };
+                self.tables().bins(&table, &options).await?
             }
             FileRewrite::Order(order) => {
                 self.tables().check_order(&table, order)?;
@@ -86,7 +90,7 @@ impl Lake {
         let name = report.table.clone();
         let table = change.table(&name).await?;
         let deletes_before = table.delete_files();
-        let mut written: Vec<Staged> = Vec::new();
+        let mut written: Vec<StagedFiles> = Vec::new();
         for bin in bins {
             let files = bin.files.clone();
             written.push(match rewrite {
@@ -100,7 +104,7 @@ impl Lake {
                 }
             });
         }
-        let staged = match Staged::all(&written) {
+        let staged = match StagedFiles::all(&written) {
             Some(staged) => staged,
             None => change.write_rows(&name, Box::pin(futures::stream::empty())).await?,
         };
@@ -170,7 +174,7 @@ pub(super) fn record_conflict(report: &mut MaintainedTable, error: Error) -> Res
     if !error.is_stale() {
         return Err(error);
     }
-    report.gave_up = Some(error.to_string());
+    report.skipped_reason = Some(error.to_string());
     Ok(())
 }
 

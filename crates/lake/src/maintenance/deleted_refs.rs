@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_catalog::ReachedState;
-use headwater_model::{SweptFiles, Timestamp};
+use headwater_model::{RemovedFiles, Timestamp};
 use headwater_store::{Append, Batch, KeyRange};
-use headwater_tables::{Extent, FoundFile, Reached};
+use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet};
 use tokio_util::sync::CancellationToken;
 
 use super::ORPHANS_AFTER;
@@ -56,7 +56,7 @@ impl Lake {
         age: Duration,
         dry_run: bool,
         cancelled: &CancellationToken,
-    ) -> Result<SweptFiles> {
+    ) -> Result<RemovedFiles> {
         let until = self.clock().now() - age;
         let unreachable =
             UnreachableStates { until, states: self.unreachable_states(until).await? };
@@ -65,7 +65,7 @@ impl Lake {
             if !dry_run {
                 self.forget_deleted_refs(&unreachable).await?;
             }
-            return Ok(SweptFiles::default());
+            return Ok(RemovedFiles::default());
         }
         let sweep = Sweep { dry_run, ..Sweep::of_unreachable(unreachable, age) };
         self.sweep(sweep, cancelled).await
@@ -89,7 +89,7 @@ impl Lake {
         unreachable: &UnreachableStates,
         found: &References,
     ) -> Result<Vec<FoundFile>> {
-        let referenced = Reached::beside(Arc::clone(&found.needed));
+        let referenced = ReachableFiles::excluding(Arc::clone(&found.needed));
         let mut folders = HashSet::new();
         for state in &unreachable.states {
             let location = &state.entry.metadata_location;
@@ -99,7 +99,7 @@ impl Lake {
                 referenced.add_file(location_of_file);
             } else {
                 // Unreadable metadata references no files.
-                self.tables().reach(location, &Extent::Whole, &referenced).await?;
+                self.tables().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }
         let pending = self.pending_removals().await?;

@@ -1,13 +1,13 @@
 //! The record of the last maintenance of each table.
 
-use headwater_model::{MaintainReport, TableUpkeep};
+use headwater_model::{MaintainReport, TableMaintenance};
 use headwater_store::{Append, Batch, KeyRange};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 /// The journal of maintenance. Keys are `branch/table`, or `*` for a sweep of the whole lake.
-const JOURNAL: &str = "upkeep";
+const JOURNAL: &str = "maintenance";
 
 /// The key of the last sweep of the whole lake.
 const SWEEP: &str = "*";
@@ -20,20 +20,23 @@ impl Lake {
         (all, orphans): (bool, bool),
     ) -> Result<()> {
         let time = self.clock().now();
-        let swept = report.swept.clone().unwrap_or_default();
+        let removed = report.removed_files.clone().unwrap_or_default();
         let is_single = !all && report.tables.len() == 1;
         let mut entries = Vec::new();
         for table in &report.tables {
-            let has_result = table.commit.is_some() || table.gave_up.is_some();
+            let has_result = table.commit.is_some() || table.skipped_reason.is_some();
             if !has_result && !is_single {
                 continue;
             }
             let (files, bytes) = if is_single {
-                (swept.files_expired + swept.orphans, swept.bytes_expired + swept.orphan_bytes)
+                (
+                    removed.files_expired + removed.orphans,
+                    removed.bytes_expired + removed.orphan_bytes,
+                )
             } else {
                 (0, 0)
             };
-            let record = TableUpkeep {
+            let record = TableMaintenance {
                 table: table.table.clone(),
                 branch: report.branch.clone(),
                 time,
@@ -43,13 +46,13 @@ impl Lake {
                 delete_files_removed: table.delete_files_removed,
                 files_removed: files,
                 bytes_freed: bytes,
-                gave_up: table.gave_up.clone(),
+                skipped_reason: table.skipped_reason.clone(),
             };
             let key = format!("{}/{}", report.branch, table.table.qualified());
             entries.push(entry(key, &record)?);
         }
         if all && orphans {
-            entries.push(entry(SWEEP.to_owned(), &(time, &report.swept))?);
+            entries.push(entry(SWEEP.to_owned(), &(time, &report.removed_files))?);
         }
         let relaxed = true;
         self.store().apply(Batch { entries, relaxed, ..Batch::default() }).await?;
@@ -57,18 +60,18 @@ impl Lake {
     }
 
     /// Lists the last maintenance of each table, by branch and name.
-    pub async fn upkeep_records(&self) -> Result<Vec<TableUpkeep>> {
+    pub async fn maintenance_records(&self) -> Result<Vec<TableMaintenance>> {
         let found = self.store().scan(JOURNAL, &KeyRange::all()).await?;
         let records = found.iter().filter(|entry| entry.key != SWEEP);
         records.map(|entry| decode(&entry.key, &entry.value)).collect()
     }
 
     /// Returns the last maintenance of a table, if any.
-    pub async fn upkeep_record(
+    pub async fn maintenance_record(
         &self,
         branch: &str,
         table: &headwater_model::TableName,
-    ) -> Result<Option<TableUpkeep>> {
+    ) -> Result<Option<TableMaintenance>> {
         let key = format!("{branch}/{}", table.qualified());
         let found = self.store().latest(JOURNAL, &key).await?;
         found.map(|entry| decode(&entry.key, &entry.value)).transpose()

@@ -36,10 +36,10 @@ const ORPHANS_AFTER: Duration = Duration::from_hours(72);
 const ORPHANS_AFTER_MIN: Duration = Duration::from_hours(1);
 
 /// The author of automatic maintenance.
-pub const UPKEEP_AUTHOR: &str = "upkeep";
+pub const MAINTENANCE_AUTHOR: &str = "maintenance";
 
 /// A progress callback: tables done, total tables.
-pub type UpkeepProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
+pub type MaintenanceProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 impl Lake {
     /// Maintains one table of a branch, or all of them.
@@ -51,7 +51,7 @@ impl Lake {
         branch: &str,
         table: Option<&TableName>,
         request: &MaintainRequest,
-        progress: UpkeepProgress,
+        progress: MaintenanceProgress,
         cancelled: CancellationToken,
     ) -> Result<MaintainReport> {
         let work = Work::of(request)?;
@@ -84,7 +84,7 @@ impl Lake {
                 Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
                     let Problem { message, causes, .. } = error.to_problem();
                     let reason = [vec![message], causes].concat().join(": ");
-                    MaintainedTable { gave_up: Some(reason), ..empty_report(name) }
+                    MaintainedTable { skipped_reason: Some(reason), ..empty_report(name) }
                 }
                 table_report => table_report?,
             };
@@ -99,17 +99,17 @@ impl Lake {
             orphans: request.orphans.then_some(work.orphans_after),
             dry_run: request.dry_run,
             force: request.force,
-            automatic: request.author.as_deref() == Some(UPKEEP_AUTHOR),
+            automatic: request.author.as_deref() == Some(MAINTENANCE_AUTHOR),
             dry_run_expired,
             unreachable: None,
         };
         if removes {
-            report.swept = Some(self.sweep(sweep, &cancelled).await?);
+            report.removed_files = Some(self.sweep(sweep, &cancelled).await?);
         }
         if request.deleted_refs && !request.orphans {
-            let swept =
+            let removed =
                 self.collect_deleted_refs(work.orphans_after, request.dry_run, &cancelled).await?;
-            report.swept = Some(swept);
+            report.removed_files = Some(removed);
         }
         if !request.dry_run {
             let (all, orphans) = (table.is_none(), request.orphans);
@@ -161,7 +161,7 @@ fn empty_report(table: &TableName) -> MaintainedTable {
         snapshots_expired: 0,
         files_after: 0,
         commit: None,
-        gave_up: None,
+        skipped_reason: None,
     }
 }
 
@@ -186,7 +186,7 @@ enum FileRewrite {
     /// Compaction of files below the target size.
     Compact {
         /// True to skip large files next to few small ones.
-        thrifty: bool,
+        skip_large: bool,
     },
     /// A rewrite of all files in a sort order.
     Order(Order),
@@ -198,9 +198,9 @@ impl Work {
         let default = !request.names_work();
         let author = request.author.clone();
         let rewrite = match (request.sort.as_slice(), request.zorder.as_slice()) {
-            ([], []) if request.compact || default => {
-                Some(FileRewrite::Compact { thrifty: author.as_deref() == Some(UPKEEP_AUTHOR) })
-            }
+            ([], []) if request.compact || default => Some(FileRewrite::Compact {
+                skip_large: author.as_deref() == Some(MAINTENANCE_AUTHOR),
+            }),
             ([], []) => None,
             (columns, []) => {
                 let columns = columns.iter().map(|text| sort_column(text));
@@ -239,7 +239,7 @@ impl Work {
     }
 
     fn author(&self) -> &str {
-        self.author.as_deref().unwrap_or(UPKEEP_AUTHOR)
+        self.author.as_deref().unwrap_or(MAINTENANCE_AUTHOR)
     }
 }
 

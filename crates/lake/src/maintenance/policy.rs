@@ -7,22 +7,22 @@ use headwater_tables::Table;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::UPKEEP_AUTHOR;
+use super::MAINTENANCE_AUTHOR;
 use crate::error::Result;
 use crate::lake::Lake;
 
 /// The table property for automatic maintenance: `false` disables it.
-const ENABLED: &str = "headwater.upkeep.enabled";
+const ENABLED: &str = "headwater.maintenance.enabled";
 
 /// The table property with the number of small files in a partition that triggers compaction.
-const SMALL_FILES: &str = "headwater.upkeep.small-files";
+const SMALL_FILES: &str = "headwater.maintenance.small-files";
 
 /// The table property with the number of delete files that triggers compaction.
-const DELETE_FILES: &str = "headwater.upkeep.delete-files";
+const DELETE_FILES: &str = "headwater.maintenance.delete-files";
 
 /// The table property with the retention of superseded states, such as `30d`; without it they never
 /// expire.
-const EXPIRE_AFTER: &str = "headwater.upkeep.expire-after";
+const EXPIRE_AFTER: &str = "headwater.maintenance.expire-after";
 
 /// The name prefix of run branches, which are too short-lived for maintenance.
 const RUNS: &str = "run/";
@@ -111,7 +111,7 @@ impl Lake {
     }
 
     /// Returns the maintenance that a table needs by its policy, if any.
-    pub async fn needed_upkeep(
+    pub async fn needed_maintenance(
         &self,
         branch: &str,
         name: &TableName,
@@ -129,7 +129,7 @@ impl Lake {
         Ok(Some(MaintainRequest {
             compact: true,
             manifests: true,
-            author: Some(UPKEEP_AUTHOR.to_owned()),
+            author: Some(MAINTENANCE_AUTHOR.to_owned()),
             ..MaintainRequest::default()
         }))
     }
@@ -158,7 +158,7 @@ impl Lake {
             let (Some(after), Some(_)) = (after, Policy::of(&properties)) else { continue };
             let request = MaintainRequest {
                 expire_before_seconds: Some(after.as_secs_f64().ceil() as u64),
-                author: Some(UPKEEP_AUTHOR.to_owned()),
+                author: Some(MAINTENANCE_AUTHOR.to_owned()),
                 ..MaintainRequest::default()
             };
             found.push((name, request));

@@ -6,7 +6,7 @@
 //! minimum age and older than every running write.
 //!
 //! If a state cannot be read, its references are unknown: the sweep skips the folders of this table
-//! and reports the reason. Other tables are swept.
+//! and reports the reason. Other tables are processed.
 //!
 //! Manifest lists are removed first, then manifests, then data files. An interrupted sweep leaves
 //! only unreferenced files, which the next sweep removes.
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{Reach, ReachedState};
-use headwater_model::{CommitId, Fault, SparedTable, SweptFiles, Timestamp};
-use headwater_tables::{CLAIM_FILE, Extent, FoundFile, Lead, Reached};
+use headwater_model::{CommitId, Fault, RemovedFiles, SkippedTable, Timestamp};
+use headwater_tables::{CLAIM_FILE, FoundFile, ReachableFiles, SnapshotSet, StateScan};
 use tokio_util::sync::CancellationToken;
 
 use super::deleted_refs::UnreachableStates;
@@ -68,7 +68,7 @@ pub(super) struct Sweep {
     pub automatic: bool,
     /// The snapshots that a dry run would expire, by metadata location.
     pub dry_run_expired: HashMap<String, Vec<i64>>,
-    /// The unreachable states of deleted refs; if set, only their files are swept.
+    /// The unreachable states of deleted refs; if set, only their files are removed.
     pub unreachable: Option<UnreachableStates>,
 }
 
@@ -113,22 +113,22 @@ impl States {
 /// The referenced files and the expired states.
 #[derive(Default)]
 pub(super) struct References {
-    pub(super) needed: Arc<Reached>,
+    pub(super) needed: Arc<ReachableFiles>,
     /// The reads done so far, by metadata location.
     reads: HashMap<String, StateRead>,
     /// The metadata locations of expired states.
     expired: HashSet<String>,
     /// The files of expired states.
-    expired_files: Reached,
+    expired_files: ReachableFiles,
     broken: Broken,
-    /// The folders of the swept tables.
+    /// The folders of the examined tables.
     folders: HashSet<String>,
 }
 
 /// The way a state is read.
 #[derive(Clone)]
 struct StateRead {
-    extent: Extent,
+    snapshots: SnapshotSet,
     /// True for a current state, whose files must all exist.
     at_head: bool,
 }
@@ -136,8 +136,8 @@ struct StateRead {
 impl StateRead {
     /// Returns true if this read includes everything of the other.
     fn covers(&self, other: &StateRead) -> bool {
-        let extent = self.extent == Extent::Whole || self.extent == other.extent;
-        extent && (self.at_head || !other.at_head)
+        let snapshots = self.snapshots == SnapshotSet::All || self.snapshots == other.snapshots;
+        snapshots && (self.at_head || !other.at_head)
     }
 }
 
@@ -145,15 +145,15 @@ impl StateRead {
 #[derive(Default)]
 struct Broken {
     /// The reasons, by table id.
-    tables: BTreeMap<String, SparedTable>,
+    tables: BTreeMap<String, SkippedTable>,
     /// The folders that may contain their files, with a trailing slash.
     folders: HashSet<String>,
 }
 
 impl Broken {
-    fn add(&mut self, state: &ReachedState, lead: Lead) {
-        let Some(error) = lead.unreadable.first() else { return };
-        self.folders.extend(lead.folders);
+    fn add(&mut self, state: &ReachedState, scan: StateScan) {
+        let Some(error) = scan.unreadable.first() else { return };
+        self.folders.extend(scan.folders);
         let name = &state.table;
         if self.tables.contains_key(&state.entry.id) {
             return;
@@ -161,11 +161,11 @@ impl Broken {
         let problem = error.to_problem();
         let reason = [vec![problem.message], problem.causes].concat().join(": ");
         tracing::warn!(table = %name, reason, "sweep skips an unreadable table");
-        let spared = SparedTable { table: name.clone(), reason };
-        self.tables.insert(state.entry.id.clone(), spared);
+        let skipped = SkippedTable { table: name.clone(), reason };
+        self.tables.insert(state.entry.id.clone(), skipped);
     }
 
-    fn spared(&self) -> Vec<SparedTable> {
+    fn skipped_tables(&self) -> Vec<SkippedTable> {
         self.tables.values().cloned().collect()
     }
 
@@ -191,7 +191,7 @@ impl Lake {
         &self,
         sweep: Sweep,
         cancelled: &CancellationToken,
-    ) -> Result<SweptFiles> {
+    ) -> Result<RemovedFiles> {
         let Ok(_alone) = self.sweeping().try_lock() else {
             let message = "another sweep is running".to_owned();
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
@@ -206,10 +206,10 @@ impl Lake {
             let in_use = oldest.is_some_and(|oldest| file.modified >= oldest - CLOCK_SKEW);
             in_use || file.modified > begun - age
         };
-        let mut swept = SweptFiles {
+        let mut report = RemovedFiles {
             states_expired: found.expired.len() as u64,
-            spared: found.broken.spared(),
-            ..SweptFiles::default()
+            skipped_tables: found.broken.skipped_tables(),
+            ..RemovedFiles::default()
         };
         let mut removed = Vec::new();
         let all = files.len();
@@ -222,27 +222,27 @@ impl Lake {
                 continue;
             }
             if found.expired_files.contains(&file.location) {
-                swept.files_expired += 1;
-                swept.bytes_expired += file.bytes;
+                report.files_expired += 1;
+                report.bytes_expired += file.bytes;
                 removed.push(file.location);
             } else if let Some(age) = sweep.orphans {
                 if is_too_recent(&file, age) {
-                    swept.young += 1;
+                    report.too_recent += 1;
                     continue;
                 }
-                swept.orphans += 1;
-                swept.orphan_bytes += file.bytes;
+                report.orphans += 1;
+                report.orphan_bytes += file.bytes;
                 removed.push(file.location);
             }
         }
         if sweep.dry_run || (removed.is_empty() && unreachable.is_none()) {
-            return Ok(swept);
+            return Ok(report);
         }
-        if !sweep.force && swept.orphans > MAJORITY_CHECK_MIN && swept.orphans * 2 > all as u64 {
-            return Err(Error::MostWouldGo { files: swept.orphans, of: all as u64 });
+        if !sweep.force && report.orphans > MAJORITY_CHECK_MIN && report.orphans * 2 > all as u64 {
+            return Err(Error::MostWouldGo { files: report.orphans, of: all as u64 });
         }
         let removed = self.exclude_newly_referenced(&sweep, &mut found, removed, begun).await?;
-        swept.spared = found.broken.spared();
+        report.skipped_tables = found.broken.skipped_tables();
         if let Some((unreachable, mut left)) = unreachable {
             for file in &removed {
                 left.remove(file);
@@ -250,14 +250,14 @@ impl Lake {
             self.record_removals(&removed, begun).await?;
             self.remove(removed, cancelled).await?;
             self.finish_removal(unreachable, &left).await?;
-            return Ok(swept);
+            return Ok(report);
         }
         self.remove(removed, cancelled).await?;
         if sweep.tables.is_none() && sweep.orphans.is_some() {
             let kept = deleted_refs_kept(&sweep).max(super::ORPHANS_AFTER);
             self.catalog().trim_deleted_refs(begun - kept).await?;
         }
-        Ok(swept)
+        Ok(report)
     }
 
     /// Finds the referenced files and the expired states.
@@ -310,21 +310,21 @@ impl Lake {
         }
         let needed = Arc::clone(&found.needed);
         let reads = new.iter().map(|(state, read)| (location_of(state), read.clone()));
-        let leads = stream::iter(reads.collect::<Vec<_>>()).map(|(location, read)| {
+        let scans = stream::iter(reads.collect::<Vec<_>>()).map(|(location, read)| {
             let needed = Arc::clone(&needed);
             async move {
-                let mut lead = self.tables().reach(&location, &read.extent, &needed).await?;
+                let mut scan = self.tables().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
                     // Files missing because of an earlier expiry reference nothing.
-                    lead.unreadable.retain(|error| !error.is_not_found());
+                    scan.unreadable.retain(|error| !error.is_not_found());
                 }
-                Ok::<_, Error>(lead)
+                Ok::<_, Error>(scan)
             }
         });
         // Collect all results before continuing: reads can wait for each other.
-        let leads: Vec<Lead> = leads.buffered(STATE_CONCURRENCY).try_collect().await?;
-        for ((state, _), lead) in new.into_iter().zip(leads) {
-            found.broken.add(state, lead);
+        let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
+        for ((state, _), scan) in new.into_iter().zip(scans) {
+            found.broken.add(state, scan);
         }
         if found.broken.tables.len() > known {
             self.exclude_broken(&states.reach, found).await?;
@@ -334,21 +334,21 @@ impl Lake {
 
     /// Finds the files of expiring states.
     async fn find_expired(&self, states: &States, found: &mut References) -> Result<()> {
-        let files = Reached::beside(Arc::clone(&found.needed));
+        let files = ReachableFiles::excluding(Arc::clone(&found.needed));
         let broken = |state: &ReachedState| found.broken.tables.contains_key(&state.entry.id);
         let expiring = states.in_order().into_iter();
         let expiring = expiring.filter(|state| states.expires(state) && !broken(state));
         let expiring: Vec<&ReachedState> = expiring.collect();
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
-        let leads = stream::iter(locations).map(|location| {
+        let scans = stream::iter(locations).map(|location| {
             let files = &files;
             // Unreadable metadata of an expiring state is ignored, because the state is not needed.
-            async move { self.tables().reach(&location, &Extent::Current, files).await }
+            async move { self.tables().reach(&location, &SnapshotSet::Current, files).await }
         });
-        let leads: Vec<Lead> = leads.buffered(STATE_CONCURRENCY).try_collect().await?;
-        for (state, lead) in expiring.into_iter().zip(leads) {
+        let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
+        for (state, scan) in expiring.into_iter().zip(scans) {
             let location = &state.entry.metadata_location;
-            if lead.more {
+            if scan.more {
                 found.expired.insert(location.clone());
             }
             let keeps = keeps_metadata(&states.reach, state);
@@ -364,12 +364,12 @@ impl Lake {
     async fn exclude_broken(&self, reach: &Reach, found: &mut References) -> Result<()> {
         let states = reach.states.values();
         let known: HashSet<String> = states.filter_map(|state| self.folder(state)).collect();
-        let files = Reached::default();
+        let files = ReachableFiles::default();
         for state in reach.states.values() {
             if found.broken.tables.contains_key(&state.entry.id) {
                 found.broken.folders.extend(self.folder(state));
                 let location = &state.entry.metadata_location;
-                self.tables().reach(location, &Extent::Whole, &files).await?;
+                self.tables().reach(location, &SnapshotSet::All, &files).await?;
             }
         }
         for file in files.into_files() {
@@ -526,12 +526,12 @@ fn read_mode(sweep: &Sweep, state: &ReachedState) -> StateRead {
     let at_head = state.until.is_none();
     // Snapshots between two kept states are read through the state that lists them.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
-    let extent = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
-        Some(ids) => Extent::Without(ids.clone()),
-        None if whole => Extent::Whole,
-        None => Extent::Current,
+    let snapshots = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
+        Some(ids) => SnapshotSet::Without(ids.clone()),
+        None if whole => SnapshotSet::All,
+        None => SnapshotSet::Current,
     };
-    StateRead { extent, at_head }
+    StateRead { snapshots, at_head }
 }
 
 fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {

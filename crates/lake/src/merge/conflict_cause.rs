@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use headwater_catalog::Contested;
 use headwater_model::{ColumnConflict, ConflictCause, ConflictKind, RowConflict};
-use headwater_table_merge::{Cause, ChangedRow, Clash};
+use headwater_table_merge::{Cause, ChangedRow, Conflict};
 use serde_json::Value;
 
 use super::view_content::concerns_view;
@@ -17,18 +17,18 @@ const FILES_MAX: usize = 20;
 const ROWS_MAX: usize = 10;
 
 /// Converts a conflict within a table.
-pub(super) fn of_clash(clash: &Clash) -> Result<ConflictCause> {
-    let files = clash.files.iter().take(FILES_MAX);
-    let mut rows = json_rows(&clash.rows)?;
+pub(super) fn of_conflict(conflict: &Conflict) -> Result<ConflictCause> {
+    let files = conflict.files.iter().take(FILES_MAX);
+    let mut rows = json_rows(&conflict.rows)?;
     rows.truncate(ROWS_MAX);
     Ok(ConflictCause {
-        kind: kind(&clash.cause),
-        message: clash.cause.to_string(),
+        kind: kind(&conflict.cause),
+        message: conflict.cause.to_string(),
         files: files.map(|file| file.location.clone()).collect(),
-        files_total: clash.files.len() as u64,
+        files_total: conflict.files.len() as u64,
         rows,
-        rows_total: clash.rows_total,
-        changed: clash.changed.iter().take(ROWS_MAX).map(row).collect::<Result<_>>()?,
+        rows_total: conflict.rows_total,
+        changed: conflict.changed.iter().take(ROWS_MAX).map(row).collect::<Result<_>>()?,
     })
 }
 
@@ -62,20 +62,20 @@ fn row(changed: &ChangedRow) -> Result<RowConflict> {
 
 fn kind(cause: &Cause) -> ConflictKind {
     match cause {
-        Cause::Identity => ConflictKind::Recreated,
+        Cause::Recreated => ConflictKind::Recreated,
         Cause::Column { .. } | Cause::Dropped { .. } => ConflictKind::Column,
         Cause::FieldId { .. } => ConflictKind::FieldId,
         Cause::Nulls { .. } => ConflictKind::Nulls,
-        Cause::Shape { .. } => ConflictKind::Schema,
+        Cause::Schema { .. } => ConflictKind::Schema,
         Cause::Partitioning => ConflictKind::Partitioning,
-        Cause::Order => ConflictKind::SortOrder,
+        Cause::SortOrder => ConflictKind::SortOrder,
         Cause::Identifier => ConflictKind::Identifier,
         Cause::Property { .. } => ConflictKind::Property,
         Cause::Replaced { .. } => ConflictKind::Replaced,
         Cause::Rows => ConflictKind::Rows,
         Cause::TooManyRows { .. } => ConflictKind::TooManyRows,
         Cause::Incomparable { .. } => ConflictKind::Incomparable,
-        Cause::Picked => ConflictKind::DuplicateCherryPick,
+        Cause::DuplicateCherryPick => ConflictKind::DuplicateCherryPick,
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) fn ambiguous_base() -> ConflictCause {
 
 /// Returns the cause: the rows may have been merged before by a cherry-pick.
 pub(super) fn duplicate_cherry_pick() -> ConflictCause {
-    plain(ConflictKind::DuplicateCherryPick, Cause::Picked.to_string())
+    plain(ConflictKind::DuplicateCherryPick, Cause::DuplicateCherryPick.to_string())
 }
 
 /// Returns the cause: a content merge would produce rows that were not checked.

@@ -8,7 +8,7 @@ use headwater_catalog::{Base, Contested, MergePlan, TableChange, TableState};
 use headwater_model::{
     Commit, CommitId, ConflictCause, ConflictKind, MergeChoice, MergeConflict, TableName,
 };
-use headwater_table_merge::{Cause, Clash, Merged, RowBudget, merge as merge_tables};
+use headwater_table_merge::{Cause, Conflict, Merged, RowBudget, merge as merge_tables};
 use headwater_tables::Table;
 
 use super::{Change, Merging, Verdict, conflict_cause};
@@ -192,13 +192,13 @@ impl Search<'_> {
             if self.other_is_ours { (self.other, &table) } else { (&table, self.other) };
         let merged =
             Box::pin(merge_tables(tables, self.base, ours, theirs, &mut self.budget)).await?;
-        let Merged::Clashes(clashes) = merged else { return Ok(Some(false)) };
-        let spent = |clash: &Clash| matches!(clash.cause, Cause::TooManyRows { .. });
-        if clashes.iter().any(spent) {
+        let Merged::Conflicts(conflicts) = merged else { return Ok(Some(false)) };
+        let spent = |conflict: &Conflict| matches!(conflict.cause, Cause::TooManyRows { .. });
+        if conflicts.iter().any(spent) {
             return Ok(None);
         }
-        for clash in &clashes {
-            let cause = conflict_cause::of_clash(clash)?;
+        for conflict in &conflicts {
+            let cause = conflict_cause::of_conflict(conflict)?;
             if self.causes.iter().any(|known| is_same(known, &cause)) {
                 return Ok(Some(true));
             }

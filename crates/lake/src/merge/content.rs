@@ -52,7 +52,7 @@ impl Content {
             whole_files: rows.whole_files,
             files_added: rows.files_added,
             files_removed: rows.files_removed,
-            reshaped: self.merge.as_ref().is_some_and(|merge| merge.reshapes()),
+            schema_changed: self.merge.as_ref().is_some_and(|merge| merge.reshapes()),
             causes: Vec::new(),
         }
     }
@@ -86,9 +86,9 @@ impl Lake {
         let merge = match merged {
             Merged::Ours => None,
             Merged::Both(merge) => Some(merge),
-            Merged::Clashes(clashes) => {
-                for clash in &clashes {
-                    causes.push(conflict_cause::of_clash(clash)?);
+            Merged::Conflicts(conflicts) => {
+                for conflict in &conflicts {
+                    causes.push(conflict_cause::of_conflict(conflict)?);
                 }
                 None
             }
@@ -146,7 +146,7 @@ impl Lake {
                 imports::merge_bases(self.store().as_ref(), name, lists).await?;
             match merge_tables(self.tables(), below, one, other, budget).await? {
                 Merged::Ours => Ok(BaseTable::Table(one.clone(), list)),
-                Merged::Clashes(_) => Ok(BaseTable::Conflict),
+                Merged::Conflicts(_) => Ok(BaseTable::Conflict),
                 Merged::Both(merge) if duplicates && merge.rows().rows_added > 0 => {
                     Ok(BaseTable::Conflict)
                 }

@@ -507,7 +507,7 @@ impl<'a> Merging<'a> {
             whole_files: false,
             files_added: 0,
             files_removed: 0,
-            reshaped: false,
+            schema_changed: false,
             causes: causes.to_vec(),
         }
     }

@@ -28,7 +28,7 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     for conflict in &report.conflicts {
         problem.causes.push(describe(target, source, conflict));
         for cause in &conflict.causes {
-            problem.causes.push(clash(&conflict.table, cause));
+            problem.causes.push(describe_cause(&conflict.table, cause));
             let rows = cause.changed.iter().take(ROWS_SHOWN);
             problem.causes.extend(rows.map(|row| changed(target, source, &conflict.table, row)));
         }
@@ -68,7 +68,7 @@ pub fn with_rerun_hint(
 }
 
 /// `planes: both changed the same rows: 3 rows in 2 files (a.parquet, b.parquet), such as {"id":1}`
-fn clash(table: &TableName, cause: &ConflictCause) -> String {
+fn describe_cause(table: &TableName, cause: &ConflictCause) -> String {
     let count = |count: u64, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
@@ -155,10 +155,12 @@ mod tests {
         };
         let table = TableName::new("public", "t").unwrap();
         assert_eq!(
-            clash(&table, &cause),
+            describe_cause(&table, &cause),
             "t: both changed the same rows: 1 row in 1 file (a.parquet), such as {\"id\":7}"
         );
         (cause.files, cause.files_total) = (files.to_vec(), 9);
-        assert!(clash(&table, &cause).contains("9 files (a.parquet, b.parquet, c.parquet, …)"));
+        assert!(
+            describe_cause(&table, &cause).contains("9 files (a.parquet, b.parquet, c.parquet, …)")
+        );
     }
 }

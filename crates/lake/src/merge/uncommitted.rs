@@ -1,7 +1,7 @@
 //! Files that a merge wrote and that no commit references yet. They are removed if the merge fails
 //! or is cancelled.
 
-use headwater_table_merge::MadeMerge;
+use headwater_table_merge::CommittedMerge;
 use headwater_tables::{SqlView, Table, Tables};
 
 /// A guard that removes uncommitted files when it is dropped.
@@ -14,7 +14,7 @@ pub(super) struct UncommittedMerge {
 /// New states of tables and views, each with the state it was derived from.
 #[derive(Debug, Default)]
 pub(super) struct NewStates {
-    tables: Vec<(MadeMerge, Table)>,
+    tables: Vec<(CommittedMerge, Table)>,
     views: Vec<(SqlView, SqlView)>,
 }
 
@@ -29,7 +29,7 @@ impl UncommittedMerge {
         UncommittedMerge { tables, made: NewStates::default() }
     }
 
-    pub fn add(&mut self, made: MadeMerge, before: Table) {
+    pub fn add(&mut self, made: CommittedMerge, before: Table) {
         self.made.tables.push((made, before));
     }
 

@@ -35,7 +35,7 @@ impl ViewContent {
             whole_files: false,
             files_added: 0,
             files_removed: 0,
-            reshaped: self.merge.is_some(),
+            schema_changed: self.merge.is_some(),
             causes: Vec::new(),
         }
     }
@@ -70,7 +70,7 @@ impl Lake {
         let merge = match self.tables().merge_views(base.as_ref(), &ours, &theirs)? {
             MergedView::Ours => None,
             MergedView::Both(merge) => Some(merge),
-            MergedView::Clashes { query, properties } => {
+            MergedView::Conflicts { query, properties } => {
                 return Ok(Verdict::Conflict(causes(base.is_none(), query, &properties)));
             }
         };

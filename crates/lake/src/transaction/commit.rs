@@ -11,8 +11,8 @@ use headwater_table_merge::{Merged, RowBudget, only_arranged};
 use headwater_tables::Table;
 
 use super::Transaction;
+use super::discard_guard::{NewState, Uncommitted, discard_states};
 use super::pending::{Applied, Context, Pending};
-use super::staged_files::{NewState, Uncommitted, discard_states};
 use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
@@ -223,7 +223,7 @@ impl Transaction {
                 .await?
             {
                 Merged::Ours => return Ok(Some(None)),
-                Merged::Clashes(_) => return Ok(None),
+                Merged::Conflicts(_) => return Ok(None),
                 Merged::Both(merge) => merge,
             };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };

@@ -6,10 +6,10 @@
 //! conflict. Uncommitted files are removed, also when the transaction is dropped.
 
 mod commit;
+mod discard_guard;
 mod group_commit;
 mod iceberg_rest;
 mod pending;
-mod staged_files;
 mod views;
 
 use std::collections::BTreeMap;
@@ -21,14 +21,14 @@ use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
 use headwater_tables::{
-    Alteration, BatchStream, CreateTable, DataFile, Positions, Rewrite, Staged, Table,
+    Alteration, BatchStream, CreateTable, DataFile, Positions, Rewrite, StagedFiles, Table,
     normalise_schema,
 };
 
+use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::Groups;
 use self::group_commit::SmallAppend;
 use self::pending::{Change, Pending};
-use self::staged_files::{NewState, StagedFiles};
 use self::views::PendingView;
 pub(crate) use self::views::view_entry;
 use crate::View;
@@ -55,7 +55,7 @@ pub struct Transaction {
     no_sweep: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
     with: Batch,
     written: Usage,
-    staged: StagedFiles,
+    staged: DiscardGuard,
     /// The table states of the last commit attempt.
     states: BTreeMap<TableName, Table>,
     /// The tables created or registered by another engine.
@@ -71,7 +71,7 @@ fn created_state(name: &TableName, table: &Table, foreign: bool) -> NewState {
 impl Transaction {
     /// Starts a transaction on a branch whose head is pinned by `view`.
     pub fn new(view: View, branch: &str, author: &str) -> Self {
-        let staged = StagedFiles::new(view.lake().tables().clone());
+        let staged = DiscardGuard::new(view.lake().tables().clone());
         Transaction {
             view,
             branch: branch.to_owned(),
@@ -146,8 +146,8 @@ impl Transaction {
         let (name, staged) = self.write(name, rows).await?;
         let table = self.existing(&name).await?;
         let lake = self.view.lake().clone();
-        let beside = lake.tables().beside_partitions(&table, &staged).boxed().await?;
-        let beside = match beside {
+        let retained = lake.tables().retained_rows(&table, &staged).boxed().await?;
+        let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
                 // These rows existed before.
@@ -156,13 +156,13 @@ impl Transaction {
             }
             None => None,
         };
-        self.pending(&name)?.add(Change::OverwritePartitions { staged, beside });
+        self.pending(&name)?.add(Change::OverwritePartitions { staged, retained });
         Ok(())
     }
 
     /// Writes rows to new data files for [`Transaction::rewrite`]. The files are removed with the
     /// transaction unless a rewrite uses them.
-    pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<Staged> {
+    pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<StagedFiles> {
         Ok(self.write(name, rows).await?.1)
     }
 
@@ -171,7 +171,7 @@ impl Transaction {
         &mut self,
         name: &TableName,
         rows: BatchStream,
-    ) -> Result<Staged> {
+    ) -> Result<StagedFiles> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let staged = self.view.lake().tables().write_as_ordered(&table, rows).await?;
@@ -185,7 +185,7 @@ impl Transaction {
         &mut self,
         name: &TableName,
         rows: Vec<(Arc<DataFile>, Positions)>,
-    ) -> Result<Staged> {
+    ) -> Result<StagedFiles> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let staged = self.view.lake().tables().write_deletes(&table, rows).await?;
@@ -218,7 +218,7 @@ impl Transaction {
         &mut self,
         name: &TableName,
         removed: Vec<Arc<DataFile>>,
-        staged: Staged,
+        staged: StagedFiles,
     ) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
@@ -382,7 +382,7 @@ impl Transaction {
     pub async fn append_import(
         &mut self,
         name: &TableName,
-        staged: Staged,
+        staged: StagedFiles,
         imported: Option<ImportedFiles>,
     ) -> Result<()> {
         let name = self.resolve(name).await?;
@@ -392,20 +392,24 @@ impl Transaction {
         Ok(())
     }
 
-    async fn write(&mut self, name: &TableName, rows: BatchStream) -> Result<(TableName, Staged)> {
+    async fn write(
+        &mut self,
+        name: &TableName,
+        rows: BatchStream,
+    ) -> Result<(TableName, StagedFiles)> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let staged = self.stage(&table, rows).await?;
         Ok((name, staged))
     }
 
-    async fn stage(&mut self, table: &Table, rows: BatchStream) -> Result<Staged> {
+    async fn stage(&mut self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         let staged = self.view.lake().tables().write(table, rows).await?;
         self.keep(&staged);
         Ok(staged)
     }
 
-    fn keep(&mut self, staged: &Staged) {
+    fn keep(&mut self, staged: &StagedFiles) {
         self.written.rows_written += staged.rows();
         self.written.bytes_written += staged.bytes();
         self.staged.push(staged.clone());

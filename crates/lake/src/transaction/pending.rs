@@ -8,10 +8,10 @@ use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
 use headwater_tables::{
-    Alteration, Beside, DataFile, Operation, Rewrite, Staged, Table, TableCommit,
+    Alteration, DataFile, Operation, RetainedRows, Rewrite, StagedFiles, Table, TableCommit,
 };
 
-use super::staged_files::{NewState, discard_states};
+use super::discard_guard::{NewState, discard_states};
 use crate::error::Result;
 use crate::imported_files::{IMPORTS_KEY, ImportedFiles};
 use crate::lake::Lake;
@@ -22,24 +22,24 @@ pub(super) enum Change {
     /// Creation of the table, which cannot be rebased.
     Create,
     Append {
-        staged: Staged,
+        staged: StagedFiles,
         imported: Option<ImportedFiles>,
     },
-    Overwrite(Staged),
+    Overwrite(StagedFiles),
     OverwritePartitions {
-        staged: Staged,
-        beside: Option<Beside>,
+        staged: StagedFiles,
+        retained: Option<RetainedRows>,
     },
     Rewrite(Rewrite),
     Compact {
         removed: Vec<Arc<DataFile>>,
-        staged: Staged,
+        staged: StagedFiles,
     },
     Replace {
         schema: SchemaRef,
         partition: Vec<PartitionField>,
         after: Option<i32>,
-        staged: Staged,
+        staged: StagedFiles,
     },
     AddColumns {
         columns: Vec<Field>,
@@ -277,8 +277,8 @@ impl Context<'_> {
                     continue;
                 }
                 Change::Append { staged, imported: _ } => Operation::Append(staged),
-                Change::OverwritePartitions { staged, beside } => {
-                    Operation::OverwritePartitions { staged, beside }
+                Change::OverwritePartitions { staged, retained } => {
+                    Operation::OverwritePartitions { staged, retained }
                 }
                 Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
                 Change::Compact { removed, staged } => Operation::Compact { removed, staged },

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use headwater_lake::{Lake, LakeOptions};
 use headwater_model::{
-    Clock, CreateRef, FixedClock, MaintainRequest, MergeRequest, SweptFiles, SystemClock,
+    Clock, CreateRef, FixedClock, MaintainRequest, MergeRequest, RemovedFiles, SystemClock,
 };
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;
@@ -82,11 +82,11 @@ async fn count(lake: &Lake, reference: &str, table: &str) -> usize {
 }
 
 /// Runs the server's daily maintenance.
-async fn free(lake: &Lake) -> Result<SweptFiles, headwater_lake::Error> {
+async fn free(lake: &Lake) -> Result<RemovedFiles, headwater_lake::Error> {
     let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
     let report = Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await?;
-    Ok(report.swept.unwrap_or_default())
+    Ok(report.removed_files.unwrap_or_default())
 }
 
 /// A lake with a branch of its own rows and tables, from before which `main` is as the files say.
@@ -122,12 +122,12 @@ async fn files_of_a_deleted_branch_are_removed() {
     assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody reads it");
     assert_eq!((disk.files().await, lake.has_freed().await.unwrap()), (all.clone(), true));
     drop(reader);
-    let swept = free(&lake).await.unwrap();
+    let removed = free(&lake).await.unwrap();
     let mut expected = before;
     expected.push(stray.to_string());
     expected.sort();
     assert_eq!(disk.files().await, expected);
-    assert_eq!(swept.orphans as usize, all.len() - expected.len());
+    assert_eq!(removed.orphans as usize, all.len() - expected.len());
     assert!(!lake.has_freed().await.unwrap(), "it is forgotten");
     assert_eq!(count(&lake, "main", "t").await, 1);
     assert_eq!(lake.last_sweep().await.unwrap(), None, "the whole lake was not looked through");
@@ -147,7 +147,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     lake.catalog().delete_branch("dev").await.unwrap();
     disk.clock.advance(4 * DAY);
     let all = disk.files().await;
-    assert_eq!(free(&lake).await.unwrap(), SweptFiles::default());
+    assert_eq!(free(&lake).await.unwrap(), RemovedFiles::default());
     assert_eq!(disk.files().await, all);
     assert!(!lake.has_freed().await.unwrap(), "others see to it");
     lake.catalog().delete_branch("other").await.unwrap();
@@ -165,7 +165,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     }
     disk.clock.advance(4 * DAY);
     let all = disk.files().await;
-    assert_eq!(free(&lake).await.unwrap(), SweptFiles::default());
+    assert_eq!(free(&lake).await.unwrap(), RemovedFiles::default());
     assert_eq!((disk.files().await, count(&lake, "main", "t").await), (all, 3));
 }
 

@@ -12,8 +12,8 @@ use headwater_tables::{ScanPlan, TablesOptions};
 use serde_json::{Value, json};
 
 use crate::changes::{Step, make, sorted};
+use crate::maintenance::{append, ids, lake, maintain, only};
 use crate::support::{Fixture, name, rows_of};
-use crate::upkeep::{append, ids, lake, maintain, only};
 
 async fn plan(lake: &Lake) -> ScanPlan {
     let table = lake.view(&RefSpec::main()).await.unwrap().table(&name("t")).await.unwrap();

@@ -17,6 +17,10 @@ mod layout;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod maintenance;
+#[cfg(test)]
+mod maintenance_crash;
+#[cfg(test)]
 mod many_tables;
 #[cfg(test)]
 mod merge;
@@ -32,10 +36,6 @@ mod place;
 mod support;
 #[cfg(test)]
 mod transaction;
-#[cfg(test)]
-mod upkeep;
-#[cfg(test)]
-mod upkeep_crash;
 #[cfg(test)]
 mod views;
 #[cfg(test)]

@@ -99,7 +99,7 @@ async fn a_sweep_reads_states_concurrently_and_none_twice() {
         Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await
     });
     let report = maintain.await.unwrap();
-    assert_eq!(report.unwrap().swept.unwrap().orphans, 1);
+    assert_eq!(report.unwrap().removed_files.unwrap().orphans, 1);
     // Of each of two states of a table its metadata, its list and its manifest; and each table once
     // before.
     check(&life, opened, (2 * 3 + 1) * TABLES + 5);

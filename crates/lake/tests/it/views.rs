@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_lake::{Lake, UpkeepProgress, ViewCommit};
+use headwater_lake::{Lake, MaintenanceProgress, ViewCommit};
 use headwater_model::{
     CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, Fault, FixedClock,
     MaintainRequest, MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock,
@@ -256,10 +256,10 @@ async fn maintenance_keeps_the_files_of_views() {
         expire_before_seconds: Some(86_400),
         ..MaintainRequest::default()
     };
-    let progress: UpkeepProgress = Arc::new(|_, _| {});
+    let progress: MaintenanceProgress = Arc::new(|_, _| {});
     let stop = CancellationToken::new();
     let report = Box::pin(lake.maintain("main", None, &request, progress, stop)).await.unwrap();
-    assert_eq!(report.swept.unwrap().orphans, 1, "what only the deleted branch had");
+    assert_eq!(report.removed_files.unwrap().orphans, 1, "what only the deleted branch had");
     assert_eq!(fixture.metadata_files(), files - 1);
     assert_eq!(sql(lake, "main~1").await, "SELECT 1");
     assert_eq!(sql(lake, "main").await, "SELECT 2");

@@ -33,6 +33,9 @@ mod groups;
 #[path = "../../../ingest/tests/it/state.rs"]
 mod import_state;
 #[cfg(test)]
+#[path = "../it/maintenance.rs"]
+mod maintenance;
+#[cfg(test)]
 #[path = "../it/merge.rs"]
 mod merge;
 #[cfg(test)]
@@ -41,9 +44,6 @@ mod support;
 #[cfg(test)]
 #[path = "../it/transaction.rs"]
 mod transaction;
-#[cfg(test)]
-#[path = "../it/upkeep.rs"]
-mod upkeep;
 #[cfg(test)]
 #[path = "../it/writers.rs"]
 mod writers;

@@ -14,7 +14,7 @@ const SETTINGS: [&str; 9] = [
     "incremental",
     "partition_by",
     "columns",
-    "adopt",
+    "allow_takeover",
     "memory",
     "timeout",
 ];
@@ -31,7 +31,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         keys: Vec::new(),
         partition_by: Vec::new(),
         partition_at: at.clone(),
-        adopt: false,
+        allow_takeover: false,
         columns: None,
         memory_bytes: None,
         timeout: None,
@@ -194,7 +194,7 @@ fn apply(
             step.partition_by = partition(value, at)?;
             step.partition_at = at.clone();
         }
-        "adopt" => step.adopt = flag("adopt", value, at)?,
+        "allow_takeover" => step.allow_takeover = flag("allow_takeover", value, at)?,
         "keys" => step.keys = names(value),
         "incremental" => {
             incremental.extend(names(value).into_iter().map(|name| (name, at.clone())));

@@ -22,7 +22,7 @@ async fn a_table_that_no_model_made_is_not_written_over() {
     let project = files("", &[("models/kept.sql", KEPT)]);
     insta::assert_snapshot!(world.plan(&project).await, @r"
     already_exists: model `kept` would write to a table that no model made, and that is there at `main` already (models/kept.sql:1)
-      hint: Rename the model, drop the table, or set `adopt = true` on the model to take the table over.
+      hint: Rename the model, or set `allow_takeover = true` on it.
     ");
     let ran = world.run(&project).await;
     assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::AlreadyExists);
@@ -43,15 +43,16 @@ async fn a_table_that_no_model_made_is_not_written_over() {
 #[tokio::test]
 async fn a_table_is_taken_over_where_the_model_says_so() {
     let world = world().await;
-    let adopts = format!("-- headwater: adopt = true\n{KEPT}");
-    world.run(&files("", &[("kept.sql", &adopts)])).await.report();
+    let takeover = format!("-- headwater: allow_takeover = true\n{KEPT}");
+    world.run(&files("", &[("kept.sql", &takeover)])).await.report();
     assert!(kept(&world).await.contains("| 2  |"));
     // From then on it is the model's.
     let changed = KEPT.replace('2', "3");
     world.run(&files("", &[("kept.sql", &changed)])).await.report();
     assert!(kept(&world).await.contains("| 3  |"));
 
-    let python = "import headwater\n\n@headwater.model(materialization=\"append\", adopt=True)\n\
+    let python = "import headwater\n\n\
+                  @headwater.model(materialization=\"append\", allow_takeover=True)\n\
                   def other():\n    return [{\"id\": 4}]\n";
     world.sql("main", &["CREATE TABLE other AS SELECT 1 AS id"]).await;
     world.run(&files("", &[("m.py", python)])).await.report();
@@ -80,10 +81,10 @@ async fn another_projects_table_is_not_written_over() {
     let ran = world.run(&other).await;
     insta::assert_snapshot!(shown(ran.outcome.as_ref().unwrap_err()), @r"
     already_exists: model `kept` would write to a table that project `test` made at `main` (kept.sql:1)
-      hint: Rename the model, drop the table, or set `adopt = true` on the model to take the table over.
+      hint: Rename the model, or set `allow_takeover = true` on it.
     ");
-    let adopts = format!("-- headwater: adopt = true\n{}", KEPT.replace('2', "5"));
-    other.insert("kept.sql".to_owned(), adopts);
+    let takeover = format!("-- headwater: allow_takeover = true\n{}", KEPT.replace('2', "5"));
+    other.insert("kept.sql".to_owned(), takeover);
     world.run(&other).await.report();
     assert!(kept(&world).await.contains("| 5  |"));
     assert!(world.plan(&files("", &[("kept.sql", KEPT)])).await.contains("project `other`"));

@@ -18,7 +18,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Maintains a table of a branch. With `dry_run` the response is the plan, and nothing is changed.
 #[utoipa::path(post, path = "/v1/branches/{branch}/tables/{table}/maintain",
-    operation_id = "maintain_table", tag = "upkeep",
+    operation_id = "maintain_table", tag = "maintenance",
     params(("branch" = String, Path), ("table" = String, Path)),
     request_body = MaintainRequest, responses(
     (status = 202, description = "The job; its result is a `MaintainReport`.", body = Job),
@@ -37,7 +37,7 @@ async fn table(
 /// Maintains all tables of a branch; orphan files are removed in the whole lake. With `dry_run` the
 /// response is the plan, and nothing is changed.
 #[utoipa::path(post, path = "/v1/branches/{branch}/maintain",
-    operation_id = "maintain_tables", tag = "upkeep",
+    operation_id = "maintain_tables", tag = "maintenance",
     params(("branch" = String, Path)),
     request_body = MaintainRequest, responses(
     (status = 202, description = "The job; its result is a `MaintainReport`.", body = Job),

@@ -63,8 +63,8 @@ async fn live_in(url: &str, cloud: &CloudSettings) {
     let large = "CREATE TABLE large AS SELECT (a.value * 1000003 + b.value * 7919) * 1000000007 \
                  % 1000000000039 AS v FROM generate_series(1, 2000) a, generate_series(1, 1000) b";
     server.rows(large).await;
-    let upkeep = json!({"compact": true, "keep": 1, "orphans": true});
-    let job = server.post("/v1/branches/main/tables/small/maintain", upkeep).await;
+    let maintenance = json!({"compact": true, "keep": 1, "orphans": true});
+    let job = server.post("/v1/branches/main/tables/small/maintain", maintenance).await;
     let id = job["id"].as_str().expect("an id").to_owned();
     server.until(&format!("/v1/jobs/{id}"), |job| job["status"] == "succeeded").await;
     server.running.shutdown().await;

@@ -166,7 +166,7 @@ fn write_following(folder: &std::path::Path) {
 async fn following() -> TestServer {
     let server = TestServer::start().await;
     server.post("/v1/branches", json!({"name": "dev"})).await;
-    let properties = "'headwater.upkeep.enabled' = 'false'";
+    let properties = "'headwater.maintenance.enabled' = 'false'";
     let sql_text = format!("CREATE TABLE orders (id INT) TBLPROPERTIES ({properties})");
     sql(&server, "dev", &sql_text).await;
     write_following(server.folder.path());
@@ -203,7 +203,7 @@ async fn tables_change() {
     sql("dev", "CREATE SCHEMA raw").await;
     sql("dev", "INSERT INTO orders VALUES (1)").await;
     assert_eq!(done(1).await, (json!(1), json!(["public.orders"])));
-    // Others, other branches, upkeep, properties and what the run made are no changes.
+    // Others, other branches, maintenance, properties and what the run made are no changes.
     sql("dev", "CREATE TABLE other (id INT)").await;
     sql("main", "CREATE TABLE orders (id INT)").await;
     sql("dev", "ALTER TABLE orders SET TBLPROPERTIES ('owner' = 'ada')").await;

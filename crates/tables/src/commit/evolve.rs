@@ -14,10 +14,10 @@ use uuid::Uuid;
 use super::alter::take_format_version;
 use super::build;
 use super::layout::set_order;
-use super::stamp::{detach_logs, stamp};
+use super::metadata_log::{detach_logs, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
-use crate::{CreateTable, Error, Result, Staged, normalise_schema, row_ids};
+use crate::{CreateTable, Error, Result, StagedFiles, normalise_schema, row_ids};
 
 /// Returns the first metadata of a new table.
 pub(crate) fn create(
@@ -219,7 +219,7 @@ fn check_version(metadata: &TableMetadata) -> Result<()> {
 /// Checks that files written for one state of a table can be added to another: each written column
 /// must exist under the same id, name and type, and each required column must have been written or
 /// have a default.
-pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
+pub(crate) fn check_staged(metadata: &TableMetadata, staged: &StagedFiles) -> Result<()> {
     if staged.table != metadata.uuid() {
         return Err(Error::TableChanged { what: "identity" });
     }
@@ -246,7 +246,7 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &Staged) -> Result<
 
 /// Checks that replacement files and delete files were written for the table's format version: only
 /// version 3 has row ids, and only earlier versions have position delete files.
-pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &Staged) -> Result<()> {
+pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &StagedFiles) -> Result<()> {
     if staged.is_empty() || staged.version == metadata.format_version() {
         return Ok(());
     }

@@ -8,8 +8,8 @@ pub(crate) mod alter;
 pub(crate) mod evolve;
 pub(crate) mod layout;
 pub(crate) mod manifests;
+pub(crate) mod metadata_log;
 mod snapshots;
-pub(crate) mod stamp;
 mod summary;
 mod values;
 
@@ -40,8 +40,8 @@ use crate::storage::{Storage, Undo};
 use crate::table::Totals;
 use crate::tables::Tables;
 use crate::{
-    Beside, DataFile, Error, Operation, Result, Rewrite, ScanPlan, Staged, Table, metadata, rest,
-    time_parts,
+    DataFile, Error, Operation, Result, RetainedRows, Rewrite, ScanPlan, StagedFiles, Table,
+    metadata, rest, time_parts,
 };
 
 /// Maximum manifest entries encoded without a blocking thread.
@@ -53,7 +53,7 @@ pub(crate) struct PendingFiles {
     /// Encoded files, by location.
     files: Vec<(String, Bytes)>,
     /// Data files that are written but may not be durable.
-    staged: Option<Staged>,
+    staged: Option<StagedFiles>,
 }
 
 /// Commits an operation and returns the next state of the table.
@@ -100,8 +100,8 @@ pub(crate) async fn commit(
             let change = change.with_reach(Reach::All);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
-        Operation::OverwritePartitions { staged, beside } => {
-            let change = plan_overwrite(tables, table, (staged, beside), summary).await?;
+        Operation::OverwritePartitions { staged, retained } => {
+            let change = plan_overwrite(tables, table, (staged, retained), summary).await?;
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Rewrite(rewrite) => {
@@ -116,7 +116,8 @@ pub(crate) async fn commit(
         Operation::ArrangeManifests => merge_manifests(tables, table, summary).await,
         Operation::ExpireSnapshots(ids) => {
             let now = tables.options().clock.now().timestamp_millis();
-            let left = stamp::without_snapshots(before, &ids, table.metadata_location(), now)?;
+            let left =
+                metadata_log::without_snapshots(before, &ids, table.metadata_location(), now)?;
             store(tables, table, left, table.totals(), PendingFiles::default()).await
         }
         Operation::Replace { schema, partition, after, staged } => {
@@ -133,21 +134,21 @@ pub(crate) async fn commit(
 async fn plan_overwrite(
     tables: &Tables,
     table: &Table,
-    (staged, beside): (Staged, Option<Beside>),
+    (staged, retained): (StagedFiles, Option<RetainedRows>),
     summary: BTreeMap<String, String>,
 ) -> Result<Change> {
     let before = table.metadata();
     check_staged(before, &staged)?;
     let (mut removal, reach) = partitions_of(before, &staged);
     let mut all = vec![staged];
-    if let Some((removed, rest)) = beside {
+    if let Some((removed, rest)) = retained {
         check_staged(before, &rest)?;
         check_same_version(before, &rest)?;
         check_rows_unchanged(tables, table, removed.iter()).await?;
         removal = removal.and_files(&removed);
         all.push(rest);
     }
-    let staged = Staged::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
+    let staged = StagedFiles::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
     Ok(Change::new(removal, staged, Kind::Modify, summary).with_reach(reach))
 }
 
@@ -171,7 +172,7 @@ async fn plan_rewrite(
 async fn plan_compaction(
     tables: &Tables,
     table: &Table,
-    (removed, staged): (Vec<Arc<DataFile>>, Staged),
+    (removed, staged): (Vec<Arc<DataFile>>, StagedFiles),
     summary: BTreeMap<String, String>,
 ) -> Result<Change> {
     check_staged(table.metadata(), &staged)?;
@@ -219,7 +220,11 @@ async fn merge_manifests(
 }
 
 /// Checks that replacement files have as many rows as the removed ones.
-async fn check_rows(tables: &Tables, removed: &[Arc<DataFile>], staged: &Staged) -> Result<()> {
+async fn check_rows(
+    tables: &Tables,
+    removed: &[Arc<DataFile>],
+    staged: &StagedFiles,
+) -> Result<()> {
     let before = tables.live_rows(removed.to_vec()).await?;
     if before == staged.rows() {
         return Ok(());
@@ -313,7 +318,7 @@ pub fn edited_metadata(
     table: &Table,
     edit: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
 ) -> Result<TableMetadata> {
-    let (bare, _) = stamp::detach_logs(table.metadata())?;
+    let (bare, _) = metadata_log::detach_logs(table.metadata())?;
     build(edit(bare.into_builder(None))?)
 }
 
@@ -323,15 +328,15 @@ pub async fn commit_metadata(
     table: &Table,
     change: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,
 ) -> Result<Table> {
-    let (base, logs) = stamp::detach_logs(table.metadata())?;
+    let (base, logs) = metadata_log::detach_logs(table.metadata())?;
     let built = build(change(base.into_builder(None))?)?;
     let now = tables.options().clock.now().timestamp_millis();
-    let metadata = stamp::attach_logs(&built, logs, table.metadata_location(), now)?;
+    let metadata = metadata_log::attach_logs(&built, logs, table.metadata_location(), now)?;
     store(tables, table, metadata, table.totals(), PendingFiles::default()).await
 }
 
 /// Returns the removal of the new rows' partitions, and the reach of the overwrite.
-fn partitions_of(metadata: &TableMetadata, staged: &Staged) -> (Removal, Reach) {
+fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, Reach) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);
     let partitions: HashSet<_> = partitions.collect();
@@ -356,7 +361,7 @@ pub struct Change {
     /// The files to remove.
     pub removal: Removal,
     /// Files written for this change.
-    pub staged: Option<Staged>,
+    pub staged: Option<StagedFiles>,
     /// Files from other states of the table.
     pub additions: Vec<Addition>,
     /// The kind of the change.
@@ -382,7 +387,7 @@ struct NewSnapshot {
 impl Change {
     fn new(
         removal: Removal,
-        staged: Staged,
+        staged: StagedFiles,
         kind: Kind,
         summary: BTreeMap<String, String>,
     ) -> Self {
@@ -455,7 +460,7 @@ impl Change {
 
 /// Returns the files written for a change: data files of the current partition spec, and delete
 /// files of the specs of their data files.
-fn added_by(staged: &Staged, after: &TableMetadata) -> Result<Vec<Addition>> {
+fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();
     if !staged.files.is_empty() {
@@ -611,12 +616,12 @@ pub(crate) async fn store_as(
 async fn write(
     storage: &Storage,
     files: &[(String, Bytes)],
-    staged: Option<&Staged>,
+    staged: Option<&StagedFiles>,
 ) -> Result<()> {
     // A failed background sync is retried here, so that its error is reported.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,
     };
-    storage.write_all(files, rest.into_iter().flat_map(Staged::locations)).await
+    storage.write_all(files, rest.into_iter().flat_map(StagedFiles::locations)).await
 }

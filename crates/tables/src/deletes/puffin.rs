@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::vector::encode;
 use super::write::staged;
 use crate::manifest::off_thread;
-use crate::staged::StagedDelete;
+use crate::staged_files::StagedDelete;
 use crate::storage::Undo;
-use crate::{DataFile, DeleteKey, Error, Positions, Result, Staged, Table, Tables};
+use crate::{DataFile, DeleteKey, Error, Positions, Result, StagedFiles, Table, Tables};
 
 /// The first bytes of a Puffin file, and the first and last bytes of its footer.
 const MAGIC: [u8; 4] = *b"PFA1";
@@ -31,7 +31,7 @@ pub(super) async fn write_vectors(
     tables: &Tables,
     table: &Table,
     rows: Vec<(Arc<DataFile>, Positions)>,
-) -> Result<Staged> {
+) -> Result<StagedFiles> {
     let mut all: Vec<DataFileDeletes> = Vec::with_capacity(rows.len());
     for (of, mut positions) in rows {
         let replaced = tables.all_positions(&of, &mut positions).await?;

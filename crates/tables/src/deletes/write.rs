@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::position::{LOCATION_ID, POSITION_ID, schema};
 use crate::manifest::off_thread;
-use crate::staged::{Durable, StagedDelete};
+use crate::staged_files::{Durable, StagedDelete};
 use crate::storage::Undo;
-use crate::{DataFile, Error, Positions, Result, Staged, Table, Tables};
+use crate::{DataFile, Error, Positions, Result, StagedFiles, Table, Tables};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 1 << 16;
@@ -24,7 +24,7 @@ pub(crate) async fn write_deletes(
     tables: &Tables,
     table: &Table,
     rows: Vec<(Arc<DataFile>, Positions)>,
-) -> Result<Staged> {
+) -> Result<StagedFiles> {
     let metadata = table.metadata();
     if metadata.format_version() >= FormatVersion::V3 {
         return super::puffin::write_vectors(tables, table, rows).await;
@@ -52,9 +52,9 @@ pub(crate) async fn write_deletes(
 }
 
 /// Returns durable delete files for a commit.
-pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>) -> Staged {
+pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>) -> StagedFiles {
     let metadata = table.metadata();
-    Staged {
+    StagedFiles {
         files: Arc::new([]),
         deletes: deletes.into(),
         table: metadata.uuid(),

@@ -20,7 +20,7 @@ use iceberg::spec::{
 };
 
 use self::uuids::Uuids;
-use crate::entry::builder_of;
+use crate::manifest_entry::builder_of;
 use crate::promotion::promoted_file;
 use crate::{DataFile, Error, Result};
 

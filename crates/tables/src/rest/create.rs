@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::show::GC_ENABLED;
 use super::{NewTable, TableCommit, check_table, rejected, take_format_version};
-use crate::commit::stamp::stamp;
+use crate::commit::metadata_log::stamp;
 use crate::commit::{PendingFiles, store_as};
 use crate::table::Totals;
 use crate::{Error, Result, Table, Tables, metadata, time_parts};

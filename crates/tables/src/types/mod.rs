@@ -12,7 +12,8 @@ pub use name::field_type_name;
 pub use name::{parse_type, type_name};
 pub(crate) use normalise::join;
 pub use normalise::{
-    OWN, has_nanoseconds, in_microseconds, map_within, normalise_schema, without_nanoseconds,
+    FIELD_METADATA_KEYS, has_nanoseconds, in_microseconds, map_within, normalise_schema,
+    without_nanoseconds,
 };
 
 use arrow::datatypes::{DataType, Field};

@@ -15,14 +15,15 @@ use crate::defaults::{INITIAL, WRITE};
 use crate::{COMMENT, Error, Result};
 
 /// The field metadata keys that describe the table's column.
-pub const OWN: [&str; 3] = [COMMENT, INITIAL, WRITE];
+pub const FIELD_METADATA_KEYS: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
 /// Returns the nearest schema that Iceberg supports.
 ///
 /// Large and view types become plain ones, unsigned integers the next wider signed type, half
 /// floats floats, times microseconds, timestamps microseconds or nanoseconds, dictionaries their
-/// values, nulls strings. Field metadata is dropped except for the keys in [`OWN`]. Fails with
-/// `invalid_argument` and the column's name for an unsupported type or a duplicate name.
+/// values, nulls strings. Field metadata is dropped except for the keys in
+/// [`FIELD_METADATA_KEYS`]. Fails with `invalid_argument` and the column's name for an unsupported
+/// type or a duplicate name.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);
@@ -57,7 +58,7 @@ fn normalise_field(field: &Field, column: &str) -> Result<Field> {
     let nullable = field.is_nullable() || *field.data_type() == DataType::Null;
     let own_metadata = |key: &str| Some((key.to_owned(), field.metadata().get(key)?.clone()));
     let mut metadata: HashMap<String, String> =
-        OWN.iter().filter_map(|key| own_metadata(key)).collect();
+        FIELD_METADATA_KEYS.iter().filter_map(|key| own_metadata(key)).collect();
     if is_uuid(field) {
         metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
     }

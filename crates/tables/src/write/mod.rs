@@ -25,11 +25,11 @@ use self::fit::Fit;
 use self::sort::SortBuffer;
 use self::split::PartitionKey;
 pub(crate) use self::split::Splitter;
+use crate::maintenance::target_file_bytes;
 use crate::partition::folder;
-use crate::staged::Durable;
+use crate::staged_files::Durable;
 use crate::storage::{Storage, Undo};
-use crate::upkeep::target_file_bytes;
-use crate::{BatchStream, Error, Result, Staged, Table, TablesOptions, row_ids};
+use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_ids};
 
 /// Prefix of the names of data files written by Headwater. The bounds of their numeric and temporal
 /// columns are exact; see [`crate::DataFile::has_exact_bounds`].
@@ -47,7 +47,7 @@ pub(crate) async fn write(
     table: &Table,
     rows: BatchStream,
     ordered: bool,
-) -> Result<Staged> {
+) -> Result<StagedFiles> {
     check_columns(table)?;
     let mut writer = Writer::new(storage, options, table, ordered)?;
     match writer.run(table, rows).await {
@@ -305,14 +305,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Returns the files, which then remain.
-    fn finish(mut self) -> Staged {
+    fn finish(mut self) -> StagedFiles {
         // In the order in which they were opened, which preserves the row order as far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();
         let locations = files.iter().map(|file| file.file_path().to_owned()).collect();
         let bytes = files.iter().map(DataFile::file_size_in_bytes).sum();
-        Staged {
+        StagedFiles {
             files,
             deletes: Arc::new([]),
             memory_bytes_peak: self.memory_bytes_peak,

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 
-use crate::upkeep::{Keys, Order, sorted_positions};
+use crate::maintenance::{Keys, Order, sorted_positions};
 use crate::{Error, Result, Table};
 
 /// Rows in an output batch.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use headwater_model::{ErrorCode, Fault};
-use headwater_tables::{DataFile, Operation, Positions, Rewrite, Staged, Table};
+use headwater_tables::{DataFile, Operation, Positions, Rewrite, StagedFiles, Table};
 use iceberg::spec::FormatVersion::{V2, V3};
 use serde_json::{Value, json};
 
@@ -179,7 +179,7 @@ pub async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Rewri
     Rewrite { seen, removed: Vec::new(), staged, unseen: None }
 }
 
-async fn nothing(warehouse: &Warehouse, table: &Table) -> Staged {
+async fn nothing(warehouse: &Warehouse, table: &Table) -> StagedFiles {
     let none = json_batch(&table.schema(), &json!([]));
     warehouse.tables.write(table, stream_of(none)).await.unwrap()
 }

@@ -9,7 +9,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{FixedClock, PartitionField, TableName};
 use headwater_tables::{
-    BatchStream, CreateTable, Operation, Result, Staged, Table, Tables, TablesOptions, parse_type,
+    BatchStream, CreateTable, Operation, Result, StagedFiles, Table, Tables, TablesOptions,
+    parse_type,
 };
 use object_store::local::LocalFileSystem;
 use serde_json::Value;
@@ -51,7 +52,7 @@ impl Warehouse {
         self.tables.create(request(columns, partition)).await.unwrap()
     }
 
-    pub async fn write(&self, table: &Table, rows: Value) -> Result<Staged> {
+    pub async fn write(&self, table: &Table, rows: Value) -> Result<StagedFiles> {
         self.tables.write(table, stream_of(json_batch(&table.schema(), &rows))).await
     }
 
@@ -149,6 +150,6 @@ pub fn to_json(batches: &[RecordBatch]) -> Value {
 }
 
 /// Returns an overwrite of the new rows' partitions, for a table with one partition spec.
-pub fn overwrite_partitions(staged: Staged) -> Operation {
-    Operation::OverwritePartitions { staged, beside: None }
+pub fn overwrite_partitions(staged: StagedFiles) -> Operation {
+    Operation::OverwritePartitions { staged, retained: None }
 }

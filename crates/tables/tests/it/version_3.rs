@@ -180,8 +180,8 @@ async fn a_merge_with_an_invalid_result_is_a_conflict() {
     let tables = &warehouse.tables;
     let mut budget = RowBudget::new(tables, 0);
     let merged = merge(tables, &base, &ours, &theirs, &mut budget).await.unwrap();
-    let Merged::Clashes(clashes) = merged else { panic!("{merged:?}") };
-    assert!(matches!(clashes[0].cause, Cause::Shape { .. }), "{clashes:?}");
+    let Merged::Conflicts(conflicts) = merged else { panic!("{merged:?}") };
+    assert!(matches!(conflicts[0].cause, Cause::Schema { .. }), "{conflicts:?}");
 }
 
 fn schema(fields: &Value) -> Value {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 /// A statistic of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Fact {
+pub(crate) enum FileStat {
     Lower,
     Upper,
     Nulls,
@@ -21,7 +21,7 @@ type Column = (i32, DataType);
 /// The statistics computed so far. Arrays of variable-width types are not cached, because their
 /// size is unknown in advance.
 #[derive(Debug, Default)]
-pub(crate) struct Facts(Mutex<HashMap<(Column, Fact), ArrayRef>>);
+pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
 
 /// Maximum bytes cached per file of a snapshot, for the cache's weigher.
 pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
@@ -29,15 +29,15 @@ pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
 /// Maximum number of arrays cached.
 const ARRAYS_MAX: usize = 8;
 
-impl Facts {
+impl FileStats {
     /// Returns the cached array or computes it.
     pub fn get(
         &self,
-        fact: Fact,
+        stat: FileStat,
         (id, data_type): (i32, &DataType),
         compute: impl FnOnce() -> ArrayRef,
     ) -> ArrayRef {
-        let key = ((id, data_type.clone()), fact);
+        let key = ((id, data_type.clone()), stat);
         if let Some(cached) = self.0.lock().get(&key) {
             return cached.clone();
         }

@@ -14,7 +14,7 @@ use crate::storage::Storage;
 ///
 /// Cheap to clone, so that a commit can be retried with the same files after a conflict.
 #[derive(Clone)]
-pub struct Staged {
+pub struct StagedFiles {
     pub(crate) files: Arc<[iceberg::spec::DataFile]>,
     pub(crate) deletes: Arc<[StagedDelete]>,
     pub(crate) table: uuid::Uuid,
@@ -82,30 +82,30 @@ impl Durable {
     }
 }
 
-impl std::fmt::Debug for Staged {
+impl std::fmt::Debug for StagedFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Staged").field("files", &self.files()).finish_non_exhaustive()
+        f.debug_struct("StagedFiles").field("files", &self.files()).finish_non_exhaustive()
     }
 }
 
-impl Staged {
+impl StagedFiles {
     /// Combines uncommitted files of the same table, schema and partition spec; none if the list is
     /// empty.
-    pub fn all(several: &[Staged]) -> Option<Staged> {
+    pub fn all(several: &[StagedFiles]) -> Option<StagedFiles> {
         let (first, rest) = several.split_first()?;
         let files = several.iter().flat_map(|one| one.files.iter().cloned()).collect();
         let deletes = several.iter().flat_map(|one| one.deletes.iter().cloned()).collect();
         let durable = first.durable.and(rest.iter().map(|one| one.durable.clone()).collect());
         let peak = several.iter().map(|one| one.memory_bytes_peak).max();
         let memory_bytes_peak = peak.unwrap_or_default();
-        Some(Staged { files, deletes, durable, memory_bytes_peak, ..first.clone() })
+        Some(StagedFiles { files, deletes, durable, memory_bytes_peak, ..first.clone() })
     }
 
     /// Combines these data files with delete files of the same table.
     #[must_use]
-    pub fn and(self, deletes: Staged) -> Staged {
+    pub fn and(self, deletes: StagedFiles) -> StagedFiles {
         let durable = self.durable.and(vec![deletes.durable]);
-        Staged { deletes: deletes.deletes, durable, ..self }
+        StagedFiles { deletes: deletes.deletes, durable, ..self }
     }
 
     /// Returns the rows in the files.

@@ -12,15 +12,15 @@ use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::Struct;
 
 use crate::write::Splitter;
-use crate::{BatchStream, DataFile, Error, Result, Staged, Table, Tables};
+use crate::{BatchStream, DataFile, Error, Result, StagedFiles, Table, Tables};
 
 impl Tables {
     /// Returns the files of earlier partition specs with rows in the partitions of the new rows,
     /// and a stream of their other rows. None if there are no such files.
-    pub async fn beside_partitions(
+    pub async fn retained_rows(
         &self,
         table: &Table,
-        staged: &Staged,
+        staged: &StagedFiles,
     ) -> Result<Option<(Vec<Arc<DataFile>>, BatchStream)>> {
         let spec = table.metadata().default_partition_spec().spec_id();
         let partitions = staged.files.iter().map(|file| file.partition().clone());

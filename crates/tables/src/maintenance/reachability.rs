@@ -26,14 +26,14 @@ const LOCATION_PROPERTIES: [&str; 3] =
 /// The set of files reachable from some states, by normalised location. Each file is examined only
 /// once, even if several states are examined concurrently.
 #[derive(Debug)]
-pub struct Reached {
+pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
     /// Results of examined manifest lists, with their manifests, and of examined manifests.
     lists: Examined,
     manifests: Examined,
     /// Files that are needed anyway.
-    beside: Option<Arc<Reached>>,
+    excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
 
@@ -65,7 +65,7 @@ impl Found {
 
 /// The result of examining a state.
 #[derive(Debug, Default)]
-pub struct Lead {
+pub struct StateScan {
     /// Errors of unreadable files: missing, invalid or outside the warehouse. The files reachable
     /// from them are unknown.
     pub unreadable: Vec<Arc<Error>>,
@@ -75,22 +75,22 @@ pub struct Lead {
     pub more: bool,
 }
 
-impl Default for Reached {
+impl Default for ReachableFiles {
     fn default() -> Self {
-        Reached {
+        ReachableFiles {
             files: Mutex::default(),
             lists: Mutex::default(),
             manifests: Mutex::default(),
-            beside: None,
+            excluded: None,
             reads: Semaphore::new(READS_MAX),
         }
     }
 }
 
-impl Reached {
+impl ReachableFiles {
     /// Creates an empty set, relative to files that are needed anyway.
-    pub fn beside(needed: Arc<Reached>) -> Self {
-        Reached { beside: Some(needed), ..Reached::default() }
+    pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
+        ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
 
     /// Returns true if a file is in the set.
@@ -100,7 +100,7 @@ impl Reached {
 
     /// Adds a file; returns true if it is not needed anyway.
     pub fn add_file(&self, location: String) -> bool {
-        let more = self.beside.as_ref().is_none_or(|needed| !needed.contains(&location));
+        let more = self.excluded.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
         more
     }
@@ -127,9 +127,9 @@ fn cell(examined: &Examined, key: &str) -> Arc<OnceCell<Found>> {
 
 /// The part of a state to examine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Extent {
+pub enum SnapshotSet {
     /// All its snapshots.
-    Whole,
+    All,
     /// All its snapshots except these.
     Without(Vec<i64>),
     /// The current snapshot only.
@@ -142,13 +142,13 @@ impl Tables {
     pub async fn reach(
         &self,
         metadata_location: &str,
-        extent: &Extent,
-        reached: &Reached,
-    ) -> Result<Lead> {
+        snapshots: &SnapshotSet,
+        reached: &ReachableFiles,
+    ) -> Result<StateScan> {
         let table = match reached.read(self.load(metadata_location)).await {
             Ok(table) => table,
             Err(error) => {
-                return Ok(self.lead(Found::unreadable(error)?, metadata_location, None));
+                return Ok(self.state_scan(Found::unreadable(error)?, metadata_location, None));
             }
         };
         let metadata = table.metadata();
@@ -162,10 +162,10 @@ impl Tables {
         }
         found.more |= reached.add_file(self.place_of(metadata_location));
         let current = metadata.current_snapshot_id();
-        let counts = |snapshot: &&SnapshotRef| match extent {
-            Extent::Whole => true,
-            Extent::Without(ids) => !ids.contains(&snapshot.snapshot_id()),
-            Extent::Current => Some(snapshot.snapshot_id()) == current,
+        let counts = |snapshot: &&SnapshotRef| match snapshots {
+            SnapshotSet::All => true,
+            SnapshotSet::Without(ids) => !ids.contains(&snapshot.snapshot_id()),
+            SnapshotSet::Current => Some(snapshot.snapshot_id()) == current,
         };
         let snapshots: Vec<SnapshotRef> = metadata.snapshots().filter(counts).cloned().collect();
         let lists = stream::iter(snapshots).map(|snapshot| async move {
@@ -178,10 +178,14 @@ impl Tables {
         while let Some(list) = lists.try_next().await? {
             found.add(list);
         }
-        Ok(self.lead(found, metadata_location, Some(metadata)))
+        Ok(self.state_scan(found, metadata_location, Some(metadata)))
     }
 
-    async fn examine_list(&self, snapshot: &SnapshotRef, reached: &Reached) -> Result<Found> {
+    async fn examine_list(
+        &self,
+        snapshot: &SnapshotRef,
+        reached: &ReachableFiles,
+    ) -> Result<Found> {
         let manifests = match reached.read(self.manifests(snapshot)).await {
             Ok(manifests) => manifests,
             Err(error) => return Found::unreadable(error),
@@ -200,7 +204,11 @@ impl Tables {
         Ok(found)
     }
 
-    async fn examine_manifest(&self, manifest: &ManifestFile, reached: &Reached) -> Result<Found> {
+    async fn examine_manifest(
+        &self,
+        manifest: &ManifestFile,
+        reached: &ReachableFiles,
+    ) -> Result<Found> {
         let decoded = match reached.read(self.manifest(manifest)).await {
             Ok(decoded) => decoded,
             Err(error) => return Found::unreadable(error),
@@ -214,12 +222,12 @@ impl Tables {
     }
 
     /// Builds the result for a state, with the folders that may contain unknown files.
-    fn lead(
+    fn state_scan(
         &self,
         found: Found,
         metadata_location: &str,
         metadata: Option<&TableMetadata>,
-    ) -> Lead {
+    ) -> StateScan {
         let Found { unreadable, more } = found;
         let mut folders = HashSet::new();
         if !unreadable.is_empty() {
@@ -233,7 +241,7 @@ impl Tables {
             let paths = paths.map(String::as_str).chain([metadata.location()]);
             folders.extend(paths.map(|path| format!("{}/", self.place_of(path))));
         }
-        Lead { unreadable, folders: folders.into_iter().collect(), more }
+        StateScan { unreadable, folders: folders.into_iter().collect(), more }
     }
 
     /// Returns a location as file listings write it.

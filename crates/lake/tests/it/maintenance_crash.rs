@@ -86,8 +86,8 @@ async fn maintain(lake: &Lake) -> Result<u64, headwater_lake::Error> {
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
     let table = name("t");
     let report = lake.maintain("main", Some(&table), &request, progress, cancelled);
-    let swept = Box::pin(report).await?.swept.unwrap_or_default();
-    Ok(swept.orphans + swept.files_expired)
+    let removed = Box::pin(report).await?.removed_files.unwrap_or_default();
+    Ok(removed.orphans + removed.files_expired)
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn maintenance_survives_a_crash_at_any_change() {
         let lake = disk.open(disk.objects.clone()).await;
         assert_eq!(ids(&lake, "main").await, [1, 2, 3], "after {changes} changes");
         assert_eq!(ids(&lake, "dev").await, [1, 10], "after {changes} changes");
-        // A crash leaves files that are young, for a while.
+        // A crash leaves files that are too recent to remove.
         disk.clock.advance(Duration::from_hours(24 * 4));
         maintain(&lake).await.unwrap();
         assert_eq!(disk.data_files().await, expected, "after {changes} changes");

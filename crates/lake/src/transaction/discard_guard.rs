@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use headwater_model::TableName;
-use headwater_tables::{SqlView, Staged, Table, Tables};
+use headwater_tables::{SqlView, StagedFiles, Table, Tables};
 
 /// A guard that removes uncommitted files when it is dropped.
 #[derive(Debug)]
-pub(super) struct StagedFiles {
+pub(super) struct DiscardGuard {
     tables: Tables,
     written: Uncommitted,
 }
@@ -16,7 +16,7 @@ pub(super) struct StagedFiles {
 /// Files and states that no commit references yet.
 #[derive(Debug, Default)]
 pub(super) struct Uncommitted {
-    staged: Vec<Staged>,
+    staged: Vec<StagedFiles>,
     states: Vec<NewState>,
     /// New states of views, each with the state it was derived from.
     views: Vec<(SqlView, Option<SqlView>)>,
@@ -50,12 +50,12 @@ impl Uncommitted {
     }
 }
 
-impl StagedFiles {
+impl DiscardGuard {
     pub fn new(tables: Tables) -> Self {
-        StagedFiles { tables, written: Uncommitted::default() }
+        DiscardGuard { tables, written: Uncommitted::default() }
     }
 
-    pub fn push(&mut self, staged: Staged) {
+    pub fn push(&mut self, staged: StagedFiles) {
         self.written.staged.push(staged);
     }
 
@@ -124,7 +124,7 @@ async fn discard(tables: Tables, written: Uncommitted) {
     }
 }
 
-impl Drop for StagedFiles {
+impl Drop for DiscardGuard {
     fn drop(&mut self) {
         let written = self.release();
         if written.is_empty() {

@@ -15,7 +15,7 @@ use headwater_tables::{
 };
 use iceberg::spec::TableMetadata;
 
-use crate::clash::{Cause, Clash, Side};
+use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{File, Replaced};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
@@ -45,13 +45,13 @@ pub(crate) async fn check(
     tables: &Tables,
     change: &SideChange<'_>,
     budget: &mut RowBudget,
-) -> Result<Option<Clash>> {
+) -> Result<Option<Conflict>> {
     let SideChange { base, merged, side, table, replaced } = *change;
     if replaced.old.is_empty() || replaced.new.is_empty() {
         return Ok(None);
     }
     let Some(columns) = Columns::of(base, merged, &table.schema()) else { return Ok(None) };
-    let about = |cause| Ok(Some(Clash::about(cause, replaced.old.clone())));
+    let about = |cause| Ok(Some(Conflict::about(cause, replaced.old.clone())));
     let files = replaced.old.iter().chain(&replaced.new);
     if !budget.spend(files.map(|file| file.rows).sum()) {
         return about(Cause::TooManyRows { limit: budget.max() });
@@ -70,7 +70,7 @@ pub(crate) async fn check(
     let rows = columns.rows(tables, &replaced.old, &lost).await?;
     let cause = Cause::Dropped { columns: columns.dropped, side: side.other() };
     let rows_total = Some(lost.values().sum());
-    Ok(Some(Clash { rows, rows_total, ..Clash::about(cause, replaced.old.clone()) }))
+    Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
 /// Returns the multiset of rows whose only change was in dropped columns, by all their values.

@@ -8,7 +8,7 @@ use crate::{DataFile, Result, Table, Tables};
 
 /// Thresholds for compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Packing {
+pub struct BinPackOptions {
     /// Files below this share of the target size are small.
     pub small_share: f64,
     /// Minimum number of small files in a partition for their compaction.
@@ -23,19 +23,19 @@ pub struct Packing {
     pub before: Option<headwater_model::Timestamp>,
     /// True to skip a file that is much larger than the rest of its bin, so that a row is
     /// rewritten only when its file's size doubles.
-    pub thrifty: bool,
+    pub skip_large: bool,
 }
 
-impl Default for Packing {
+impl Default for BinPackOptions {
     fn default() -> Self {
-        Packing {
+        BinPackOptions {
             small_share: 0.75,
             files_min: 2,
             deleted_share: 0.1,
             delete_files: 5,
             folds_all: false,
             before: None,
-            thrifty: false,
+            skip_large: false,
         }
     }
 }
@@ -64,18 +64,18 @@ impl Tables {
     }
 
     /// Returns the files of a table's current snapshot that are worth compacting.
-    pub async fn bins(&self, table: &Table, packing: &Packing) -> Result<Vec<Bin>> {
+    pub async fn bins(&self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
         // Tables with columns that cannot be read cannot be rewritten.
         if table.foreign_column().is_some() {
             return Ok(Vec::new());
         }
         let plan = self.plan(table, None).await?;
         let target = self.target_file_bytes(table);
-        let small = (target as f64 * packing.small_share) as u64;
+        let small = (target as f64 * options.small_share) as u64;
         let metadata = table.metadata();
         let is_new = |file: &DataFile| {
             let added = file.entry.snapshot_id.and_then(|id| metadata.snapshot_by_id(id));
-            let before = packing.before.map(|before| before.timestamp_millis());
+            let before = options.before.map(|before| before.timestamp_millis());
             added.zip(before).is_some_and(|(added, before)| added.timestamp_ms() > before)
         };
         let files: Vec<Arc<DataFile>> =
@@ -85,15 +85,15 @@ impl Tables {
         for (file, deleted) in files.iter().zip(deleted) {
             let deleted = deleted.map_or(0, |deleted| deleted.before(file.rows));
             let needs_rewrite = file.has_deletes()
-                && (packing.folds_all
-                    || deleted as f64 >= file.rows as f64 * packing.deleted_share
-                    || file.delete_files() >= packing.delete_files);
+                && (options.folds_all
+                    || deleted as f64 >= file.rows as f64 * options.deleted_share
+                    || file.delete_files() >= options.delete_files);
             if needs_rewrite || file.bytes < small {
                 let partition = partitions.entry((file.spec_id, &file.partition)).or_default();
                 partition.push((file.clone(), needs_rewrite));
             }
         }
-        let packed = partitions.into_values().flat_map(|files| pack(files, target, packing));
+        let packed = partitions.into_values().flat_map(|files| pack(files, target, options));
         Ok(packed.collect())
     }
 
@@ -115,12 +115,12 @@ pub(crate) fn target_file_bytes(table: &Table) -> Option<u64> {
 }
 
 /// Packs the files of a partition, oldest first, into bins of about the target size.
-fn pack(files: Vec<Candidate>, target: u64, packing: &Packing) -> Vec<Bin> {
+fn pack(files: Vec<Candidate>, target: u64, options: &BinPackOptions) -> Vec<Bin> {
     let small = files.iter().filter(|(_, needs_rewrite)| !needs_rewrite).count();
     let mut bins = Vec::new();
     let (mut bin, mut bytes): (Vec<Candidate>, u64) = (Vec::new(), 0);
     for candidate in files {
-        if !candidate.1 && small < packing.files_min {
+        if !candidate.1 && small < options.files_min {
             continue;
         }
         bytes += candidate.0.bytes;
@@ -131,7 +131,7 @@ fn pack(files: Vec<Candidate>, target: u64, packing: &Packing) -> Vec<Bin> {
         }
     }
     bins.push(bin);
-    bins.into_iter().filter_map(|bin| select_files(bin, packing)).collect()
+    bins.into_iter().filter_map(|bin| select_files(bin, options)).collect()
 }
 
 /// Returns the index of a file that is much larger than the rest of the bin and has few deletes.
@@ -143,8 +143,8 @@ fn too_large(bin: &[Candidate]) -> Option<usize> {
 }
 
 /// Returns the files of a bin that are worth rewriting.
-fn select_files(mut bin: Vec<Candidate>, packing: &Packing) -> Option<Bin> {
-    let mut large = if packing.thrifty { too_large(&bin) } else { None };
+fn select_files(mut bin: Vec<Candidate>, options: &BinPackOptions) -> Option<Bin> {
+    let mut large = if options.skip_large { too_large(&bin) } else { None };
     while let Some(at) = large {
         bin.remove(at);
         large = too_large(&bin);

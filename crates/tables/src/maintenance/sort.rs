@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::keys::Keys;
+use super::sort_keys::Keys;
 use crate::{BatchStream, DataFile, Error, Result, Table, Tables};
 
 /// Approximate number of rows in a sample.

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::order::Order;
+use super::sort::Order;
 
 /// Bits of a column's rank in a z-order.
 const RANK_BITS: usize = 16;

@@ -9,9 +9,9 @@ use iceberg::spec::{
     TableProperties, Transform, UnboundPartitionSpec,
 };
 
-use crate::clash::{Cause, Clash, Side};
 use crate::columns::{self, Columns, three_way};
-use crate::common::Common;
+use crate::conflict::{Cause, Conflict, Side};
+use crate::shared_changes::Common;
 
 /// The three states of a merge.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl<'a> Three<'a> {
     }
 
     /// Returns true if a side's columns or partition fields differ from the base's.
-    pub fn reshaped(&self, side: Side) -> bool {
+    pub fn schema_changed(&self, side: Side) -> bool {
         let (base, side) = (self.base, self.of(side));
         base.current_schema().as_struct() != side.current_schema().as_struct()
             || spec_key(base) != spec_key(side)
@@ -66,27 +66,27 @@ pub(crate) struct Required {
 }
 
 impl Shape {
-    /// Merges the metadata; returns none and adds to `clashes` if something conflicts.
-    pub fn merge(three: Three<'_>, clashes: &mut Vec<Clash>) -> Result<Option<Shape>> {
-        let before = clashes.len();
+    /// Merges the metadata; returns none and adds to `conflicts` if something conflicts.
+    pub fn merge(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Result<Option<Shape>> {
+        let before = conflicts.len();
         let schemas = three.map(|metadata| &**metadata.current_schema());
-        let Columns { fields, theirs: their_ids } = columns::merge(three, clashes);
-        let (set, removed) = merge_properties(three, clashes);
-        let spec = merge_spec(three, clashes);
-        let order = merge_order(three, clashes);
+        let Columns { fields, theirs: their_ids } = columns::merge(three, conflicts);
+        let (set, removed) = merge_properties(three, conflicts);
+        let spec = merge_spec(three, conflicts);
+        let order = merge_order(three, conflicts);
         let has = |id: &i32| fields.iter().any(|field| field.id == *id);
         let identifiers = three_way(schemas.map(identifiers_of));
         if identifiers.as_ref().is_none_or(|ids| !ids.iter().all(has)) {
-            clashes.push(Clash::new(Cause::Identifier));
+            conflicts.push(Conflict::new(Cause::Identifier));
         }
-        if clashes.len() > before {
+        if conflicts.len() > before {
             return Ok(None);
         }
         let built = Schema::builder().with_fields(fields);
         let built = built.with_identifier_field_ids(identifiers.unwrap_or_default()).build();
         let schema = built.map_err(|error| Error::internal("merged", error))?;
-        if let Some(clash) = changed_partition_column(three, &schema, &their_ids) {
-            clashes.push(clash);
+        if let Some(conflict) = changed_partition_column(three, &schema, &their_ids) {
+            conflicts.push(conflict);
             return Ok(None);
         }
         let [_, ours, theirs] = three.map(TableMetadata::format_version);
@@ -171,7 +171,7 @@ fn changed_partition_column(
     three: Three<'_>,
     merged: &Schema,
     their_ids: &HashMap<i32, i32>,
-) -> Option<Clash> {
+) -> Option<Conflict> {
     let sources = |metadata: &TableMetadata| -> BTreeSet<i32> {
         let fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
         fields.map(|field| field.source_id).collect()
@@ -191,7 +191,7 @@ fn changed_partition_column(
         let name = &field.name;
         let change = if merged_field.is_some() { "changed its type" } else { "dropped it" };
         let reason = format!("one side partitioned by column `{name}`, and the other {change}");
-        Some(Clash::new(Cause::Shape { reason }))
+        Some(Conflict::new(Cause::Schema { reason }))
     })
 }
 
@@ -234,7 +234,7 @@ fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
 
 fn merge_properties(
     three: Three<'_>,
-    clashes: &mut Vec<Clash>,
+    conflicts: &mut Vec<Conflict>,
 ) -> (HashMap<String, String>, Vec<String>) {
     let all = three.map(TableMetadata::properties);
     let keys: BTreeSet<&String> = all.iter().flat_map(|properties| properties.keys()).collect();
@@ -252,7 +252,7 @@ fn merge_properties(
             Some(None) => removed.push(key.clone()),
             None => {
                 let [_, ours, theirs] = values.map(Option::<&String>::cloned);
-                clashes.push(Clash::new(Cause::Property { key: key.clone(), ours, theirs }));
+                conflicts.push(Conflict::new(Cause::Property { key: key.clone(), ours, theirs }));
             }
         }
     }
@@ -265,23 +265,23 @@ fn spec_key(metadata: &TableMetadata) -> Vec<(i32, Transform, &str)> {
     fields.map(|field| (field.source_id, field.transform, field.name.as_str())).collect()
 }
 
-fn merge_spec(three: Three<'_>, clashes: &mut Vec<Clash>) -> Option<PartitionSpec> {
+fn merge_spec(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Option<PartitionSpec> {
     match three_way(three.map(spec_key)) {
         Some(merged) if merged == spec_key(three.ours) => None,
         Some(_) => Some((**three.theirs.default_partition_spec()).clone()),
         None => {
-            clashes.push(Clash::new(Cause::Partitioning));
+            conflicts.push(Conflict::new(Cause::Partitioning));
             None
         }
     }
 }
 
-fn merge_order(three: Three<'_>, clashes: &mut Vec<Clash>) -> Option<SortOrder> {
+fn merge_order(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Option<SortOrder> {
     match three_way(three.map(|metadata| &metadata.default_sort_order().fields)) {
         Some(merged) if *merged == three.ours.default_sort_order().fields => None,
         Some(_) => Some((**three.theirs.default_sort_order()).clone()),
         None => {
-            clashes.push(Clash::new(Cause::Order));
+            conflicts.push(Conflict::new(Cause::SortOrder));
             None
         }
     }

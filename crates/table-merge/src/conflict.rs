@@ -31,7 +31,7 @@ impl Side {
 
 /// A conflict: both sides changed a part of the table incompatibly.
 #[derive(Debug, Clone)]
-pub struct Clash {
+pub struct Conflict {
     /// The cause.
     pub cause: Cause,
     /// The affected data files.
@@ -48,7 +48,7 @@ pub struct Clash {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// One side, or both, recreated the table.
-    Identity,
+    Recreated,
     /// Both sides changed or added a column of the same name differently.
     Column {
         /// The path of the column.
@@ -83,14 +83,14 @@ pub enum Cause {
         side: Side,
     },
     /// The combination of both changes is not a valid table.
-    Shape {
+    Schema {
         /// The reason.
         reason: String,
     },
     /// Both changed the partition fields.
     Partitioning,
     /// Both changed the sort order.
-    Order,
+    SortOrder,
     /// Both changed the identifier fields.
     Identifier,
     /// Both changed a property differently.
@@ -123,16 +123,22 @@ pub enum Cause {
         reason: String,
     },
     /// Both contain a cherry-picked commit whose rows cannot be distinguished from the others.
-    Picked,
+    DuplicateCherryPick,
 }
 
-impl Clash {
+impl Conflict {
     pub(crate) fn new(cause: Cause) -> Self {
-        Clash { cause, files: Vec::new(), rows: Vec::new(), changed: Vec::new(), rows_total: None }
+        Conflict {
+            cause,
+            files: Vec::new(),
+            rows: Vec::new(),
+            changed: Vec::new(),
+            rows_total: None,
+        }
     }
 
     pub(crate) fn about(cause: Cause, files: Vec<Arc<DataFile>>) -> Self {
-        Clash { files, ..Clash::new(cause) }
+        Conflict { files, ..Conflict::new(cause) }
     }
 }
 
@@ -144,7 +150,7 @@ impl fmt::Display for Cause {
             Side::Theirs => ("the source", "the target"),
         };
         match self {
-            Cause::Identity => f.write_str("the table was recreated"),
+            Cause::Recreated => f.write_str("the table was recreated"),
             Cause::Column { column, ours, theirs } => {
                 write!(f, "column `{column}` is {ours} in the target and {theirs} in the source")
             }
@@ -170,11 +176,11 @@ impl fmt::Display for Cause {
                 let (wants, lacks) = names(side);
                 write!(f, "{wants} requires column `{column}`, but {lacks} has nulls in it")
             }
-            Cause::Shape { reason } => {
+            Cause::Schema { reason } => {
                 write!(f, "the combination of both changes is invalid: {reason}")
             }
             Cause::Partitioning => f.write_str("both changed the partitioning"),
-            Cause::Order => f.write_str("both changed the sort order"),
+            Cause::SortOrder => f.write_str("both changed the sort order"),
             Cause::Identifier => f.write_str("both changed the identifier fields"),
             Cause::Property { key, ours, theirs } => {
                 let value = |value: &Option<String>| match value {
@@ -207,7 +213,7 @@ impl fmt::Display for Cause {
             Cause::Incomparable { reason } => {
                 write!(f, "both changed the same files, and {reason}")
             }
-            Cause::Picked => f.write_str(
+            Cause::DuplicateCherryPick => f.write_str(
                 "both contain a cherry-picked commit, but its rows can no longer be \
                  identified",
             ),

@@ -6,7 +6,7 @@ use headwater_tables::{
     Lineage, MERGED, MERGED_METADATA, PICKED, REACH, UNDONE, picked_by, undone_by,
 };
 
-use crate::clash::Side;
+use crate::conflict::Side;
 use crate::merge::TableMerge;
 
 /// Summary keys that apply to one snapshot only.

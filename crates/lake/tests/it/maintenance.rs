@@ -109,8 +109,8 @@ async fn small_files_are_compacted_without_changing_rows() {
     assert_eq!(table.rows, 20);
     let again = maintain(&lake, compact()).await;
     assert_eq!((only(&again).files_rewritten, only(&again).commit), (0, None), "nothing to do");
-    let record = lake.lake.upkeep_record("main", &name("t")).await.unwrap().unwrap();
-    assert_eq!(record.author, "upkeep");
+    let record = lake.lake.maintenance_record("main", &name("t")).await.unwrap().unwrap();
+    assert_eq!(record.author, "maintenance");
 }
 
 #[tokio::test]
@@ -202,18 +202,18 @@ async fn many_delete_files_trigger_compaction() {
         .collect();
     let (mut lake, _) = lake(&files).await;
     lake.on_read = true;
-    let four = [("headwater.upkeep.delete-files".to_owned(), "4".to_owned())];
+    let four = [("headwater.maintenance.delete-files".to_owned(), "4".to_owned())];
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change.set_properties(&name("t"), four.into()).await.unwrap();
     change.commit("properties").await.unwrap();
     for (file, needs) in [(0, false), (1, false), (2, false), (3, true)] {
         step(&lake, "main", json!({"delete": {"id": [file * 100]}})).await;
-        let needed = lake.lake.needed_upkeep("main", &name("t")).await.unwrap();
+        let needed = lake.lake.needed_maintenance("main", &name("t")).await.unwrap();
         assert_eq!(needed.is_some(), needs);
     }
-    let needed = lake.lake.needed_upkeep("main", &name("t")).await.unwrap().unwrap();
+    let needed = lake.lake.needed_maintenance("main", &name("t")).await.unwrap().unwrap();
     assert_eq!(only(&maintain(&lake, needed).await).delete_files_removed, 4);
-    assert!(lake.lake.needed_upkeep("main", &name("t")).await.unwrap().is_none(), "done");
+    assert!(lake.lake.needed_maintenance("main", &name("t")).await.unwrap().is_none(), "done");
     assert_eq!(ids(&lake, "main").await.len(), 156);
 }
 
@@ -234,7 +234,10 @@ async fn an_unreadable_table_does_not_prevent_maintenance_of_others() {
     lake.lake.tables().remove_files(&data).await.unwrap();
     let report = try_maintain(&lake, None, compact()).await.unwrap();
     let of = |table: &str| report.tables.iter().find(|kept| kept.table == name(table)).unwrap();
-    assert!(of("a").gave_up.as_ref().is_some_and(|why| why.contains(".parquet")), "{report:?}");
+    assert!(
+        of("a").skipped_reason.as_ref().is_some_and(|why| why.contains(".parquet")),
+        "{report:?}"
+    );
     assert_eq!(of("t").files_after, 1);
 }
 
@@ -264,7 +267,7 @@ async fn other_changes_concurrent_with_compaction_are_committed() {
 #[tokio::test]
 async fn a_compaction_skips_files_changed_by_an_earlier_commit() {
     let (lake, _) = lake(&[json!([[1, "a"], [2, "b"]]), json!([[3, "c"]])]).await;
-    let mut compaction = lake.lake.transaction("main", "upkeep").await.unwrap();
+    let mut compaction = lake.lake.transaction("main", "maintenance").await.unwrap();
     let table = compaction.table(&name("t")).await.unwrap();
     let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
     let rows = lake.lake.tables().read(&table, &files, None, None).unwrap();
@@ -274,7 +277,7 @@ async fn a_compaction_skips_files_changed_by_an_earlier_commit() {
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert_eq!(ids(&lake, "main").await, [1, 3]);
     // Rows that others only added stand in nobody's way.
-    let mut compaction = lake.lake.transaction("main", "upkeep").await.unwrap();
+    let mut compaction = lake.lake.transaction("main", "maintenance").await.unwrap();
     let table = compaction.table(&name("t")).await.unwrap();
     let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
     let rows = lake.lake.tables().read(&table, &files, None, None).unwrap();
@@ -310,11 +313,11 @@ async fn expiry_removes_only_files_of_expired_states() {
     let foreseen = maintain(&lake, MaintainRequest { dry_run: true, ..expire() }).await;
     assert_eq!(lake.data_files(), files, "a dry run removes nothing");
     let report = maintain(&lake, expire()).await;
-    let swept = report.swept.clone().unwrap();
-    assert_eq!(foreseen.swept.unwrap().states_expired, swept.states_expired);
-    assert!(swept.files_expired > 0 && swept.orphans == 0, "{swept:?}");
+    let removed = report.removed_files.clone().unwrap();
+    assert_eq!(foreseen.removed_files.unwrap().states_expired, removed.states_expired);
+    assert!(removed.files_expired > 0 && removed.orphans == 0, "{removed:?}");
     assert_eq!(ids(&lake, "main").await, [10, 11, 12, 13]);
-    assert_eq!(ids(&lake, &format!("@{recent}")).await, [10, 11, 12], "young enough");
+    assert_eq!(ids(&lake, &format!("@{recent}")).await, [10, 11, 12], "recent enough");
     assert_eq!(ids(&lake, "v1").await, [1, 2, 3], "a tag keeps all");
     assert_eq!(ids(&lake, "dev").await, [1, 2, 5]);
     let view = lake.lake.view(&format!("@{old}").parse().unwrap()).await.unwrap();
@@ -355,8 +358,8 @@ async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
         append(&lake, "main", 3).await;
         append(&lake, "dev", 4).await;
         clock.advance(3 * DAY);
-        let swept = maintain(&lake, expire()).await.swept.unwrap();
-        assert!(swept.states_expired > 0, "{swept:?}");
+        let removed = maintain(&lake, expire()).await.removed_files.unwrap();
+        assert!(removed.states_expired > 0, "{removed:?}");
         if forgets {
             forget_past(&lake, &["main", "dev", "base"]).await;
         }
@@ -407,8 +410,8 @@ async fn branches_can_be_merged_after_expiry() {
     clock.advance(3 * DAY);
     maintain(&lake, compact()).await;
     let request = MaintainRequest { keep: Some(1), orphans: true, ..MaintainRequest::default() };
-    let swept = maintain(&lake, request).await.swept.unwrap();
-    assert!(swept.states_expired > 10, "{swept:?}");
+    let removed = maintain(&lake, request).await.removed_files.unwrap();
+    assert!(removed.states_expired > 10, "{removed:?}");
     let merge = MergeRequest::new("dev".parse().unwrap());
     let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
     assert_eq!(merged.outcome, MergeOutcome::Merged, "{merged:?}");
@@ -430,16 +433,16 @@ async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
     assert_eq!(lake.data_files(), 3);
     lake.lake.catalog().delete_branch("dev").await.unwrap();
     clock.advance(DAY);
-    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-    assert_eq!(swept.orphans, 0, "somebody may want it back: {swept:?}");
+    let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+    assert_eq!(removed.orphans, 0, "somebody may want it back: {removed:?}");
     assert_eq!(ids(&lake, &format!("@{commit}")).await, [1, 2]);
     clock.advance(3 * DAY);
     let view = lake.lake.view(&format!("@{commit}").parse().unwrap()).await.unwrap();
-    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-    assert_eq!(swept.orphans, 0, "somebody reads it: {swept:?}");
+    let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+    assert_eq!(removed.orphans, 0, "somebody reads it: {removed:?}");
     drop(view);
-    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-    assert!(swept.orphans > 4, "{swept:?}");
+    let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+    assert!(removed.orphans > 4, "{removed:?}");
     assert_eq!(lake.data_files(), 1);
     assert_eq!(ids(&lake, "main").await, [1]);
 }
@@ -455,13 +458,13 @@ async fn files_of_running_writes_and_recent_files_stay() {
     let _left_behind = lake.lake.tables().write(&table, rows).await.unwrap();
     drop((view, table));
     assert_eq!(lake.data_files(), 3);
-    assert_eq!(maintain(&lake, orphans()).await.swept.unwrap().young, 2);
+    assert_eq!(maintain(&lake, orphans()).await.removed_files.unwrap().too_recent, 2);
     clock.advance(30 * DAY);
-    let swept = maintain(&lake, orphans()).await.swept.unwrap();
-    assert_eq!((swept.orphans, swept.young), (0, 2), "a write is under way");
+    let removed = maintain(&lake, orphans()).await.removed_files.unwrap();
+    assert_eq!((removed.orphans, removed.too_recent), (0, 2), "a write is under way");
     writing.commit("append").await.unwrap().unwrap();
-    let swept = maintain(&lake, orphans()).await.swept.unwrap();
-    assert_eq!((swept.orphans, swept.young), (1, 0));
+    let removed = maintain(&lake, orphans()).await.removed_files.unwrap();
+    assert_eq!((removed.orphans, removed.too_recent), (1, 0));
     assert_eq!(ids(&lake, "main").await, [1, 2]);
     assert_eq!(lake.data_files(), 2);
 }
@@ -489,8 +492,8 @@ async fn a_table_with_a_missing_file_is_skipped() {
         }
         lake.lake.tables().forget(&all);
         clock.advance(30 * DAY);
-        let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-        assert_eq!(swept.orphans, 0, "{lost}");
+        let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+        assert_eq!(removed.orphans, 0, "{lost}");
         assert_eq!(lake.data_files(), 2, "{lost}");
     }
 }
@@ -548,12 +551,12 @@ async fn an_unreadable_table_does_not_prevent_the_sweep_of_others() {
         let files = lake.data_files();
         assert!(spoil(&lake, "t", is_such).await >= 2);
         clock.advance(30 * DAY);
-        let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-        assert_eq!(swept.orphans, 1, "only that of the other table: {swept:?}");
+        let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+        assert_eq!(removed.orphans, 1, "only that of the other table: {removed:?}");
         assert_eq!(lake.data_files(), files - 1);
-        assert_eq!(swept.spared.len(), 1, "{swept:?}");
-        assert_eq!(swept.spared[0].table, name("t"));
-        assert!(swept.spared[0].reason.contains("cannot be read"), "{swept:?}");
+        assert_eq!(removed.skipped_tables.len(), 1, "{removed:?}");
+        assert_eq!(removed.skipped_tables[0].table, name("t"));
+        assert!(removed.skipped_tables[0].reason.contains("cannot be read"), "{removed:?}");
     }
 }
 
@@ -569,14 +572,14 @@ async fn a_table_with_an_unreadable_old_state_is_skipped() {
     assert_eq!(spoil(&lake, "t", |file| file == old).await, 1);
     let files = lake.data_files();
     clock.advance(30 * DAY);
-    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-    assert_eq!((swept.orphans, swept.spared.len()), (1, 1), "{swept:?}");
+    let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+    assert_eq!((removed.orphans, removed.skipped_tables.len()), (1, 1), "{removed:?}");
     assert_eq!(lake.data_files(), files - 1);
     // The state may lose its files, so that nothing need be known of it.
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
-    let swept = maintain(&lake, request).await.swept.unwrap();
-    assert_eq!(swept.spared, [], "{swept:?}");
+    let removed = maintain(&lake, request).await.removed_files.unwrap();
+    assert_eq!(removed.skipped_tables, [], "{removed:?}");
     assert_eq!(ids(&lake, "main").await, [2]);
     assert_eq!(lake.data_files(), files - 2);
 }
@@ -598,9 +601,9 @@ async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
     lake.lake.tables().forget(&[location]);
     another_and_an_orphan(&lake).await;
     clock.advance(30 * DAY);
-    let swept = try_maintain(&lake, None, orphans()).await.unwrap().swept.unwrap();
-    assert_eq!((swept.orphans, swept.spared.len()), (1, 1), "{swept:?}");
-    assert!(swept.spared[0].reason.contains("is outside the warehouse"), "{swept:?}");
+    let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
+    assert_eq!((removed.orphans, removed.skipped_tables.len()), (1, 1), "{removed:?}");
+    assert!(removed.skipped_tables[0].reason.contains("is outside the warehouse"), "{removed:?}");
     assert_eq!(lake.data_files(), 2, "what lies in its folder stays");
 }
 
@@ -616,8 +619,8 @@ async fn files_shared_with_an_unreadable_table_stay() {
     let files = lake.data_files();
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
-    let swept = try_maintain(&lake, None, request).await.unwrap().swept.unwrap();
-    assert_eq!(swept.spared.len(), 1, "{swept:?}");
+    let removed = try_maintain(&lake, None, request).await.unwrap().removed_files.unwrap();
+    assert_eq!(removed.skipped_tables.len(), 1, "{removed:?}");
     assert_eq!(lake.data_files(), files, "{copy}");
 }
 
@@ -647,7 +650,7 @@ async fn files_shared_with_another_table_stay() {
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
-    assert_eq!(maintain(&lake, request).await.swept.unwrap().orphans, 0);
+    assert_eq!(maintain(&lake, request).await.removed_files.unwrap().orphans, 0);
     assert_eq!(lake.rows("u").await.len(), 1);
     assert_eq!(ids(&lake, "main").await, [2]);
 }
@@ -669,13 +672,15 @@ async fn a_lost_database_does_not_empty_the_warehouse() {
     let error = error.unwrap_err();
     assert!(error.to_string().contains("more than half"), "{error}");
     assert!(error.hint().unwrap().contains("--force"));
-    let automatic = MaintainRequest { author: Some("upkeep".into()), force: true, ..orphans() };
-    let swept = lost.maintain("main", None, &automatic, progress.clone(), cancelled.clone()).await;
-    assert_eq!(swept.unwrap().swept.unwrap().orphans, 0, "no folder is known");
+    let automatic =
+        MaintainRequest { author: Some("maintenance".into()), force: true, ..orphans() };
+    let removed =
+        lost.maintain("main", None, &automatic, progress.clone(), cancelled.clone()).await;
+    assert_eq!(removed.unwrap().removed_files.unwrap().orphans, 0, "no folder is known");
     assert_eq!(lake.data_files(), files);
     let forced = MaintainRequest { force: true, ..orphans() };
-    let swept = lost.maintain("main", None, &forced, progress, cancelled).await;
-    assert!(swept.unwrap().swept.unwrap().orphans > 100);
+    let removed = lost.maintain("main", None, &forced, progress, cancelled).await;
+    assert!(removed.unwrap().removed_files.unwrap().orphans > 100);
 }
 
 #[tokio::test]

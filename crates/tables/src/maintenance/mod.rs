@@ -1,0 +1,20 @@
+//! Maintenance of tables: selection of files to compact, sorted rewrites, obsolete delete files,
+//! and the files reachable from a table's state.
+//!
+//! Nothing here changes rows or commits. The lake crate commits with the operations
+//! [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and
+//! [`crate::Operation::ExpireSnapshots`].
+
+mod bin_pack;
+mod dangling_deletes;
+mod manifest_count;
+mod reachability;
+mod sort;
+mod sort_keys;
+
+pub(crate) use self::bin_pack::target_file_bytes;
+pub use self::bin_pack::{Bin, BinPackOptions};
+pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateScan};
+pub(crate) use self::sort::sorted_positions;
+pub use self::sort::{Order, SortColumn};
+pub(crate) use self::sort_keys::Keys;
