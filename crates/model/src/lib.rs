@@ -2,6 +2,9 @@
 //! No I/O and no async code. The types of the HTTP API are defined here once, for the server and
 //! its clients.
 
+mod access_object;
+mod account;
+mod audit;
 mod branch;
 mod cherry_pick;
 mod clock;
@@ -21,6 +24,7 @@ mod maintenance;
 mod merge;
 pub mod name;
 mod object;
+mod permission;
 mod principal;
 mod quantity;
 mod query;
@@ -32,6 +36,9 @@ mod usage;
 mod view;
 mod write;
 
+pub use access_object::{Object, ObjectKind, ObjectPattern};
+pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
+pub use audit::{AuditEvent, AuditOutcome};
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
@@ -63,7 +70,8 @@ pub use merge::{
 };
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
-pub use principal::{AUTHOR_BYTES_MAX, Identity, Principal};
+pub use permission::{Action, Permission, PermissionError};
+pub use principal::{AUTHOR_BYTES_MAX, AuthMethod, AuthenticatedUser, Identity, Principal};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};

@@ -1,5 +1,12 @@
 //! The identity that a request acts as.
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Permission, Timestamp};
+
 /// Author of a request that names none.
 const ANONYMOUS: &str = "anonymous";
 
@@ -8,8 +15,8 @@ pub const AUTHOR_BYTES_MAX: usize = 200;
 
 /// The identity that a request acts as, and the author that the request names.
 ///
-/// The identity comes from the connection: the Unix socket or the server's token, both of which
-/// only the lake's owner can use. The author is a label of commits and jobs; it grants nothing.
+/// The identity comes from the connection: the Unix socket or a credential. The author is a label
+/// of commits and jobs that grants nothing. The owner chooses it; for a user it is the user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     identity: Identity,
@@ -17,12 +24,56 @@ pub struct Principal {
 }
 
 /// A verified identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The owner of the lake.
+    /// The owner of the lake: a client of the Unix socket, or with the server's token.
     Owner,
-    /// A client without a token. It may read the server's health and the API's description.
+    /// A user or a service account.
+    User(Arc<AuthenticatedUser>),
+    /// A client without a credential. It may read the server's health and the API's description.
     Anonymous,
+}
+
+/// A user or service account that showed a valid credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthenticatedUser {
+    /// The name.
+    pub name: String,
+    /// The time the account was created. An account with the same name that is created later is
+    /// another one.
+    pub created: Timestamp,
+    /// The credential.
+    pub method: AuthMethod,
+    /// The id of the access token, if it was the credential.
+    pub token: Option<String>,
+    /// The permissions that the token is limited to; none: all of the user's.
+    pub scopes: Option<Vec<Permission>>,
+}
+
+/// The kind of a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// None.
+    None,
+    /// The Unix socket or the server's token.
+    Owner,
+    /// A personal access token.
+    Token,
+    /// A password.
+    Password,
+}
+
+impl AuthMethod {
+    /// Returns the name, for example `password`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthMethod::None => "none",
+            AuthMethod::Owner => "owner",
+            AuthMethod::Token => "token",
+            AuthMethod::Password => "password",
+        }
+    }
 }
 
 impl Principal {
@@ -31,18 +82,40 @@ impl Principal {
         Principal { identity: Identity::Owner, author: None }
     }
 
-    /// Creates the principal of a client without a token.
+    /// Creates the principal of a user.
+    pub fn user(user: AuthenticatedUser) -> Self {
+        Principal { identity: Identity::User(Arc::new(user)), author: None }
+    }
+
+    /// Creates the principal of a client without a credential.
     pub const fn anonymous() -> Self {
         Principal { identity: Identity::Anonymous, author: None }
     }
 
     /// Returns the identity.
-    pub const fn identity(&self) -> Identity {
-        self.identity
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Returns the name of the user; none for the owner and without a credential.
+    pub fn user_name(&self) -> Option<&str> {
+        match &self.identity {
+            Identity::User(user) => Some(&user.name),
+            Identity::Owner | Identity::Anonymous => None,
+        }
+    }
+
+    /// Returns the kind of the credential.
+    pub fn method(&self) -> AuthMethod {
+        match &self.identity {
+            Identity::Owner => AuthMethod::Owner,
+            Identity::User(user) => user.method,
+            Identity::Anonymous => AuthMethod::None,
+        }
     }
 
     /// Returns the principal with another author, cut to [`AUTHOR_BYTES_MAX`]. None and the empty
-    /// text change nothing.
+    /// text change nothing, and neither does an author that a user names.
     #[must_use]
     pub fn with_author(mut self, author: Option<String>) -> Self {
         if let Some(mut author) = author.filter(|author| !author.is_empty()) {
@@ -52,8 +125,9 @@ impl Principal {
         self
     }
 
-    /// Returns the author; `anonymous` by default.
+    /// Returns the author of commits and jobs: the user's name, or what the owner named;
+    /// `anonymous` by default.
     pub fn author(&self) -> &str {
-        self.author.as_deref().unwrap_or(ANONYMOUS)
+        self.user_name().or(self.author.as_deref()).unwrap_or(ANONYMOUS)
     }
 }

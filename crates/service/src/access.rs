@@ -31,6 +31,10 @@ pub enum Action {
 pub fn authorize(principal: &Principal, action: Action) -> Result<(), Problem> {
     match principal.identity() {
         Identity::Owner => Ok(()),
+        Identity::User(user) => {
+            let message = format!("user `{}` may not do this", user.name);
+            Err(Problem::new(ErrorCode::Forbidden, message))
+        }
         Identity::Anonymous => {
             let message = format!("the request has no token, which `{action:?}` needs");
             Err(Problem::new(ErrorCode::Unauthenticated, message.to_lowercase()))

@@ -1,0 +1,155 @@
+//! The handle: the directory in memory, and the one way to change it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_model::{Clock, Principal, Timestamp};
+use headwater_store::{Append, Batch, Expected, RefChange, Store};
+use parking_lot::{Mutex, RwLock};
+
+use crate::audit::AuditLog;
+use crate::directory::Directory;
+use crate::password::Passwords;
+use crate::record::VERSION;
+use crate::{Error, Result};
+
+/// Attempts of a change that conflicts with changes of other processes.
+const ATTEMPTS: usize = 5;
+
+/// Users, roles, grants and credentials of a lake. Cheap to clone.
+#[derive(Clone)]
+pub struct Access(pub(crate) Arc<Shared>);
+
+/// What the clones of a handle share.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) passwords: Passwords,
+    /// The last uses of tokens that this process has recorded.
+    pub(crate) used: Mutex<HashMap<String, Timestamp>>,
+    pub(crate) audit: AuditLog,
+    directory: RwLock<Arc<Directory>>,
+    /// Held during a change.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+/// A change of rights: the entries to append, and its description in the audit log.
+pub(crate) struct Change<T> {
+    pub(crate) entries: Vec<Append>,
+    /// For example `grant`.
+    pub(crate) action: &'static str,
+    /// For example `user:ana`.
+    pub(crate) object: String,
+    /// For example the granted permission.
+    pub(crate) detail: String,
+    pub(crate) result: T,
+}
+
+impl Access {
+    /// Opens the records of a store.
+    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let directory = Directory::load(&*store).await?;
+        Ok(Access(Arc::new(Shared {
+            audit: AuditLog::new(store.clone(), clock.clone()),
+            store,
+            clock,
+            passwords: Passwords::default(),
+            used: Mutex::default(),
+            directory: RwLock::new(Arc::new(directory)),
+            changing: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// Returns true if a user exists. Before that, only the owner uses the lake.
+    pub fn has_users(&self) -> bool {
+        !self.directory().users.is_empty()
+    }
+
+    /// Returns the audit log.
+    pub fn audit(&self) -> &AuditLog {
+        &self.0.audit
+    }
+
+    /// Reads the records again if another process has changed them.
+    pub async fn refresh(&self) -> Result<()> {
+        let _changing = self.0.changing.lock().await;
+        self.refresh_locked().await.map(drop)
+    }
+
+    async fn refresh_locked(&self) -> Result<Arc<Directory>> {
+        let known = self.directory();
+        if self.0.store.reference(VERSION).await? == known.version {
+            return Ok(known);
+        }
+        self.reload().await
+    }
+
+    async fn reload(&self) -> Result<Arc<Directory>> {
+        let directory = Arc::new(Directory::load(&*self.0.store).await?);
+        *self.0.directory.write() = directory.clone();
+        Ok(directory)
+    }
+
+    /// Returns the directory as of the last change.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.0.directory.read().clone()
+    }
+
+    /// Applies a change that `edit` derives from the current records, with its audit event.
+    pub(crate) async fn change<T>(
+        &self,
+        by: &Principal,
+        edit: impl Fn(&Directory) -> Result<Change<T>>,
+    ) -> Result<T> {
+        let _changing = self.0.changing.lock().await;
+        for _ in 1..ATTEMPTS {
+            match self.try_change(by, &edit).await {
+                Err(Error::Store(error))
+                    if matches!(*error, headwater_store::Error::Conflict { .. }) => {}
+                other => return other,
+            }
+        }
+        self.try_change(by, &edit).await
+    }
+
+    async fn try_change<T>(
+        &self,
+        by: &Principal,
+        edit: &impl Fn(&Directory) -> Result<Change<T>>,
+    ) -> Result<T> {
+        let directory = self.refresh_locked().await?;
+        let Change { mut entries, action, object, detail, result } = edit(&directory)?;
+        if entries.is_empty() {
+            return Ok(result);
+        }
+        entries.push(self.0.audit.change(by, action, object, detail)?);
+        let batch = Batch { entries, refs: vec![next_version(&directory)?], ..Batch::default() };
+        self.0.store.apply(batch).await?;
+        self.reload().await?;
+        Ok(result)
+    }
+}
+
+/// Returns the compare-and-swap of the version that makes a change exclusive.
+fn next_version(directory: &Directory) -> Result<RefChange> {
+    let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
+    let number = match &directory.version {
+        None => 0_u64,
+        Some(text) => {
+            let text = std::str::from_utf8(text).map_err(|_| corrupt())?;
+            text.parse().map_err(|_| corrupt())?
+        }
+    };
+    Ok(RefChange {
+        name: VERSION.to_owned(),
+        expected: directory.version.clone().map_or(Expected::Absent, Expected::Value),
+        value: Some(Bytes::from((number + 1).to_string())),
+    })
+}

@@ -1,0 +1,124 @@
+//! Authentication: from a credential to a principal.
+//!
+//! Every failure has the same error, and an unknown user takes as long as a wrong password. A
+//! token is found by the hash of its text, so that no comparison reveals a part of it.
+
+use headwater_model::{AuthMethod, AuthenticatedUser, Principal, Timestamp};
+use headwater_store::{Append, Batch};
+
+use crate::record::USED_JOURNAL;
+use crate::secret::{PREFIX, Secret};
+use crate::{Access, Error, Result};
+
+/// Seconds between two records of a token's use.
+const USED_INTERVAL_SECONDS: i64 = 60;
+
+/// A credential that a client sent.
+#[derive(Clone, Copy)]
+pub enum Credential<'a> {
+    /// An access token.
+    Token(&'a str),
+    /// A user's name with its password, or with one of its access tokens.
+    Password {
+        /// The name.
+        user: &'a str,
+        /// The password or access token.
+        password: &'a str,
+    },
+}
+
+impl std::fmt::Debug for Credential<'_> {
+    /// Writes no secret: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential")
+    }
+}
+
+impl Access {
+    /// Authenticates a client. Failures are recorded in the audit log, and so are logins with a
+    /// password.
+    ///
+    /// Errors: [`Error::InvalidCredential`] for every invalid credential; [`Error::Busy`] if too
+    /// many passwords are being checked.
+    pub async fn authenticate(&self, credential: Credential<'_>) -> Result<Principal> {
+        let (user, method, found) = match credential {
+            Credential::Token(text) => (None, AuthMethod::Token, self.by_token(text, None)),
+            Credential::Password { user, password } if password.starts_with(PREFIX) => {
+                (Some(user), AuthMethod::Token, self.by_token(password, Some(user)))
+            }
+            Credential::Password { user, password } => {
+                (Some(user), AuthMethod::Password, self.by_password(user, password).await?)
+            }
+        };
+        let Some(authenticated) = found else {
+            let known = user.filter(|name| self.directory().users.contains_key(*name));
+            self.0.audit.failed_login(known, method);
+            return Err(Error::InvalidCredential);
+        };
+        let principal = Principal::user(authenticated);
+        if method == AuthMethod::Password {
+            let allowed = headwater_model::AuditOutcome::Allowed;
+            self.0.audit.record(self.0.audit.event(&principal, "login", "lake", allowed));
+        }
+        self.record_use(&principal).await;
+        Ok(principal)
+    }
+
+    /// Returns the user of a valid token; `user` must be its name if one is given.
+    fn by_token(&self, text: &str, user: Option<&str>) -> Option<AuthenticatedUser> {
+        let hash = Secret::parse(text)?.hash();
+        let directory = self.directory();
+        let token = &directory.token(&hash)?.token;
+        let account = directory.users.get(&token.user)?;
+        let is_valid = !account.disabled
+            && user.is_none_or(|user| user == token.user)
+            && directory.is_token_valid(&token.id, self.0.clock.now());
+        is_valid.then(|| AuthenticatedUser {
+            name: token.user.clone(),
+            created: account.created,
+            method: AuthMethod::Token,
+            token: Some(token.id.clone()),
+            scopes: token.scopes.clone(),
+        })
+    }
+
+    async fn by_password(&self, user: &str, password: &str) -> Result<Option<AuthenticatedUser>> {
+        let directory = self.directory();
+        let account = directory.users.get(user).filter(|account| !account.disabled);
+        let hash = account.and_then(|account| account.password.clone());
+        let is_valid = self.0.passwords.verify(password, hash).await?;
+        Ok(account.filter(|_| is_valid).map(|account| AuthenticatedUser {
+            name: account.name.clone(),
+            created: account.created,
+            method: AuthMethod::Password,
+            token: None,
+            scopes: None,
+        }))
+    }
+
+    /// Records the use of a token, at most once a minute.
+    async fn record_use(&self, principal: &Principal) {
+        let headwater_model::Identity::User(user) = principal.identity() else { return };
+        let Some(token) = &user.token else { return };
+        let now = self.0.clock.now();
+        if !self.is_use_due(token, now) {
+            return;
+        }
+        let Ok(value) = serde_json::to_vec(&now) else { return };
+        let entries = vec![Append::put(USED_JOURNAL, token.clone(), value.into())];
+        let batch = Batch { entries, relaxed: true, ..Batch::default() };
+        if let Err(error) = self.0.store.apply(batch).await {
+            tracing::warn!("the use of an access token cannot be recorded: {error}");
+        }
+    }
+
+    fn is_use_due(&self, token: &str, now: Timestamp) -> bool {
+        let mut used = self.0.used.lock();
+        let is_due = |last: &Timestamp| (now - *last).num_seconds() >= USED_INTERVAL_SECONDS;
+        if !used.get(token).is_none_or(is_due) {
+            return false;
+        }
+        used.insert(token.to_owned(), now);
+        true
+    }
+}

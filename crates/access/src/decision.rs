@@ -1,0 +1,122 @@
+//! Decisions: pure, over the directory in memory.
+
+use headwater_model::{Action, Grant, Identity, Object, Permission, Principal};
+
+use crate::directory::Directory;
+use crate::{Access, Result};
+
+/// The answer to a request for access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It is allowed.
+    Allowed(Reason),
+    /// It is denied.
+    Denied(Denial),
+}
+
+/// The reason why access is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The principal is the lake's owner.
+    LakeOwner,
+    /// The user created the object.
+    Ownership,
+    /// A grant, of the user or of one of its roles.
+    Grant(Grant),
+}
+
+/// The reason why access is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// The principal has no identity.
+    Unauthenticated,
+    /// The account or the token is no longer valid.
+    Invalid,
+    /// The token's scopes do not contain the action on the object.
+    Scope,
+    /// No grant contains the action on the object.
+    NoGrant,
+}
+
+impl Decision {
+    /// Returns true if access is allowed.
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Decision::Allowed(_))
+    }
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Decision::Allowed(Reason::LakeOwner) => f.write_str("owner of the lake"),
+            Decision::Allowed(Reason::Ownership) => f.write_str("owner of the object"),
+            Decision::Allowed(Reason::Grant(grant)) => {
+                write!(f, "grant of {} to {}", grant.permission, grant.grantee)
+            }
+            Decision::Denied(Denial::Unauthenticated) => f.write_str("no credential"),
+            Decision::Denied(Denial::Invalid) => f.write_str("account or token no longer valid"),
+            Decision::Denied(Denial::Scope) => f.write_str("outside the token's scopes"),
+            Decision::Denied(Denial::NoGrant) => f.write_str("no grant"),
+        }
+    }
+}
+
+impl Access {
+    /// Decides whether a principal may perform an action on an object.
+    pub fn decide(&self, principal: &Principal, action: Action, object: &Object) -> Decision {
+        let user = match principal.identity() {
+            Identity::Owner => return Decision::Allowed(Reason::LakeOwner),
+            Identity::Anonymous => return Decision::Denied(Denial::Unauthenticated),
+            Identity::User(user) => user,
+        };
+        let directory = self.directory();
+        let is_token_valid = user
+            .token
+            .as_ref()
+            .is_none_or(|token| directory.is_token_valid(token, self.0.clock.now()));
+        if !is_token_valid || !Self::is_account(&directory, &user.name, user.created) {
+            return Decision::Denied(Denial::Invalid);
+        }
+        if let Some(scopes) = &user.scopes
+            && !scopes.iter().any(|scope| scope.contains(action, object))
+        {
+            return Decision::Denied(Denial::Scope);
+        }
+        decide(&directory, &user.name, action, object)
+    }
+
+    /// Returns true if a principal may perform any of the actions of an object's kind on it.
+    pub fn may_see(&self, principal: &Principal, object: &Object) -> bool {
+        let mut actions = object.kind().actions().iter();
+        actions.any(|action| self.decide(principal, *action, object).is_allowed())
+    }
+
+    /// Explains the decision for a user with all of its permissions.
+    ///
+    /// Errors: the user does not exist.
+    pub fn explain(&self, user: &str, action: Action, object: &Object) -> Result<Decision> {
+        let directory = self.directory();
+        if directory.user(user)?.disabled {
+            return Ok(Decision::Denied(Denial::Invalid));
+        }
+        Ok(decide(&directory, user, action, object))
+    }
+
+    /// Returns the permissions of a user, by its own grants and its roles'.
+    pub fn permissions(&self, user: &str) -> Vec<Permission> {
+        let directory = self.directory();
+        directory.grants_of(user).map(|grant| grant.permission.clone()).collect()
+    }
+}
+
+/// Decides for a user: by ownership, or by the first grant that contains the action.
+fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
+    if directory.owner(object) == Some(user) {
+        return Decision::Allowed(Reason::Ownership);
+    }
+    let mut grants = directory.grants_of(user);
+    match grants.find(|grant| grant.permission.contains(action, object)) {
+        Some(grant) => Decision::Allowed(Reason::Grant(grant.clone())),
+        None => Decision::Denied(Denial::NoGrant),
+    }
+}

@@ -1,0 +1,142 @@
+//! All records in memory, at one version.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use headwater_model::{Grant, Object, ObjectId, Role, Timestamp};
+use headwater_store::{Entry, KeyRange, Store};
+use serde::de::DeserializeOwned;
+
+use crate::record::{JOURNAL, OwnerRecord, TokenRecord, UserRecord, VERSION};
+use crate::{Error, Result};
+
+/// All records at one version. Immutable.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    /// The value of the version's ref; none before the first change.
+    pub(crate) version: Option<Bytes>,
+    pub(crate) users: BTreeMap<String, UserRecord>,
+    pub(crate) roles: BTreeMap<String, Role>,
+    /// The grants of each user and role.
+    pub(crate) grants: HashMap<String, Vec<Grant>>,
+    pub(crate) tokens: BTreeMap<String, TokenRecord>,
+    token_ids: HashMap<ObjectId, String>,
+    /// The owners of objects, by the text of the object.
+    owners: HashMap<String, String>,
+    /// Each user, and all roles that it has, directly or by other roles.
+    grantees: HashMap<String, BTreeSet<String>>,
+}
+
+impl Directory {
+    /// Reads all records. A change between the reads of the version and of the records makes the
+    /// records newer than the version; the next change then conflicts and reads again.
+    pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
+        let version = store.reference(VERSION).await?;
+        let mut directory = Directory { version, ..Directory::default() };
+        for entry in store.scan(JOURNAL, &KeyRange::all()).await? {
+            directory.insert(&entry)?;
+        }
+        for name in directory.users.keys() {
+            let grantees = directory.with_roles(name);
+            directory.grantees.insert(name.clone(), grantees);
+        }
+        Ok(directory)
+    }
+
+    fn insert(&mut self, entry: &Entry) -> Result<()> {
+        let kind = entry.key.split('/').next().unwrap_or_default();
+        match kind {
+            "user" => {
+                let user: UserRecord = parse(entry)?;
+                self.users.insert(user.name.clone(), user);
+            }
+            "role" => {
+                let role: Role = parse(entry)?;
+                self.roles.insert(role.name.clone(), role);
+            }
+            "grant" => {
+                let grant: Grant = parse(entry)?;
+                self.grants.entry(grant.grantee.clone()).or_default().push(grant);
+            }
+            "token" => {
+                let token: TokenRecord = parse(entry)?;
+                self.token_ids.insert(token.hash, token.token.id.clone());
+                self.tokens.insert(token.token.id.clone(), token);
+            }
+            "owner" => {
+                let owner: OwnerRecord = parse(entry)?;
+                self.owners.insert(owner.object.to_string(), owner.user);
+            }
+            _ => return Err(Error::Corrupt { key: entry.key.clone() }),
+        }
+        Ok(())
+    }
+
+    /// Returns a name and all roles that it has, directly or by other roles.
+    pub(crate) fn with_roles(&self, name: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut left = vec![name.to_owned()];
+        while let Some(name) = left.pop() {
+            left.extend(self.roles_of(&name).filter(|role| !found.contains(*role)).cloned());
+            found.insert(name);
+        }
+        found
+    }
+
+    /// Returns the roles granted to a user or role.
+    fn roles_of(&self, name: &str) -> Box<dyn Iterator<Item = &String> + '_> {
+        match (self.users.get(name), self.roles.get(name)) {
+            (Some(user), _) => Box::new(user.roles.iter()),
+            (None, Some(role)) => Box::new(role.roles.iter()),
+            (None, None) => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// Returns the grants that a user has, directly or by roles.
+    pub(crate) fn grants_of(&self, user: &str) -> impl Iterator<Item = &Grant> {
+        let grantees = self.grantees.get(user).into_iter().flatten();
+        grantees.filter_map(|grantee| self.grants.get(grantee)).flatten()
+    }
+
+    /// Returns the token with the hash of a secret.
+    pub(crate) fn token(&self, hash: &ObjectId) -> Option<&TokenRecord> {
+        self.tokens.get(self.token_ids.get(hash)?)
+    }
+
+    /// Returns true if a token exists, is not revoked and has not expired.
+    pub(crate) fn is_token_valid(&self, id: &str, now: Timestamp) -> bool {
+        self.tokens.get(id).is_some_and(|TokenRecord { token, .. }| {
+            token.revoked.is_none() && token.expires.is_none_or(|expires| now < expires)
+        })
+    }
+
+    /// Returns the user that owns an object.
+    pub(crate) fn owner(&self, object: &Object) -> Option<&str> {
+        self.owners.get(&object.to_string()).map(String::as_str)
+    }
+
+    /// Returns the objects that a user owns, as texts.
+    pub(crate) fn owned_by(&self, user: &str) -> impl Iterator<Item = &str> {
+        let owned = self.owners.iter().filter(move |(_, owner)| *owner == user);
+        owned.map(|(object, _)| object.as_str())
+    }
+
+    /// Returns true if a user or role has the name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.users.contains_key(name) || self.roles.contains_key(name)
+    }
+
+    /// Returns the record of a user.
+    pub(crate) fn user(&self, name: &str) -> Result<&UserRecord> {
+        self.users.get(name).ok_or_else(|| Error::NoUser { name: name.to_owned() })
+    }
+
+    /// Returns a role.
+    pub(crate) fn role(&self, name: &str) -> Result<&Role> {
+        self.roles.get(name).ok_or_else(|| Error::NoRole { name: name.to_owned() })
+    }
+}
+
+fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T> {
+    serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key.clone() })
+}

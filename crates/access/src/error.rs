@@ -1,0 +1,149 @@
+//! Errors of users, roles, grants and credentials.
+
+use std::sync::Arc;
+
+use headwater_model::{ErrorCode, Fault, PermissionError};
+
+/// A result with the error type of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of users, roles, grants or credentials.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The credential is invalid. The message is the same for every cause.
+    #[error("the credential is invalid")]
+    InvalidCredential,
+    /// The user does not exist.
+    #[error("there is no user `{name}`")]
+    NoUser {
+        /// The name.
+        name: String,
+    },
+    /// The role does not exist.
+    #[error("there is no role `{name}`")]
+    NoRole {
+        /// The name.
+        name: String,
+    },
+    /// Neither a user nor a role has the name.
+    #[error("there is no user or role `{name}`")]
+    NoGrantee {
+        /// The name.
+        name: String,
+    },
+    /// The token does not exist.
+    #[error("there is no token `{id}`")]
+    NoToken {
+        /// The id.
+        id: String,
+    },
+    /// A user or role with the name exists.
+    #[error("a user or role `{name}` already exists")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// The name breaks the rules.
+    #[error("`{name}` is not a usable name of a user or role: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// The violated rule.
+        reason: &'static str,
+    },
+    /// A role would contain itself.
+    #[error("role `{role}` cannot be granted to `{grantee}`, which it contains")]
+    Cycle {
+        /// The role.
+        role: String,
+        /// The role that it would be granted to.
+        grantee: String,
+    },
+    /// The password breaks the rules.
+    #[error("the password is not usable: {reason}")]
+    Password {
+        /// The violated rule.
+        reason: String,
+    },
+    /// The expiry of a token is not in the future.
+    #[error("the token would have expired already")]
+    Expired,
+    /// A text is too long.
+    #[error("the {what} is longer than {max} bytes")]
+    TooLong {
+        /// Its kind.
+        what: &'static str,
+        /// The maximum length.
+        max: usize,
+    },
+    /// The permission is invalid.
+    #[error(transparent)]
+    Permission(#[from] PermissionError),
+    /// Too many passwords are being checked.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// A stored record cannot be read.
+    #[error("the access record `{key}` cannot be read")]
+    Corrupt {
+        /// Its key.
+        key: String,
+    },
+    /// The operating system returned no random bytes, or no hash could be computed.
+    #[error("cannot create a secret: {reason}")]
+    Secret {
+        /// The cause.
+        reason: String,
+    },
+    /// An error of the store.
+    #[error(transparent)]
+    Store(Arc<headwater_store::Error>),
+}
+
+impl From<headwater_store::Error> for Error {
+    fn from(error: headwater_store::Error) -> Self {
+        Error::Store(Arc::new(error))
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::InvalidCredential => ErrorCode::Unauthenticated,
+            Error::NoUser { .. } | Error::NoRole { .. } | Error::NoGrantee { .. } => {
+                ErrorCode::InvalidArgument
+            }
+            Error::NoToken { .. } | Error::Cycle { .. } | Error::Password { .. } => {
+                ErrorCode::InvalidArgument
+            }
+            Error::Expired | Error::TooLong { .. } => ErrorCode::InvalidArgument,
+            Error::Exists { .. } => ErrorCode::AlreadyExists,
+            Error::Name { .. } => ErrorCode::InvalidName,
+            Error::Permission(error) => error.code(),
+            Error::Busy => ErrorCode::TooBusy,
+            Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::Secret { .. } => ErrorCode::Internal,
+            Error::Store(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::InvalidCredential => "Send a valid access token, or a user's name and password.",
+            Error::NoUser { .. } => "Create the user first.",
+            Error::NoRole { .. } => "Create the role first.",
+            Error::NoGrantee { .. } => "Create the user or role first.",
+            Error::NoToken { .. } => "List the user's tokens.",
+            Error::Exists { .. } => "Choose another name.",
+            Error::Name { .. } => "Use letters, digits and `.`, `_`, `-`, `@`, as in `ana`.",
+            Error::Cycle { .. } => "Revoke the other role first.",
+            Error::Password { .. } => "Choose another password.",
+            Error::Expired => "Choose a time in the future.",
+            Error::TooLong { .. } => "Shorten it.",
+            Error::Permission(error) => return error.hint(),
+            Error::Busy => "Try again, or use an access token.",
+            Error::Store(error) => return error.hint(),
+            Error::Corrupt { .. } | Error::Secret { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,111 @@
+//! Grants: permissions of users and roles.
+
+use headwater_model::{Action, Grant, ObjectPattern, Permission, Principal};
+use headwater_store::Append;
+
+use crate::access::Change;
+use crate::directory::Directory;
+use crate::record::{grant_key, put, remove};
+use crate::{Access, Error, Result};
+
+impl Access {
+    /// Grants a permission to a user or role. The actions are added to those that it has on the
+    /// same object pattern.
+    pub async fn grant(
+        &self,
+        by: &Principal,
+        grantee: &str,
+        permission: Permission,
+    ) -> Result<Grant> {
+        let permission = permission.checked()?;
+        self.change(by, |directory| {
+            check_grantee(directory, grantee)?;
+            let known = find(directory, grantee, &permission.object);
+            let before = known.map(|known| known.permission.actions.clone()).unwrap_or_default();
+            let actions = permission.actions.iter().copied().chain(before).collect();
+            let merged = Permission { actions, object: permission.object.clone() }.checked()?;
+            let grant = self.new_grant(by, grantee, merged);
+            let is_known = known.is_some_and(|known| known.permission == grant.permission);
+            let entries = if is_known { Vec::new() } else { vec![put(grant_key(&grant), &grant)?] };
+            Ok(grant_change("grant", &permission, format!("to {grantee}"), entries, grant))
+        })
+        .await
+    }
+
+    /// Revokes actions of a grant with the same object pattern. Revoking what is not granted
+    /// changes nothing; a grant with another pattern stays.
+    pub async fn revoke(
+        &self,
+        by: &Principal,
+        grantee: &str,
+        permission: Permission,
+    ) -> Result<()> {
+        let permission = permission.checked()?;
+        self.change(by, |directory| {
+            check_grantee(directory, grantee)?;
+            let known = find(directory, grantee, &permission.object);
+            let entries = match known {
+                Some(known) => vec![without(known, &permission.actions)?],
+                None => Vec::new(),
+            };
+            Ok(grant_change("revoke", &permission, format!("from {grantee}"), entries, ()))
+        })
+        .await
+    }
+
+    /// Lists grants by grantee and object, those of a user or role if one is given. Grants that it
+    /// has by its roles are not included.
+    pub fn grants(&self, grantee: Option<&str>) -> Vec<Grant> {
+        let directory = self.directory();
+        let all = directory.grants.values().flatten();
+        let wanted = |grant: &&Grant| grantee.is_none_or(|name| grant.grantee == name);
+        let mut found: Vec<Grant> = all.filter(wanted).cloned().collect();
+        found.sort_by(|one, other| {
+            let key = |grant: &Grant| (grant.grantee.clone(), grant.permission.object.clone());
+            key(one).cmp(&key(other))
+        });
+        found
+    }
+
+    fn new_grant(&self, by: &Principal, grantee: &str, permission: Permission) -> Grant {
+        Grant {
+            grantee: grantee.to_owned(),
+            permission,
+            granted: self.0.clock.now(),
+            by: by.author().to_owned(),
+        }
+    }
+}
+
+fn check_grantee(directory: &Directory, grantee: &str) -> Result<()> {
+    if directory.has(grantee) {
+        return Ok(());
+    }
+    Err(Error::NoGrantee { name: grantee.to_owned() })
+}
+
+fn find<'a>(directory: &'a Directory, grantee: &str, object: &ObjectPattern) -> Option<&'a Grant> {
+    directory.grants.get(grantee)?.iter().find(|grant| grant.permission.object == *object)
+}
+
+/// Returns the entry that removes actions from a grant.
+fn without(grant: &Grant, actions: &[Action]) -> Result<Append> {
+    let mut left = grant.clone();
+    left.permission.actions.retain(|action| !actions.contains(action));
+    if left.permission.actions.is_empty() {
+        return Ok(remove(grant_key(grant)));
+    }
+    put(grant_key(grant), &left)
+}
+
+fn grant_change<T>(
+    action: &'static str,
+    permission: &Permission,
+    whom: String,
+    entries: Vec<Append>,
+    result: T,
+) -> Change<T> {
+    let object = permission.object.to_string();
+    let actions: Vec<_> = permission.actions.iter().map(|action| action.as_str()).collect();
+    Change { entries, action, object, detail: format!("{} {whom}", actions.join(", ")), result }
+}

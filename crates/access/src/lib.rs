@@ -1,0 +1,28 @@
+//! Users, roles, grants and credentials: decides who may do what, without any protocol.
+//!
+//! [`Access`] is the handle. Its records are in the store; decisions use a directory of them in
+//! memory, which a change replaces. Everything is denied by default, except to the lake's owner.
+//! No record, error or audit event contains a secret: tokens are stored as SHA-256 hashes, and
+//! passwords as Argon2id hashes.
+
+mod access;
+mod audit;
+mod authentication;
+mod decision;
+mod directory;
+mod error;
+mod grant;
+mod ownership;
+mod password;
+mod record;
+mod role;
+mod secret;
+mod token;
+mod user;
+
+pub use access::Access;
+pub use audit::AuditLog;
+pub use authentication::Credential;
+pub use decision::{Decision, Denial, Reason};
+pub use error::{Error, Result};
+pub use user::NewUser;

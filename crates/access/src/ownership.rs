@@ -1,0 +1,49 @@
+//! Ownership: the user that created an object may do everything to it.
+
+use headwater_model::{Object, ObjectPattern, Principal};
+use headwater_store::Append;
+
+use crate::access::Change;
+use crate::record::{OwnerRecord, owner_key, put, remove};
+use crate::{Access, Result};
+
+impl Access {
+    /// Records the owner of a new object: the principal's user, or none. An earlier owner of an
+    /// object with the same name loses it.
+    pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
+        let pattern = ObjectPattern::of(object);
+        let key = owner_key(&pattern);
+        self.change(by, |directory| {
+            let entries = match (by.user_name(), directory.owner(object)) {
+                (Some(user), known) if known != Some(user) => {
+                    let user = user.to_owned();
+                    vec![put(key.clone(), &OwnerRecord { object: pattern.clone(), user })?]
+                }
+                (None, Some(_)) => vec![remove(key.clone())],
+                _ => Vec::new(),
+            };
+            Ok(owner_change("set_owner", object, entries))
+        })
+        .await
+    }
+
+    /// Removes the owner of an object that was dropped.
+    pub async fn remove_owner(&self, by: &Principal, object: &Object) -> Result<()> {
+        self.change(by, |directory| {
+            let known = directory.owner(object);
+            let entries = known.map(|_| remove(owner_key(&ObjectPattern::of(object))));
+            Ok(owner_change("remove_owner", object, entries.into_iter().collect()))
+        })
+        .await
+    }
+
+    /// Returns the user that owns an object.
+    pub fn owner(&self, object: &Object) -> Option<String> {
+        self.directory().owner(object).map(str::to_owned)
+    }
+}
+
+fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> Change<()> {
+    let object = object.to_string();
+    Change { entries, action, object, detail: String::new(), result: () }
+}

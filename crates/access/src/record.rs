@@ -1,0 +1,146 @@
+//! Records in the store.
+//!
+//! | kind | name | value |
+//! |---|---|---|
+//! | journal `access` | `user/NAME` | [`UserRecord`] |
+//! | journal `access` | `role/NAME` | [`Role`](headwater_model::Role) |
+//! | journal `access` | `grant/GRANTEE/OBJECT` | [`Grant`](headwater_model::Grant) |
+//! | journal `access` | `token/ID` | [`TokenRecord`] |
+//! | journal `access` | `owner/OBJECT` | [`OwnerRecord`] |
+//! | journal `access-used` | `ID` | the time of a token's last use |
+//! | ref `access/version` | | a number that every change increments |
+//!
+//! A change is one batch that compares and swaps the version, so that it is made to the records
+//! that it was checked against.
+
+use std::collections::BTreeSet;
+
+use headwater_model::{AccessToken, Grant, ObjectId, ObjectPattern, Timestamp, User, UserKind};
+use headwater_store::Append;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The journal of records.
+pub(crate) const JOURNAL: &str = "access";
+
+/// The journal of last uses, which are written without fsync.
+pub(crate) const USED_JOURNAL: &str = "access-used";
+
+/// The ref with the version.
+pub(crate) const VERSION: &str = "access/version";
+
+/// Maximum length of the name of a user or role, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Names with a meaning of their own.
+const RESERVED: [&str; 6] = ["owner", "anonymous", "public", "system", "all", "none"];
+
+/// A stored user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UserRecord {
+    pub(crate) name: String,
+    pub(crate) kind: UserKind,
+    pub(crate) created: Timestamp,
+    pub(crate) disabled: bool,
+    /// The Argon2id hash.
+    pub(crate) password: Option<String>,
+    pub(crate) roles: BTreeSet<String>,
+}
+
+impl UserRecord {
+    /// Returns the user without the hash of its password.
+    pub(crate) fn describe(&self) -> User {
+        User {
+            name: self.name.clone(),
+            kind: self.kind,
+            created: self.created,
+            disabled: self.disabled,
+            has_password: self.password.is_some(),
+            roles: self.roles.iter().cloned().collect(),
+        }
+    }
+}
+
+/// A stored access token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TokenRecord {
+    pub(crate) token: AccessToken,
+    /// SHA-256 of the secret.
+    pub(crate) hash: ObjectId,
+}
+
+/// The owner of an object: the user that created it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OwnerRecord {
+    pub(crate) object: ObjectPattern,
+    pub(crate) user: String,
+}
+
+pub(crate) fn user_key(name: &str) -> String {
+    format!("user/{name}")
+}
+
+pub(crate) fn role_key(name: &str) -> String {
+    format!("role/{name}")
+}
+
+pub(crate) fn grant_key(grant: &Grant) -> String {
+    format!("grant/{}/{}", grant.grantee, grant.permission.object)
+}
+
+pub(crate) fn token_key(id: &str) -> String {
+    format!("token/{id}")
+}
+
+pub(crate) fn owner_key(object: &ObjectPattern) -> String {
+    format!("owner/{object}")
+}
+
+/// Returns the entry that stores a record.
+pub(crate) fn put(key: String, record: &impl Serialize) -> Result<Append> {
+    let value = serde_json::to_vec(record).map_err(|_| Error::Corrupt { key: key.clone() })?;
+    Ok(Append::put(JOURNAL, key, value.into()))
+}
+
+/// Returns the entry that removes a record.
+pub(crate) fn remove(key: String) -> Append {
+    Append::tombstone(JOURNAL, key)
+}
+
+/// Checks the name of a new user or role.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let fail = |reason| Err(Error::Name { name: name.to_owned(), reason });
+    if name.is_empty() {
+        return fail("it is empty");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return fail("it is longer than 128 bytes");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+        return fail("it does not begin with a letter, a digit or an underscore");
+    }
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c)) {
+        return fail("it has a character other than letters, digits, `.`, `_`, `-` and `@`");
+    }
+    if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        return fail("it is reserved");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain_and_not_reserved() {
+        for name in ["ana", "ana@example.com", "ci-bot", "_x", "2nd", "a.b"] {
+            check_name(name).expect(name);
+        }
+        let long = "x".repeat(129);
+        for name in ["", "a/b", "a b", "-a", "é", "owner", "Public", "a:b", "a\n", "*", &long] {
+            check_name(name).expect_err(name);
+        }
+    }
+}

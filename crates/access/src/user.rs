@@ -1,0 +1,142 @@
+//! Users: create, list, set password, disable, drop.
+
+use std::collections::BTreeSet;
+
+use headwater_model::{ObjectPattern, Principal, Timestamp, User, UserKind};
+use headwater_store::Append;
+
+use crate::access::Change;
+use crate::directory::Directory;
+use crate::record::{
+    UserRecord, check_name, grant_key, owner_key, put, remove, token_key, user_key,
+};
+use crate::{Access, Error, Result};
+
+/// A request for a user.
+#[derive(Clone, Default)]
+pub struct NewUser {
+    /// The name.
+    pub name: String,
+    /// The kind.
+    pub kind: UserKind,
+    /// The password; none: the user logs in with tokens only.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for NewUser {
+    /// Writes no password: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Creates a user without any right.
+    pub async fn create_user(&self, by: &Principal, new: NewUser) -> Result<User> {
+        check_name(&new.name)?;
+        if new.kind == UserKind::Service && new.password.is_some() {
+            return Err(Error::Password { reason: "a service account has tokens only".into() });
+        }
+        let password = match &new.password {
+            Some(password) => Some(self.0.passwords.hash(password).await?),
+            None => None,
+        };
+        let record = UserRecord {
+            name: new.name,
+            kind: new.kind,
+            created: self.0.clock.now(),
+            disabled: false,
+            password,
+            roles: BTreeSet::new(),
+        };
+        self.change(by, |directory| {
+            if directory.has(&record.name) {
+                return Err(Error::Exists { name: record.name.clone() });
+            }
+            let entries = vec![put(user_key(&record.name), &record)?];
+            Ok(user_change("create_user", &record, entries))
+        })
+        .await
+    }
+
+    /// Lists users by name.
+    pub fn users(&self) -> Vec<User> {
+        self.directory().users.values().map(UserRecord::describe).collect()
+    }
+
+    /// Returns a user.
+    pub fn user(&self, name: &str) -> Result<User> {
+        self.directory().user(name).map(UserRecord::describe)
+    }
+
+    /// Sets a user's password, or removes it.
+    pub async fn set_password(
+        &self,
+        by: &Principal,
+        name: &str,
+        password: Option<&str>,
+    ) -> Result<User> {
+        if password.is_some() && self.directory().user(name)?.kind == UserKind::Service {
+            return Err(Error::Password { reason: "a service account has tokens only".into() });
+        }
+        let hash = match password {
+            Some(password) => Some(self.0.passwords.hash(password).await?),
+            None => None,
+        };
+        self.change_user(by, "set_password", name, |user| user.password.clone_from(&hash)).await
+    }
+
+    /// Rejects a user's credentials from now on, or accepts them again.
+    pub async fn disable_user(&self, by: &Principal, name: &str, disabled: bool) -> Result<User> {
+        let action = if disabled { "disable_user" } else { "enable_user" };
+        self.change_user(by, action, name, |user| user.disabled = disabled).await
+    }
+
+    /// Drops a user with its tokens, grants and ownership.
+    pub async fn drop_user(&self, by: &Principal, name: &str) -> Result<()> {
+        self.change(by, |directory| {
+            let user = directory.user(name)?;
+            let mut entries = vec![remove(user_key(name))];
+            entries.extend(grants_of(directory, name));
+            let tokens = directory.tokens.values().filter(|token| token.token.user == name);
+            entries.extend(tokens.map(|token| remove(token_key(&token.token.id))));
+            let owned = directory.owned_by(name).filter_map(|it| it.parse::<ObjectPattern>().ok());
+            entries.extend(owned.map(|object| remove(owner_key(&object))));
+            let Change { action, object, detail, .. } = user_change("drop_user", user, Vec::new());
+            Ok(Change { entries, action, object, detail, result: () })
+        })
+        .await
+    }
+
+    async fn change_user(
+        &self,
+        by: &Principal,
+        action: &'static str,
+        name: &str,
+        edit: impl Fn(&mut UserRecord),
+    ) -> Result<User> {
+        self.change(by, |directory| {
+            let mut user = directory.user(name)?.clone();
+            edit(&mut user);
+            let entries = vec![put(user_key(name), &user)?];
+            Ok(user_change(action, &user, entries))
+        })
+        .await
+    }
+
+    /// Returns true if the account that a principal was authenticated as exists and is enabled.
+    pub(crate) fn is_account(directory: &Directory, name: &str, created: Timestamp) -> bool {
+        directory.users.get(name).is_some_and(|user| !user.disabled && user.created == created)
+    }
+}
+
+fn user_change(action: &'static str, user: &UserRecord, entries: Vec<Append>) -> Change<User> {
+    let object = format!("user:{}", user.name);
+    Change { entries, action, object, detail: String::new(), result: user.describe() }
+}
+
+/// Returns the entries that remove the grants of a user or role.
+pub(crate) fn grants_of(directory: &Directory, grantee: &str) -> Vec<Append> {
+    let grants = directory.grants.get(grantee).into_iter().flatten();
+    grants.map(|grant| remove(grant_key(grant))).collect()
+}

@@ -1,0 +1,387 @@
+//! Objects that a principal acts on, and patterns that select them.
+//!
+//! An object has a kind and a name, and is written `table:sales.orders`; the lake is `lake`. In a
+//! pattern, `*` stands for any text, `.` and `/` included. Names and patterns match with case. The
+//! pattern of a namespace also selects the tables, views and namespaces in it, at any depth.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::name::{is_system, parent};
+use crate::permission::named;
+use crate::{Action, PermissionError, TableName};
+
+/// Maximum length of a pattern, in bytes.
+const PATTERN_BYTES_MAX: usize = 1_280;
+
+/// Maximum number of `*` in a pattern, which bounds the cost of a comparison.
+const WILDCARDS_MAX: usize = 8;
+
+/// The wildcard of patterns.
+const ANY: char = '*';
+
+/// The kind of an object.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// A table, on every branch.
+    Table,
+    /// An SQL view, on every branch.
+    View,
+    /// A namespace, on every branch, and what it contains.
+    Namespace,
+    /// A branch.
+    Branch,
+    /// A function of the deployed project.
+    Function,
+    /// A project.
+    Project,
+    /// A trigger.
+    Trigger,
+    /// A Python environment.
+    Environment,
+    /// The jobs and the usage of a user.
+    Usage,
+    /// The lake as a whole.
+    Lake,
+}
+
+impl ObjectKind {
+    /// All kinds.
+    pub const ALL: [ObjectKind; 10] = [
+        ObjectKind::Table,
+        ObjectKind::View,
+        ObjectKind::Namespace,
+        ObjectKind::Branch,
+        ObjectKind::Function,
+        ObjectKind::Project,
+        ObjectKind::Trigger,
+        ObjectKind::Environment,
+        ObjectKind::Usage,
+        ObjectKind::Lake,
+    ];
+
+    /// Returns the name, for example `table`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ObjectKind::Table => "table",
+            ObjectKind::View => "view",
+            ObjectKind::Namespace => "namespace",
+            ObjectKind::Branch => "branch",
+            ObjectKind::Function => "function",
+            ObjectKind::Project => "project",
+            ObjectKind::Trigger => "trigger",
+            ObjectKind::Environment => "environment",
+            ObjectKind::Usage => "usage",
+            ObjectKind::Lake => "lake",
+        }
+    }
+
+    /// Returns the actions that can be granted on objects of the kind.
+    pub const fn actions(self) -> &'static [Action] {
+        use Action::{
+            Administer, Alter, Create, Delete, Deploy, Drop, Insert, Invoke, Maintain, Merge, Read,
+            Run, Select, Update, Write,
+        };
+        match self {
+            ObjectKind::Table | ObjectKind::Namespace => {
+                &[Select, Insert, Update, Delete, Create, Alter, Drop]
+            }
+            ObjectKind::View => &[Select, Create, Alter, Drop],
+            ObjectKind::Branch => &[Read, Write, Merge, Create, Alter, Drop],
+            ObjectKind::Function => &[Invoke],
+            ObjectKind::Project => &[Run, Deploy],
+            ObjectKind::Trigger => &[Read, Run],
+            ObjectKind::Environment => &[Read, Drop],
+            ObjectKind::Usage => &[Read],
+            ObjectKind::Lake => &[Maintain, Administer],
+        }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An object that a principal acts on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Object {
+    kind: ObjectKind,
+    /// The full name; empty for the lake.
+    name: String,
+}
+
+impl Object {
+    /// Creates an object with its full name.
+    fn new(kind: ObjectKind, name: impl Into<String>) -> Self {
+        Object { kind, name: name.into() }
+    }
+
+    /// Creates a table.
+    pub fn table(name: &TableName) -> Self {
+        Self::new(ObjectKind::Table, name.qualified())
+    }
+
+    /// Creates an SQL view.
+    pub fn view(name: &TableName) -> Self {
+        Self::new(ObjectKind::View, name.qualified())
+    }
+
+    /// Creates a namespace.
+    pub fn namespace(name: &str) -> Self {
+        Self::new(ObjectKind::Namespace, name)
+    }
+
+    /// Creates a branch.
+    pub fn branch(name: &str) -> Self {
+        Self::new(ObjectKind::Branch, name)
+    }
+
+    /// Creates a function.
+    pub fn function(name: &str) -> Self {
+        Self::new(ObjectKind::Function, name)
+    }
+
+    /// Creates a project.
+    pub fn project(name: &str) -> Self {
+        Self::new(ObjectKind::Project, name)
+    }
+
+    /// Creates a trigger.
+    pub fn trigger(name: &str) -> Self {
+        Self::new(ObjectKind::Trigger, name)
+    }
+
+    /// Creates an environment.
+    pub fn environment(name: &str) -> Self {
+        Self::new(ObjectKind::Environment, name)
+    }
+
+    /// Creates the jobs and the usage of a user.
+    pub fn usage(user: &str) -> Self {
+        Self::new(ObjectKind::Usage, user)
+    }
+
+    /// Creates the lake.
+    pub fn lake() -> Self {
+        Self::new(ObjectKind::Lake, "")
+    }
+
+    /// Returns the kind.
+    pub const fn kind(&self) -> ObjectKind {
+        self.kind
+    }
+
+    /// Returns the full name; empty for the lake.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_object(f, self.kind, &self.name)
+    }
+}
+
+impl FromStr for Object {
+    type Err = PermissionError;
+
+    /// Parses an object, whose name contains no `*`.
+    fn from_str(text: &str) -> Result<Self, PermissionError> {
+        let ObjectPattern { kind, pattern } = text.parse()?;
+        if pattern.contains(ANY) {
+            let reason = "it must name one object".to_owned();
+            return Err(PermissionError::Pattern { text: text.to_owned(), reason });
+        }
+        Ok(Object { kind, name: pattern })
+    }
+}
+
+fn write_object(f: &mut fmt::Formatter<'_>, kind: ObjectKind, name: &str) -> fmt::Result {
+    if kind == ObjectKind::Lake {
+        return f.write_str(kind.as_str());
+    }
+    write!(f, "{kind}:{name}")
+}
+
+/// A pattern that selects objects of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectPattern {
+    kind: ObjectKind,
+    pattern: String,
+}
+
+impl ObjectPattern {
+    /// Creates a pattern; one for tables and views without a namespace is in the default one.
+    ///
+    /// Errors: the pattern matches no possible name.
+    pub fn new(kind: ObjectKind, pattern: &str) -> Result<Self, PermissionError> {
+        let fail = |reason: String| PermissionError::Pattern { text: pattern.to_owned(), reason };
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(fail(format!("it is longer than {PATTERN_BYTES_MAX} bytes")));
+        }
+        if pattern.matches(ANY).count() > WILDCARDS_MAX {
+            return Err(fail(format!("it has more than {WILDCARDS_MAX} wildcards")));
+        }
+        if (kind == ObjectKind::Lake) != pattern.is_empty() {
+            return Err(fail("only the lake has no name".to_owned()));
+        }
+        let is_relation = matches!(kind, ObjectKind::Table | ObjectKind::View);
+        let full = if is_relation && !pattern.contains('.') && !pattern.starts_with(ANY) {
+            format!("{}.{pattern}", crate::DEFAULT_NAMESPACE)
+        } else {
+            pattern.to_owned()
+        };
+        check_name(kind, &full).map_err(fail)?;
+        Ok(ObjectPattern { kind, pattern: full })
+    }
+
+    /// Returns the pattern of one object.
+    pub fn of(object: &Object) -> Self {
+        ObjectPattern { kind: object.kind, pattern: object.name.clone() }
+    }
+
+    /// Returns the kind.
+    pub const fn kind(&self) -> ObjectKind {
+        self.kind
+    }
+
+    /// Returns the text of the pattern, without the kind.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// Returns true if the pattern selects an object. No pattern selects a system table.
+    pub fn covers(&self, object: &Object) -> bool {
+        use ObjectKind::{Namespace, Table, View};
+        if matches!(object.kind, Table | View | Namespace) && is_system(&object.name) {
+            return false;
+        }
+        match (self.kind, object.kind) {
+            (Namespace, Namespace) => self.covers_namespace(&object.name),
+            (Namespace, Table | View) => {
+                parent(&object.name).is_some_and(|namespace| self.covers_namespace(namespace))
+            }
+            (own, other) => own == other && matches(&self.pattern, &object.name),
+        }
+    }
+
+    fn covers_namespace(&self, namespace: &str) -> bool {
+        let mut outer = std::iter::successors(Some(namespace), |inner| parent(inner));
+        outer.any(|namespace| matches(&self.pattern, namespace))
+    }
+}
+
+/// Checks that a pattern is a possible name once its wildcards are replaced.
+fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
+    let reason = |error: crate::NameError| error.reason.to_owned();
+    // A wildcard may stand for the empty text or for one with a separator.
+    let name = pattern.replace(ANY, "x");
+    match kind {
+        ObjectKind::Table | ObjectKind::View if pattern.contains('.') => {
+            name.parse::<TableName>().map(drop).map_err(reason)
+        }
+        ObjectKind::Namespace => crate::name::check_namespace(&name).map_err(reason),
+        ObjectKind::Branch => {
+            crate::reference::check_ref_name(&name, "branch").map(drop).map_err(reason)
+        }
+        _ if pattern.chars().any(char::is_control) => {
+            Err("it contains a control character".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns true if a text matches a pattern, in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once(ANY) else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let mut parts = rest.split(ANY);
+    // The last part ends the text; those before it match as early as possible.
+    let last = parts.next_back().unwrap_or_default();
+    for part in parts {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    text.ends_with(last)
+}
+
+impl fmt::Display for ObjectPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_object(f, self.kind, &self.pattern)
+    }
+}
+
+impl FromStr for ObjectPattern {
+    type Err = PermissionError;
+
+    fn from_str(text: &str) -> Result<Self, PermissionError> {
+        let (kind, pattern) = text.split_once(':').unwrap_or((text, ""));
+        let kind = named(&ObjectKind::ALL, kind)
+            .ok_or_else(|| PermissionError::Kind { text: text.to_owned() })?;
+        Self::new(kind, pattern)
+    }
+}
+
+impl Serialize for ObjectPattern {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectPattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, covered: &[&str], others: &[&str]) {
+        let parsed: ObjectPattern = pattern.parse().expect(pattern);
+        for object in covered {
+            assert!(parsed.covers(&object.parse().expect(object)), "{pattern} {object}");
+        }
+        for object in others {
+            assert!(!parsed.covers(&object.parse().expect(object)), "{pattern} {object}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_selects_objects_of_its_kind_by_name() {
+        check("table:orders", &["table:public.orders"], &["table:Orders", "view:orders"]);
+        check("table:sales.*", &["table:sales.a", "table:sales.eu.a"], &["table:salesx.a"]);
+        check("table:*", &["table:a", "table:s.t"], &["view:a", "namespace:a"]);
+        check("branch:dev/*", &["branch:dev/a/b"], &["branch:dev", "branch:xdev/a"]);
+        check("branch:*/a*b", &["branch:x/ab", "branch:x/a/b"], &["branch:x/a", "branch:x/b"]);
+        check("lake", &["lake"], &["table:lake"]);
+    }
+
+    #[test]
+    fn a_namespace_selects_what_it_contains_but_no_system_table() {
+        let inside = ["namespace:sales", "namespace:sales.eu", "table:sales.eu.a", "view:sales.v"];
+        check("namespace:sales", &inside, &["namespace:sale", "table:salesx.a", "branch:sales"]);
+        check("namespace:*", &["namespace:a.b", "table:t"], &["table:system.files"]);
+    }
+
+    #[test]
+    fn patterns_that_select_nothing_are_refused() {
+        for text in ["", "tables:a", "table", "table:", "lake:x", "branch:a b", "table:a.", "x:y"] {
+            text.parse::<ObjectPattern>().expect_err(text);
+        }
+        format!("table:{}", "*a".repeat(9)).parse::<ObjectPattern>().expect_err("wildcards");
+        format!("function:{}", "a".repeat(1_281)).parse::<ObjectPattern>().expect_err("length");
+        "function:a\nb".parse::<ObjectPattern>().expect_err("a line break");
+        "table:sales.*".parse::<Object>().expect_err("several objects");
+    }
+}

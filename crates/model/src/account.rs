@@ -1,0 +1,116 @@
+//! Users, roles, grants and access tokens. Users and roles share one set of names.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Permission, Timestamp};
+
+/// The kind of a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserKind {
+    /// A person.
+    #[default]
+    Person,
+    /// A program, which has tokens and no password.
+    Service,
+}
+
+/// A user or service account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The kind.
+    pub kind: UserKind,
+    /// The time it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// Whether its credentials are rejected.
+    pub disabled: bool,
+    /// Whether it has a password.
+    pub has_password: bool,
+    /// The roles granted to it, by name.
+    pub roles: Vec<String>,
+}
+
+/// A role: a set of grants for the users and roles that it is granted to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Role {
+    /// The name.
+    pub name: String,
+    /// The time it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// The roles granted to it, by name.
+    pub roles: Vec<String>,
+}
+
+/// A permission of a user or role. There is one grant for each grantee and object pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Grant {
+    /// The user or role.
+    pub grantee: String,
+    /// The actions and the objects.
+    #[serde(flatten)]
+    pub permission: Permission,
+    /// The time of its last change.
+    #[schema(value_type = String, format = DateTime)]
+    pub granted: Timestamp,
+    /// The author of its last change.
+    pub by: String,
+}
+
+/// A request for an access token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewToken {
+    /// A description, such as the program that uses it.
+    pub label: String,
+    /// The permissions that the token is limited to; none: all of the user's.
+    pub scopes: Option<Vec<Permission>>,
+    /// The time from which the token is invalid; none: it does not expire.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+}
+
+/// An access token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessToken {
+    /// The id.
+    pub id: String,
+    /// The user that it authenticates.
+    pub user: String,
+    /// A description.
+    pub label: String,
+    /// The permissions that the token is limited to; none: all of the user's.
+    pub scopes: Option<Vec<Permission>>,
+    /// The time it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// The time from which it is invalid.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+    /// The time of its last use, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used: Option<Timestamp>,
+    /// The time it was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked: Option<Timestamp>,
+}
+
+/// A new access token, with its secret, which is shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    /// The token.
+    pub token: AccessToken,
+    /// The secret that clients send: `hwp_` and 56 hexadecimal digits.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for CreatedToken {
+    /// Writes no secret: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedToken").field("token", &self.token).finish_non_exhaustive()
+    }
+}

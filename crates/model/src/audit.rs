@@ -1,0 +1,54 @@
+//! The audit log: an event for each login, decision and change of rights. It contains no secret.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{AuthMethod, JobId, Timestamp};
+
+/// The outcome of a request for access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditOutcome {
+    /// It was allowed.
+    Allowed,
+    /// It was denied.
+    Denied,
+}
+
+impl AuditOutcome {
+    /// Returns the name, for example `denied`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuditOutcome::Allowed => "allowed",
+            AuditOutcome::Denied => "denied",
+        }
+    }
+}
+
+/// An event of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEvent {
+    /// The time.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// The user, `owner` or `anonymous`. At a failed login, the name that was sent, if it is a
+    /// user's.
+    pub principal: String,
+    /// The kind of the credential.
+    pub method: AuthMethod,
+    /// The id of the access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The action, for example `select`, `login` or `grant`.
+    pub action: String,
+    /// The object, for example `table:sales.orders`.
+    pub object: String,
+    /// The outcome.
+    pub outcome: AuditOutcome,
+    /// The reason, for example the grant that decided.
+    pub reason: String,
+    /// The job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub job: Option<JobId>,
+}
