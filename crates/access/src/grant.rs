@@ -32,7 +32,7 @@ impl Access {
         .await
     }
 
-    /// Revokes actions of a grant with the same object pattern. Revoking what is not granted
+    /// Revokes actions of a grant with the same object pattern. Revoking an absent action
     /// changes nothing; a grant with another pattern stays.
     pub async fn revoke(
         &self,

@@ -1,4 +1,4 @@
-//! Users, roles, grants and credentials: decides who may do what, without any protocol.
+//! Users, roles, grants and credentials: decides on requests for access, without any protocol.
 //!
 //! [`Access`] is the handle. Its records are in the store; decisions use a directory of them in
 //! memory, which a change replaces. Everything is denied by default, except to the lake's owner.

@@ -81,8 +81,8 @@ async fn everything_is_denied_until_it_is_granted() {
     f.access.revoke(&f.owner, "ana", select).await.expect("revoked");
     assert!(!f.may(&ana, Action::Select, &table("sales.orders")));
     assert!(f.may(&f.owner, Action::Administer, &Object::lake()));
-    let nobody = f.access.decide(&Principal::anonymous(), Action::Select, &table("a"));
-    assert_eq!(nobody, Decision::Denied(Denial::Unauthenticated));
+    let anonymous = f.access.decide(&Principal::anonymous(), Action::Select, &table("a"));
+    assert_eq!(anonymous, Decision::Denied(Denial::Unauthenticated));
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn every_invalid_credential_has_the_same_error() {
         ("eve", ""),
         ("eve", "correct horse"),
         ("eve", &token),
-        ("nobody", "correct horse"),
+        ("unknown", "correct horse"),
         ("", ""),
     ] {
         assert!(f.is_rejected(Credential::Password { user, password }).await, "{user}");
