@@ -46,8 +46,9 @@ class Client(Refs, Tables):
     the local lake `lake`, by default the nearest `.headwater` in the parent folders, over its Unix
     socket. If the lake's server is not running, `command` starts it: by default the `headwater`
     installed with this package. `author` is recorded in commits and jobs; the default is the user's
-    name. HTTP requests need the server's `token`, the content of `.headwater/server.token`; below
-    the lake's folder the client finds it.
+    name. HTTP requests need a `token`: the content of `.headwater/server.token`, which the client
+    finds below the lake's folder. `certificate` is a PEM file to trust, such as a self-signed
+    certificate; below the lake's folder the client finds that, too.
 
     A `ref` is a branch, a tag, `branch@commit` or `@commit`. The default is the lake's active
     branch, or `main` with `url`. Every method raises `HeadwaterError`s: `UnavailableError` if the
@@ -61,12 +62,13 @@ class Client(Refs, Tables):
         command: str | None = None,
         author: str | None = None,
         token: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
     ) -> None:
         author = author or _user()
         if not author.isprintable() or len(author.encode()) > 200:
             hint = "Use one line of at most 200 bytes."
             raise make("invalid_argument", f"`{author!r}` is not a usable author", hint)
-        self._connection = Connection(lake, url, command, author, token)
+        self._connection = Connection(lake, url, command, author, token, certificate)
 
     def __repr__(self) -> str:
         connection = self._connection

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sysconfig
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import HeadwaterError, from_problem, make
+from .profile import active_server, stored_certificate, stored_token
 
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
@@ -95,8 +97,10 @@ class Connection:
     """Sends requests to one server.
 
     `url` is the server's address, such as `http://127.0.0.1:4280`. Without it, `lake` is a local
-    lake, whose server `command` starts if needed. HTTP requests need a token: `token`, or the token
-    of the nearest lake's server if the address matches.
+    lake, whose server `command` starts if needed; without a lake, the server is the one of
+    `headwater login`. HTTP requests need a token: `token`, or that of the nearest lake's server
+    if the address matches, or the stored one. `certificate` is a PEM file to trust instead of the
+    system's certificates.
     """
 
     def __init__(
@@ -106,14 +110,18 @@ class Connection:
         command: str | None,
         author: str,
         token: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
     ) -> None:
         if lake is not None and url is not None:
             raise make("invalid_argument", "both `lake` and `url` are given", "Give one of them.")
         self.author = author
         self.token = None if token is None else _check_token(token)
         self.command = command or _installed_command()
+        if url is None and lake is None:
+            url = _server_without_lake()
         self.url = None if url is None else _check_url(url)
         self.lake = None if url is not None else find_lake(lake)
+        self.trusted = None if certificate is None else _read_certificate(certificate)
 
     def active_branch(self) -> str | None:
         """Returns the branch set by `headwater checkout`; None with `url`, or if none is set."""
@@ -195,7 +203,10 @@ class Connection:
     def _connect(self) -> tuple[http.client.HTTPConnection, str | None]:
         """Returns a connection and its token."""
         if self.url is not None:
-            return _open_url(self.url), self.token or _noted_token(self.url)
+            record = _noted_record(self.url)
+            trusted = self.trusted or _noted_certificate(record) or stored_certificate(self.url)
+            token = self.token or _read_token(record) or stored_token(self.url)
+            return _open_url(self.url, trusted), token
         found = self._open_lake()
         if found is None:
             self._start()
@@ -211,7 +222,8 @@ class Connection:
         record = _read_record(str(self.lake))
         # A killed server leaves its record, so only connecting shows whether it runs.
         for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
-            if record.get(name):
+            # The record of a server with TLS names its Unix socket too.
+            if record.get(name) and not (name == "http" and record.get("tls")):
                 connection = opener(record[name])
                 try:
                     connection.connect()
@@ -268,16 +280,45 @@ def _read_token(record: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _noted_token(url: str) -> str | None:
-    """Returns the token of the nearest lake's server if the address matches."""
+def _noted_record(url: str) -> dict[str, Any]:
+    """Returns the record of the nearest lake's server if the address matches; else an empty one."""
     try:
         record = _read_record(find_lake(None))
         noted = urlsplit(f"http://{record['http']}")
         given = urlsplit(url)
-        same = (given.port or 80) == noted.port and given.hostname in (noted.hostname, "localhost")
+        port = given.port or (443 if given.scheme == "https" else 80)
+        # On all addresses, the server is also on loopback.
+        bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(noted.hostname), noted.hostname)
+        same = port == noted.port and given.hostname in (bound, "localhost")
     except (HeadwaterError, KeyError, OSError, ValueError):
+        return {}
+    return record if same else {}
+
+
+def _noted_certificate(record: Mapping[str, Any]) -> str | None:
+    path = record.get("certificate_file")
+    try:
+        return _read_certificate(path) if path else None
+    except HeadwaterError:
         return None
-    return _read_token(record) if same else None
+
+
+def _read_certificate(path: str | os.PathLike[str]) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        message = f"the certificate `{os.fspath(path)}` cannot be read"
+        raise make("invalid_argument", message, causes=[_cause(error)]) from error
+
+
+def _server_without_lake() -> str | None:
+    """Returns the server of `headwater login` if no lake is here or in any folder above."""
+    try:
+        find_lake(None)
+        return None
+    except HeadwaterError:
+        return active_server()
 
 
 def _check_token(token: str) -> str:
@@ -299,21 +340,43 @@ def _check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _open_url(url: str) -> http.client.HTTPConnection:
+def _open_url(url: str, trusted: str | None) -> http.client.HTTPConnection:
     parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     host = str(parts.hostname)
     # An IPv6 address keeps its brackets; otherwise its last part would be the port.
-    connection = kind(f"[{host}]" if ":" in host else host, parts.port)
+    host = f"[{host}]" if ":" in host else host
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = _secure_connection(host, parts.port, trusted)
+    else:
+        connection = http.client.HTTPConnection(host, parts.port)
     try:
         connection.connect()
         return connection
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        message = f"the certificate of `{url}` is not trusted"
+        hint = "Name its file with `certificate=`, or run `headwater login`."
+        raise make("unavailable", message, hint, causes=[_cause(error)]) from error
     except OSError as error:
         connection.close()
         hint = "Start it with `headwater serve`, or correct `url=`."
         message = f"no server answers at `{url}`"
+        if isinstance(error, ssl.SSLError):
+            message = f"the server at `{url}` does not answer with TLS"
+            hint = "Use `http://` if it has no TLS."
         raise make("unavailable", message, hint, causes=[_cause(error)]) from error
+
+
+def _secure_connection(
+    host: str, port: int | None, trusted: str | None
+) -> http.client.HTTPSConnection:
+    try:
+        context = ssl.create_default_context(cadata=trusted)
+    except (ssl.SSLError, ValueError) as error:
+        message = "the trusted certificate is not a PEM file"
+        raise make("invalid_argument", message, causes=[_cause(error)]) from error
+    return http.client.HTTPSConnection(host, port, context=context)
 
 
 def _target(path: str, parameters: Mapping[str, Any] | None) -> str:

@@ -43,6 +43,9 @@ pub struct ServerRecord {
     pub socket: Option<PathBuf>,
     /// The HTTP address.
     pub http: Option<String>,
+    /// Whether HTTP needs TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// Whether a command started it in the background.
     #[serde(default)]
     pub background: bool,
@@ -51,7 +54,8 @@ pub struct ServerRecord {
 impl ServerRecord {
     /// Describes process and address.
     pub fn describe(&self) -> String {
-        let http = self.http.as_deref().map(|http| format!(" on http://{http}"));
+        let scheme = if self.tls { "https" } else { "http" };
+        let http = self.http.as_deref().map(|http| format!(" on {scheme}://{http}"));
         format!("process {}{}", self.pid, http.unwrap_or_default())
     }
 }

@@ -112,6 +112,63 @@ fn the_python_client_reads_the_token_and_sends_it() {
     assert!(text.contains("UnauthenticatedError") && text.contains("server.token"), "{text}");
 }
 
+#[test]
+fn an_address_of_other_machines_is_refused_without_tls() {
+    let workspace = Workspace::new();
+    let text = workspace.fails(2, &["serve", "--listen", "0.0.0.0:0"]);
+    for part in ["`0.0.0.0:0`", "not encrypted", "--tls-self-signed", "--behind-proxy"] {
+        assert!(text.contains(part), "no {part} in:\n{text}");
+    }
+    let text =
+        workspace.fails(2, &["serve", "--listen", "0.0.0.0:0", "--behind-proxy", "--no-auth"]);
+    assert!(text.contains("Remove `--no-auth`"), "{text}");
+    for wrong in [
+        &["--tls-certificate", "a.crt"][..],
+        &["--tls-self-signed", "--behind-proxy"],
+        &["--host", "https://lake.example"],
+        &["--allow-origin", "*"],
+        &["--allow-origin", "http://app.example"],
+    ] {
+        workspace.fails(2, &[&["serve", "--http", "127.0.0.1:0"], wrong].concat());
+    }
+    let files = ["--tls-certificate", "a.crt", "--tls-key", "a.key"];
+    let text = workspace.fails(2, &[&["serve", "--http", "127.0.0.1:0"][..], &files].concat());
+    assert!(text.contains("a.crt"), "{text}");
+    assert!(workspace.server().is_some(), "the background server was not stopped");
+}
+
+#[test]
+fn the_python_client_trusts_the_self_signed_certificate_of_its_lake() {
+    let workspace = Workspace::new();
+    let serving = Serving::start(&workspace, &["--tls-self-signed"]);
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python");
+    let ask = |folder: &Path, scheme: &str, options: &str| {
+        let program = format!(
+            "import headwater\nclient = headwater.Client(url='{scheme}://{}'{options})\n\
+             print(client.query_rows('SELECT 1 AS n'))",
+            serving.address
+        );
+        let mut command = Command::new("python3");
+        command.args(["-c", &program]).env("PYTHONPATH", &sdk).current_dir(folder);
+        support::answer(command.output().expect("python3 runs"))
+    };
+    let inside = ask(workspace.path(), "https", "");
+    assert_eq!(inside.stdout.trim(), "[{'n': 1}]", "{}", inside.stderr);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let text = ask(elsewhere.path(), "https", "").stderr;
+    assert!(text.contains("is not trusted") && text.contains("certificate="), "{text}");
+    let lake = workspace.path().join(".headwater");
+    let token = std::fs::read_to_string(lake.join("server.token")).expect("a token");
+    let certificate = lake.join("self-signed.crt");
+    let options = format!(", token='{}', certificate='{}'", token.trim(), certificate.display());
+    let named = ask(elsewhere.path(), "https", &options);
+    assert_eq!(named.stdout.trim(), "[{'n': 1}]", "{}", named.stderr);
+    let text = ask(elsewhere.path(), "http", &options).stderr;
+    assert!(text.contains("accepts only HTTPS") && text.contains("https://"), "{text}");
+    // Commands use the Unix socket.
+    assert!(workspace.ok(&["status"]).contains("https://"));
+}
+
 const PROBE: &str = r#"import os
 import urllib.request
 

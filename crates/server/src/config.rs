@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use headwater_service::ServiceConfig;
 
-use crate::SpawnCommand;
+use crate::{NetworkConfig, SpawnCommand};
 
 /// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Configuration of the components below the protocols.
     pub service: ServiceConfig,
-    /// Loopback address of the HTTP listener; port 0 selects a free port. None: no TCP listener.
+    /// Address of the HTTP listener; port 0 selects a free port. None: no TCP listener.
     pub http: Option<SocketAddr>,
+    /// TLS, hosts and origins of the HTTP listener.
+    pub network: NetworkConfig,
     /// Whether requests over TCP need the token in the lake's folder.
     pub auth: bool,
     /// Time after which a TCP client that reads nothing of its response is disconnected.
@@ -41,6 +43,7 @@ impl ServerConfig {
         ServerConfig {
             service: ServiceConfig::new(lake_dir, spawner),
             http: None,
+            network: NetworkConfig::default(),
             auth: true,
             write_timeout: Duration::from_secs(300),
             header_timeout: Duration::from_secs(30),

@@ -39,11 +39,31 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
-    /// Other machines can reach the address, which needs authentication that does not exist yet.
-    #[error("`{address}` is not a loopback address")]
-    NotLoopback {
+    /// Other machines can reach the address, but the listener has no TLS.
+    #[error("`{address}` is not a loopback address, and HTTP is not encrypted")]
+    NoTls {
         /// The address.
         address: std::net::SocketAddr,
+    },
+    /// Other machines can reach the address, but requests need no authentication.
+    #[error("`{address}` is not a loopback address, and requests need no token")]
+    NoAuth {
+        /// The address.
+        address: std::net::SocketAddr,
+    },
+    /// A certificate or its key is invalid.
+    #[error("`{}` is not a usable certificate or key: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be used: {reason}")]
+    Tls {
+        /// The cause.
+        reason: String,
     },
 }
 
@@ -65,7 +85,10 @@ impl Fault for Error {
         match self {
             Error::LakeHeld { .. } | Error::Listen { .. } => ErrorCode::Unavailable,
             Error::Folder { .. } => ErrorCode::Storage,
-            Error::NotLoopback { .. } => ErrorCode::InvalidArgument,
+            Error::NoTls { .. } | Error::NoAuth { .. } | Error::Certificate { .. } => {
+                ErrorCode::InvalidArgument
+            }
+            Error::Tls { .. } => ErrorCode::Internal,
             Error::Service(error) => error.code(),
         }
     }
@@ -74,9 +97,21 @@ impl Fault for Error {
         match self {
             Error::LakeHeld { .. } => Some("End it with `headwater stop`.".into()),
             Error::Listen { .. } => Some("Choose another port, or 0 for a free one.".into()),
-            Error::NotLoopback { .. } => Some("Listen on 127.0.0.1 or [::1].".into()),
+            Error::NoTls { .. } => Some(
+                "Use `--tls-certificate FILE --tls-key FILE` or `--tls-self-signed`; use \
+                 `--behind-proxy` if a proxy terminates TLS; or listen on 127.0.0.1 or [::1]."
+                    .into(),
+            ),
+            Error::NoAuth { .. } => {
+                Some("Remove `--no-auth`, or listen on 127.0.0.1 or [::1].".into())
+            }
+            Error::Certificate { .. } => Some(
+                "Use PEM files: the certificate followed by its intermediate certificates, and \
+                 its private key without a password."
+                    .into(),
+            ),
             Error::Service(error) => error.hint(),
-            Error::Folder { .. } => None,
+            Error::Folder { .. } | Error::Tls { .. } => None,
         }
     }
 

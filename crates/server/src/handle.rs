@@ -11,39 +11,61 @@ use tower::ServiceExt;
 
 use crate::lock::ServerInfo;
 use crate::state::App;
+use crate::tls::Tls;
 
 /// A running server. Dropping the handle stops it at once, without waiting for jobs; see
 /// [`ServerHandle::shutdown`].
 pub struct ServerHandle {
-    state: App,
-    router: Router,
-    info: ServerInfo,
+    parts: ServerParts,
     task: JoinHandle<()>,
 }
 
+/// What a handle needs of its server.
+pub(crate) struct ServerParts {
+    pub state: App,
+    pub router: Router,
+    pub info: ServerInfo,
+    pub tls: Option<Tls>,
+}
+
 impl ServerHandle {
-    pub(crate) fn new(state: App, router: Router, info: ServerInfo, task: JoinHandle<()>) -> Self {
-        ServerHandle { state, router, info, task }
+    pub(crate) fn new(parts: ServerParts, task: JoinHandle<()>) -> Self {
+        ServerHandle { parts, task }
     }
 
     /// Returns the HTTP address, with the actual port.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.info.http
+        self.parts.info.http
     }
 
     /// Returns the path of the Unix socket.
     pub fn socket(&self) -> Option<&Path> {
-        self.info.socket.as_deref()
+        self.parts.info.socket.as_deref()
+    }
+
+    /// Returns true if HTTP needs TLS.
+    pub fn has_tls(&self) -> bool {
+        self.parts.tls.is_some()
+    }
+
+    /// Returns the SHA-256 fingerprint of the certificate.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.parts.tls.as_ref().map(Tls::fingerprint)
+    }
+
+    /// Returns the path of the self-signed certificate, if the server uses one.
+    pub fn self_signed(&self) -> Option<&Path> {
+        self.parts.tls.as_ref()?.self_signed()
     }
 
     /// Returns the path of the file with the token for HTTP.
     pub fn token_file(&self) -> Option<&Path> {
-        self.info.token_file.as_deref()
+        self.parts.info.token_file.as_deref()
     }
 
     /// Answers a request without a listener, as from the Unix socket.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        match self.router.clone().oneshot(request).await {
+        match self.parts.router.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -52,13 +74,13 @@ impl ServerHandle {
     /// Waits until the server has shut down: by [`ServerHandle::shutdown`], by request, or when
     /// idle.
     pub async fn wait(&self) {
-        self.state.shutdown.completed().await;
+        self.parts.state.shutdown.completed().await;
     }
 
     /// Rejects new jobs, waits [`crate::ServerConfig::grace`] for running ones, interrupts the
     /// rest, and returns when the server has shut down.
     pub async fn shutdown(&self) {
-        self.state.shut_down(self.state.config.grace);
+        self.parts.state.shut_down(self.parts.state.config.grace);
         self.wait().await;
     }
 }
@@ -71,6 +93,6 @@ impl Drop for ServerHandle {
 
 impl std::fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ServerHandle").field(&self.info).finish()
+        f.debug_tuple("ServerHandle").field(&self.parts.info).finish()
     }
 }

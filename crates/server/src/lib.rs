@@ -17,6 +17,8 @@ mod http;
 mod iceberg;
 mod listeners;
 mod lock;
+mod login_limit;
+mod network;
 mod panic;
 mod preface_timeout;
 mod protocol;
@@ -28,7 +30,9 @@ mod socket;
 #[cfg(target_os = "linux")]
 mod startup;
 mod state;
+mod tls;
 mod token;
+mod web_rules;
 mod write_timeout;
 
 pub use axum::body::Body;
@@ -42,5 +46,6 @@ pub use headwater_service::{
 pub use http::openapi;
 pub use listeners::HttpListener;
 pub use lock::ServerInfo;
+pub use network::{NetworkConfig, Origin, TlsConfig};
 pub use server::Server;
 pub use socket::connect_socket;

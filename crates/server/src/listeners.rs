@@ -1,30 +1,39 @@
 //! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket.
 //!
-//! There is no TLS: TCP listens on loopback addresses only and needs a token, and only the owner
-//! can open the socket.
+//! TCP needs a token, and on an address that other machines reach also TLS. Only the owner can open
+//! the socket.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
 use axum::middleware::from_fn_with_state;
-use axum::serve::{Listener, ListenerExt};
-use axum::{Extension, Router};
+use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::auth::TcpPeer;
 use crate::preface_timeout::PrefaceTimeout;
 use crate::socket::short_path;
-use crate::token::TokenFile;
+use crate::tls::{Tls, first_byte};
+use crate::token::{Token, TokenFile};
+use crate::web_rules::{self, WebRules};
 use crate::{Error, Result, ServerConfig, write_timeout};
 
 /// Keep-alive interval of HTTP/2 connections.
@@ -33,21 +42,24 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time that connections have to end after the listeners are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A bound HTTP address: an unusable address is reported before a server starts. Connections wait
-/// until a server accepts them.
-#[derive(Debug)]
-pub struct HttpListener(TcpListener);
+/// A bound HTTP address with its certificate: unusable ones are reported before a server starts.
+/// Connections wait until a server accepts them.
+pub struct HttpListener {
+    tcp: TcpListener,
+    tls: Option<Tls>,
+}
 
 impl HttpListener {
     /// Binds an address; port 0 selects a free port.
     ///
-    /// Errors: [`Error::NotLoopback`]; [`Error::Listen`] if another program uses the address.
-    pub async fn bind(address: SocketAddr) -> Result<Self> {
-        if !address.ip().is_loopback() {
-            return Err(Error::NotLoopback { address });
-        }
+    /// Errors: [`Error::NoTls`] or [`Error::NoAuth`] if the configuration does not protect the
+    /// address; [`Error::Listen`] if another program uses it; [`Error::Certificate`].
+    pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
+        config.network.check_address(address, config.auth)?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
-        TcpListener::bind(address).await.map(HttpListener).map_err(failed)
+        let tls = Tls::load(&config.network, &config.service.lake_dir)?;
+        let tcp = TcpListener::bind(address).await.map_err(failed)?;
+        Ok(HttpListener { tcp, tls })
     }
 }
 
@@ -63,6 +75,8 @@ struct Timeouts {
 /// The bound listeners, which do not accept connections yet.
 pub struct BoundListeners {
     tcp: Option<TcpListener>,
+    tls: Option<Tls>,
+    rules: Option<Arc<WebRules>>,
     token: Option<TokenFile>,
     timeouts: Timeouts,
     socket: Option<(UnixListener, PathBuf)>,
@@ -72,10 +86,12 @@ impl BoundListeners {
     /// Binds the configured listeners; `http` is the HTTP listener if it is bound already.
     pub async fn bind(config: &ServerConfig, http: Option<HttpListener>) -> Result<Self> {
         let http = match (http, config.http) {
-            (None, Some(address)) => Some(HttpListener::bind(address).await?),
+            (None, Some(address)) => Some(HttpListener::bind(address, config).await?),
             (http, _) => http,
         };
-        let tcp = http.map(|HttpListener(listener)| listener);
+        let (tcp, tls) = http.map_or((None, None), |HttpListener { tcp, tls }| (Some(tcp), tls));
+        let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+        let rules = address.map(|address| Arc::new(WebRules::new(&config.network, address)));
         let token = match &tcp {
             Some(_) if config.auth => Some(create_token(&config.service.lake_dir)?),
             _ => None,
@@ -86,12 +102,17 @@ impl BoundListeners {
         };
         let timeouts =
             Timeouts { header: config.header_timeout, write: Some(config.write_timeout) };
-        Ok(BoundListeners { tcp, token, timeouts, socket })
+        Ok(BoundListeners { tcp, tls, rules, token, timeouts, socket })
     }
 
     /// Returns the HTTP address, with the actual port.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref()?.local_addr().ok()
+    }
+
+    /// Returns the TLS of the HTTP listener.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Returns the path of the file with the token for HTTP.
@@ -103,23 +124,30 @@ impl BoundListeners {
     pub fn open(self, router: &Router) -> OpenListeners {
         let closing = CancellationToken::new();
         let mut loops = JoinSet::new();
+        if let Some(tls) = self.tls.clone() {
+            let closing = closing.clone();
+            loops
+                .spawn(async move { closing.run_until_cancelled(tls.watch()).await.unwrap_or(()) });
+        }
         if let Some(listener) = self.tcp {
-            let listener = listener.tap_io(|stream| {
-                // A response of several small frames must not wait for acknowledgements.
-                let _ = stream.set_nodelay(true);
-            });
-            let token = self.token.as_ref().map(|file| file.token.clone());
-            let router = router.clone().layer(Extension(TcpPeer(token)));
-            let router = match self.timeouts.write {
-                Some(write) => router.layer(from_fn_with_state(write, write_timeout::apply)),
-                None => router,
+            let protocol = TcpProtocol {
+                router: tcp_router(router, self.rules, self.timeouts.write),
+                tls: self.tls,
+                token: self.token.as_ref().map(|file| file.token.clone()),
+                timeouts: self.timeouts,
             };
-            loops.spawn(serve(listener, router, self.timeouts, closing.clone()));
+            let start = move |stream, address, watcher| {
+                serve_tcp(stream, address, watcher, protocol.clone())
+            };
+            loops.spawn(serve(listener, start, closing.clone()));
         }
         let mut path = None;
         if let Some((listener, bound)) = self.socket {
-            let timeouts = Timeouts { write: None, ..self.timeouts };
-            loops.spawn(serve(listener, router.clone(), timeouts, closing.clone()));
+            let (router, timeout) = (router.clone(), self.timeouts.header);
+            let start = move |stream, _, watcher| {
+                serve_connection(stream, timeout, router.clone(), watcher)
+            };
+            loops.spawn(serve(listener, start, closing.clone()));
             path = Some(bound);
         }
         OpenListeners { closing, loops, path, _token: self.token }
@@ -175,26 +203,23 @@ impl Drop for OpenListeners {
     }
 }
 
-/// Accepts and serves connections until `closing` is cancelled.
-async fn serve<L: Listener>(
+/// Accepts connections, and starts to serve them, until `closing` is cancelled.
+async fn serve<L, F>(
     mut listener: L,
-    router: Router,
-    timeouts: Timeouts,
+    start: impl Fn(L::Io, L::Addr, Watcher) -> F,
     closing: CancellationToken,
-) {
+) where
+    L: Listener,
+    F: Future<Output = ()> + Send + 'static,
+{
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
             // `accept` waits by itself if no file descriptor is free.
-            (stream, _) = listener.accept() => {
-                let mut stream = TimeoutStream::new(stream);
-                stream.set_write_timeout(timeouts.write);
-                let stream = PrefaceTimeout::new(Box::pin(stream), timeouts.header);
-                let watcher = graceful.watcher();
-                let serve = serve_connection(stream, timeouts.header, router.clone(), watcher);
-                connections.spawn(serve);
+            (stream, address) = listener.accept() => {
+                connections.spawn(start(stream, address, graceful.watcher()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -204,14 +229,73 @@ async fn serve<L: Listener>(
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
-async fn serve_connection<Io>(
-    stream: Io,
-    header_timeout: Duration,
+/// Returns the router with the layers that only requests over TCP pass.
+fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Duration>) -> Router {
+    let mut router = router.clone();
+    if let Some(rules) = rules {
+        router = router.layer(from_fn_with_state(rules, web_rules::apply));
+    }
+    match write {
+        Some(write) => router.layer(from_fn_with_state(write, write_timeout::apply)),
+        None => router,
+    }
+}
+
+/// What connections of the TCP listener need.
+#[derive(Clone)]
+struct TcpProtocol {
     router: Router,
+    tls: Option<Tls>,
+    token: Option<Token>,
+    timeouts: Timeouts,
+}
+
+async fn serve_tcp(
+    stream: TcpStream,
+    address: SocketAddr,
     watcher: Watcher,
-) where
+    protocol: TcpProtocol,
+) {
+    let TcpProtocol { router, tls, token, timeouts } = protocol;
+    // A response of several small frames must not wait for acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let peer = TcpPeer { address, token };
+    let router = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    });
+    let Some(tls) = tls else {
+        let stream = with_write_timeout(stream, timeouts.write);
+        return serve_connection(stream, timeouts.header, router, watcher).await;
+    };
+    let handshake = async {
+        let first = first_byte(&stream).await?;
+        tls.accept(first, with_write_timeout(stream, timeouts.write)).await
+    };
+    if let Ok(Some(stream)) = tokio::time::timeout(timeouts.header, handshake).await {
+        serve_connection(stream, timeouts.header, router, watcher).await;
+    }
+}
+
+fn with_write_timeout(
+    stream: TcpStream,
+    timeout: Option<Duration>,
+) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(timeout);
+    Box::pin(stream)
+}
+
+async fn serve_connection<Io, S>(stream: Io, header_timeout: Duration, router: S, watcher: Watcher)
+where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
 {
+    let stream = PrefaceTimeout::new(stream, header_timeout);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);

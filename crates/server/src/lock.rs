@@ -33,6 +33,12 @@ pub struct ServerInfo {
     pub socket: Option<PathBuf>,
     /// The address of its HTTP listener.
     pub http: Option<SocketAddr>,
+    /// Whether HTTP needs TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// The self-signed certificate that clients must trust; none if it is not self-signed.
+    #[serde(default)]
+    pub certificate_file: Option<PathBuf>,
     /// The file with the token for HTTP; none if it needs no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,

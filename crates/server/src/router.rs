@@ -20,7 +20,7 @@ pub fn router(app: &App) -> Router {
         .method_not_allowed_fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(panic::catch))
-        .layer(from_fn(auth::authenticate))
+        .layer(from_fn_with_state(app.clone(), auth::authenticate))
         .layer(from_fn_with_state(app.activity.clone(), activity::count))
         .with_state(app.clone())
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::handle::ServerParts;
 use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
 use crate::lock::{LakeLock, ServerInfo};
 use crate::state::AppState;
+use crate::tls::Tls;
 use crate::{Error, Result, ServerConfig, ServerHandle, router};
 
 /// Starts servers.
@@ -33,19 +35,22 @@ impl Server {
             version: config.service.version.clone(),
             socket: config.socket.clone(),
             http: bound.http_addr(),
+            tls: bound.tls().is_some(),
+            certificate_file: bound.tls().and_then(Tls::self_signed).map(Path::to_owned),
             token_file: bound.token_file(),
             background: config.idle.is_some(),
             started: chrono::Utc::now(),
         };
         let state = Arc::new(AppState::start(config).await?);
         let router = router::router(&state);
+        let tls = bound.tls().cloned();
         let listeners = bound.open(&router);
         lock.publish(&info)?;
         #[cfg(target_os = "linux")]
         crate::startup::release_code_pages();
         tracing::info!(lake = %state.config.service.lake_dir.display(), http = ?info.http, "serving");
         let task = tokio::spawn(serve(state.clone(), listeners, lock));
-        Ok(ServerHandle::new(state, router, info, task))
+        Ok(ServerHandle::new(ServerParts { state, router, info, tls }, task))
     }
 }
 

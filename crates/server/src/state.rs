@@ -9,6 +9,7 @@ use headwater_service::Service;
 
 use crate::activity::Activity;
 use crate::http::body::BodyQuotas;
+use crate::login_limit::LoginLimit;
 use crate::shutdown::Shutdown;
 use crate::{Result, ServerConfig};
 
@@ -25,6 +26,7 @@ pub struct AppState {
     /// Memory quotas of request bodies.
     pub bodies: BodyQuotas,
     pub activity: Activity,
+    pub logins: LoginLimit,
     pub shutdown: Shutdown,
 }
 
@@ -35,6 +37,7 @@ impl AppState {
             service: Service::start(config.service.clone()).await?,
             bodies: BodyQuotas::new(config.service.memory_bytes / 8, config.write_timeout),
             activity: Activity::default(),
+            logins: LoginLimit::default(),
             shutdown: Shutdown::default(),
             config,
         })

@@ -120,7 +120,9 @@ pub enum Command {
     #[command(subcommand)]
     Trigger(Trigger),
     /// Serve the lake in the foreground
-    #[command(after_help = "Example:\n  headwater serve --http 127.0.0.1:4280")]
+    #[command(after_help = "Examples:
+  headwater serve --http 127.0.0.1:4280
+  headwater serve --listen 0.0.0.0:4280 --tls-self-signed --host lake.example")]
     Serve(Serve),
     /// Stop the lake's background server after its jobs end
     #[command(after_help = "Example:\n  headwater stop")]

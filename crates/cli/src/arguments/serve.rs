@@ -1,15 +1,26 @@
 //! `headwater serve`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use headwater_model::Problem;
+use headwater_server::{NetworkConfig, Origin, TlsConfig};
 
 /// `headwater serve`
 #[derive(Debug, Args)]
 pub struct Serve {
     /// The address for HTTP; port 0 picks a free port and prints it
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4280")]
+    #[arg(
+        long,
+        visible_alias = "listen",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:4280"
+    )]
     pub http: SocketAddr,
+    /// TLS, hosts and origins
+    #[command(flatten)]
+    pub network: ServeNetwork,
     /// Require no token over HTTP: any program and user of this machine can use the lake
     #[arg(long)]
     pub no_auth: bool,
@@ -34,6 +45,62 @@ pub struct Serve {
     /// Listen only on the Unix socket and exit when idle
     #[arg(long, hide = true)]
     pub background: bool,
+}
+
+/// Options for clients on other machines and for web pages.
+#[derive(Debug, Args)]
+pub struct ServeNetwork {
+    /// Use TLS with this certificate, a PEM file with its chain; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// Use TLS with a self-signed certificate, kept in the lake's folder; for trying
+    #[arg(long, conflicts_with = "tls_certificate")]
+    pub tls_self_signed: bool,
+    /// A proxy terminates TLS and sends the client's address in `X-Forwarded-For`
+    #[arg(long, conflicts_with_all = ["tls_certificate", "tls_self_signed"])]
+    pub behind_proxy: bool,
+    /// Another name or address of this server, besides loopback; repeatable
+    #[arg(long = "host", value_name = "NAME", value_parser = parse_host)]
+    pub hosts: Vec<String>,
+    /// An origin whose web pages may use this server, `https://app.example`; repeatable
+    #[arg(long = "allow-origin", value_name = "ORIGIN", value_parser = parse_origin)]
+    pub origins: Vec<Origin>,
+}
+
+impl ServeNetwork {
+    /// Returns the settings of the listener.
+    pub fn config(&self) -> NetworkConfig {
+        let tls = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => {
+                Some(TlsConfig::Files { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ => self.tls_self_signed.then_some(TlsConfig::SelfSigned),
+        };
+        NetworkConfig {
+            tls,
+            behind_proxy: self.behind_proxy,
+            hosts: self.hosts.clone(),
+            origins: self.origins.clone(),
+        }
+    }
+}
+
+fn parse_origin(text: &str) -> Result<Origin, String> {
+    text.parse().map_err(|problem: Problem| problem.message)
+}
+
+/// Rejects a host with a scheme, port or path.
+fn parse_host(text: &str) -> Result<String, String> {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let is_address = inner.parse::<std::net::IpAddr>().is_ok();
+    if is_address || (!text.is_empty() && text.chars().all(is_name)) {
+        return Ok(inner.to_owned());
+    }
+    Err("not a name or address; write it without scheme and port, `lake.example`".to_owned())
 }
 
 /// `--isolation`

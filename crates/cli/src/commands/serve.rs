@@ -1,7 +1,9 @@
 //! `headwater serve` and `headwater stop`.
 
+use std::net::SocketAddr;
+
 use headwater_model::{ErrorCode, Problem};
-use headwater_server::{HttpListener, Isolation};
+use headwater_server::{HttpListener, Isolation, ServerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -39,14 +41,15 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
     } else {
-        listener = Some(replace_background(context, arguments, lake).await?);
         let mut config = connect::config(context, lake)?;
+        config.network = arguments.network.config();
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
         config.service.maintenance = !arguments.no_maintenance;
         config.service.remove_orphans = arguments.remove_orphans;
         config.service.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;
+        listener = Some(replace_background(context, arguments.http, &config).await?);
         config
     };
     if let Some(bytes) = memory_bytes {
@@ -76,11 +79,12 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
 /// Drains a background server of the lake, after the address is bound.
 async fn replace_background(
     context: &Context,
-    arguments: &Serve,
-    lake: &LakeFolder,
+    address: SocketAddr,
+    config: &ServerConfig,
 ) -> Result<HttpListener> {
-    let bind = async || HttpListener::bind(arguments.http).await.map_err(error::from_fault);
-    let Some((api, record)) = connect::answering(context, lake).await else { return bind().await };
+    let lake = context.lake_folder()?;
+    let bind = async || HttpListener::bind(address, config).await.map_err(error::from_fault);
+    let Some((api, record)) = connect::answering(context, &lake).await else { return bind().await };
     if !record.background {
         let message = format!("the lake already has a server: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
@@ -88,7 +92,7 @@ async fn replace_background(
     }
     let listener = bind().await?;
     context.style.say("waiting for the jobs of the background server");
-    connect::stop_server(&api, lake).await?;
+    connect::stop_server(&api, &lake).await?;
     Ok(listener)
 }
 
@@ -96,12 +100,19 @@ async fn replace_background(
 fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::ServerHandle) {
     let style = context.style;
     let Some(address) = server.http_addr() else { return };
-    style.say(format!("serving {} on http://{address}; press Ctrl-C to stop", lake.path.display()));
+    let scheme = if server.has_tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
+    style.say(format!("serving {} on {url}; press Ctrl-C to stop", lake.path.display()));
+    if let Some(fingerprint) = server.fingerprint() {
+        style.say(format!("certificate, SHA-256 {fingerprint}"));
+    }
+    let trust = server.self_signed().map(|file| format!("--cacert '{}' ", file.display()));
+    let trust = trust.unwrap_or_default();
     match server.token_file() {
         Some(file) => style.say(format!(
             "commands and `headwater.Client()` in this folder find it by themselves; \
              other programs show its token:\n  \
-             curl -H \"Authorization: Bearer $(cat '{}')\" http://{address}/v1/branches",
+             curl {trust}-H \"Authorization: Bearer $(cat '{}')\" {url}/v1/branches",
             file.display()
         )),
         None => style.say(

@@ -37,7 +37,8 @@ pub async fn status(context: &Context) -> Result<()> {
     let state = match &server {
         None => "not running; the next command starts it".to_owned(),
         Some((health, record)) => {
-            let http = record.http.as_deref().map(|http| format!(", http://{http}"));
+            let scheme = if record.tls { "https" } else { "http" };
+            let http = record.http.as_deref().map(|http| format!(", {scheme}://{http}"));
             let jobs = output::plural(health.jobs_running.unwrap_or_default(), "job");
             let (pid, version, http) =
                 (health.pid.unwrap_or(record.pid), &health.version, http.unwrap_or_default());

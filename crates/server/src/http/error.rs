@@ -6,6 +6,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Fault, Problem};
 
+use crate::login_limit;
+
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, ErrorResponse>;
 
@@ -32,6 +34,12 @@ impl ErrorResponse {
     }
 }
 
+/// Returns the seconds after which a request may be sent again.
+pub(crate) fn retry_after(problem: &Problem) -> HeaderValue {
+    let seconds = problem.context.get(login_limit::RETRY_AFTER).and_then(serde_json::Value::as_u64);
+    HeaderValue::from(seconds.unwrap_or(1))
+}
+
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.code.http_status());
@@ -40,9 +48,10 @@ impl IntoResponse for ErrorResponse {
             tracing::error!(code = %self.0.code, causes = ?self.0.causes, "{}", self.0.message);
         }
         let is_temporary = matches!(self.0.code, ErrorCode::TooBusy | ErrorCode::Unavailable);
+        let seconds = retry_after(&self.0);
         let mut response = (status, Json(self.0)).into_response();
         if is_temporary {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
     }

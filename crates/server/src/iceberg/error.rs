@@ -1,12 +1,15 @@
 //! Errors in the form of Iceberg's specification, with the exception names that its clients know.
 
 use axum::Json;
+use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Fault, Problem, TableName};
 use headwater_service::iceberg::ChangeError;
 use serde_json::{Value, json};
+
+use crate::http::retry_after;
+use crate::login_limit;
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, IcebergError>;
@@ -108,6 +111,9 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
+        // A lock-out is not a busy server, which clients ask again at once.
+        let is_lock_out = problem.context.contains_key(login_limit::RETRY_AFTER);
+        let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         IcebergError { problem: Box::new(problem), status, kind }
     }
@@ -153,10 +159,11 @@ impl IntoResponse for IcebergError {
         for more in problem.causes.iter().chain(&problem.hint) {
             message = format!("{}: {more}", message.trim_end_matches('.'));
         }
+        let seconds = retry_after(&problem);
         let error = json!({"message": message, "type": kind, "code": status.as_u16()});
         let mut response = (status, Json(json!({ "error": error }))).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
     }

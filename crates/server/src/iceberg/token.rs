@@ -4,7 +4,7 @@
 //! send the secret in the body or in an HTTP Basic header.
 
 use axum::Json;
-use axum::extract::{Extension, Query};
+use axum::extract::{Extension, Query, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -13,8 +13,10 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ROOT;
-use crate::auth::TcpPeer;
+use super::{IcebergError, ROOT};
+use crate::auth::{TcpPeer, client_address};
+use crate::login_limit::LoginAttempt;
+use crate::state::App;
 
 /// Suffix of the paths for tokens, which need none.
 const PATH: &str = "/v1/oauth/tokens";
@@ -39,6 +41,7 @@ pub struct TokenRequest {
 /// Returns the server's token to a client that sends it as its secret, in the body or in an HTTP
 /// Basic header (RFC 6749, 2.3.1).
 pub async fn exchange(
+    State(app): State<App>,
     peer: Option<Extension<TcpPeer>>,
     headers: HeaderMap,
     body: String,
@@ -56,10 +59,12 @@ pub async fn exchange(
             return refuse("unsupported_grant_type", "the grant type must be `client_credentials`");
         }
     };
-    let token = peer.and_then(|Extension(TcpPeer(token))| token);
     let secret = secret.unwrap_or_default();
-    if token.is_some_and(|token| !token.equals(secret.as_bytes())) {
-        return refuse("invalid_client", "the client's secret is not the server's token");
+    if let Some(Extension(TcpPeer { address, token: Some(token) })) = peer
+        && !token.equals(secret.as_bytes())
+    {
+        let address = client_address(&app, address, &headers);
+        return refuse_secret(&app, LoginAttempt { address, user: None });
     }
     let token = if secret.is_empty() { NONE } else { &secret };
     Json(json!({
@@ -93,6 +98,15 @@ fn decode_form(value: &str) -> String {
     let form = format!("/?value={value}").parse::<Uri>().ok();
     let form = form.and_then(|form| Query::<Form>::try_from_uri(&form).ok());
     form.map_or_else(|| value.to_owned(), |Query(form)| form.value)
+}
+
+/// Refuses an invalid secret, which counts as a failed login.
+fn refuse_secret(app: &App, attempt: LoginAttempt<'_>) -> Response {
+    if let Err(problem) = app.logins.check(attempt) {
+        return IcebergError::from(problem).into_response();
+    }
+    app.logins.record_failure(attempt);
+    refuse("invalid_client", "the client's secret is not the server's token")
 }
 
 fn refuse(error: &str, description: &str) -> Response {

@@ -19,6 +19,7 @@ mod life_cycle;
 mod listeners;
 mod maintenance;
 mod names;
+mod network;
 mod object_stores;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
@@ -27,6 +28,7 @@ mod s3;
 mod scans;
 mod statements;
 mod support;
+mod tls;
 mod triggers;
 
 use std::path::Path;
@@ -66,10 +68,12 @@ fn trials() -> Vec<Trial> {
     trials.extend(iceberg::trials());
     trials.extend(life_cycle::trials());
     trials.extend(names::trials());
+    trials.extend(network::trials());
     trials.extend(object_stores::trials());
     trials.extend(runs::trials());
     trials.extend(scans::trials());
     trials.extend(statements::trials());
+    trials.extend(tls::trials());
     trials.extend(triggers::trials());
     trials.extend(maintenance::trials());
     trials

@@ -1,0 +1,139 @@
+//! TLS handshakes of accepted connections.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, Problem};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::certificate::{Certificate, CertificateFiles};
+use super::self_signed;
+use crate::network::{NetworkConfig, TlsConfig};
+use crate::{Error, Result};
+
+/// Interval between checks of the certificate's files.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// First byte of a TLS connection.
+const HANDSHAKE: u8 = 0x16;
+
+/// Limits for the rest of a plain request, which is not read.
+const PLAIN_BYTES_MAX: u64 = 64 << 10;
+const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// TLS of a listener. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    certificate: Arc<Certificate>,
+    /// The self-signed certificate, which clients must trust explicitly.
+    self_signed: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Loads the configured certificate; None without TLS.
+    pub fn load(config: &NetworkConfig, lake_dir: &Path) -> Result<Option<Self>> {
+        let (files, is_self_signed) = match &config.tls {
+            None => return Ok(None),
+            Some(TlsConfig::Files { certificate, key }) => {
+                let (certificate, key) = (certificate.clone(), key.clone());
+                (CertificateFiles { certificate, key }, false)
+            }
+            Some(TlsConfig::SelfSigned) => (self_signed::files(lake_dir, &config.hosts)?, true),
+        };
+        let self_signed = is_self_signed.then(|| files.certificate.clone());
+        let failed = |error: rustls::Error| Error::Tls { reason: error.to_string() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let certificate = Arc::new(Certificate::load(files, provider.clone())?);
+        let builder = rustls::ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
+        let mut config =
+            builder.with_no_client_auth().with_cert_resolver(Arc::clone(&certificate) as _);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Some(Tls { acceptor, certificate, self_signed }))
+    }
+
+    /// Returns the fingerprint of the certificate.
+    pub fn fingerprint(&self) -> String {
+        self.certificate.fingerprint()
+    }
+
+    /// Returns the path of the self-signed certificate; None if it comes from elsewhere.
+    pub fn self_signed(&self) -> Option<&Path> {
+        self.self_signed.as_deref()
+    }
+
+    /// Replaces the certificate whenever its files change. Never returns.
+    pub async fn watch(self) {
+        let mut failed = None;
+        loop {
+            tokio::time::sleep(RELOAD_INTERVAL).await;
+            match self.certificate.reload() {
+                Ok(false) => {}
+                Ok(true) => {
+                    failed = None;
+                    let fingerprint = self.fingerprint();
+                    tracing::info!(fingerprint, "the certificate was replaced");
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    if failed.as_ref() != Some(&reason) {
+                        tracing::warn!("the old certificate stays in use: {reason}");
+                    }
+                    failed = Some(reason);
+                }
+            }
+        }
+    }
+
+    /// Accepts a connection within a timeout. A client without TLS gets an error as HTTP. Returns
+    /// None if the connection has no TLS.
+    pub async fn accept<Io>(&self, first: u8, stream: Io) -> Option<TlsStream<Io>>
+    where
+        Io: AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        if first != HANDSHAKE {
+            refuse_plain(stream).await;
+            return None;
+        }
+        match self.acceptor.accept(stream).await {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::debug!("a TLS handshake failed: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// Returns the first byte of a connection, which stays in the stream.
+pub async fn first_byte(stream: &TcpStream) -> Option<u8> {
+    let mut first = [0];
+    let length = stream.peek(&mut first).await.ok()?;
+    (length == 1).then_some(first[0])
+}
+
+/// Answers a request without TLS.
+async fn refuse_plain<Io: AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream: Io) {
+    let problem = Problem::new(ErrorCode::InvalidArgument, "this port accepts only HTTPS")
+        .with_hint("Use `https://` instead of `http://`.");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let response = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = async {
+        stream.write_all(response.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing a connection with unread bytes would reset it before the client has the answer.
+        let mut rest = stream.take(PLAIN_BYTES_MAX);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(PLAIN_TIMEOUT, answer).await;
+}
