@@ -8,9 +8,9 @@ use std::sync::Arc;
 use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
+use crate::cached_manifest::CachedManifest;
 use crate::deletes::{Fingerprint, Keys, Named};
 use crate::file_stats::{BYTES_OF_FILE, FileStats};
-use crate::manifest::Decoded;
 use crate::{DataFile, Positions, SqlView, Table};
 
 /// The manifests of a snapshot, in the order of the manifest list.
@@ -25,7 +25,7 @@ pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
-    pub(crate) manifests: Cache<String, Arc<Decoded>>,
+    pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
     /// The first row ids of manifests, by location. Part of the manifest's cache key.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
@@ -61,7 +61,7 @@ impl Caches {
             .weigher(|_: &String, list: &Manifests| weight(ROW_BYTES * list.len()));
         let manifests = Cache::builder()
             .max_capacity(eighth * 3)
-            .weigher(|_: &String, decoded: &Arc<Decoded>| decoded.weight);
+            .weigher(|_: &String, decoded: &Arc<CachedManifest>| decoded.weight);
         let files = Cache::builder().max_capacity(eighth).weigher(
             |_: &String, (files, _): &(Files, Arc<FileStats>)| {
                 let own = files.iter().filter(|file| file.has_deletes()).count();

@@ -10,44 +10,35 @@
 //! only creates a new, unreferenced metadata file.
 
 mod appended;
-mod avro;
 mod cache;
+mod cached_manifest;
 mod commit;
-mod defaults;
 mod deletes;
-mod error;
 mod file_stats;
-mod foreign_types;
 mod lineage;
 mod listing;
 mod maintenance;
-mod manifest;
-mod manifest_entry;
-mod metadata;
 mod operation;
 mod options;
 mod other_specs;
-mod partition;
 mod plan;
 mod positions;
-mod promotion;
 mod reach;
 mod read;
 mod rest;
 mod row_ids;
 mod staged_files;
-mod storage;
 mod table;
 mod tables;
-mod time_parts;
-mod transform;
-mod types;
-mod values;
 mod view;
 mod write;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
+use headwater_table_format::{
+    defaults, foreign_types, manifest, manifest_entry, metadata, partition, promotion, storage,
+    time_parts, transform, types, values,
+};
 
 pub use commit::alter::{Alteration, ColumnPath, Place};
 pub use commit::layout::PartName;
@@ -58,8 +49,8 @@ pub use defaults::{
     unsaying, with_default, without_defaults, write_default,
 };
 pub use deletes::{DeleteKey, Fingerprint};
-pub use error::{Error, Result};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
+pub use headwater_table_format::{COMMENT, Error, FIELD_ID, NAMES, Result};
 pub use lineage::{
     ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, UNDONE, merged_by,
     picked_by, undone_by,
@@ -85,8 +76,7 @@ pub use row_ids::{
     own, own_columns, with_row_ids, without_ids, without_ids_after_base,
 };
 pub use staged_files::StagedFiles;
-pub use storage::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
-pub use storage::{Storage, Trouble, Undo};
+pub use storage::{CLAIM_FILE, CloudSettings, CloudUrl, Patience, Storage, Trouble, Undo};
 pub use table::Table;
 pub use tables::Tables;
 pub use time_parts::unbound as unbound_spec;
@@ -100,13 +90,3 @@ pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
 /// A stream of record batches of one schema.
 pub type BatchStream =
     futures::stream::BoxStream<'static, std::result::Result<RecordBatch, ArrowError>>;
-
-/// The field metadata key of the Iceberg field id.
-pub const FIELD_ID: &str = "PARQUET:field_id";
-
-/// The field metadata key of the column's names in the name mapping, a JSON list. Files without
-/// field ids identify the column by these names.
-pub const NAMES: &str = "headwater.names";
-
-/// The field metadata key of the column's comment.
-pub const COMMENT: &str = "headwater.comment";

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::cache::{Caches, Files, Manifests};
+use crate::cached_manifest::CachedManifest;
 use crate::commit::{self, PendingFiles, evolve};
 use crate::deletes::{DeleteFile, attach, write_deletes};
 use crate::file_stats::FileStats;
@@ -49,7 +50,12 @@ struct Inner {
 impl Tables {
     /// Creates the handle for the tables in an object store.
     pub fn new(object_store: Arc<dyn ObjectStore>, options: TablesOptions) -> Self {
-        let storage = Storage::new(object_store, &options);
+        let storage = Storage::new(
+            object_store,
+            &options.root_url,
+            options.local_root.clone(),
+            options.cloud.patience(),
+        );
         let caches = Caches::new(options.manifest_cache_bytes);
         let deleting_files = Mutex::default();
         let location_lock = tokio::sync::Mutex::default();
@@ -362,7 +368,7 @@ impl Tables {
                 Ok::<_, Error>((Vec::new(), decoded))
             })
             .buffered(MANIFEST_READS_MAX);
-        let read: Vec<(Vec<_>, Arc<Decoded>)> = read.try_collect().await?;
+        let read: Vec<(Vec<_>, Arc<CachedManifest>)> = read.try_collect().await?;
         let (mut files, mut deletes) = (Vec::new(), Vec::new());
         for (found, decoded) in read {
             deletes.extend(found);
@@ -379,7 +385,7 @@ impl Tables {
     fn delete_files(
         &self,
         manifest: &ManifestFile,
-        decoded: &Decoded,
+        decoded: &CachedManifest,
     ) -> Result<Vec<Arc<DeleteFile>>> {
         let files = decoded.live.iter().map(|entry| {
             let path = self.path_of(entry.data_file().file_path())?;
@@ -393,7 +399,7 @@ impl Tables {
         &self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
-        decoded: &Decoded,
+        decoded: &CachedManifest,
     ) -> Result<()> {
         if decoded.files.get().is_some() {
             return Ok(());
@@ -434,26 +440,26 @@ impl Tables {
         for (location, decoded) in decoded {
             let manifest = listed.iter().find(|manifest| manifest.manifest_path == location);
             if let Some(manifest) = manifest {
-                self.cache_manifest(manifest, Arc::new(decoded));
+                self.cache_manifest(manifest, Arc::new(CachedManifest::new(decoded)));
             }
         }
         self.0.caches.lists.insert(manifest_list, listed.into());
     }
 
     /// Returns a decoded manifest, cached.
-    pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<Decoded>> {
+    pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<CachedManifest>> {
         if let Some(found) = self.0.caches.manifests.get(&cache_key(manifest)) {
             return Ok(found);
         }
         let content = self.storage().read(&manifest.manifest_path).await?;
         let file = manifest.clone();
         let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
-        let decoded = Arc::new(decoded);
+        let decoded = Arc::new(CachedManifest::new(decoded));
         self.cache_manifest(manifest, decoded.clone());
         Ok(decoded)
     }
 
-    fn cache_manifest(&self, manifest: &ManifestFile, decoded: Arc<Decoded>) {
+    fn cache_manifest(&self, manifest: &ManifestFile, decoded: Arc<CachedManifest>) {
         if let Some(first) = manifest.first_row_id {
             self.0.caches.first_row_ids.insert(manifest.manifest_path.clone(), first);
         }

@@ -12,8 +12,9 @@ use iceberg::spec::{
 };
 
 use super::summary::Changes;
+use crate::cached_manifest::CachedManifest;
 use crate::deletes::{named, place_of};
-use crate::manifest::{Change, Decoded, NewManifest};
+use crate::manifest::{Change, NewManifest};
 use crate::promotion::comparable_partition;
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
@@ -335,7 +336,7 @@ async fn merge(
                 changes.extend(new.changes);
             }
             PlannedManifest::Kept(manifest) => {
-                let decoded: Arc<Decoded> = tables.manifest(&manifest).await?;
+                let decoded: Arc<CachedManifest> = tables.manifest(&manifest).await?;
                 schema = Some(newer(schema, decoded.schema.clone()));
                 changes.extend(decoded.live.iter().cloned().map(Change::Kept));
             }

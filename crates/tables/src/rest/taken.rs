@@ -16,8 +16,8 @@ use object_store::ObjectStoreExt;
 
 use super::TableCommit;
 use super::files::reject;
+use crate::cached_manifest::CachedManifest;
 use crate::commit::referenced_snapshots;
-use crate::manifest::Decoded;
 use crate::{Error, Result, Tables};
 
 /// Maximum number of manifest lists, manifests or files read concurrently.
@@ -148,7 +148,7 @@ impl Tables {
         &self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
-    ) -> Result<Arc<Decoded>> {
+    ) -> Result<Arc<CachedManifest>> {
         let location = &manifest.manifest_path;
         self.check_location(location)?;
         self.check_not_deleting(location).map_err(reject)?;

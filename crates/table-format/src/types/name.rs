@@ -48,7 +48,7 @@ pub fn type_name(data_type: &DataType) -> String {
 /// Returns the name of a field's type. Unlike [`type_name`], it distinguishes UUIDs from 16-byte
 /// values.
 pub fn field_type_name(field: &Field) -> String {
-    if let Some(foreign) = field.metadata().get(crate::FOREIGN_TYPE) {
+    if let Some(foreign) = field.metadata().get(crate::foreign_types::FOREIGN_TYPE) {
         return foreign.clone();
     }
     if is_uuid(field) { "uuid".to_owned() } else { type_name(field.data_type()) }
@@ -183,17 +183,17 @@ impl<'a> Parser<'a> {
 }
 
 /// Returns Iceberg's `timestamptz_ns`, which requires format version 3.
-pub(crate) fn timestamptz_ns() -> DataType {
+pub fn timestamptz_ns() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 
 /// Returns Iceberg's `timestamptz`, always in UTC.
-pub(crate) fn timestamptz() -> DataType {
+pub fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Returns a map type with Parquet's field names.
-pub(crate) fn map_of(key: Field, value: Field) -> DataType {
+pub fn map_of(key: Field, value: Field) -> DataType {
     let entries = DataType::Struct(vec![key, value].into());
     DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)
 }

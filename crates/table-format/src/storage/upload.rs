@@ -19,7 +19,7 @@ const PART_BYTES: usize = 8 << 20;
 const PART_UPLOADS_MAX: usize = 8;
 
 /// The upload of one file.
-pub(crate) struct Upload {
+pub struct Upload {
     storage: Arc<Storage>,
     location: String,
     /// The data of the next part.
@@ -37,17 +37,19 @@ struct Parts {
 }
 
 impl Upload {
-    pub(crate) fn new(storage: Arc<Storage>, location: String) -> Self {
+    /// Creates an upload to a location.
+    pub fn new(storage: Arc<Storage>, location: String) -> Self {
         let (pending, pending_bytes, sent_bytes) = (Vec::new(), 0, 0);
         Upload { storage, location, pending, pending_bytes, sent_bytes, parts: None }
     }
 
-    pub(crate) fn location(&self) -> &str {
+    /// Returns the location.
+    pub fn location(&self) -> &str {
         &self.location
     }
 
     /// Adds bytes and uploads full parts.
-    pub(crate) async fn put(&mut self, mut bytes: Bytes) -> Result<()> {
+    pub async fn put(&mut self, mut bytes: Bytes) -> Result<()> {
         while self.pending_bytes + bytes.len() >= PART_BYTES {
             let rest = bytes.split_off(PART_BYTES - self.pending_bytes);
             self.pending.push(bytes);
@@ -83,7 +85,7 @@ impl Upload {
     }
 
     /// Uploads the rest. On success the file exists; on failure the upload is aborted.
-    pub(crate) async fn finish(mut self) -> Result<()> {
+    pub async fn finish(mut self) -> Result<()> {
         let ended = self.complete().await;
         match ended {
             // Nothing remains to abort.
@@ -114,7 +116,7 @@ impl Upload {
     }
 
     /// Aborts the upload; the store deletes its parts.
-    pub(crate) async fn abort(mut self) {
+    pub async fn abort(mut self) {
         if let Some(parts) = self.parts.take() {
             parts.abort(&self.location).await;
         }

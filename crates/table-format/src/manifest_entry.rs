@@ -5,7 +5,7 @@ use iceberg::spec::{DataFile, DataFileBuilder};
 use crate::{Error, Result};
 
 /// Returns a builder with all values of a data file's entry.
-pub(crate) fn builder_of(file: &DataFile) -> DataFileBuilder {
+pub fn builder_of(file: &DataFile) -> DataFileBuilder {
     let mut builder = DataFileBuilder::default();
     builder
         .content(file.content_type())

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, Fault, Problem};
 
-use crate::Trouble;
+use crate::storage::Trouble;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -327,7 +327,7 @@ impl Error {
     }
 
     /// Returns the location of the unreadable file.
-    pub(crate) fn location(&self) -> Option<&str> {
+    pub fn location(&self) -> Option<&str> {
         match self {
             Error::Missing { location }
             | Error::Corrupt { location, .. }
@@ -340,7 +340,7 @@ impl Error {
     }
 
     /// Unwraps the error at the end of a stream that reads a file.
-    pub(crate) fn from_arrow(location: &str, error: ArrowError) -> Self {
+    pub fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(source) => match source.downcast::<Error>() {
                 Ok(error) => *error,
@@ -351,7 +351,7 @@ impl Error {
     }
 
     /// Creates an error about a file with invalid content.
-    pub(crate) fn corrupt(location: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+    pub fn corrupt(location: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Error::Corrupt { location: location.into(), reason: reason.to_string() }
     }
 
@@ -362,7 +362,7 @@ impl Error {
 }
 
 /// Returns true if the disk or a disk quota is full.
-pub(crate) fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
+pub fn is_disk_full(error: &(dyn StdError + 'static)) -> bool {
     chain(error)
         .filter_map(|e| e.downcast_ref::<std::io::Error>())
         .any(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))

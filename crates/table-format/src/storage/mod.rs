@@ -2,12 +2,13 @@
 //!
 //! A location is a URL as in Iceberg's files; a path is the object store's.
 
-pub(crate) mod cloud;
+mod cloud;
 mod local;
 mod trouble;
 mod upload;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,11 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+pub use self::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
 use self::local::LocalFolder;
 pub use self::trouble::Trouble;
-pub(crate) use self::upload::Upload;
-use crate::{Error, Result, TablesOptions};
+pub use self::upload::Upload;
+use crate::{Error, Result};
 
 /// Maximum number of concurrent deletes.
 const DELETES_MAX: usize = 16;
@@ -48,18 +50,25 @@ impl std::fmt::Debug for Storage {
 }
 
 impl Storage {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, options: &TablesOptions) -> Self {
-        let local = options.local_root.clone().map(LocalFolder::new);
-        let (root_url, patience) = (options.root_url.clone(), options.cloud.patience().total);
-        Storage { store, root_url, local, patience }
+    /// Opens the warehouse at a URL. `local_root` is the folder of a local object store, whose
+    /// files are fsynced after a write.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        root_url: &str,
+        local_root: Option<PathBuf>,
+        patience: Patience,
+    ) -> Self {
+        let local = local_root.map(LocalFolder::new);
+        Storage { store, root_url: root_url.to_owned(), local, patience: patience.total }
     }
 
-    pub(crate) fn object_store(&self) -> &Arc<dyn ObjectStore> {
+    /// Returns the object store.
+    pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
 
     /// Returns the path of a location. Fails if it is outside the warehouse.
-    pub(crate) fn path_of(&self, location: &str) -> Result<Path> {
+    pub fn path_of(&self, location: &str) -> Result<Path> {
         let outside = || Error::OutsideWarehouse {
             location: location.to_owned(),
             root: self.root_url.clone(),
@@ -70,14 +79,15 @@ impl Storage {
         Path::parse(rest).map_err(|_| outside())
     }
 
-    pub(crate) async fn read(&self, location: &str) -> Result<Bytes> {
+    /// Reads a file.
+    pub async fn read(&self, location: &str) -> Result<Bytes> {
         let path = self.path_of(location)?;
         let found = async { self.store.get(&path).await?.bytes().await };
         found.await.map_err(|error| Error::storage(location, error))
     }
 
     /// Writes new files with unique names, and makes them and already written ones durable.
-    pub(crate) async fn write_all(
+    pub async fn write_all(
         &self,
         new: &[(String, Bytes)],
         written: impl Iterator<Item = &str>,
@@ -101,7 +111,7 @@ impl Storage {
     }
 
     /// Writes or replaces a file and makes it durable.
-    pub(crate) async fn write(&self, location: &str, content: &Bytes) -> Result<()> {
+    pub async fn write(&self, location: &str, content: &Bytes) -> Result<()> {
         self.put(location, content).await?;
         self.sync(std::iter::once(location)).await
     }
@@ -114,7 +124,7 @@ impl Storage {
 
     /// Creates a file; an existing one is not replaced. Success means that the file exists, even if
     /// a response was lost.
-    pub(crate) async fn put_new(&self, location: &str, content: PutPayload) -> Result<()> {
+    pub async fn put_new(&self, location: &str, content: PutPayload) -> Result<()> {
         let path = self.path_of(location)?;
         if self.local.is_some() {
             let put = self.store.put(&path, content).await;
@@ -166,7 +176,7 @@ impl Storage {
     }
 
     /// Creates a table's `data` and `metadata` folders in a local store: other writers expect them.
-    pub(crate) async fn create_folders(&self, table_location: &str) -> Result<()> {
+    pub async fn create_folders(&self, table_location: &str) -> Result<()> {
         let Some(folder) = &self.local else { return Ok(()) };
         for name in ["data", "metadata"] {
             let location = format!("{table_location}/{name}");
@@ -176,7 +186,7 @@ impl Storage {
     }
 
     /// Makes already written files durable. Does nothing unless the store is a local folder.
-    pub(crate) async fn sync(&self, locations: impl Iterator<Item = &str>) -> Result<()> {
+    pub async fn sync(&self, locations: impl Iterator<Item = &str>) -> Result<()> {
         match &self.local {
             Some(folder) => folder.write(Vec::new(), self.paths_of(locations)?).await,
             None => Ok(()),
@@ -188,7 +198,7 @@ impl Storage {
     }
 
     /// Deletes files; missing ones are not an error.
-    pub(crate) async fn delete(&self, locations: &[String]) -> Result<()> {
+    pub async fn delete(&self, locations: &[String]) -> Result<()> {
         if self.local.is_none() && locations.len() > 1 {
             return self.delete_batch(locations).await;
         }
@@ -259,7 +269,7 @@ fn supports_conditional_puts(error: &object_store::Error) -> bool {
 }
 
 /// Normalises a location: Hadoop's paths, as used by Spark, write `file:/a` for `file:///a`.
-pub(crate) fn normalised_location(location: &str) -> Cow<'_, str> {
+pub fn normalised_location(location: &str) -> Cow<'_, str> {
     match location.strip_prefix("file:/") {
         Some(rest) if !rest.starts_with('/') => format!("file:///{rest}").into(),
         _ => location.into(),

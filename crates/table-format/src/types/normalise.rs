@@ -48,7 +48,7 @@ fn normalise_fields(fields: &Fields, parent: &str) -> Result<Vec<Field>> {
 }
 
 /// Returns the path of a nested column for messages.
-pub(crate) fn join(parent: &str, name: &str) -> String {
+pub fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
@@ -181,7 +181,7 @@ fn map(entries: &FieldRef, data_type: &DataType, column: &str) -> Result<DataTyp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::type_name;
+    use crate::types::type_name;
 
     fn check(data_type: DataType, expected: &str) {
         let schema = Schema::new(vec![Field::new("c", data_type, true)]);
@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn nanoseconds_are_removed_at_every_level() {
-        let fine = crate::parse_type("struct<a: timestamp_ns, b: map<int, list<timestamptz_ns>>>");
+        let fine =
+            crate::types::parse_type("struct<a: timestamp_ns, b: map<int, list<timestamptz_ns>>>");
         let schema = Schema::new(vec![Field::new("c", fine.unwrap(), true)]);
         assert!(has_nanoseconds(schema.field(0).data_type()));
         let coarse = without_nanoseconds(&schema);

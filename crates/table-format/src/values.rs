@@ -13,7 +13,7 @@ use arrow::datatypes::{
 use iceberg::spec::{Literal, PrimitiveLiteral};
 
 /// Builds an Arrow array of optional values; a value of another type becomes null.
-pub(crate) fn to_array<'a>(
+pub fn to_array<'a>(
     data_type: &DataType,
     values: impl ExactSizeIterator<Item = Option<&'a PrimitiveLiteral>>,
 ) -> ArrayRef {
@@ -160,7 +160,7 @@ fn fixed<'a>(width: i32, values: impl Iterator<Item = Option<&'a PrimitiveLitera
 }
 
 /// Returns one value of an array as an Iceberg literal; none for a null and for unsupported types.
-pub(crate) fn literal_at(array: &dyn Array, row: usize) -> Option<Literal> {
+pub fn literal_at(array: &dyn Array, row: usize) -> Option<Literal> {
     if array.is_null(row) {
         return None;
     }

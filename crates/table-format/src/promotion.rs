@@ -11,7 +11,7 @@ use iceberg::spec::{
 use crate::manifest_entry::builder_of;
 
 /// Returns a value in the widest type that it can be promoted to.
-pub(crate) fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {
+pub fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {
     match value {
         PrimitiveLiteral::Int(value) => PrimitiveLiteral::Long(value.into()),
         PrimitiveLiteral::Float(value) => PrimitiveLiteral::Double(f64::from(value.0).into()),
@@ -21,7 +21,7 @@ pub(crate) fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {
 }
 
 /// Returns partition values in their widest types.
-pub(crate) fn comparable_partition(values: &Struct) -> Struct {
+pub fn comparable_partition(values: &Struct) -> Struct {
     let value = |value: &Literal| match value {
         Literal::Primitive(value) => Literal::Primitive(comparable(value.clone())),
         other => other.clone(),
@@ -51,7 +51,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
 
 /// Returns an entry whose partition values have the types of the target manifest; none if they
 /// already have.
-pub(crate) fn promoted_file(
+pub fn promoted_file(
     file: &DataFile,
     types: &StructType,
 ) -> Result<Option<DataFile>, iceberg::Error> {

@@ -22,15 +22,18 @@ const FOLDER_NAME_BYTES_MAX: usize = 128;
 
 /// A field of a partition spec, without its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) source_id: i32,
-    pub(crate) name: String,
-    pub(crate) transform: IcebergTransform,
+pub struct Part {
+    /// The field id of the source column.
+    pub source_id: i32,
+    /// The name.
+    pub name: String,
+    /// The transform.
+    pub transform: IcebergTransform,
 }
 
 /// Builds the spec of partition fields over a schema. Column names match exactly, or else
 /// case-insensitively.
-pub(crate) fn spec_for(
+pub fn spec_for(
     schema: &Schema,
     fields: &[PartitionField],
     previous: Option<&TableMetadata>,
@@ -46,14 +49,14 @@ pub(crate) fn spec_for(
 }
 
 /// Builds the spec of partition fields for the metadata builder.
-pub(crate) fn spec_of(parts: &[Part]) -> Result<UnboundPartitionSpec> {
+pub fn spec_of(parts: &[Part]) -> Result<UnboundPartitionSpec> {
     let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
     time_parts::unbound(parts)
 }
 
 /// Resolves a partition field over a column, nested in structs or not. Uses the name `wanted`, or
 /// else a name derived from column and transform.
-pub(crate) fn part_for(
+pub fn part_for(
     field: &PartitionField,
     wanted: Option<&str>,
     columns: &[NestedFieldRef],
@@ -85,7 +88,7 @@ pub(crate) fn part_for(
 
 /// Finds a column by its name, or by a dotted path through structs: exactly, or else
 /// case-insensitively. Returns its path as spelled in the table.
-pub(crate) fn column_at<'a>(
+pub fn column_at<'a>(
     columns: &'a [NestedFieldRef],
     name: &str,
 ) -> Option<(String, &'a NestedFieldRef)> {
@@ -136,7 +139,7 @@ fn fields_of(column: &NestedFieldRef) -> Option<&[NestedFieldRef]> {
 }
 
 /// Converts a transform to the `iceberg` crate's.
-pub(crate) fn transform_of(transform: Transform) -> IcebergTransform {
+pub fn transform_of(transform: Transform) -> IcebergTransform {
     match transform {
         Transform::Identity => IcebergTransform::Identity,
         Transform::Year => IcebergTransform::Year,
@@ -150,7 +153,7 @@ pub(crate) fn transform_of(transform: Transform) -> IcebergTransform {
 }
 
 /// Converts a transform from the `iceberg` crate's; none if unknown.
-pub(crate) fn known_transform(transform: IcebergTransform) -> Option<Transform> {
+pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     Some(match transform {
         IcebergTransform::Identity => Transform::Identity,
         IcebergTransform::Year => Transform::Year,
@@ -165,7 +168,7 @@ pub(crate) fn known_transform(transform: IcebergTransform) -> Option<Transform> 
 }
 
 /// Rejects a field that duplicates another one or its name.
-pub(crate) fn check_new(part: &Part, others: &[Part], field: &PartitionField) -> Result<()> {
+pub fn check_new(part: &Part, others: &[Part], field: &PartitionField) -> Result<()> {
     let invalid = |reason: String| Error::InvalidPartition { field: field.to_string(), reason };
     let same =
         |other: &Part| (other.source_id, other.transform) == (part.source_id, part.transform);
@@ -247,7 +250,7 @@ fn unused_name(
 }
 
 /// Returns the partition values of a batch, one array per field of the spec.
-pub(crate) fn partition_columns(
+pub fn partition_columns(
     batch: &RecordBatch,
     spec: &PartitionSpec,
     schema: &Schema,
@@ -266,7 +269,7 @@ pub(crate) fn partition_columns(
 
 /// Returns the partition values of a file with their transforms, by source field id, in types that
 /// can be compared after type promotion.
-pub(crate) fn values_of(
+pub fn values_of(
     spec: &PartitionSpec,
     values: &Struct,
 ) -> Vec<(i32, IcebergTransform, Option<PrimitiveLiteral>)> {
@@ -348,11 +351,7 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const EPOCH: i64 = 1970;
 
 /// Formats a partition: `ts_day=2013-01-01/origin=EWR`.
-pub(crate) fn describe(
-    spec: &PartitionSpec,
-    partition_type: &StructType,
-    values: &Struct,
-) -> String {
+pub fn describe(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
         .map(|((field, partition), value)| {
@@ -365,7 +364,7 @@ pub(crate) fn describe(
 
 /// Returns the folders of a partition below the data folder. They are informative only: readers use
 /// the manifests. So values may be truncated and special characters replaced.
-pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
+pub fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
         .map(|((field, partition), value)| {
@@ -381,14 +380,14 @@ pub(crate) fn folder(spec: &PartitionSpec, partition_type: &StructType, values: 
 
 /// Replaces all characters except ASCII letters, digits, `-`, `.` and `_` by `_`, for use in URLs
 /// and paths.
-pub(crate) fn file_name(text: &str) -> String {
+pub fn file_name(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     text.chars().map(|c| if safe(c) { c } else { '_' }).collect()
 }
 
 /// Returns the folder of a namespace or table: [`file_name`], truncated to a length that stores
 /// accept.
-pub(crate) fn folder_name(name: &str) -> String {
+pub fn folder_name(name: &str) -> String {
     let mut folder = file_name(name);
     folder.truncate(FOLDER_NAME_BYTES_MAX);
     folder

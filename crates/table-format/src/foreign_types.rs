@@ -67,7 +67,7 @@ fn type_of_length(length: u64) -> Option<String> {
 }
 
 /// Returns the foreign type of a placeholder; none for any other type.
-pub(crate) fn foreign(data_type: &PrimitiveType) -> Option<String> {
+pub fn foreign(data_type: &PrimitiveType) -> Option<String> {
     match data_type {
         PrimitiveType::Fixed(length) => type_of_length(*length),
         _ => None,
@@ -75,13 +75,13 @@ pub(crate) fn foreign(data_type: &PrimitiveType) -> Option<String> {
 }
 
 /// Returns the placeholder of the foreign type in a field's metadata.
-pub(crate) fn primitive_of(field: &Field) -> Option<PrimitiveType> {
+pub fn primitive_of(field: &Field) -> Option<PrimitiveType> {
     placeholder_length(field.metadata().get(FOREIGN_TYPE)?).map(PrimitiveType::Fixed)
 }
 
 /// Returns true if JSON text may name a foreign type or contains a placeholder. May give false
 /// positives.
-pub(crate) fn may_name_some(content: &[u8]) -> bool {
+pub fn may_name_some(content: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"\"variant\"", b"\"geometry", b"\"geography", b"\"unknown\""];
     NAMES.iter().any(|name| content.windows(name.len()).any(|some| some == *name))
         || content
@@ -95,7 +95,7 @@ const PLACEHOLDER_PREFIX: &str = "fixed[4611686018427";
 /// Replaces foreign types by placeholders in the JSON of a schema or of any value that contains
 /// schemas. Fails, with the type, if the JSON contains a placeholder already or the table of types
 /// is full.
-pub(crate) fn hide(value: &mut Value) -> Result<(), String> {
+pub fn hide(value: &mut Value) -> Result<(), String> {
     change_types(value, &|text| {
         if text.starts_with(PLACEHOLDER_PREFIX) {
             return Err(format!("`{text}` is too long"));
@@ -110,7 +110,7 @@ pub(crate) fn hide(value: &mut Value) -> Result<(), String> {
 }
 
 /// Replaces placeholders by their foreign types in JSON.
-pub(crate) fn reveal(value: &mut Value) {
+pub fn reveal(value: &mut Value) {
     let known = |text: &str| {
         let length = text.strip_prefix("fixed[")?.strip_suffix(']')?.parse().ok()?;
         type_of_length(length)
@@ -148,18 +148,18 @@ fn change_types(
 }
 
 /// Returns true if a schema has a column of a foreign type, nested ones included.
-pub(crate) fn has_some(schema: &Schema) -> bool {
+pub fn has_some(schema: &Schema) -> bool {
     let mut fields = schema.field_id_to_fields().values();
     fields.any(|field| matches!(&*field.field_type, Type::Primitive(one) if foreign(one).is_some()))
 }
 
 /// Returns true if any schema of a table has a column of a foreign type.
-pub(crate) fn has_any(metadata: &TableMetadata) -> bool {
+pub fn has_any(metadata: &TableMetadata) -> bool {
     metadata.schemas_iter().any(|schema| has_some(schema))
 }
 
 /// Returns the Arrow field metadata of a column of a foreign type; empty for any other.
-pub(crate) fn metadata_of(field: &NestedField) -> HashMap<String, String> {
+pub fn metadata_of(field: &NestedField) -> HashMap<String, String> {
     let text = field.field_type.as_primitive_type().and_then(foreign);
     text.map(|text| (FOREIGN_TYPE.to_owned(), text)).into_iter().collect()
 }

@@ -17,9 +17,9 @@ use std::collections::HashMap;
 
 use self::codec::Codec;
 use self::schema::Schema;
-pub(crate) use self::schema::{Field, Kind, Logical};
+pub use self::schema::{Field, Kind, Logical};
 use self::value::{Reader, decode_row};
-pub(crate) use self::value::{Record, Value};
+pub use self::value::{Record, Value};
 
 /// The first bytes of an Avro file.
 const MAGIC: &[u8] = b"Obj\x01";
@@ -32,7 +32,7 @@ const DECODED_BYTES_MAX: usize = 512 << 20;
 
 /// The reason why an Avro file cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AvroError {
+pub enum AvroError {
     /// The file ends within a value.
     #[error("the file ends within a value")]
     Ended,
@@ -48,7 +48,7 @@ pub(crate) enum AvroError {
 }
 
 /// Result of reading.
-pub(crate) type Result<T, E = AvroError> = std::result::Result<T, E>;
+pub type Result<T, E = AvroError> = std::result::Result<T, E>;
 
 fn invalid<T>(reason: impl Into<String>) -> Result<T> {
     Err(AvroError::Invalid(reason.into()))
@@ -56,7 +56,7 @@ fn invalid<T>(reason: impl Into<String>) -> Result<T> {
 
 /// An Avro file of records whose blocks are not decoded yet.
 #[derive(Debug)]
-pub(crate) struct AvroFile<'a> {
+pub struct AvroFile<'a> {
     metadata: HashMap<String, &'a [u8]>,
     schema: Schema,
     codec: Codec,
@@ -66,7 +66,7 @@ pub(crate) struct AvroFile<'a> {
 
 impl<'a> AvroFile<'a> {
     /// Reads the header of a file.
-    pub(crate) fn open(content: &'a [u8]) -> Result<Self> {
+    pub fn open(content: &'a [u8]) -> Result<Self> {
         let Some(rest) = content.strip_prefix(MAGIC) else {
             return invalid("the file is not an Avro file");
         };
@@ -82,12 +82,12 @@ impl<'a> AvroFile<'a> {
     }
 
     /// Returns a value of the header, such as `partition-spec`.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&'a [u8]> {
+    pub fn metadata(&self, key: &str) -> Option<&'a [u8]> {
         self.metadata.get(key).copied()
     }
 
     /// Returns the fields of the file's records.
-    pub(crate) fn fields(&self) -> Result<&[Field]> {
+    pub fn fields(&self) -> Result<&[Field]> {
         match &self.schema.kind {
             Kind::Record(fields) => Ok(fields),
             _ => invalid("the file does not contain records"),
@@ -95,7 +95,7 @@ impl<'a> AvroFile<'a> {
     }
 
     /// Calls `each` with every record, in order.
-    pub(crate) fn for_each<E: From<AvroError>>(
+    pub fn for_each<E: From<AvroError>>(
         &self,
         mut each: impl FnMut(&Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -143,7 +143,7 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
 }
 
 /// Returns a copy of the file with header values replaced by `change`, if it returns one.
-pub(crate) fn with_header(
+pub fn with_header(
     content: &[u8],
     change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,
 ) -> Result<Vec<u8>> {

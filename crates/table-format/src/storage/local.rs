@@ -27,25 +27,25 @@ const WRITE_BACK_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The root folder of a warehouse.
 #[derive(Debug)]
-pub(crate) struct LocalFolder {
+pub struct LocalFolder {
     root: PathBuf,
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl LocalFolder {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf) -> Self {
         LocalFolder { root, durable: Mutex::default() }
     }
 
     /// Creates a folder and its parents. The first file in it makes it durable.
-    pub(crate) async fn create_folder(&self, path: Path) -> Result<()> {
+    pub async fn create_folder(&self, path: Path) -> Result<()> {
         let folder = self.root.join(path.as_ref());
         let made = tokio::fs::create_dir_all(&folder).await;
         made.map_err(|error| failed(&folder, error))
     }
 
     /// Writes new files atomically, and makes them and already written ones durable.
-    pub(crate) async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {
+    pub async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {
         let new: Vec<_> = new
             .into_iter()
             .map(|(path, content)| (self.root.join(path.as_ref()), content))

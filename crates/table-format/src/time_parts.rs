@@ -25,7 +25,7 @@ const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
 /// Replaces the time transforms after a column's first one, in the fields of a partition spec.
 /// Returns true if any was replaced.
-pub(crate) fn hide(spec: &mut Value) -> Result<bool> {
+pub fn hide(spec: &mut Value) -> Result<bool> {
     let mut seen = Vec::new();
     let mut hidden = false;
     let fields = spec.get_mut("fields").and_then(Value::as_array_mut);
@@ -50,7 +50,7 @@ pub(crate) fn hide(spec: &mut Value) -> Result<bool> {
 }
 
 /// Restores the time transforms of a partition spec.
-pub(crate) fn reveal(spec: &mut Value) {
+pub fn reveal(spec: &mut Value) {
     let fields = spec.get_mut("fields").and_then(Value::as_array_mut);
     for field in fields.into_iter().flatten() {
         let transform = field["transform"].as_str().unwrap_or_default();
@@ -62,12 +62,12 @@ pub(crate) fn reveal(spec: &mut Value) {
 }
 
 /// Returns the partition specs in a table's metadata.
-pub(crate) fn specs(metadata: &mut Value) -> impl Iterator<Item = &mut Value> {
+pub fn specs(metadata: &mut Value) -> impl Iterator<Item = &mut Value> {
     metadata.get_mut("partition-specs").and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 /// Returns a spec with placeholders, for the builder.
-pub(crate) fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec> {
+pub fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec> {
     let mut value = serde_json::to_value(&spec).map_err(failed)?;
     if !hide(&mut value)? {
         return Ok(spec);
@@ -88,7 +88,7 @@ pub fn unbound<'a>(
 }
 
 /// Returns the metadata with placeholders, for the builder.
-pub(crate) fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableMetadata>> {
+pub fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableMetadata>> {
     let is_time = |transform| {
         matches!(transform, Transform::Year | Transform::Month | Transform::Day | Transform::Hour)
     };
@@ -110,7 +110,7 @@ pub(crate) fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableM
 }
 
 /// Returns metadata with the time transforms restored.
-pub(crate) fn revealed(metadata: TableMetadata) -> Result<TableMetadata> {
+pub fn revealed(metadata: TableMetadata) -> Result<TableMetadata> {
     let is_placeholder =
         |transform| matches!(transform, Transform::Bucket(n) if n >= PLACEHOLDER_MIN);
     let mut fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());

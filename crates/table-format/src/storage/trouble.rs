@@ -61,7 +61,7 @@ impl Trouble {
     }
 
     /// Returns true if a retry may succeed later, because the cause is independent of the file.
-    pub(crate) fn is_transient(self) -> bool {
+    pub fn is_transient(self) -> bool {
         match self {
             Trouble::Credentials
             | Trouble::Clock
@@ -74,7 +74,7 @@ impl Trouble {
     }
 
     /// Returns the message for a location.
-    pub(crate) fn describe(self, location: &str) -> String {
+    pub fn describe(self, location: &str) -> String {
         match self {
             Trouble::NoBucket => format!("the bucket of `{location}` does not exist"),
             Trouble::Credentials => {

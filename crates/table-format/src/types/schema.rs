@@ -18,13 +18,13 @@ use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
 /// Assigns field ids to Arrow columns by level, so that top-level columns have the lowest.
-pub(crate) struct FieldIds {
+pub struct FieldIds {
     last: i32,
 }
 
 impl FieldIds {
     /// Creates a sequence of ids after `last`.
-    pub(crate) fn after(last: i32) -> Self {
+    pub fn after(last: i32) -> Self {
         FieldIds { last }
     }
 
@@ -35,7 +35,7 @@ impl FieldIds {
 
     /// Converts normalised Arrow fields to Iceberg fields. A field keeps its id in `base` if name
     /// and type are the same.
-    pub(crate) fn assign(
+    pub fn assign(
         &mut self,
         fields: &Fields,
         base: Option<&StructType>,
@@ -134,7 +134,8 @@ pub fn entry_fields(entries: &Field) -> Result<(&FieldRef, &FieldRef)> {
     }
 }
 
-pub(crate) fn primitive_type(field: &Field) -> Result<PrimitiveType> {
+/// Returns the Iceberg type of a primitive column.
+pub fn primitive_type(field: &Field) -> Result<PrimitiveType> {
     if let Some(foreign) = foreign_types::primitive_of(field) {
         return Ok(foreign);
     }
@@ -165,13 +166,13 @@ pub(crate) fn primitive_type(field: &Field) -> Result<PrimitiveType> {
 }
 
 /// Returns the Arrow schema of Iceberg fields; each field's metadata carries its id.
-pub(crate) fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
+pub fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
 }
 
 /// Adds the names of the table's name mapping, by which columns are found in files without field
 /// ids. A column not in the mapping is missing in such files.
-pub(crate) fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
+pub fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
     let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
     let Some(mapping) = mapping else { return schema.clone() };
     let mut names = HashMap::new();
@@ -214,7 +215,7 @@ pub fn names_of(field: &Field) -> Option<Vec<String>> {
 }
 
 /// Returns the Arrow field of an Iceberg field.
-pub(crate) fn arrow_field(field: &NestedField) -> Field {
+pub fn arrow_field(field: &NestedField) -> Field {
     let mut metadata = HashMap::from([(FIELD_ID.to_owned(), field.id.to_string())]);
     if *field.field_type == Type::Primitive(PrimitiveType::Uuid) {
         metadata.insert(EXTENSION_NAME.to_owned(), UUID_EXTENSION.to_owned());
@@ -228,7 +229,8 @@ pub(crate) fn arrow_field(field: &NestedField) -> Field {
     Field::new(&field.name, arrow_type(&field.field_type), !field.required).with_metadata(metadata)
 }
 
-pub(crate) fn arrow_type(field_type: &Type) -> DataType {
+/// Returns the Arrow type of an Iceberg type.
+pub fn arrow_type(field_type: &Type) -> DataType {
     match field_type {
         Type::Primitive(primitive) => arrow_primitive(primitive),
         Type::Struct(fields) => {
@@ -247,7 +249,7 @@ pub(crate) fn arrow_type(field_type: &Type) -> DataType {
 }
 
 /// Returns the Arrow type of an Iceberg primitive.
-pub(crate) fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
+pub fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
     match primitive {
         // Values of foreign types are not read; the field metadata contains the type.
         foreign if foreign_types::foreign(foreign).is_some() => DataType::Binary,
@@ -280,7 +282,7 @@ pub fn field_id(field: &Field) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse_type;
+    use crate::types::parse_type;
 
     fn schema(columns: &[(&str, &str)]) -> Fields {
         let fields =
@@ -327,7 +329,10 @@ mod tests {
         ]);
         let back = arrow_schema(&FieldIds::after(0).assign(&fields, None).unwrap());
         for (before, after) in fields.iter().zip(back.fields()) {
-            assert_eq!(crate::type_name(before.data_type()), crate::type_name(after.data_type()));
+            assert_eq!(
+                crate::types::type_name(before.data_type()),
+                crate::types::type_name(after.data_type())
+            );
         }
     }
 }

@@ -21,7 +21,7 @@ const MONTHS_PER_YEAR: i32 = 12;
 const EPOCH: i32 = 1970;
 
 /// Applies a transform to an array; none if it does not support the type.
-pub(crate) fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> {
+pub fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> {
     match transform {
         Transform::Identity => Some(column.clone()),
         Transform::Void => Some(new_null_array(column.data_type(), column.len())),

@@ -9,7 +9,7 @@ mod list;
 mod partition;
 mod uuids;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use iceberg::io::FileIO;
@@ -22,24 +22,22 @@ use iceberg::spec::{
 use self::uuids::Uuids;
 use crate::manifest_entry::builder_of;
 use crate::promotion::promoted_file;
-use crate::{DataFile, Error, Result};
+use crate::{Error, Result};
 
 /// The only file in an in-memory file system.
 const MEMORY_FILE: &str = "memory:/file";
 
 /// A decoded manifest: the entries of live files, including inherited values.
 #[derive(Debug)]
-pub(crate) struct Decoded {
+pub struct Decoded {
     /// Existing and added files, in the manifest's order.
-    pub(crate) live: Vec<ManifestEntryRef>,
+    pub live: Vec<ManifestEntryRef>,
     /// The schema the manifest was written with.
-    pub(crate) schema: SchemaRef,
+    pub schema: SchemaRef,
     /// The partition type.
-    pub(crate) partition_type: StructType,
-    /// The data files for scan plans, initialised on first use.
-    pub(crate) files: OnceLock<Vec<Arc<DataFile>>>,
+    pub partition_type: StructType,
     /// The approximate size in the cache, in bytes.
-    pub(crate) weight: u32,
+    pub weight: u32,
 }
 
 impl Decoded {
@@ -51,12 +49,12 @@ impl Decoded {
     ) -> Self {
         // Decoded entries take about four times their encoded bytes.
         let weight = u32::try_from(encoded_bytes.saturating_mul(4)).unwrap_or(u32::MAX);
-        Decoded { live, schema, partition_type, files: OnceLock::new(), weight }
+        Decoded { live, schema, partition_type, weight }
     }
 }
 
 /// Decodes a manifest.
-pub(crate) fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
+pub fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     let corrupt = |error| Error::corrupt(&file.manifest_path, error);
     let parsed = entries::parse(content).map_err(corrupt)?;
     let live = parsed.live.into_iter().map(|entry| Arc::new(inherit(entry, file))).collect();
@@ -93,7 +91,7 @@ const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
 /// Assigns first row ids to manifests without one, starting from `first`, and returns the next row
 /// id.
-pub(crate) fn assign_row_ids(
+pub fn assign_row_ids(
     listed: &mut [ManifestFile],
     decoded: &mut [(String, Decoded)],
     first: u64,
@@ -127,13 +125,13 @@ fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
 }
 
 /// Decodes a manifest list.
-pub(crate) fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> {
+pub fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> {
     list::parse(content).map_err(|error| Error::corrupt(location, error))
 }
 
 /// The status of a file in a new manifest.
 #[derive(Debug, Clone)]
-pub(crate) enum Change {
+pub enum Change {
     /// A new file.
     Added(Box<iceberg::spec::DataFile>),
     /// An existing file that remains.
@@ -165,37 +163,45 @@ impl Change {
 
 /// A manifest to encode.
 #[derive(Debug)]
-pub(crate) struct NewManifest {
+pub struct NewManifest {
     /// The kind of files: data or deletes.
-    pub(crate) content: ManifestContentType,
-    pub(crate) schema: SchemaRef,
-    pub(crate) spec: PartitionSpecRef,
-    pub(crate) changes: Vec<Change>,
+    pub content: ManifestContentType,
+    /// The schema to write it with.
+    pub schema: SchemaRef,
+    /// The partition spec of its files.
+    pub spec: PartitionSpecRef,
+    /// The entries.
+    pub changes: Vec<Change>,
 }
 
 /// An encoded manifest, not yet written.
 #[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) content: Bytes,
+pub struct Encoded {
+    /// The file's content.
+    pub content: Bytes,
     /// The entry in the manifest list.
-    pub(crate) file: ManifestFile,
+    pub file: ManifestFile,
     /// The decoded form, for the cache.
-    pub(crate) decoded: Decoded,
+    pub decoded: Decoded,
 }
 
 /// Ids of the snapshot that a manifest is written for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct SnapshotIds {
-    pub(crate) id: i64,
-    pub(crate) parent: Option<i64>,
-    pub(crate) sequence_number: i64,
-    pub(crate) version: FormatVersion,
+pub struct SnapshotIds {
+    /// The snapshot's id.
+    pub id: i64,
+    /// The parent snapshot's id.
+    pub parent: Option<i64>,
+    /// The data sequence number.
+    pub sequence_number: i64,
+    /// The format version of the table.
+    pub version: FormatVersion,
     /// The id of the first new row, for format version 3.
-    pub(crate) first_row_id: u64,
+    pub first_row_id: u64,
 }
 
 /// Encodes a new manifest.
-pub(crate) async fn encode(
+pub async fn encode(
     manifest: NewManifest,
     location: &str,
     snapshot: SnapshotIds,
@@ -261,7 +267,7 @@ fn added(data_file: iceberg::spec::DataFile, snapshot: SnapshotIds) -> ManifestE
 }
 
 /// Encodes a manifest list.
-pub(crate) async fn encode_list(
+pub async fn encode_list(
     manifests: &[ManifestFile],
     snapshot: SnapshotIds,
 ) -> Result<Bytes, iceberg::Error> {
@@ -281,7 +287,7 @@ pub(crate) async fn encode_list(
 
 /// Runs CPU work on a blocking thread. A panic, which a corrupt file can cause in a decoder, is an
 /// error about that file.
-pub(crate) async fn off_thread<T: Send + 'static>(
+pub async fn off_thread<T: Send + 'static>(
     location: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -23,12 +23,12 @@ pub const INITIAL: &str = "headwater.initial-default";
 pub const WRITE: &str = "headwater.write-default";
 
 /// Returns the values of a column missing in a file: its initial default, or null.
-pub(crate) fn missing_in_file(field: &Field, rows: usize) -> ArrayRef {
+pub fn missing_in_file(field: &Field, rows: usize) -> ArrayRef {
     default_array(field, INITIAL, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
 /// Returns the values of a column missing in new rows: its write default, or null.
-pub(crate) fn missing_in_rows(field: &Field, rows: usize) -> ArrayRef {
+pub fn missing_in_rows(field: &Field, rows: usize) -> ArrayRef {
     default_array(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
@@ -46,7 +46,7 @@ pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
 }
 
 /// Returns true if new rows may omit the column although it is required.
-pub(crate) fn has_write_default(field: &Field) -> bool {
+pub fn has_write_default(field: &Field) -> bool {
     field.metadata().contains_key(WRITE)
 }
 
@@ -119,7 +119,7 @@ pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
 
 /// Converts a value to the default of a column; none for null. Rejects values that metadata cannot
 /// represent, such as NaN.
-pub(crate) fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
+pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
     if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
         // The `iceberg` crate writes such defaults but cannot read them.
@@ -185,7 +185,7 @@ pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
 
 /// Returns true if the value can be serialized: the `iceberg` crate panics on timestamps outside
 /// chrono's range, and on timestamps with a zone before 1970 with a fraction of a second.
-pub(crate) fn is_writable(literal: &Literal, data_type: &Type) -> bool {
+pub fn is_writable(literal: &Literal, data_type: &Type) -> bool {
     use PrimitiveType::{Date, Time, Timestamp, Timestamptz};
     let Type::Primitive(primitive) = data_type else { return true };
     let number = match literal {
@@ -211,7 +211,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Parses a value from JSON text.
-pub(crate) fn literal_of_text(text: &str, data_type: &Type) -> Option<Literal> {
+pub fn literal_of_text(text: &str, data_type: &Type) -> Option<Literal> {
     Literal::try_from_json(serde_json::from_str(text).ok()?, data_type).ok()?
 }
 

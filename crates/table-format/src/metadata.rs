@@ -9,7 +9,7 @@ use crate::{Error, Result, foreign_types};
 
 /// Returns the location of a table's next metadata file: numbered, and unique, because two branches
 /// may use the same number.
-pub(crate) fn next_location(table_location: &str, previous: Option<&str>) -> String {
+pub fn next_location(table_location: &str, previous: Option<&str>) -> String {
     let version = previous.and_then(version_of).map_or(0, |version| version + 1);
     format!("{table_location}/metadata/{version:05}-{}.metadata.json", Uuid::new_v4())
 }
@@ -20,7 +20,7 @@ fn version_of(location: &str) -> Option<u32> {
 }
 
 /// Encodes a metadata file.
-pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
+pub fn encode(metadata: &TableMetadata) -> Result<Bytes> {
     let failed = |error| Error::internal("written", error);
     if !foreign_types::has_any(metadata) {
         return Ok(serde_json::to_vec(metadata).map_err(failed)?.into());
@@ -29,14 +29,14 @@ pub(crate) fn encode(metadata: &TableMetadata) -> Result<Bytes> {
 }
 
 /// Returns the metadata as JSON, with foreign types in place of placeholders.
-pub(crate) fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
+pub fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(metadata)?;
     foreign_types::reveal(&mut value);
     Ok(value)
 }
 
 /// Decodes a metadata file.
-pub(crate) fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
+pub fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
     let metadata: TableMetadata = if foreign_types::may_name_some(content) {
         let mut value: Value =
             serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
@@ -70,7 +70,7 @@ fn has_defaults(content: &[u8]) -> bool {
 
 /// Returns the name of a column whose default is in the JSON but was not parsed. Such a column
 /// would be read as null, and the default would be missing in the next metadata file.
-pub(crate) fn unread_default(written: &Value, read: &Schema) -> Option<String> {
+pub fn unread_default(written: &Value, read: &Schema) -> Option<String> {
     let not_parsed =
         |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;
     let field = written["id"].as_i64().and_then(|id| i32::try_from(id).ok());

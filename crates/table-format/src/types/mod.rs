@@ -6,11 +6,11 @@
 
 mod name;
 mod normalise;
-pub(crate) mod schema;
+pub mod schema;
 
 pub use name::field_type_name;
 pub use name::{parse_type, type_name};
-pub(crate) use normalise::join;
+pub use normalise::join;
 pub use normalise::{
     FIELD_METADATA_KEYS, has_nanoseconds, in_microseconds, map_within, normalise_schema,
     without_nanoseconds,
@@ -19,13 +19,13 @@ pub use normalise::{
 use arrow::datatypes::{DataType, Field};
 
 /// The Arrow field metadata key of an extension type's name.
-pub(crate) const EXTENSION_NAME: &str = "ARROW:extension:name";
+pub const EXTENSION_NAME: &str = "ARROW:extension:name";
 
 /// Arrow's canonical extension type for UUIDs.
-pub(crate) const UUID_EXTENSION: &str = "arrow.uuid";
+pub const UUID_EXTENSION: &str = "arrow.uuid";
 
 /// Returns true if a field has UUIDs, not just 16-byte values.
-pub(crate) fn is_uuid(field: &Field) -> bool {
+pub fn is_uuid(field: &Field) -> bool {
     *field.data_type() == DataType::FixedSizeBinary(16)
         && field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == UUID_EXTENSION)
 }

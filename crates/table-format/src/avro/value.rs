@@ -11,7 +11,7 @@ const VALUES_MAX: usize = 1 << 22;
 
 /// A value; strings and bytes borrow from the block.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value<'a> {
+pub enum Value<'a> {
     Null,
     Boolean(bool),
     /// An `int` or a `long`.
@@ -29,14 +29,14 @@ pub(crate) enum Value<'a> {
 
 /// The values of a record, one per field.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Record<'a> {
+pub struct Record<'a> {
     fields: &'a [Field],
     values: Vec<Value<'a>>,
 }
 
 impl<'a> Record<'a> {
     /// Returns the value of a field by id or, if the writer did not set ids, by name.
-    pub(crate) fn get(&self, id: i32, name: &str) -> Option<&Value<'a>> {
+    pub fn get(&self, id: i32, name: &str) -> Option<&Value<'a>> {
         let found = self.fields.iter().position(|field| match field.id {
             Some(known) => known == id,
             None => field.name == name,
@@ -45,12 +45,12 @@ impl<'a> Record<'a> {
     }
 
     /// Returns the values in encoded order.
-    pub(crate) fn values(&self) -> &[Value<'a>] {
+    pub fn values(&self) -> &[Value<'a>] {
         &self.values
     }
 
     /// Returns an integer; none if null.
-    pub(crate) fn long(&self, id: i32, name: &str) -> Result<Option<i64>> {
+    pub fn long(&self, id: i32, name: &str) -> Result<Option<i64>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Long(number)) => Ok(Some(*number)),
@@ -59,20 +59,20 @@ impl<'a> Record<'a> {
     }
 
     /// Returns an integer of a narrower type; none if null.
-    pub(crate) fn number<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<Option<T>> {
+    pub fn number<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<Option<T>> {
         let Some(number) = self.long(id, name)? else { return Ok(None) };
         let invalid = || AvroError::Invalid(format!("`{name}` cannot be {number}"));
         T::try_from(number).map(Some).map_err(|_| invalid())
     }
 
     /// Returns a required number.
-    pub(crate) fn required<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<T> {
+    pub fn required<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<T> {
         let found = self.number(id, name)?;
         found.ok_or_else(|| AvroError::Invalid(format!("`{name}` is missing")))
     }
 
     /// Returns a string; none if null.
-    pub(crate) fn text(&self, id: i32, name: &str) -> Result<Option<&'a str>> {
+    pub fn text(&self, id: i32, name: &str) -> Result<Option<&'a str>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(*text)),
@@ -81,7 +81,7 @@ impl<'a> Record<'a> {
     }
 
     /// Returns bytes; none if null.
-    pub(crate) fn bytes(&self, id: i32, name: &str) -> Result<Option<&'a [u8]>> {
+    pub fn bytes(&self, id: i32, name: &str) -> Result<Option<&'a [u8]>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Bytes(bytes)) => Ok(Some(*bytes)),
@@ -90,7 +90,7 @@ impl<'a> Record<'a> {
     }
 
     /// Returns the items of a list; none if null.
-    pub(crate) fn list(&self, id: i32, name: &str) -> Result<Option<&[Value<'a>]>> {
+    pub fn list(&self, id: i32, name: &str) -> Result<Option<&[Value<'a>]>> {
         match self.get(id, name) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),

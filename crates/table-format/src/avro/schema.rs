@@ -14,14 +14,14 @@ const NODES_MAX: usize = 100_000;
 
 /// A type with its logical type.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Schema {
-    pub(crate) kind: Kind,
-    pub(crate) logical: Logical,
+pub struct Schema {
+    pub kind: Kind,
+    pub logical: Logical,
 }
 
 /// The encoding of values.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Null,
     Boolean,
     Int,
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
 
 /// A logical type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Logical {
+pub enum Logical {
     Plain,
     Date,
     Time,
@@ -51,16 +51,16 @@ pub(crate) enum Logical {
 
 /// A field of a record.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Field {
+pub struct Field {
     /// The Iceberg field id; none if the writer did not set it.
-    pub(crate) id: Option<i32>,
-    pub(crate) name: String,
-    pub(crate) schema: Schema,
+    pub id: Option<i32>,
+    pub name: String,
+    pub schema: Schema,
 }
 
 impl Schema {
     /// Returns the non-null variant of a nullable type.
-    pub(crate) fn not_null(&self) -> &Schema {
+    pub fn not_null(&self) -> &Schema {
         match &self.kind {
             Kind::Union(variants) => {
                 variants.iter().find(|one| one.kind != Kind::Null).unwrap_or(self)

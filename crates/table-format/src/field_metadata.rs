@@ -1,0 +1,11 @@
+//! Keys of the metadata that Arrow fields of table schemas carry.
+
+/// The field metadata key of the Iceberg field id.
+pub const FIELD_ID: &str = "PARQUET:field_id";
+
+/// The field metadata key of the column's names in the name mapping, a JSON list. Files without
+/// field ids identify the column by these names.
+pub const NAMES: &str = "headwater.names";
+
+/// The field metadata key of the column's comment.
+pub const COMMENT: &str = "headwater.comment";

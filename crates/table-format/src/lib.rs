@@ -1,0 +1,25 @@
+//! The files of Apache Iceberg tables, and the storage they are in: metadata files, manifests, Avro,
+//! types and schemas, partition specs, and the warehouse's object store.
+//!
+//! Each module encodes, decodes or converts one part of the format. This crate knows no state of a
+//! table and caches nothing: `tables` reads, plans and commits with it. It works around what the
+//! `iceberg` crate lacks or refuses: foreign types, transforms, UUID partitions.
+
+mod avro;
+pub mod defaults;
+mod error;
+mod field_metadata;
+pub mod foreign_types;
+pub mod manifest;
+pub mod manifest_entry;
+pub mod metadata;
+pub mod partition;
+pub mod promotion;
+pub mod storage;
+pub mod time_parts;
+pub mod transform;
+pub mod types;
+pub mod values;
+
+pub use error::{Error, Result};
+pub use field_metadata::{COMMENT, FIELD_ID, NAMES};
