@@ -132,8 +132,9 @@ impl Catalog {
             start: Some(start.commit),
         };
         let value = record.encode()?;
-        let names = (branch_ref(name), tag_ref(name));
-        match self.create_ref(names, value.clone(), start.unmoved).await? {
+        let created =
+            self.create_ref(branch_ref(name), tag_ref(name), value.clone(), start.unmoved).await?;
+        match created {
             CreateRefOutcome::Created => {
                 self.heads.set(name, Some(value));
                 Ok(Some(record.into_branch(name)))
@@ -307,7 +308,8 @@ impl Catalog {
     /// holds.
     pub(crate) async fn create_ref(
         &self,
-        (name, other): (String, String),
+        name: String,
+        other: String,
         value: Bytes,
         unmoved: Option<RefChange>,
     ) -> Result<CreateRefOutcome> {

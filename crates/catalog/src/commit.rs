@@ -21,6 +21,9 @@ pub(crate) struct NewCommit {
     pub author: String,
     pub message: String,
     pub properties: BTreeMap<String, String>,
+    /// The root of the tables.
+    pub tables: Option<ObjectId>,
+    pub namespaces: ObjectId,
 }
 
 /// A compare-and-swap of a branch, with store changes to apply atomically.
@@ -70,16 +73,17 @@ impl Catalog {
         let changes = request.changes.iter();
         let changes: Changes =
             changes.map(|change| (trie::key(&change.table), change.to.clone())).collect();
-        let tables =
-            trie::update(&self.objects, &mut pending, (head.tables, None), changes).await?;
+        let tables = trie::update(&self.objects, &mut pending, head.tables, None, changes).await?;
         let namespaces = self.change_namespaces(&mut pending, request, &head).await?;
         let new = NewCommit {
             parents: vec![record.commit],
             author: request.author.clone(),
             message: request.message.clone(),
             properties: request.properties.clone(),
+            tables,
+            namespaces,
         };
-        let (id, object) = self.add_commit(&mut pending, new, &[head], (tables, namespaces))?;
+        let (id, object) = self.add_commit(&mut pending, new, &[head])?;
         let swap = Swap { branch: &request.branch, before: bytes, with: &request.with };
         let committed = self.swap(swap, BranchRecord { commit: id, ..record }, pending).await?;
         Ok(committed.then(|| object.to_commit(id)))
@@ -175,7 +179,6 @@ impl Catalog {
         pending: &mut Pending,
         new: NewCommit,
         parents: &[Arc<CommitObject>],
-        (tables, namespaces): (Option<ObjectId>, ObjectId),
     ) -> Result<(CommitId, Arc<CommitObject>)> {
         // If the clock went back, the commit must still not be older than its parents.
         let latest = parents.iter().map(|parent| parent.time).max();
@@ -188,8 +191,8 @@ impl Catalog {
             time: latest.map_or(now, |latest| latest.max(now)),
             properties: new.properties,
             generation: generation.unwrap_or_default(),
-            tables,
-            namespaces,
+            tables: new.tables,
+            namespaces: new.namespaces,
         };
         let object = Arc::new(object);
         Ok((pending.commit(Arc::clone(&object))?, object))

@@ -30,7 +30,7 @@ pub use branch::NewBranch;
 pub use catalog::Catalog;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
 pub use error::{Error, Result};
-pub use merge::{Checks, Contested, MergeCommit, MergePlan, Stack};
+pub use merge::{Checks, Contested, MergeCommit, MergePlan, MergeSource, Stack};
 pub use merge_base::{Base, MergedBase};
 pub use reachability::{Reach, ReachedState};
 pub use reference::Resolved;

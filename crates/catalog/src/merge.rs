@@ -25,6 +25,15 @@ use crate::three_way_diff::{Renamed, ThreeWayDiff};
 use crate::trie::{self, Changes};
 use crate::{Base, Catalog, Error, Result, TableChange, TableEntry};
 
+/// The source of a merge: the ref as written, and its commit.
+#[derive(Debug, Clone, Copy)]
+pub struct MergeSource<'a> {
+    /// The ref.
+    pub reference: &'a RefSpec,
+    /// The commit that it resolved to.
+    pub commit: CommitId,
+}
+
 /// The plan of a merge into a branch at its current head.
 #[derive(Debug, Clone)]
 pub struct MergePlan {
@@ -184,7 +193,13 @@ impl Catalog {
         let (mut record, bytes) = self.branch_record(target).await?;
         let head = record.commit;
         let commit = self.resolve(source).await?.commit;
-        self.check_quarantine((target, &mut record), (source, commit), checks).await?;
+        self.check_quarantine(
+            target,
+            &mut record,
+            &MergeSource { reference: source, commit },
+            checks,
+        )
+        .await?;
         let bases = self.merge_bases(head, commit).await?;
         let (taken, contested) = match bases.as_slice() {
             [base] if *base == commit => (Vec::new(), Vec::new()),
@@ -229,24 +244,25 @@ impl Catalog {
     pub async fn check_stack(
         &self,
         stack: &mut Stack,
-        from: (&RefSpec, CommitId),
+        source: &MergeSource<'_>,
         checks: Checks,
     ) -> Result<()> {
-        self.check_quarantine((&stack.target, &mut stack.record), from, checks).await
+        self.check_quarantine(&stack.target, &mut stack.record, source, checks).await
     }
 
     async fn check_quarantine(
         &self,
-        (target, record): (&str, &mut BranchRecord),
-        (source, commit): (&RefSpec, CommitId),
+        target: &str,
+        record: &mut BranchRecord,
+        source: &MergeSource<'_>,
         checks: Checks,
     ) -> Result<()> {
         if record.quarantine.is_some() || checks == Checks::Passed {
             return Ok(());
         }
-        match self.quarantine_of(source, commit).await? {
+        match self.quarantine_of(source.reference, source.commit).await? {
             Some(run) if checks == Checks::Required => {
-                return Err(Error::Quarantined { reference: source.to_string(), run });
+                return Err(Error::Quarantined { reference: source.reference.to_string(), run });
             }
             run if target != MAIN_BRANCH && !record.protected => record.quarantine = run,
             _ => {}
@@ -356,18 +372,20 @@ impl Catalog {
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
         // The source's trie nodes are reused if the source is a parent, which keeps them reachable.
         let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
-        let tables = trie::update(&self.objects, pending, (target.tables, reuse), changes).await?;
+        let tables = trie::update(&self.objects, pending, target.tables, reuse, changes).await?;
         let new = NewCommit {
             parents: plan.parents.clone(),
             author: commit.author.clone(),
             message: commit.message.clone(),
             properties: commit.properties.clone(),
+            tables,
+            namespaces,
         };
         let parents: &[Arc<CommitObject>] = match plan.parents.len() {
             1 => &[target],
             _ => &[target, source],
         };
-        Ok(self.add_commit(pending, new, parents, (tables, namespaces))?.0)
+        Ok(self.add_commit(pending, new, parents)?.0)
     }
 
     /// Merges the namespaces of both sides. A dropped namespace is kept or restored if the merged

@@ -37,7 +37,7 @@ impl Catalog {
         let record = TagRecord { commit: self.resolve(&from).await?.commit, created: self.now() };
         let name = &request.name;
         let value = codec::encode("a tag", &record)?;
-        match self.create_ref((tag_ref(name), branch_ref(name)), value, None).await? {
+        match self.create_ref(tag_ref(name), branch_ref(name), value, None).await? {
             CreateRefOutcome::Created => Ok(record.into_tag(name)),
             CreateRefOutcome::Exists if request.if_not_exists => self.tag(name).await,
             CreateRefOutcome::Exists => Err(Error::RefExists { what: "tag", name: name.clone() }),

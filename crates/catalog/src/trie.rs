@@ -115,23 +115,32 @@ async fn leaves(
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut Pending,
-    (root, reuse): (Option<ObjectId>, Option<ObjectId>),
+    root: Option<ObjectId>,
+    reuse: Option<ObjectId>,
     changes: Changes,
 ) -> Result<Option<ObjectId>> {
     if changes.is_empty() {
         return Ok(root);
     }
-    let root = update_node(objects, pending, (root, reuse), 0, changes).await?;
+    let root =
+        update_node(objects, pending, Position { node: root, reuse, depth: 0 }, changes).await?;
     Ok(root.map(|child| child.id))
+}
+
+/// A node to update, and the equal node of the trie to reuse.
+struct Position {
+    node: Option<ObjectId>,
+    reuse: Option<ObjectId>,
+    depth: usize,
 }
 
 fn update_node<'a>(
     objects: &'a Objects,
     pending: &'a mut Pending,
-    (node, reuse): (Option<ObjectId>, Option<ObjectId>),
-    depth: usize,
+    position: Position,
     changes: Changes,
 ) -> Recursion<'a, Option<Child>> {
+    let Position { node, reuse, depth } = position;
     Box::pin(async move {
         let node = match node {
             Some(id) => objects.node(id, pending).await?,
@@ -164,8 +173,8 @@ fn update_node<'a>(
         }
         for (digit, part) in parts {
             let below = children.get(&digit).map(|child| child.id);
-            let below = (below, reuse_below(&digit));
-            match update_node(objects, pending, below, depth + 1, part).await? {
+            let below = Position { node: below, reuse: reuse_below(&digit), depth: depth + 1 };
+            match update_node(objects, pending, below, part).await? {
                 Some(child) => children.insert(digit, child),
                 None => children.remove(&digit),
             };

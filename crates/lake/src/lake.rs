@@ -125,7 +125,7 @@ impl Lake {
         let resolved = self.catalog().resolve(reference).await?;
         let pin = self.pins().pin(resolved.commit, self.clock().now());
         let state = self.catalog().state(resolved.commit).await?;
-        Ok(View::new(self.clone(), reference.clone(), resolved.branch, (state, pin)))
+        Ok(View::new(self.clone(), reference.clone(), resolved.branch, state, pin))
     }
 
     /// Starts a transaction on a branch. It takes no lock; conflicts are detected at commit.
@@ -134,7 +134,7 @@ impl Lake {
         let pin = self.pins().pin(head.commit, self.clock().now());
         let state = self.catalog().state(head.commit).await?;
         let reference = RefSpec::Name(branch.to_owned());
-        let view = View::new(self.clone(), reference, Some(branch.to_owned()), (state, pin));
+        let view = View::new(self.clone(), reference, Some(branch.to_owned()), state, pin);
         Ok(Transaction::new(view, branch, author))
     }
 

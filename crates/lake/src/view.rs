@@ -33,7 +33,8 @@ impl View {
         lake: Lake,
         reference: RefSpec,
         branch: Option<String>,
-        (state, pin): (State, Pin),
+        state: State,
+        pin: Pin,
     ) -> Self {
         View { lake, reference, branch, state, _pin: pin }
     }

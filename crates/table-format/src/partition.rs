@@ -81,7 +81,7 @@ pub fn part_for(
         }
         Some(name) => name.to_owned(),
         None if own_name => column.name.clone(),
-        None => unused_name((&path, transform), columns, previous),
+        None => unused_name(&path, transform, columns, previous),
     };
     Ok(Part { source_id: column.id, name, transform })
 }
@@ -236,7 +236,8 @@ fn name_suffix(transform: IcebergTransform) -> String {
 
 /// Returns an unused name for a partition field.
 fn unused_name(
-    (column, transform): (&str, IcebergTransform),
+    column: &str,
+    transform: IcebergTransform,
     columns: &[NestedFieldRef],
     previous: Option<&TableMetadata>,
 ) -> String {

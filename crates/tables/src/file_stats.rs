@@ -34,7 +34,8 @@ impl FileStats {
     pub fn get(
         &self,
         stat: FileStat,
-        (id, data_type): (i32, &DataType),
+        id: i32,
+        data_type: &DataType,
         compute: impl FnOnce() -> ArrayRef,
     ) -> ArrayRef {
         let key = ((id, data_type.clone()), stat);

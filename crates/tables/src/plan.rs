@@ -244,7 +244,7 @@ impl ScanPlan {
         let values = self.files.iter().map(|file| {
             if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }
         });
-        Some(self.stats.get(bound, (id, data_type), || to_array(data_type, values)))
+        Some(self.stats.get(bound, id, data_type, || to_array(data_type, values)))
     }
 
     /// Returns the null count of a top-level column per file, as `UInt64`; null if unknown.
@@ -252,9 +252,8 @@ impl ScanPlan {
         let (id, data_type) = self.column(column)?;
         let counts = self.files.iter().map(|file| file.null_count(id));
         Some(
-            self.stats.get(FileStat::Nulls, (id, data_type), || {
-                Arc::new(counts.collect::<UInt64Array>())
-            }),
+            self.stats
+                .get(FileStat::Nulls, id, data_type, || Arc::new(counts.collect::<UInt64Array>())),
         )
     }
 

@@ -17,7 +17,8 @@ impl Lake {
         &self,
         report: &MaintainReport,
         author: &str,
-        (all, orphans): (bool, bool),
+        all: bool,
+        orphans: bool,
     ) -> Result<()> {
         let time = self.clock().now();
         let removed = report.removed_files.clone().unwrap_or_default();

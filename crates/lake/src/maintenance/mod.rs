@@ -69,7 +69,9 @@ impl Lake {
             dry_run: request.dry_run,
             ..MaintainReport::default()
         };
-        let (mut ids, mut dry_run_expired) = (Vec::new(), HashMap::new());
+        let mut ids = Vec::new();
+        let dry_run_expired = HashMap::new();
+        let mut run = BranchRun { branch, work: &work, cancelled: &cancelled, dry_run_expired };
         for (done, name) in names.iter().enumerate() {
             if cancelled.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -77,9 +79,7 @@ impl Lake {
             progress(done as u64, names.len() as u64);
             let Some(entry) = view.state().table(name).await? else { continue };
             ids.push(entry.id);
-            let maintenance =
-                self.maintain_table(branch, name, &work, (&mut dry_run_expired, &cancelled));
-            let table_report = match Box::pin(maintenance).await {
+            let table_report = match Box::pin(self.maintain_table(name, &mut run)).await {
                 // An error of one table does not prevent the maintenance of the others.
                 Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
                     let Problem { message, causes, .. } = error.to_problem();
@@ -90,6 +90,7 @@ impl Lake {
             };
             report.tables.push(table_report);
         }
+        let dry_run_expired = run.dry_run_expired;
         drop(view);
         let removes = request.orphans || work.retention.is_some();
         let sweep = Sweep {
@@ -113,18 +114,17 @@ impl Lake {
         }
         if !request.dry_run {
             let (all, orphans) = (table.is_none(), request.orphans);
-            self.record_maintenance(&report, work.author(), (all, orphans)).await?;
+            self.record_maintenance(&report, work.author(), all, orphans).await?;
         }
         Ok(report)
     }
 
     async fn maintain_table(
         &self,
-        branch: &str,
         name: &TableName,
-        work: &Work,
-        (dry_run_expired, cancelled): (&mut HashMap<String, Vec<i64>>, &CancellationToken),
+        run: &mut BranchRun<'_>,
     ) -> Result<MaintainedTable> {
+        let BranchRun { branch, work, cancelled, .. } = *run;
         let mut table_report = empty_report(name);
         if work.rewrite.is_some() {
             Box::pin(self.rewrite_files(branch, &mut table_report, work, cancelled)).await?;
@@ -133,8 +133,8 @@ impl Lake {
             self.rewrite_manifests(branch, &mut table_report, work).await?;
         }
         if let Some(retention) = &work.retention {
-            dry_run_expired
-                .extend(self.expire_snapshots(branch, &mut table_report, retention, work).await?);
+            let expired = self.expire_snapshots(branch, &mut table_report, retention, work).await?;
+            run.dry_run_expired.extend(expired);
         }
         let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
         if let Some(entry) = view.state().table(name).await? {
@@ -146,6 +146,15 @@ impl Lake {
         }
         Ok(table_report)
     }
+}
+
+/// The maintenance of a branch's tables.
+struct BranchRun<'a> {
+    branch: &'a str,
+    work: &'a Work,
+    cancelled: &'a CancellationToken,
+    /// The snapshots that a dry run would expire, by table id.
+    dry_run_expired: HashMap<String, Vec<i64>>,
 }
 
 fn empty_report(table: &TableName) -> MaintainedTable {

@@ -17,7 +17,9 @@ mod view_content;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_catalog::{Base, Checks, Contested, MergeCommit, MergePlan, Stack, TableChange};
+use headwater_catalog::{
+    Base, Checks, Contested, MergeCommit, MergePlan, MergeSource, Stack, TableChange,
+};
 use headwater_model::{
     CommitId, ConflictCause, Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
     MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
@@ -348,7 +350,8 @@ impl<'a> Merging<'a> {
         let mut stack = catalog.begin_stack(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
         if !is_revert {
-            catalog.check_stack(&mut stack, (&request.source, to), self.checks()).await?;
+            let source = MergeSource { reference: &request.source, commit: to };
+            catalog.check_stack(&mut stack, &source, self.checks()).await?;
         }
         let mut plan = catalog.plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {

@@ -172,10 +172,10 @@ impl Transaction {
             (Some(found), Some(entry)) if found.id == entry.id => found,
             _ => return Err(conflict()),
         };
-        let table = lake.tables().load(&newer.metadata_location).await?;
         if pending.can_rebase() {
+            let table = lake.tables().load(&newer.metadata_location).await?;
             let context = Context { is_rebase: true, ..context };
-            match pending.rebase(&context, table.clone()).await {
+            match pending.rebase(&context, table).await {
                 Err(Error::Tables(error)) if is_schema_change(&error) => {}
                 other => {
                     let applied = other?;
@@ -187,8 +187,7 @@ impl Transaction {
                 }
             }
         }
-        let merged =
-            Box::pin(self.merge_with_maintenance(lake, name, (newer, &table), with)).await?;
+        let merged = Box::pin(self.merge_with_maintenance(lake, name, newer, with)).await?;
         merged.ok_or_else(conflict)
     }
 
@@ -198,7 +197,7 @@ impl Transaction {
         &mut self,
         lake: &Lake,
         name: &TableName,
-        (found, newer): (&TableEntry, &Table),
+        found: &TableEntry,
         with: &mut Batch,
     ) -> Result<Option<Option<TableChange>>> {
         let pending = self.pending(name)?;
@@ -206,6 +205,7 @@ impl Transaction {
             return Ok(None);
         };
         let base = lake.tables().load(&entry.metadata_location).await?;
+        let newer = &lake.tables().load(&found.metadata_location).await?;
         if !only_arranged(lake.tables(), &base, newer, pending.ignores_appends()).await {
             return Ok(None);
         }

@@ -65,9 +65,16 @@ struct Member {
     reply: oneshot::Sender<Result<Commit>>,
 }
 
+/// The branch and table that a queue of appends is for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct QueueKey {
+    branch: String,
+    table: TableName,
+}
+
 /// The queued appends by branch and table. A queue exists while a task processes it.
 #[derive(Default)]
-pub(crate) struct Groups(Mutex<HashMap<(String, TableName), VecDeque<Member>>>);
+pub(crate) struct Groups(Mutex<HashMap<QueueKey, VecDeque<Member>>>);
 
 impl Groups {
     /// Returns the number of queued appends.
@@ -138,7 +145,7 @@ impl Transaction {
             reply,
         };
         let lake = self.view.lake().clone();
-        let key = (self.branch.clone(), member.append.name.clone());
+        let key = QueueKey { branch: self.branch.clone(), table: member.append.name.clone() };
         let is_first = {
             let mut queues = lake.groups().0.lock();
             let is_first = !queues.contains_key(&key);
@@ -155,16 +162,16 @@ impl Transaction {
 }
 
 /// Commits group after group until the queue is empty.
-async fn process_queue(lake: &Lake, key: &(String, TableName)) {
+async fn process_queue(lake: &Lake, key: &QueueKey) {
     let mut guard = QueueGuard { lake, key, is_removed: false };
     loop {
-        let lock = lake.commit_lock(&key.0, &key.1);
+        let lock = lake.commit_lock(&key.branch, &key.table);
         let table_lock = lock.lock().await;
         let Some(members) = next_group(lake, key) else {
             guard.is_removed = true;
             return;
         };
-        let result = Box::pin(commit_group(lake, &key.0, &members)).await;
+        let result = Box::pin(commit_group(lake, &key.branch, &members)).await;
         drop(table_lock);
         match result {
             Ok(commit) => {
@@ -186,7 +193,7 @@ async fn process_queue(lake: &Lake, key: &(String, TableName)) {
             }
             Err(_) => {
                 for member in members {
-                    let alone = Box::pin(commit_member(lake, &key.0, &member)).await;
+                    let alone = Box::pin(commit_member(lake, &key.branch, &member)).await;
                     let _ = member.reply.send(alone);
                 }
             }
@@ -197,7 +204,7 @@ async fn process_queue(lake: &Lake, key: &(String, TableName)) {
 /// A guard that removes the queue if the processing task panics.
 struct QueueGuard<'a> {
     lake: &'a Lake,
-    key: &'a (String, TableName),
+    key: &'a QueueKey,
     /// True if the queue was removed; a queue with the same key belongs to another task.
     is_removed: bool,
 }
@@ -213,7 +220,7 @@ impl Drop for QueueGuard<'_> {
 
 /// Takes the next members of one author, without cancelled ones. If there are none, removes the
 /// queue and returns `None`.
-fn next_group(lake: &Lake, key: &(String, TableName)) -> Option<Vec<Member>> {
+fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<Member>> {
     let mut queues = lake.groups().0.lock();
     let queue = queues.get_mut(key)?;
     queue.retain(|member| !member.reply.is_closed());

@@ -65,11 +65,12 @@ fn schema_of(file: &AvroFile<'_>) -> Result<SchemaRef> {
 /// Returns the fields of the partition record.
 fn partition_fields<'a>(file: &'a AvroFile<'_>) -> Result<&'a [Field]> {
     let entry = file.fields()?;
-    let within = find(entry, DATA_FILE).and_then(|fields| find(fields, PARTITION));
+    let within = find(entry, DATA_FILE.0, DATA_FILE.1)
+        .and_then(|fields| find(fields, PARTITION.0, PARTITION.1));
     Ok(within.unwrap_or_default())
 }
 
-fn find<'a>(fields: &'a [Field], (id, name): (i32, &str)) -> Option<&'a [Field]> {
+fn find<'a>(fields: &'a [Field], id: i32, name: &str) -> Option<&'a [Field]> {
     let matches = |field: &&Field| field.id.map_or(field.name == name, |known| known == id);
     match &fields.iter().find(matches)?.schema.not_null().kind {
         Kind::Record(fields) => Some(fields),

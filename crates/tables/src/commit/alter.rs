@@ -16,7 +16,7 @@ use iceberg::spec::{
 };
 
 use super::evolve::{check_ids, check_names, new_ids, rejected, set_properties};
-use super::layout::{Layout, PartName};
+use super::layout::{AlteredColumns, Layout, PartName};
 use crate::defaults::{default, has_write_default};
 use crate::promotion::promote_defaults;
 use crate::types::join;
@@ -301,13 +301,15 @@ impl Columns<'_> {
                 Ok(())
             }),
             Alteration::MoveColumn { column, place } => self.move_column(&column, &place),
-            Alteration::AddPart { field, name } => {
-                self.layout.add(&field, name.as_deref(), (&self.fields, self.metadata))
-            }
+            Alteration::AddPart { field, name } => self.layout.add(
+                &field,
+                name.as_deref(),
+                &AlteredColumns { fields: &self.fields, metadata: self.metadata },
+            ),
             Alteration::DropPart(part) => self.layout.remove(&part, &self.fields).map(drop),
             Alteration::ReplacePart { old, field, name } => {
-                let columns = (self.fields.as_slice(), self.metadata);
-                self.layout.replace(&old, &field, name.as_deref(), columns)
+                let columns = AlteredColumns { fields: &self.fields, metadata: self.metadata };
+                self.layout.replace(&old, &field, name.as_deref(), &columns)
             }
             Alteration::SortBy(columns) => self.layout.sort(&columns, &self.fields),
             Alteration::SetProperties(_) => Ok(()),
@@ -421,7 +423,7 @@ impl Columns<'_> {
         let Some(new) = new.first() else { return Err(Error::NoColumns) };
         let (within, name) = split(column)?;
         let (metadata, Columns { fields, layout, .. }) = (self.metadata, self);
-        edit(fields, (within, name), |field| {
+        edit(fields, within, name, |field| {
             if field.field_type == new.field_type {
                 return Ok(());
             }
@@ -458,7 +460,8 @@ impl Columns<'_> {
         column: &[String],
         change: impl FnMut(&mut NestedField) -> Result<()>,
     ) -> Result<()> {
-        edit(&mut self.fields, split(column)?, change)
+        let (within, name) = split(column)?;
+        edit(&mut self.fields, within, name, change)
     }
 
     /// Edits the columns of one level.
@@ -470,7 +473,8 @@ impl Columns<'_> {
 /// Edits one column.
 fn edit(
     fields: &mut Vec<NestedFieldRef>,
-    (within, name): (&[String], &str),
+    within: &[String],
+    name: &str,
     mut change: impl FnMut(&mut NestedField) -> Result<()>,
 ) -> Result<()> {
     descend(fields, within, within, &mut |fields| {
@@ -512,12 +516,12 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
             Ok(StructType::new(fields).into())
         }
         (Type::List(list), []) => {
-            let [element] = edit_parts((of, path), [&list.element_field], change)?;
+            let [element] = edit_parts(of, path, [&list.element_field], change)?;
             Ok(ListType::new(element).into())
         }
         (Type::Map(map), []) => {
             let parts = [&map.key_field, &map.value_field];
-            let [key, value] = edit_parts((of, path), parts, change)?;
+            let [key, value] = edit_parts(of, path, parts, change)?;
             if key != map.key_field {
                 let (column, reason) =
                     (join(&path.join("."), "key"), "a map's key cannot be changed");
@@ -546,7 +550,8 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
 /// Edits the element of a list, or the key and the value of a map. Their names, number and order
 /// are fixed, and they have no defaults.
 fn edit_parts<const N: usize>(
-    (of, path): (&Type, &[String]),
+    of: &Type,
+    path: &[String],
     parts: [&NestedFieldRef; N],
     change: Change<'_>,
 ) -> Result<[NestedFieldRef; N]> {

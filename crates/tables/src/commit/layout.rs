@@ -27,6 +27,12 @@ pub(super) struct Layout {
     order: Vec<SortField>,
 }
 
+/// The altered columns of a table, and its metadata before.
+pub(super) struct AlteredColumns<'a> {
+    pub(super) fields: &'a [NestedFieldRef],
+    pub(super) metadata: &'a TableMetadata,
+}
+
 impl Layout {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
@@ -45,9 +51,9 @@ impl Layout {
         &mut self,
         field: &PartitionField,
         name: Option<&str>,
-        (columns, metadata): (&[NestedFieldRef], &TableMetadata),
+        columns: &AlteredColumns<'_>,
     ) -> Result<()> {
-        let part = part_for(field, name, columns, Some(metadata))?;
+        let part = part_for(field, name, columns.fields, Some(columns.metadata))?;
         check_new(&part, &self.parts, field)?;
         self.parts.push(part);
         Ok(())
@@ -66,10 +72,10 @@ impl Layout {
         old: &PartName,
         field: &PartitionField,
         name: Option<&str>,
-        (columns, metadata): (&[NestedFieldRef], &TableMetadata),
+        columns: &AlteredColumns<'_>,
     ) -> Result<()> {
-        let index = self.remove(old, columns)?;
-        self.add(field, name, (columns, metadata))?;
+        let index = self.remove(old, columns.fields)?;
+        self.add(field, name, columns)?;
         let last = self.parts.len() - 1;
         self.parts[index..=last].rotate_right(1);
         Ok(())

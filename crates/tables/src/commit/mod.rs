@@ -101,7 +101,7 @@ pub(crate) async fn commit(
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::OverwritePartitions { staged, retained } => {
-            let change = plan_overwrite(tables, table, (staged, retained), summary).await?;
+            let change = plan_overwrite(tables, table, staged, retained, summary).await?;
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Rewrite(rewrite) => {
@@ -109,8 +109,7 @@ pub(crate) async fn commit(
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Compact { removed, staged } => {
-            let change =
-                Box::pin(plan_compaction(tables, table, (removed, staged), summary)).await?;
+            let change = Box::pin(plan_compaction(tables, table, removed, staged, summary)).await?;
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::ArrangeManifests => merge_manifests(tables, table, summary).await,
@@ -134,7 +133,8 @@ pub(crate) async fn commit(
 async fn plan_overwrite(
     tables: &Tables,
     table: &Table,
-    (staged, retained): (StagedFiles, Option<RetainedRows>),
+    staged: StagedFiles,
+    retained: Option<RetainedRows>,
     summary: BTreeMap<String, String>,
 ) -> Result<Change> {
     let before = table.metadata();
@@ -172,7 +172,8 @@ async fn plan_rewrite(
 async fn plan_compaction(
     tables: &Tables,
     table: &Table,
-    (removed, staged): (Vec<Arc<DataFile>>, StagedFiles),
+    removed: Vec<Arc<DataFile>>,
+    staged: StagedFiles,
     summary: BTreeMap<String, String>,
 ) -> Result<Change> {
     check_staged(table.metadata(), &staged)?;
@@ -216,7 +217,9 @@ async fn merge_manifests(
         summary,
     };
     let changes = Changes::default();
-    change.finish(tables, table, (planned, &changes), (metadata, metadata_builder(table)?)).await
+    let builder = metadata_builder(table)?;
+    let planned = PlannedSnapshot { manifests: planned, changes, after: metadata, builder };
+    change.finish(tables, table, planned).await
 }
 
 /// Checks that replacement files have as many rows as the removed ones.
@@ -384,6 +387,15 @@ struct NewSnapshot {
     name: Uuid,
 }
 
+/// The manifests of a new snapshot, and the metadata to add it to.
+struct PlannedSnapshot<'a> {
+    manifests: Vec<PlannedManifest>,
+    changes: Changes,
+    /// The metadata with the new schema and partition spec.
+    after: &'a TableMetadata,
+    builder: TableMetadataBuilder,
+}
+
 impl Change {
     fn new(
         removal: Removal,
@@ -428,7 +440,8 @@ impl Change {
         if changes.is_empty() && self.summary.is_empty() && same_columns {
             return Ok(table.clone());
         }
-        self.finish(tables, table, (planned, &changes), (after, builder)).await
+        self.finish(tables, table, PlannedSnapshot { manifests: planned, changes, after, builder })
+            .await
     }
 
     /// Commits the planned snapshot.
@@ -436,15 +449,15 @@ impl Change {
         mut self,
         tables: &Tables,
         table: &Table,
-        (planned, changes): (Vec<PlannedManifest>, &Changes),
-        (after, builder): (&TableMetadata, TableMetadataBuilder),
+        planned: PlannedSnapshot<'_>,
     ) -> Result<Table> {
+        let PlannedSnapshot { manifests, changes, after, builder } = planned;
         let before = table.metadata();
         let new = NewSnapshot::after(tables, before, after);
         self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
         let summary = changes.summarise(table.totals(), self.kind, self.summary);
         let listed_max = tables.options().snapshots_listed_max;
-        let encoded = new.encode_files(planned).await?;
+        let encoded = new.encode_files(manifests).await?;
         let snapshot = new.snapshot(&encoded, summary, after.current_schema_id());
         let builder = builder
             .set_branch_snapshot(snapshot, MAIN_BRANCH)

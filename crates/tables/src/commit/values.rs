@@ -31,13 +31,12 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
     for id in columns {
         let found = schema.fields().iter().find_map(|field| Some((field, steps_to(field, *id)?)));
         let Some((field, steps)) = found else { continue };
-        let path_in_column = (field.name().as_str(), steps.as_slice());
         let written = table.metadata().current_schema().name_by_field_id(*id);
         let column = || written.unwrap_or(field.name()).to_owned();
         let plan = tables.plan(table, None).await?;
         let may_lack = |file: &&Arc<DataFile>| file.null_count(*id) != Some(0);
         let files: Vec<Arc<DataFile>> = plan.files().iter().filter(may_lack).cloned().collect();
-        let nulls = count_nulls(tables, table, &files, path_in_column).await?;
+        let nulls = count_nulls(tables, table, &files, field.name(), &steps).await?;
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
@@ -45,7 +44,7 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
             with_deletes.map(|file| Arc::new(file.without_deletes())).collect();
-        if count_nulls(tables, table, &undeleted, path_in_column).await? > 0 {
+        if count_nulls(tables, table, &undeleted, field.name(), &steps).await? > 0 {
             let reason = "data files still contain deleted rows with nulls in it; compact them \
                           with `headwater table maintain` first";
             return Err(Error::InvalidColumn { column: column(), reason: reason.to_owned() });
@@ -58,7 +57,8 @@ async fn count_nulls(
     tables: &Tables,
     table: &Table,
     files: &[Arc<DataFile>],
-    (column, steps): (&str, &[Step]),
+    column: &str,
+    steps: &[Step],
 ) -> Result<usize> {
     let mut rows = tables.read(table, files, Some(&[column.to_owned()]), None)?;
     let mut nulls = 0;

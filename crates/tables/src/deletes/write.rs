@@ -1,5 +1,6 @@
 //! Writes position delete files, one for each data file.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
@@ -36,9 +37,9 @@ pub(crate) async fn write_deletes(
         let location = format!("{}/data/{name}-{number:05}-deletes.parquet", metadata.location());
         let replaced = tables.own_deletes(&of, &mut positions).await?;
         let (data_file, count) = (of.location.clone(), positions.len());
-        let bounds = positions.bounds().unwrap_or_default();
+        let (first, last) = positions.bounds().unwrap_or_default();
         let content = off_thread(&location, move || encode(&data_file, &positions)).await?;
-        let file = entry(&location, &of, content.len(), count, bounds)?;
+        let file = entry(&location, &of, content.len(), count, first..=last)?;
         undo.add(location.clone());
         contents.push((location, content));
         deletes.push(StagedDelete { file, of, replaced });
@@ -93,10 +94,11 @@ fn entry(
     of: &DataFile,
     bytes: usize,
     rows: u64,
-    (first, last): (u64, u64),
+    positions: RangeInclusive<u64>,
 ) -> Result<iceberg::spec::DataFile> {
     let path = Datum::string(&of.location);
-    let (first, last) = (Datum::long(first as i64), Datum::long(last as i64));
+    let (first, last) =
+        (Datum::long(*positions.start() as i64), Datum::long(*positions.end() as i64));
     let built = DataFileBuilder::default()
         .content(DataContentType::PositionDeletes)
         .file_path(location.to_owned())

@@ -60,7 +60,7 @@ pub(crate) fn read(
 ) -> Result<BatchStream> {
     let wanted = Arc::new(project(schema, columns)?);
     let files = files.iter().map(|file| (file.clone(), None)).collect();
-    let opened = open_all(tables, files, wanted, (limit, BATCH_ROWS));
+    let opened = open_all(tables, files, wanted, limit, BATCH_ROWS);
     Ok(match limit {
         None => opened,
         Some(limit) => take_rows(opened, limit).boxed(),
@@ -84,7 +84,7 @@ pub(crate) fn read_slowly(
     batch_rows: usize,
 ) -> BatchStream {
     let files = files.iter().map(|file| (file.clone(), None)).collect();
-    open_all(tables, files, schema.clone(), (None, batch_rows))
+    open_all(tables, files, schema.clone(), None, batch_rows)
 }
 
 /// Reads all columns of files, without the given rows.
@@ -94,14 +94,15 @@ pub(crate) fn read_rest(
     files: Vec<(Arc<DataFile>, Positions)>,
 ) -> BatchStream {
     let files = files.into_iter().map(|(file, without)| (file, Some(without))).collect();
-    open_all(tables, files, schema.clone(), (None, BATCH_ROWS))
+    open_all(tables, files, schema.clone(), None, BATCH_ROWS)
 }
 
 fn open_all(
     tables: &Tables,
     files: Vec<FileToRead>,
     wanted: SchemaRef,
-    (limit, batch_rows): (Option<usize>, usize),
+    limit: Option<usize>,
+    batch_rows: usize,
 ) -> BatchStream {
     let tables = tables.clone();
     stream::iter(files)

@@ -89,8 +89,10 @@ pub(super) async fn initial_metadata(
         None => tables.new_location(name),
     };
     let uuid = uuid.unwrap_or_else(Uuid::new_v4);
-    let now = tables.options().clock.now().timestamp_millis();
-    let mut value = first_metadata(version, uuid, (schema, &spec), &location, now);
+    let now_ms = tables.options().clock.now().timestamp_millis();
+    let (spec, location) = (&spec, location.as_str());
+    let mut value =
+        first_metadata(&FirstMetadata { version, uuid, schema, spec, location, now_ms });
     time_parts::specs(&mut value).for_each(time_parts::reveal);
     serde_json::from_value(value).map_err(|error| Error::Refused { reason: error.to_string() })
 }
@@ -99,14 +101,19 @@ fn bind(spec: UnboundPartitionSpec, schema: &Schema) -> Result<PartitionSpec> {
     spec.bind(schema.clone()).map_err(|error| rejected(&error))
 }
 
-/// Builds the metadata as JSON: the metadata builder would assign new ids.
-fn first_metadata(
+/// The parts of a new table's metadata.
+struct FirstMetadata<'a> {
     version: FormatVersion,
     uuid: Uuid,
-    (schema, spec): (&Schema, &PartitionSpec),
-    location: &str,
+    schema: &'a Schema,
+    spec: &'a PartitionSpec,
+    location: &'a str,
     now_ms: i64,
-) -> Value {
+}
+
+/// Builds the metadata as JSON: the metadata builder would assign new ids.
+fn first_metadata(first: &FirstMetadata<'_>) -> Value {
+    let FirstMetadata { version, uuid, schema, spec, location, now_ms } = *first;
     let last_partition = spec.highest_field_id().unwrap_or(PARTITION_IDS_AFTER);
     let mut value = json!({
         "format-version": version,

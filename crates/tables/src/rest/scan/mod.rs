@@ -224,7 +224,7 @@ impl Scan {
             if tasks.len() > 1 {
                 tasks.push(',');
             }
-            write_task(file, (&residual, &writer), &mut deletes, &mut tasks);
+            write_task(file, &residual, &writer, &mut deletes, &mut tasks);
         }
         tasks.push(']');
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
@@ -271,7 +271,8 @@ impl Scan {
 
 fn write_task(
     file: &DataFile,
-    (residual, writer): (&Residual<'_>, &Writer<'_>),
+    residual: &Residual<'_>,
+    writer: &Writer<'_>,
     deletes: &mut Deletes,
     text: &mut String,
 ) {
