@@ -27,6 +27,7 @@ mod reach;
 mod read;
 mod rest;
 mod row_ids;
+mod snapshot_files;
 mod staged_files;
 mod table;
 mod tables;

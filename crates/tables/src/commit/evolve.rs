@@ -12,8 +12,8 @@ use iceberg::spec::{
 use uuid::Uuid;
 
 use super::alter::take_format_version;
-use super::build;
 use super::layout::set_order;
+use super::metadata::build;
 use super::metadata_log::{detach_logs, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;

@@ -1,0 +1,140 @@
+//! A change of a table's rows, committed as one snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use iceberg::spec::{MAIN_BRANCH, ManifestContentType, TableMetadata, TableMetadataBuilder};
+
+use super::evolve::rejected;
+use super::manifests::{self, Addition, PlannedManifest, Removal, Removals, spec_by_id};
+use super::metadata::build;
+use super::snapshot::NewSnapshot;
+use super::snapshots::{snapshots_listed, snapshots_to_expire};
+use super::store::{PendingFiles, store};
+use super::summary::{Changes, Kind};
+use crate::deletes::DeleteKey;
+use crate::reach::{REACH, Reach};
+use crate::{Result, StagedFiles, Table, Tables};
+
+/// A change of a table's rows.
+pub struct Change {
+    /// The files to remove.
+    pub removal: Removal,
+    /// Files written for this change.
+    pub staged: Option<StagedFiles>,
+    /// Files from other states of the table.
+    pub additions: Vec<Addition>,
+    /// The kind of the change.
+    pub kind: Kind,
+    /// The rows that the change applies to.
+    pub reach: Reach,
+    /// Delete files that no longer apply to any data file.
+    pub dangling: Vec<DeleteKey>,
+    /// Added to the snapshot's summary.
+    pub summary: BTreeMap<String, String>,
+}
+
+/// The manifests of a new snapshot, and the metadata to add it to.
+pub(super) struct PlannedSnapshot<'a> {
+    pub(super) manifests: Vec<PlannedManifest>,
+    pub(super) changes: Changes,
+    /// The metadata with the new schema and partition spec.
+    pub(super) after: &'a TableMetadata,
+    pub(super) builder: TableMetadataBuilder,
+}
+
+impl Change {
+    pub(super) fn new(
+        removal: Removal,
+        staged: StagedFiles,
+        kind: Kind,
+        summary: BTreeMap<String, String>,
+    ) -> Self {
+        let (staged, additions, reach) = (Some(staged), Vec::new(), Reach::Rows);
+        Change { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
+    }
+
+    pub(super) fn with_reach(self, reach: Reach) -> Self {
+        Change { reach, ..self }
+    }
+
+    /// Commits against `after`, the metadata with the new schema and partition spec.
+    pub async fn commit(
+        mut self,
+        tables: &Tables,
+        table: &Table,
+        after: &TableMetadata,
+        builder: TableMetadataBuilder,
+    ) -> Result<Table> {
+        let before = table.metadata();
+        let old = match before.current_snapshot() {
+            Some(snapshot) => tables.manifests(snapshot).await?,
+            None => Arc::new([]),
+        };
+        if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
+            self.additions.extend(added_by(staged, after)?);
+        }
+        let removal = std::mem::replace(&mut self.removal, Removal::Nothing);
+        let additions = std::mem::take(&mut self.additions);
+        let staged = self.staged.as_ref();
+        let deletes = staged.into_iter().flat_map(|staged| staged.deletes.iter());
+        let replaced = deletes.flat_map(|delete| &delete.replaced).chain(&self.dangling);
+        let replaced = replaced.map(|(location, at)| (location.as_str(), *at)).collect();
+        let removals = Removals { removal, replaced };
+        let (planned, changes) = manifests::plan(tables, after, &old, removals, additions).await?;
+        let same_columns = after.current_schema_id() == before.current_schema_id()
+            && after.default_partition_spec_id() == before.default_partition_spec_id();
+        if changes.is_empty() && self.summary.is_empty() && same_columns {
+            return Ok(table.clone());
+        }
+        self.finish(tables, table, PlannedSnapshot { manifests: planned, changes, after, builder })
+            .await
+    }
+
+    /// Commits the planned snapshot.
+    pub(super) async fn finish(
+        mut self,
+        tables: &Tables,
+        table: &Table,
+        planned: PlannedSnapshot<'_>,
+    ) -> Result<Table> {
+        let PlannedSnapshot { manifests, changes, after, builder } = planned;
+        let before = table.metadata();
+        let new = NewSnapshot::after(tables, before, after);
+        self.summary.extend(self.reach.to_value().map(|value| (REACH.to_owned(), value)));
+        let summary = changes.summarise(table.totals(), self.kind, self.summary);
+        let listed_max = tables.options().snapshots_listed_max;
+        let encoded = new.encode_files(manifests).await?;
+        let snapshot = new.snapshot(&encoded, summary, after.current_schema_id());
+        let builder = builder
+            .set_branch_snapshot(snapshot, MAIN_BRANCH)
+            .map_err(|error| rejected("committed", &error))?
+            .remove_snapshots(&snapshots_to_expire(before, snapshots_listed(before, listed_max)));
+        let unwritten = PendingFiles { files: encoded.files, staged: self.staged };
+        let totals = changes.totals(table.totals());
+        let stored = store(tables, table, build(builder)?, totals, unwritten).await?;
+        tables.cache_snapshot(encoded.manifest_list, encoded.listed, encoded.decoded);
+        Ok(stored)
+    }
+}
+
+/// Returns the files written for a change: data files of the current partition spec, and delete
+/// files of the specs of their data files.
+fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
+    let schema = &staged.schema;
+    let mut additions = Vec::new();
+    if !staged.files.is_empty() {
+        let (content, files) = (ManifestContentType::Data, staged.files.to_vec());
+        let spec = after.default_partition_spec().clone();
+        additions.push(Addition { content, schema: schema.clone(), spec, files });
+    }
+    let mut by_spec: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+    for delete in staged.deletes.iter() {
+        by_spec.entry(delete.of.spec_id).or_default().push(delete.file.clone());
+    }
+    for (spec_id, files) in by_spec {
+        let (content, spec) = (ManifestContentType::Deletes, spec_by_id(after, spec_id)?);
+        additions.push(Addition { content, schema: schema.clone(), spec, files });
+    }
+    Ok(additions)
+}

@@ -1,0 +1,98 @@
+//! Checks that concurrent commits did not change what an operation was based on.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::{DataFile, Error, Result, Rewrite, ScanPlan, StagedFiles, Table, Tables};
+
+/// Checks that replacement files have as many rows as the removed ones.
+pub(super) async fn check_rows(
+    tables: &Tables,
+    removed: &[Arc<DataFile>],
+    staged: &StagedFiles,
+) -> Result<()> {
+    let before = tables.live_rows(removed.to_vec()).await?;
+    if before == staged.rows() {
+        return Ok(());
+    }
+    let message = format!("{before} rows became {} during compaction", staged.rows());
+    Err(Error::internal("compacted", message))
+}
+
+/// Checks that concurrently added rows do not affect the change.
+pub(super) async fn check_added_rows(
+    tables: &Tables,
+    table: &Table,
+    rewrite: &Rewrite,
+) -> Result<()> {
+    let Some(unseen) = &rewrite.unseen else { return Ok(()) };
+    let plan = tables.plan(table, None).await?;
+    let added = with_new_rows(tables, &plan, &rewrite.seen).await?;
+    if added.files().is_empty() || !unseen(&added) {
+        return Ok(());
+    }
+    Err(Error::TableChanged { what: "data" })
+}
+
+/// Returns the files of a plan that have rows which an earlier plan does not have: new files, and
+/// files whose deletes were undone, for example by a rollback.
+async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
+    let seen: HashMap<&str, &Arc<DataFile>> =
+        then.files().iter().map(|file| (file.location.as_str(), file)).collect();
+    let mut new = vec![false; now.files().len()];
+    let (mut indexes, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, file) in now.files().iter().enumerate() {
+        match seen.get(file.location.as_str()) {
+            None => new[index] = true,
+            Some(old) if !old.has_deletes() || old.state() == file.state() => {}
+            Some(old) => {
+                indexes.push(index);
+                before.push(Arc::clone(old));
+                after.push(Arc::clone(file));
+            }
+        }
+    }
+    let before = tables.deleted_of_all(before).await?;
+    let after = tables.deleted_of_all(after).await?;
+    for (index, (before, after)) in indexes.into_iter().zip(before.into_iter().zip(after)) {
+        let deleted_before = before.unwrap_or_default();
+        new[index] = !after.unwrap_or_default().has_all(&deleted_before);
+    }
+    Ok(now.retain(&new))
+}
+
+/// Checks that files which a change removes or deletes rows of still have the same live rows: the
+/// files exist, and no other delete file applies to them.
+pub(super) async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
+    let with_new_deletes = rewrite.staged.deletes.iter().map(|delete| &delete.of);
+    let seen = rewrite.removed.iter().chain(with_new_deletes);
+    if rewrite.staged.deletes.is_empty() {
+        return check_rows_unchanged(tables, table, seen).await;
+    }
+    // A data file that only gets new deletes is not in the removal, so its existence must be
+    // checked here.
+    check_delete_files_unchanged(tables, table, seen).await
+}
+
+/// Checks that data files still have the same deletes as when they were read.
+pub(super) async fn check_rows_unchanged(
+    tables: &Tables,
+    table: &Table,
+    seen: impl Iterator<Item = &Arc<DataFile>> + Clone,
+) -> Result<()> {
+    if !table.has_deletes() && seen.clone().all(|file| !file.has_deletes()) {
+        return Ok(());
+    }
+    check_delete_files_unchanged(tables, table, seen).await
+}
+
+async fn check_delete_files_unchanged(
+    tables: &Tables,
+    table: &Table,
+    seen: impl Iterator<Item = &Arc<DataFile>>,
+) -> Result<()> {
+    let plan = tables.plan(table, None).await?;
+    let now: HashSet<_> = plan.files().iter().map(|file| file.state()).collect();
+    let mut same = seen.map(|file| now.contains(&file.state()));
+    if same.all(|same| same) { Ok(()) } else { Err(Error::TableChanged { what: "data" }) }
+}

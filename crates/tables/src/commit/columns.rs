@@ -1,0 +1,447 @@
+//! Edits of columns at any level, in the order of a table's alterations.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use headwater_model::nearest;
+use iceberg::spec::{
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, TableMetadata, Type,
+};
+
+use super::alter::{Alteration, Place};
+use super::evolve::check_names;
+use super::layout::{AlteredColumns, Layout};
+use crate::defaults::{default, has_write_default};
+use crate::promotion::promote_defaults;
+use crate::types::join;
+use crate::types::schema::FieldIds;
+use crate::{Error, Result, normalise_schema};
+
+/// A table's columns during alteration.
+pub(super) struct Columns<'a> {
+    pub(super) metadata: &'a TableMetadata,
+    pub(super) fields: Vec<NestedFieldRef>,
+    pub(super) ids: FieldIds,
+    /// The added columns, to check their ids.
+    pub(super) added: Vec<NestedFieldRef>,
+    pub(super) layout: Layout,
+}
+
+/// An edit of the columns of one level.
+type Change<'c> = &'c mut dyn FnMut(&mut Vec<NestedFieldRef>) -> Result<()>;
+
+impl Columns<'_> {
+    /// Applies an alteration.
+    pub(super) fn alter(&mut self, alteration: Alteration) -> Result<()> {
+        match alteration {
+            Alteration::AddColumn { within, column, place, if_not_exists } => {
+                self.add(&within, &column, place.as_ref(), if_not_exists)
+            }
+            Alteration::DropColumn { column, if_exists } => self.remove(&column, if_exists),
+            Alteration::RenameColumn { column, name } => self.rename(&column, &name),
+            Alteration::WidenColumn { column, data_type } => self.widen(&column, &data_type),
+            Alteration::AllowNulls(column) => self.allow_nulls(&column),
+            Alteration::RequireValues(column) => self.require(&column),
+            Alteration::SetDefault { column, value } => {
+                let path = column.join(".");
+                self.edit(&column, |field| {
+                    field.write_default = match &value {
+                        Some(value) => default(&path, value, &field.field_type)?,
+                        None => None,
+                    };
+                    Ok(())
+                })
+            }
+            Alteration::Comment { column, comment } => self.edit(&column, |field| {
+                field.doc = comment.clone().filter(|text| !text.is_empty());
+                Ok(())
+            }),
+            Alteration::MoveColumn { column, place } => self.move_column(&column, &place),
+            Alteration::AddPart { field, name } => self.layout.add(
+                &field,
+                name.as_deref(),
+                &AlteredColumns { fields: &self.fields, metadata: self.metadata },
+            ),
+            Alteration::DropPart(part) => self.layout.remove(&part, &self.fields).map(drop),
+            Alteration::ReplacePart { old, field, name } => {
+                let columns = AlteredColumns { fields: &self.fields, metadata: self.metadata };
+                self.layout.replace(&old, &field, name.as_deref(), &columns)
+            }
+            Alteration::SortBy(columns) => self.layout.sort(&columns, &self.fields),
+            Alteration::SetProperties(_) => Ok(()),
+        }
+    }
+
+    fn allow_nulls(&mut self, column: &[String]) -> Result<()> {
+        let schema = self.metadata.current_schema();
+        self.edit(column, |field| {
+            if schema.identifier_field_ids().any(|id| id == field.id) {
+                let reason = "an identifier field must be required".to_owned();
+                return Err(Error::InvalidColumn { column: column.join("."), reason });
+            }
+            field.required = false;
+            Ok(())
+        })
+    }
+
+    fn require(&mut self, column: &[String]) -> Result<()> {
+        self.edit(column, |field| {
+            field.required = true;
+            Ok(())
+        })
+    }
+
+    fn add(
+        &mut self,
+        within: &[String],
+        column: &Field,
+        place: Option<&Place>,
+        if_not_exists: bool,
+    ) -> Result<()> {
+        let path = join(&within.join("."), column.name());
+        let normal = normalise_schema(&Schema::new(vec![column.clone()]))?;
+        if !column.is_nullable() && !has_write_default(column) {
+            let reason = "existing rows would have no value for it".to_owned();
+            return Err(Error::InvalidColumn { column: path, reason });
+        }
+        if within.is_empty() {
+            check_names(self.metadata, &normal)?;
+        }
+        let mut new = self.ids.assign(normal.fields(), None)?;
+        // Existing rows have the default as well.
+        for field in new.iter_mut().filter(|field| field.write_default.is_some()) {
+            let mut with_default = (**field).clone();
+            with_default.initial_default.clone_from(&with_default.write_default);
+            *field = with_default.into();
+        }
+        let mut inserted = Vec::new();
+        self.at(within, &mut |fields| {
+            let known = fields.iter().any(|known| same(&known.name, column.name()));
+            if known && if_not_exists {
+                return Ok(());
+            }
+            if known {
+                return Err(Error::ColumnExists { column: path.clone() });
+            }
+            let at = match place {
+                Some(place) => index_of(fields, place, within)?,
+                None => fields.len(),
+            };
+            fields.splice(at..at, new.iter().cloned());
+            inserted.clone_from(&new);
+            Ok(())
+        })?;
+        self.added.extend(inserted);
+        Ok(())
+    }
+
+    fn remove(&mut self, column: &[String], if_exists: bool) -> Result<()> {
+        let metadata = self.metadata;
+        let (within, name) = split(column)?;
+        let Columns { fields, layout, .. } = self;
+        descend(fields, within, within, &mut |fields| {
+            let found = match find(fields, name, within) {
+                Err(Error::ColumnNotFound { .. }) if if_exists => return Ok(()),
+                found => found?,
+            };
+            check_unused(metadata, layout, &fields[found], &column.join("."))?;
+            if fields.len() == 1 {
+                return Err(Error::NoColumns);
+            }
+            fields.remove(found);
+            Ok(())
+        })
+    }
+
+    fn rename(&mut self, column: &[String], name: &str) -> Result<()> {
+        let (within, old) = split(column)?;
+        let new = Schema::new(vec![Field::new(name, arrow::datatypes::DataType::Int32, true)]);
+        let normal = normalise_schema(&new)?;
+        if within.is_empty() {
+            check_names(self.metadata, &normal)?;
+        }
+        self.at(within, &mut |fields| {
+            let found = find(fields, old, within)?;
+            let mut others = fields.iter().enumerate().filter(|(other, _)| *other != found);
+            if others.any(|(_, other)| same(&other.name, name)) {
+                return Err(Error::ColumnExists { column: join(&within.join("."), name) });
+            }
+            let mut field = (*fields[found]).clone();
+            name.clone_into(&mut field.name);
+            fields[found] = field.into();
+            Ok(())
+        })
+    }
+
+    fn widen(&mut self, column: &[String], data_type: &Field) -> Result<()> {
+        let normal = normalise_schema(&Schema::new(vec![data_type.clone()]))?;
+        let new = FieldIds::after(0).assign(normal.fields(), None)?;
+        let Some(new) = new.first() else { return Err(Error::NoColumns) };
+        let (within, name) = split(column)?;
+        let (metadata, Columns { fields, layout, .. }) = (self.metadata, self);
+        edit(fields, within, name, |field| {
+            if field.field_type == new.field_type {
+                return Ok(());
+            }
+            let path = column.join(".");
+            if !is_promotion(&field.field_type, &new.field_type) {
+                let reason = format!(
+                    "its type `{}` cannot become `{}`: an int may become a long, a float a double, \
+                     and a decimal may have more digits before the point",
+                    field.field_type, new.field_type
+                );
+                return Err(Error::InvalidColumn { column: path, reason });
+            }
+            check_unpartitioned(metadata, layout, &ids_of(field), &path)?;
+            field.field_type.clone_from(&new.field_type);
+            promote_defaults(field);
+            Ok(())
+        })
+    }
+
+    fn move_column(&mut self, column: &[String], place: &Place) -> Result<()> {
+        let (within, name) = split(column)?;
+        self.at(within, &mut |fields| {
+            let found = find(fields, name, within)?;
+            let field = fields.remove(found);
+            let at = index_of(fields, place, within)?;
+            fields.insert(at, field);
+            Ok(())
+        })
+    }
+
+    /// Edits one column.
+    fn edit(
+        &mut self,
+        column: &[String],
+        change: impl FnMut(&mut NestedField) -> Result<()>,
+    ) -> Result<()> {
+        let (within, name) = split(column)?;
+        edit(&mut self.fields, within, name, change)
+    }
+
+    /// Edits the columns of one level.
+    fn at(&mut self, within: &[String], change: Change<'_>) -> Result<()> {
+        descend(&mut self.fields, within, within, change)
+    }
+}
+
+/// Edits one column.
+fn edit(
+    fields: &mut Vec<NestedFieldRef>,
+    within: &[String],
+    name: &str,
+    mut change: impl FnMut(&mut NestedField) -> Result<()>,
+) -> Result<()> {
+    descend(fields, within, within, &mut |fields| {
+        let found = find(fields, name, within)?;
+        let mut field = (*fields[found]).clone();
+        change(&mut field)?;
+        fields[found] = field.into();
+        Ok(())
+    })
+}
+
+/// Descends a path, of which `rest` remains, and edits the columns there.
+fn descend(
+    fields: &mut Vec<NestedFieldRef>,
+    rest: &[String],
+    path: &[String],
+    change: Change<'_>,
+) -> Result<()> {
+    let Some((name, rest)) = rest.split_first() else { return change(fields) };
+    let above = &path[..path.len() - rest.len() - 1];
+    let found = find(fields, name, above)?;
+    let mut field = (*fields[found]).clone();
+    *field.field_type = within(&field.field_type, rest, path, change)?;
+    fields[found] = field.into();
+    Ok(())
+}
+
+/// Returns a type with the columns of one of its levels edited.
+fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Result<Type> {
+    let part = |field: &NestedFieldRef, rest: &[String], change: Change<'_>| {
+        let mut part = (**field).clone();
+        *part.field_type = within(&part.field_type, rest, path, change)?;
+        Ok::<_, Error>(part.into())
+    };
+    match (of, rest) {
+        (Type::Struct(parts), rest) => {
+            let mut fields = parts.fields().to_vec();
+            descend(&mut fields, rest, path, change)?;
+            Ok(StructType::new(fields).into())
+        }
+        (Type::List(list), []) => {
+            let [element] = edit_parts(of, path, [&list.element_field], change)?;
+            Ok(ListType::new(element).into())
+        }
+        (Type::Map(map), []) => {
+            let parts = [&map.key_field, &map.value_field];
+            let [key, value] = edit_parts(of, path, parts, change)?;
+            if key != map.key_field {
+                let (column, reason) =
+                    (join(&path.join("."), "key"), "a map's key cannot be changed");
+                return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
+            }
+            Ok(MapType::new(key, value).into())
+        }
+        (Type::List(list), [name, rest @ ..]) if same(name, "element") => {
+            Ok(ListType::new(part(&list.element_field, rest, change)?).into())
+        }
+        (Type::Map(map), [name, rest @ ..]) if same(name, "value") => {
+            let value = part(&map.value_field, rest, change)?;
+            Ok(MapType::new(map.key_field.clone(), value).into())
+        }
+        (Type::List(_) | Type::Map(_), _) => {
+            Err(invalid_part(of, &path[..path.len() - rest.len()]))
+        }
+        _ => {
+            let column = path[..path.len() - rest.len()].join(".");
+            let reason = format!("its type `{of}` has no nested columns to change");
+            Err(Error::InvalidColumn { column, reason })
+        }
+    }
+}
+
+/// Edits the element of a list, or the key and the value of a map. Their names, number and order
+/// are fixed, and they have no defaults.
+fn edit_parts<const N: usize>(
+    of: &Type,
+    path: &[String],
+    parts: [&NestedFieldRef; N],
+    change: Change<'_>,
+) -> Result<[NestedFieldRef; N]> {
+    let mut fields = parts.map(Arc::clone).to_vec();
+    match change(&mut fields) {
+        // The change was to drop the only field or names a missing one.
+        Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(invalid_part(of, path)),
+        done => done?,
+    }
+    let kept = |(new, old): (&NestedFieldRef, &NestedFieldRef)| {
+        (new.id, &new.name) == (old.id, &old.name) && new.write_default == old.write_default
+    };
+    let all = fields.len() == N && fields.iter().zip(parts).all(kept);
+    let fields = all.then_some(fields).and_then(|fields| fields.try_into().ok());
+    fields.ok_or_else(|| invalid_part(of, path))
+}
+
+/// Returns the error of an unsupported change in a list or map.
+fn invalid_part(of: &Type, path: &[String]) -> Error {
+    let (kind, parts) = match of {
+        Type::List(_) => ("list", "one part, `element`"),
+        _ => ("map", "two parts, `key` and `value`"),
+    };
+    let reason = format!(
+        "a {kind} has {parts}: only its type, comment and nullability \
+         can be changed"
+    );
+    Error::InvalidColumn { column: path.join("."), reason }
+}
+
+fn split(column: &[String]) -> Result<(&[String], &str)> {
+    match column.split_last() {
+        Some((name, within)) => Ok((within, name)),
+        None => Err(Error::NoColumns),
+    }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+/// Returns the index of a column: an exact match, or else the only case-insensitive one.
+fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
+    let exact = fields.iter().position(|field| field.name == name);
+    let mut similar = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
+    let alone = similar.next().filter(|_| similar.next().is_none());
+    exact.or(alone).ok_or_else(|| Error::ColumnNotFound {
+        column: join(&within.join("."), name),
+        near: nearest(name, fields.iter().map(|field| field.name.as_str())),
+    })
+}
+
+fn index_of(fields: &[NestedFieldRef], place: &Place, within: &[String]) -> Result<usize> {
+    match place {
+        Place::First => Ok(0),
+        Place::After(name) => find(fields, name, within).map(|index| index + 1),
+    }
+}
+
+/// Rejects dropping a column used by a partition spec, the sort order or the identifier fields.
+fn check_unused(
+    metadata: &TableMetadata,
+    layout: &Layout,
+    field: &NestedField,
+    column: &str,
+) -> Result<()> {
+    let ids = ids_of(field);
+    check_unpartitioned(metadata, layout, &ids, column)?;
+    let mut identifier = metadata.current_schema().identifier_field_ids();
+    let reason = if layout.sorts_by(&ids) {
+        "the table is sorted by it"
+    } else if identifier.any(|id| ids.contains(&id)) {
+        "it is an identifier field"
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
+}
+
+/// Rejects changes of partition source columns: existing partition values would no longer match.
+fn check_unpartitioned(
+    metadata: &TableMetadata,
+    layout: &Layout,
+    ids: &HashSet<i32>,
+    column: &str,
+) -> Result<()> {
+    let mut parts = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
+    if !parts.any(|part| ids.contains(&part.source_id)) && !layout.splits_by(ids) {
+        return Ok(());
+    }
+    let reason = "the table is or was partitioned by it".to_owned();
+    Err(Error::InvalidColumn { column: column.to_owned(), reason })
+}
+
+/// Returns the ids of a column and its nested columns.
+fn ids_of(field: &NestedField) -> HashSet<i32> {
+    let mut ids = HashSet::from([field.id]);
+    each_part(&field.field_type, &mut |part| {
+        ids.insert(part.id);
+    });
+    ids
+}
+
+/// Visits a column and its nested columns.
+pub(super) fn each(field: &NestedFieldRef, visit: &mut dyn FnMut(&NestedFieldRef)) {
+    visit(field);
+    each_part(&field.field_type, visit);
+}
+
+/// Visits the columns nested in a type.
+fn each_part(of: &Type, visit: &mut dyn FnMut(&NestedFieldRef)) {
+    match of {
+        Type::Struct(parts) => parts.fields().iter().for_each(|part| each(part, visit)),
+        Type::List(list) => each(&list.element_field, visit),
+        Type::Map(map) => {
+            each(&map.key_field, visit);
+            each(&map.value_field, visit);
+        }
+        Type::Primitive(_) => {}
+    }
+}
+
+/// Returns true if Iceberg allows the promotion of one type to the other.
+fn is_promotion(from: &Type, to: &Type) -> bool {
+    use PrimitiveType::{Decimal, Double, Float, Int, Long};
+    match (from, to) {
+        (Type::Primitive(from), Type::Primitive(to)) => match (from, to) {
+            (Int, Long) | (Float, Double) => true,
+            (Decimal { precision: from, scale: one }, Decimal { precision: to, scale: other }) => {
+                from <= to && one == other
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,203 @@
+//! The commit of each operation.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use iceberg::spec::{FormatVersion, TableMetadata};
+
+use super::alter::{Alteration, Altered, FORMAT_VERSION};
+use super::change::{Change, PlannedSnapshot};
+use super::checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
+use super::evolve::{self, check_same_version, check_staged};
+use super::manifests::Removal;
+use super::metadata::{commit_metadata, metadata_builder};
+use super::store::{PendingFiles, store};
+use super::summary::{Changes, Kind};
+use super::values::check_values;
+use super::{manifests, metadata_log};
+use crate::partition::describe;
+use crate::promotion::comparable_partition;
+use crate::reach::Reach;
+use crate::{
+    DataFile, Error, Operation, Result, RetainedRows, Rewrite, StagedFiles, Table, Tables, rest,
+};
+
+/// Commits an operation and returns the next state of the table.
+pub(crate) async fn commit(
+    tables: &Tables,
+    table: &Table,
+    operation: Operation,
+    summary: BTreeMap<String, String>,
+) -> Result<Table> {
+    let before = table.metadata();
+    if let Operation::Apply(commit) = &operation {
+        return rest::apply(tables, table, commit, &summary).await;
+    }
+    if before.format_version() == FormatVersion::V1 && !upgrades(&operation) {
+        return Err(Error::OldFormat { version: "1" });
+    }
+    match operation {
+        Operation::Apply(_) => Ok(table.clone()),
+        Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
+        Operation::AddColumns { columns, after } => {
+            let change = |builder| evolve::add_columns(before, builder, columns, after);
+            commit_metadata(tables, table, change).await
+        }
+        Operation::Alter { alterations, after } => {
+            let altered = Altered::of(before, alterations, after)?;
+            if altered.is_nothing() {
+                return Ok(table.clone());
+            }
+            Box::pin(check_values(tables, table, &altered.columns_to_require(before))).await?;
+            commit_metadata(tables, table, |builder| altered.apply(before, builder)).await
+        }
+        Operation::SetProperties(properties) => {
+            let change = |builder| evolve::set_properties(builder, properties);
+            commit_metadata(tables, table, change).await
+        }
+        Operation::Append(staged) => {
+            check_staged(before, &staged)?;
+            let change = Change::new(Removal::Nothing, staged, Kind::Append, summary);
+            change.commit(tables, table, before, metadata_builder(table)?).await
+        }
+        Operation::Overwrite(staged) => {
+            check_staged(before, &staged)?;
+            let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
+            let change = change.with_reach(Reach::All);
+            change.commit(tables, table, before, metadata_builder(table)?).await
+        }
+        Operation::OverwritePartitions { staged, retained } => {
+            let change = plan_overwrite(tables, table, staged, retained, summary).await?;
+            change.commit(tables, table, before, metadata_builder(table)?).await
+        }
+        Operation::Rewrite(rewrite) => {
+            let change = Box::pin(plan_rewrite(tables, table, rewrite, summary)).await?;
+            change.commit(tables, table, before, metadata_builder(table)?).await
+        }
+        Operation::Compact { removed, staged } => {
+            let change = Box::pin(plan_compaction(tables, table, removed, staged, summary)).await?;
+            change.commit(tables, table, before, metadata_builder(table)?).await
+        }
+        Operation::ArrangeManifests => merge_manifests(tables, table, summary).await,
+        Operation::ExpireSnapshots(ids) => {
+            let now = tables.options().clock.now().timestamp_millis();
+            let left =
+                metadata_log::without_snapshots(before, &ids, table.metadata_location(), now)?;
+            store(tables, table, left, table.totals(), PendingFiles::default()).await
+        }
+        Operation::Replace { schema, partition, after, staged } => {
+            let builder =
+                evolve::replace(before, metadata_builder(table)?, &schema, &partition, after)?;
+            let after = evolve::replaced(before, &schema, &partition, after)?;
+            check_staged(&after, &staged)?;
+            let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
+            change.with_reach(Reach::All).commit(tables, table, &after, builder).await
+        }
+    }
+}
+
+async fn plan_overwrite(
+    tables: &Tables,
+    table: &Table,
+    staged: StagedFiles,
+    retained: Option<RetainedRows>,
+    summary: BTreeMap<String, String>,
+) -> Result<Change> {
+    let before = table.metadata();
+    check_staged(before, &staged)?;
+    let (mut removal, reach) = partitions_of(before, &staged);
+    let mut all = vec![staged];
+    if let Some((removed, rest)) = retained {
+        check_staged(before, &rest)?;
+        check_same_version(before, &rest)?;
+        check_rows_unchanged(tables, table, removed.iter()).await?;
+        removal = removal.and_files(&removed);
+        all.push(rest);
+    }
+    let staged = StagedFiles::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
+    Ok(Change::new(removal, staged, Kind::Modify, summary).with_reach(reach))
+}
+
+async fn plan_rewrite(
+    tables: &Tables,
+    table: &Table,
+    rewrite: Rewrite,
+    summary: BTreeMap<String, String>,
+) -> Result<Change> {
+    check_staged(table.metadata(), &rewrite.staged)?;
+    check_same_version(table.metadata(), &rewrite.staged)?;
+    check_added_rows(tables, table, &rewrite).await?;
+    check_deletes(tables, table, &rewrite).await?;
+    let removal = Removal::files(&rewrite.removed);
+    let staged = rewrite.staged;
+    let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
+    let kind = if adds { Kind::Append } else { Kind::Modify };
+    Ok(Change::new(removal, staged, kind, summary))
+}
+
+async fn plan_compaction(
+    tables: &Tables,
+    table: &Table,
+    removed: Vec<Arc<DataFile>>,
+    staged: StagedFiles,
+    summary: BTreeMap<String, String>,
+) -> Result<Change> {
+    check_staged(table.metadata(), &staged)?;
+    check_same_version(table.metadata(), &staged)?;
+    check_rows_unchanged(tables, table, removed.iter()).await?;
+    check_rows(tables, &removed, &staged).await?;
+    let dangling = tables.dangling_deletes(table, &removed).await?;
+    let change = Change::new(Removal::files(&removed), staged, Kind::Compact, summary);
+    Ok(Change { dangling, ..change })
+}
+
+/// Returns true if the operation upgrades the format version.
+fn upgrades(operation: &Operation) -> bool {
+    let version = |one: &Alteration| match one {
+        Alteration::SetProperties(properties) => properties.contains_key(FORMAT_VERSION),
+        _ => false,
+    };
+    matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
+}
+
+/// Merges small manifests; returns the same state if there are few already.
+async fn merge_manifests(
+    tables: &Tables,
+    table: &Table,
+    summary: BTreeMap<String, String>,
+) -> Result<Table> {
+    let metadata = table.metadata();
+    let Some(snapshot) = metadata.current_snapshot() else { return Ok(table.clone()) };
+    let old = tables.manifests(snapshot).await?;
+    let planned = manifests::consolidate(tables, metadata, &old).await?;
+    if planned.len() >= old.len() {
+        return Ok(table.clone());
+    }
+    let change = Change {
+        removal: Removal::Nothing,
+        staged: None,
+        additions: Vec::new(),
+        kind: Kind::Compact,
+        reach: Reach::Rows,
+        dangling: Vec::new(),
+        summary,
+    };
+    let changes = Changes::default();
+    let builder = metadata_builder(table)?;
+    let planned = PlannedSnapshot { manifests: planned, changes, after: metadata, builder };
+    change.finish(tables, table, planned).await
+}
+
+/// Returns the removal of the new rows' partitions, and the reach of the overwrite.
+fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, Reach) {
+    let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
+    let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);
+    let partitions: HashSet<_> = partitions.collect();
+    let reach = match spec.fields() {
+        [] if partitions.is_empty() => Reach::Rows,
+        [] => Reach::All,
+        _ => Reach::Partitions(partitions.iter().map(|one| describe(spec, types, one)).collect()),
+    };
+    let partitions = partitions.into_iter().map(comparable_partition).collect();
+    (Removal::Partitions { spec: spec.spec_id(), partitions, files: HashSet::new() }, reach)
+}
