@@ -1,5 +1,5 @@
-//! The files of Apache Iceberg tables, and the storage they are in: metadata files, manifests, Avro,
-//! types and schemas, partition specs, and the warehouse's object store.
+//! The files of Apache Iceberg tables, and the storage they are in: metadata files, manifests,
+//! Avro, types and schemas, partition specs, and the warehouse's object store.
 //!
 //! Each module encodes, decodes or converts one part of the format. This crate knows no state of a
 //! table and caches nothing: `tables` reads, plans and commits with it. It works around what the
