@@ -96,7 +96,7 @@ impl Functions {
         if !self.0.calls.0.lock().calls.values().any(of_these) {
             return Vec::new();
         }
-        let standing = self.0.queue.standing();
+        let stats = self.0.queue.stats();
         let told = |(number, call): (&u64, &Call)| FunctionCall {
             label: call.label.clone(),
             environment: call.environment.clone(),
@@ -105,7 +105,7 @@ impl Functions {
             job: call.share.job,
             priority: call.share.priority,
             since: call.since.into(),
-            waits_for: (!call.runs).then(|| reason(call, *number, &standing)),
+            waits_for: (!call.runs).then(|| reason(call, *number, &stats)),
         };
         let state = self.0.calls.0.lock();
         state.calls.iter().filter(|(_, call)| of_these(call)).map(told).collect()
@@ -113,44 +113,48 @@ impl Functions {
 }
 
 /// Returns what a call waits for, as text.
-fn reason(call: &Call, number: u64, standing: &QueueStats) -> String {
-    let Some((place, wanted)) = standing.order.get(&number).copied() else {
-        return "its turn: it is about to run, or far behind in the queue".to_owned();
+fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
+    let Some((position, wanted)) = stats.order.get(&number).copied() else {
+        return "queued: about to start, or far behind".to_owned();
     };
-    let place = match place - 1 {
+    let position = match position - 1 {
         0 => "first in the queue".to_owned(),
         before => format!("behind {before} in the queue"),
     };
-    let held = |tell: &dyn Fn(&str, usize, u64) -> String| {
-        let mut owners: Vec<_> = standing.owners.iter().collect();
-        owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));
-        let named = owners.into_iter().take(NAMED_MAX);
-        let mut named: Vec<String> =
-            named.map(|(owner, (running, bytes))| tell(owner, *running, *bytes)).collect();
-        let others = standing.owners.len().saturating_sub(NAMED_MAX);
-        if others > 0 {
-            named.push(format!("{others} others hold the rest"));
-        }
-        named
-    };
-    if wanted > standing.free_bytes {
-        let mut named = held(&|owner, _, bytes| format!("{owner} holds {}", size(bytes)));
-        if standing.idle_bytes > 0 {
-            named.push(format!("processes that wait hold {}", size(standing.idle_bytes)));
-        }
+    if wanted > stats.free_bytes && stats.running < 2 * stats.permits_max {
         return format!(
-            "memory, {place}: it may hold {}, and of {} there are {} free; {}",
+            "memory: it needs {}, {} of {} are free ({}); {position}",
             size(call.memory_bytes),
-            size(standing.memory_bytes),
-            size(standing.free_bytes),
-            named.join(", ")
+            size(stats.free_bytes),
+            size(stats.memory_bytes),
+            holders(stats, |(_, bytes)| size(bytes)),
         );
     }
-    if standing.running < standing.places {
-        return format!("its turn, {place}: one before it waits for memory");
+    if stats.running < stats.permits_max {
+        return format!("a call before it, which waits for memory; {position}");
     }
-    let named = held(&|owner, running, _| format!("{owner} has {running}"));
-    format!("a free place of {}, {place}; {}", standing.places, named.join(", "))
+    format!(
+        "a free instance: {} calls run at once ({}); {position}",
+        stats.permits_max,
+        holders(stats, |(running, _)| running.to_string()),
+    )
+}
+
+/// Returns the owners that hold the most resources, and what idle instances hold, as text.
+fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String {
+    let mut owners: Vec<_> = stats.owners.iter().collect();
+    owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));
+    let named = owners.iter().take(NAMED_MAX);
+    let mut named: Vec<String> =
+        named.map(|(owner, held)| format!("{owner}: {}", shown(**held))).collect();
+    let others = owners.len().saturating_sub(NAMED_MAX);
+    if others > 0 {
+        named.push(format!("{others} others: the rest"));
+    }
+    if stats.idle_bytes > 0 {
+        named.push(format!("idle instances: {}", size(stats.idle_bytes)));
+    }
+    named.join(", ")
 }
 
 #[cfg(test)]
@@ -167,25 +171,25 @@ mod tests {
             since: SystemTime::now(),
             runs: false,
         };
-        let mut standing = QueueStats {
-            places: 2,
+        let mut stats = QueueStats {
+            permits_max: 2,
             running: 2,
             memory_bytes: 4 << 30,
             free_bytes: 1 << 30,
-            idle_bytes: 0,
+            idle_bytes: 1 << 29,
             owners: [("run 1".into(), (2, 3 << 30))].into(),
             order: [(7, (1, 2 << 30))].into(),
         };
         assert_eq!(
-            reason(&call, 7, &standing),
-            "memory, first in the queue: it may hold 2 GiB, and of 4 GiB there are 1 GiB free; run 1 \
-             holds 3 GiB"
+            reason(&call, 7, &stats),
+            "memory: it needs 2 GiB, 1 GiB of 4 GiB are free (run 1: 3 GiB, idle instances: 512 \
+             MiB); first in the queue"
         );
-        standing.free_bytes = 3 << 30;
-        standing.order = [(7, (3, 2 << 30))].into();
+        (stats.free_bytes, stats.idle_bytes) = (3 << 30, 0);
+        stats.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
-            reason(&call, 7, &standing),
-            "a free place of 2, behind 2 in the queue; run 1 has 2"
+            reason(&call, 7, &stats),
+            "a free instance: 2 calls run at once (run 1: 2); behind 2 in the queue"
         );
     }
 }

@@ -66,7 +66,7 @@ impl Functions {
             }
             // Idle instances do not count as use.
             let of_this = |held: &Environment| held.id == environment.id;
-            self.0.warm.end_where(of_this);
+            self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);
             match self.0.environments.remove(&environment.id, unused_for).await? {
                 Removal::Removed { environment, bytes } => {
@@ -92,7 +92,7 @@ impl Functions {
         let rebuilt = self.0.environments.rebuild(&id, on_progress).await?;
         let now = self.0.environments.current_build(&id);
         let of_before = |held: &Environment| held.id == id && Some(&held.build) != now.as_ref();
-        self.0.warm.end_where(of_before);
+        self.0.queue.end_idle_of(of_before);
         self.0.zygotes.end_where(of_before);
         let environments = self.0.environments.clone();
         let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;

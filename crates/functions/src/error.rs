@@ -145,14 +145,16 @@ pub enum Error {
         hint: String,
     },
     /// The queue is full.
-    #[error("{waiting} function calls wait already, {own} of them of {owner}: no more of its may")]
+    #[error("queue full: {queued} function calls queued, {own} from {owner} (limit {limit})")]
     TooBusy {
         /// Number of queued calls.
-        waiting: usize,
+        queued: usize,
         /// Number of queued calls of this owner.
         own: usize,
         /// The owner of the call.
         owner: String,
+        /// Maximum number of queued calls; an owner may use only a part of it.
+        limit: usize,
     },
     /// An instance's output has an invalid format.
     #[error("the output of `{label}` cannot be read: {reason}")]
@@ -245,8 +247,8 @@ impl Fault for Error {
             ),
 
             Error::TooBusy { .. } => Some(
-                "Try again when some have ended, or have fewer wait at a time; `headwater job get` \
-                 says what a call waits for."
+                "Retry when some of them have ended, or make fewer calls at once; `headwater job \
+                 get` shows what a call waits for."
                     .to_owned(),
             ),
             Error::Stopping { .. } => Some("Try again when the server is back.".to_owned()),

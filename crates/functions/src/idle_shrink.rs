@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headwater_sandbox::ResourceUsage;
 use tokio::sync::oneshot;
 
-use crate::warm_pool::WarmInstance;
+use crate::warm_instance::WarmInstance;
 use crate::worker::Message;
 
 /// Idle time before an instance shrinks, and before another attempt. Returning and reallocating

@@ -1,52 +1,31 @@
 //! An instance: a process that executes a call, from its task to its result.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use headwater_model::{ErrorCode, Fault, LogStream, Usage};
+use headwater_model::LogStream;
 use headwater_sandbox::{
-    Channel, CloneSpec, Confinement, EgressPolicy, Exit, ProcessEnd, ProcessSpec, ResourceUsage,
-    RunningProcess, SandboxSpec, Signal, Spawner,
+    Channel, EgressPolicy, Exit, ProcessEnd, ResourceUsage, RunningProcess, Signal, Spawner,
 };
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::memory::{HugePageFs, MemoryFile, ResultFile, WorkerFile, aside};
+use crate::instance_spec::{PROJECT, files, plan};
+use crate::memory::{HugePageFs, WorkerFile};
+use crate::outcome::{CallEnd, conclude, usage};
 use crate::streaming_input::{Feed, FeedUsage};
-use crate::warm_pool::WarmInstance;
-use crate::worker::{self, FinalMessage, SentTask, WorkerMessages};
+use crate::warm_instance::WarmInstance;
+use crate::worker::{self, SentTask, WorkerMessages};
 use crate::worker_io::{Lines, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
-use crate::{
-    Argument, ArgumentValue, Environment, Error, FunctionEvent, Invocation, Limits, Outcome,
-    Result, Returned, Returns, SharedTable,
-};
+use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
 /// Time that a function has to end after a request.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Maximum number of processes and threads of an instance.
-const PROCESSES_MAX: u64 = 4096;
-
-/// Paths of the project, the worker and the environment in a sandbox.
-const PROJECT: &str = "/project";
-pub(crate) const WORKER: &str = "/headwater";
-pub(crate) const ENVIRONMENT: &str = "/environment";
-
-/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions of the same name
-/// have other meanings.
-const OUT_OF_MEMORY: [&str; 4] = [
-    "MemoryError",
-    "numpy._core._exceptions._ArrayMemoryError",
-    "numpy.core._exceptions._ArrayMemoryError",
-    "pyarrow.lib.ArrowMemoryError",
-];
 
 /// Time to read the messages of a call that must end.
 const HEARD_MAX: Duration = Duration::from_secs(2);
@@ -60,6 +39,33 @@ pub(crate) enum Origin {
     Sandbox,
     /// A clone of a zygote, in a sandbox.
     Zygote(Arc<Zygote>),
+}
+
+/// How a new instance starts.
+pub(crate) struct NewInstance<'a> {
+    pub(crate) origin: &'a Origin,
+    /// Allowed destinations, if it has network access.
+    pub(crate) policy: Option<EgressPolicy>,
+    /// The file system with huge pages for its result, if there is one.
+    pub(crate) pages: Option<Arc<HugePageFs>>,
+}
+
+/// When a call ends at the latest, and how long it is boosted.
+pub(crate) struct Finish {
+    pub(crate) until: Instant,
+    pub(crate) boost: Duration,
+    pub(crate) cancelled: CancellationToken,
+}
+
+/// A call that was sent to a process.
+struct SentCall {
+    invocation: Invocation,
+    sent: SentTask,
+    pages: Option<Arc<HugePageFs>>,
+    policy: Option<EgressPolicy>,
+    started: Instant,
+    /// Whether the process may have ended before the call starts.
+    cloned: bool,
 }
 
 /// A process that executes a call.
@@ -114,7 +120,7 @@ impl OutputReaders {
 
 /// The reason for ending an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopped {
+pub(crate) enum Stopped {
     TimeLimit,
     Cancelled,
 }
@@ -124,8 +130,7 @@ impl Instance {
     pub(crate) fn start(
         spawner: &Spawner,
         invocation: &Invocation,
-        origin: &Origin,
-        (policy, pages): (Option<EgressPolicy>, Option<Arc<HugePageFs>>),
+        NewInstance { origin, policy, pages }: NewInstance<'_>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -146,9 +151,9 @@ impl Instance {
         let started = Instant::now();
         let running = match origin {
             Origin::Zygote(zygote) => {
-                let running = zygote.seat(spawner, &invocation.limits)?;
+                let running = zygote.take_clone(spawner, &invocation.limits)?;
                 running.begin(descriptors)?;
-                zygote.prepare(spawner, &invocation.limits);
+                zygote.prepare_clones(spawner, &invocation.limits);
                 running
             }
             Origin::Folder(_) | Origin::Sandbox => {
@@ -163,8 +168,9 @@ impl Instance {
         };
         let cloned = zygote.is_some();
         let warm = WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: 0 };
-        let call = (invocation.bare(), sent, pages);
-        Self::listening(warm, call, (started, cloned), (policy, sink))
+        let invocation = invocation.bare();
+        let call = SentCall { invocation, sent, pages, policy, started, cloned };
+        Self::listening(warm, call, sink)
     }
 
     /// Executes another call in an idle process of the same function.
@@ -178,16 +184,18 @@ impl Instance {
         let how = worker::CallSettings { reuse: true, huge_pages: false };
         let channel = warm.channel.get_ref();
         let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
-        let call = (invocation.bare(), sent, None);
-        Self::listening(warm, call, (started, true), (None, sink))
+        let invocation = invocation.bare();
+        let (pages, policy) = (None, None);
+        let call = SentCall { invocation, sent, pages, policy, started, cloned: true };
+        Self::listening(warm, call, sink)
     }
 
     fn listening(
         warm: WarmInstance,
-        (invocation, sent, pages): (Invocation, SentTask, Option<Arc<HugePageFs>>),
-        (started, cloned): (Instant, bool),
-        (policy, sink): (Option<EgressPolicy>, mpsc::Sender<FunctionEvent>),
+        call: SentCall,
+        sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
+        let SentCall { invocation, sent, pages, policy, started, cloned } = call;
         let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us } = warm;
         let lines = Lines::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
@@ -227,13 +235,11 @@ impl Instance {
     }
 
     /// Waits for the call, and ends the process if it must not remain. The result includes the
-    /// usage; an error means that it is unknown. An idle process is returned. `boost` is the
-    /// duration of the CPU boost.
+    /// usage; an error means that it is unknown. A process that remains is returned; it may not be
+    /// paused yet.
     pub(crate) async fn finish(
         mut self,
-        until: Instant,
-        boost: Duration,
-        cancelled: CancellationToken,
+        Finish { until, boost, cancelled }: Finish,
     ) -> Result<(Outcome, Option<WarmInstance>)> {
         let limit = || tokio::time::sleep_until(until.into());
         let stopped = async {
@@ -260,7 +266,7 @@ impl Instance {
                         continue;
                     }
                     let taken = tokio::select! {
-                        taken = self.pause() => taken,
+                        taken = self.measure() => taken,
                         why = &mut stopped => break Err(why),
                     };
                     return self.keep(heard.take().unwrap_or_default(), taken).await;
@@ -281,13 +287,20 @@ impl Instance {
             let _ = feeding.await;
         }
         let WorkerMessages { begun, said, given, .. } = heard.unwrap_or_default();
-        let usage = usage(elapsed, &ended, (self.cpu_us_before, &self.fed));
+        let usage = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
-        let said = (said, given, self.files);
-        let known = (why, &*self.fed, self.policy.as_ref());
-        let returned = conclude(&self.invocation, ended, known, said).await;
+        let end = CallEnd {
+            ended,
+            stopped: why,
+            fed: &self.fed,
+            policy: self.policy.as_ref(),
+            message: said,
+            result_file: given,
+            files: self.files,
+        };
+        let returned = conclude(&self.invocation, end).await;
         Ok((Outcome { returned, usage }, None))
     }
 
@@ -325,12 +338,12 @@ impl Instance {
     }
 
     /// Reads the rest of a call whose process remains, and its usage. May be dropped.
-    async fn pause(&mut self) -> Option<ResourceUsage> {
+    async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         for printed in &mut self.printed {
             printed.end().await;
         }
-        self.running.pause(&self.inputs).await
+        self.running.measure(&self.inputs).await
     }
 
     /// Ends a call whose process remains.
@@ -361,9 +374,17 @@ impl Instance {
             ended = ProcessEnd { exit: Exit::Code(0), ..running.ended().await? };
             None
         };
-        let usage = usage(elapsed, &ended, (cpu_us_before, &fed));
-        let said = (heard.said, heard.given, self.files);
-        let returned = conclude(&self.invocation, ended, (None, &fed, None), said).await;
+        let usage = usage(elapsed, &ended, cpu_us_before, &fed);
+        let end = CallEnd {
+            ended,
+            stopped: None,
+            fed: &fed,
+            policy: None,
+            message: heard.said,
+            result_file: heard.given,
+            files: self.files,
+        };
+        let returned = conclude(&self.invocation, end).await;
         Ok((Outcome { returned, usage }, warm))
     }
 
@@ -390,219 +411,6 @@ pub(crate) fn reusable(invocation: &Invocation) -> bool {
     invocation.reuse
         && invocation.limits.network.is_off()
         && !invocation.arguments.iter().any(is_fed)
-}
-
-/// Returns the usage of a call of a process with this earlier CPU time.
-fn usage(elapsed: Duration, ended: &ProcessEnd, (cpu_us_before, fed): (u64, &FeedUsage)) -> Usage {
-    Usage {
-        wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
-        cpu_us: ended.cpu_us.saturating_sub(cpu_us_before),
-        memory_bytes_peak: ended.memory_bytes_peak,
-        bytes_in: fed.bytes(),
-        calls: 1,
-        cold_starts: 1,
-        ..Usage::default()
-    }
-}
-
-/// Returns the result, from the end of the process and the worker's messages.
-async fn conclude(
-    invocation: &Invocation,
-    ended: ProcessEnd,
-    (stopped, fed, policy): (Option<Stopped>, &FeedUsage, Option<&EgressPolicy>),
-    (said, given, files): (FinalMessage, ResultFile, Vec<WorkerFile>),
-) -> Result<Returned> {
-    let label = invocation.label.clone();
-    let limit = invocation.limits.memory_bytes;
-    let memory_limit = || {
-        let (label, used) = (label.clone(), ended.memory_bytes_peak);
-        Error::MemoryLimit { label, limit, retried_with: None, used }
-    };
-    if stopped != Some(Stopped::Cancelled)
-        && let Some(error) = fed.take_failure()
-    {
-        // A result from incomplete rows is discarded.
-        return Err(error);
-    }
-    match (said, stopped) {
-        (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
-        (FinalMessage::Table(file), _) => {
-            read_table(invocation, aside(move || SharedTable::open(file)).await)
-        }
-        (FinalMessage::Laid(outline, own), _) => {
-            let open = move || SharedTable::put_together(outline, (own, given), &files);
-            read_table(invocation, aside(open).await)
-        }
-        (FinalMessage::MultipartTable(table), _) => read_table(invocation, table),
-        (FinalMessage::Value(file), _) if invocation.kind == Returns::Any => {
-            read_value(invocation, file)
-        }
-        (FinalMessage::Text(text), _) if invocation.kind == Returns::Any => {
-            Ok(Returned::Json(Bytes::from(text)))
-        }
-        (FinalMessage::Bool(value), _) if invocation.kind == Returns::Bool => {
-            Ok(Returned::Bool(value))
-        }
-        (said, Some(Stopped::TimeLimit)) => {
-            let frames =
-                if let FinalMessage::Raised { frames, .. } = said { frames } else { Vec::new() };
-            let limit = invocation.limits.timeout;
-            Err(Error::TimeLimit { label, limit, importing: false, frames })
-        }
-        _ if ended.out_of_memory => Err(memory_limit()),
-        (FinalMessage::Raised { exception, .. }, _) if OUT_OF_MEMORY.contains(&&*exception) => {
-            Err(memory_limit())
-        }
-        (FinalMessage::Raised { frames, full: Some(used), .. }, _) => {
-            let limit = invocation.limits.temp_bytes;
-            Err(Error::TempLimit { label, limit, used, frames })
-        }
-        (FinalMessage::Raised { exception, message, frames, hint, unreachable, .. }, _) => {
-            let denied = || policy?.denied_hosts().hint(&message, unreachable);
-            let hint = hint.or_else(denied);
-            Err(Error::FunctionRaised { exception, message, frames, hint })
-        }
-        (FinalMessage::Unfit { returned, reason, hint }, _) => {
-            Err(unfit(invocation, returned, (reason, hint)))
-        }
-        (FinalMessage::Bool(_) | FinalMessage::Value(_) | FinalMessage::Text(_), _) => {
-            Err(unfit(invocation, "bool".to_owned(), (None, None)))
-        }
-        (FinalMessage::Nothing, _) => {
-            Err(Error::InstanceDied { label, reason: ended.exit.describe() })
-        }
-    }
-}
-
-fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Returned> {
-    if invocation.kind == Returns::Bool {
-        return Err(unfit(invocation, "a table".to_owned(), (None, None)));
-    }
-    table.map(Returned::Table).map_err(|error| match error {
-        full if full.code() == ErrorCode::DiskFull => full,
-        Error::Arrow(error) => bad_output(invocation, error.to_string()),
-        Error::Io { what, source } => bad_output(invocation, format!("cannot {what}: {source}")),
-        other => bad_output(invocation, other.to_string()),
-    })
-}
-
-/// Maximum size of a result that is not a table, in bytes.
-const VALUE_BYTES_MAX: u64 = 16 << 20;
-
-/// Returns a function's JSON. It comes from user code and may have any content.
-fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
-    let bad = |reason: String| bad_output(invocation, reason);
-    let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
-    if file.bytes() > VALUE_BYTES_MAX {
-        let function = invocation.function.clone();
-        return Err(Error::LargeValue { function, most: VALUE_BYTES_MAX });
-    }
-    Ok(Returned::Json(Bytes::copy_from_slice(&file.buffer()?)))
-}
-
-fn bad_output(invocation: &Invocation, reason: String) -> Error {
-    Error::BadOutput { label: invocation.label.clone(), reason }
-}
-
-/// Returns the error for a result of the wrong type, with the worker's reason and hint.
-fn unfit(
-    invocation: &Invocation,
-    returned: String,
-    (reason, hint): (Option<String>, Option<String>),
-) -> Error {
-    let (function, wanted) = (invocation.function.clone(), invocation.kind);
-    Error::NotATable { function, returned, reason, hint, wanted }
-}
-
-/// Returns the process of an instance without a zygote.
-fn plan(invocation: &Invocation, origin: &Origin) -> Result<ProcessSpec> {
-    let (limits, environment) = (&invocation.limits, &*invocation.environment);
-    let (worker, temp, python, confinement) = if let Origin::Folder(folder) = origin {
-        let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
-        (worker, temp, environment.python.clone(), Confinement::Folder(folder.clone()))
-    } else {
-        let python = Path::new(ENVIRONMENT).join("bin").join("python");
-        let sandbox =
-            environment_sandbox(environment, limits.temp_bytes, !limits.network.is_off())?;
-        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, Confinement::Sandbox(sandbox))
-    };
-    let programs = python.parent().map(Path::to_owned).unwrap_or_default();
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let command = [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker::FILE))];
-    Ok(ProcessSpec {
-        command: command.to_vec(),
-        variables: variables(&text(&programs), &text(&temp), limits.cpu_millis),
-        control: true,
-        confinement,
-        memory_bytes: Some(limits.memory_bytes),
-        processes_max: Some(PROCESSES_MAX),
-        cpu_millis: limits.cpu_millis,
-        ..ProcessSpec::default()
-    })
-}
-
-/// Returns the sandbox of a clone for calls with these limits.
-pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
-    let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
-    ProcessSpec {
-        variables: variables("/environment/bin", "/tmp", limits.cpu_millis),
-        confinement: Confinement::Clone(CloneSpec { zygote, temp_bytes, network }),
-        memory_bytes: Some(limits.memory_bytes),
-        processes_max: Some(PROCESSES_MAX),
-        cpu_millis: limits.cpu_millis,
-        ..ProcessSpec::default()
-    }
-}
-
-/// Returns the environment variables of an instance; it has no others.
-pub(crate) fn variables(
-    programs: &str,
-    temp: &str,
-    cpu_millis: Option<u32>,
-) -> Vec<(String, String)> {
-    // Without `/sys` libraries cannot count processors, and some log a warning at each call.
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
-    let threads = processors.min(limit).to_string();
-    let variables = [
-        ("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin")),
-        ("HOME", temp.to_owned()),
-        ("TMPDIR", temp.to_owned()),
-        ("USER", "function".to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-        ("OMP_NUM_THREADS", threads.clone()),
-        ("LOKY_MAX_CPU_COUNT", threads),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).to_vec()
-}
-
-/// Returns a sandbox with an environment and its interpreter.
-pub(crate) fn environment_sandbox(
-    environment: &Environment,
-    temp_bytes: u64,
-    network: bool,
-) -> Result<SandboxSpec> {
-    let read_only = environment.mounts(Path::new(ENVIRONMENT))?;
-    Ok(SandboxSpec { read_only, temp_bytes, network })
-}
-
-/// Writes the project, the worker and the SDK to a memory file: below the sandbox's root, or below
-/// the work folder. A zygote has all but the project.
-fn files(
-    invocation: &Invocation,
-    origin: &Origin,
-    policy: Option<&EgressPolicy>,
-) -> Result<MemoryFile> {
-    let own = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
-    let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
-    let project = invocation.files.iter();
-    let project = project.map(|(path, text)| (format!("project/{path}"), text.as_str()));
-    let names = policy.map(EgressPolicy::files).unwrap_or_default();
-    let names = names.iter().map(|(path, text)| (path.clone(), text.as_str()));
-    let files: BTreeMap<String, &str> = own.chain(project).chain(names).collect();
-    let bytes = serde_json::to_vec(&files)
-        .map_err(|error| Error::io("write the project's files")(error.into()))?;
-    MemoryFile::with("headwater-files", &bytes)
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {

@@ -15,9 +15,10 @@ use headwater_sandbox::{Channel, Confinement, ProcessSpec, RunningProcess, Signa
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::instance::{clone_plan, environment_sandbox, variables};
+use crate::instance_spec::{ENVIRONMENT, WORKER, environment_sandbox, variables};
 use crate::memory::MemoryFile;
 use crate::preload::Preload;
+use crate::prepared_clones::PreparedClones;
 use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 
 /// Time limit for importing an environment's packages.
@@ -27,14 +28,6 @@ const IMPORT_MAX: Duration = Duration::from_secs(120);
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
 /// A library may start one thread per processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
-
-/// Number of clones prepared during bursts of calls, and the time that they remain after the last
-/// call.
-const SEATS_BUSY: usize = 4;
-const BUSY: Duration = Duration::from_secs(5);
-
-/// Age at which a clone has certainly started.
-const MADE_BY_NOW: Duration = Duration::from_millis(100);
 
 /// Pause after a failed start of a zygote: initially, doubled each time, and at most.
 const RETRY: Duration = Duration::from_secs(60);
@@ -142,31 +135,7 @@ pub(crate) struct Zygote {
     environment: Environment,
     ready: ReadyMessage,
     used: Mutex<Instant>,
-    /// Prepared clones, the oldest first.
-    seats: Mutex<PreparedClones>,
-}
-
-/// Clones that wait for a call with their limits.
-#[derive(Debug, Default)]
-struct PreparedClones {
-    waiting: Vec<PreparedClone>,
-    /// Time until which several clones are prepared: calls arrived faster than clones started.
-    busy_until: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct PreparedClone {
-    limits: Limits,
-    running: RunningProcess,
-    since: Instant,
-}
-
-impl PreparedClones {
-    /// Returns the number of clones to prepare.
-    fn wanted(&self) -> usize {
-        let busy = self.busy_until.is_some_and(|until| Instant::now() < until);
-        if busy { SEATS_BUSY } else { 1 }
-    }
+    clones: PreparedClones,
 }
 
 /// The state of the zygote of an environment.
@@ -302,7 +271,7 @@ impl Zygotes {
         *cpu_us = running.take_unmetered_cpu_us().await;
         let (id, running) = (running.id(), Mutex::new(running));
         let (environment, used) = (environment.with_own_lock()?, Mutex::new(Instant::now()));
-        Ok(Zygote { id, running, environment, ready, used, seats: Mutex::default() })
+        Ok(Zygote { id, running, environment, ready, used, clones: PreparedClones::default() })
     }
 
     /// Removes a zygote that could not be cloned; it ends with its last clone.
@@ -334,7 +303,7 @@ impl Zygotes {
     /// Ends the zygotes that were idle for too long, and removes ended ones.
     pub(crate) fn sweep(&self) {
         self.let_go(|zygote| {
-            zygote.calm_down();
+            zygote.clones.remove_surplus();
             zygote.used.lock().elapsed() >= self.options.idle_max
         });
     }
@@ -408,53 +377,14 @@ impl Zygote {
         self.running.lock().is_alive()
     }
 
-    /// Returns a clone for a call: a prepared one, or a new one.
-    pub(crate) fn seat(&self, spawner: &Spawner, limits: &Limits) -> Result<RunningProcess> {
-        let seat = {
-            let mut seats = self.seats.lock();
-            let fits = |seat: &mut PreparedClone| {
-                limits.as_made_for(&seat.limits) && seat.running.is_alive()
-            };
-            let found = (0..seats.waiting.len()).find(|at| fits(&mut seats.waiting[*at]));
-            let seat = found.map(|at| seats.waiting.remove(at));
-            if seat.as_ref().is_none_or(|seat| seat.since.elapsed() < MADE_BY_NOW) {
-                seats.busy_until = Some(Instant::now() + BUSY);
-            }
-            seat
-        };
-        match seat {
-            Some(seat) => Ok(seat.running),
-            None => Ok(spawner.run(clone_plan(self.id, limits), &[])?),
-        }
+    /// Returns a clone for a call.
+    pub(crate) fn take_clone(&self, spawner: &Spawner, limits: &Limits) -> Result<RunningProcess> {
+        self.clones.take(self.id, spawner, limits)
     }
 
-    /// Prepares clones for the next calls, which usually have the same limits; at most one more at
-    /// a time, so that they are created between calls.
-    pub(crate) fn prepare(&self, spawner: &Spawner, limits: &Limits) {
-        let mut seats = self.seats.lock();
-        seats.waiting.retain_mut(|seat| seat.running.is_alive());
-        let fitting = seats.waiting.iter().filter(|seat| limits.as_made_for(&seat.limits)).count();
-        if fitting >= seats.wanted() {
-            return;
-        }
-        // The next call reports a failure.
-        if let Ok(running) = spawner.run(clone_plan(self.id, limits), &[]) {
-            let since = Instant::now();
-            seats.waiting.push(PreparedClone { limits: limits.clone(), running, since });
-        }
-        let others = seats.waiting.len() > SEATS_BUSY;
-        let oldest = others.then(|| seats.waiting.remove(0));
-        drop(seats);
-        drop(oldest);
-    }
-
-    /// Removes the additional clones for bursts.
-    fn calm_down(&self) {
-        let mut seats = self.seats.lock();
-        let surplus = seats.waiting.len().saturating_sub(seats.wanted());
-        let surplus: Vec<PreparedClone> = seats.waiting.drain(..surplus).collect();
-        drop(seats);
-        drop(surplus);
+    /// Prepares clones for the next calls.
+    pub(crate) fn prepare_clones(&self, spawner: &Spawner, limits: &Limits) {
+        self.clones.prepare(self.id, spawner, limits);
     }
 
     /// Records the start or end of a call.
@@ -466,8 +396,8 @@ impl Zygote {
 /// Returns the process of a zygote.
 fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
-    let script = format!("{}/{}", crate::instance::WORKER, worker::ZYGOTE);
-    let python = format!("{}/bin/python", crate::instance::ENVIRONMENT);
+    let script = format!("{WORKER}/{}", worker::ZYGOTE);
+    let python = format!("{ENVIRONMENT}/bin/python");
     let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
@@ -497,7 +427,7 @@ mod tests {
         let after = |pause| failure.since + pause;
         let (early, late) = (after(RETRY / 2), after(RETRY));
         assert!(!failure.is_due(early) && failure.is_due(late));
-        assert!(!failure.is_due(late + RETRY), "somebody does");
+        assert!(!failure.is_due(late + RETRY), "an attempt is in progress");
         let mut pauses = vec![failure.pause];
         while pauses.len() < 8 {
             let again = Failure::new("it raises".to_owned(), pauses.last().copied());

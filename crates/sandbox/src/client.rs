@@ -59,8 +59,12 @@ pub struct RunningProcess {
     ended: bool,
     /// Present once the spawner has paused the process for the first time.
     meter: Option<GroupMeter>,
-    /// The spawner's reply to a pause that [`RunningProcess::pause`] did not wait for.
+    /// The spawner's reply to [`RunningProcess::pause_later`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
+    /// True if a pause was requested after the last resumption.
+    is_paused: bool,
+    /// True if its CPU boost was ended after the last resumption.
+    is_boost_ended: bool,
 }
 
 /// Reads the usage of a process from its control groups, which is faster than a request. Only the
@@ -112,7 +116,16 @@ impl Spawner {
             None => return Err(ended()),
         };
         connection.send(&Request::Start { id, spec }, descriptors)?;
-        Ok(RunningProcess { id, connection, end, ended: false, meter: None, pausing: None })
+        Ok(RunningProcess {
+            id,
+            connection,
+            end,
+            ended: false,
+            meter: None,
+            pausing: None,
+            is_paused: false,
+            is_boost_ended: false,
+        })
     }
 
     /// Returns the CPU time of all processes of this spawner, in microseconds; none if unknown.
@@ -164,18 +177,15 @@ impl RunningProcess {
         !self.ended
     }
 
-    /// Freezes the process and returns its usage so far. Returns none if the process cannot be
-    /// frozen, if its usage is unknown, or if it still has one of these files, given by inode, open
-    /// or mapped.
+    /// Returns the usage of the process so far. Returns none if the process cannot be frozen, if its
+    /// usage is unknown, or if it still has one of these files, given by inode, open or mapped.
     ///
-    /// A process that was paused before is measured at once, and freezes shortly afterwards. What
-    /// it uses until then counts for the next call.
-    pub async fn pause(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
+    /// Freezes the process, unless it was measured before and has no files: then it runs on, until
+    /// its next call or [`RunningProcess::pause_later`]. What it uses meanwhile counts for the next
+    /// call.
+    pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
-            // Measured first, because the spawner resets the peak memory.
-            let usage = meter.read()?;
-            self.pausing = Some(self.request_pause(inputs)?);
-            return Some(usage);
+            return meter.read();
         }
         let usage = self.request_pause(inputs)?.await.ok()??;
         let groups = self.connection.groups.get();
@@ -183,23 +193,32 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Requests a pause; the receiver gets the result of [`RunningProcess::pause`]. Returns none if
-    /// the spawner ended.
+    /// Freezes the process shortly afterwards, unless it is frozen. A failure is an error of
+    /// [`RunningProcess::resume`].
+    pub fn pause_later(&mut self) {
+        if !self.is_paused {
+            self.pausing = self.request_pause(&[]);
+        }
+    }
+
+    /// Requests a pause; the receiver gets the usage, as of [`RunningProcess::measure`]. Returns
+    /// none if the spawner ended.
     pub fn request_pause(
-        &self,
+        &mut self,
         inputs: &[u64],
     ) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
-        self.measure(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
+        self.is_paused = true;
+        self.request_usage(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
     /// Returns and resets the CPU time of a zygote that no clone accounts for, in microseconds; 0
     /// if unknown.
     pub async fn take_unmetered_cpu_us(&self) -> u64 {
-        let Some(usage) = self.measure(&Request::Meter { id: self.id }) else { return 0 };
+        let Some(usage) = self.request_usage(&Request::Meter { id: self.id }) else { return 0 };
         usage.await.ok().flatten().map_or(0, |usage| usage.cpu_us)
     }
 
-    fn measure(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
+    fn request_usage(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
         let (sender, usage) = oneshot::channel();
         // The spawner replies in the order of the requests.
         self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
@@ -207,8 +226,11 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Thaws a paused process. Fails if the pause failed.
+    /// Thaws a paused process and boosts it. Fails if the pause failed.
     pub fn resume(&mut self) -> Result<()> {
+        if !self.is_paused && !self.is_boost_ended {
+            return Ok(());
+        }
         if let Some(pausing) = &mut self.pausing {
             match pausing.try_recv() {
                 Ok(Some(usage)) => {
@@ -220,11 +242,13 @@ impl RunningProcess {
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }
         }
+        (self.is_paused, self.is_boost_ended) = (false, false);
         self.connection.send(&Request::Resume { id: self.id }, &[])
     }
 
     /// Ends the CPU boost of the process.
-    pub fn end_boost(&self) {
+    pub fn end_boost(&mut self) {
+        self.is_boost_ended = true;
         // A failure means that the spawner ended, and the process with it.
         let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
     }

@@ -8,133 +8,188 @@ use std::time::{Duration, Instant};
 use headwater_model::Priority;
 use tokio::sync::oneshot;
 
-use super::{Call, MEMORY_UNIT, State, Subqueue};
+use super::state::{Call, MEMORY_UNIT, State, Subqueue};
 
-/// Time for which a call that needs more memory than is free is overtaken; shorter if its owner has
-/// no running call.
-pub(super) const LET_PASS: Duration = Duration::from_secs(1);
-const LET_FIRST_PASS: Duration = Duration::from_secs(30);
+/// Time for which a call that needs more memory than is free is overtaken; longer by calls whose
+/// owners have no running call.
+pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
+const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
 /// Waiting time after which a call is promoted to the next priority.
-pub(super) const RISE: Duration = Duration::from_secs(30);
+pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 
 /// Maximum position that is distinguished.
-const TOLD_MAX: usize = 1_000;
+const POSITION_MAX: usize = 1_000;
 
 /// The rank of an owner: the priority of its best subqueue.
-pub(super) type Best = HashMap<Arc<str>, u64>;
+pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-impl State {
-    /// Returns the subqueue that is next, if there are resources for its first call.
-    pub(super) fn next(&mut self, places: usize) -> Option<usize> {
-        self.short = None;
-        if self.running >= 2 * places {
+/// Calls that wait for memory and precede others.
+#[derive(Debug, Default)]
+struct MemoryWaits {
+    /// Memory that the first of them needs.
+    units: u64,
+    /// Waiting times: of all of them, and of those whose owners have no running call.
+    waited: Duration,
+    waited_first: Duration,
+}
+
+impl MemoryWaits {
+    /// Returns true if another call may overtake them.
+    fn lets_pass(&self, is_first_of_owner: bool) -> bool {
+        // Memory that another owner reserves is no reason to wait for this owner.
+        if is_first_of_owner {
+            self.waited_first <= OVERTAKEN_BY_FIRST_MAX
+        } else {
+            self.waited <= OVERTAKEN_MAX
+        }
+    }
+
+    fn add(&mut self, units: u64, waited: Duration, is_first_of_owner: bool) {
+        self.units = if self.units == 0 { units } else { self.units };
+        self.waited = self.waited.max(waited);
+        if is_first_of_owner {
+            self.waited_first = self.waited_first.max(waited);
+        }
+    }
+}
+
+impl<W> State<W> {
+    /// Returns the subqueue that is next, if there are resources for its first call. Adds the idle
+    /// instances that were evicted for it.
+    pub(super) fn next(&mut self, permits_max: usize, evicted: &mut Vec<W>) -> Option<usize> {
+        self.is_memory_short = false;
+        if self.running >= 2 * permits_max {
             return None;
         }
         let now = Instant::now();
-        let best = self.best(now);
-        let rank = |at| (self.rank(at, &best, now), at);
-        let ranked: Vec<_> = (0..self.lines.len()).map(rank).collect();
+        let ranks = self.owner_ranks(now);
+        let rank = |at| (self.rank(at, &ranks, now), at);
+        let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
         // The first call must find memory when a permit is free.
-        if let Some((_, first)) = ranked.iter().min()
-            && !self.has_place(*first, places, now)
-        {
-            self.short = Some(self.lines[*first].units()).filter(|units| *units > self.free_units);
-        }
-        let may = |(_, line): &(_, usize)| self.has_place(*line, places, now);
+        let first = ranked.iter().min().map(|(_, first)| *first);
+        let is_short = first.is_some_and(|first| {
+            !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
+        });
+        let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
         // One of the first has its memory as a rule, so the others need not be sorted.
-        let mut lines: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
-        // Waiting times for memory: of all calls, and of calls whose owners have no running call.
-        let (mut waited, mut waited_first) = (Duration::ZERO, Duration::ZERO);
-        while let Some(Reverse((_, line))) = lines.pop() {
-            let units = self.lines[line].units();
-            // Memory that another owner reserves is no reason to wait for this owner.
-            let has_none = self.has_none(line);
-            let passes = if has_none { waited_first <= LET_FIRST_PASS } else { waited <= LET_PASS };
-            if units == 0 || (units <= self.free_units && passes) {
-                return Some(line);
-            }
-            if units > self.free_units {
-                self.short = self.short.or(Some(units));
-                let age = self.lines[line].age(now);
-                waited = waited.max(age);
-                waited_first = waited_first.max(if has_none { age } else { Duration::ZERO });
+        let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
+        self.is_memory_short = is_short;
+        let mut waits = MemoryWaits::default();
+        while let Some(Reverse((_, at))) = next.pop() {
+            if self.has_memory(at, &mut waits, evicted) {
+                return Some(at);
             }
         }
         None
     }
 
+    /// Returns true if the first call of a subqueue has its memory, and calls that wait for memory
+    /// may be overtaken. Evicts idle instances where that is enough.
+    fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
+        let (units, now) = (self.units_needed(at), Instant::now());
+        let is_first = self.is_first_of_owner(at);
+        let passes = waits.lets_pass(is_first);
+        if units == 0 {
+            // To end this instance later must help the calls that wait.
+            let obtainable = self.free_units + self.idle_units() + self.reusable_units;
+            return passes || waits.units > obtainable;
+        }
+        if units <= self.free_units {
+            return passes;
+        }
+        if passes && let Some(gone) = self.evict_for(at, units, now) {
+            evicted.extend(gone);
+            return true;
+        }
+        self.is_memory_short = true;
+        waits.add(units, self.subqueues[at].waited(now), is_first);
+        false
+    }
+
+    /// Returns the free memory that the first call of a subqueue needs, in units: none if it can
+    /// use an idle instance.
+    fn units_needed(&self, at: usize) -> u64 {
+        let Subqueue { key, calls, .. } = &self.subqueues[at];
+        let is_idle = self.idle.iter().any(|idle| Some(&idle.key) == key.instance.as_ref());
+        if is_idle { 0 } else { calls.front().map_or(0, |call| call.units) }
+    }
+
     /// Returns true if the owner of a subqueue has no running call.
-    fn has_none(&self, line: usize) -> bool {
-        self.owners.get(&self.lines[line].of.0).is_none_or(|owner| owner.running == 0)
+    fn is_first_of_owner(&self, at: usize) -> bool {
+        let owner = self.owners.get(&self.subqueues[at].key.queue.owner);
+        owner.is_none_or(|owner| owner.running == 0)
     }
 
     /// Returns true if there is a permit for the first call of a subqueue: one above the limit if
     /// its owner has none or it has waited for very long.
-    fn has_place(&self, line: usize, places: usize, now: Instant) -> bool {
-        let first = self.has_none(line) || self.waited(line, now) > 2 * RISE;
-        self.running < if first { 2 * places } else { places }
+    fn has_permit(&self, at: usize, permits_max: usize, now: Instant) -> bool {
+        let exceeds =
+            self.is_first_of_owner(at) || self.waited_without_permit(at, now) > 2 * PROMOTED_EVERY;
+        self.running < if exceeds { 2 * permits_max } else { permits_max }
     }
 
-    /// Returns the sort key of a subqueue; the smallest is next. `best` is the best rank of its
-    /// owner's subqueues.
-    pub(super) fn rank(&self, line: usize, best: &Best, now: Instant) -> impl Ord + use<> {
-        let Subqueue { of, calls, .. } = &self.lines[line];
-        let owner = self.owners.get(&of.0).copied().unwrap_or_default();
-        let function = self.functions.get(of).copied().unwrap_or_default();
+    /// Returns the sort key of a subqueue; the smallest is next.
+    pub(super) fn rank(&self, at: usize, ranks: &OwnerRanks, now: Instant) -> impl Ord + use<W> {
+        let subqueue = &self.subqueues[at];
+        let queue = &subqueue.key.queue;
+        let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
+        let function = self.functions.get(queue).copied().unwrap_or_default();
         // Within its owner, a subqueue is promoted by its own age, up to the best of them.
-        let own = self.lines[line].risen(self.lines[line].age(now));
-        let best = best.get(&of.0).copied().unwrap_or_default();
-        let priority = if own >= best { best } else { self.priority(line, now) };
-        let fewest = (owner.running, owner.served, Reverse(own), function.running, function.served);
-        (Reverse(priority), fewest, calls.front().map_or(u64::MAX, |call| call.number))
+        let own = subqueue.promoted(subqueue.waited(now));
+        let best = ranks.get(&queue.owner).copied().unwrap_or_default();
+        let priority = if own >= best { best } else { self.priority(at, now) };
+        let owner = (owner.running, owner.last_permit);
+        let function = (Reverse(own), function.running, function.last_permit);
+        let number = subqueue.calls.front().map_or(u64::MAX, |call| call.number);
+        (Reverse(priority), owner, function, number)
     }
 
     /// Returns the rank of a subqueue among those of all owners. One whose owner gets permits is
     /// not promoted: it waits for its owner's other calls.
-    fn priority(&self, line: usize, now: Instant) -> u64 {
-        self.lines[line].risen(self.waited(line, now))
+    fn priority(&self, at: usize, now: Instant) -> u64 {
+        self.subqueues[at].promoted(self.waited_without_permit(at, now))
     }
 
     /// Returns the waiting time of a subqueue in which its owner got no permit.
-    fn waited(&self, line: usize, now: Instant) -> Duration {
-        let line = &self.lines[line];
-        let turned = self.owners.get(&line.of.0).and_then(|owner| owner.turned);
-        let since = turned.map_or(Duration::MAX, |turned| now.saturating_duration_since(turned));
-        line.age(now).min(since)
+    fn waited_without_permit(&self, at: usize, now: Instant) -> Duration {
+        let subqueue = &self.subqueues[at];
+        let owner = self.owners.get(&subqueue.key.queue.owner);
+        let last = owner.and_then(|owner| owner.last_permit_at);
+        let since = last.map_or(Duration::MAX, |last| now.saturating_duration_since(last));
+        subqueue.waited(now).min(since)
     }
 
     /// Returns the best rank of each owner.
-    pub(super) fn best(&self, now: Instant) -> Best {
-        let mut best = Best::new();
-        for line in 0..self.lines.len() {
-            let found = best.entry(self.lines[line].of.0.clone()).or_default();
-            *found = self.priority(line, now).max(*found);
+    pub(super) fn owner_ranks(&self, now: Instant) -> OwnerRanks {
+        let mut ranks = OwnerRanks::new();
+        for at in 0..self.subqueues.len() {
+            let rank = ranks.entry(self.subqueues[at].key.queue.owner.clone()).or_default();
+            *rank = self.priority(at, now).max(*rank);
         }
-        best
+        ranks
     }
 
-    /// Returns a copy, to simulate permits.
-    pub(super) fn imagined(&self) -> State {
-        let mut imagined = State {
-            lines: Vec::new(),
+    /// Returns a copy without memory limits, to simulate permits.
+    pub(super) fn simulated(&self) -> State<W> {
+        let queued = |call: &Call<W>| {
+            let permit = oneshot::channel().0;
+            Call { number: call.number, units: call.units, since: call.since, permit }
+        };
+        let copied = |subqueue: &Subqueue<W>| Subqueue {
+            key: subqueue.key.clone(),
+            last_permit_at: subqueue.last_permit_at,
+            calls: subqueue.calls.iter().map(queued).collect(),
+        };
+        State {
+            subqueues: self.subqueues.iter().map(copied).collect(),
+            queued: self.queued,
+            running: self.running,
             owners: self.owners.clone(),
             functions: self.functions.clone(),
-            ..*self
-        };
-        let waiting = |call: &Call| {
-            let turn = oneshot::channel().0;
-            Call { number: call.number, units: call.units, since: call.since, turn }
-        };
-        imagined.lines.extend(self.lines.iter().map(|line| Subqueue {
-            of: line.of.clone(),
-            priority: line.priority,
-            ready: line.ready,
-            served: line.served,
-            calls: line.calls.iter().map(waiting).collect(),
-        }));
-        imagined.free_units = u64::MAX / 2;
-        imagined
+            assigned: self.assigned,
+            ..State::new(u64::MAX / 2)
+        }
     }
 
     /// Returns the positions of the first calls, if permits were assigned now and all calls took
@@ -142,40 +197,37 @@ impl State {
     pub(super) fn order(mut self) -> HashMap<u64, (usize, u64)> {
         let now = Instant::now();
         let mut order = HashMap::new();
-        let best = self.best(now);
-        let ranked = (0..self.lines.len()).map(|at| Reverse((self.rank(at, &best, now), at)));
-        let mut lines: BinaryHeap<_> = ranked.collect();
-        while order.len() < TOLD_MAX
-            && let Some(Reverse((rank, line))) = lines.pop()
+        let ranks = self.owner_ranks(now);
+        let ranked = (0..self.subqueues.len()).map(|at| Reverse((self.rank(at, &ranks, now), at)));
+        let mut next: BinaryHeap<_> = ranked.collect();
+        while order.len() < POSITION_MAX
+            && let Some(Reverse((rank, at))) = next.pop()
         {
             // A permit moves the other calls of its owner back, and no call forward.
-            if self.rank(line, &best, now) == rank
-                && let Some((call, _)) = self.begin(line)
+            if self.rank(at, &ranks, now) == rank
+                && let Some(started) = self.start(at)
             {
+                let call = started.call;
                 order.insert(call.number, (order.len() + 1, call.units * MEMORY_UNIT));
             }
-            if !self.lines[line].calls.is_empty() {
-                lines.push(Reverse((self.rank(line, &best, now), line)));
+            if !self.subqueues[at].calls.is_empty() {
+                next.push(Reverse((self.rank(at, &ranks, now), at)));
             }
         }
         order
     }
 }
 
-impl Subqueue {
-    /// Returns the memory that its first call waits for, in units.
-    fn units(&self) -> u64 {
-        self.calls.front().map_or(0, |call| call.units)
-    }
-
+impl<W> Subqueue<W> {
     /// Returns the priority after a waiting time.
-    fn risen(&self, age: Duration) -> u64 {
-        (self.priority as u64 + age.as_secs() / RISE.as_secs()).min(Priority::High as u64)
+    fn promoted(&self, waited: Duration) -> u64 {
+        let steps = waited.as_secs() / PROMOTED_EVERY.as_secs();
+        (self.key.priority as u64 + steps).min(Priority::High as u64)
     }
 
     /// Returns the waiting time of its first call, while no other call of it got a permit.
-    fn age(&self, now: Instant) -> Duration {
-        let since = self.calls.front().map_or(now, |call| call.since.max(self.served));
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        let since = self.calls.front().map_or(now, |call| call.since.max(self.last_permit_at));
         now.saturating_duration_since(since)
     }
 }

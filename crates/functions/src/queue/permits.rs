@@ -1,86 +1,95 @@
-//! The permits of running calls, released on drop.
+//! The permits of running calls, and additional memory; released on drop.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{MEMORY_UNIT, Queue, QueueKey, State};
+use super::admission::Queue;
+use super::idle::Idle;
+use super::state::{MEMORY_UNIT, QueueKey, Started, SubqueueKey};
 
-/// The permits of a running call, released on drop.
+/// The permit of a running call, with its memory.
 #[derive(Debug)]
-pub(crate) struct Permit {
-    pub(crate) place: RunPermit,
-    pub(crate) memory: Memory,
+pub(crate) struct Permit<W> {
+    queue: Arc<Queue<W>>,
+    number: u64,
+    key: SubqueueKey,
+    units: u64,
+    /// The instance that it came with, until it is taken; none if the call starts one.
+    pub(crate) instance: Option<W>,
+    is_released: bool,
 }
 
-/// A permit to run.
-#[derive(Debug)]
-pub(crate) struct RunPermit {
-    pub(super) queue: Arc<Queue>,
-    pub(super) of: QueueKey,
-}
-
-/// Memory that is reserved for a call or an idle instance.
-#[derive(Debug)]
-pub(crate) struct Memory {
-    pub(super) queue: Arc<Queue>,
-    pub(super) units: u64,
-    /// None while an idle instance holds it.
-    pub(super) owner: Option<Arc<str>>,
-}
-
-impl Drop for RunPermit {
-    fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        state.running -= 1;
-        state.change(&self.of, |party| party.running -= 1);
-        drop(state);
-        self.queue.give();
+impl<W> Permit<W> {
+    /// Sends a call its permit. If the caller has gone, the permit is released.
+    pub(super) fn send(queue: Arc<Queue<W>>, Started { call, key, instance }: Started<W>) {
+        let (number, units) = (call.number, call.units);
+        let permit = Permit { queue, number, key, units, instance, is_released: false };
+        drop(call.permit.send(permit));
     }
-}
 
-impl Memory {
-    /// Returns the reserved bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Returns the memory in bytes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
         self.units * MEMORY_UNIT
     }
 
-    /// Assigns it to another owner; to none for an idle instance.
-    pub(crate) fn belong_to(&mut self, owner: Option<Arc<str>>) {
-        self.queue.state.lock().move_units(self.units, self.owner.as_ref(), owner.as_ref());
-        self.owner = owner;
+    /// Ends the call; its instance stays for others, with the memory. The next call may take it at
+    /// once; otherwise `pause` is called for it.
+    pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
+        // A call without a key has an instance of its own, which ends with it.
+        let Some(key) = self.key.instance.clone() else { return };
+        self.is_released = true;
+        let (number, units) = (self.number, self.units);
+        let idle = Idle { number, key, units, since: Instant::now(), instance };
+        self.queue.keep(idle, &self.key.queue, pause);
+    }
+
+    /// Grants the running call more memory, also that of idle instances, unless another call waits
+    /// for it.
+    pub(crate) fn grow(&self, bytes: u64) -> Option<ExtraMemory<W>> {
+        let units = bytes.div_ceil(MEMORY_UNIT);
+        let mut state = self.queue.lock();
+        if state.is_memory_short {
+            return None;
+        }
+        let evicted = state.evict_any(units)?;
+        state.free_units -= units;
+        state.update(&self.key.queue, |load| load.units += units);
+        drop(state);
+        drop(evicted);
+        Some(ExtraMemory { queue: self.queue.clone(), key: self.key.queue.clone(), units })
     }
 }
 
-impl State {
-    fn move_units(&mut self, units: u64, from: Option<&Arc<str>>, to: Option<&Arc<str>>) {
-        self.let_go(units, from);
-        match to {
-            Some(owner) => self.owners.entry(owner.clone()).or_default().units += units,
-            None => self.idle_units += units,
-        }
-    }
-
-    fn let_go(&mut self, units: u64, from: Option<&Arc<str>>) {
-        let Some(owner) = from else {
-            self.idle_units -= units;
-            return;
-        };
-        let party = self.owners.entry(owner.clone()).or_default();
-        party.units -= units;
-        if party.is_idle() {
-            self.owners.remove(owner);
-        }
-    }
-}
-
-impl Drop for Memory {
+impl<W> Drop for Permit<W> {
     fn drop(&mut self) {
-        if self.units == 0 {
+        if self.is_released {
             return;
         }
-        let mut state = self.queue.state.lock();
-        state.let_go(self.units, self.owner.as_ref());
+        self.is_released = true;
+        let mut state = self.queue.lock();
+        state.release(&self.key.queue, self.units, self.key.instance.is_some());
         state.free_units += self.units;
         drop(state);
-        self.queue.give();
+        self.queue.assign();
+    }
+}
+
+/// Additional memory of a running call.
+#[derive(Debug)]
+pub(crate) struct ExtraMemory<W> {
+    queue: Arc<Queue<W>>,
+    key: QueueKey,
+    units: u64,
+}
+
+impl<W> Drop for ExtraMemory<W> {
+    fn drop(&mut self) {
+        let units = self.units;
+        let mut state = self.queue.lock();
+        state.update(&self.key, |load| load.units -= units);
+        state.free_units += units;
+        drop(state);
+        self.queue.assign();
     }
 }

@@ -48,7 +48,7 @@ async fn a_burst_of_one_caller_holds_up_no_other() {
     assert_eq!(last.owner, "burst");
     assert_eq!(
         last.waits_for.as_deref(),
-        Some("a free place of 2, behind 27 in the queue; burst has 2")
+        Some("a free instance: 2 calls run at once (burst: 2); behind 27 in the queue")
     );
     for _ in 0..3 {
         run(&functions, of("other", ask(&environment, NOTHING))).await.0.unwrap();
@@ -73,7 +73,7 @@ async fn a_full_queue_says_who_fills_it() {
     assert_eq!(refused.len(), 17);
     assert_eq!(
         refused[0].to_string(),
-        "2 function calls wait already, 2 of them of caller `a`: no more of its may"
+        "queue full: 2 function calls queued, 2 from caller `a` (limit 4)"
     );
     assert!(refused[0].hint().unwrap().contains("job get"));
 }

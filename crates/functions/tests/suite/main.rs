@@ -4,6 +4,7 @@
 
 mod attacks;
 mod batches;
+mod callers;
 mod environment;
 mod fairness;
 mod handover;

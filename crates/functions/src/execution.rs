@@ -1,0 +1,238 @@
+//! The execution of one call: in its idle instance, in a clone of its environment's zygote, or in a
+//! new process; and a second attempt with more memory.
+
+use std::time::Instant;
+
+use headwater_model::Usage;
+use headwater_sandbox::{EgressPolicy, Network, nameservers};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::size;
+use crate::functions::{Functions, unavailable};
+use crate::instance::{Finish, Instance, NewInstance, Origin};
+use crate::invoke::{log_system_line, millis};
+use crate::queue::Permit;
+use crate::warm_instance::{IdleInstance, WarmInstance};
+use crate::zygote::ZygoteLookup;
+use crate::{Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
+
+/// A call that has a permit.
+pub(crate) struct Execution<'a> {
+    pub(crate) functions: &'a Functions,
+    pub(crate) permit: &'a Permit<IdleInstance>,
+    pub(crate) sink: &'a mpsc::Sender<FunctionEvent>,
+    pub(crate) cancelled: &'a CancellationToken,
+    /// The time limit.
+    pub(crate) until: Instant,
+    /// Waiting times, and resources outside its process.
+    pub(crate) outside: Usage,
+}
+
+/// The outcome of a call, and its instance if that remains.
+type Ended = (Outcome, Option<WarmInstance>);
+
+impl Execution<'_> {
+    /// Runs a function, and once more with twice the memory if it ran out of memory and the machine
+    /// has enough. A function with network access runs once, since its requests would be repeated.
+    pub(crate) async fn run(
+        &mut self,
+        invocation: &Invocation,
+        warm: Option<WarmInstance>,
+    ) -> Result<Ended> {
+        let (first, warm) = self.run_once(invocation, warm).await?;
+        let Err(Error::MemoryLimit { limit, .. }) = first.returned else {
+            return Ok((first, warm));
+        };
+        if !invocation.limits.network.is_off() {
+            return Ok((first, None));
+        }
+        let Some(_extra) = self.permit.grow(limit) else { return Ok((first, None)) };
+        let Limits { memory_bytes, .. } = invocation.limits;
+        let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
+        let text = format!(
+            "it needs more memory than its limit of {}: it runs once more, with {}; `memory` in \
+             its decorator gives it that from the start",
+            size(limit),
+            size(limits.memory_bytes)
+        );
+        log_system_line(self.sink, text).await;
+        let again = Invocation { limits, ..invocation.clone() };
+        self.outside.retries += 1;
+        let mut second = match self.run_once(&again, None).await {
+            // Its process holds more memory than an idle instance may.
+            Ok((second, _)) => second,
+            // The usage of the first attempt counts in any case.
+            Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
+        };
+        if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
+            *retried_with = Some(std::mem::replace(limit, memory_bytes));
+        }
+        let mut usage = first.usage;
+        usage.add(&second.usage);
+        Ok((Outcome { usage, ..second }, None))
+    }
+
+    async fn run_once(
+        &mut self,
+        invocation: &Invocation,
+        warm: Option<WarmInstance>,
+    ) -> Result<Ended> {
+        if let Some(warm) = warm
+            && let Some(ended) = self.run_warm(invocation, warm).await?
+        {
+            return Ok(ended);
+        }
+        let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
+        let asked = Instant::now();
+        let origin = tokio::select! {
+            biased;
+            origin = self.origin(invocation) => origin,
+            () = self.cancelled.cancelled() => Err(Error::Cancelled { label }),
+            () = tokio::time::sleep_until(self.until.into()) => {
+                Err(Error::TimeLimit { label, limit, importing: true, frames: Vec::new() })
+            }
+        };
+        self.outside.start_ms += millis(asked);
+        let (origin, cold, cpu_us) = origin?;
+        self.outside.cpu_us += cpu_us;
+        let (outcome, warm) = self.run_new(origin, invocation).await?;
+        let cold = cold || outcome.usage.cold_starts > 0;
+        Ok((outcome.begun(cold), warm))
+    }
+
+    /// Runs a function in an idle instance, if it still exists.
+    async fn run_warm(&self, invocation: &Invocation, warm: WarmInstance) -> Result<Option<Ended>> {
+        let Ok(instance) = Instance::resume(warm, invocation, self.sink.clone()) else {
+            return Ok(None);
+        };
+        match instance.finish(self.limits_of(invocation)).await {
+            Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
+            // The instance ended while it was idle.
+            Err(Error::NotCloned { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs a function in an instance from this origin, or in a new process if the zygote cannot be
+    /// cloned because it has just ended. Only a new process is a cold start here.
+    async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<Ended> {
+        let policy = tokio::select! {
+            biased;
+            policy = self.egress_policy(invocation) => policy,
+            () = self.cancelled.cancelled() => {
+                return Err(Error::Cancelled { label: invocation.label.clone() });
+            }
+            () = tokio::time::sleep_until(self.until.into()) => return Err(Error::TimeLimit {
+                label: invocation.label.clone(),
+                limit: invocation.limits.timeout,
+                importing: false,
+                frames: Vec::new(),
+            }),
+        };
+        let Origin::Zygote(zygote) = &origin else {
+            return self.run_from(&origin, invocation, policy).await;
+        };
+        match self.run_from(&origin, invocation, policy.clone()).await {
+            Err(Error::NotCloned { reason }) => {
+                let text = format!("this call imports its packages by itself: {reason}");
+                log_system_line(self.sink, text).await;
+                self.functions.0.zygotes.forget(zygote);
+                self.run_from(&Origin::Sandbox, invocation, policy).await
+            }
+            ended => {
+                zygote.touch();
+                ended.map(|(outcome, warm)| (outcome.begun(false), warm))
+            }
+        }
+    }
+
+    async fn run_from(
+        &self,
+        origin: &Origin,
+        invocation: &Invocation,
+        policy: Option<EgressPolicy>,
+    ) -> Result<Ended> {
+        let inner = &self.functions.0;
+        let new = NewInstance { origin, policy, pages: inner.pages.clone().ok() };
+        let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;
+        instance.finish(self.limits_of(invocation)).await
+    }
+
+    fn limits_of(&self, invocation: &Invocation) -> Finish {
+        let boost = &self.functions.0.cpu_boost;
+        let boost = boost.duration(&invocation.share.owner, Instant::now());
+        Finish { until: self.until, boost, cancelled: self.cancelled.clone() }
+    }
+
+    /// The origin of a call's instance, whether the call is cold, and the processor time of the
+    /// start.
+    async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
+        let inner = &self.functions.0;
+        match (inner.isolation, &inner.spawner.report().sandbox_error) {
+            (Isolation::Process, _) => {
+                return Ok((Origin::Folder(inner.environments.work_folder()), true, 0));
+            }
+            (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
+            (Isolation::Sandbox, None) => {}
+        }
+        let ZygoteLookup { zygote, started, cpu_us, .. } = self.zygote(invocation).await;
+        Ok(match zygote {
+            Some(zygote) => (Origin::Zygote(zygote), started, cpu_us),
+            None => (Origin::Sandbox, true, cpu_us),
+        })
+    }
+
+    /// Resolves the network access of a call; none without a sandbox, which does not restrict it.
+    async fn egress_policy(&self, invocation: &Invocation) -> Option<EgressPolicy> {
+        let (inner, network) = (&self.functions.0, &invocation.limits.network);
+        if inner.isolation == Isolation::Process {
+            if let Network::Hosts(_) = network {
+                let text = "without isolation, network access is not limited to the listed hosts";
+                log_system_line(self.sink, text.to_owned()).await;
+            }
+            return None;
+        }
+        let nameservers = inner.nameservers.clone().unwrap_or_else(nameservers);
+        let (policy, unknown) =
+            EgressPolicy::resolve(network, nameservers, inner.connections.clone()).await;
+        for text in unknown {
+            log_system_line(self.sink, text).await;
+        }
+        policy
+    }
+
+    /// Returns a call's zygote. Its start continues if the call does not wait for it, so that the
+    /// next call finds it.
+    async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
+        let inner = &self.functions.0;
+        let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());
+        let closing = inner.closing.token().clone();
+        let found = if let Some(found) = zygotes.at_hand(&environment) {
+            found
+        } else {
+            let (zygotes, closing) = (zygotes.clone(), closing.clone());
+            let environment = environment.clone();
+            let (sender, found) = oneshot::channel();
+            tokio::spawn(async move {
+                let found = tokio::select! {
+                    found = zygotes.get(&environment) => found,
+                    () = closing.cancelled() => ZygoteLookup::default(),
+                };
+                if let Err(unheard) = sender.send(found) {
+                    zygotes.owe(&environment, unheard.cpu_us);
+                }
+            });
+            found.await.unwrap_or_default()
+        };
+        if found.again {
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = zygotes.try_again(&environment) => {}
+                    () = closing.cancelled() => {}
+                }
+            });
+        }
+        found
+    }
+}

@@ -1,0 +1,50 @@
+//! Periodic work of the runtime: promotions, evictions, and the shrinking of idle instances.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::functions::Inner;
+use crate::queue::Queue;
+
+/// Interval between promotions of starved calls, and evictions of idle instances for them.
+const ASSIGN_EVERY: Duration = Duration::from_secs(1);
+
+/// Interval between evictions of idle zygotes.
+const SWEEP_MIN: Duration = Duration::from_millis(50);
+const SWEEP_MAX: Duration = Duration::from_secs(30);
+
+/// Interval between checks of idle instances, normally and while one shrinks its memory.
+const SHRINK_EVERY: Duration = Duration::from_secs(1);
+const SHRINK_STEP: Duration = Duration::from_millis(10);
+
+/// Starts the tasks, which end with the runtime.
+pub(crate) fn start(inner: &Arc<Inner>) {
+    tokio::spawn(sweep(Arc::downgrade(inner)));
+    tokio::spawn(shrink(Arc::downgrade(inner)));
+    tokio::spawn(Queue::assign_periodically(Arc::downgrade(&inner.queue), ASSIGN_EVERY));
+}
+
+/// Evicts idle zygotes and instances.
+async fn sweep(functions: Weak<Inner>) {
+    loop {
+        let Some(inner) = functions.upgrade() else { return };
+        inner.zygotes.sweep();
+        inner.queue.end_long_idle();
+        inner.instance_keys.forget_unused();
+        let environments = inner.environments.clone();
+        let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
+        drop(inner);
+        let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Shrinks the memory of idle instances.
+async fn shrink(functions: Weak<Inner>) {
+    let mut pause = SHRINK_EVERY;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(inner) = functions.upgrade() else { return };
+        pause = if inner.queue.shrink_idle() { SHRINK_STEP } else { SHRINK_EVERY };
+    }
+}

@@ -1,0 +1,72 @@
+//! The identities of instances: which calls can use one another's instances.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::instance::reusable;
+use crate::queue::InstanceKey;
+use crate::{Invocation, Limits};
+
+/// The keys of the functions that have queued or running calls, or idle instances.
+#[derive(Debug, Default)]
+pub(crate) struct InstanceKeys(Mutex<Vec<(Identity, InstanceKey)>>);
+
+/// What two calls have in common if one can use the instance of the other.
+#[derive(Debug)]
+struct Identity {
+    module: String,
+    function: String,
+    files: Arc<BTreeMap<String, String>>,
+    /// The environment's id and build.
+    environment: String,
+    build: String,
+    limits: Limits,
+}
+
+impl InstanceKeys {
+    /// Returns the key of the instances that a call may use; none if the call needs an instance of
+    /// its own.
+    pub(crate) fn of(&self, invocation: &Invocation) -> Option<InstanceKey> {
+        if !reusable(invocation) {
+            return None;
+        }
+        let mut known = self.0.lock();
+        if let Some((_, key)) = known.iter().find(|(identity, _)| identity.is_of(invocation)) {
+            return Some(key.clone());
+        }
+        known.retain(|(_, key)| key.is_used());
+        let key = InstanceKey::default();
+        known.push((Identity::of(invocation), key.clone()));
+        Some(key)
+    }
+
+    /// Forgets the functions that have no calls and no instances.
+    pub(crate) fn forget_unused(&self) {
+        self.0.lock().retain(|(_, key)| key.is_used());
+    }
+}
+
+impl Identity {
+    fn of(invocation: &Invocation) -> Self {
+        Identity {
+            module: invocation.module.clone(),
+            function: invocation.function.clone(),
+            files: invocation.files.clone(),
+            environment: invocation.environment.id.clone(),
+            build: invocation.environment.build.clone(),
+            limits: invocation.limits.clone(),
+        }
+    }
+
+    fn is_of(&self, invocation: &Invocation) -> bool {
+        self.function == invocation.function
+            && self.module == invocation.module
+            && self.build == invocation.environment.build
+            && self.environment == invocation.environment.id
+            && self.limits.as_made_for(&invocation.limits)
+            && self.limits.variables == invocation.limits.variables
+            && (Arc::ptr_eq(&self.files, &invocation.files) || self.files == invocation.files)
+    }
+}

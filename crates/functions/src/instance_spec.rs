@@ -1,0 +1,109 @@
+//! The processes of instances: their sandboxes, environment variables and files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, SandboxSpec};
+
+use crate::instance::Origin;
+use crate::memory::MemoryFile;
+use crate::{Environment, Error, Invocation, Limits, Result, worker};
+
+/// Maximum number of processes and threads of an instance.
+const PROCESSES_MAX: u64 = 4096;
+
+/// Paths of the project, the worker and the environment in a sandbox.
+pub(crate) const PROJECT: &str = "/project";
+pub(crate) const WORKER: &str = "/headwater";
+pub(crate) const ENVIRONMENT: &str = "/environment";
+
+/// Returns the process of an instance without a zygote.
+pub(crate) fn plan(invocation: &Invocation, origin: &Origin) -> Result<ProcessSpec> {
+    let (limits, environment) = (&invocation.limits, &*invocation.environment);
+    let (worker, temp, python, confinement) = if let Origin::Folder(folder) = origin {
+        let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
+        (worker, temp, environment.python.clone(), Confinement::Folder(folder.clone()))
+    } else {
+        let python = Path::new(ENVIRONMENT).join("bin").join("python");
+        let sandbox =
+            environment_sandbox(environment, limits.temp_bytes, !limits.network.is_off())?;
+        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, Confinement::Sandbox(sandbox))
+    };
+    let programs = python.parent().map(Path::to_owned).unwrap_or_default();
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let command = [text(&python), "-I".into(), "-B".into(), text(&worker.join(worker::FILE))];
+    Ok(ProcessSpec {
+        command: command.to_vec(),
+        variables: variables(&text(&programs), &text(&temp), limits.cpu_millis),
+        control: true,
+        confinement,
+        memory_bytes: Some(limits.memory_bytes),
+        processes_max: Some(PROCESSES_MAX),
+        cpu_millis: limits.cpu_millis,
+        ..ProcessSpec::default()
+    })
+}
+
+/// Returns the sandbox of a clone for calls with these limits.
+pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
+    let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
+    ProcessSpec {
+        variables: variables("/environment/bin", "/tmp", limits.cpu_millis),
+        confinement: Confinement::Clone(CloneSpec { zygote, temp_bytes, network }),
+        memory_bytes: Some(limits.memory_bytes),
+        processes_max: Some(PROCESSES_MAX),
+        cpu_millis: limits.cpu_millis,
+        ..ProcessSpec::default()
+    }
+}
+
+/// Returns the environment variables of an instance; it has no others.
+pub(crate) fn variables(
+    programs: &str,
+    temp: &str,
+    cpu_millis: Option<u32>,
+) -> Vec<(String, String)> {
+    // Without `/sys` libraries cannot count processors, and some log a warning at each call.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
+    let threads = processors.min(limit).to_string();
+    let variables = [
+        ("PATH", format!("{programs}:/usr/local/bin:/usr/bin:/bin")),
+        ("HOME", temp.to_owned()),
+        ("TMPDIR", temp.to_owned()),
+        ("USER", "function".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("OMP_NUM_THREADS", threads.clone()),
+        ("LOKY_MAX_CPU_COUNT", threads),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
+/// Returns a sandbox with an environment and its interpreter.
+pub(crate) fn environment_sandbox(
+    environment: &Environment,
+    temp_bytes: u64,
+    network: bool,
+) -> Result<SandboxSpec> {
+    let read_only = environment.mounts(Path::new(ENVIRONMENT))?;
+    Ok(SandboxSpec { read_only, temp_bytes, network })
+}
+
+/// Writes the project, the worker and the SDK to a memory file: below the sandbox's root, or below
+/// the work folder. A zygote has all but the project.
+pub(crate) fn files(
+    invocation: &Invocation,
+    origin: &Origin,
+    policy: Option<&EgressPolicy>,
+) -> Result<MemoryFile> {
+    let own = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
+    let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
+    let project = invocation.files.iter();
+    let project = project.map(|(path, text)| (format!("project/{path}"), text.as_str()));
+    let names = policy.map(EgressPolicy::files).unwrap_or_default();
+    let names = names.iter().map(|(path, text)| (path.clone(), text.as_str()));
+    let files: BTreeMap<String, &str> = own.chain(project).chain(names).collect();
+    let bytes = serde_json::to_vec(&files)
+        .map_err(|error| Error::io("write the project's files")(error.into()))?;
+    MemoryFile::with("headwater-files", &bytes)
+}

@@ -1,0 +1,130 @@
+//! Calls: admission to the queue, execution in an instance, and the outcome.
+
+use std::time::Instant;
+
+use headwater_model::{LogStream, Usage};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::size;
+use crate::execution::Execution;
+use crate::functions::Functions;
+use crate::queue::{CallRequest, Permit};
+use crate::warm_instance::IdleInstance;
+use crate::{Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned};
+
+impl Functions {
+    /// Runs a function once and waits for it: in an idle instance if its invocation allows that,
+    /// otherwise in a new one. Printed lines go to `sink` during the run; a full sink blocks the
+    /// function, a closed one discards the lines. Dropping the future kills the process.
+    pub async fn invoke(
+        &self,
+        mut invocation: Invocation,
+        sink: mpsc::Sender<FunctionEvent>,
+        cancelled: CancellationToken,
+    ) -> Outcome {
+        self.limit_memory(&mut invocation, &sink).await;
+        let call = self.0.calls.add(&invocation);
+        let (queued, bytes_in) = (Instant::now(), invocation.bytes());
+        let permit = self.permit(call.number(), &invocation, &cancelled).await;
+        let queue_ms = millis(queued);
+        let outcome = match permit {
+            Ok(permit) => {
+                call.runs();
+                self.execute(permit, &invocation, &sink, &cancelled).await
+            }
+            Err(error) => Outcome { returned: Err(error), usage: Usage::default() },
+        };
+        let Outcome { returned, mut usage } = outcome;
+        usage.queue_ms += queue_ms;
+        if usage.calls > 0 {
+            usage.bytes_in += bytes_in;
+            usage.bytes_out = returned.as_ref().map_or(0, Returned::bytes);
+            self.0.cpu_boost.record(&invocation.share.owner, usage.cpu_us, Instant::now());
+        }
+        Outcome { returned, usage }
+    }
+
+    /// Limits the memory of a call to that of all functions.
+    async fn limit_memory(&self, invocation: &mut Invocation, sink: &mpsc::Sender<FunctionEvent>) {
+        let most = self.0.queue.memory_bytes();
+        if invocation.limits.memory_bytes <= most {
+            return;
+        }
+        let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
+        // An unset limit means the default.
+        if asked != Limits::default().memory_bytes {
+            let (asked, has) = (size(asked), size(most));
+            let text = format!(
+                "it asks for {asked} of memory, and gets {has}: all functions have no more"
+            );
+            log_system_line(sink, text).await;
+        }
+    }
+
+    /// Waits for the permit of a call.
+    async fn permit(
+        &self,
+        number: u64,
+        invocation: &Invocation,
+        cancelled: &CancellationToken,
+    ) -> Result<Permit<IdleInstance>> {
+        let label = || invocation.label.clone();
+        let request = CallRequest {
+            number,
+            share: &invocation.share,
+            label: &invocation.label,
+            memory_bytes: invocation.limits.memory_bytes,
+            instance_key: self.0.instance_keys.of(invocation),
+        };
+        tokio::select! {
+            permit = self.0.queue.acquire(request) => permit,
+            () = cancelled.cancelled() => Err(Error::Cancelled { label: label() }),
+            () = invocation.begins_until.cancelled() => Err(Error::Stopping { label: label() }),
+        }
+    }
+
+    /// Executes a call that has a permit. Its instance stays for other calls if it can.
+    async fn execute(
+        &self,
+        mut permit: Permit<IdleInstance>,
+        invocation: &Invocation,
+        sink: &mpsc::Sender<FunctionEvent>,
+        cancelled: &CancellationToken,
+    ) -> Outcome {
+        let warm = permit.instance.take().and_then(IdleInstance::into_warm);
+        let mut execution = Execution {
+            functions: self,
+            permit: &permit,
+            sink,
+            cancelled,
+            until: Instant::now() + invocation.limits.timeout,
+            outside: Usage::default(),
+        };
+        let ended = execution.run(invocation, warm).await;
+        let outside = execution.outside;
+        match ended {
+            Ok((mut outcome, warm)) => {
+                if let Some(warm) = warm {
+                    let idle = IdleInstance::new(warm, invocation.environment.clone());
+                    permit.keep(idle, IdleInstance::pause);
+                }
+                outcome.usage.add(&outside);
+                outcome
+            }
+            Err(error) => Outcome { returned: Err(error), usage: outside },
+        }
+    }
+}
+
+/// Returns the milliseconds since a time.
+pub(crate) fn millis(since: Instant) -> u64 {
+    since.elapsed().as_millis() as u64
+}
+
+/// Sends a line of the system to the reader of a function's output.
+pub(crate) async fn log_system_line(sink: &mpsc::Sender<FunctionEvent>, text: String) {
+    let (stream, file, line) = (LogStream::System, None, None);
+    // The reader may have disconnected.
+    let _ = sink.send(FunctionEvent::Line { stream, file, line, text }).await;
+}

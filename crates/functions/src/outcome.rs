@@ -1,0 +1,160 @@
+//! The outcome of a call, from the messages of its worker and the end of its process.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_model::{ErrorCode, Fault, Usage};
+use headwater_sandbox::{EgressPolicy, ProcessEnd};
+
+use crate::instance::Stopped;
+use crate::memory::{MemoryFile, ResultFile, WorkerFile, aside};
+use crate::streaming_input::FeedUsage;
+use crate::worker::FinalMessage;
+use crate::{Error, Invocation, Result, Returned, Returns, SharedTable};
+
+/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions of the same name
+/// have other meanings.
+const OUT_OF_MEMORY: [&str; 4] = [
+    "MemoryError",
+    "numpy._core._exceptions._ArrayMemoryError",
+    "numpy.core._exceptions._ArrayMemoryError",
+    "pyarrow.lib.ArrowMemoryError",
+];
+
+/// Returns the usage of a call of a process with this earlier CPU time.
+pub(crate) fn usage(
+    elapsed: Duration,
+    ended: &ProcessEnd,
+    cpu_us_before: u64,
+    fed: &FeedUsage,
+) -> Usage {
+    Usage {
+        wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
+        cpu_us: ended.cpu_us.saturating_sub(cpu_us_before),
+        memory_bytes_peak: ended.memory_bytes_peak,
+        bytes_in: fed.bytes(),
+        calls: 1,
+        cold_starts: 1,
+        ..Usage::default()
+    }
+}
+
+/// The end of a call.
+pub(crate) struct CallEnd<'a> {
+    pub(crate) ended: ProcessEnd,
+    /// The reason for ending it, if it did not end by itself.
+    pub(crate) stopped: Option<Stopped>,
+    pub(crate) fed: &'a FeedUsage,
+    pub(crate) policy: Option<&'a EgressPolicy>,
+    pub(crate) message: FinalMessage,
+    /// The file with huge pages for its result.
+    pub(crate) result_file: ResultFile,
+    /// The files of its arguments.
+    pub(crate) files: Vec<WorkerFile>,
+}
+
+/// Returns the result, from the end of the process and the worker's messages.
+pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<Returned> {
+    let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
+    let label = invocation.label.clone();
+    let limit = invocation.limits.memory_bytes;
+    let memory_limit = || {
+        let (label, used) = (label.clone(), ended.memory_bytes_peak);
+        Error::MemoryLimit { label, limit, retried_with: None, used }
+    };
+    if stopped != Some(Stopped::Cancelled)
+        && let Some(error) = fed.take_failure()
+    {
+        // A result from incomplete rows is discarded.
+        return Err(error);
+    }
+    match (said, stopped) {
+        (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
+        (FinalMessage::Table(file), _) => {
+            read_table(invocation, aside(move || SharedTable::open(file)).await)
+        }
+        (FinalMessage::Laid(outline, own), _) => {
+            let open = move || SharedTable::put_together(outline, (own, given), &files);
+            read_table(invocation, aside(open).await)
+        }
+        (FinalMessage::MultipartTable(table), _) => read_table(invocation, table),
+        (FinalMessage::Value(file), _) if invocation.kind == Returns::Any => {
+            read_value(invocation, file)
+        }
+        (FinalMessage::Text(text), _) if invocation.kind == Returns::Any => {
+            Ok(Returned::Json(Bytes::from(text)))
+        }
+        (FinalMessage::Bool(value), _) if invocation.kind == Returns::Bool => {
+            Ok(Returned::Bool(value))
+        }
+        (said, Some(Stopped::TimeLimit)) => {
+            let frames =
+                if let FinalMessage::Raised { frames, .. } = said { frames } else { Vec::new() };
+            let limit = invocation.limits.timeout;
+            Err(Error::TimeLimit { label, limit, importing: false, frames })
+        }
+        _ if ended.out_of_memory => Err(memory_limit()),
+        (FinalMessage::Raised { exception, .. }, _) if OUT_OF_MEMORY.contains(&&*exception) => {
+            Err(memory_limit())
+        }
+        (FinalMessage::Raised { frames, full: Some(used), .. }, _) => {
+            let limit = invocation.limits.temp_bytes;
+            Err(Error::TempLimit { label, limit, used, frames })
+        }
+        (FinalMessage::Raised { exception, message, frames, hint, unreachable, .. }, _) => {
+            let denied = || policy?.denied_hosts().hint(&message, unreachable);
+            let hint = hint.or_else(denied);
+            Err(Error::FunctionRaised { exception, message, frames, hint })
+        }
+        (FinalMessage::Unfit { returned, reason, hint }, _) => {
+            Err(unfit(invocation, returned, (reason, hint)))
+        }
+        (FinalMessage::Bool(_) | FinalMessage::Value(_) | FinalMessage::Text(_), _) => {
+            Err(unfit(invocation, "bool".to_owned(), (None, None)))
+        }
+        (FinalMessage::Nothing, _) => {
+            Err(Error::InstanceDied { label, reason: ended.exit.describe() })
+        }
+    }
+}
+
+fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Returned> {
+    if invocation.kind == Returns::Bool {
+        return Err(unfit(invocation, "a table".to_owned(), (None, None)));
+    }
+    table.map(Returned::Table).map_err(|error| match error {
+        full if full.code() == ErrorCode::DiskFull => full,
+        Error::Arrow(error) => bad_output(invocation, error.to_string()),
+        Error::Io { what, source } => bad_output(invocation, format!("cannot {what}: {source}")),
+        other => bad_output(invocation, other.to_string()),
+    })
+}
+
+/// Maximum size of a result that is not a table, in bytes.
+const VALUE_BYTES_MAX: u64 = 16 << 20;
+
+/// Returns a function's JSON. It comes from user code and may have any content.
+fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
+    let bad = |reason: String| bad_output(invocation, reason);
+    let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
+    if file.bytes() > VALUE_BYTES_MAX {
+        let function = invocation.function.clone();
+        return Err(Error::LargeValue { function, most: VALUE_BYTES_MAX });
+    }
+    Ok(Returned::Json(Bytes::copy_from_slice(&file.buffer()?)))
+}
+
+fn bad_output(invocation: &Invocation, reason: String) -> Error {
+    Error::BadOutput { label: invocation.label.clone(), reason }
+}
+
+/// Returns the error for a result of the wrong type, with the worker's reason and hint.
+fn unfit(
+    invocation: &Invocation,
+    returned: String,
+    (reason, hint): (Option<String>, Option<String>),
+) -> Error {
+    let (function, wanted) = (invocation.function.clone(), invocation.kind);
+    Error::NotATable { function, returned, reason, hint, wanted }
+}

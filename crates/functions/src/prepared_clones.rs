@@ -1,0 +1,99 @@
+//! Clones of a zygote that are prepared before a call needs them.
+
+use std::time::{Duration, Instant};
+
+use headwater_sandbox::{RunningProcess, Spawner};
+use parking_lot::Mutex;
+
+use crate::instance_spec::clone_plan;
+use crate::{Limits, Result};
+
+/// Number of clones prepared during bursts of calls, and the time that they remain after the last
+/// call.
+const COUNT_BUSY: usize = 4;
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Age at which a clone has certainly started.
+const STARTED_AFTER: Duration = Duration::from_millis(100);
+
+/// Prepared clones of one zygote, which wait for a call with their limits.
+#[derive(Debug, Default)]
+pub(crate) struct PreparedClones(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The oldest first.
+    clones: Vec<PreparedClone>,
+    /// Time until which several clones are prepared: calls arrived faster than clones started.
+    busy_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct PreparedClone {
+    limits: Limits,
+    running: RunningProcess,
+    since: Instant,
+}
+
+impl State {
+    /// Returns the number of clones to prepare.
+    fn wanted(&self) -> usize {
+        let busy = self.busy_until.is_some_and(|until| Instant::now() < until);
+        if busy { COUNT_BUSY } else { 1 }
+    }
+
+    fn take(&mut self, limits: &Limits) -> Option<PreparedClone> {
+        let fits = |clone: &mut PreparedClone| {
+            limits.as_made_for(&clone.limits) && clone.running.is_alive()
+        };
+        let found = (0..self.clones.len()).find(|at| fits(&mut self.clones[*at]));
+        let clone = found.map(|at| self.clones.remove(at));
+        if clone.as_ref().is_none_or(|clone| clone.since.elapsed() < STARTED_AFTER) {
+            self.busy_until = Some(Instant::now() + BUSY);
+        }
+        clone
+    }
+}
+
+impl PreparedClones {
+    /// Returns a clone of a zygote for a call: a prepared one, or a new one.
+    pub(crate) fn take(
+        &self,
+        zygote: u64,
+        spawner: &Spawner,
+        limits: &Limits,
+    ) -> Result<RunningProcess> {
+        match self.0.lock().take(limits) {
+            Some(clone) => Ok(clone.running),
+            None => Ok(spawner.run(clone_plan(zygote, limits), &[])?),
+        }
+    }
+
+    /// Prepares clones for the next calls, which usually have the same limits; at most one more at
+    /// a time, so that they are created between calls.
+    pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
+        let mut state = self.0.lock();
+        state.clones.retain_mut(|clone| clone.running.is_alive());
+        let fitting = state.clones.iter().filter(|clone| limits.as_made_for(&clone.limits));
+        if fitting.count() >= state.wanted() {
+            return;
+        }
+        // The next call reports a failure.
+        if let Ok(running) = spawner.run(clone_plan(zygote, limits), &[]) {
+            let (limits, since) = (limits.clone(), Instant::now());
+            state.clones.push(PreparedClone { limits, running, since });
+        }
+        let oldest = (state.clones.len() > COUNT_BUSY).then(|| state.clones.remove(0));
+        drop(state);
+        drop(oldest);
+    }
+
+    /// Removes the additional clones for bursts.
+    pub(crate) fn remove_surplus(&self) {
+        let mut state = self.0.lock();
+        let surplus = state.clones.len().saturating_sub(state.wanted());
+        let surplus: Vec<PreparedClone> = state.clones.drain(..surplus).collect();
+        drop(state);
+        drop(surplus);
+    }
+}

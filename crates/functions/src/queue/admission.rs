@@ -1,0 +1,186 @@
+//! Admission of calls: into the queue, and from there to a permit.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use super::QueueStats;
+use super::idle::{Idle, InstanceKey};
+use super::permits::Permit;
+use super::state::{Call, MEMORY_UNIT, QueueKey, Started, State, SubqueueKey};
+use crate::{Error, Result, Share};
+
+/// The permits, the memory, the idle instances and the queued calls. `W` is an idle instance.
+#[derive(Debug)]
+pub(crate) struct Queue<W> {
+    permits_max: usize,
+    memory_units: u64,
+    queued_max: usize,
+    state: Mutex<State<W>>,
+}
+
+/// A call to admit.
+#[derive(Debug, Clone)]
+pub(crate) struct CallRequest<'a> {
+    /// Its number, which increases with each call.
+    pub(crate) number: u64,
+    pub(crate) share: &'a Share,
+    /// The function, as shown to users. Functions of one owner share its permits fairly.
+    pub(crate) label: &'a str,
+    /// The memory of an instance, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// The instances that it may use; none if it needs an instance of its own.
+    pub(crate) instance_key: Option<InstanceKey>,
+}
+
+/// Permits to send, and instances to end, without the lock.
+struct Assigned<W> {
+    started: Vec<Started<W>>,
+    evicted: Vec<W>,
+}
+
+impl<W> Queue<W> {
+    pub(crate) fn new(permits_max: usize, memory_bytes: u64, queued_max: usize) -> Arc<Self> {
+        let memory_units = (memory_bytes / MEMORY_UNIT).max(1);
+        let state = Mutex::new(State::new(memory_units));
+        Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
+    }
+
+    /// Waits for a permit with memory: with an idle instance, or to start one.
+    ///
+    /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
+    pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
+        let mut queued = self.enqueue(&request)?;
+        self.assign();
+        let stopping = |_| Error::Stopping { label: request.label.to_owned() };
+        (&mut queued.permit).await.map_err(stopping)
+    }
+
+    /// Adds a call to the queue. An owner may fill only a part of it.
+    pub(super) fn enqueue(self: &Arc<Self>, request: &CallRequest<'_>) -> Result<QueuedCall<W>> {
+        let owner = request.share.owner.clone();
+        let mut state = self.state.lock();
+        let queued = state.queued;
+        let own = state.owners.get(&owner).map_or(0, |load| load.queued);
+        // An owner without queued calls is admitted to a full queue, up to twice its size.
+        let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
+        if own >= limit.saturating_sub(queued) {
+            let (owner, limit) = (owner.to_string(), self.queued_max);
+            return Err(Error::TooBusy { queued, own, owner, limit });
+        }
+        let (sender, permit) = oneshot::channel();
+        let key = SubqueueKey {
+            queue: QueueKey { owner, function: Arc::from(request.label) },
+            priority: request.share.priority,
+            instance: request.instance_key.clone(),
+        };
+        let units = request.memory_bytes.div_ceil(MEMORY_UNIT).min(self.memory_units);
+        let call = Call { number: request.number, units, since: Instant::now(), permit: sender };
+        state.push(&key, call);
+        Ok(QueuedCall { queue: self.clone(), number: request.number, key, permit })
+    }
+
+    /// Assigns permits to the next calls while there are resources.
+    pub(super) fn assign(self: &Arc<Self>) {
+        let assigned = self.assigned(&mut self.state.lock());
+        self.send(assigned);
+    }
+
+    fn assigned(&self, state: &mut State<W>) -> Assigned<W> {
+        let (mut started, mut evicted) = (Vec::new(), Vec::new());
+        while let Some(index) = state.next(self.permits_max, &mut evicted) {
+            started.extend(state.start(index));
+            if state.subqueues[index].calls.is_empty() {
+                state.subqueues.swap_remove(index);
+            }
+        }
+        Assigned { started, evicted }
+    }
+
+    fn send(self: &Arc<Self>, Assigned { started, evicted }: Assigned<W>) {
+        drop(evicted);
+        for started in started {
+            Permit::send(self.clone(), started);
+        }
+    }
+
+    /// Releases a permit whose instance is idle now. The next call may take the instance at once;
+    /// otherwise `pause` is called for it.
+    pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
+        let (number, units) = (idle.number, idle.units);
+        let mut state = self.state.lock();
+        state.release(of, units, true);
+        let surplus = state.add_idle(idle);
+        let assigned = self.assigned(&mut state);
+        if let Some(idle) = state.idle.iter_mut().find(|idle| idle.number == number) {
+            pause(&mut idle.instance);
+        }
+        drop(state);
+        drop(surplus);
+        self.send(assigned);
+    }
+
+    /// Ends the idle instances that satisfy a condition; the arguments are the instance and its
+    /// idle time.
+    pub(crate) fn end_idle(self: &Arc<Self>, ends: impl Fn(&mut W, Duration) -> bool) {
+        let gone = self.state.lock().remove_idle(ends);
+        if !gone.is_empty() {
+            drop(gone);
+            self.assign();
+        }
+    }
+
+    /// Promotes starved calls and evicts idle instances for them periodically, while the queue
+    /// exists.
+    pub(crate) async fn assign_periodically(queue: Weak<Queue<W>>, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(queue) = queue.upgrade() else { return };
+            queue.assign();
+        }
+    }
+
+    /// Returns statistics.
+    pub(crate) fn stats(&self) -> QueueStats {
+        let state = self.state.lock();
+        let mut stats = QueueStats::of(&state, self.permits_max, self.memory_units);
+        let simulated = state.simulated();
+        drop(state);
+        stats.order = simulated.order();
+        stats
+    }
+
+    /// Returns the maximum memory of a call in bytes: the whole quota.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_units * MEMORY_UNIT
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock()
+    }
+}
+
+/// A queued call; dropping it removes it from the queue.
+#[derive(Debug)]
+pub(super) struct QueuedCall<W> {
+    queue: Arc<Queue<W>>,
+    pub(super) number: u64,
+    key: SubqueueKey,
+    pub(super) permit: oneshot::Receiver<Permit<W>>,
+}
+
+impl<W> Drop for QueuedCall<W> {
+    fn drop(&mut self) {
+        // The queue closes the channel of a call that has its permit.
+        if !self.permit.is_empty() || self.permit.is_terminated() {
+            return;
+        }
+        let removed = self.queue.lock().remove(&self.key, self.number);
+        // Others may have waited behind it.
+        if removed {
+            self.queue.assign();
+        }
+    }
+}

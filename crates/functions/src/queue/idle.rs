@@ -1,0 +1,119 @@
+//! Idle instances, which wait for another call of their function and hold their memory. They are
+//! evicted for calls that need it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::order::OVERTAKEN_MAX;
+use super::state::State;
+
+/// Maximum number of idle instances.
+const IDLE_COUNT_MAX: usize = 64;
+
+/// The identity of instances that can execute each other's calls; compared by reference.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InstanceKey(Arc<()>);
+
+impl InstanceKey {
+    /// Returns true if a call or an instance has this key, besides one holder.
+    pub(crate) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+impl PartialEq for InstanceKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// An idle instance with its memory.
+#[derive(Debug)]
+pub(super) struct Idle<W> {
+    /// The number of the permit of its last call.
+    pub(super) number: u64,
+    pub(super) key: InstanceKey,
+    pub(super) units: u64,
+    pub(super) since: Instant,
+    pub(super) instance: W,
+}
+
+impl<W> State<W> {
+    /// Adds an idle instance. Returns the one with the longest idle time if there are too many.
+    pub(super) fn add_idle(&mut self, idle: Idle<W>) -> Option<W> {
+        self.idle.push(idle);
+        (self.idle.len() > IDLE_COUNT_MAX).then(|| self.evict(0))
+    }
+
+    /// Takes the most recently used idle instance with a key.
+    pub(super) fn take_idle(&mut self, key: &InstanceKey) -> Option<Idle<W>> {
+        let index = self.idle.iter().rposition(|idle| idle.key == *key)?;
+        Some(self.idle.remove(index))
+    }
+
+    /// Returns the memory of all idle instances, in units.
+    pub(super) fn idle_units(&self) -> u64 {
+        self.idle.iter().map(|idle| idle.units).sum()
+    }
+
+    /// Removes the idle instances that satisfy a condition.
+    pub(super) fn remove_idle(&mut self, ends: impl Fn(&mut W, Duration) -> bool) -> Vec<W> {
+        let now = Instant::now();
+        let gone = self.idle.extract_if(.., |idle| {
+            ends(&mut idle.instance, now.saturating_duration_since(idle.since))
+        });
+        let gone: Vec<_> = gone.collect();
+        self.free_units += gone.iter().map(|idle| idle.units).sum::<u64>();
+        gone.into_iter().map(|idle| idle.instance).collect()
+    }
+
+    /// Evicts idle instances until this memory is free for the first call of a subqueue. Evicts
+    /// nothing if that is not enough.
+    ///
+    /// Instances that queued calls are about to use remain until the call has waited for long, and
+    /// instances that were just used remain if the call's function has others. So two functions
+    /// that do not fit into memory together take turns of a second, not of one call.
+    pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
+        let subqueue = &self.subqueues[index];
+        let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
+        let starts_first =
+            self.functions.get(&subqueue.key.queue).is_none_or(|load| load.running == 0);
+        let is_wanted = |idle: &Idle<W>| {
+            self.subqueues.iter().any(|other| other.key.instance.as_ref() == Some(&idle.key))
+        };
+        let was_just_used =
+            |idle: &Idle<W>| now.saturating_duration_since(idle.since) < OVERTAKEN_MAX;
+        let mut candidates: Vec<(bool, usize)> = self.idle.iter().map(is_wanted).zip(0..).collect();
+        candidates.retain(|(wanted, at)| {
+            has_waited || (!wanted && (starts_first || !was_just_used(&self.idle[*at])))
+        });
+        candidates.sort_unstable();
+        let mut sum = self.free_units;
+        let enough = candidates.iter().position(|(_, at)| {
+            sum += self.idle[*at].units;
+            sum >= units
+        })?;
+        let mut evicted: Vec<usize> = candidates[..=enough].iter().map(|(_, at)| *at).collect();
+        evicted.sort_unstable_by(|one, other| other.cmp(one));
+        Some(evicted.into_iter().map(|at| self.evict(at)).collect())
+    }
+
+    /// Evicts the instances with the longest idle times until this memory is free. Evicts nothing
+    /// if that is not enough.
+    pub(super) fn evict_any(&mut self, units: u64) -> Option<Vec<W>> {
+        let mut evicted = Vec::new();
+        if self.free_units + self.idle_units() < units {
+            return None;
+        }
+        while self.free_units < units {
+            evicted.push(self.evict(0));
+        }
+        Some(evicted)
+    }
+
+    fn evict(&mut self, at: usize) -> W {
+        let Idle { units, instance, .. } = self.idle.remove(at);
+        self.free_units += units;
+        instance
+    }
+}

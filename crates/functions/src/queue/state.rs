@@ -1,0 +1,190 @@
+//! The state of the queue, and its changes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use headwater_model::Priority;
+use tokio::sync::oneshot;
+
+use super::idle::{Idle, InstanceKey};
+use super::permits::Permit;
+
+/// Unit of memory quotas, in bytes.
+pub(super) const MEMORY_UNIT: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct State<W> {
+    pub(super) subqueues: Vec<Subqueue<W>>,
+    /// Number of queued calls.
+    pub(super) queued: usize,
+    /// Number of running calls.
+    pub(super) running: usize,
+    pub(super) free_units: u64,
+    /// Memory of running calls whose instances become idle, in units.
+    pub(super) reusable_units: u64,
+    /// Idle instances, the longest idle first.
+    pub(super) idle: Vec<Idle<W>>,
+    pub(super) owners: HashMap<Arc<str>, Load>,
+    pub(super) functions: HashMap<QueueKey, Load>,
+    /// Total number of permits assigned.
+    pub(super) assigned: u64,
+    /// True if a call could run but for memory.
+    pub(super) is_memory_short: bool,
+}
+
+/// A function of an owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct QueueKey {
+    pub(super) owner: Arc<str>,
+    pub(super) function: Arc<str>,
+}
+
+/// The key of a subqueue.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SubqueueKey {
+    pub(super) queue: QueueKey,
+    pub(super) priority: Priority,
+    /// The instances that its calls may use.
+    pub(super) instance: Option<InstanceKey>,
+}
+
+/// The load of an owner, or of one of its functions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) queued: usize,
+    pub(super) running: usize,
+    pub(super) units: u64,
+    /// The number of its last permit.
+    pub(super) last_permit: u64,
+    /// The time of its last permit, if there was one.
+    pub(super) last_permit_at: Option<Instant>,
+}
+
+impl Load {
+    fn is_zero(&self) -> bool {
+        self.queued == 0 && self.running == 0 && self.units == 0
+    }
+}
+
+/// Calls with the same key, in the order of arrival.
+#[derive(Debug)]
+pub(super) struct Subqueue<W> {
+    pub(super) key: SubqueueKey,
+    /// The time of the last permit for one of them, which bounds the waiting time of the others.
+    pub(super) last_permit_at: Instant,
+    pub(super) calls: VecDeque<Call<W>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Call<W> {
+    pub(super) number: u64,
+    /// The memory of an instance.
+    pub(super) units: u64,
+    pub(super) since: Instant,
+    pub(super) permit: oneshot::Sender<Permit<W>>,
+}
+
+/// A call that has a permit.
+pub(super) struct Started<W> {
+    pub(super) call: Call<W>,
+    pub(super) key: SubqueueKey,
+    pub(super) instance: Option<W>,
+}
+
+impl<W> State<W> {
+    pub(super) fn new(memory_units: u64) -> Self {
+        State {
+            subqueues: Vec::new(),
+            queued: 0,
+            running: 0,
+            free_units: memory_units,
+            reusable_units: 0,
+            idle: Vec::new(),
+            owners: HashMap::new(),
+            functions: HashMap::new(),
+            assigned: 0,
+            is_memory_short: false,
+        }
+    }
+
+    /// Adds a call to its subqueue.
+    pub(super) fn push(&mut self, key: &SubqueueKey, call: Call<W>) {
+        self.queued += 1;
+        self.update(&key.queue, |load| load.queued += 1);
+        if let Some(subqueue) = self.subqueues.iter_mut().find(|one| one.key == *key) {
+            subqueue.calls.push_back(call);
+        } else {
+            let (key, last_permit_at) = (key.clone(), call.since);
+            self.subqueues.push(Subqueue { key, last_permit_at, calls: VecDeque::from([call]) });
+        }
+    }
+
+    /// Removes a call from its subqueue. Returns false if it was not there.
+    pub(super) fn remove(&mut self, key: &SubqueueKey, number: u64) -> bool {
+        let Some(index) = self.subqueues.iter().position(|one| one.key == *key) else {
+            return false;
+        };
+        let calls = &mut self.subqueues[index].calls;
+        let Some(at) = calls.iter().position(|call| call.number == number) else { return false };
+        calls.remove(at);
+        if calls.is_empty() {
+            self.subqueues.swap_remove(index);
+        }
+        self.queued -= 1;
+        self.update(&key.queue, |load| load.queued -= 1);
+        true
+    }
+
+    /// Removes the first call of a subqueue and counts it as running, with an idle instance if
+    /// there is one. The subqueue remains, even if empty.
+    pub(super) fn start(&mut self, index: usize) -> Option<Started<W>> {
+        let key = self.subqueues[index].key.clone();
+        let mut call = self.subqueues[index].calls.pop_front()?;
+        let idle = key.instance.as_ref().and_then(|instance| self.take_idle(instance));
+        match &idle {
+            Some(idle) => call.units = idle.units,
+            None => self.free_units -= call.units,
+        }
+        let now = Instant::now();
+        self.subqueues[index].last_permit_at = now;
+        self.assigned += 1;
+        self.queued -= 1;
+        self.running += 1;
+        self.reusable_units += if key.instance.is_some() { call.units } else { 0 };
+        let (assigned, units) = (self.assigned, call.units);
+        self.update(&key.queue, |load| {
+            load.queued -= 1;
+            load.running += 1;
+            load.units += units;
+            (load.last_permit, load.last_permit_at) = (assigned, Some(now));
+        });
+        Some(Started { call, key, instance: idle.map(|idle| idle.instance) })
+    }
+
+    /// Counts a call as ended. Its memory is neither free nor idle afterwards.
+    pub(super) fn release(&mut self, key: &QueueKey, units: u64, reusable: bool) {
+        self.running -= 1;
+        self.reusable_units -= if reusable { units } else { 0 };
+        self.update(key, |load| {
+            load.running -= 1;
+            load.units -= units;
+        });
+    }
+
+    /// Updates the load of an owner and its function, and removes them when they are zero.
+    pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
+        // A new owner counts as if it had just had a permit.
+        let new = Load { last_permit: self.assigned, ..Load::default() };
+        let owner = self.owners.entry(key.owner.clone()).or_insert(new);
+        change(owner);
+        if owner.is_zero() {
+            self.owners.remove(&key.owner);
+        }
+        let function = self.functions.entry(key.clone()).or_insert(new);
+        change(function);
+        if function.is_zero() {
+            self.functions.remove(key);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Instances that can execute another call of their function. Modules, globals and the state of
+//! native libraries remain. `/tmp`, the working folder, child processes and output are not kept.
+//! An instance that is idle for long ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_sandbox::{Channel, RunningProcess};
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::Environment;
+use crate::idle_shrink::ShrinkState;
+use crate::queue::Queue;
+use crate::zygote::Zygote;
+
+/// Maximum idle time.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// An instance between two calls: its process, and the server's ends of its connections.
+#[derive(Debug)]
+pub(crate) struct WarmInstance {
+    pub(crate) running: RunningProcess,
+    /// The zygote that it was cloned from, which must live longer.
+    pub(crate) zygote: Option<Arc<Zygote>>,
+    pub(crate) channel: AsyncFd<Channel>,
+    pub(crate) stdout: Receiver,
+    pub(crate) stderr: Receiver,
+    /// The usage so far.
+    pub(crate) cpu_us: u64,
+}
+
+/// A warm instance that waits for a call.
+#[derive(Debug)]
+pub(crate) struct IdleInstance {
+    warm: WarmInstance,
+    environment: Arc<Environment>,
+    shrink: ShrinkState,
+}
+
+impl IdleInstance {
+    pub(crate) fn new(warm: WarmInstance, environment: Arc<Environment>) -> Self {
+        IdleInstance { shrink: ShrinkState::of(&warm), warm, environment }
+    }
+
+    /// Pauses its process, unless it is paused.
+    pub(crate) fn pause(&mut self) {
+        self.warm.running.pause_later();
+    }
+
+    /// Returns the instance if its process exists.
+    pub(crate) fn into_warm(mut self) -> Option<WarmInstance> {
+        self.warm.running.is_alive().then_some(self.warm)
+    }
+}
+
+impl Queue<IdleInstance> {
+    /// Shrinks instances that have been idle for a while. Returns true if one is in progress.
+    pub(crate) fn shrink_idle(self: &Arc<Self>) -> bool {
+        let is_under_way = std::cell::Cell::new(false);
+        self.end_idle(|idle, _| {
+            match std::mem::replace(&mut idle.shrink, ShrinkState::Done).next(&mut idle.warm) {
+                Some(next) => {
+                    is_under_way.set(is_under_way.get() || next.is_under_way());
+                    idle.shrink = next;
+                    false
+                }
+                None => true,
+            }
+        });
+        is_under_way.get()
+    }
+
+    /// Ends the idle instances of environments that satisfy a condition.
+    pub(crate) fn end_idle_of(self: &Arc<Self>, holds: impl Fn(&Environment) -> bool) {
+        self.end_idle(|idle, _| holds(&idle.environment));
+    }
+
+    /// Ends instances that have been idle for too long.
+    pub(crate) fn end_long_idle(self: &Arc<Self>) {
+        self.end_idle(|_, time| time >= IDLE_MAX);
+    }
+}
