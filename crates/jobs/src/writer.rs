@@ -1,7 +1,8 @@
 //! Writes what jobs say, in groups.
 //!
-//! One task stores the events and records of every living job. Ends are written at once, together
-//! with whatever else waits; lines and progress wait a tenth of a second for company. A batch is
+//! One task stores the events and records of every living job. Ends are written at once, in one
+//! group; beginnings, lines and progress are written after a tenth of a second. So a short job is
+//! written once, with its end. A batch is
 //! `relaxed` (a power failure may lose it, `kill -9` of the server never) unless it holds the end
 //! of a job that ran in the background. When the store fails, the group is written job by job, so
 //! that none stands in the way of the others, and what is left is tried again until it is stored.
@@ -9,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_model::{
     Clock, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, Timestamp,
@@ -24,7 +25,7 @@ use crate::ids::Ids;
 use crate::live::{Collected, Live};
 use crate::{Error, JobsOptions, Result};
 
-/// How long lines and progress wait for company.
+/// Time after which beginnings, lines and progress are written.
 const GATHER: Duration = Duration::from_millis(100);
 /// How many waiting events of one job are written at once.
 const EVENTS_URGENT: usize = 1_000;
@@ -50,7 +51,7 @@ pub(crate) struct Shared {
     pub closing: CancellationToken,
     /// Cancelled when no more jobs are taken, and none that wait begun.
     pub draining: CancellationToken,
-    waiting: Mutex<BTreeMap<JobId, Arc<Live>>>,
+    waiting: Mutex<BTreeMap<JobId, Waiting>>,
     urgent: Notify,
     lazy: Notify,
     turn: tokio::sync::Mutex<()>,
@@ -62,6 +63,26 @@ pub(crate) struct Shared {
     pub queries_stored: Mutex<Option<usize>>,
     /// Held while old records of queries are summed up.
     retiring: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A job with something to write.
+struct Waiting {
+    live: Arc<Live>,
+    since: Instant,
+    is_urgent: bool,
+}
+
+impl Waiting {
+    fn is_due(&self) -> bool {
+        self.is_urgent || self.since.elapsed() >= GATHER
+    }
+}
+
+/// Which of the jobs with something to write are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    All,
+    Due,
 }
 
 impl Shared {
@@ -120,8 +141,25 @@ impl Shared {
 
     /// Has a job written: soon, or with the next group.
     pub(crate) fn mark(&self, live: &Arc<Live>, urgent: bool) {
-        self.waiting.lock().insert(live.id, live.clone());
+        self.wait(live, urgent);
         if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
+    }
+
+    fn wait(&self, live: &Arc<Live>, is_urgent: bool) {
+        let mut waiting = self.waiting.lock();
+        let new = || Waiting { live: live.clone(), since: Instant::now(), is_urgent };
+        waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
+    }
+
+    /// Takes the jobs of a group. If others remain, they are written later.
+    fn take_waiting(&self, group: Group) -> Vec<Arc<Live>> {
+        let mut waiting = self.waiting.lock();
+        let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
+        let taken = taken.map(|(_, one)| one.live).collect();
+        if !waiting.is_empty() {
+            self.lazy.notify_one();
+        }
+        taken
     }
 
     /// How many jobs are queued or under way.
@@ -139,13 +177,13 @@ impl Shared {
     pub(crate) async fn run(self: Arc<Self>) {
         let mut pause = GATHER;
         loop {
-            tokio::select! {
+            let group = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => break,
-                () = self.urgent.notified() => {}
+                () = self.urgent.notified() => Group::Due,
                 () = self.lazy.notified() => self.gather().await,
-            }
-            match self.flush().await {
+            };
+            match self.write_group(group).await {
                 Ok(()) => {
                     pause = GATHER;
                     self.look_after_records().await;
@@ -163,11 +201,11 @@ impl Shared {
         }
     }
 
-    async fn gather(&self) {
+    async fn gather(&self) -> Group {
         tokio::select! {
-            () = self.closing.cancelled() => {}
-            () = self.urgent.notified() => {}
-            () = tokio::time::sleep(GATHER) => {}
+            () = self.closing.cancelled() => Group::All,
+            () = self.urgent.notified() => Group::Due,
+            () = tokio::time::sleep(GATHER) => Group::All,
         }
     }
 
@@ -180,8 +218,12 @@ impl Shared {
 
     /// Stores everything that waits.
     pub(crate) async fn flush(&self) -> Result<()> {
+        self.write_group(Group::All).await
+    }
+
+    async fn write_group(&self, group: Group) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let lives: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_values().collect();
+        let lives = self.take_waiting(group);
         if lives.is_empty() {
             return Ok(());
         }
@@ -242,7 +284,7 @@ impl Shared {
         let (now, problem) = (self.clock.now(), error.to_problem());
         for live in lives {
             live.refuse(now, &problem);
-            self.waiting.lock().insert(live.id, live.clone());
+            self.wait(live, true);
         }
         self.ends.send_modify(|ends| *ends += 1);
     }

@@ -1,5 +1,6 @@
 //! Records of queries, lists, lookups and sums.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,6 +49,25 @@ async fn records_of_queries_are_written_in_groups_and_outlive_the_process() {
     assert!(matches!(events[0].event, JobEventKind::Started));
     assert!(matches!(events[1].event, JobEventKind::Ended { status: JobStatus::Succeeded, .. }));
     assert_eq!(second.events(ids[7], 1).await.expect("events").len(), 1);
+}
+
+#[tokio::test]
+async fn short_calls_that_run_beside_others_are_written_once() {
+    let (store, clock) = (memory(), clock());
+    let jobs = jobs(&store, &clock).await;
+    let mut running = VecDeque::new();
+    for call in 0..1_000 {
+        let new = NewJob::new(JobKind::Function, "f", "ada");
+        running.push_back(jobs.record(new).await.expect("a call").1);
+        if call >= 64
+            && let Some(guard) = running.pop_front()
+        {
+            assert_eq!(guard.finish_stored(Ok(Value::Null)).await, None);
+        }
+    }
+    let written = store.read("query_jobs", 0, 10_000).await.expect("entries");
+    // A record of a call that runs is written after a tenth of a second.
+    assert!((936..1_400).contains(&written.len()), "{} records", written.len());
 }
 
 #[tokio::test]
