@@ -35,6 +35,7 @@ def model(
     cpus: float | None = None,
     tmp: str | int | None = None,
     env: Mapping[str, str] | None = None,
+    secrets: Iterable[str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
     """Turns a function into a model: it returns one table.
@@ -48,7 +49,8 @@ def model(
     such as `["api.example.com:443"]`. `memory` is the memory limit, `"512MiB"` or a number of
     bytes; `timeout` the time limit, `"1min"` or a number of seconds. `cpus` is the maximum number
     of processors, such as `1.5`; `tmp` the size of `/tmp`, by default 1 GiB. `env` are environment
-    variables, whose values Headwater never shows. `priority` is the order of queued calls.
+    variables, whose values Headwater never shows; `secrets` are names of secrets of the lake, which
+    are environment variables, too. `priority` is the order of queued calls.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several. Raises `InvalidProjectError` for invalid arguments.
@@ -66,6 +68,7 @@ def model(
         "cpus": _check_cpus(cpus),
         "tmp": _check_measure(tmp, "tmp", parse_size, "2GiB"),
         "env": None if env is None else _check_variables(env),
+        "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
     }
     return _attach("model", settings)
@@ -112,13 +115,14 @@ def function(
     cpus: float | None = None,
     tmp: str | int | None = None,
     env: Mapping[str, str] | None = None,
+    secrets: Iterable[str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
     """Turns a function into one that is called by name, over HTTP or by `headwater function invoke`.
 
     `name` is its name, by default the function's. With `reuse`, the process can serve the next
     call: modules and globals keep their state, `/tmp` is empty. `network`, `memory`, `timeout`,
-    `cpus`, `tmp`, `env` and `priority` are those of `model`.
+    `cpus`, `tmp`, `env`, `secrets` and `priority` are those of `model`.
 
     Each call passes its arguments by name, as JSON or a pyarrow table. The function returns a
     table, as a model does, or a JSON value. Raises `InvalidProjectError` for invalid arguments.
@@ -132,6 +136,7 @@ def function(
         "cpus": _check_cpus(cpus),
         "tmp": _check_measure(tmp, "tmp", parse_size, "2GiB"),
         "env": None if env is None else _check_variables(env),
+        "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
     }
     if settings["reuse"] and settings["network"]:
@@ -294,6 +299,20 @@ def _check_packages(pip: object) -> dict[str, str]:
             refuse(f"the version of package `{package}` is not text: `{version!r}`", hint)
         packages[package] = version
     return packages
+
+
+def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str, ...]:
+    hint = 'Write `secrets=["STRIPE_KEY"]`.'
+    if isinstance(secrets, str) or not hasattr(secrets, "__iter__"):
+        refuse("secrets is a list of names", hint)
+    names = tuple(secrets)
+    for name in names:
+        check_text(name, "the name of a secret")
+        if not (name.isascii() and name.isidentifier()):
+            refuse(f"`{name}` is not a valid name of a secret", hint)
+        if name in (env or {}):
+            refuse(f"`{name}` is both in `env` and in `secrets`", "Remove it from `env`.")
+    return names
 
 
 def _check_programs(system: object) -> tuple[str, ...]:

@@ -216,6 +216,9 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     config.service.warehouse.url.clone_from(&context.warehouse);
     config.service.warehouse.cloud = context.cloud.clone();
     config.service.cache_dir = context.cache.choose(&lake.path);
+    if let Some(key) = &context.secret_key {
+        config.service.secret_key = key.clone();
+    }
     config.service.python_search = python_folders(context);
     config.service.memory_bytes = machine_memory_bytes() / 4 * 3;
     config.service.isolation = Isolation::Sandbox;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
-use headwater_server::CloudSettings;
+use headwater_server::{CloudSettings, KeySource};
 
 use crate::arguments::{Arguments, Command, OutputFormat};
 use crate::error::{self, Result};
@@ -31,6 +31,8 @@ pub struct Context {
     pub author: String,
     /// The candidate cache folders of this user.
     pub cache: CacheFolders,
+    /// The key of secrets; none if this user has no configuration folder.
+    pub secret_key: Option<KeySource>,
     /// The folders of `PATH`.
     pub program_folders: Vec<PathBuf>,
     /// The folders in which pyenv and uv install interpreters.
@@ -55,6 +57,7 @@ impl Context {
             answer_style: appearance.style(&std::io::stdout()),
             author: author(),
             cache: CacheFolders::from_environment(home.as_deref()),
+            secret_key: secret_key(home.as_deref()),
             program_folders: std::env::split_paths(&path).collect(),
             interpreter_folders: interpreter_folders(home.as_deref()),
             binary_folder: binary_folder(),
@@ -117,6 +120,7 @@ impl Context {
             answer_style: self.answer_style,
             author: self.author.clone(),
             cache: self.cache.clone(),
+            secret_key: self.secret_key.clone(),
             program_folders: self.program_folders.clone(),
             interpreter_folders: self.interpreter_folders.clone(),
             binary_folder: self.binary_folder.clone(),
@@ -171,6 +175,21 @@ impl CacheFolders {
         };
         named.or_else(of_home).unwrap_or_else(|| lake.join("cache"))
     }
+}
+
+/// Returns the source of the key of secrets: a command, a file, or the default file in the
+/// configuration folder.
+fn secret_key(home: Option<&Path>) -> Option<KeySource> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(command) = named("HEADWATER_SECRET_KEY_COMMAND") {
+        return Some(KeySource::Command(command.to_string_lossy().into_owned()));
+    }
+    if let Some(file) = named("HEADWATER_SECRET_KEY_FILE") {
+        return Some(KeySource::File(PathBuf::from(file)));
+    }
+    let folder = named("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = folder.or_else(|| Some(home?.join(".config")))?;
+    Some(KeySource::File(folder.join("headwater").join("secret.key")))
 }
 
 /// Returns the install folders of pyenv and uv, by their variables or in the home folder.

@@ -98,6 +98,7 @@ fn shell(folder: &Path, text: &str, place: &str, succeeds: bool) -> PathBuf {
         .args(["-euo", "pipefail", "-c", &format!("{script}\npwd > \"$ENDED_IN\"")])
         .env("PATH", format!("{programs}:{path}"))
         .env("ENDED_IN", folder.join(".ended-in"))
+        .env("XDG_CONFIG_HOME", folder.join(".config"))
         .env("NO_COLOR", "1")
         .env_remove("HEADWATER_LAKE")
         .current_dir(folder)
@@ -146,6 +147,11 @@ fn maintenance() {
 #[test]
 fn iceberg_rest() {
     run_document(&root().join("docs/iceberg-rest.md"));
+}
+
+#[test]
+fn secrets() {
+    run_document(&root().join("docs/secrets.md"));
 }
 
 #[test]

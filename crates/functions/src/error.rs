@@ -196,6 +196,32 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Applies `map` to every text that user code determines: messages, reasons and source lines.
+    #[must_use]
+    pub fn map_text(mut self, map: impl Fn(&str) -> String) -> Self {
+        match &mut self {
+            Error::FunctionRaised { message, frames, hint, .. } => {
+                *message = map(message);
+                for frame in frames {
+                    frame.source = map(&frame.source);
+                }
+                *hint = hint.as_deref().map(&map);
+            }
+            Error::NotATable { returned, reason, hint, .. } => {
+                *returned = map(returned);
+                *reason = reason.as_deref().map(&map);
+                *hint = hint.as_deref().map(&map);
+            }
+            Error::BadOutput { reason, .. } | Error::InstanceDied { reason, .. } => {
+                *reason = map(reason);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {

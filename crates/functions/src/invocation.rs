@@ -152,6 +152,11 @@ impl Variables {
         self.0.keys().map(String::as_str)
     }
 
+    /// Sets a variable.
+    pub fn set(&mut self, name: String, value: String) {
+        self.0.insert(name, value);
+    }
+
     /// Returns names and values, for the process of the function.
     pub(crate) fn values(&self) -> &BTreeMap<String, String> {
         &self.0

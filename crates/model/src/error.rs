@@ -39,6 +39,8 @@ pub enum ErrorCode {
     TriggerNotFound,
     /// Nothing is deployed, or the version does not exist.
     DeploymentNotFound,
+    /// The secret does not exist.
+    SecretNotFound,
     /// A file, folder, lake or project does not exist.
     FileNotFound,
     /// The path does not exist in the API.
@@ -97,7 +99,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 40] = [
+const TABLE: [Row; 41] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -112,6 +114,7 @@ const TABLE: [Row; 40] = [
     (ErrorCode::FunctionNotFound, "function_not_found", 404, "02000", 3),
     (ErrorCode::TriggerNotFound, "trigger_not_found", 404, "02000", 3),
     (ErrorCode::DeploymentNotFound, "deployment_not_found", 404, "02000", 3),
+    (ErrorCode::SecretNotFound, "secret_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
     (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),
     (ErrorCode::AlreadyExists, "already_exists", 409, "42P07", 4),

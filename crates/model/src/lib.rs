@@ -30,6 +30,7 @@ mod quantity;
 mod query;
 pub mod reference;
 mod run;
+mod secret;
 mod table;
 mod trigger;
 mod usage;
@@ -76,6 +77,7 @@ pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
+pub use secret::{Secret, SetSecret};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
     CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,

@@ -8,6 +8,7 @@ use headwater_jobs::JobContext;
 use headwater_model::Usage;
 use parking_lot::Mutex;
 
+use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, fingerprint};
 
@@ -57,13 +58,16 @@ impl Runner {
         };
         let environment_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         context.add_usage(&Usage { environment_ms, ..Usage::default() });
+        let environment = environment?;
+        let secrets = FunctionSecrets::read(&self.secrets, &callable.function).await?;
         let call = FunctionCall {
             project,
             function: &callable.function,
-            environment: environment?,
+            environment,
             arguments,
             returns: kind,
             limits: callable.limits(&project.defaults),
+            secrets,
             label: &callable.name,
             model: None,
             share: Share {

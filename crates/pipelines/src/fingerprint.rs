@@ -35,6 +35,9 @@ pub(crate) fn code(
         Body::Sql(sql) => text.push_str(sql),
         Body::Python(function) => {
             let _ = writeln!(text, "{} {}", function.name, !function.network.is_off());
+            if !function.secrets.is_empty() {
+                let _ = writeln!(text, "secrets {}", function.secrets.join(","));
+            }
             let (python, packages) = environment(&project.defaults, function);
             let _ = writeln!(text, "{python:?} {packages:?}");
             for input in &step.inputs {

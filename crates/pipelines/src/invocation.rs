@@ -14,6 +14,7 @@ use headwater_model::{JobEventKind, LogStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::function_secrets::FunctionSecrets;
 use crate::{Function, Project, Runner};
 
 /// Printed lines that are buffered for the job; a full buffer blocks the function's output.
@@ -27,6 +28,8 @@ pub(crate) struct FunctionCall<'a> {
     pub arguments: Vec<Argument>,
     pub returns: Returns,
     pub limits: Limits,
+    /// Values for its environment variables, which are removed from its output.
+    pub secrets: FunctionSecrets,
     /// The name in errors.
     pub label: &'a str,
     /// The model that log events name; none for a call by name.
@@ -69,7 +72,7 @@ impl Runner {
         context: &JobContext,
         cancelled: CancellationToken,
     ) -> Outcome {
-        let model = call.model.map(str::to_owned);
+        let (model, secrets) = (call.model.map(str::to_owned), call.secrets);
         let invocation = Invocation {
             environment: call.environment,
             files: call.project.files.clone(),
@@ -77,7 +80,7 @@ impl Runner {
             function: call.function.name.clone(),
             arguments: call.arguments,
             kind: call.returns,
-            limits: call.limits,
+            limits: secrets.add_to(call.limits),
             label: call.label.to_owned(),
             room: Some(self.room.clone()),
             reuse: call.reuse,
@@ -86,12 +89,13 @@ impl Runner {
         };
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
         let forward_lines = async {
-            while let Some(FunctionEvent::Line { stream, file, line, text }) = lines.recv().await {
+            while let Some(event) = lines.recv().await {
+                let FunctionEvent::Line { stream, file, line, text } = secrets.redact_line(event);
                 context.emit(JobEventKind::Log { stream, model: model.clone(), file, line, text });
             }
         };
         let invoked = self.functions.invoke(invocation, sink, cancelled);
         let (outcome, ()) = tokio::join!(invoked, forward_lines);
-        outcome
+        secrets.redact_outcome(outcome)
     }
 }

@@ -16,6 +16,7 @@ mod decide;
 mod deployment;
 mod error;
 mod fingerprint;
+mod function_secrets;
 mod graph;
 mod increments;
 mod invocation;

@@ -12,6 +12,7 @@ use headwater_model::{
     CommitId, JobEventKind, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB,
     RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
+use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
@@ -25,6 +26,7 @@ pub struct Runner {
     pub(crate) functions: Functions,
     /// Storage for intermediate rows between steps.
     pub(crate) room: TableQuota,
+    pub(crate) secrets: SecretStore,
     jobs: Jobs,
 }
 
@@ -41,8 +43,14 @@ fn run_branch(job: JobId) -> String {
 
 impl Runner {
     /// Creates a runner. `room` is the storage quota for intermediate rows of all its runs.
-    pub fn new(engine: Engine, functions: Functions, jobs: Jobs, room: TableQuota) -> Self {
-        Runner { engine, functions, room, jobs }
+    pub fn new(
+        engine: Engine,
+        functions: Functions,
+        jobs: Jobs,
+        secrets: SecretStore,
+        room: TableQuota,
+    ) -> Self {
+        Runner { engine, functions, room, secrets, jobs }
     }
 
     /// Returns the storage for tables passed to and from functions.
@@ -78,6 +86,10 @@ impl Runner {
         reference: &RefSpec,
     ) -> Result<Plan> {
         let values = project.parameter_values(&request.parameters)?;
+        let functions = project.steps.iter().filter_map(Step::function);
+        let secrets: Vec<String> = functions.flat_map(|it| it.secrets.iter().cloned()).collect();
+        let checked = self.secrets.check(&secrets).await;
+        checked.map_err(|error| Error::other(&error))?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
         let options = PlanOptions { no_cache: request.no_cache, priority: request.priority };

@@ -63,6 +63,14 @@ impl Step {
         self.inputs.iter().any(|input| input.incremental)
     }
 
+    /// Returns its Python function, if it is one.
+    pub fn function(&self) -> Option<&Function> {
+        match &self.body {
+            Body::Python(function) => Some(function),
+            Body::Sql(_) => None,
+        }
+    }
+
     /// Returns true if the step may access the network, so its inputs do not determine its output.
     pub fn reads_network(&self) -> bool {
         matches!(&self.body, Body::Python(function) if !function.network.is_off())
@@ -218,6 +226,8 @@ pub struct Function {
     pub cpu_millis: Option<u32>,
     /// Environment variables.
     pub variables: Variables,
+    /// Names of secrets, which are environment variables too.
+    pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
     /// Source that the code fingerprint covers: the file without other steps that it does not

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use headwater_functions::{Isolation, SpawnCommand};
 use headwater_lake::WarehouseOptions;
+use headwater_secrets::KeySource;
 
 const GIB: u64 = 1 << 30;
 
@@ -39,6 +40,8 @@ pub struct ServiceConfig {
     /// Whether Iceberg REST clients that request credentials for the warehouse get the server's
     /// own.
     pub vend_credentials: bool,
+    /// The key that encrypts secrets; by default a file beside the lake's folder.
+    pub secret_key: KeySource,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
 }
@@ -62,6 +65,7 @@ impl ServiceConfig {
             threads,
             functions_concurrency: threads,
             vend_credentials: false,
+            secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
             isolation: Isolation::Sandbox,
         }
     }

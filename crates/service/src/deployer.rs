@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_lake::Lake;
-use headwater_model::{DeployReport, Deployment, ErrorCode, Fault, ObjectId, Problem};
+use headwater_model::{DeployReport, Deployment, ErrorCode, Fault, ObjectId, OrProblem, Problem};
 use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
+use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
 use parking_lot::RwLock;
 
@@ -68,6 +69,7 @@ pub struct Deployer {
     deployed: Arc<Deployed>,
     triggers: Option<Triggers>,
     lake: Lake,
+    secrets: SecretStore,
     /// Held while the active version is replaced.
     activation: tokio::sync::Mutex<()>,
     /// Whether the triggers are still those of an earlier version.
@@ -76,11 +78,16 @@ pub struct Deployer {
 
 impl Deployer {
     /// Creates the deployer of a lake's project.
-    pub fn new(lake: Lake, deployed: Arc<Deployed>, triggers: Option<Triggers>) -> Self {
+    pub fn new(
+        lake: Lake,
+        deployed: Arc<Deployed>,
+        triggers: Option<Triggers>,
+        secrets: SecretStore,
+    ) -> Self {
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
-        Deployer { versions, deployed, triggers, lake, activation, triggers_outdated }
+        Deployer { versions, deployed, triggers, lake, secrets, activation, triggers_outdated }
     }
 
     /// Returns the holder of the active version.
@@ -162,6 +169,7 @@ impl Deployer {
         dry_run: bool,
     ) -> Result<DeployReport, Problem> {
         let project = parse(files).await?;
+        self.check_secrets(&project).await?;
         let _guard = self.activation.lock().await;
         let before = self.deployed.version().ok().flatten();
         let deployment = if dry_run {
@@ -170,6 +178,14 @@ impl Deployer {
             self.stored_or_reload(self.versions.deploy(&project, author).await).await?
         };
         Ok(self.report(before, project, deployment, dry_run).await)
+    }
+
+    /// Checks that the secrets that functions name exist.
+    async fn check_secrets(&self, project: &Project) -> Result<(), Problem> {
+        let callables = project.callables.values();
+        let names = callables.flat_map(|callable| callable.function.secrets.iter().cloned());
+        let names: Vec<String> = names.collect();
+        self.secrets.check(&names).await.or_problem()
     }
 
     /// Activates a version that was deployed before.

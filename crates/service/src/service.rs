@@ -10,6 +10,7 @@ use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, OrProblem, Principal, Problem, RefSpec};
 use headwater_pipelines::{Given, Runner};
+use headwater_secrets::SecretStore;
 use headwater_triggers::{Commits, TriggersOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,7 @@ use crate::metered_runtime::MeteredRuntime;
 use crate::namespace::Namespaces;
 use crate::reference::Refs;
 use crate::run::Runs;
+use crate::secret::Secrets;
 use crate::settings::Settings;
 use crate::statement::Statements;
 use crate::table::Tables;
@@ -126,6 +128,11 @@ impl Service {
         Environments(self.0.clone())
     }
 
+    /// Returns the operations on secrets.
+    pub fn secrets(&self) -> Secrets {
+        Secrets(self.0.clone())
+    }
+
     /// Returns the operations on the lake as an Iceberg REST catalog.
     pub fn iceberg(&self) -> Iceberg {
         Iceberg(self.0.clone())
@@ -195,6 +202,8 @@ pub(crate) struct Components {
     pub auto_maintenance: Option<CancellationToken>,
     /// The active version of the project.
     pub deployer: Deployer,
+    /// The secrets of functions.
+    pub secrets: SecretStore,
     /// Cache of the environments of function calls.
     pub given: Arc<Given>,
     /// Threads of operations that are recorded as jobs.
@@ -223,7 +232,11 @@ impl Components {
         .await
         .map_err(|error| Error::component(&error))?;
         system_tables::register(&engine, &jobs, &lake);
-        let runner = Runner::new(engine.clone(), functions.clone(), jobs.clone(), room(&config));
+        let secrets =
+            SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
+        let (engine_of_runs, quota) = (engine.clone(), room(&config));
+        let runner =
+            Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
         let imports = ImportExecutor { lake: lake.clone(), runtime: MeteredRuntime::default() };
         let deployed = Arc::new(Deployed::default());
@@ -236,7 +249,7 @@ impl Components {
             deployed: deployed.clone(),
         });
         let triggers = start_triggers(&lake, &jobs, targets).await?;
-        let deployer = Deployer::new(lake.clone(), deployed, triggers.clone());
+        let deployer = Deployer::new(lake.clone(), deployed, triggers.clone(), secrets.clone());
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
@@ -259,6 +272,7 @@ impl Components {
             settings,
             auto_maintenance,
             deployer,
+            secrets,
             given,
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),

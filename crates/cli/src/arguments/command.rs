@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     Branch, Checkout, ColorArgument, Completions, Demo, Deploy, Deployment, Environment, Function,
-    Init, Job, Log, Namespace, OutputFormat, Query, Run, Serve, Table, Tag, Trigger, Usage, View,
+    Init, Job, Log, Namespace, OutputFormat, Query, Run, Secret, Serve, Table, Tag, Trigger, Usage,
+    View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -113,6 +114,9 @@ pub enum Command {
     /// Deployed functions: list, call
     #[command(subcommand)]
     Function(Function),
+    /// Secrets of functions: list, set, delete
+    #[command(subcommand)]
+    Secret(Secret),
     /// Show usage and its cost
     #[command(after_help = "Examples:\n  headwater usage\n  headwater usage --by model")]
     Usage(Usage),

@@ -20,6 +20,7 @@ mod parse;
 mod query;
 mod reference;
 mod run;
+mod secret;
 mod serve;
 mod table;
 mod tag;
@@ -48,6 +49,7 @@ pub use self::parse::parse;
 pub use self::query::Query;
 pub use self::reference::{BranchArgument, RefArgument};
 pub use self::run::Run;
+pub use self::secret::Secret;
 pub use self::serve::{IsolationArgument, Serve};
 pub use self::table::{
     FormatArgument, OnErrorArgument, Table, TableGet, TableImport, TableLs, TableMaintain, TableRm,

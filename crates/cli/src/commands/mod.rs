@@ -16,6 +16,7 @@ mod maintain;
 mod namespace;
 mod query;
 mod run;
+mod secret;
 mod serve;
 mod status;
 mod table;
@@ -70,6 +71,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Job(arguments) => job::job(context, api, arguments).await,
         Command::Environment(arguments) => environment::environment(context, api, arguments).await,
         Command::Function(arguments) => function::function(context, api, arguments).await,
+        Command::Secret(arguments) => secret::secret(context, api, arguments).await,
         Command::Usage(arguments) => usage::usage(context, api, &arguments).await,
         Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
         Command::Init(_)

@@ -62,6 +62,7 @@ impl Workspace {
             .args(arguments)
             .current_dir(self.path())
             .env_remove("HEADWATER_LAKE")
+            .env("XDG_CONFIG_HOME", self.path().join(".config"))
             .env("HEADWATER_AUTHOR", "eva")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());

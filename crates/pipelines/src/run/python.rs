@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{self, Output};
 use super::reading::Reading;
 use super::{Check, Done, Run, millis};
+use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::step::{Function, Step};
 use crate::{Error, Location, Result, fingerprint};
@@ -31,7 +32,9 @@ impl Run {
         let environment = environment?;
         let inputs = Box::pin(self.arguments(step, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
-        let call = self.function_call(step, function, environment, arguments);
+        let secrets = FunctionSecrets::read(&self.runner.secrets, function).await?;
+        let mut call = self.function_call(step, function, environment, arguments);
+        call.secrets = secrets;
         let outcome = Box::pin(self.runner.invoke(call, &self.context, self.stop.clone())).await;
         for reading in &meanwhile {
             reading.count(done);
@@ -116,6 +119,7 @@ impl Run {
             arguments,
             returns: if step.is_expectation() { Returns::Bool } else { Returns::Table },
             limits: function.limits(&project.defaults, step.memory_bytes, step.timeout),
+            secrets: FunctionSecrets::default(),
             label: &step.name,
             model: Some(&step.name),
             share: Share {

@@ -17,5 +17,6 @@ mod python_models;
 mod python_runs;
 mod rerun;
 mod runs;
+mod secrets;
 mod sql_models;
 mod support;

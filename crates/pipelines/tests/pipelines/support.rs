@@ -17,6 +17,7 @@ use headwater_model::{
     StepReport, StepStatus, SystemClock,
 };
 use headwater_pipelines::{Project, Runner};
+use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::MemoryStore;
 
 use crate::gate::Gate;
@@ -57,6 +58,7 @@ pub struct World {
     pub engine: Engine,
     pub jobs: Jobs,
     pub runner: Runner,
+    pub secrets: SecretStore,
     pub room: TableQuota,
     pub folder: tempfile::TempDir,
 }
@@ -88,8 +90,11 @@ impl World {
         let jobs = Jobs::open(store, clock, JobsOptions::default()).await.unwrap();
         let functions = Functions::start(functions_options()).await.unwrap();
         let room = TableQuota::new(memory_bytes, folder.path().join("rows"), 1 << 30);
-        let runner = Runner::new(engine.clone(), functions, jobs.clone(), room.clone());
-        World { lake, engine, jobs, runner, room, folder }
+        let key = KeySource::File(folder.path().join("secret-key"));
+        let secrets = SecretStore::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock), key);
+        let runner =
+            Runner::new(engine.clone(), functions, jobs.clone(), secrets.clone(), room.clone());
+        World { lake, engine, jobs, runner, secrets, room, folder }
     }
 
     /// A gate in the way of whatever reads `system.gate` after that many times; planning reads it

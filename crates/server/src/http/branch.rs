@@ -47,8 +47,12 @@ pub struct Deletion {
 impl Deletion {
     /// Converts the result of a deletion into the response.
     pub fn response(&self, result: Result<(), Problem>) -> HandlerResult<StatusCode> {
-        const MISSING: [ErrorCode; 3] =
-            [ErrorCode::RefNotFound, ErrorCode::TableNotFound, ErrorCode::NamespaceNotFound];
+        const MISSING: [ErrorCode; 4] = [
+            ErrorCode::RefNotFound,
+            ErrorCode::TableNotFound,
+            ErrorCode::NamespaceNotFound,
+            ErrorCode::SecretNotFound,
+        ];
         match result {
             Err(problem) if !(self.if_exists && MISSING.contains(&problem.code)) => {
                 Err(problem.into())

@@ -21,6 +21,7 @@ mod query;
 mod reference;
 mod rows;
 mod run;
+mod secret;
 mod table;
 mod tag;
 mod trigger;
@@ -67,6 +68,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(reference::routes())
         .merge(rows::routes())
         .merge(run::routes())
+        .merge(secret::routes())
         .merge(table::routes())
         .merge(tag::routes())
         .merge(trigger::routes())

@@ -18,7 +18,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 13] = [
+const MODEL: [&str; 14] = [
     "name",
     "materialization",
     "keys",
@@ -31,14 +31,15 @@ const MODEL: [&str; 13] = [
     "cpus",
     "tmp",
     "env",
+    "secrets",
     "priority",
 ];
 
 /// Range of CPU limits.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 const EXPECTATION: [&str; 1] = ["name"];
-const FUNCTION: [&str; 9] =
-    ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "priority"];
+const FUNCTION: [&str; 10] =
+    ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
 
 /// Kind of a decorated function.
 pub(super) enum Defined {
@@ -118,6 +119,7 @@ impl<'a> Reader<'a> {
         let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
         let python_at = python.as_ref().and(asked);
         let python_at = python_at.map(|values| values.place("version", at));
+        let variables = variables(values)?;
         Ok(Function {
             file: self.source.path.clone(),
             name: name.to_owned(),
@@ -128,7 +130,8 @@ impl<'a> Reader<'a> {
             network: network(values)?,
             temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
             cpu_millis: quantity(values, "cpus", cpus, "1.5")?,
-            variables: variables(values)?,
+            secrets: secrets(values, &variables, at)?,
+            variables,
             priority: priority(values)?,
             code: "".into(),
         })
@@ -442,6 +445,24 @@ fn variables(values: &Values) -> Result<Variables> {
     };
     let form = "`env={\"NAME\": \"value\"}`";
     Ok(values.secret("env", read, form)?.unwrap_or_default().into())
+}
+
+/// Parses the names of secrets. They are environment variables, so none is in `env` too.
+fn secrets(values: &Values, variables: &Variables, at: &Location) -> Result<Vec<String>> {
+    let names = values.texts("secrets")?.unwrap_or_default();
+    let at = || values.place("secrets", at);
+    for name in &names {
+        headwater_secrets::check_name(name).map_err(|error| Error::Invalid {
+            at: at(),
+            message: error.to_string(),
+            hint: error.hint(),
+        })?;
+        if variables.names().any(|variable| variable == name) {
+            let message = format!("`{name}` is both in `env` and in `secrets`");
+            return Err(Error::invalid(at(), message, "Remove it from `env`."));
+        }
+    }
+    Ok(names)
 }
 
 fn materialization(values: &Values) -> Result<Materialization> {

@@ -1,0 +1,86 @@
+//! `headwater secret`.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use headwater_model::{Secret as SecretRow, SetSecret};
+use hyper::Method;
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Secret};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+
+/// Maximum size of a value that is read, in bytes; the server's limit is lower.
+const VALUE_BYTES_MAX: u64 = 1 << 20;
+
+/// Runs `headwater secret`.
+pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<()> {
+    match arguments {
+        Secret::Ls => list(context, api).await,
+        Secret::Set(arguments) => {
+            let value = read_value(&arguments.name, arguments.file.as_deref())?;
+            let path = format!("/v1/secrets/{}", segment(&arguments.name));
+            let secret: SecretRow = api.call(Method::PUT, path, &SetSecret { value }).await?;
+            if context.output == OutputFormat::Json {
+                output::print_json(&secret);
+            } else {
+                let SecretRow { name, version, .. } = secret;
+                context.style.say(format!("set secret {name}, version {version}"));
+            }
+            Ok(())
+        }
+        Secret::Rm(arguments) => {
+            let name = segment(&arguments.name);
+            api.delete(format!("/v1/secrets/{name}?if_exists={}", arguments.if_exists)).await?;
+            crate::commands::branch::removed(context, "secret", &arguments.name);
+            Ok(())
+        }
+    }
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let secrets: Vec<SecretRow> = api.get("/v1/secrets").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&secrets);
+        return Ok(());
+    }
+    let mut grid = Grid::new(context.answer_style, &["SECRET", "VERSION", "UPDATED", "BY"]);
+    for secret in secrets {
+        let (version, updated) = (secret.version.to_string(), output::moment(secret.updated));
+        grid.row([secret.name, version, updated, secret.author]);
+    }
+    grid.print("no secrets; set one with `headwater secret set NAME`");
+    Ok(())
+}
+
+/// Reads the value: from a file, a prompt that does not show it, or standard input.
+fn read_value(name: &str, file: Option<&Path>) -> Result<String> {
+    if let Some(path) = file {
+        let opened = std::fs::File::open(path).map_err(error::from_io("open the file"))?;
+        return read_text(opened);
+    }
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        let prompt = format!("value of {name}: ");
+        return rpassword::prompt_password(prompt).map_err(error::from_io("read the value"));
+    }
+    let mut value = read_text(input)?;
+    if value.ends_with('\n') {
+        value.pop();
+        if value.ends_with('\r') {
+            value.pop();
+        }
+    }
+    Ok(value)
+}
+
+fn read_text(input: impl Read) -> Result<String> {
+    let mut value = Vec::new();
+    let read = input.take(VALUE_BYTES_MAX + 1).read_to_end(&mut value);
+    read.map_err(error::from_io("read the value"))?;
+    String::from_utf8(value).map_err(|_| {
+        error::invalid("the value is not UTF-8 text").with_hint("Encode it, for example as base64.")
+    })
+}

@@ -1,0 +1,67 @@
+//! The secrets of one call: environment variables of its process, removed from its output.
+
+use std::collections::BTreeMap;
+
+use headwater_functions::{FunctionEvent, Limits, Outcome, Returned};
+use headwater_secrets::{Redactor, SecretStore};
+use zeroize::Zeroizing;
+
+use crate::{Error, Function, Result};
+
+/// The values that a function names, for one call.
+#[derive(Default)]
+pub(crate) struct FunctionSecrets {
+    values: BTreeMap<String, Zeroizing<String>>,
+    redactor: Redactor,
+}
+
+impl FunctionSecrets {
+    /// Decrypts the secrets of a function.
+    ///
+    /// Errors: `secret_not_found`, and those of the key.
+    pub(crate) async fn read(store: &SecretStore, function: &Function) -> Result<Self> {
+        if function.secrets.is_empty() {
+            return Ok(FunctionSecrets::default());
+        }
+        let values = store.values(&function.secrets).await;
+        let values = values.map_err(|error| Error::other(&error))?;
+        let redactor = Redactor::new(values.values().map(|value| value.as_str()));
+        Ok(FunctionSecrets { values, redactor })
+    }
+
+    /// Returns the limits with the values as environment variables. Instances with other values are
+    /// not reused for the call.
+    pub(crate) fn add_to(&self, mut limits: Limits) -> Limits {
+        for (name, value) in &self.values {
+            limits.variables.set(name.clone(), value.to_string());
+        }
+        limits
+    }
+
+    /// Removes the values from a printed line.
+    pub(crate) fn redact_line(&self, event: FunctionEvent) -> FunctionEvent {
+        let FunctionEvent::Line { stream, file, line, text } = event;
+        let text = self.redactor.redact(&text).into_owned();
+        FunctionEvent::Line { stream, file, line, text }
+    }
+
+    /// Removes the values from an error or a JSON result. Tables are not changed.
+    pub(crate) fn redact_outcome(&self, mut outcome: Outcome) -> Outcome {
+        if self.redactor.is_empty() {
+            return outcome;
+        }
+        outcome.returned = match outcome.returned {
+            Ok(Returned::Json(json)) => Ok(Returned::Json(self.redact_json(json))),
+            Err(error) => Err(error.map_text(|text| self.redactor.redact(text).into_owned())),
+            other => other,
+        };
+        outcome
+    }
+
+    fn redact_json(&self, json: bytes::Bytes) -> bytes::Bytes {
+        match std::str::from_utf8(&json).map(|text| self.redactor.redact(text)) {
+            Ok(std::borrow::Cow::Owned(redacted)) => redacted.into_bytes().into(),
+            _ => json,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Encryption of one value: AES-256-GCM with a random nonce. The name and version are authenticated
+//! with it, so that a record cannot be moved to another secret or replaced by an older version.
+
+use aes_gcm::aead::{Aead, OsRng, Payload};
+use aes_gcm::{AeadCore, Aes256Gcm, Key as CipherKey, KeyInit, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::key::Key;
+
+/// Size of a nonce in bytes.
+const NONCE_BYTES: usize = 12;
+
+/// An encrypted value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Sealed {
+    /// The id of the key.
+    pub(crate) key: String,
+    /// Nonce and ciphertext as base64.
+    data: String,
+}
+
+impl Sealed {
+    /// Encrypts a value; none if it is too large for the cipher, which values of secrets never are.
+    pub(crate) fn seal(key: &Key, (name, version): (&str, u64), value: &str) -> Option<Self> {
+        let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
+        let aad = associated(name, version);
+        let payload = Payload { msg: value.as_bytes(), aad: aad.as_bytes() };
+        let sealed = cipher(key).encrypt(&nonce, payload).ok()?;
+        let data = STANDARD.encode([nonce.as_slice(), &sealed].concat());
+        Some(Sealed { key: key.id.clone(), data })
+    }
+
+    /// Decrypts the value; none if it was changed, or belongs to another secret, version or key.
+    pub(crate) fn open(
+        &self,
+        key: &Key,
+        (name, version): (&str, u64),
+    ) -> Option<Zeroizing<String>> {
+        let data = STANDARD.decode(&self.data).ok()?;
+        let (nonce, sealed) = data.split_at_checked(NONCE_BYTES)?;
+        let aad = associated(name, version);
+        let payload = Payload { msg: sealed, aad: aad.as_bytes() };
+        let value = cipher(key).decrypt(Nonce::from_slice(nonce), payload).ok()?;
+        String::from_utf8(value).ok().map(Zeroizing::new)
+    }
+}
+
+fn cipher(key: &Key) -> Aes256Gcm {
+    Aes256Gcm::new(CipherKey::<Aes256Gcm>::from_slice(&key.bytes))
+}
+
+fn associated(name: &str, version: u64) -> String {
+    format!("headwater secret\n{name}\n{version}")
+}

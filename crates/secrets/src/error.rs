@@ -1,0 +1,149 @@
+//! Errors of secrets, with hints. None contains a value or a key.
+
+use std::path::PathBuf;
+
+use headwater_model::{ErrorCode, Fault};
+
+use crate::secret_store::VALUE_BYTES_MAX;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is not usable as an environment variable.
+    #[error("`{name}` is not a valid name of a secret")]
+    InvalidName {
+        /// The name, cut to the maximum length.
+        name: String,
+    },
+    /// The value is empty, too large, or has a NUL byte.
+    #[error("the value of secret `{name}` {reason}")]
+    InvalidValue {
+        /// The secret.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The secret does not exist.
+    #[error("secret `{name}` does not exist")]
+    NotFound {
+        /// The secret.
+        name: String,
+    },
+    /// Another request changed the secret first.
+    #[error("secret `{name}` was changed by another request")]
+    Conflict {
+        /// The secret.
+        name: String,
+    },
+    /// The key file does not exist, although secrets do.
+    #[error("key file `{}` does not exist", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Other users of the machine can read or replace the key file.
+    #[error("key file `{}` is accessible to other users (mode {mode:03o})", path.display())]
+    ExposedKey {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The key file or the output of the key command is not a key.
+    #[error("{origin} does not contain a key: 32 bytes as base64")]
+    InvalidKey {
+        /// The file or the command.
+        origin: String,
+    },
+    /// The key command failed.
+    #[error("the key command `{command}` failed: {reason}")]
+    KeyCommand {
+        /// The command.
+        command: String,
+        /// Its exit status, or the system's error.
+        reason: String,
+    },
+    /// A file cannot be read or written.
+    #[error("file `{}` cannot be {action}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// `read` or `written`.
+        action: &'static str,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The value was encrypted with another key.
+    #[error(
+        "secret `{name}` was encrypted with another key (`{stored}`, the current is `{current}`)"
+    )]
+    OtherKey {
+        /// The secret.
+        name: String,
+        /// The id of the key that encrypted it.
+        stored: String,
+        /// The id of the current key.
+        current: String,
+    },
+    /// The stored record is damaged or belongs to another secret.
+    #[error("secret `{name}` cannot be decrypted")]
+    Corrupt {
+        /// The secret.
+        name: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] headwater_store::Error),
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::InvalidName { .. } => ErrorCode::InvalidName,
+            Error::InvalidValue { .. } => ErrorCode::InvalidArgument,
+            Error::NotFound { .. } => ErrorCode::SecretNotFound,
+            Error::Conflict { .. } => ErrorCode::CommitConflict,
+            Error::NoKey { .. } => ErrorCode::FileNotFound,
+            Error::ExposedKey { .. } => ErrorCode::Forbidden,
+            Error::InvalidKey { .. } | Error::KeyCommand { .. } => ErrorCode::Unavailable,
+            Error::File { .. } => ErrorCode::Storage,
+            Error::OtherKey { .. } | Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::Store(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::InvalidName { .. } => {
+                Some("Use letters, digits and `_`, not starting with a digit.".to_owned())
+            }
+            Error::InvalidValue { .. } => {
+                Some(format!("Pass 1 to {VALUE_BYTES_MAX} bytes of text on standard input."))
+            }
+            Error::NotFound { name } => {
+                Some(format!("Run `headwater secret set {name}`, or correct `secrets=[…]`."))
+            }
+            Error::Conflict { name } => Some(format!("Run `headwater secret set {name}` again.")),
+            Error::NoKey { .. } => Some(
+                "Restore the file from its backup. Without it, set each secret again after \
+                 `headwater secret rm NAME`."
+                    .to_owned(),
+            ),
+            Error::ExposedKey { path, .. } => Some(format!("Run `chmod 600 {}`.", path.display())),
+            Error::InvalidKey { .. } => {
+                Some("Create one with `head -c 32 /dev/urandom | base64`.".to_owned())
+            }
+            Error::KeyCommand { .. } => Some(
+                "Run the command in a shell; it must print the key and exit with 0.".to_owned(),
+            ),
+            Error::OtherKey { name, .. } | Error::Corrupt { name } => Some(format!(
+                "Restore the key that encrypted it, or run `headwater secret set {name}` again."
+            )),
+            Error::File { .. } => None,
+            Error::Store(error) => error.hint(),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Secrets of functions: encrypted values in the store, and their removal from output.
+//!
+//! [`SecretStore`] sets, lists and deletes secrets, and decrypts them for a call. A value is
+//! encrypted by AES-256-GCM with a key that is outside the lake ([`KeySource`]), so that a copy of
+//! the lake's folder or database does not contain it. [`Redactor`] removes known values from the
+//! output of a function. No operation returns a value to a client, and no error contains one.
+
+mod cipher;
+mod error;
+mod key;
+mod name;
+mod redactor;
+mod secret_store;
+
+pub use error::{Error, Result};
+pub use key::KeySource;
+pub use name::{NAME_BYTES_MAX, check_name};
+pub use redactor::Redactor;
+pub use secret_store::{SecretStore, VALUE_BYTES_MAX};

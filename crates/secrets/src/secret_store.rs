@@ -1,0 +1,272 @@
+//! Secrets in the store: one ref `secrets/NAME` for each, whose value is its encrypted record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_model::{Clock, Secret, Timestamp};
+use headwater_store::{Batch, Expected, RefChange, Store};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::cipher::Sealed;
+use crate::key::Key;
+use crate::{Error, KeySource, Result, check_name};
+
+/// Maximum size of a value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Prefix of the refs.
+const PREFIX: &str = "secrets/";
+
+/// Maximum number of secrets that are listed.
+const LISTED_MAX: usize = 10_000;
+
+/// The secrets of a lake. Cheap to clone.
+#[derive(Clone)]
+pub struct SecretStore {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    key: KeySource,
+}
+
+impl std::fmt::Debug for SecretStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretStore").finish_non_exhaustive()
+    }
+}
+
+/// The stored form of a secret.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    version: u64,
+    created: Timestamp,
+    updated: Timestamp,
+    author: String,
+    sealed: Sealed,
+}
+
+impl SecretStore {
+    /// Opens the secrets in a store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, key: KeySource) -> Self {
+        SecretStore { store, clock, key }
+    }
+
+    /// Sets a secret, as its next version; durable when it returns. The previous value is removed.
+    ///
+    /// Errors: `invalid_name`, `invalid_argument`, `commit_conflict`, and those of the key.
+    pub async fn set(&self, name: &str, value: &str, author: &str) -> Result<Secret> {
+        check_name(name)?;
+        check_value(name, value)?;
+        let stored = self.store.reference(&reference(name)).await?;
+        let before = stored.as_deref().map(|bytes| read(name, bytes)).transpose()?;
+        // A lost key is not replaced by a new one while secrets exist that need it.
+        let key = match before {
+            None if self.list().await?.is_empty() => self.key.get_or_create().await?,
+            _ => self.key.get().await?,
+        };
+        let now = self.clock.now();
+        let version = before.as_ref().map_or(1, |record| record.version + 1);
+        let sealed = Sealed::seal(&key, (name, version), value);
+        let record = Record {
+            version,
+            created: before.map_or(now, |record| record.created),
+            updated: now,
+            author: author.to_owned(),
+            sealed: sealed.ok_or_else(|| corrupt(name))?,
+        };
+        let bytes = serde_json::to_vec(&record).map_err(|_| corrupt(name))?;
+        self.replace(name, stored, Some(bytes.into())).await?;
+        Ok(record.describe(name))
+    }
+
+    /// Lists the secrets by name, without their values.
+    pub async fn list(&self) -> Result<Vec<Secret>> {
+        let found = self.store.references(PREFIX, None, LISTED_MAX).await?;
+        let described = found.into_iter().map(|(reference, bytes)| {
+            let name = reference.strip_prefix(PREFIX).unwrap_or(&reference);
+            read(name, &bytes).map(|record| record.describe(name))
+        });
+        described.collect()
+    }
+
+    /// Deletes a secret with its value.
+    ///
+    /// Error: `secret_not_found`.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let stored = self.store.reference(&reference(name)).await?;
+        if stored.is_none() {
+            return Err(Error::NotFound { name: name.to_owned() });
+        }
+        self.replace(name, stored, None).await
+    }
+
+    /// Checks that all secrets of these names exist.
+    ///
+    /// Error: `secret_not_found` with the first that does not.
+    pub async fn check(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            self.record(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the values of secrets by name, for the process of a function.
+    ///
+    /// Errors: `secret_not_found`, and those of the key.
+    pub async fn values(&self, names: &[String]) -> Result<BTreeMap<String, Zeroizing<String>>> {
+        let mut values = BTreeMap::new();
+        if names.is_empty() {
+            return Ok(values);
+        }
+        let key = self.key.get().await?;
+        for name in names {
+            let record = self.record(name).await?;
+            values.insert(name.clone(), record.open(&key, name)?);
+        }
+        Ok(values)
+    }
+
+    async fn record(&self, name: &str) -> Result<Record> {
+        let stored = self.store.reference(&reference(name)).await?;
+        let stored = stored.ok_or_else(|| Error::NotFound { name: name.to_owned() })?;
+        read(name, &stored)
+    }
+
+    async fn replace(&self, name: &str, before: Option<Bytes>, value: Option<Bytes>) -> Result<()> {
+        let expected = before.map_or(Expected::Absent, Expected::Value);
+        let change = RefChange { name: reference(name), expected, value };
+        let applied = self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await;
+        match applied {
+            Err(headwater_store::Error::Conflict { .. }) => {
+                Err(Error::Conflict { name: name.to_owned() })
+            }
+            other => other.map(|_| ()).map_err(Error::from),
+        }
+    }
+}
+
+impl Record {
+    fn open(&self, key: &Key, name: &str) -> Result<Zeroizing<String>> {
+        if self.sealed.key != key.id {
+            let (stored, current) = (self.sealed.key.clone(), key.id.clone());
+            return Err(Error::OtherKey { name: name.to_owned(), stored, current });
+        }
+        self.sealed.open(key, (name, self.version)).ok_or_else(|| corrupt(name))
+    }
+
+    fn describe(&self, name: &str) -> Secret {
+        Secret {
+            name: name.to_owned(),
+            version: self.version,
+            created: self.created,
+            updated: self.updated,
+            author: self.author.clone(),
+        }
+    }
+}
+
+fn check_value(name: &str, value: &str) -> Result<()> {
+    let reason = match value {
+        "" => "is empty",
+        value if value.len() > VALUE_BYTES_MAX => "is too large",
+        value if value.contains('\0') => "has a NUL byte",
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidValue { name: name.to_owned(), reason })
+}
+
+fn reference(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+fn read(name: &str, bytes: &[u8]) -> Result<Record> {
+    serde_json::from_slice(bytes).map_err(|_| corrupt(name))
+}
+
+fn corrupt(name: &str) -> Error {
+    Error::Corrupt { name: name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use headwater_model::{ErrorCode, Fault, SystemClock};
+    use headwater_store::MemoryStore;
+
+    use super::*;
+
+    fn open(store: &Arc<MemoryStore>, key: &Path) -> SecretStore {
+        SecretStore::new(store.clone(), Arc::new(SystemClock), KeySource::File(key.to_owned()))
+    }
+
+    fn code<T>(result: Result<T>) -> Option<ErrorCode> {
+        result.err().map(|error| error.code())
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_set_replaced_listed_and_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(MemoryStore::new());
+        let secrets = open(&store, &folder.path().join("key"));
+        let names = ["KEY".to_owned()];
+        assert_eq!(code(secrets.values(&[]).await), None);
+        assert_eq!(secrets.set("KEY", "one", "ada").await.expect("set").version, 1);
+        assert_eq!(secrets.set("KEY", "two", "bob").await.expect("set").version, 2);
+        let values = secrets.values(&names).await.expect("values");
+        assert_eq!(values["KEY"].as_str(), "two");
+        let listed = secrets.list().await.expect("a list");
+        assert_eq!((&*listed[0].name, listed[0].version, &*listed[0].author), ("KEY", 2, "bob"));
+
+        secrets.delete("KEY").await.expect("deleted");
+        assert_eq!(code(secrets.values(&names).await), Some(ErrorCode::SecretNotFound));
+        assert_eq!(code(secrets.delete("KEY").await), Some(ErrorCode::SecretNotFound));
+        for (name, value) in [("8", "x"), ("A B", "x")] {
+            assert_eq!(code(secrets.set(name, value, "").await), Some(ErrorCode::InvalidName));
+        }
+        for value in ["", "a\0b", &"x".repeat(VALUE_BYTES_MAX + 1)] {
+            assert_eq!(code(secrets.set("A", value, "").await), Some(ErrorCode::InvalidArgument));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_store_has_no_value_and_records_cannot_be_exchanged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(MemoryStore::new());
+        let secrets = open(&store, &folder.path().join("key"));
+        secrets.set("A", "topsecret-a", "").await.expect("set");
+        secrets.set("B", "topsecret-b", "").await.expect("set");
+        let stored = store.references(PREFIX, None, 9).await.expect("refs");
+        assert!(stored.iter().all(|(_, value)| !value.windows(9).any(|part| part == b"topsecret")));
+
+        let change = RefChange {
+            name: reference("B"),
+            expected: Expected::Anything,
+            value: Some(stored[0].1.clone()),
+        };
+        let batch = Batch { refs: vec![change], ..Batch::default() };
+        store.apply(batch).await.expect("a batch");
+        let exchanged = secrets.values(&["B".to_owned()]).await;
+        assert_eq!(code(exchanged), Some(ErrorCode::Corrupt));
+    }
+
+    #[tokio::test]
+    async fn a_lost_or_other_key_is_an_error_and_never_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(MemoryStore::new());
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        open(&store, &one).set("A", "value", "").await.expect("set");
+        let names = ["A".to_owned()];
+        let without = open(&store, &two);
+        assert_eq!(code(without.values(&names).await), Some(ErrorCode::FileNotFound));
+        assert_eq!(code(without.set("B", "value", "").await), Some(ErrorCode::FileNotFound));
+        assert!(!two.exists());
+
+        let empty = Arc::new(MemoryStore::new());
+        open(&empty, &two).set("B", "value", "").await.expect("set");
+        let error = without.values(&names).await.expect_err("another key");
+        assert!(matches!(error, Error::OtherKey { .. }), "{error}");
+        assert!(!error.to_string().contains("value"));
+    }
+}
