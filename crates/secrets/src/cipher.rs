@@ -22,11 +22,24 @@ pub(crate) struct Sealed {
     data: String,
 }
 
+/// The secret and the version that a value belongs to.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretVersion<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: u64,
+}
+
+impl SecretVersion<'_> {
+    fn associated_data(&self) -> String {
+        format!("headwater secret\n{}\n{}", self.name, self.version)
+    }
+}
+
 impl Sealed {
     /// Encrypts a value; none if it is too large for the cipher, which values of secrets never are.
-    pub(crate) fn seal(key: &Key, (name, version): (&str, u64), value: &str) -> Option<Self> {
+    pub(crate) fn seal(key: &Key, id: SecretVersion, value: &str) -> Option<Self> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
-        let aad = associated(name, version);
+        let aad = id.associated_data();
         let payload = Payload { msg: value.as_bytes(), aad: aad.as_bytes() };
         let sealed = cipher(key).encrypt(&nonce, payload).ok()?;
         let data = STANDARD.encode([nonce.as_slice(), &sealed].concat());
@@ -34,14 +47,10 @@ impl Sealed {
     }
 
     /// Decrypts the value; none if it was changed, or belongs to another secret, version or key.
-    pub(crate) fn open(
-        &self,
-        key: &Key,
-        (name, version): (&str, u64),
-    ) -> Option<Zeroizing<String>> {
+    pub(crate) fn open(&self, key: &Key, id: SecretVersion) -> Option<Zeroizing<String>> {
         let data = STANDARD.decode(&self.data).ok()?;
         let (nonce, sealed) = data.split_at_checked(NONCE_BYTES)?;
-        let aad = associated(name, version);
+        let aad = id.associated_data();
         let payload = Payload { msg: sealed, aad: aad.as_bytes() };
         let value = cipher(key).decrypt(Nonce::from_slice(nonce), payload).ok()?;
         String::from_utf8(value).ok().map(Zeroizing::new)
@@ -50,8 +59,4 @@ impl Sealed {
 
 fn cipher(key: &Key) -> Aes256Gcm {
     Aes256Gcm::new(CipherKey::<Aes256Gcm>::from_slice(&key.bytes))
-}
-
-fn associated(name: &str, version: u64) -> String {
-    format!("headwater secret\n{name}\n{version}")
 }

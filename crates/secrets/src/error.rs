@@ -23,7 +23,7 @@ pub enum Error {
     InvalidValue {
         /// The secret.
         name: String,
-        /// What is wrong with it.
+        /// The reason, as a verb phrase.
         reason: &'static str,
     },
     /// The secret does not exist.

@@ -9,7 +9,7 @@ use headwater_store::{Batch, Expected, RefChange, Store};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::cipher::Sealed;
+use crate::cipher::{Sealed, SecretVersion};
 use crate::key::Key;
 use crate::{Error, KeySource, Result, check_name};
 
@@ -67,7 +67,7 @@ impl SecretStore {
         };
         let now = self.clock.now();
         let version = before.as_ref().map_or(1, |record| record.version + 1);
-        let sealed = Sealed::seal(&key, (name, version), value);
+        let sealed = Sealed::seal(&key, SecretVersion { name, version }, value);
         let record = Record {
             version,
             created: before.map_or(now, |record| record.created),
@@ -152,7 +152,9 @@ impl Record {
             let (stored, current) = (self.sealed.key.clone(), key.id.clone());
             return Err(Error::OtherKey { name: name.to_owned(), stored, current });
         }
-        self.sealed.open(key, (name, self.version)).ok_or_else(|| corrupt(name))
+        self.sealed
+            .open(key, SecretVersion { name, version: self.version })
+            .ok_or_else(|| corrupt(name))
     }
 
     fn describe(&self, name: &str) -> Secret {

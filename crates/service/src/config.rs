@@ -40,7 +40,7 @@ pub struct ServiceConfig {
     /// Whether Iceberg REST clients that request credentials for the warehouse get the server's
     /// own.
     pub vend_credentials: bool,
-    /// The key that encrypts secrets; by default a file beside the lake's folder.
+    /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
