@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::output;
 use crate::session::{Session, StatementContext};
 use crate::table_columns;
-use headwater_sql::alter_table::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace, path};
+use headwater_sql::alter_table::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace};
 use headwater_sql::create_table::COMMENT;
 use headwater_sql::statement::Comment;
 use headwater_sql::table_name::idents;
@@ -105,7 +105,10 @@ impl Session {
     pub(crate) async fn comment(&self, comment: Comment) -> Result<Answer> {
         let Comment { table, column, text, if_exists } = comment;
         let alterations = match column {
-            Some(column) => vec![WrittenAlteration::Comment { column, comment: text }],
+            Some(column) => {
+                let column = ObjectName::from(vec![column]);
+                vec![WrittenAlteration::Comment { column, comment: text }]
+            }
             None => vec![WrittenAlteration::Properties(vec![(COMMENT.to_owned(), text)])],
         };
         self.alter_table(TableChange { name: table, if_exists, alterations }).await
@@ -114,34 +117,33 @@ impl Session {
 
 fn alteration(run: &StatementContext, written: WrittenAlteration) -> Result<Alteration> {
     Ok(match written {
-        WrittenAlteration::Add { mut column, place, if_not_exists } => {
-            let mut within = path(&column.name);
-            column.name.value = within.pop().unwrap_or_default();
+        WrittenAlteration::Add { within, column, place, if_not_exists } => {
+            let within = within.into_iter().map(|name| name.value).collect();
             let column = table_columns::field(&run.state, column, run.limits)?;
             Alteration::AddColumn { within, column, place: place.map(place_of), if_not_exists }
         }
         WrittenAlteration::Drop { column, if_exists } => {
-            Alteration::DropColumn { column: path(&column), if_exists }
+            Alteration::DropColumn { column: path(&column)?, if_exists }
         }
         WrittenAlteration::Rename { column, name } => {
-            Alteration::RenameColumn { column: path(&column), name: name.value }
+            Alteration::RenameColumn { column: path(&column)?, name: name.value }
         }
         WrittenAlteration::Retype { column, data_type } => {
-            let written = path(&column);
-            let name = Ident { value: written.join("."), ..column };
+            let written = path(&column)?;
+            let name = Ident::new(written.join("."));
             let definition = ColumnDef { name, data_type, options: Vec::new() };
             let data_type = table_columns::field(&run.state, definition, run.limits)?;
             Alteration::WidenColumn { column: written, data_type }
         }
-        WrittenAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)),
-        WrittenAlteration::RequireValues(column) => Alteration::RequireValues(path(&column)),
+        WrittenAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)?),
+        WrittenAlteration::RequireValues(column) => Alteration::RequireValues(path(&column)?),
         WrittenAlteration::Comment { column, comment } => {
-            Alteration::Comment { column: path(&column), comment }
+            Alteration::Comment { column: path(&column)?, comment }
         }
         WrittenAlteration::Default { column, value } => {
             let value =
                 value.map(|value| table_columns::constant(value, run.limits)).transpose()?;
-            Alteration::SetDefault { column: path(&column), value }
+            Alteration::SetDefault { column: path(&column)?, value }
         }
         WrittenAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
         WrittenAlteration::DropPart(part) => Alteration::DropPart(part_name(part)),
@@ -153,12 +155,17 @@ fn alteration(run: &StatementContext, written: WrittenAlteration) -> Result<Alte
             return Err(Error::unsupported("RENAME TO together with another change"));
         }
         WrittenAlteration::Move { column, place } => {
-            Alteration::MoveColumn { column: path(&column), place: place_of(place) }
+            Alteration::MoveColumn { column: path(&column)?, place: place_of(place) }
         }
         WrittenAlteration::Properties(properties) => {
             Alteration::SetProperties(properties.into_iter().collect())
         }
     })
+}
+
+/// Returns the path of a nested column.
+fn path(column: &ObjectName) -> Result<Vec<String>> {
+    Ok(idents(column)?.into_iter().map(|name| name.value.clone()).collect())
 }
 
 fn part_name(part: WrittenPart) -> PartName {

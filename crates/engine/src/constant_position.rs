@@ -7,12 +7,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, Spanned, Value, visit_expressions};
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use headwater_sql::dialect::HeadwaterDialect;
-use headwater_sql::parse::{DEPTH_MAX, tokens};
-use headwater_sql::partition::is_keyword;
+use headwater_sql::is_keyword;
+use headwater_sql::parse::{parser, tokens};
 use headwater_sql::table_name::span_start;
 
 use crate::error::{Error, Position};
@@ -37,10 +35,7 @@ fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
     if !casts && let Some(place) = only_text(&tokens, message) {
         return Some(place);
     }
-    let mut parser = Parser::new(&HeadwaterDialect)
-        .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens);
-    let statements = parser.parse_statements().ok()?;
+    let statements = parser(tokens).parse_statements().ok()?;
     let found = visit_expressions(&statements, |expr| match failed_cast(expr, message) {
         Some(place) => ControlFlow::Break(place),
         None => ControlFlow::Continue(()),

@@ -45,7 +45,7 @@ impl Session {
         // The target is a table of the lake on the branch, whatever is registered or pinned.
         let head = transaction.view().clone();
         let mut target = Lookup::of_lake(self, &head);
-        target.add(&Mention { table: written.clone(), position: position(&table) }).await?;
+        target.add(&Mention { table: written.clone(), position: position(&table), expected: None }).await?;
         let (found, target_sources) = target.finish();
         let Some(found) = found.get(&written).cloned() else {
             return Err(Error::Internal { message: format!("`{written}` was not looked up") });

@@ -65,7 +65,7 @@ impl Session {
         let view = self.view().await?;
         let table = WrittenTable::of(name)?;
         let mut lookup = Lookup::new(self, &view);
-        lookup.add(&Mention { table, position: position(name) }).await?;
+        lookup.add(&Mention { table, position: position(name), expected: None }).await?;
         let (_, sources) = lookup.finish();
         let schemas = sources.into_values().map(|source| plain_schema(&source.schema()));
         let fields: Vec<_> = schemas.flat_map(|schema| schema.fields().to_vec()).collect();

@@ -123,6 +123,9 @@ impl<'s> Lookup<'s> {
     /// Looks up one table.
     pub(crate) async fn add(&mut self, mention: &Mention) -> Result<()> {
         let written = &mention.table;
+        if let Some(expected) = mention.expected {
+            self.check_kind(written, expected).await?;
+        }
         if self.tables.contains_key(written) {
             return Ok(());
         }
@@ -220,19 +223,24 @@ impl<'s> Lookup<'s> {
             let view = self.session.engine.lake().view(&reference).await;
             self.as_written(written, view)?
         };
-        let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
-        if let Some(expected) = written.expected
-            && expected != is
-        {
-            let name = if expected == RefKind::Branch { "branch" } else { "tag" };
-            return Err(Error::Sql(SqlError::Invalid {
-                message: format!("`{reference}` is not a {name}"),
-                hint: Some("Write AT REF for a branch or a tag.".to_owned()),
-                position: None,
-            }));
-        }
         self.views.insert(reference, view.clone());
         Ok(view)
+    }
+
+    /// Rejects a ref of another kind than the one that the statement names.
+    async fn check_kind(&mut self, written: &WrittenTable, expected: RefKind) -> Result<()> {
+        let view = self.view_of(written).await?;
+        let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
+        if expected == is {
+            return Ok(());
+        }
+        let name = if expected == RefKind::Branch { "branch" } else { "tag" };
+        let reference = written.reference.as_ref().map(ToString::to_string).unwrap_or_default();
+        Err(Error::Sql(SqlError::Invalid {
+            message: format!("`{reference}` is not a {name}"),
+            hint: Some("Write AT REF for a branch or a tag.".to_owned()),
+            position: None,
+        }))
     }
 
     /// Replaces the commit with the ref that the user wrote, in the state or in its error.

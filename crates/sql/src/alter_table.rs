@@ -1,22 +1,26 @@
-//! Converts ALTER TABLE.
+//! ALTER TABLE. sqlparser reads neither the columns of a column nor partition fields, sort orders,
+//! comments and moves of columns here, and its syntax tree has no node of ours. So the statement has
+//! a parser of its own, which leaves to sqlparser what it rejects by name.
 
-use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, DataType, Expr,
-    Ident, MySQLColumnPosition, ObjectName, RenameTableNameKind, SqlOption, Value, ValueWithSpan,
-};
-use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use std::ops::ControlFlow;
 
 use headwater_model::PartitionField;
+use sqlparser::ast::{
+    AlterTableOperation, ColumnDef, ColumnOption, DataType, Expr, Ident,
+    ObjectName, OrderByExpr, OrderByOptions, SqlOption, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
+};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 use crate::create_table::column_options;
 use crate::error::{Error, Result};
-use crate::partition::is_keyword;
+use crate::parse::{parser, tokens};
+use crate::partition::{self, field};
 use crate::statement::keywords;
+use crate::token_rewrites::is_keyword;
 use crate::unsupported_clauses::{none, unset};
-
-/// Separator in the path of a nested column; user names cannot contain it.
-const WITHIN: char = '\0';
 
 /// An ALTER TABLE statement.
 #[derive(Debug, Clone)]
@@ -34,6 +38,8 @@ pub struct TableChange {
 pub enum WrittenAlteration {
     /// ADD COLUMN.
     Add {
+        /// The path of the struct that gets the column; empty for the table.
+        within: Vec<Ident>,
         /// The new column.
         column: ColumnDef,
         /// Its position among the others.
@@ -44,46 +50,46 @@ pub enum WrittenAlteration {
     /// DROP COLUMN.
     Drop {
         /// The column.
-        column: Ident,
+        column: ObjectName,
         /// IF EXISTS.
         if_exists: bool,
     },
     /// RENAME COLUMN.
     Rename {
         /// The column.
-        column: Ident,
+        column: ObjectName,
         /// Its new name.
         name: Ident,
     },
     /// ALTER COLUMN … TYPE.
     Retype {
         /// The column.
-        column: Ident,
+        column: ObjectName,
         /// Its new type.
         data_type: DataType,
     },
     /// ALTER COLUMN … DROP NOT NULL.
-    AllowNulls(Ident),
+    AllowNulls(ObjectName),
     /// ALTER COLUMN … SET NOT NULL.
-    RequireValues(Ident),
+    RequireValues(ObjectName),
     /// ALTER COLUMN … COMMENT.
     Comment {
         /// The column.
-        column: Ident,
+        column: ObjectName,
         /// The comment; none removes it.
         comment: Option<String>,
     },
     /// ALTER COLUMN … SET DEFAULT and DROP DEFAULT.
     Default {
         /// The column.
-        column: Ident,
+        column: ObjectName,
         /// The default; none removes it.
         value: Option<Expr>,
     },
     /// ALTER COLUMN … FIRST and AFTER.
     Move {
         /// The column.
-        column: Ident,
+        column: ObjectName,
         /// Its new position.
         place: WrittenPlace,
     },
@@ -142,48 +148,6 @@ pub enum WrittenPlace {
     After(Ident),
 }
 
-/// Returns the path of a nested column.
-pub fn path(column: &Ident) -> Vec<String> {
-    column.value.split(WITHIN).map(str::to_owned).collect()
-}
-
-/// Converts an ALTER TABLE statement, or rejects its unsupported parts by name.
-pub fn table_change(alter: AlterTable) -> Result<TableChange> {
-    let AlterTable {
-        name,
-        if_exists,
-        only,
-        operations,
-        location,
-        on_cluster,
-        table_type,
-        end_token: _,
-    } = alter;
-    unset(only, "ONLY in ALTER TABLE")?;
-    none(location.as_ref(), "SET LOCATION")?;
-    none(on_cluster.as_ref(), "ON CLUSTER")?;
-    none(table_type.as_ref(), "a kind of table in ALTER TABLE")?;
-    let mut alterations = Vec::new();
-    for operation in operations {
-        alteration(operation, &mut alterations)?;
-    }
-    TableChange::new(name, if_exists, alterations)
-}
-
-impl TableChange {
-    pub(super) fn new(
-        name: ObjectName,
-        if_exists: bool,
-        alterations: Vec<WrittenAlteration>,
-    ) -> Result<Self> {
-        let renames = |one: &WrittenAlteration| matches!(one, WrittenAlteration::RenameTable(_));
-        if alterations.len() > 1 && alterations.iter().any(renames) {
-            return Err(Error::unsupported("RENAME TO together with another change"));
-        }
-        Ok(TableChange { name, if_exists, alterations })
-    }
-}
-
 /// Returns the default in a column definition.
 pub fn default_of(column: &ColumnDef) -> Option<&Expr> {
     column.options.iter().find_map(|option| match &option.option {
@@ -200,89 +164,293 @@ pub fn comment_of(column: &ColumnDef) -> Option<&str> {
     })
 }
 
-/// Takes in what sqlparser read.
-pub(super) fn alteration(
-    operation: AlterTableOperation,
-    found: &mut Vec<WrittenAlteration>,
-) -> Result<()> {
-    match operation {
-        AlterTableOperation::AddColumn {
-            column_keyword: _,
-            if_not_exists,
-            column_def: column,
-            column_position,
-        } => {
-            column_options(&column)?;
-            let place = column_position.map(place_of);
-            found.push(WrittenAlteration::Add { column, place, if_not_exists });
-        }
-        AlterTableOperation::DropColumn {
-            has_column_keyword: _,
-            column_names,
-            if_exists,
-            drop_behavior,
-        } => {
-            none(drop_behavior.as_ref(), "CASCADE or RESTRICT in ALTER TABLE")?;
-            let drops = column_names.into_iter();
-            found.extend(drops.map(|column| WrittenAlteration::Drop { column, if_exists }));
-        }
-        AlterTableOperation::RenameColumn { old_column_name: column, new_column_name: name } => {
-            found.push(WrittenAlteration::Rename { column, name });
-        }
-        AlterTableOperation::AlterColumn { column_name, op } => {
-            found.push(column_change(column_name, op)?);
-        }
-        AlterTableOperation::ModifyColumn { col_name, data_type, options, column_position } => {
-            if let Some(option) = options.first() {
-                return Err(Error::unsupported(format!("`{}` on a column", keywords(option, 2))));
-            }
-            let column = col_name.clone();
-            found.push(WrittenAlteration::Retype { column, data_type });
-            if let Some(place) = column_position.map(place_of) {
-                found.push(WrittenAlteration::Move { column: col_name, place });
+impl VisitMut for TableChange {
+    /// Visits the values of the statement, which may be parameters.
+    fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
+        for alteration in &mut self.alterations {
+            match alteration {
+                WrittenAlteration::Add { column, .. } => column.visit(visitor)?,
+                WrittenAlteration::Default { value, .. } => value.visit(visitor)?,
+                _ => {}
             }
         }
-        AlterTableOperation::SetTblProperties { table_properties: options }
-        | AlterTableOperation::SetOptionsParens { options } => {
-            let properties = options.into_iter().map(property).collect::<Result<_>>()?;
-            found.push(WrittenAlteration::Properties(properties));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a parser is at an ALTER TABLE.
+pub(crate) fn is_next(parser: &Parser) -> bool {
+    let [first, second] = parser.peek_tokens_ref();
+    is_keyword(&first.token, Keyword::ALTER) && is_keyword(&second.token, Keyword::TABLE)
+}
+
+/// Parses a whole ALTER TABLE, or rejects its unsupported parts by name.
+pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
+    parser.expect_keywords(&[Keyword::ALTER, Keyword::TABLE])?;
+    let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+    unset(parser.parse_keyword(Keyword::ONLY), "ONLY in ALTER TABLE")?;
+    let name = parser.parse_object_name(false)?;
+    let mut alterations = Vec::new();
+    loop {
+        operation(parser, &mut alterations)?;
+        if !parser.consume_token(&Token::Comma) {
+            break;
         }
-        AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(name) } => {
-            found.push(WrittenAlteration::RenameTable(name));
+    }
+    let _ = parser.consume_token(&Token::SemiColon);
+    if parser.peek_token_ref().token != Token::EOF {
+        return Err(expected(parser, "the end of the statement").into());
+    }
+    let renames = |one: &WrittenAlteration| matches!(one, WrittenAlteration::RenameTable(_));
+    unset(
+        alterations.len() > 1 && alterations.iter().any(renames),
+        "RENAME TO together with another change",
+    )?;
+    Ok(TableChange { name, if_exists, alterations })
+}
+
+/// The error for the next token.
+pub(crate) fn expected(parser: &Parser, what: &str) -> ParserError {
+    match parser.expected_ref::<()>(what, parser.peek_token_ref()) {
+        Err(error) => error,
+        Ok(()) => ParserError::ParserError(format!("Expected: {what}")),
+    }
+}
+
+/// Parses one change. MODIFY COLUMN with a position is two.
+fn operation(parser: &mut Parser, found: &mut Vec<WrittenAlteration>) -> Result<()> {
+    /// What follows ADD or DROP instead of a column.
+    const NO_COLUMN: [Keyword; 9] = [
+        Keyword::CONSTRAINT,
+        Keyword::PRIMARY,
+        Keyword::FOREIGN,
+        Keyword::UNIQUE,
+        Keyword::CHECK,
+        Keyword::INDEX,
+        Keyword::PARTITION,
+        Keyword::PROJECTION,
+        Keyword::CLUSTERING,
+    ];
+    let verbs = [Keyword::ADD, Keyword::DROP, Keyword::REPLACE];
+    let is_field = parser.peek_nth_token_ref(1).token.to_string().eq_ignore_ascii_case("PARTITION")
+        && parser.peek_nth_token_ref(2).token.to_string().eq_ignore_ascii_case("FIELD");
+    if is_field && let Some(verb) = parser.parse_one_of_keywords(&verbs) {
+        parser.advance_token();
+        parser.advance_token();
+        found.push(partition_field(parser, verb)?);
+        return Ok(());
+    }
+    let of_column = match &parser.peek_nth_token_ref(1).token {
+        Token::Word(word) => word.quote_style.is_some() || !NO_COLUMN.contains(&word.keyword),
+        _ => true,
+    };
+    if of_column && parser.parse_keyword(Keyword::ADD) {
+        found.push(add_column(parser)?);
+    } else if of_column && parser.parse_keyword(Keyword::DROP) {
+        let _ = parser.parse_keyword(Keyword::COLUMN);
+        let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+        let column = parser.parse_object_name(false)?;
+        let behavior = parser.parse_one_of_keywords(&[Keyword::CASCADE, Keyword::RESTRICT]);
+        none(behavior, "CASCADE or RESTRICT in ALTER TABLE")?;
+        found.push(WrittenAlteration::Drop { column, if_exists });
+    } else if parser.parse_keyword(Keyword::RENAME) {
+        found.push(rename(parser)?);
+    } else if parser.parse_keyword(Keyword::ALTER) {
+        found.push(alter_column(parser)?);
+    } else if parser.parse_keyword(Keyword::MODIFY) {
+        let _ = parser.parse_keyword(Keyword::COLUMN);
+        let column = parser.parse_object_name(false)?;
+        let data_type = parser.parse_data_type()?;
+        if let Some(option) = parser.parse_optional_column_option()? {
+            return Err(Error::unsupported(format!("`{}` on a column", keywords(&option, 2))));
         }
-        AlterTableOperation::RenameTable { table_name: RenameTableNameKind::As(_) } => {
-            return Err(Error::unsupported("ALTER TABLE … RENAME AS"));
-        }
-        refused => {
-            return Err(Error::unsupported(format!("ALTER TABLE … {}", keywords(&refused, 2))));
-        }
+        found.push(WrittenAlteration::Retype { column: column.clone(), data_type });
+        let place = place(parser)?;
+        found.extend(place.map(|place| WrittenAlteration::Move { column, place }));
+    } else {
+        found.push(of_table(parser)?);
     }
     Ok(())
 }
 
-fn column_change(column: Ident, change: AlterColumnOperation) -> Result<WrittenAlteration> {
-    match change {
-        AlterColumnOperation::DropNotNull => Ok(WrittenAlteration::AllowNulls(column)),
-        AlterColumnOperation::SetDataType { data_type, using, had_set: _ } => {
-            none(using.as_ref(), "USING in ALTER COLUMN")?;
-            Ok(WrittenAlteration::Retype { column, data_type })
+/// Parses what follows ADD, DROP or REPLACE PARTITION FIELD.
+fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<WrittenAlteration> {
+    let first = field(parser)?;
+    let added = match verb {
+        Keyword::DROP => return Ok(WrittenAlteration::DropPart(part(first)?)),
+        Keyword::ADD => first.clone(),
+        _ => {
+            parser.expect_keyword(Keyword::WITH)?;
+            field(parser)?
         }
-        AlterColumnOperation::SetDefault { value } => {
-            Ok(WrittenAlteration::Default { column, value: Some(value) })
-        }
-        AlterColumnOperation::DropDefault => Ok(WrittenAlteration::Default { column, value: None }),
-        AlterColumnOperation::SetNotNull => Ok(WrittenAlteration::RequireValues(column)),
-        refused @ AlterColumnOperation::AddGenerated { .. } => {
-            Err(Error::unsupported(format!("ALTER COLUMN … {}", keywords(&refused, 2))))
+    };
+    let field = partition::parse(&added)?;
+    let name = match parser.parse_keyword(Keyword::AS) {
+        true => Some(parser.parse_identifier()?.value),
+        false => None,
+    };
+    Ok(match verb {
+        Keyword::ADD => WrittenAlteration::AddPart { field, name },
+        _ => WrittenAlteration::ReplacePart { old: part(first)?, field, name },
+    })
+}
+
+/// An existing partition field.
+fn part(text: String) -> Result<WrittenPart> {
+    match text.contains('(') {
+        true => partition::parse(&text).map(WrittenPart::Field),
+        false => Ok(WrittenPart::Name(text)),
+    }
+}
+
+fn add_column(parser: &mut Parser) -> Result<WrittenAlteration> {
+    const IF_NOT_EXISTS: [Keyword; 3] = [Keyword::IF, Keyword::NOT, Keyword::EXISTS];
+    let first = parser.parse_keywords(&IF_NOT_EXISTS);
+    let _ = parser.parse_keyword(Keyword::COLUMN);
+    let if_not_exists = parser.parse_keywords(&IF_NOT_EXISTS) || first;
+    let mut within = Vec::new();
+    while parser.peek_nth_token_ref(1).token == Token::Period {
+        within.push(parser.parse_identifier()?);
+        parser.advance_token();
+    }
+    let column = parser.parse_column_def()?;
+    column_options(&column)?;
+    let place = place(parser)?;
+    Ok(WrittenAlteration::Add { within, column, place, if_not_exists })
+}
+
+/// Parses FIRST or AFTER.
+fn place(parser: &mut Parser) -> Result<Option<WrittenPlace>> {
+    if parser.parse_keyword(Keyword::FIRST) {
+        return Ok(Some(WrittenPlace::First));
+    }
+    if parser.parse_keyword(Keyword::AFTER) {
+        return Ok(Some(WrittenPlace::After(parser.parse_identifier()?)));
+    }
+    Ok(None)
+}
+
+fn rename(parser: &mut Parser) -> Result<WrittenAlteration> {
+    if parser.parse_keyword(Keyword::TO) {
+        return Ok(WrittenAlteration::RenameTable(parser.parse_object_name(false)?));
+    }
+    unset(parser.parse_keyword(Keyword::AS), "ALTER TABLE … RENAME AS")?;
+    let _ = parser.parse_keyword(Keyword::COLUMN);
+    let column = parser.parse_object_name(false)?;
+    parser.expect_keyword(Keyword::TO)?;
+    Ok(WrittenAlteration::Rename { column, name: parser.parse_identifier()? })
+}
+
+fn alter_column(parser: &mut Parser) -> Result<WrittenAlteration> {
+    let _ = parser.parse_keyword(Keyword::COLUMN);
+    let column = parser.parse_object_name(false)?;
+    if parser.parse_keywords(&[Keyword::SET, Keyword::NOT, Keyword::NULL]) {
+        return Ok(WrittenAlteration::RequireValues(column));
+    }
+    if parser.parse_keywords(&[Keyword::DROP, Keyword::NOT, Keyword::NULL]) {
+        return Ok(WrittenAlteration::AllowNulls(column));
+    }
+    if parser.parse_keywords(&[Keyword::SET, Keyword::DEFAULT]) {
+        return Ok(WrittenAlteration::Default { column, value: Some(parser.parse_expr()?) });
+    }
+    if parser.parse_keywords(&[Keyword::DROP, Keyword::DEFAULT]) {
+        return Ok(WrittenAlteration::Default { column, value: None });
+    }
+    if parser.parse_keywords(&[Keyword::SET, Keyword::DATA, Keyword::TYPE])
+        || parser.parse_keyword(Keyword::TYPE)
+    {
+        let data_type = parser.parse_data_type()?;
+        unset(parser.parse_keyword(Keyword::USING), "USING in ALTER COLUMN")?;
+        return Ok(WrittenAlteration::Retype { column, data_type });
+    }
+    if parser.parse_keyword(Keyword::COMMENT) {
+        let comment = match parser.parse_keyword(Keyword::NULL) {
+            true => None,
+            false => Some(parser.parse_literal_string()?),
+        };
+        return Ok(WrittenAlteration::Comment { column, comment });
+    }
+    match place(parser)? {
+        Some(place) => Ok(WrittenAlteration::Move { column, place }),
+        None => {
+            let changes = "TYPE, SET, DROP, COMMENT, FIRST or AFTER after ALTER COLUMN";
+            Err(expected(parser, changes).into())
         }
     }
 }
 
-fn place_of(position: MySQLColumnPosition) -> WrittenPlace {
-    match position {
-        MySQLColumnPosition::First => WrittenPlace::First,
-        MySQLColumnPosition::After(column) => WrittenPlace::After(column),
+/// Parses a change of the table's sort order or properties, or rejects what sqlparser reads.
+fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
+    if word(parser, "WRITE") {
+        return order(parser);
     }
+    if word(parser, "UNSET") {
+        if !word(parser, "TBLPROPERTIES") {
+            return Err(expected(parser, "TBLPROPERTIES").into());
+        }
+        let _ = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+        parser.expect_token(&Token::LParen)?;
+        let keys = parser.parse_comma_separated(Parser::parse_literal_string)?;
+        parser.expect_token(&Token::RParen)?;
+        let removed = keys.into_iter().map(|key| (key, None)).collect();
+        return Ok(WrittenAlteration::Properties(removed));
+    }
+    match parser.parse_alter_table_operation()? {
+        AlterTableOperation::SetTblProperties { table_properties: options }
+        | AlterTableOperation::SetOptionsParens { options } => {
+            let properties = options.into_iter().map(property).collect::<Result<_>>()?;
+            Ok(WrittenAlteration::Properties(properties))
+        }
+        refused => Err(Error::unsupported(format!("ALTER TABLE … {}", keywords(&refused, 2)))),
+    }
+}
+
+/// Parses a word that may be no keyword of sqlparser.
+fn word(parser: &mut Parser, wanted: &str) -> bool {
+    let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));
+    if found {
+        parser.advance_token();
+    }
+    found
+}
+
+/// Parses `[LOCALLY] ORDERED BY a DESC, b NULLS LAST`, or `UNORDERED`.
+fn order(parser: &mut Parser) -> Result<WrittenAlteration> {
+    if word(parser, "UNORDERED") {
+        return Ok(WrittenAlteration::SortBy(Vec::new()));
+    }
+    let _ = word(parser, "LOCALLY");
+    if !word(parser, "ORDERED") {
+        return Err(expected(parser, "ORDERED BY").into());
+    }
+    parser.expect_keyword(Keyword::BY)?;
+    let keys = parser.parse_comma_separated(Parser::parse_order_by_expr)?;
+    Ok(WrittenAlteration::SortBy(keys.into_iter().map(key).collect::<Result<_>>()?))
+}
+
+fn key(key: OrderByExpr) -> Result<WrittenKey> {
+    let OrderByExpr { expr, options: OrderByOptions { asc, nulls_first }, with_fill } = key;
+    let (Expr::Identifier(column), None) = (&expr, with_fill) else {
+        return Err(Error::Unsupported {
+            what: format!("WRITE ORDERED BY `{expr}`"),
+            hint: Some("Order by columns of the table.".to_owned()),
+            position: None,
+        });
+    };
+    let descending = asc == Some(false);
+    let column = column.value.clone();
+    Ok(WrittenKey { column, descending, nulls_first: nulls_first.unwrap_or(!descending) })
+}
+
+/// Parses the columns of a sort order: `a DESC, b NULLS LAST`.
+pub(crate) fn keys(text: &str) -> Result<Vec<WrittenKey>> {
+    let mut parser = parser(tokens(text)?);
+    let keys = parser.parse_comma_separated(Parser::parse_order_by_expr)?;
+    if parser.peek_token_ref().token != Token::EOF {
+        return Err(expected(&parser, "a column").into());
+    }
+    keys.into_iter().map(key).collect()
 }
 
 /// Parses `'key' = 'value'`; NULL removes the property.
@@ -303,57 +471,4 @@ pub(super) fn property(option: SqlOption) -> Result<(String, Option<String>)> {
         _ => return Err(refused(&option)),
     };
     Ok((key.value.clone(), value))
-}
-
-/// Writes `place.lat` after the words that a column of ALTER TABLE follows, which sqlparser does
-/// not read there, as one name.
-pub fn join_paths(tokens: &mut Vec<TokenWithSpan>) {
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_))).collect();
-    let is = |place: usize, keyword: Keyword| {
-        words.get(place).is_some_and(|&index| is_keyword(&tokens[index].token, keyword))
-    };
-    if !(is(0, Keyword::ALTER) && is(1, Keyword::TABLE)) {
-        return;
-    }
-    let begins = [Keyword::ADD, Keyword::DROP, Keyword::RENAME, Keyword::ALTER, Keyword::MODIFY];
-    let skipped = [Keyword::COLUMN, Keyword::IF, Keyword::NOT, Keyword::EXISTS];
-    let mut joined: Vec<(usize, usize, String)> = Vec::new();
-    for place in 2..words.len() {
-        let mut column = place + 1;
-        if !begins.iter().any(|keyword| is(place, *keyword)) {
-            continue;
-        }
-        while skipped.iter().any(|keyword| is(column, *keyword)) {
-            column += 1;
-        }
-        if let Some((last, name)) = dotted(tokens, &words, column) {
-            joined.push((words[column], words[last], name));
-        }
-    }
-    for (first, last, name) in joined.into_iter().rev() {
-        let span = tokens[first].span;
-        let token = Token::make_word(&name, Some('"'));
-        tokens.splice(first..=last, [TokenWithSpan { token, span }]);
-    }
-}
-
-/// The last word of names with dots between them, and the names as one; none for a single name.
-fn dotted(tokens: &[TokenWithSpan], words: &[usize], first: usize) -> Option<(usize, String)> {
-    let word = |place: usize| match &tokens[*words.get(place)?].token {
-        Token::Word(word) => Some(word.value.as_str()),
-        _ => None,
-    };
-    let is_dot =
-        |place: usize| words.get(place).is_some_and(|index| tokens[*index].token == Token::Period);
-    let mut name = word(first)?.to_owned();
-    let mut last = first;
-    while is_dot(last + 1)
-        && let Some(part) = word(last + 2)
-    {
-        name.push(WITHIN);
-        name.push_str(part);
-        last += 2;
-    }
-    (last > first).then_some((last, name))
 }

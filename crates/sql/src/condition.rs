@@ -1,25 +1,18 @@
 //! A condition that stands alone: what could follow WHERE over one table, checked by parsing it.
 
 use sqlparser::ast::{Expr, Spanned};
-use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::Token;
 
-use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
-use crate::integer;
-use crate::parse::{DEPTH_MAX, syntax, tokens};
+use crate::parse::{parser, tokens};
 use crate::table_name::span_start;
 
 /// Checks that a text is one condition over the columns of one row: no clause follows it, and it
 /// reads no other table and no other row.
 pub fn check_condition(sql: &str) -> Result<()> {
-    let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
-    let mut parser = Parser::new(&HeadwaterDialect)
-        .with_options(options)
-        .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(integer::read(tokens(sql)?, sql)?);
-    let mut condition = parser.parse_expr().map_err(syntax)?;
+    let mut parser = parser(tokens(sql)?);
+    let mut condition = parser.parse_expr()?;
     let rest = parser.next_token();
     if rest.token != Token::EOF {
         return Err(Error::Syntax {

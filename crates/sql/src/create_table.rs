@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use headwater_model::PartitionField;
 use sqlparser::ast::{
-    ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, HiveDistributionStyle,
-    ObjectName, SqlOption,
+    ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, ObjectName, SqlOption,
 };
 
-use crate::alter_table::{WrittenKey, property};
+use crate::alter_table::{WrittenKey, keys, property};
 use crate::error::{Error, Result};
+use crate::partition::{self, partitioned_by};
 use crate::statement::{Source, keywords};
 use crate::unsupported_clauses::{empty, none, unset};
-use crate::{alter_extensions, partition};
+
 
 /// A CREATE TABLE statement.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct NewTable {
 
 /// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
 #[expect(clippy::too_many_lines, reason = "one line for each clause that is refused")]
-pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Result<NewTable> {
+pub fn new_table(create: CreateTable) -> Result<NewTable> {
     let CreateTable {
         or_replace,
         temporary,
@@ -106,9 +106,6 @@ pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Res
     unset(transient, "CREATE TRANSIENT TABLE")?;
     unset(snapshot, "CREATE SNAPSHOT TABLE")?;
     empty(&constraints, "a constraint on the table")?;
-    if !matches!(hive_distribution, HiveDistributionStyle::NONE) {
-        return Err(Error::unsupported("PARTITIONED BY or SKEWED BY with types"));
-    }
     let format = hive_formats.filter(|f| {
         f.row_format.is_some()
             || f.serde_properties.is_some()
@@ -126,7 +123,6 @@ pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Res
     none(on_cluster.as_ref(), "ON CLUSTER")?;
     none(primary_key.as_ref(), "PRIMARY KEY")?;
     none(order_by.as_ref(), "ORDER BY in CREATE TABLE")?;
-    none(partition_by.as_ref(), "PARTITION BY without parentheses")?;
     none(cluster_by.as_ref(), "CLUSTER BY")?;
     none(clustered_by.as_ref(), "CLUSTERED BY")?;
     none(inherits.as_ref(), "INHERITS")?;
@@ -163,12 +159,17 @@ pub fn new_table(create: CreateTable, mut partition: Vec<PartitionField>) -> Res
         return Err(Error::unsupported("a list of columns in CREATE TABLE AS"));
     }
     let mut options = TableOptions::of(table_options)?;
-    partition.append(&mut options.partition);
+    let mut fields = partitioned_by(hive_distribution)?;
+    if let Some(clause) = partition_by {
+        fields.append(&mut partition::partition_by(*clause)?);
+    }
+    fields.append(&mut options.partition);
     if let Some(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) = comment {
         options.properties.insert(COMMENT.to_owned(), text);
     }
     let TableOptions { sort, properties, .. } = options;
     let source = query.map(Source::new).transpose()?;
+    let partition = fields;
     Ok(NewTable { name, or_replace, if_not_exists, columns, partition, sort, properties, source })
 }
 
@@ -243,7 +244,7 @@ impl TableOptions {
                     self.partition.push(partition::parse(field)?);
                 }
             }
-            "sorted_by" => self.sort.extend(alter_extensions::keys(&value)?),
+            "sorted_by" => self.sort.extend(keys(&value)?),
             "format_version" => {
                 self.properties.insert("format-version".to_owned(), value);
             }

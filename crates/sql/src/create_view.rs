@@ -5,8 +5,8 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use crate::error::{Error, Result};
-use crate::partition::is_keyword;
 use crate::table_references::inspect;
+use crate::token_rewrites::is_keyword;
 use crate::unsupported_clauses::{empty, none, unset};
 
 /// What CREATE VIEW asks for.
@@ -69,30 +69,24 @@ pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
     Ok(NewView { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
 }
 
-/// The text of the query that a CREATE VIEW is about: what comes after its AS.
+/// Returns the text of the query of a CREATE VIEW that parses: what comes after its AS.
 pub fn text_of_query(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
-    let words: Vec<&TokenWithSpan> =
-        tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
-    if !is_keyword(&words.first()?.token, Keyword::CREATE) {
-        return None;
-    }
+    let is_end = |token: &Token| matches!(token, Token::SemiColon | Token::EOF);
+    let mut words = tokens.iter().skip_while(|word| !is_keyword(&word.token, Keyword::VIEW));
     let mut depth = 0_usize;
-    let mut view = false;
-    let begins = words.iter().position(|word| {
-        match &word.token {
+    words.find(|word| {
+        match word.token {
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
-            token if depth == 0 && is_keyword(token, Keyword::VIEW) => view = true,
-            token => return view && depth == 0 && is_keyword(token, Keyword::AS),
+            _ => {}
         }
-        false
+        depth == 0 && is_keyword(&word.token, Keyword::AS)
     })?;
-    let rest = &words[begins + 1..];
-    let last =
-        rest.iter().rev().find(|word| !matches!(word.token, Token::SemiColon | Token::EOF))?;
-    let begin = offset(sql, rest.first()?.span.start)?;
-    let end = offset(sql, last.span.end)?;
-    sql.get(begin..end).map(|text| text.trim_end().trim_end_matches(';').trim_end().to_owned())
+    let mut query = words.filter(|word| !is_end(&word.token));
+    let first = query.next()?;
+    let last = query.last().unwrap_or(first);
+    let text = sql.get(offset(sql, first.span.start)?..offset(sql, last.span.end)?)?;
+    Some(text.to_owned())
 }
 
 /// Returns the byte offset of a location in a text.
@@ -116,24 +110,24 @@ pub fn renamed(sql: &str, names: &[Ident]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::tokens;
+    use crate::parse::{parser, tokens};
 
-    fn check(sql: &str, expected: Option<&str>) {
-        assert_eq!(text_of_query(sql, &tokens(sql).unwrap()).as_deref(), expected, "`{sql}`");
+    fn check(sql: &str, expected: &str) {
+        let tokens = parser(tokens(sql).unwrap()).into_tokens();
+        assert_eq!(text_of_query(sql, &tokens).as_deref(), Some(expected), "`{sql}`");
     }
 
     #[test]
     fn a_view_keeps_its_query_as_it_was_written() {
-        check("CREATE VIEW v AS SELECT 1", Some("SELECT 1"));
+        check("CREATE VIEW v AS SELECT 1", "SELECT 1");
         check(
             "create or replace view ns.v (\"as\", b)\nas\n  SELECT 'it''s; ä', \"x\" -- why\n  FROM t ; ",
-            Some("SELECT 'it''s; ä', \"x\" -- why\n  FROM t"),
+            "SELECT 'it''s; ä', \"x\" -- why\n  FROM t",
         );
         check(
             "CREATE VIEW v AS WITH a AS (SELECT 1) SELECT * FROM a;",
-            Some("WITH a AS (SELECT 1) SELECT * FROM a"),
+            "WITH a AS (SELECT 1) SELECT * FROM a",
         );
-        check("CREATE TABLE t AS SELECT 1", None);
-        check("SELECT 1", None);
+        check("CREATE VIEW v AS FROM t AT BRANCH dev;", "FROM t AT BRANCH dev");
     }
 }

@@ -1,11 +1,8 @@
 //! Normalizes SQL types that the planner does not know or interprets differently.
 
 use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, TimezoneInfo, TypedString};
-use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::number::exact;
-use super::partition::is_keyword;
 
 /// Default number of fractional digits of a timestamp.
 const MICROSECONDS: u64 = 6;
@@ -75,78 +72,6 @@ pub fn says_nanoseconds(data_type: &DataType) -> bool {
     let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
     each_part(&mut data_type.clone(), &mut |part| found |= says_nanoseconds(part));
     found
-}
-
-/// Writes `MAP<K, V>` in the columns of CREATE TABLE and ALTER TABLE as `MAP(K, V)`: sqlparser
-/// reads either the one or the other.
-pub fn spell_maps(tokens: &mut Vec<TokenWithSpan>) {
-    let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-    let first = words.next().map(|word| &word.token);
-    if !first.is_some_and(|first| {
-        is_keyword(first, Keyword::CREATE) || is_keyword(first, Keyword::ALTER)
-    }) {
-        return;
-    }
-    // What follows is a query, in which a column may be called `map`.
-    let query = [Keyword::SELECT, Keyword::FROM, Keyword::VALUES];
-    let mut index = 0;
-    while let Some(token) = tokens.get(index) {
-        if query.iter().any(|keyword| is_keyword(&token.token, *keyword)) {
-            return;
-        }
-        if is_keyword(&token.token, Keyword::MAP)
-            && let Some(open) = next_word(tokens, index + 1)
-            && tokens[open].token == Token::Lt
-            && let Some(close) = closing(tokens, open)
-        {
-            tokens[open].token = Token::LParen;
-            let span = tokens[close].span;
-            let rest = match tokens[close].token {
-                Token::ShiftRight => Some(TokenWithSpan { token: Token::Gt, span }),
-                _ => None,
-            };
-            tokens[close].token = Token::RParen;
-            if let Some(rest) = rest {
-                tokens.insert(close + 1, rest);
-            }
-        }
-        index += 1;
-    }
-}
-
-fn next_word(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
-    (from..tokens.len()).find(|&index| !matches!(tokens[index].token, Token::Whitespace(_)))
-}
-
-/// Where the angle bracket at `open` is closed by the first half of a token, or all of it; none
-/// where what is between is no type. A `>>` whose second half closes it is taken apart before.
-fn closing(tokens: &mut Vec<TokenWithSpan>, open: usize) -> Option<usize> {
-    let mut depth = 0;
-    let mut index = open;
-    loop {
-        let TokenWithSpan { token, span } = tokens.get(index)?.clone();
-        match token {
-            Token::Lt => depth += 1,
-            Token::Gt | Token::ShiftRight if depth == 1 => return Some(index),
-            Token::Gt => depth -= 1,
-            Token::ShiftRight => {
-                tokens[index].token = Token::Gt;
-                tokens.insert(index + 1, TokenWithSpan { token: Token::Gt, span });
-                depth -= 1;
-            }
-            Token::Word(_)
-            | Token::Whitespace(_)
-            | Token::Number(..)
-            | Token::Comma
-            | Token::Colon
-            | Token::LParen
-            | Token::RParen
-            | Token::LBracket
-            | Token::RBracket => {}
-            _ => return None,
-        }
-        index += 1;
-    }
 }
 
 /// A type that tables cannot store: Iceberg has no such range or length, and other engines would

@@ -5,11 +5,13 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{Expr, ObjectType, Statement};
+use sqlparser::ast::{ColumnOption, Expr, ObjectType, Statement};
 use sqlparser::dialect::{Dialect, GenericDialect};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
+
+use crate::{integer, partition};
 
 /// Headwater's dialect.
 #[derive(Debug)]
@@ -55,6 +57,19 @@ impl Dialect for HeadwaterDialect {
             return Some(drop_schema(parser));
         }
         None
+    }
+
+    /// Parses the transforms of `PARTITIONED BY (day(ts))`.
+    fn parse_column_option(
+        &self,
+        parser: &mut Parser,
+    ) -> Result<Option<Result<Option<ColumnOption>, ParserError>>, ParserError> {
+        Ok(partition::option(parser)?.map(|option| Ok(Some(option))))
+    }
+
+    /// Parses integers in hexadecimal, octal and binary notation.
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        integer::parse(parser)
     }
 
     /// `IS [NOT] DISTINCT FROM` binds as `=` does; sqlparser takes all that follows for its right

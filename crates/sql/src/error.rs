@@ -7,6 +7,9 @@ use std::fmt;
 
 use headwater_model::{ErrorCode, Fault};
 use serde_json::{Value, json};
+use sqlparser::parser::ParserError;
+
+use crate::parse::syntax;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -180,6 +183,12 @@ impl Error {
             *position = at;
         }
         self
+    }
+}
+
+impl From<ParserError> for Error {
+    fn from(error: ParserError) -> Self {
+        syntax(error)
     }
 }
 

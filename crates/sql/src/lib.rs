@@ -4,7 +4,6 @@
 //! [`Prepared`] is a parsed statement; [`statement::Command`] is what it asks for. Every clause
 //! that is not supported is refused by name. Nothing here reads the lake or plans.
 
-mod alter_extensions;
 pub mod alter_table;
 pub mod change;
 mod complexity_limit;
@@ -13,7 +12,7 @@ pub mod create_table;
 pub mod create_view;
 pub mod data_type;
 pub mod debug_text;
-pub mod dialect;
+mod dialect;
 mod error;
 pub mod expression;
 pub mod insert;
@@ -32,6 +31,7 @@ mod syntax_hint;
 pub mod table_name;
 pub mod table_references;
 pub mod time_travel;
+mod token_rewrites;
 pub mod unsupported_clauses;
 pub mod values;
 
@@ -39,3 +39,4 @@ pub use condition::check_condition;
 pub use error::{At, Error, Position, Result};
 pub use parameters::{Parameter, Parameters, placeholders};
 pub use prepared::{IntoStatement, Prepared};
+pub use token_rewrites::is_keyword;

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use serde_json::Value as Json;
 use sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Statement, UnaryOperator, Value, ValueWithSpan,
+    CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan,
     VisitMut, VisitorMut,
 };
 use sqlparser::tokenizer::{Span, Token};
@@ -49,7 +49,7 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
 }
 
 /// Numbers the `?` of a statement and returns its parameters, each once, in the order of the text.
-pub fn collect(statement: &mut Statement) -> Result<Vec<Parameter>> {
+pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     let mut collector = Collector::default();
     let _ = statement.visit(&mut collector);
     collector.numbered.sort_by_key(|span| (span.start.line, span.start.column));
@@ -87,7 +87,7 @@ pub fn collect(statement: &mut Statement) -> Result<Vec<Parameter>> {
 }
 
 /// Replaces the parameters of a statement by literals.
-pub fn bind(statement: &mut Statement, values: &Parameters) -> Result<()> {
+pub fn bind(statement: &mut impl VisitMut, values: &Parameters) -> Result<()> {
     match statement.visit(&mut Binder { values }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),

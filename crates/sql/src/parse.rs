@@ -1,18 +1,15 @@
 //! Parses SQL text to checked statements.
 
-use sqlparser::keywords::Keyword;
+use sqlparser::ast::Statement;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
 use crate::debug_text::{debug_position, lower_first, shows_debug};
 use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
-use crate::partition::{self, is_keyword};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{
-    alter_extensions, alter_table, complexity_limit, create_view, data_type, integer, time_travel,
-};
+use crate::{alter_table, complexity_limit, create_view, integer, token_rewrites};
 
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
@@ -41,25 +38,16 @@ pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
 /// Parses the tokens of one statement without checking it.
 pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Parsed> {
     complexity_limit::check(&tokens)?;
-    let foreign = foreign_clause(&tokens);
-    let view = create_view::text_of_query(sql, &tokens);
-    let (mut tokens, partition) = partition::take(tokens)?;
-    data_type::spell_maps(&mut tokens);
-    spell_out_stars(&mut tokens);
-    time_travel::rewrite(&mut tokens);
-    alter_table::join_paths(&mut tokens);
-    let tokens = integer::read(tokens, sql)?;
-    let options = ParserOptions::new().with_trailing_commas(true).with_unescape(true);
-    let own = alter_extensions::is_own(&tokens);
-    let mut parser = Parser::new(&HeadwaterDialect)
-        .with_options(options)
-        .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens);
-    if own {
-        return alter_extensions::parse(&mut parser).map(Parsed::Alter);
+    let mut parser = parser(tokens);
+    if alter_table::is_next(&parser) {
+        return alter_table::parse(&mut parser).map(Parsed::Alter);
     }
-    let statements = parser.parse_statements();
-    let statements = statements.map_err(|error| foreign.unwrap_or_else(|| syntax(error)))?;
+    let statements = match parser.parse_statements() {
+        Ok(statements) => statements,
+        Err(error) => {
+            return Err(foreign_clause(&parser.into_tokens()).unwrap_or_else(|| syntax(error)));
+        }
+    };
     let mut statements = statements.into_iter();
     let Some(statement) = statements.next() else {
         let message = "there is no statement".to_owned();
@@ -72,52 +60,19 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
             position: None,
         });
     }
-    Ok(Parsed::Other { statement: Box::new(statement), partition, view })
+    let view = match &statement {
+        Statement::CreateView(_) => create_view::text_of_query(sql, &parser.into_tokens()),
+        _ => None,
+    };
+    Ok(Parsed::Other { statement: Box::new(statement), view })
 }
 
-/// Column name that represents all columns in `UPDATE SET *` of MERGE.
-pub const EVERY_COLUMN: &str = "\0e";
-
-/// Writes the `*` of `THEN UPDATE SET *` and `THEN INSERT *`, which sqlparser does not read, as an
-/// assignment to [`EVERY_COLUMN`] and as `ROW`.
-fn spell_out_stars(tokens: &mut Vec<TokenWithSpan>) {
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_))).collect();
-    let is = |index: Option<&usize>, keyword: Keyword| {
-        index.is_some_and(|&index| is_keyword(&tokens[index].token, keyword))
-    };
-    if !words.iter().any(|index| is(Some(index), Keyword::MERGE)) {
-        return;
-    }
-    let mut stars = Vec::new();
-    for (place, &index) in words.iter().enumerate() {
-        let before = |back: usize| place.checked_sub(back).and_then(|place| words.get(place));
-        let ends = match words.get(place + 1).map(|next| &tokens[*next].token) {
-            None | Some(Token::SemiColon | Token::EOF) => true,
-            Some(next) => is_keyword(next, Keyword::WHEN) || is_keyword(next, Keyword::RETURNING),
-        };
-        if tokens[index].token != Token::Mul || !ends {
-            continue;
-        }
-        let inserts = is(before(1), Keyword::INSERT) && is(before(2), Keyword::THEN);
-        let updates = is(before(1), Keyword::SET)
-            && is(before(2), Keyword::UPDATE)
-            && is(before(3), Keyword::THEN);
-        if inserts || updates {
-            stars.push((index, inserts));
-        }
-    }
-    for (index, inserts) in stars.into_iter().rev() {
-        let span = tokens[index].span;
-        let words = if inserts {
-            vec![Token::make_word("ROW", None)]
-        } else {
-            let number = Token::Number("0".to_owned(), false);
-            vec![Token::make_word(EVERY_COLUMN, Some('"')), Token::Eq, number]
-        };
-        let words = words.into_iter().map(|token| TokenWithSpan { token, span });
-        tokens.splice(index..=index, words);
-    }
+/// Creates a parser with all settings of the dialect.
+pub fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&HeadwaterDialect)
+        .with_options(ParserOptions::new().with_trailing_commas(true).with_unescape(true))
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(token_rewrites::rewrite(tokens))
 }
 
 /// Splits a statement into tokens with positions.
@@ -132,14 +87,11 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
 
 /// Returns an error that names a clause which sqlparser cannot read in this dialect.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
-    let words: Vec<String> = tokens
-        .iter()
-        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
-        .map(|token| match &token.token {
-            Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
-            other => other.to_string(),
-        })
-        .collect();
+    let word = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
+        other => other.to_string(),
+    };
+    let words: Vec<String> = tokens.iter().map(word).collect();
     let stands = |pattern: &[&str]| words.windows(pattern.len()).any(|window| window == pattern);
     for (pattern, name) in [
         (&["AS", "MATERIALIZED"][..], "AS MATERIALIZED"),
@@ -181,7 +133,10 @@ pub fn syntax(error: ParserError) -> Error {
                 }
                 None => lower_first(&text),
             };
-            Error::Syntax { message, hint: None, position }
+            let hint = message.ends_with(integer::NO_NUMBER).then(|| {
+                "Write a space after the number, or a number below 2^63.".to_owned()
+            });
+            Error::Syntax { message, hint, position }
         }
     }
 }

@@ -1,95 +1,84 @@
-//! `PARTITIONED BY (day(ts), origin)`, which no dialect of sqlparser reads with transforms: it is
-//! cut out of the words of a CREATE TABLE before the rest is parsed.
+//! Partition fields: `day(ts)`, `bucket(16, place.city)`, `origin`.
 
 use headwater_model::PartitionField;
-use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::ast::{ColumnDef, ColumnOption, DataType, Expr, HiveDistributionStyle};
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
+use crate::alter_table::expected;
 use crate::error::{Error, Result};
-use crate::table_name::span_start;
 
-/// Takes the partition fields out of a CREATE TABLE's words.
-pub fn take(mut tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Vec<PartitionField>)> {
-    let Some((begin, open)) = clause(&tokens) else { return Ok((tokens, Vec::new())) };
-    let position = span_start(tokens[begin].span);
-    let Some(close) = closing(&tokens, open) else {
-        let message = "the list after PARTITIONED BY is not closed".to_owned();
-        return Err(Error::Syntax { message, hint: None, position });
-    };
-    let fields = fields(&tokens[open + 1..close])?;
-    if fields.is_empty() {
-        let message = "the list after PARTITIONED BY is empty".to_owned();
-        return Err(Error::Syntax { message, hint: None, position });
-    }
-    tokens.drain(begin..=close);
-    Ok((tokens, fields))
-}
-
-/// Where the clause begins, and where its list opens.
-fn clause(tokens: &[TokenWithSpan]) -> Option<(usize, usize)> {
-    let words: Vec<usize> =
-        (0..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_))).collect();
-    if !words.first().is_some_and(|&first| is_keyword(&tokens[first].token, Keyword::CREATE)) {
-        return None;
-    }
-    let mut depth = 0_i32;
-    for three in words.windows(3) {
-        match tokens[three[0]].token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            _ => {}
-        }
-        let named = |index: usize| &tokens[three[index]].token;
-        let begins =
-            is_keyword(named(0), Keyword::PARTITIONED) || is_keyword(named(0), Keyword::PARTITION);
-        if depth == 0 && begins && is_keyword(named(1), Keyword::BY) && *named(2) == Token::LParen {
-            return Some((three[0], three[2]));
-        }
-    }
-    None
-}
-
-/// Whether a word is this keyword, and no quoted name.
-pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
-    matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
-}
-
-fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
-    let mut depth = 0_i32;
-    for (index, token) in tokens.iter().enumerate().skip(open) {
-        match token.token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(index);
-        }
-    }
-    None
-}
-
-fn fields(tokens: &[TokenWithSpan]) -> Result<Vec<PartitionField>> {
-    let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
-    let mut texts = vec![String::new()];
-    let mut depth = 0_i32;
-    for word in words {
-        match word.token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            _ => {}
-        }
-        match (&word.token, texts.last_mut()) {
-            (Token::Comma, _) if depth == 0 => texts.push(String::new()),
-            (Token::Word(name), Some(text)) => text.push_str(&name.value),
-            (other, Some(text)) => text.push_str(&other.to_string()),
-            (_, None) => {}
-        }
-    }
-    texts.iter().filter(|text| !text.is_empty()).map(|text| parse(text)).collect()
-}
-
-/// One partition field as text.
+/// Parses a partition field as text.
 pub fn parse(text: &str) -> Result<PartitionField> {
     Ok(text.parse()?)
+}
+
+/// Parses `column`, `outer.field` or `transform(…)` to its text.
+pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
+    let mut text = parser.parse_identifier()?.value;
+    while parser.consume_token(&Token::Period) {
+        text.push('.');
+        text.push_str(&parser.parse_identifier()?.value);
+    }
+    if !parser.consume_token(&Token::LParen) {
+        return Ok(text);
+    }
+    text.push('(');
+    loop {
+        match parser.next_token().token {
+            Token::RParen => break,
+            Token::Word(word) => text.push_str(&word.value),
+            Token::Number(number, _) => text.push_str(&number),
+            Token::Comma => text.push(','),
+            Token::Period => text.push('.'),
+            _ => {
+                parser.prev_token();
+                return Err(expected(parser, "a column or a number"));
+            }
+        }
+    }
+    text.push(')');
+    Ok(text)
+}
+
+/// Parses what follows the first word of a field in `PARTITIONED BY (…)`, which sqlparser reads as
+/// a list of columns whose types are optional. The option of the column is the whole field.
+pub(crate) fn option(parser: &mut Parser) -> Result<Option<ColumnOption>, ParserError> {
+    if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Period) {
+        return Ok(None);
+    }
+    parser.prev_token();
+    let field = Token::make_word(&field(parser)?, Some('"'));
+    Ok(Some(ColumnOption::DialectSpecific(vec![field])))
+}
+
+/// Returns the fields of `PARTITIONED BY (…)`.
+pub(crate) fn partitioned_by(clause: HiveDistributionStyle) -> Result<Vec<PartitionField>> {
+    let columns = match clause {
+        HiveDistributionStyle::NONE => return Ok(Vec::new()),
+        HiveDistributionStyle::PARTITIONED { columns } => columns,
+        HiveDistributionStyle::SKEWED { .. } => return Err(Error::unsupported("SKEWED BY")),
+    };
+    let field = |column: ColumnDef| {
+        let options: Vec<ColumnOption> = column.options.into_iter().map(|one| one.option).collect();
+        match (&column.data_type, options.as_slice()) {
+            (DataType::Unspecified, []) => parse(&column.name.value),
+            (DataType::Unspecified, [ColumnOption::DialectSpecific(field)]) => match &**field {
+                [Token::Word(field)] => parse(&field.value),
+                _ => Err(Error::unsupported("an option in PARTITIONED BY")),
+            },
+            _ => Err(Error::unsupported("PARTITIONED BY with types")),
+        }
+    };
+    columns.into_iter().map(field).collect()
+}
+
+/// Returns the fields of `PARTITION BY (…)`.
+pub(crate) fn partition_by(clause: Expr) -> Result<Vec<PartitionField>> {
+    let fields = match clause {
+        Expr::Tuple(fields) => fields,
+        Expr::Nested(field) => vec![*field],
+        field => vec![field],
+    };
+    fields.iter().map(|field| parse(&field.to_string().replace(['"', '`'], ""))).collect()
 }

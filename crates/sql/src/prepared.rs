@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use headwater_model::PartitionField;
 use sqlparser::ast::Statement;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -30,13 +29,11 @@ pub struct Prepared {
 /// What the parser read.
 #[derive(Debug, Clone)]
 pub enum Parsed {
-    /// An ALTER TABLE with changes that sqlparser does not read.
+    /// ALTER TABLE.
     Alter(TableChange),
     /// Any other statement.
     Other {
         statement: Box<Statement>,
-        /// The fields of PARTITIONED BY.
-        partition: Vec<PartitionField>,
         /// The text of a view's query.
         view: Option<String>,
     },
@@ -82,8 +79,8 @@ impl Prepared {
 
     fn new(mut parsed: Parsed, text: Arc<str>, range: Range<usize>) -> Result<Self> {
         let parameters = match &mut parsed {
-            Parsed::Alter(_) => Vec::new(),
-            Parsed::Other { statement, .. } => parameters::collect(statement)?,
+            Parsed::Alter(change) => parameters::collect(change)?,
+            Parsed::Other { statement, .. } => parameters::collect(&mut **statement)?,
         };
         Ok(Prepared { text, range, parsed, parameters, is_bound: false })
     }
@@ -106,14 +103,15 @@ impl Prepared {
 
     /// Binds all parameters. Values without a parameter are ignored.
     pub fn bind(mut self, values: &Parameters) -> Result<Self> {
-        if let Parsed::Other { statement, .. } = &mut self.parsed
-            && !self.parameters.is_empty()
-        {
+        if !self.parameters.is_empty() {
             let missing = self.parameters.iter().find(|one| !values.contains_key(&one.name));
             if let Some(missing) = missing {
                 return Err(parameters::no_value(missing));
             }
-            parameters::bind(statement, values)?;
+            match &mut self.parsed {
+                Parsed::Alter(change) => parameters::bind(change, values)?,
+                Parsed::Other { statement, .. } => parameters::bind(&mut **statement, values)?,
+            }
             self.is_bound = true;
             self.parameters.clear();
         }
@@ -125,13 +123,13 @@ impl Prepared {
         let Prepared { text, parsed, is_bound, .. } = self;
         let checked = match parsed {
             Parsed::Alter(change) => Ok(Command::Alter(change)),
-            Parsed::Other { statement, partition, view } => {
+            Parsed::Other { statement, view } => {
                 // A view stores its query as text: with parameters, the text of the bound query.
                 let view = match &*statement {
                     Statement::CreateView(create) if is_bound => Some(create.query.to_string()),
                     _ => view,
                 };
-                command(*statement, partition, view)
+                command(*statement, view)
             }
         };
         checked.map_err(|error| syntax_hint::explain(error, &text))

@@ -1,12 +1,11 @@
 //! The supported statements. All other statements and clauses are rejected by name.
 
-use headwater_model::PartitionField;
 use sqlparser::ast::{
     CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
     ShowStatementIn, ShowStatementOptions, Statement,
 };
 
-use crate::alter_table::{TableChange, table_change};
+use crate::alter_table::TableChange;
 use crate::change::{
     RowDelete, RowMerge, RowUpdate, Truncation, row_delete, row_merge, row_update, truncation,
     unwrapped,
@@ -177,11 +176,7 @@ impl Command {
 }
 
 /// Converts a parsed statement, or rejects it by name. `view` is the query text of CREATE VIEW.
-pub fn command(
-    statement: Statement,
-    partition: Vec<PartitionField>,
-    view: Option<String>,
-) -> Result<Command> {
+pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     match statement {
         Statement::Query(query) if writes(&query) => written(*query),
         Statement::Query(query) => Ok(Command::Query(Source::new(query)?)),
@@ -189,15 +184,12 @@ pub fn command(
         Statement::Update(update) => Ok(Command::Update(Box::new(row_update(update, None)?))),
         Statement::Merge(merge) => Ok(Command::Merge(Box::new(row_merge(merge, None)?))),
         Statement::Truncate(truncate) => Ok(Command::Truncate(truncation(truncate)?)),
-        Statement::CreateTable(create) => {
-            Ok(Command::CreateTable(Box::new(new_table(create, partition)?)))
-        }
+        Statement::CreateTable(create) => Ok(Command::CreateTable(Box::new(new_table(create)?))),
         Statement::CreateView(create) => Ok(Command::CreateView(Box::new(new_view(create, view)?))),
         Statement::ShowViews { terse, materialized, show_options } => {
             unset(terse || materialized, "a modifier of SHOW VIEWS")?;
             Ok(Command::ShowViews(show_namespace(show_options)?))
         }
-        Statement::AlterTable(alter) => Ok(Command::Alter(table_change(alter)?)),
         Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
         Statement::ShowTables { terse, history, extended, full, external, show_options } => {
             unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;

@@ -23,8 +23,6 @@ pub struct WrittenTable {
     pub back: Option<Back>,
     /// Snapshot id of the table, if one was written.
     pub snapshot: Option<i64>,
-    /// Required kind of the ref.
-    pub expected: Option<RefKind>,
 }
 
 /// Kind of a ref.
@@ -34,16 +32,6 @@ pub enum RefKind {
     Branch,
     /// AT TAG.
     Tag,
-}
-
-impl RefKind {
-    /// Returns the character that encodes the kind in a name; user names cannot contain it.
-    pub fn mark(self) -> char {
-        match self {
-            RefKind::Branch => '\u{1}',
-            RefKind::Tag => '\u{2}',
-        }
-    }
 }
 
 impl WrittenTable {
@@ -59,9 +47,6 @@ impl WrittenTable {
             return Err(wrong(format!("`{written}` names no table")));
         };
         let last = last.value.as_str();
-        let kinds = [RefKind::Branch, RefKind::Tag];
-        let expected = kinds.into_iter().find(|kind| last.ends_with(kind.mark()));
-        let last = expected.map_or(last, |kind| last.trim_end_matches(kind.mark()));
         let (last, snapshot) = match last.rsplit_once('#') {
             Some((last, id)) => {
                 let id = id.parse().map_err(|_| wrong(format!("`{id}` is no snapshot's id")))?;
@@ -87,7 +72,7 @@ impl WrittenTable {
         }
         let namespace = (!levels.is_empty()).then(|| levels.join("."));
         let name = table.to_owned();
-        Ok(WrittenTable { namespace, name, reference, back, snapshot, expected })
+        Ok(WrittenTable { namespace, name, reference, back, snapshot })
     }
 
     /// Returns the label of the table: name and ref without the namespace, such as `flights@dev`.
@@ -112,7 +97,6 @@ impl WrittenTable {
             reference: None,
             back: None,
             snapshot: None,
-            expected: None,
         }
     }
 

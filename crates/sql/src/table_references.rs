@@ -11,7 +11,7 @@ use sqlparser::ast::{
 use crate::error::{Position, Result};
 use crate::expression::{Node, argument_parts, children, order, window};
 use crate::names::same_but_case;
-use crate::table_name::{WrittenTable, position};
+use crate::table_name::{RefKind, WrittenTable, position};
 use crate::unsupported_clauses;
 
 /// A table that a query names.
@@ -21,6 +21,8 @@ pub struct Mention {
     pub table: WrittenTable,
     /// Where it is written.
     pub position: Option<Position>,
+    /// Required kind of the ref.
+    pub expected: Option<RefKind>,
 }
 
 /// Checks a query in full and lists the tables it names, in the order of the text where that is
@@ -179,7 +181,7 @@ impl Inspector {
             && table.is_here()
             && self.ctes.iter().any(|cte| same_but_case(cte, &table.name));
         if !is_cte {
-            self.mentions.push(Mention { table, position: at });
+            self.mentions.push(Mention { table, position: at, expected: None });
         }
         Ok(())
     }

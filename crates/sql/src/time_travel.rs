@@ -10,15 +10,10 @@ use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Query, TableFactor, TableVersion, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
-use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::table_name::{RefKind, WrittenTable, position, span_start};
 use crate::table_references::Mention;
-
-/// Keywords after AT.
-const PLACES: [&str; 7] = ["BRANCH", "TAG", "COMMIT", "REF", "SNAPSHOT", "VERSION", "TIMESTAMP"];
 
 /// Version of a table.
 enum Place {
@@ -68,9 +63,9 @@ struct Versions<'a> {
 impl Versions<'_> {
     fn take(&mut self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
         let position = position(name);
-        self.put_into_name(name, version).map_err(|error| error.placed(position))?;
+        let expected = self.put_into_name(name, version).map_err(|error| error.placed(position))?;
         let table = WrittenTable::of(name).map_err(|error| error.placed(position))?;
-        self.mentions.push(Mention { table, position });
+        self.mentions.push(Mention { table, position, expected });
         Ok(())
     }
 }
@@ -90,8 +85,12 @@ impl VisitorMut for Versions<'_> {
 }
 
 impl Versions<'_> {
-    /// Puts a version into a table's name.
-    fn put_into_name(&self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
+    /// Puts a version into a table's name. Returns the kind of ref that it requires.
+    fn put_into_name(
+        &self,
+        name: &mut ObjectName,
+        version: TableVersion,
+    ) -> Result<Option<RefKind>> {
         let at = position(name);
         let place = match version {
             TableVersion::ForSystemTimeAsOf(expr) | TableVersion::TimestampAsOf(expr) => {
@@ -116,16 +115,14 @@ impl Versions<'_> {
                 position: at,
             });
         }
-        let suffix = match place {
-            Place::Ref(spec, kind) => {
-                format!("@{spec}{}", kind.map(RefKind::mark).map(String::from).unwrap_or_default())
-            }
-            Place::Time(time) => Back::Time(time).to_string(),
-            Place::Snapshot(id) => format!("#{id}"),
+        let (suffix, expected) = match place {
+            Place::Ref(spec, kind) => (format!("@{spec}"), kind),
+            Place::Time(time) => (Back::Time(time).to_string(), None),
+            Place::Snapshot(id) => (format!("#{id}"), None),
         };
         let value = format!("{}{suffix}", ident.value);
         *ident = Ident::with_quote_and_span('"', ident.span, value);
-        Ok(())
+        Ok(expected)
     }
 
     /// `VERSION AS OF`: a snapshot by its id, or a ref by its name.
@@ -214,143 +211,4 @@ impl Versions<'_> {
 
 fn wrong(message: &str, position: Option<Position>) -> Error {
     Error::Invalid { message: message.to_owned(), hint: None, position }
-}
-
-/// Rewrites the forms that sqlparser does not read into those that it does: `FOR VERSION AS OF
-/// 'v1'` and `AT BRANCH dev` become `AT (…)`, and `FOR TIMESTAMP AS OF` loses its FOR.
-pub fn rewrite(tokens: &mut Vec<TokenWithSpan>) {
-    let mut index = 0;
-    while index < tokens.len() {
-        rewrite_at(tokens, index);
-        index += 1;
-    }
-}
-
-fn rewrite_at(tokens: &mut Vec<TokenWithSpan>, index: usize) {
-    let words = next_words(tokens, index, 6);
-    let is = |place: usize, text: &str| {
-        words.get(place).is_some_and(|&word| is_word(&tokens[word].token, text))
-    };
-    let first = usize::from(is(0, "FOR"));
-    let as_of = is(first + 1, "AS") && is(first + 2, "OF");
-    if as_of && (is(first, "VERSION") || is(first, "SYSTEM_VERSION")) {
-        let Some(&value) = words.get(first + 3) else { return };
-        let end = end_of_value(tokens, value);
-        replace(tokens, words[0]..end, "VERSION", value);
-    } else if as_of && first == 1 && is(1, "TIMESTAMP") {
-        tokens.remove(words[0]);
-    } else if is(0, "AT")
-        && let Some(place) = PLACES.iter().find(|place| is(1, place))
-        && let Some(&value) = words.get(2)
-        // An alias may be called `at`, and `AT TIMESTAMP` may be two columns' names in a row.
-        && matches!(
-            tokens[value].token,
-            Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)
-        )
-        && follows_table(tokens, words[0])
-    {
-        let end = end_of_value(tokens, value);
-        replace(tokens, words[0]..end, place, value);
-    }
-}
-
-/// Returns true if the preceding token is a name, so the following tokens may be a table version.
-fn follows_table(tokens: &[TokenWithSpan], index: usize) -> bool {
-    let before = tokens[..index].iter().rev();
-    let word = before.map(|t| &t.token).find(|token| !matches!(token, Token::Whitespace(_)));
-    matches!(word, Some(Token::Word(word)) if word.quote_style.is_some()
-        || word.keyword == Keyword::NoKeyword
-        || !matches!(word.keyword, Keyword::FROM | Keyword::SELECT | Keyword::AS | Keyword::BY))
-}
-
-/// Returns the indexes of the next words, without whitespace.
-fn next_words(tokens: &[TokenWithSpan], from: usize, count: usize) -> Vec<usize> {
-    let words = (from..tokens.len()).filter(|&i| !matches!(tokens[i].token, Token::Whitespace(_)));
-    let words: Vec<usize> = words.take(count).collect();
-    if words.first() == Some(&from) { words } else { Vec::new() }
-}
-
-fn is_word(token: &Token, text: &str) -> bool {
-    matches!(token, Token::Word(word)
-        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
-}
-
-/// Where a value ends that may be written without quotes: `feature/x`, `3fa9c1d2`, `dev~1`, `-7`.
-fn end_of_value(tokens: &[TokenWithSpan], value: usize) -> usize {
-    if matches!(tokens[value].token, Token::SingleQuotedString(_)) {
-        return value + 1;
-    }
-    let belongs = |token: &Token| {
-        matches!(
-            token,
-            Token::Word(_)
-                | Token::Number(..)
-                | Token::Minus
-                | Token::Div
-                | Token::Period
-                | Token::Tilde
-                | Token::AtSign
-        )
-    };
-    let end = (value..tokens.len()).find(|&i| !belongs(&tokens[i].token)).unwrap_or(tokens.len());
-    end.max(value + 1)
-}
-
-/// Puts `AT (WHAT => 'value')` in the place of some words.
-fn replace(
-    tokens: &mut Vec<TokenWithSpan>,
-    range: std::ops::Range<usize>,
-    what: &str,
-    value: usize,
-) {
-    let given = &tokens[value..range.end];
-    let number = |one: &[TokenWithSpan]| matches!(one, [t] if matches!(t.token, Token::Number(..)));
-    let negative =
-        matches!(given, [minus, rest @ ..] if minus.token == Token::Minus && number(rest));
-    let kept = given.len() == 1 && matches!(given[0].token, Token::SingleQuotedString(_));
-    let numeric = matches!(what, "VERSION" | "SNAPSHOT" | "TIMESTAMP");
-    let value: Vec<Token> = if kept || numeric && (number(given) || negative) {
-        given.iter().map(|token| token.token.clone()).collect()
-    } else {
-        let text = given.iter().map(|token| match &token.token {
-            Token::Word(word) => word.value.clone(),
-            other => other.to_string(),
-        });
-        vec![Token::SingleQuotedString(text.collect())]
-    };
-    let span = tokens[range.start].span;
-    let mut made =
-        vec![Token::make_keyword("AT"), Token::LParen, Token::make_word(what, None), Token::RArrow];
-    made.extend(value);
-    made.push(Token::RParen);
-    let made = made.into_iter().map(|token| TokenWithSpan { token, span });
-    tokens.splice(range, made);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parse::tokens;
-
-    fn check(sql: &str, expected: &str) {
-        let mut words = tokens(sql).unwrap();
-        rewrite(&mut words);
-        let text: String = words.iter().map(|token| token.token.to_string()).collect();
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn versions_are_written_in_one_way() {
-        check("FROM t FOR VERSION AS OF 12 WHERE a", "FROM t AT(VERSION=>12) WHERE a");
-        check("FROM t VERSION AS OF -12", "FROM t AT(VERSION=>-12)");
-        check("FROM t FOR VERSION AS OF 'v1' AS x", "FROM t AT(VERSION=>'v1') AS x");
-        check("FROM t FOR SYSTEM_VERSION AS OF v1.0", "FROM t AT(VERSION=>'v1.0')");
-        check("FROM t AT BRANCH feature/x-1, u", "FROM t AT(BRANCH=>'feature/x-1'), u");
-        check("FROM t AT COMMIT 3fa9c1d2)", "FROM t AT(COMMIT=>'3fa9c1d2'))");
-        check("FROM t AT REF dev~1", "FROM t AT(REF=>'dev~1')");
-        check("FROM t AT SNAPSHOT 7", "FROM t AT(SNAPSHOT=>7)");
-        check("FROM t FOR TIMESTAMP AS OF '2026'", "FROM t  TIMESTAMP AS OF '2026'");
-        check("FROM t at JOIN u", "FROM t at JOIN u");
-        check("SELECT at FROM t", "SELECT at FROM t");
-    }
 }

@@ -12,9 +12,9 @@ use sqlparser::ast::{
 use super::assignment::{Assigned, assigned, assignments, given};
 use super::query::{Parts, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
-use crate::parse::EVERY_COLUMN;
 use crate::statement::Source;
 use crate::table_name::{WrittenTable, span_start};
+use crate::token_rewrites::EVERY_COLUMN;
 use crate::unsupported_clauses::{empty, none};
 
 /// Column that is true in every row of the source.
@@ -144,7 +144,8 @@ fn updated(update: MergeUpdateExpr, when: When, exprs: &mut Vec<Expr>) -> Result
     none(update_predicate.as_ref(), "WHERE after UPDATE SET in MERGE")?;
     none(delete_predicate.as_ref(), "DELETE WHERE in MERGE")?;
     let (columns, values): (Vec<Assigned>, Vec<_>) = assignments(list)?.into_iter().unzip();
-    if columns.iter().any(|assigned| assigned.column.value == EVERY_COLUMN) {
+    let is_star = |column: &Ident| column.quote_style.is_none() && column.value == EVERY_COLUMN;
+    if columns.iter().any(|assigned| is_star(&assigned.column)) {
         if when == When::NotMatchedBySource {
             return Err(Error::Invalid {
                 message: "UPDATE SET * needs a row of the source, and there is none".to_owned(),
