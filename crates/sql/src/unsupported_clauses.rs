@@ -67,7 +67,7 @@ fn order(order_by: &OrderBy, of_select: bool) -> Result<()> {
     let OrderBy { kind, interpolate } = order_by;
     none(interpolate.as_ref(), "INTERPOLATE")?;
     match kind {
-        // DataFusion drops it there without a word.
+        // DataFusion drops it there: <https://github.com/apache/datafusion/pull/25243>.
         OrderByKind::All(_) if !of_select => {
             Err(Error::unsupported("ORDER BY ALL after UNION, INTERSECT or EXCEPT"))
         }

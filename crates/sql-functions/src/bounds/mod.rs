@@ -8,7 +8,7 @@
 //! An estimate is an upper bound. So a batch whose estimate is too large is evaluated in slices of
 //! rows. Constant folding has the same limits. Aggregates and joins account for their own memory.
 //!
-//! Upstream: not reported
+//! Upstream: <https://github.com/apache/datafusion/issues/5415>
 
 mod argument;
 mod budget;

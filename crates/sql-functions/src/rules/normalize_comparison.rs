@@ -5,7 +5,7 @@
 //! are written alike, and for two that exclude each other where the first is `9 = s.id` and the
 //! second `s.id = 9`: no row would be left.
 //!
-//! Upstream: not reported
+//! Upstream: <https://github.com/apache/datafusion/pull/24763>
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};

@@ -1,7 +1,9 @@
 //! Rules of DataFusion's optimizer that are left out where what they make of a plan is another
 //! query.
 //!
-//! Upstream: not reported
+//! Upstream: <https://github.com/apache/datafusion/issues/11748> for conditions without columns;
+//! no issue found (November 2026) for joins in which null equals null, whose rule was corrected
+//! once before: <https://github.com/apache/datafusion/pull/16356>
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //! whether the places are a literal, which they are no more once they are cast to the type that it
 //! wants. So they have that type from the beginning.
 //!
-//! Upstream: not reported
+//! Upstream: <https://github.com/apache/datafusion/pull/23232>
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;

@@ -4,7 +4,8 @@
 //! Whole numbers that are cast to a timestamp are seconds, whatever its digits; DataFusion alone
 //! takes them for seconds only on their way to nanoseconds.
 //!
-//! Upstream: not reported
+//! Upstream: no issue found (November 2026); mixed units are coerced to the finer one on purpose,
+//! <https://github.com/apache/datafusion/pull/22759>
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;

@@ -4,7 +4,7 @@
 //! A local time that occurs twice, when daylight saving time ends, is the later one. A local time
 //! that is skipped, when it starts, is read with the offset before the change.
 //!
-//! Upstream: not reported
+//! Upstream: <https://github.com/apache/datafusion/pull/25165>
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -146,6 +146,8 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
 
 /// Writes the keys of a SELECT DISTINCT that repeat the select list as places in it, which
 /// DataFusion does not find otherwise.
+///
+/// Upstream: <https://github.com/apache/datafusion/issues/5293>
 pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
     let OrderByKind::Expressions(keys) = &mut order_by.kind else { return };
     for key in keys {
@@ -205,6 +207,8 @@ pub(super) fn is_grouped(group_by: &GroupByExpr) -> bool {
 }
 
 /// Writes ORDER BY ALL as the places of the select list, which DataFusion does for columns only.
+///
+/// Upstream: <https://github.com/apache/datafusion/pull/25243>
 pub(super) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
     let OrderByKind::All(options) = order_by.kind else { return };
     let wildcard = |item: &SelectItem| {

@@ -2,6 +2,8 @@
 //!
 //! DataFusion replaces the names in the select list only, and takes `sum(x) OVER w` in QUALIFY or
 //! ORDER BY for an aggregate over everything.
+//!
+//! Upstream: no issue found (November 2026)
 
 use sqlparser::ast::{Ident, NamedWindowDefinition, NamedWindowExpr, WindowSpec, WindowType};
 
