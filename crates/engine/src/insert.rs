@@ -45,7 +45,9 @@ impl Session {
         // The target is a table of the lake on the branch, whatever is registered or pinned.
         let head = transaction.view().clone();
         let mut target = Lookup::of_lake(self, &head);
-        target.add(&Mention { table: written.clone(), position: position(&table), expected: None }).await?;
+        target
+            .add(&Mention { table: written.clone(), position: position(&table), expected: None })
+            .await?;
         let (found, target_sources) = target.finish();
         let Some(found) = found.get(&written).cloned() else {
             return Err(Error::Internal { message: format!("`{written}` was not looked up") });
@@ -196,7 +198,7 @@ impl NewRowsInto {
         planning: &Planning<'_>,
     ) -> Result<LogicalPlan> {
         let Planning { tables, sources, state, limits } = *planning;
-        resolve(&mut query, tables, &|name| planner::is_scalar(state, name))?;
+        resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
             // DataFusion types bare values by the columns that they go to. It does the same to
             // VALUES deep inside a query, where that is wrong.

@@ -33,6 +33,7 @@ mod resident;
 mod scan;
 mod session;
 mod show;
+mod summarize;
 mod system;
 mod table_columns;
 mod table_lookup;

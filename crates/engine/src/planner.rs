@@ -32,6 +32,7 @@ use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 use crate::assignment_cast::{to_column, values_to_columns};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::settle_types;
+use headwater_sql::resolve::Functions;
 use headwater_sql::respell::respell;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{register_for_constants, round_cast};
@@ -197,6 +198,11 @@ impl ContextProvider for Context<'_> {
 /// Returns true if a function is scalar: neither an aggregate nor a window function.
 pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
     state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
+}
+
+/// Returns what name resolution needs to know of functions.
+pub(crate) fn functions<'a>(is_scalar: &'a dyn Fn(&str) -> bool) -> Functions<'a> {
+    Functions { is_scalar, respelled: headwater_sql_functions::respelled }
 }
 
 /// Returns the rows of a planned INSERT ... VALUES, cast to the table's columns.

@@ -244,7 +244,7 @@ fn placed(error: Error, span: Option<Span>) -> Error {
 
 /// Converts an error for arguments that match no signature of a function.
 fn no_signature(message: &str) -> Error {
-    let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default().trim_start_matches('\0');
+    let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default();
     Error::Sql(SqlError::Invalid {
         message: format!("there is no form of the function `{name}` that takes these arguments"),
         hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
@@ -329,13 +329,14 @@ fn debug_error(message: &str) -> Option<Error> {
             position,
         }));
     }
-    let what = if message.contains("Lambda") {
-        "the operator `->` outside the arguments of a function"
+    let (what, hint) = if message.contains("Lambda") {
+        let hint = "Write `json_extract(text, '$.a')` or `text ->> 'a'` for a part of JSON text.";
+        ("the operator `->` outside the arguments of a function", Some(hint.to_owned()))
     } else {
-        "this part of the statement"
+        ("this part of the statement", None)
     };
     let what = what.to_owned();
-    Some(Error::Sql(SqlError::Unsupported { what, hint: None, position }))
+    Some(Error::Sql(SqlError::Unsupported { what, hint, position }))
 }
 
 /// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.

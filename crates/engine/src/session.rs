@@ -182,6 +182,8 @@ impl Session {
             }
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
             Command::Describe(table) => self.describe_table(&table).await,
+            Command::DescribeQuery(source) => self.describe_query(source).await,
+            Command::Summarize(source) => Box::pin(self.summarize(source)).await,
             Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
             Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
             Command::Delete(delete) => self.in_turn(|| self.delete((*delete).clone())).await,
@@ -236,7 +238,11 @@ impl Session {
         let state = run.state.clone();
         let limits = run.limits;
         self.compute(move || {
-            let names = resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
+            let names = resolve(
+                &mut query,
+                &tables,
+                &planner::functions(&|name| planner::is_scalar(&state, name)),
+            )?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             Ok((plan, names))
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::SYSTEM_NAMESPACE;
 use headwater_tables::{COMMENT, default_text, field_type_name};
@@ -15,6 +15,7 @@ use crate::scan::plain_schema;
 use crate::session::Session;
 use crate::table_lookup::Lookup;
 use headwater_sql::names::same_but_case;
+use headwater_sql::statement::Source;
 use headwater_sql::table_name::{WrittenTable, position};
 use headwater_sql::table_references::Mention;
 
@@ -69,11 +70,23 @@ impl Session {
         let (_, sources) = lookup.finish();
         let schemas = sources.into_values().map(|source| plain_schema(&source.schema()));
         let fields: Vec<_> = schemas.flat_map(|schema| schema.fields().to_vec()).collect();
+        self.columns(&fields)
+    }
+
+    /// Lists the columns of a query's result, without running it.
+    pub(crate) async fn describe_query(&self, source: Source) -> Result<Answer> {
+        let view = self.view().await?;
+        let (plan, names) = self.plan(&self.run(), source, &view).await?;
+        let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        self.columns(schema.fields())
+    }
+
+    fn columns(&self, fields: &[FieldRef]) -> Result<Answer> {
         let names = StringArray::from_iter_values(fields.iter().map(|field| field.name()));
         let types =
             StringArray::from_iter_values(fields.iter().map(|field| field_type_name(field)));
         let defaults: StringArray = fields.iter().map(|field| default_text(field)).collect();
-        let comment = |field: &Arc<Field>| field.metadata().get(COMMENT).cloned();
+        let comment = |field: &FieldRef| field.metadata().get(COMMENT).cloned();
         let comments: StringArray = fields.iter().map(comment).collect();
         let nullable: BooleanArray = fields.iter().map(|field| Some(field.is_nullable())).collect();
         let schema = Schema::new(vec![

@@ -139,7 +139,11 @@ impl Within<'_> {
         let run = self.session.run();
         let (state, limits) = (run.state, run.limits);
         let work = move || {
-            let names = resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
+            let names = resolve(
+                &mut query,
+                &tables,
+                &planner::functions(&|name| planner::is_scalar(&state, name)),
+            )?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             check_breadth(&plan)?;
             let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));

@@ -161,6 +161,11 @@ async fn insert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dialects() {
+    script("dialects.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers() {
     script("answers.slt").await;
 }

@@ -7,40 +7,25 @@ use headwater_model::nearest;
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["date_diff", "datediff", "timestampdiff", "timestamp_diff", "months_between"],
-        "Subtract them: `t2 - t1`; `date_part('epoch', t2 - t1)` gives seconds.",
+        "Subtract them: `t2 - t1`; or write `date_diff('day', start, end)`.",
     ),
     (
         &["date_add", "dateadd", "date_sub", "timestampadd", "adddate", "add_months"],
         "Add an interval: `t + INTERVAL '1 day'`.",
     ),
-    (&["list", "collect_list", "group_array", "array_concat_agg"], "Write `array_agg`."),
-    (&["collect_set", "array_agg_distinct"], "Write `array_agg(DISTINCT x)`."),
-    (&["group_concat", "listagg"], "Write `string_agg(text, ',')`."),
-    (&["len", "strlen", "char_len"], "Write `length`."),
+    (&["array_concat_agg"], "Write `array_agg`."),
+    (&["array_agg_distinct"], "Write `array_agg(DISTINCT x)`."),
+    (&["strlen", "char_len"], "Write `length`."),
     (&["explode", "posexplode"], "Write `UNNEST(list)`."),
     (&["size", "array_size", "list_size", "array_count"], "Write `cardinality`."),
     (&["typeof", "pg_typeof"], "Write `arrow_typeof`."),
-    (&["approx_count_distinct", "hll", "uniq"], "Write `approx_distinct`."),
-    (&["arg_max", "max_by", "argmax"], "Write `first_value(a ORDER BY b DESC)`."),
-    (&["arg_min", "min_by", "argmin"], "Write `first_value(a ORDER BY b)`."),
-    (&["count_if", "countif"], "Write `count(*) FILTER (WHERE condition)`."),
+    (&["hll", "uniq"], "Write `approx_distinct`."),
     (&["sum_if", "sumif"], "Write `sum(x) FILTER (WHERE condition)`."),
-    (&["if", "iif", "iff"], "Write `CASE WHEN condition THEN a ELSE b END`."),
-    (&["isnull"], "Write `x IS NULL`, or `coalesce(x, y)`."),
-    (&["getdate", "sysdate", "systimestamp", "localtimestamp"], "Write `now()`."),
-    (&["strftime", "format_date", "time_format"], "Write `to_char(time, 'YYYY-MM-DD')`."),
-    (
-        &["strptime", "str_to_date", "parse_date", "parse_timestamp"],
-        "Write `to_timestamp(text, '%Y-%m-%d')`.",
-    ),
-    (&["unix_timestamp", "epoch"], "Write `to_unixtime(time)`."),
-    (
-        &["year", "month", "day", "hour", "minute", "second", "quarter", "week", "dayofweek"],
-        "Write `date_part('year', time)`, with the part that you want.",
-    ),
-    (&["split", "str_split", "string_split"], "Write `string_to_array(text, ',')`."),
-    (&["charindex", "locate"], "Write `strpos(text, part)`."),
-    (&["regexp_extract", "regexp_substr"], "Write `regexp_match(text, pattern)[1]`."),
+    (&["time_format"], "Write `to_char(time, 'YYYY-MM-DD')`."),
+    (&["str_to_date"], "Write `to_timestamp(text, '%Y-%m-%d')`."),
+    (&["dayofweek"], "Write `date_part('dow', time)`: 0 is Sunday."),
+    (&["split"], "Write `string_to_array(text, ',')`."),
+    (&["regexp_substr"], "Write `regexp_match(text, pattern)[1]`."),
     (&["quantile", "percentile"], "Write `approx_percentile_cont(x, 0.5)`."),
 ];
 
@@ -48,7 +33,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
 pub fn hint(state: &SessionState, function: &str) -> Option<String> {
     let written = function.to_lowercase();
     if written.starts_with("json") || written.starts_with("get_json") || written == "parse_json" {
-        return Some("There are no JSON functions; read the text with Python.".to_owned());
+        return Some("Write `json_extract(text, '$.a')`, or read the text with Python.".to_owned());
     }
     let elsewhere = ELSEWHERE.iter().find(|(names, _)| names.contains(&written.as_str()));
     if let Some((_, hint)) = elsewhere {
@@ -66,7 +51,7 @@ fn names(state: &SessionState) -> impl Iterator<Item = &str> {
     let scalar = state.scalar_functions().keys();
     let names = scalar.chain(state.aggregate_functions().keys());
     let names = names.chain(state.window_functions().keys());
-    names.map(String::as_str).filter(|name| !name.starts_with('\0'))
+    names.map(String::as_str)
 }
 
 #[cfg(test)]

@@ -5,19 +5,23 @@
 
 mod aggregates;
 mod bounds;
+mod dialects;
 mod error;
 pub mod error_text;
 mod formats;
 mod hint;
+mod json;
 mod memory;
 mod panic;
 mod register;
 mod rules;
 mod signed;
 mod similar;
+pub mod summary;
 mod timestamps;
 
 pub use bounds::{FunctionMemory, StatementBudget};
+pub use dialects::respelled;
 pub use error::{Error, format_bytes};
 pub use hint::hint;
 pub use memory::TotalMemory;

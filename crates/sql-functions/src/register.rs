@@ -7,7 +7,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 
 use crate::bounds::BoundResults;
-use crate::{aggregates, bounds, formats, rules, signed, similar, timestamps};
+use crate::{aggregates, bounds, formats, json, rules, signed, similar, timestamps};
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
 /// [`optimizer_rules`](crate::optimizer_rules), and [`limit_results`] comes last.
@@ -24,7 +24,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     state.register_udaf(aggregates::checked_sum())?;
     signed::register(state)?;
     state.register_udf(similar::function())?;
-    for function in formats::functions() {
+    for function in formats::functions().into_iter().chain(json::functions()) {
         state.register_udf(function)?;
     }
     for function in timestamps::functions(state.config_options()) {
@@ -43,7 +43,7 @@ pub fn limit_results(state: &mut SessionState) -> Result<()> {
 /// Registers the functions that constants are computed with, with limits and without rules.
 pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
     state.register_udf(similar::function())?;
-    for function in formats::functions() {
+    for function in formats::functions().into_iter().chain(json::functions()) {
         state.register_udf(function)?;
     }
     bounds::register(state)

@@ -1,14 +1,13 @@
 //! ALTER TABLE. sqlparser reads neither the columns of a column nor partition fields, sort orders,
-//! comments and moves of columns here, and its syntax tree has no node of ours. So the statement has
-//! a parser of its own, which leaves to sqlparser what it rejects by name.
+//! comments and moves of columns here, and its syntax tree has no node for them. So the statement
+//! has a parser of its own, which leaves to sqlparser what it rejects by name.
 
 use std::ops::ControlFlow;
 
 use headwater_model::PartitionField;
 use sqlparser::ast::{
-    AlterTableOperation, ColumnDef, ColumnOption, DataType, Expr, Ident,
-    ObjectName, OrderByExpr, OrderByOptions, SqlOption, Value, ValueWithSpan,
-    VisitMut, VisitorMut,
+    AlterTableOperation, ColumnDef, ColumnOption, DataType, Expr, Ident, ObjectName, OrderByExpr,
+    OrderByOptions, SqlOption, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -285,9 +284,10 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<WrittenAlterati
         }
     };
     let field = partition::parse(&added)?;
-    let name = match parser.parse_keyword(Keyword::AS) {
-        true => Some(parser.parse_identifier()?.value),
-        false => None,
+    let name = if parser.parse_keyword(Keyword::AS) {
+        Some(parser.parse_identifier()?.value)
+    } else {
+        None
     };
     Ok(match verb {
         Keyword::ADD => WrittenAlteration::AddPart { field, name },
@@ -297,9 +297,10 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<WrittenAlterati
 
 /// An existing partition field.
 fn part(text: String) -> Result<WrittenPart> {
-    match text.contains('(') {
-        true => partition::parse(&text).map(WrittenPart::Field),
-        false => Ok(WrittenPart::Name(text)),
+    if text.contains('(') {
+        partition::parse(&text).map(WrittenPart::Field)
+    } else {
+        Ok(WrittenPart::Name(text))
     }
 }
 
@@ -364,19 +365,15 @@ fn alter_column(parser: &mut Parser) -> Result<WrittenAlteration> {
         return Ok(WrittenAlteration::Retype { column, data_type });
     }
     if parser.parse_keyword(Keyword::COMMENT) {
-        let comment = match parser.parse_keyword(Keyword::NULL) {
-            true => None,
-            false => Some(parser.parse_literal_string()?),
-        };
+        let is_null = parser.parse_keyword(Keyword::NULL);
+        let comment = if is_null { None } else { Some(parser.parse_literal_string()?) };
         return Ok(WrittenAlteration::Comment { column, comment });
     }
-    match place(parser)? {
-        Some(place) => Ok(WrittenAlteration::Move { column, place }),
-        None => {
-            let changes = "TYPE, SET, DROP, COMMENT, FIRST or AFTER after ALTER COLUMN";
-            Err(expected(parser, changes).into())
-        }
+    if let Some(place) = place(parser)? {
+        return Ok(WrittenAlteration::Move { column, place });
     }
+    let changes = "TYPE, SET, DROP, COMMENT, FIRST or AFTER after ALTER COLUMN";
+    Err(expected(parser, changes).into())
 }
 
 /// Parses a change of the table's sort order or properties, or rejects what sqlparser reads.

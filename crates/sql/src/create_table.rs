@@ -13,7 +13,6 @@ use crate::partition::{self, partitioned_by};
 use crate::statement::{Source, keywords};
 use crate::unsupported_clauses::{empty, none, unset};
 
-
 /// A CREATE TABLE statement.
 #[derive(Debug)]
 pub struct NewTable {

@@ -5,12 +5,16 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{ColumnOption, Expr, ObjectType, Statement};
-use sqlparser::dialect::{Dialect, GenericDialect};
+use sqlparser::ast::{
+    ColumnOption, DescribeAlias, Expr, ObjectType, SelectItem, Statement, TableWithJoins,
+    WildcardAdditionalOptions,
+};
+use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
+use crate::change::{Parts, query_of};
 use crate::{integer, partition};
 
 /// Headwater's dialect.
@@ -36,16 +40,17 @@ impl Dialect for HeadwaterDialect {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
     }
 
-    /// Parses `CREATE NAMESPACE` and `DROP NAMESPACE`, Spark's words for a schema.
+    /// Parses SUMMARIZE, and `CREATE NAMESPACE` and `DROP NAMESPACE`, Spark's words for a schema.
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
-        let is_namespace = |parser: &Parser| {
-            matches!(
-                &parser.peek_nth_token_ref(1).token,
-                Token::Word(word)
-                    if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("NAMESPACE")
-            )
+        let is = |place: usize, text: &str| {
+            matches!(&parser.peek_nth_token_ref(place).token, Token::Word(word)
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
         };
-        if !is_namespace(parser) {
+        if is(0, "SUMMARIZE") {
+            parser.advance_token();
+            return Some(summarize(parser));
+        }
+        if !is(1, "NAMESPACE") {
             return None;
         }
         if parser.parse_keyword(Keyword::CREATE) {
@@ -90,6 +95,12 @@ impl Dialect for HeadwaterDialect {
         let left = Box::new(left.clone());
         let differ = if differs { Expr::IsDistinctFrom } else { Expr::IsNotDistinctFrom };
         Some(parser.parse_subexpr(precedence).map(|right| differ(left, Box::new(right))))
+    }
+
+    /// `->>` binds closer than comparisons, as in PostgreSQL.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        let is_arrow = parser.peek_token_ref().token == Token::LongArrow;
+        is_arrow.then(|| Ok(self.prec_value(Precedence::PlusMinus) - 1))
     }
 
     fn supports_trailing_commas(&self) -> bool {
@@ -281,6 +292,34 @@ impl Dialect for HeadwaterDialect {
     fn supports_comment_on(&self) -> bool {
         true
     }
+}
+
+/// Parses what follows SUMMARIZE, a table or a query, to a DESCRIBE with the flag `estimate`: the
+/// syntax tree has no node for it.
+fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
+    const QUERY: [Keyword; 4] = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES];
+    let is_query = match &parser.peek_token_ref().token {
+        Token::Word(word) => word.quote_style.is_none() && QUERY.contains(&word.keyword),
+        token => *token == Token::LParen,
+    };
+    let query = if is_query {
+        parser.parse_query()?
+    } else {
+        let relation = parser.parse_table_factor()?;
+        let projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+        let from = vec![TableWithJoins { relation, joins: Vec::new() }];
+        Box::new(query_of(Parts { projection, from, ..Parts::default() }))
+    };
+    Ok(Statement::Explain {
+        describe_alias: DescribeAlias::Describe,
+        analyze: false,
+        verbose: false,
+        query_plan: false,
+        estimate: true,
+        statement: Box::new(Statement::Query(query)),
+        format: None,
+        options: None,
+    })
 }
 
 /// Parses what follows DROP NAMESPACE.

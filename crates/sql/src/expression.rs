@@ -15,10 +15,13 @@ use crate::table_name::span_start;
 use crate::unsupported_clauses::{none, ordering};
 
 /// Name of the function for `a AT TIME ZONE b`.
-pub const AT_TIME_ZONE: &str = "\0at time zone";
+pub const AT_TIME_ZONE: &str = "at_time_zone";
 
 /// Name of the function for `a SIMILAR TO b`.
-pub const SIMILAR_TO: &str = "\0similar to";
+pub const SIMILAR_TO: &str = "similar_to";
+
+/// Name of the function for `a ->> b`.
+pub const JSON_TEXT: &str = "json_extract_string";
 
 /// Part of an expression.
 pub enum Node<'a> {
@@ -74,7 +77,7 @@ pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
             visit(Node::Expr(expr))?;
             visit(Node::Expr(pattern))
         }
-        Expr::SimilarTo { expr, pattern, .. } => {
+        Expr::SimilarTo { expr, pattern, .. } | Expr::RLike { expr, pattern, .. } => {
             visit(Node::Expr(expr))?;
             visit(Node::Expr(pattern))
         }
@@ -171,7 +174,12 @@ fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
 /// Visits the operands of a chain of binary operators without recursion.
 fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     let mut current = expr;
-    while let Expr::BinaryOp { left, op, right } = current {
+    loop {
+        if let Expr::BinaryOp { left, op: BinaryOperator::LongArrow, right } = current {
+            let arguments = vec![(**left).clone(), (**right).clone()];
+            *current = call(JSON_TEXT, arguments);
+        }
+        let Expr::BinaryOp { left, op, right } = current else { break };
         operator(op, left)?;
         visit(Node::Expr(right))?;
         current = left;
@@ -216,9 +224,9 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
         | Op::PGILikeMatch
         | Op::PGNotLikeMatch
         | Op::PGNotILikeMatch => return Ok(()),
-        Op::Arrow | Op::LongArrow | Op::HashArrow | Op::HashLongArrow => {
-            Some("A field of a struct is `a.b` or `a['b']`; there are no JSON functions.")
-        }
+        Op::Arrow | Op::HashArrow | Op::HashLongArrow => Some(
+            "Write `json_extract(text, '$.a')` or `text ->> 'a'`; a field of a struct is `a.b`.",
+        ),
         Op::DuckIntegerDivide | Op::MyIntegerDivide => Some("Write `/` between whole numbers."),
         _ => None,
     };
@@ -356,7 +364,7 @@ fn refuse_char(data_type: &mut DataType) -> Result<()> {
     }
 }
 
-/// Creates a call of an internal function, whose name users cannot type.
+/// Creates a call of a function by its exact name.
 pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
     let argument = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
     Expr::Function(Function {
@@ -378,7 +386,6 @@ pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
 /// Returns the name of an unsupported expression for messages.
 fn name_of(expr: &Expr) -> String {
     let name = match expr {
-        Expr::RLike { .. } => "RLIKE",
         Expr::IsNormalized { .. } => "IS NORMALIZED",
         Expr::InUnnest { .. } => "IN UNNEST",
         Expr::Convert { .. } => "CONVERT",

@@ -36,7 +36,10 @@ pub(crate) fn parse(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
         return None;
     }
     let Some(value) = integer(&written) else {
-        return Some(Err(ParserError::ParserError(format!("`{written}` {NO_NUMBER}{}", span.start))));
+        return Some(Err(ParserError::ParserError(format!(
+            "`{written}` {NO_NUMBER}{}",
+            span.start
+        ))));
     };
     parser.advance_token();
     if joined {

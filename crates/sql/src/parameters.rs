@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use serde_json::Value as Json;
 use sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan,
-    VisitMut, VisitorMut,
+    CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    VisitorMut,
 };
 use sqlparser::tokenizer::{Span, Token};
 

@@ -133,9 +133,9 @@ pub fn syntax(error: ParserError) -> Error {
                 }
                 None => lower_first(&text),
             };
-            let hint = message.ends_with(integer::NO_NUMBER).then(|| {
-                "Write a space after the number, or a number below 2^63.".to_owned()
-            });
+            let hint = message
+                .ends_with(integer::NO_NUMBER)
+                .then(|| "Write a space after the number, or a number below 2^63.".to_owned());
             Error::Syntax { message, hint, position }
         }
     }

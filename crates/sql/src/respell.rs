@@ -1,11 +1,11 @@
 //! Expressions that the planner would take for something else, as what it takes for them.
 
-use sqlparser::ast::{CharacterLength, DataType, Expr, UnaryOperator, Value};
+use sqlparser::ast::{BinaryOperator, CharacterLength, DataType, Expr, UnaryOperator, Value};
 
-use super::expression::{SIMILAR_TO, call};
+use crate::expression::{SIMILAR_TO, call};
 
-/// Writes `SIMILAR TO` as a call of its function, and a cast to `VARCHAR(n)` as one that cuts the
-/// text off.
+/// Writes `SIMILAR TO` as a call of its function, a cast to `VARCHAR(n)` as one that cuts the text
+/// off, and `RLIKE` as `~`.
 pub fn respell(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
@@ -17,6 +17,14 @@ pub fn respell(expr: &mut Expr) {
             } else {
                 matches
             };
+        }
+        Expr::RLike { negated, expr: text, pattern, regexp: _ } => {
+            let op = if *negated {
+                BinaryOperator::PGRegexNotMatch
+            } else {
+                BinaryOperator::PGRegexMatch
+            };
+            *expr = Expr::BinaryOp { left: text.clone(), op, right: pattern.clone() };
         }
         Expr::Cast { data_type, .. } => {
             if let Some(length) = take_length(data_type) {

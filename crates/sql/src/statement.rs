@@ -36,6 +36,10 @@ pub enum Command {
     ShowTables(Option<String>),
     /// DESCRIBE of a table.
     Describe(ObjectName),
+    /// DESCRIBE of a query.
+    DescribeQuery(Source),
+    /// SUMMARIZE of a table or query.
+    Summarize(Source),
     /// CREATE TABLE.
     CreateTable(Box<NewTable>),
     /// ALTER TABLE.
@@ -156,7 +160,8 @@ impl Command {
             Command::Query(_) => "SELECT",
             Command::Explain { .. } => "EXPLAIN",
             Command::ShowTables(_) => "SHOW TABLES",
-            Command::Describe(_) => "DESCRIBE",
+            Command::Describe(_) | Command::DescribeQuery(_) => "DESCRIBE",
+            Command::Summarize(_) => "SUMMARIZE",
             Command::CreateTable(_) => "CREATE TABLE",
             Command::Alter(_) => "ALTER TABLE",
             Command::Comment(_) => "COMMENT",
@@ -274,6 +279,9 @@ fn explained(statement: Statement) -> Result<Command> {
     else {
         return Err(refusal(&statement));
     };
+    if let (true, Statement::Query(query)) = (is_summary(describe_alias, estimate), &*statement) {
+        return Ok(Command::Summarize(Source::new(query.clone())?));
+    }
     unset(query_plan, "EXPLAIN QUERY PLAN")?;
     unset(estimate, "EXPLAIN ESTIMATE")?;
     none(format.as_ref(), "EXPLAIN FORMAT")?;
@@ -285,8 +293,14 @@ fn explained(statement: Statement) -> Result<Command> {
         (DescribeAlias::Explain, other) => {
             Err(Error::unsupported(format!("EXPLAIN {}", keywords(&other, 1))))
         }
-        _ => Err(Error::unsupported("DESCRIBE of a query")),
+        (_, Statement::Query(query)) => Ok(Command::DescribeQuery(Source::new(query)?)),
+        (_, other) => Err(Error::unsupported(format!("DESCRIBE {}", keywords(&other, 1)))),
     }
+}
+
+/// Whether an EXPLAIN is the SUMMARIZE that the dialect parses to one.
+fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
+    estimate && alias == DescribeAlias::Describe
 }
 
 fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {

@@ -1,17 +1,15 @@
 //! Syntax that sqlparser neither reads nor has a hook for, rewritten before parsing to syntax that
 //! it reads. Nothing else changes the tokens of a statement. Each rewrite can go when sqlparser
-//! reads what is in its first column:
+//! reads the first form itself:
 //!
-//! | written | read as | Upstream |
-//! |---|---|---|
-//! | `UPDATE SET *`, `INSERT *` in MERGE | `SET * = DEFAULT`, `INSERT ROW` | [#2325], later than 0.62 |
-//! | `FOR VERSION AS OF v1`, `AT BRANCH dev` | `AT (VERSION => 'v1')`, `AT (BRANCH => 'dev')` | [#2006], [#2486] |
-//! | `MAP<K, V>` beside `MAP(K, V)` | `MAP(K, V)` | [#2345], either the one or the other |
-//!
-//! [#2325]: https://github.com/apache/datafusion-sqlparser-rs/pull/2325
-//! [#2006]: https://github.com/apache/datafusion-sqlparser-rs/issues/2006
-//! [#2486]: https://github.com/apache/datafusion-sqlparser-rs/pull/2486
-//! [#2345]: https://github.com/apache/datafusion-sqlparser-rs/issues/2345
+//! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
+//!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, later than 0.62.
+//! - `FOR VERSION AS OF v1` and `AT BRANCH dev` become `AT (VERSION => 'v1')` and `AT (BRANCH =>
+//!   'dev')`, and `FOR TIMESTAMP AS OF` loses its FOR. Upstream:
+//!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2486> and
+//!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2006>.
+//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect has the one or the other. Upstream:
+//!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2345>.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -28,16 +26,14 @@ pub(crate) fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let is_ddl = tokens.iter().find(|token| !is_space(token)).is_some_and(|first| {
         is_keyword(&first.token, Keyword::CREATE) || is_keyword(&first.token, Keyword::ALTER)
     });
-    let mut rewriter = Rewriter { words: Vec::with_capacity(tokens.len()), maps: is_ddl.then(Vec::new) };
+    let mut rewriter =
+        Rewriter { words: Vec::with_capacity(tokens.len()), maps: is_ddl.then(Vec::new) };
     let mut rest = tokens.as_slice();
     while let [token, after @ ..] = rest {
-        rest = match rewriter.version(rest) {
-            Some(after) => after,
-            None => {
-                rewriter.take(token);
-                after
-            }
-        };
+        rest = rewriter.version(rest).unwrap_or_else(|| {
+            rewriter.take(token);
+            after
+        });
     }
     rewriter.words
 }
@@ -237,7 +233,10 @@ mod tests {
 
     #[test]
     fn the_brackets_of_maps_are_parentheses() {
-        check("ALTER m MAP<INT, ARRAY<MAP<A, B>>> >", "ALTER m MAP ( INT , ARRAY < MAP ( A , B ) > ) >");
+        check(
+            "ALTER m MAP<INT, ARRAY<MAP<A, B>>> >",
+            "ALTER m MAP ( INT , ARRAY < MAP ( A , B ) > ) >",
+        );
         check("CREATE s STRUCT<m MAP<A, B>>", "CREATE s STRUCT < m MAP ( A , B ) >");
         check("CREATE t AS SELECT map < a, b > c", "CREATE t AS SELECT map < a , b > c");
         check("SELECT map < a", "SELECT map < a");

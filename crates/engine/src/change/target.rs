@@ -91,7 +91,11 @@ impl Session {
         let state = run.state.clone();
         let limits = run.limits;
         self.compute(move || {
-            resolve(&mut query, &tables, &|name| planner::is_scalar(&state, name))?;
+            resolve(
+                &mut query,
+                &tables,
+                &planner::functions(&|name| planner::is_scalar(&state, name)),
+            )?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             let functions = StatementBudget::of(state.config_options());
             functions.set_planning(true);

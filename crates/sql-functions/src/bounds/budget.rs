@@ -149,7 +149,7 @@ pub(super) fn too_large(
     scope: &'static str,
     limit: u64,
 ) -> DataFusionError {
-    let function = function.trim_start_matches('\0').to_owned();
+    let function = function.to_owned();
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }
 

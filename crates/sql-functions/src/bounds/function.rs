@@ -254,7 +254,6 @@ fn held(
 fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::Internal(message) => {
-            let function = function.trim_start_matches('\0');
             if message == PANICKED {
                 return exec_datafusion_err!("`{function}` does not take these arguments");
             }

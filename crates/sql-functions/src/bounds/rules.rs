@@ -29,7 +29,6 @@ pub(super) fn rule(name: &str) -> Rule {
 /// `struct` and `named_struct` are listed because they do not copy their arguments; the optimizer
 /// recognizes them by name.
 const FIXED: &[&str] = &[
-    "\0at time zone",
     "abs",
     "acos",
     "acosh",
@@ -38,6 +37,7 @@ const FIXED: &[&str] = &[
     "array_avg",
     "array_distance",
     "array_dims",
+    "at_time_zone",
     "array_has",
     "array_has_all",
     "array_has_any",
@@ -114,7 +114,7 @@ const FIXED: &[&str] = &[
     "sha384",
     "sha512",
     "signum",
-    "\0similar to",
+    "similar_to",
     "sin",
     "sinh",
     "sqrt",

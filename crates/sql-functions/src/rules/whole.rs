@@ -109,8 +109,8 @@ impl Rounded {
 impl ScalarUDFImpl for Rounded {
     fn name(&self) -> &'static str {
         match self.half {
-            Half::ToEven => "\0round half to even",
-            Half::AwayFromZero => "\0round half away from zero",
+            Half::ToEven => "round_half_to_even",
+            Half::AwayFromZero => "round_half_away_from_zero",
         }
     }
 

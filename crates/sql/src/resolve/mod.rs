@@ -14,5 +14,5 @@ mod using;
 mod windows;
 
 pub use self::output::OutputNames;
-pub use self::resolver::{FoundTable, resolve};
+pub use self::resolver::{FoundTable, Functions, resolve};
 use self::resolver::{Resolver, function_name};

@@ -53,23 +53,30 @@ pub struct FoundTable {
     pub hidden: Vec<String>,
 }
 
+/// What name resolution needs to know of functions.
+pub struct Functions<'a> {
+    /// Returns true if a function takes one row at a time.
+    pub is_scalar: &'a dyn Fn(&str) -> bool,
+    /// Returns what a call of another dialect's function stands for.
+    pub respelled: fn(&Function) -> Option<Expr>,
+}
+
 /// Resolves every name of a query, and gives the names under which it answers.
 #[expect(clippy::implicit_hasher, reason = "the one caller has the standard hasher")]
 pub fn resolve(
     query: &mut Query,
     tables: &HashMap<WrittenTable, FoundTable>,
-    is_scalar: &dyn Fn(&str) -> bool,
+    functions: &Functions<'_>,
 ) -> Result<OutputNames> {
     let names = OutputNames::as_written(&query.body);
     let (ctes, scopes) = (Vec::new(), Scopes::default());
-    Resolver { tables, is_scalar, ctes, scopes }.query(query)?;
+    Resolver { tables, functions, ctes, scopes }.query(query)?;
     Ok(names.spelled(&query.body))
 }
 
 pub(super) struct Resolver<'t> {
     pub(super) tables: &'t HashMap<WrittenTable, FoundTable>,
-    /// Whether a function takes one row at a time.
-    pub(super) is_scalar: &'t dyn Fn(&str) -> bool,
+    pub(super) functions: &'t Functions<'t>,
     pub(super) ctes: Vec<(String, Columns)>,
     pub(super) scopes: Scopes,
 }
@@ -252,6 +259,11 @@ impl Resolver<'_> {
     pub(super) fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         join_names(expr);
         respell(expr);
+        if let Expr::Function(function) = expr
+            && let Some(respelled) = (self.functions.respelled)(function)
+        {
+            *expr = respelled;
+        }
         match expr {
             Expr::Identifier(ident) => {
                 let found = self.scopes.column(&ident.value, span_start(ident.span));
@@ -265,7 +277,7 @@ impl Resolver<'_> {
             }
             Expr::CompoundIdentifier(idents) => self.compound(idents),
             Expr::Lambda(lambda) => self.lambda(lambda),
-            Expr::Function(function) if (self.is_scalar)(&function_name(function)) => {
+            Expr::Function(function) if (self.functions.is_scalar)(&function_name(function)) => {
                 only_arguments(function)?;
                 children(expr, &mut |node| self.node(node))
             }

@@ -5,15 +5,17 @@
 //! column, which is null for rows of the right side alone. So bare names are written out here; and
 //! where a FROM has such an outer join its USING becomes ON, and its `*` the columns that it stands
 //! for.
+//!
+//! Upstream: <https://github.com/apache/datafusion/issues/22881>
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, SelectItem,
-    TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
+    SelectItem, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
 use super::Resolver;
 use crate::error::{Error, Result};
+use crate::expression::call;
 use crate::scope::{Merged, Relation, Scope};
 use crate::unsupported_clauses::constraint;
 
@@ -92,30 +94,11 @@ pub(super) fn merge(
     let expr = match side {
         Side::Left => left.expr,
         Side::Right => right.expr,
-        Side::Both => coalesce(left.expr, right.expr),
+        Side::Both => call("coalesce", vec![left.expr, right.expr]),
     };
     let holders = left.holders.into_iter().chain(right.holders).collect();
     scope.merged.push(Merged { name: name.to_owned(), holders, expr });
     Some(condition)
-}
-
-/// `coalesce(left, right)`.
-fn coalesce(left: Expr, right: Expr) -> Expr {
-    let arguments = [left, right].map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("coalesce")]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: arguments.into(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// That what is meant cannot be written for DataFusion.

@@ -1,0 +1,39 @@
+//! SUMMARIZE: one row of statistics for each column of a table or query.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
+use futures::TryStreamExt;
+use headwater_sql::statement::Source;
+use headwater_sql_functions::summary;
+use headwater_tables::field_type_name;
+
+use crate::answer::Answer;
+use crate::error::Result;
+use crate::output;
+use crate::scan::plain_schema;
+use crate::session::Session;
+
+impl Session {
+    /// Runs SUMMARIZE. The table is read once.
+    pub(crate) async fn summarize(&self, source: Source) -> Result<Answer> {
+        let run = self.run();
+        let view = self.view().await?;
+        let (plan, names) = self.plan(&run, source, &view).await?;
+        let limits = run.limits;
+        let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        let metrics = Arc::clone(&run.metrics);
+        let plan = summary::aggregate(&run.state, plan).map_err(|error| limits.explain(&error))?;
+        let running = self.start(run, plan).await?;
+        let batches: Vec<RecordBatch> = running
+            .stream
+            .try_collect()
+            .await
+            .map_err(|error: DataFusionError| limits.explain(&error))?;
+        let values = batches.iter().find(|batch| batch.num_rows() > 0);
+        let types = columns.fields().iter().map(|field| field_type_name(field)).collect();
+        let batch = summary::rows(&columns, types, values).map_err(headwater_lake::Error::from)?;
+        Ok(output::of_batch(batch, metrics))
+    }
+}

@@ -1,0 +1,267 @@
+//! Functions of other dialects, as calls of the functions that are there.
+//!
+//! Each is a template: `$1` is the first argument, `$0` the name of the function as a literal. A
+//! template is used only for a call with as many arguments.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    ObjectNamePart, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use headwater_sql::parse::{parser, tokens};
+
+/// Names, number of arguments, and template.
+const TEMPLATES: &[(&[&str], usize, &str)] = &[
+    // DuckDB, Spark, MySQL, Snowflake: parts of a time.
+    (
+        &["year", "quarter", "month", "week", "day", "hour", "minute", "second", "epoch"],
+        1,
+        "date_part($0, $1)",
+    ),
+    (&["dayofmonth", "day_of_month"], 1, "date_part('day', $1)"),
+    (&["dayofyear", "day_of_year"], 1, "date_part('doy', $1)"),
+    (&["weekofyear", "week_of_year"], 1, "date_part('week', $1)"),
+    (&["dayname"], 1, "to_char($1, '%A')"),
+    (&["monthname"], 1, "to_char($1, '%B')"),
+    (
+        &["last_day"],
+        1,
+        "CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)",
+    ),
+    (&["unix_timestamp"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
+    (&["getdate", "sysdate", "systimestamp"], 0, "now()"),
+    (&["localtimestamp"], 0, "CAST(now() AS TIMESTAMP)"),
+    // Times as text, and back. BigQuery has the format first.
+    (&["strftime"], 2, "to_char($1, $2)"),
+    (&["format_date", "format_datetime", "format_timestamp"], 2, "to_char($2, $1)"),
+    (&["strptime"], 2, "to_timestamp($1, $2)"),
+    (&["parse_date"], 2, "to_date($2, $1)"),
+    (&["parse_datetime", "parse_timestamp"], 2, "to_timestamp($2, $1)"),
+    (&["date"], 1, "CAST($1 AS DATE)"),
+    // Arithmetic with times: Spark adds days, MySQL and BigQuery intervals.
+    (&["date_add", "adddate"], 2, "$1 + $2"),
+    (&["date_sub", "subdate"], 2, "$1 - $2"),
+    (
+        &["datediff", "date_diff"],
+        2,
+        "CAST((date_part('epoch', CAST($1 AS DATE)) - date_part('epoch', CAST($2 AS DATE))) \
+         / 86400 AS BIGINT)",
+    ),
+    (&["time_bucket"], 2, "date_bin($1, $2)"),
+    // JSON: BigQuery, Trino, Spark and the SQL standard.
+    (&["json_value", "json_extract_scalar", "get_json_object"], 2, "json_extract_string($1, $2)"),
+    (&["json_query"], 2, "json_extract($1, $2)"),
+    // Conditions.
+    (&["if", "iff", "iif"], 3, "CASE WHEN $1 THEN $2 ELSE $3 END"),
+    (&["isnull"], 1, "$1 IS NULL"),
+    // Text.
+    (&["regexp_matches"], 2, "regexp_like($1, $2)"),
+    (&["regexp_extract"], 2, "coalesce((regexp_match($1, '(' || $2 || ')'))[1], '')"),
+    (&["regexp_extract"], 3, "coalesce((regexp_match($1, '(' || $2 || ')'))[$3 + 1], '')"),
+    (&["string_split", "str_split"], 2, "string_to_array($1, $2)"),
+    (&["charindex", "locate"], 2, "strpos($2, $1)"),
+    (&["len"], 1, "length($1)"),
+    (&["gen_random_uuid"], 0, "uuid()"),
+    // Aggregates.
+    (&["list", "collect_list", "group_array"], 1, "array_agg($1)"),
+    (&["collect_set"], 1, "array_agg(DISTINCT $1)"),
+    (&["group_concat"], 1, "string_agg($1, ',')"),
+    (&["listagg"], 1, "string_agg($1, '')"),
+    (&["group_concat", "listagg"], 2, "string_agg($1, $2)"),
+    (&["approx_count_distinct"], 1, "approx_distinct($1)"),
+    (&["arg_max", "argmax", "max_by"], 2, "first_value($1 ORDER BY $2 DESC NULLS LAST)"),
+    (&["arg_min", "argmin", "min_by"], 2, "first_value($1 ORDER BY $2 ASC NULLS LAST)"),
+    (&["count_if", "countif"], 1, "count(CASE WHEN $1 THEN 1 END)"),
+];
+
+/// Returns the template of `date_diff(unit, start, end)`: how many bounds of the unit lie between
+/// two times.
+fn difference_in(unit: &str) -> Option<String> {
+    // A week begins on a Monday, and 1970 on a Thursday.
+    let (seconds, offset) = match unit {
+        "year" => return Some("date_part('year', $2) - date_part('year', $1)".to_owned()),
+        "quarter" => return Some(difference_in_parts(unit, 4)),
+        "month" => return Some(difference_in_parts(unit, 12)),
+        "week" => (7 * 86_400, 3 * 86_400),
+        "day" => (86_400, 0),
+        "hour" => (3_600, 0),
+        "minute" => (60, 0),
+        "second" => (1, 0),
+        _ => return None,
+    };
+    let of = |time| format!("floor((date_part('epoch', {time}) + {offset}) / {seconds})");
+    Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
+}
+
+/// As [`difference_in`], for a unit of which a year has as many.
+fn difference_in_parts(unit: &str, per_year: u32) -> String {
+    let of =
+        |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
+    format!("{} - {}", of("$2"), of("$1"))
+}
+
+/// Returns what a call of a function of another dialect stands for.
+pub fn respelled(function: &Function) -> Option<Expr> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    if name.quote_style.is_some() {
+        return None;
+    }
+    let written = name.value.to_lowercase();
+    let mut arguments = arguments(function)?;
+    let is_difference = matches!(written.as_str(), "date_diff" | "datediff" | "timestamp_diff");
+    let template = if is_difference && arguments.len() == 3 {
+        difference(&mut arguments)?
+    } else {
+        let fits = |(names, count, _): &&(&[&str], usize, &str)| {
+            *count == arguments.len() && names.contains(&written.as_str())
+        };
+        TEMPLATES.iter().find(fits)?.2.to_owned()
+    };
+    let mut expr = parser(tokens(&template).ok()?).parse_expr().ok()?;
+    let _ = expr.visit(&mut Filler { name: &written, span: name.span, arguments });
+    with_clauses(expr, function)
+}
+
+/// Returns the arguments of a call that are plain expressions.
+fn arguments(function: &Function) -> Option<Vec<Expr>> {
+    let list = match &function.args {
+        FunctionArguments::None => return Some(Vec::new()),
+        FunctionArguments::Subquery(_) => return None,
+        FunctionArguments::List(list) => list,
+    };
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(plain).collect()
+}
+
+/// Takes the unit out of the arguments, which is first in DuckDB and Snowflake and last in
+/// BigQuery, where the end comes before the start.
+fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
+    let template = |unit: &Expr| {
+        let unit = match unit {
+            Expr::Identifier(unit) => unit.value.as_str(),
+            Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(unit), .. }) => unit,
+            _ => return None,
+        };
+        difference_in(&unit.to_lowercase())
+    };
+    if let Some(template) = template(&arguments[0]) {
+        arguments.remove(0);
+        return Some(template);
+    }
+    let template = template(&arguments[2])?;
+    arguments.truncate(2);
+    arguments.reverse();
+    Some(template)
+}
+
+/// Puts arguments into a template, whose parts get the position of the function.
+struct Filler<'a> {
+    name: &'a str,
+    span: Span,
+    arguments: Vec<Expr>,
+}
+
+impl VisitorMut for Filler<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Value(ValueWithSpan { value: Value::Placeholder(place), .. }) => {
+                match place.trim_start_matches('$').parse::<usize>() {
+                    Ok(0) | Err(_) => {
+                        *expr = Expr::value(Value::SingleQuotedString(self.name.into()))
+                    }
+                    Ok(place) => *expr = self.arguments[place - 1].clone(),
+                }
+            }
+            Expr::Value(value) => value.span = self.span,
+            Expr::Function(function) => {
+                for part in &mut function.name.0 {
+                    if let ObjectNamePart::Identifier(ident) = part {
+                        ident.span = self.span;
+                    }
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Gives the function of a template the clauses of the written one. Returns none if it has any and
+/// the template is no function.
+fn with_clauses(mut expr: Expr, written: &Function) -> Option<Expr> {
+    let Function { filter, null_treatment, over, within_group, args, .. } = written.clone();
+    let (distinct, mut clauses) = match args {
+        FunctionArguments::List(list) => (list.duplicate_treatment, list.clauses),
+        _ => (None, Vec::new()),
+    };
+    if !within_group.is_empty() {
+        clauses.push(FunctionArgumentClause::OrderBy(within_group));
+    }
+    let is_plain = clauses.is_empty() && distinct.is_none() && filter.is_none() && over.is_none();
+    match &mut expr {
+        Expr::Function(function) => {
+            (function.filter, function.over) = (filter, over);
+            function.null_treatment = null_treatment;
+            if let FunctionArguments::List(list) = &mut function.args {
+                list.duplicate_treatment = distinct.or(list.duplicate_treatment);
+                list.clauses.extend(clauses);
+            }
+            Some(expr)
+        }
+        _ => is_plain.then_some(expr),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected: &str) {
+        let expr = parser(tokens(sql).unwrap()).parse_expr().unwrap();
+        let Expr::Function(function) = expr else { panic!("`{sql}` is no function") };
+        let shown = respelled(&function).map(|expr| expr.to_string());
+        assert_eq!(shown.as_deref().unwrap_or("unchanged"), expected, "`{sql}`");
+    }
+
+    #[test]
+    fn a_call_becomes_its_template() {
+        check("YEAR(t.day)", "date_part('year', t.day)");
+        check("year(a, b)", "unchanged");
+        check("\"year\"(a)", "unchanged");
+        check("format_date('%Y', a + b)", "to_char(a + b, '%Y')");
+        check(
+            "datediff(minute, a, b)",
+            "CAST(FLOOR((date_part('epoch', b) + 0) / 60) \
+             - FLOOR((date_part('epoch', a) + 0) / 60) AS BIGINT)",
+        );
+        check("date_diff(b, a, YEAR)", "date_part('year', b) - date_part('year', a)");
+        check("date_diff('eon', a, b)", "unchanged");
+    }
+
+    #[test]
+    fn aggregates_keep_their_clauses() {
+        check(
+            "list(DISTINCT a ORDER BY b) FILTER (WHERE c) OVER (ORDER BY d)",
+            "array_agg(DISTINCT a ORDER BY b) FILTER (WHERE c) OVER (ORDER BY d)",
+        );
+        check("listagg(a, ';') WITHIN GROUP (ORDER BY b)", "string_agg(a, ';' ORDER BY b)");
+        check("max_by(a, b)", "first_value(a ORDER BY b DESC NULLS LAST)");
+        check("if(a, b, c) OVER ()", "unchanged");
+    }
+
+    #[test]
+    fn every_template_is_an_expression() {
+        for (_, _, template) in TEMPLATES {
+            let parsed = parser(tokens(template).unwrap()).parse_expr();
+            assert!(parsed.is_ok(), "`{template}`: {parsed:?}");
+        }
+    }
+}

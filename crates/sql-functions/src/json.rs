@@ -1,0 +1,196 @@
+//! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which is
+//! also `text ->> path`.
+//!
+//! A path is a key, an index from 0, or a JSONPath of keys and indexes: `$.user.tags[0]`. Text that
+//! is no JSON or has no such part gives null. Wildcards and filters are errors.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue, internal_err, plan_datafusion_err, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use headwater_sql::expression::JSON_TEXT;
+use serde_json::Value;
+
+/// Returns the functions.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [("json_extract", false), (JSON_TEXT, true)].map(|(name, is_text)| {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(ScalarUDF::from(JsonExtract { name, is_text, signature }))
+    })
+}
+
+/// Extracts a part of JSON text.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JsonExtract {
+    name: &'static str,
+    /// Returns strings without quotes, instead of JSON.
+    is_text: bool,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for JsonExtract {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        let name = self.name;
+        let [text, path] = arguments else {
+            return plan_err!("`{name}` takes a text and a path");
+        };
+        if !text.is_string() && !text.is_null() {
+            return plan_err!("`{name}` reads text, and the first argument is {text}");
+        }
+        match path {
+            path if path.is_integer() => Ok(vec![DataType::Utf8, DataType::Int64]),
+            path if path.is_string() || path.is_null() => Ok(vec![DataType::Utf8, DataType::Utf8]),
+            path => plan_err!("the path of `{name}` is a text or an index, and not {path}"),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = arguments.number_rows;
+        let Ok([text, path]) = <[ColumnarValue; 2]>::try_from(arguments.args) else {
+            return internal_err!("`{}` takes two arguments", self.name);
+        };
+        let is_single =
+            matches!((&text, &path), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
+        let text = text.into_array(if is_single { 1 } else { rows })?;
+        let text: &StringArray = text.as_string();
+        let found = match path {
+            ColumnarValue::Scalar(path) => match steps_of(&path)? {
+                Some(steps) => self.extract(text, |_| Ok(Some(steps.clone())))?,
+                None => StringArray::new_null(text.len()),
+            },
+            ColumnarValue::Array(paths) => {
+                self.extract(text, |row| steps_of(&ScalarValue::try_from_array(&paths, row)?))?
+            }
+        };
+        let found: ArrayRef = Arc::new(found);
+        Ok(if is_single {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&found, 0)?)
+        } else {
+            ColumnarValue::Array(found)
+        })
+    }
+}
+
+impl JsonExtract {
+    fn extract(
+        &self,
+        text: &StringArray,
+        steps: impl Fn(usize) -> Result<Option<Vec<Step>>>,
+    ) -> Result<StringArray> {
+        let mut found = StringBuilder::with_capacity(text.len(), 0);
+        for row in 0..text.len() {
+            let part = match steps(row)? {
+                Some(steps) if text.is_valid(row) => self.part(text.value(row), &steps),
+                _ => None,
+            };
+            found.append_option(part);
+        }
+        Ok(found.finish())
+    }
+
+    fn part(&self, text: &str, steps: &[Step]) -> Option<String> {
+        let json: Value = serde_json::from_str(text).ok()?;
+        let part = steps.iter().try_fold(&json, |json, step| match step {
+            Step::Key(key) => json.get(key),
+            Step::Index(index) => json.get(*index),
+        })?;
+        match part {
+            Value::String(text) if self.is_text => Some(text.clone()),
+            Value::Null if self.is_text => None,
+            part => Some(part.to_string()),
+        }
+    }
+}
+
+/// A step into an object or an array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// Returns the steps of a path; none for null and negative indexes.
+fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
+    match path {
+        ScalarValue::Int64(index) => {
+            let index = index.and_then(|index| usize::try_from(index).ok());
+            Ok(index.map(|index| vec![Step::Index(index)]))
+        }
+        ScalarValue::Utf8(Some(path)) => match path.strip_prefix('$') {
+            Some(rest) => Ok(Some(json_path(rest).ok_or_else(|| {
+                plan_datafusion_err!(
+                    "`{path}` is no path of keys and indexes, such as `$.user.tags[0]`"
+                )
+            })?)),
+            None => Ok(Some(vec![Step::Key(path.clone())])),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Parses what follows the `$` of a JSONPath.
+fn json_path(mut rest: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    while !rest.is_empty() {
+        if let Some(quoted) = rest.strip_prefix(".\"").or_else(|| rest.strip_prefix("[\"")) {
+            let (key, after) = quoted.split_once('"')?;
+            steps.push(Step::Key(key.to_owned()));
+            rest = if rest.starts_with('[') { after.strip_prefix(']')? } else { after };
+        } else if let Some(key) = rest.strip_prefix('.') {
+            let end = key.find(['.', '[']).unwrap_or(key.len());
+            let (key, after) = key.split_at(end);
+            if key.is_empty() || key.contains(['*', '?', '@']) {
+                return None;
+            }
+            steps.push(Step::Key(key.to_owned()));
+            rest = after;
+        } else {
+            let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+            steps.push(Step::Index(index.trim().parse().ok()?));
+            rest = after;
+        }
+    }
+    Some(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: Option<&str>) {
+        let shown = json_path(path).map(|steps| {
+            let shown = steps.iter().map(|step| match step {
+                Step::Key(key) => format!("{key:?}"),
+                Step::Index(index) => index.to_string(),
+            });
+            shown.collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(shown.as_deref(), expected, "`${path}`");
+    }
+
+    #[test]
+    fn a_path_has_keys_and_indexes() {
+        check("", Some(""));
+        check(".a.b[0].c", Some(r#""a" "b" 0 "c""#));
+        check(r#"."a b"["c.d"][12]"#, Some(r#""a b" "c.d" 12"#));
+        for wrong in ["a", ".", "..a", ".*", "[*]", "[-1]", "[0", r#".""#, ".a[?(@.b)]"] {
+            check(wrong, None);
+        }
+    }
+}
