@@ -275,7 +275,7 @@ class Client(Refs, Tables):
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
         run. `no_cache` runs unchanged models too. `priority` is `low`, `normal` or `high`: the
         order of queued calls. `on_event` is called with each event: a dict with `sequence`, `time`,
-        `type` and the fields of the type (`log`, `step_started`, `step_ended`, ...).
+        `type` and the fields of the type (`log`, `planned`, `step_started`, `step_ended`, ...).
 
         Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
         plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;

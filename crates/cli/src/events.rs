@@ -165,7 +165,7 @@ impl Printer {
             return;
         }
         match &event.event {
-            JobEventKind::Started => {}
+            JobEventKind::Started | JobEventKind::Planned { .. } => {}
             JobEventKind::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),
             JobEventKind::Progress { stage, done, total, unit } => {
                 self.progress(stage, *done, *total, unit);

@@ -66,7 +66,9 @@ impl EventLog {
             JobEventKind::Progress { .. } => self.push_progress(time, event),
             JobEventKind::Log { .. } => self.push_line(time, event),
             JobEventKind::Started => self.append(time, event),
-            JobEventKind::StepStarted { .. } | JobEventKind::StepEnded { .. } => {
+            JobEventKind::Planned { .. }
+            | JobEventKind::StepStarted { .. }
+            | JobEventKind::StepEnded { .. } => {
                 self.noteworthy = true;
                 self.append(time, event);
             }

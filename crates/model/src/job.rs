@@ -255,6 +255,11 @@ pub enum JobEventKind {
         /// The text, without its line end.
         text: String,
     },
+    /// The steps of a run are known.
+    Planned {
+        /// The steps, parents before children.
+        steps: Vec<crate::PlannedStep>,
+    },
     /// A model or expectation began.
     StepStarted {
         /// Its name.

@@ -118,6 +118,7 @@ impl Run {
     /// the remaining checks still run.
     pub async fn execute(&self) -> Finished {
         let mut finished = Finished::default();
+        self.context.emit(JobEventKind::Planned { steps: self.plan.listed().steps });
         let graph = &self.plan.graph;
         let mut waiting: Vec<usize> =
             graph.parents.iter().map(std::collections::BTreeSet::len).collect();
