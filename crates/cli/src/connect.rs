@@ -52,10 +52,15 @@ pub struct ServerRecord {
 }
 
 impl ServerRecord {
+    /// Returns the URL of the HTTP listener, if there is one.
+    pub fn url(&self) -> Option<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.http.as_deref().map(|http| format!("{scheme}://{http}"))
+    }
+
     /// Describes process and address.
     pub fn describe(&self) -> String {
-        let scheme = if self.tls { "https" } else { "http" };
-        let http = self.http.as_deref().map(|http| format!(" on {scheme}://{http}"));
+        let http = self.url().map(|url| format!(" on {url}"));
         format!("process {}{}", self.pid, http.unwrap_or_default())
     }
 }

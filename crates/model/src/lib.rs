@@ -31,8 +31,10 @@ mod query;
 pub mod reference;
 mod run;
 mod secret;
+mod session;
 mod table;
 mod trigger;
+mod upload;
 mod usage;
 mod view;
 mod write;
@@ -78,11 +80,13 @@ pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use secret::{Secret, SetSecret};
+pub use session::{CreateSession, Session, SessionCode};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
     CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,
     TriggerEventStatus, TriggerImport, TriggerStatus,
 };
+pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};
 pub use write::{WriteMode, WriteReport};

@@ -125,6 +125,11 @@ impl Principal {
         self
     }
 
+    /// Returns the user's name, or the author that the owner named, if any.
+    pub fn named_author(&self) -> Option<String> {
+        self.user_name().map(ToOwned::to_owned).or_else(|| self.author.clone())
+    }
+
     /// Returns the author of commits and jobs: the user's name, or what the owner named;
     /// `anonymous` by default.
     pub fn author(&self) -> &str {

@@ -1,8 +1,8 @@
 //! Authentication of requests over TCP.
 //!
 //! Every program of the machine can connect to a loopback port, and other machines to a public one,
-//! so every path that is not public needs a token. The file system protects the Unix socket, which
-//! needs none.
+//! so every path that is not public needs a token, or the session of a browser that has shown it.
+//! The file system protects the Unix socket, which needs neither.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Principal, Problem};
 
+use crate::console::shown_session;
 use crate::login_limit::LoginAttempt;
 use crate::protocol::{error_response, is_public};
 use crate::state::App;
@@ -43,8 +44,9 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let is_valid =
         token.as_ref().is_none_or(|token| header.is_some_and(|it| token.is_shown_by(it)));
-    if is_valid {
-        request.extensions_mut().insert(Principal::owner());
+    let session = shown_session(request.headers()).and_then(|it| app.sessions.principal(it));
+    if let Some(principal) = is_valid.then(Principal::owner).or(session) {
+        request.extensions_mut().insert(principal);
         return next.run(request).await;
     }
     if is_public(request.uri().path()) {

@@ -10,6 +10,7 @@
 mod activity;
 mod auth;
 mod config;
+mod console;
 mod encoding;
 mod error;
 mod handle;

@@ -4,15 +4,16 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use headwater_model::Problem;
 
+use crate::console;
 use crate::http::ErrorResponse;
 use crate::iceberg::{self, IcebergError};
 
-/// Paths of the HTTP API that need no token. They are the same for every lake.
-const PUBLIC_PATHS: [&str; 2] = ["/health", "/v1/openapi.json"];
+/// Paths of the HTTP API that need no token: the same for every lake, or a login.
+const PUBLIC_PATHS: [&str; 3] = ["/health", "/v1/openapi.json", "/v1/session"];
 
 /// Returns true if a path needs no token.
 pub fn is_public(path: &str) -> bool {
-    PUBLIC_PATHS.contains(&path) || iceberg::is_token_path(path)
+    PUBLIC_PATHS.contains(&path) || iceberg::is_token_path(path) || console::is_asset(path)
 }
 
 /// Encodes an error in the form of the protocol that the request belongs to.

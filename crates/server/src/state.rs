@@ -8,6 +8,7 @@ use headwater_model::Health;
 use headwater_service::Service;
 
 use crate::activity::Activity;
+use crate::console::Sessions;
 use crate::http::body::BodyQuotas;
 use crate::login_limit::LoginLimit;
 use crate::shutdown::Shutdown;
@@ -27,6 +28,8 @@ pub struct AppState {
     pub bodies: BodyQuotas,
     pub activity: Activity,
     pub logins: LoginLimit,
+    /// Sessions of browsers.
+    pub sessions: Sessions,
     pub shutdown: Shutdown,
 }
 
@@ -38,6 +41,7 @@ impl AppState {
             bodies: BodyQuotas::new(config.service.memory_bytes / 8, config.write_timeout),
             activity: Activity::default(),
             logins: LoginLimit::default(),
+            sessions: Sessions::default(),
             shutdown: Shutdown::default(),
             config,
         })

@@ -22,16 +22,21 @@ const TOKEN_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct Token(Arc<str>);
 
+/// Generates a secret of 64 hexadecimal digits.
+pub fn generate_secret() -> io::Result<String> {
+    let mut bytes = [0; TOKEN_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut text = String::with_capacity(2 * TOKEN_BYTES);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
 impl Token {
     fn generate() -> io::Result<Self> {
-        let mut bytes = [0; TOKEN_BYTES];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        let mut text = String::with_capacity(2 * TOKEN_BYTES);
-        for byte in bytes {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Ok(Token(text.into()))
+        generate_secret().map(|text| Token(text.into()))
     }
 
     /// Returns true if a header contains the token: `Bearer <token>`.

@@ -37,6 +37,7 @@ mod tag;
 mod template_params;
 mod trigger;
 mod trigger_executor;
+mod upload;
 mod view;
 
 pub use branch::Branches;
@@ -60,6 +61,7 @@ pub use statement::{StartedStatement, StatementRows, Statements};
 pub use table::{Tables, WriteTarget};
 pub use tag::Tags;
 pub use trigger::Triggers;
+pub use upload::Uploads;
 pub use view::Views;
 
 pub use headwater_engine::{DiffOptions, TableAt};

@@ -37,6 +37,7 @@ use crate::table::Tables;
 use crate::tag::Tags;
 use crate::trigger::Triggers;
 use crate::trigger_executor::TriggerExecutor;
+use crate::upload::Uploads;
 use crate::view::Views;
 use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
 
@@ -96,6 +97,11 @@ impl Service {
     /// Returns the operations on imports.
     pub fn imports(&self) -> Imports {
         Imports(self.0.clone())
+    }
+
+    /// Returns the operations on uploads.
+    pub fn uploads(&self) -> Uploads {
+        Uploads(self.0.clone())
     }
 
     /// Returns the operations on runs.

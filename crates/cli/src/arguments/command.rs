@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    Branch, Checkout, ColorArgument, Completions, Demo, Deploy, Deployment, Environment, Function,
-    Init, Job, Log, Namespace, OutputFormat, Query, Run, Secret, Serve, Table, Tag, Trigger, Usage,
-    View,
+    Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment, Environment,
+    Function, Init, Job, Log, Namespace, OutputFormat, Query, Run, Secret, Serve, Table, Tag,
+    Trigger, Usage, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -128,6 +128,9 @@ pub enum Command {
   headwater serve --http 127.0.0.1:4280
   headwater serve --listen 0.0.0.0:4280 --tls-self-signed --host lake.example")]
     Serve(Serve),
+    /// Open the console in the browser, logged in; serve the lake if no server listens for HTTP
+    #[command(after_help = "Examples:\n  headwater console\n  headwater console --no-browser")]
+    Console(Console),
     /// Stop the lake's background server after its jobs end
     #[command(after_help = "Example:\n  headwater stop")]
     Stop,
@@ -157,12 +160,13 @@ impl Command {
         match self {
             Command::Init(init) => init.warehouse.as_deref(),
             Command::Serve(serve) => serve.warehouse.as_deref(),
+            Command::Console(console) => console.serve.warehouse.as_deref(),
             _ => None,
         }
     }
 
     /// Returns whether the command is itself a server.
     pub fn runs_server(&self) -> bool {
-        matches!(self, Command::Serve(_))
+        matches!(self, Command::Serve(_) | Command::Console(_))
     }
 }

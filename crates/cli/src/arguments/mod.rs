@@ -6,6 +6,7 @@ mod branch;
 mod checkout;
 mod command;
 mod completions;
+mod console;
 mod demo;
 mod deployment;
 mod diff;
@@ -35,6 +36,7 @@ pub use self::branch::{
 pub use self::checkout::Checkout;
 pub use self::command::{Arguments, Command};
 pub use self::completions::Completions;
+pub use self::console::Console;
 pub use self::demo::Demo;
 pub use self::deployment::{Deploy, Deployment};
 pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};

@@ -3,6 +3,7 @@
 mod branch;
 mod checkout;
 mod completions;
+mod console;
 mod demo;
 mod deployment;
 mod diff;
@@ -39,6 +40,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
         Command::Init(arguments) => return init::init(context, &arguments).await,
         Command::Demo(arguments) => return demo::demo(context, &arguments).await,
         Command::Serve(arguments) => return serve::serve(context, &arguments).await,
+        Command::Console(arguments) => return console::console(context, &arguments).await,
         Command::Stop => return serve::stop(context).await,
         Command::Status => return status::status(context).await,
         Command::Completions(arguments) => {
@@ -77,6 +79,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Init(_)
         | Command::Demo(_)
         | Command::Serve(_)
+        | Command::Console(_)
         | Command::Stop
         | Command::Status
         | Command::Completions(_) => Ok(()),

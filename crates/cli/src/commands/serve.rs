@@ -18,9 +18,18 @@ use crate::output;
 
 /// Serves until a signal, a request or, in the background, the idle timeout.
 pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
+    serve_then(context, arguments, async || Ok(())).await
+}
+
+/// Serves like [`serve`], and calls `started` once requests are answered.
+pub async fn serve_then(
+    context: &Context,
+    arguments: &Serve,
+    started: impl AsyncFnOnce() -> Result<()>,
+) -> Result<()> {
     let log = start_log(arguments.background);
     let lake = context.lake_folder()?;
-    let outcome = serve_lake(context, arguments, &lake).await;
+    let outcome = serve_lake(context, arguments, &lake, started).await;
     log.flush();
     if let (true, Err(problem)) = (arguments.background, &outcome) {
         leave_word(&lake, problem);
@@ -35,7 +44,12 @@ fn leave_word(lake: &LakeFolder, problem: &Problem) {
     }
 }
 
-async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> Result<()> {
+async fn serve_lake(
+    context: &Context,
+    arguments: &Serve,
+    lake: &LakeFolder,
+    started: impl AsyncFnOnce() -> Result<()>,
+) -> Result<()> {
     let memory_bytes = arguments.memory.as_deref().map(parse_bytes).transpose()?;
     let mut listener = None;
     let mut config = if arguments.background {
@@ -66,6 +80,7 @@ async fn serve_lake(context: &Context, arguments: &Serve, lake: &LakeFolder) -> 
     if !arguments.background {
         announce(context, lake, &server);
     }
+    started().await?;
     let mut terminate =
         signal(SignalKind::terminate()).map_err(error::from_io("listen for signals"))?;
     tokio::select! {

@@ -22,9 +22,11 @@ mod reference;
 mod rows;
 mod run;
 mod secret;
+mod session;
 mod table;
 mod tag;
 mod trigger;
+mod upload;
 mod usage;
 mod view;
 
@@ -69,9 +71,11 @@ fn api() -> OpenApiRouter<App> {
         .merge(rows::routes())
         .merge(run::routes())
         .merge(secret::routes())
+        .merge(session::routes())
         .merge(table::routes())
         .merge(tag::routes())
         .merge(trigger::routes())
+        .merge(upload::routes())
         .merge(usage::routes())
         .merge(view::routes())
 }

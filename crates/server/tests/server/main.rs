@@ -5,6 +5,7 @@
 
 mod api;
 mod clients;
+mod console;
 mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
@@ -60,6 +61,7 @@ fn trials() -> Vec<Trial> {
         trials.push(trial(format!("api::{noun}"), async move || api::play(noun, path).await));
     }
     trials.extend(clients::trials());
+    trials.extend(console::trials());
     trials.extend(listeners::trials());
     trials.extend(emulators::trials());
     trials.extend(deployments::trials());

@@ -1,0 +1,129 @@
+// The branches: a list, and a graph of their commits.
+
+import { useState } from "preact/hooks";
+import { type Problem, call, segment, toProblem } from "../api";
+import { ago } from "../format";
+import { changes, ref as chosen, loadRefs, useLoad } from "../lake";
+import { link } from "../route";
+import { useStore } from "../store";
+import type { Branch, Commit } from "../types";
+import { Dialog, Loading, ProblemBox, toast } from "../ui/parts";
+import { CommitGraph } from "./commit_graph";
+
+/** Maximum number of branches whose commits are in the graph. */
+const GRAPH_BRANCHES_MAX = 12;
+
+const GRAPH_COMMITS = 40;
+
+async function load(signal: AbortSignal) {
+  const { branches, tags } = await loadRefs(signal);
+  const newest = [...branches].sort((one, other) => (one.created < other.created ? 1 : -1));
+  const main = branches.filter(({ name }) => name === "main");
+  const shown = [...main, ...newest.filter(({ name }) => name !== "main")].slice(0, GRAPH_BRANCHES_MAX);
+  const histories = await Promise.all(
+    shown.map(({ name }) =>
+      call<Commit[]>(`/v1/refs/${segment(name)}/commits?limit=${GRAPH_COMMITS}`, { signal }),
+    ),
+  );
+  return { branches, tags, commits: histories.flat() };
+}
+
+export function Branches() {
+  const round = useStore(changes);
+  const at = useStore(chosen);
+  const found = useLoad(`branches ${round}`, load);
+  const [creating, setCreating] = useState(false);
+  if (found.problem) return <ProblemBox problem={found.problem} retry={found.reload} />;
+  if (!found.value) return <Loading what="branches" />;
+  const { branches, tags, commits } = found.value;
+  return (
+    <>
+      <div class="toolbar flush">
+        <span class="muted">{branches.length} branches, {tags.length} tags</span>
+        <span class="grow" />
+        <button type="button" class="primary" onClick={() => setCreating(true)}>New branch</button>
+      </div>
+      <div class="scroll">
+        <table class="list">
+          <thead>
+            <tr>
+              <th>Branch</th>
+              <th>Head</th>
+              <th>Created</th>
+              <th />
+            </tr>
+          </thead>
+          <tbody>
+            {branches.map((branch) => <BranchRow branch={branch} key={branch.name} active={branch.name === at} />)}
+          </tbody>
+        </table>
+      </div>
+      <h3>History</h3>
+      <CommitGraph commits={commits} branches={branches} />
+      {creating && <CreateBranch from={at} close={() => setCreating(false)} />}
+    </>
+  );
+}
+
+function BranchRow({ branch, active }: { branch: Branch; active: boolean }) {
+  const { name, commit, created } = branch;
+  const remove = async () => {
+    if (!confirm(`Delete the branch ${name}? Its commits that no other ref has are lost.`)) return;
+    try {
+      await call(`/v1/branches/${segment(name)}`, { method: "DELETE" });
+      if (chosen.get() === name) chosen.set("main");
+      changes.update((round) => round + 1);
+      toast(`Deleted ${name}.`);
+    } catch (error) {
+      toast(toProblem(error).message);
+    }
+  };
+  return (
+    <tr>
+      <td>
+        <button type="button" class="quiet" aria-pressed={active} onClick={() => chosen.set(name)}>
+          {active ? "● " : ""}{name}
+        </button>
+        {branch.protected && <small class="chip">protected</small>}
+        {branch.quarantine && <small class="chip">failed run</small>}
+      </td>
+      <td><code>{commit.slice(0, 8)}</code></td>
+      <td>{ago(created)}</td>
+      <td class="actions">
+        {name !== "main" && <a class="button" href={link(["catalog", "compare", name, "main"])}>Compare and merge</a>}
+        {name !== "main" && (
+          <button type="button" class="quiet danger" aria-label={`Delete ${name}`} onClick={remove}>Delete</button>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+function CreateBranch({ from, close }: { from: string; close: () => void }) {
+  const [name, setName] = useState("");
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    try {
+      await call("/v1/branches", { body: { name, from } });
+      chosen.set(name);
+      changes.update((round) => round + 1);
+      close();
+    } catch (error) {
+      setProblem(toProblem(error));
+    }
+  };
+  return (
+    <Dialog title="New branch" close={close}>
+      <form class="form" onSubmit={submit}>
+        <label>
+          Name
+          <input value={name} required autofocus onInput={(event) => setName(event.currentTarget.value)} />
+        </label>
+        <p class="muted">It starts at <b>{from}</b>, and copies no data.</p>
+        {problem && <ProblemBox problem={problem} />}
+        <button class="primary">Create</button>
+      </form>
+    </Dialog>
+  );
+}

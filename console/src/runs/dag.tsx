@@ -1,0 +1,97 @@
+// The models and expectations of a run as a graph, laid out once, with states that change.
+
+import dagre from "@dagrejs/dagre";
+import { useMemo } from "preact/hooks";
+import { count, duration } from "../format";
+import type { StepReport } from "../types";
+
+export interface Step {
+  name: string;
+  kind: string;
+  parents: string[];
+  state: string;
+  report?: StepReport;
+}
+
+const WIDTH = 190;
+const HEIGHT = 50;
+
+const MARKS: Record<string, string> = {
+  succeeded: "✓",
+  failed: "✕",
+  running: "●",
+  unchanged: "=",
+  warned: "!",
+  skipped: "–",
+};
+
+/** Places the steps; depends on names and parents only, so that nothing moves during a run. */
+function layOut(steps: { name: string; parents: string[] }[]) {
+  const graph = new dagre.graphlib.Graph();
+  graph.setGraph({ rankdir: "LR", nodesep: 16, ranksep: 46, marginx: 8, marginy: 8 });
+  graph.setDefaultEdgeLabel(() => ({}));
+  const names = new Set(steps.map(({ name }) => name));
+  for (const { name } of steps) graph.setNode(name, { width: WIDTH, height: HEIGHT });
+  for (const { name, parents } of steps) {
+    for (const parent of parents) {
+      const known = names.has(parent) ? parent : parent.replace(/^public\./, "");
+      if (names.has(known)) graph.setEdge(known, name);
+    }
+  }
+  dagre.layout(graph);
+  const { width = 0, height = 0 } = graph.graph();
+  return {
+    width,
+    height,
+    places: new Map(graph.nodes().map((name) => [name, graph.node(name)])),
+    edges: graph.edges().map((edge) => ({ key: `${edge.v} ${edge.w}`, points: graph.edge(edge).points })),
+  };
+}
+
+interface Props {
+  steps: Step[];
+  chosen: string | null;
+  choose(step: string): void;
+}
+
+export function Dag({ steps, chosen, choose }: Props) {
+  const shape = steps.map(({ name, parents }) => `${name}<${parents.join()}`).join(";");
+  const { width, height, places, edges } = useMemo(() => layOut(steps), [shape]);
+  return (
+    <div class="dag">
+      <svg width={width} height={height} role="group" aria-label="Graph of the run">
+        {edges.map(({ key, points }) => (
+          <path key={key} class="dag-edge" d={`M${points.map(({ x, y }: { x: number; y: number }) => `${x} ${y}`).join("L")}`} />
+        ))}
+        {steps.map((step) => {
+          const place = places.get(step.name);
+          if (!place) return null;
+          return (
+            <g
+              key={step.name}
+              class={`dag-step step-${step.state}${chosen === step.name ? " chosen" : ""}`}
+              transform={`translate(${place.x - WIDTH / 2} ${place.y - HEIGHT / 2})`}
+              role="button"
+              tabIndex={0}
+              aria-label={`${step.name}: ${step.state}`}
+              onClick={() => choose(step.name)}
+              onKeyDown={(event) => event.key === "Enter" && choose(step.name)}
+            >
+              <rect width={WIDTH} height={HEIGHT} rx="8" />
+              <text x="12" y="21" class="dag-name">
+                {MARKS[step.state] ?? "○"} {step.name.length > 21 ? `${step.name.slice(0, 20)}…` : step.name}
+              </text>
+              <text x="12" y="39" class="dag-note">{note(step)}</text>
+            </g>
+          );
+        })}
+      </svg>
+    </div>
+  );
+}
+
+function note({ kind, report, state }: Step): string {
+  if (!report || !["succeeded", "failed", "warned"].includes(state)) return `${kind} · ${state}`;
+  const rows = report.rows === null || report.rows === undefined ? "" : ` · ${count(report.rows)} rows`;
+  return `${kind} · ${duration(report.usage.wall_ms)}${rows}`;
+}

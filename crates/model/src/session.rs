@@ -1,0 +1,41 @@
+//! Sessions of the console: a browser logs in once and shows a cookie with each request.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Timestamp;
+
+/// Request for a session, with one of the two.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct CreateSession {
+    /// The server's token.
+    pub token: Option<String>,
+    /// A code from `POST /v1/session/codes`, which is valid once.
+    pub code: Option<String>,
+}
+
+/// A browser's session.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    /// The author of the session's commits and jobs, if the identity determines it.
+    pub author: Option<String>,
+    /// The value of the header `x-headwater-session`, which the session needs in addition to its
+    /// cookie. Only the response to the login contains it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The time at which the session ends at the latest; none without a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+}
+
+/// A code for one login.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SessionCode {
+    /// The code.
+    pub code: String,
+    /// The time after which the code is invalid.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires: Timestamp,
+}

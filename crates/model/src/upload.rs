@@ -1,0 +1,18 @@
+//! Uploads: files that a client sends, for an import.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Timestamp;
+
+/// A file that was sent to the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Upload {
+    /// Absolute path on the server's machine, a source of an import.
+    pub path: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// The time after which the file can be deleted.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires: Timestamp,
+}

@@ -1,0 +1,12 @@
+//! The console: the page at `/`, and the sessions of the browsers that use it.
+//!
+//! The page's sources are in `console/` at the root of the repository, and its built files in
+//! `console/dist`. It uses the HTTP API like any other client.
+
+mod assets;
+mod cookie;
+mod sessions;
+
+pub use assets::{is_asset, router};
+pub use cookie::{expired_cookie, session_cookie, shown_session};
+pub use sessions::Sessions;

@@ -1,0 +1,123 @@
+//! Sessions of the console: log in, get, log out, and codes for logins.
+
+use axum::extract::State;
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use chrono::Utc;
+use headwater_model::{CreateSession, ErrorCode, Principal, Problem, Session, SessionCode};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{ErrorResponse, HandlerResult};
+use super::extract::{Body, Caller};
+use crate::auth::{TcpPeer, Unauthenticated, client_address};
+use crate::console::{expired_cookie, session_cookie, shown_session};
+use crate::login_limit::LoginAttempt;
+use crate::state::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(show))
+        .routes(routes!(create))
+        .routes(routes!(remove))
+        .routes(routes!(create_code))
+}
+
+/// Returns the session of a browser. Succeeds too if the request is authenticated in another way.
+#[utoipa::path(get, path = "/v1/session",
+    operation_id = "get_session", tag = "session",
+    responses((status = 200, body = Session), (status = "default", body = Problem)))]
+async fn show(
+    Caller(principal): Caller,
+    unauthenticated: Option<Extension<Unauthenticated>>,
+) -> HandlerResult<Json<Session>> {
+    match unauthenticated {
+        Some(_) => Err(not_logged_in("there is no session")),
+        None => Ok(Json(Session { author: principal.named_author(), key: None, expires: None })),
+    }
+}
+
+/// Logs a browser in, by a token or a code. The response sets the session's cookie, which scripts
+/// cannot read, and contains the session's key. Later requests send the cookie and the key, as
+/// header `x-headwater-session`.
+#[utoipa::path(post, path = "/v1/session",
+    operation_id = "create_session", tag = "session", security(()),
+    request_body = CreateSession, responses(
+    (status = 201, body = Session), (status = "default", body = Problem)))]
+async fn create(
+    State(app): State<App>,
+    peer: Option<Extension<TcpPeer>>,
+    headers: HeaderMap,
+    Body(request): Body<CreateSession>,
+) -> HandlerResult<Response> {
+    let principal = log_in(&app, peer.as_ref().map(|peer| &peer.0), &headers, &request)?;
+    let author = principal.named_author();
+    let session = app.sessions.create(principal).map_err(no_random)?;
+    let cookie = session_cookie(&headers, &session, app.config.network.is_https());
+    let expires = Some(Utc::now() + session.lifetime);
+    let answer = Session { author, key: Some(session.key), expires };
+    Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
+}
+
+/// Returns the principal of a token or a code. A wrong one counts as a failed login.
+fn log_in(
+    app: &App,
+    peer: Option<&TcpPeer>,
+    headers: &HeaderMap,
+    request: &CreateSession,
+) -> Result<Principal, ErrorResponse> {
+    // The Unix socket asks for no token.
+    let Some(peer) = peer else { return Ok(Principal::owner()) };
+    let address = client_address(app, peer.address, headers);
+    let attempt = LoginAttempt { address, user: None };
+    app.logins.check(attempt).map_err(ErrorResponse)?;
+    let refused = |message| {
+        app.logins.record_failure(attempt);
+        not_logged_in(message)
+    };
+    if let Some(code) = &request.code {
+        let principal = app.sessions.redeem(code);
+        return principal.ok_or_else(|| refused("the code is invalid, used or expired"));
+    }
+    let shown = request.token.as_deref().unwrap_or("").trim();
+    let is_valid = peer.token.as_ref().is_none_or(|token| token.equals(shown.as_bytes()));
+    if is_valid { Ok(Principal::owner()) } else { Err(refused("the token is invalid")) }
+}
+
+/// Logs a browser out. Succeeds without a session.
+#[utoipa::path(delete, path = "/v1/session",
+    operation_id = "delete_session", tag = "session", security(()),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn remove(State(app): State<App>, headers: HeaderMap) -> Response {
+    if let Some(shown) = shown_session(&headers) {
+        app.sessions.remove(shown);
+    }
+    (StatusCode::NO_CONTENT, [(SET_COOKIE, expired_cookie(&headers))]).into_response()
+}
+
+/// Creates a code for one login as the same identity, valid for a minute.
+#[utoipa::path(post, path = "/v1/session/codes",
+    operation_id = "create_session_code", tag = "session",
+    responses((status = 201, body = SessionCode), (status = "default", body = Problem)))]
+async fn create_code(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> HandlerResult<(StatusCode, Json<SessionCode>)> {
+    let (code, lifetime) = app.sessions.create_code(principal).map_err(no_random)?;
+    Ok((StatusCode::CREATED, Json(SessionCode { code, expires: Utc::now() + lifetime })))
+}
+
+fn not_logged_in(message: &str) -> ErrorResponse {
+    let problem = Problem::new(ErrorCode::Unauthenticated, message);
+    ErrorResponse(problem.with_hint(
+        "Run `headwater console`, or log in with the contents of `server.token` in the lake's \
+         folder.",
+    ))
+}
+
+fn no_random(error: std::io::Error) -> ErrorResponse {
+    let problem = Problem::new(ErrorCode::Internal, "no random bytes are available");
+    ErrorResponse(problem).caused_by(error.to_string())
+}

@@ -1,0 +1,62 @@
+//! Uploads: files that a client sends, for an import.
+
+use axum::Json;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use futures::StreamExt;
+use headwater_model::{ErrorCode, Problem, Upload};
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::HandlerResult;
+use super::extract::{Caller, Parameters};
+use crate::state::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    // The service limits the length, and nothing of it is in memory.
+    OpenApiRouter::new().routes(routes!(create)).layer(DefaultBodyLimit::disable())
+}
+
+/// Properties of the file.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Properties {
+    /// The file's name, whose extension determines its format.
+    name: String,
+}
+
+/// Stores a file of at most 4 GiB on the server's machine for a day. Its path is a source of an
+/// import.
+#[utoipa::path(post, path = "/v1/uploads",
+    operation_id = "create_upload", tag = "import",
+    params(Properties),
+    request_body(content((Vec<u8> = "application/octet-stream"))),
+    responses((status = 201, body = Upload), (status = "default", body = Problem)))]
+async fn create(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Parameters(properties): Parameters<Properties>,
+    request: Request,
+) -> HandlerResult<(StatusCode, Json<Upload>)> {
+    let patience = app.config.write_timeout;
+    let parts = request.into_body().into_data_stream();
+    let parts = futures::stream::try_unfold(parts, move |mut parts| async move {
+        match timeout(patience, parts.next()).await {
+            Err(_) => Err(incomplete(ErrorCode::TimeLimit, "the client sends nothing")),
+            Ok(Some(Err(error))) => Err(incomplete(ErrorCode::InvalidArgument, &error.to_string())),
+            Ok(part) => Ok(part.and_then(Result::ok).map(|part| (part, parts))),
+        }
+    });
+    let upload = app.service.uploads().create(&principal, &properties.name, parts).await?;
+    Ok((StatusCode::CREATED, Json(upload)))
+}
+
+fn incomplete(code: ErrorCode, cause: &str) -> Problem {
+    let mut problem = Problem::new(code, "the file was not sent completely");
+    problem.causes.push(cause.to_owned());
+    problem.with_hint("Send it again.")
+}

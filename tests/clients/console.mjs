@@ -1,0 +1,301 @@
+// The console in headless Chromium, by a person's steps.
+//
+// Usage: node console.mjs PLAYWRIGHT CHROMIUM ADDRESS TOKEN SCREENSHOTS
+// The server has the tables `orders` and `customers` on `main`, and the branches `ours` and
+// `theirs`, which changed the same row of `orders`; `added` has a further row. A run of the project
+// `shop` has ended.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const [playwright, executablePath, address, token, screenshots] = process.argv.slice(2);
+const { chromium } = createRequire(join(playwright, "package.json"))("playwright-core");
+
+const FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const requests = [];
+const errors = [];
+
+async function logIn(page) {
+  await page.goto(address);
+  await page.getByLabel("Token").fill("0000");
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByText("the token is invalid").waitFor();
+  await page.getByLabel("Token").fill(token);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("heading", { name: "Query" }).waitFor();
+  const [cookie] = await page.context().cookies();
+  assert.equal(cookie.httpOnly, true);
+  assert.equal(cookie.sameSite, "Strict");
+  const stored = await page.evaluate(() => JSON.stringify(localStorage) + document.cookie);
+  assert(!stored.includes(token) && !stored.includes(cookie.value));
+  assert(!page.url().includes(token));
+}
+
+/** The cookie alone, as a page of another port would send it, is not a session. */
+async function needsKey(page) {
+  const status = await page.evaluate(() => fetch("/v1/branches").then(({ status }) => status));
+  assert.equal(status, 401);
+}
+
+async function write(page, sql) {
+  await page.getByTestId("editor").locator(".cm-content").click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.press("Delete");
+  await page.keyboard.insertText(sql);
+}
+
+async function run(page, sql) {
+  await write(page, sql);
+  await page.keyboard.press("Control+Enter");
+  await page.getByTestId("facts").waitFor();
+}
+
+const cells = (page) => page.getByRole("gridcell").allInnerTexts();
+
+async function completes(page) {
+  await write(page, "");
+  await page.keyboard.type("SELECT * FROM cust");
+  const choice = page.getByRole("option", { name: /customers/ });
+  await choice.first().waitFor();
+  await choice.first().click();
+  await page.keyboard.type(" ORDER BY i");
+  await page.getByRole("option", { name: /^id/ }).first().waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.type("d");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+Enter");
+  await page.getByTestId("facts").filter({ hasText: "2 rows" }).waitFor();
+  assert.deepEqual(await cells(page), ["1", "Ada", "2", "NULL"]);
+  await page.getByText("BIGINT").first().waitFor();
+}
+
+async function marksErrors(page) {
+  await write(page, "SELECT id,\n  nam\nFROM customers");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Run" }).click();
+  const problem = page.getByRole("alert");
+  await problem.getByText("Did you mean `name`?").waitFor();
+  const marked = page.getByTestId("editor").locator(".cm-lintRange-error");
+  assert.equal(await marked.innerText(), "nam");
+}
+
+async function cancels(page) {
+  await write(
+    page,
+    "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b " +
+      "WHERE a.value + b.value < 0",
+  );
+  await page.keyboard.press("Control+Enter");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await page.getByText("The statement was stopped").waitFor();
+  await until(async () => {
+    const jobs = await api(page, "/v1/jobs?kind=query&limit=1");
+    return jobs[0].status === "cancelled";
+  });
+}
+
+async function showsManyRows(page) {
+  await run(page, "SELECT value, value % 3 AS third FROM generate_series(1, 1000000)");
+  await page.getByTestId("facts").filter({ hasText: "1,000,000 rows" }).waitFor();
+  await page.getByRole("grid").focus();
+  await page.keyboard.press("Control+End");
+  await page.getByRole("rowheader", { name: "1,000,000", exact: true }).waitFor();
+  assert((await page.getByRole("gridcell").count()) < 400);
+  await page.getByTitle(/^third: /).click();
+  await page.getByRole("complementary", { name: "Statistics of third" }).getByText("333,334").waitFor();
+  await page.getByRole("button", { name: "Close", exact: true }).click();
+}
+
+async function drawsAndExplains(page) {
+  await run(page, "SELECT name, id FROM customers WHERE name IS NOT NULL");
+  await page.getByRole("tab", { name: "Chart" }).click();
+  await page.locator("svg.plot rect").first().waitFor();
+  await page.getByRole("tab", { name: "Plan" }).click();
+  await page.getByText("DataSourceExec").first().waitFor();
+  await page.getByRole("tab", { name: "Rows" }).click();
+  await page.getByRole("tab", { name: "History" }).click();
+  await page.getByTitle("SELECT name, id FROM customers WHERE name IS NOT NULL").waitFor();
+  await page.getByRole("tab", { name: "Tables" }).click();
+}
+
+async function opensSharedText(page) {
+  const sql = "SELECT 'shared' AS text";
+  await page.goto(`${address}/#/query?ref=main&sql=${encodeURIComponent(sql)}`);
+  await page.getByTestId("editor").getByText("'shared'").waitFor();
+  assert(!page.url().includes("sql="));
+}
+
+async function browsesBranches(page) {
+  await page.keyboard.press("Escape");
+  await page.getByRole("heading", { name: "Query" }).click();
+  await page.keyboard.press("g");
+  await page.keyboard.press("c");
+  await page.getByRole("link", { name: "orders" }).click();
+  await page.getByText(/^2 rows/).waitFor();
+  await page.getByRole("button", { name: "Ref: main" }).click();
+  await page.getByLabel("Find a ref").fill("add");
+  await page.getByRole("option", { name: /added/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByText(/^3 rows/).waitFor();
+  await page.getByRole("tab", { name: "Rows" }).click();
+  await page.getByRole("gridcell", { name: "30" }).waitFor();
+  await page.getByRole("tab", { name: "Files" }).click();
+  await page.getByRole("gridcell", { name: "parquet" }).first().waitFor();
+  await page.getByRole("link", { name: "Branches" }).click();
+  await page.locator(".commit-graph circle").first().waitFor();
+  await page.getByRole("button", { name: "main", exact: true }).click();
+}
+
+async function merges(page) {
+  await page.getByRole("row", { name: /added/ }).getByText("Compare and merge").click();
+  await page.getByText("The merge is possible").waitFor();
+  await page.getByRole("button", { name: /orders/ }).click();
+  await page.locator(".row-added").getByText("30").waitFor();
+  await page.getByRole("button", { name: "Merge into main" }).click();
+  await page.getByText("Merged added into main.").waitFor();
+}
+
+async function seesConflicts(page) {
+  await page.getByRole("row", { name: /theirs/ }).getByText("Compare and merge").click();
+  await page.getByLabel("Target").selectOption("ours");
+  await page.getByText("One table conflicts").waitFor();
+  const merge = page.getByRole("button", { name: "Merge into ours" });
+  assert.equal(await merge.isDisabled(), true);
+  const conflict = page.getByRole("region", { name: "Conflict in orders" });
+  const row = await conflict.getByRole("row").last().getByRole("cell").allInnerTexts();
+  assert.deepEqual(row.slice(1), ["amount", "10", "11", "12"]);
+  await conflict.getByLabel("take theirs").check();
+  await page.getByText("The merge is possible").waitFor();
+  await merge.click();
+  await page.getByText("Merged theirs into ours.").waitFor();
+}
+
+async function importsFile(page) {
+  await page.getByRole("link", { name: "Tables" }).click();
+  await page.getByLabel("Import files").setInputFiles({
+    name: "Big cities.csv",
+    mimeType: "text/csv",
+    buffer: Buffer.from("city,people\nOslo,709037\nRome,2748109\n"),
+  });
+  const dialog = page.getByRole("dialog", { name: "Import into main" });
+  await dialog.getByText("people").waitFor();
+  assert.equal(await dialog.getByLabel("Table").inputValue(), "big_cities");
+  await dialog.getByRole("button", { name: "Create table" }).click();
+  await page.getByRole("heading", { name: "big_cities" }).waitFor();
+  await page.getByText(/^2 rows/).waitFor();
+}
+
+async function readsRuns(page) {
+  await page.getByRole("link", { name: "Runs" }).click();
+  await page.getByRole("link", { name: "shop" }).click();
+  await page.getByRole("button", { name: "total: succeeded" }).waitFor();
+  assert.equal(await page.locator(".dag-edge").count(), 1);
+  await page.getByRole("row", { name: /doubled sql/ }).waitFor();
+}
+
+async function readsJobsAndUsage(page) {
+  await page.getByRole("link", { name: "Functions" }).click();
+  await page.getByText("No function is deployed").waitFor();
+  await page.getByRole("link", { name: "Jobs" }).click();
+  await page.getByLabel("Kind").selectOption("import");
+  await page.getByRole("link", { name: /big_cities from/ }).click();
+  await page.getByRole("heading", { name: /big_cities from/ }).waitFor();
+  await page.getByRole("link", { name: "Usage" }).click();
+  await page.getByRole("cell", { name: "import" }).waitFor();
+}
+
+async function fitsPhone(page) {
+  await page.setViewportSize({ width: 390, height: 800 });
+  for (const screen of ["query", "catalog", "catalog/branches", "runs", "functions", "usage"]) {
+    await page.goto(`${address}/#/${screen}`);
+    await page.locator("main").waitFor();
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert(width <= 390, `${screen} is ${width} pixels wide`);
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+}
+
+async function logsOut(page) {
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByLabel("Token").waitFor();
+  assert.deepEqual(await page.context().cookies(), []);
+  await page.reload();
+  await page.getByLabel("Token").waitFor();
+}
+
+/** Sends a request as the page does. */
+function api(page, path) {
+  return page.evaluate(async (path) => {
+    const key = localStorage.getItem("headwater.session");
+    const response = await fetch(path, { headers: { "x-headwater-session": key } });
+    return response.json();
+  }, path);
+}
+
+async function until(holds) {
+  for (const deadline = Date.now() + 30_000; Date.now() < deadline; ) {
+    if (await holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`not within 30 seconds: ${holds}`);
+}
+
+const STEPS = [
+  logIn,
+  needsKey,
+  completes,
+  marksErrors,
+  cancels,
+  showsManyRows,
+  drawsAndExplains,
+  opensSharedText,
+  browsesBranches,
+  merges,
+  seesConflicts,
+  importsFile,
+  readsRuns,
+  readsJobsAndUsage,
+  fitsPhone,
+  logsOut,
+];
+
+const profile = mkdtempSync(join(tmpdir(), "console-"));
+const context = await chromium.launchPersistentContext(profile, {
+  executablePath,
+  args: FLAGS,
+  headless: true,
+  viewport: { width: 1280, height: 800 },
+});
+try {
+  const page = context.pages()[0];
+  page.setDefaultTimeout(60_000);
+  page.on("request", (request) => requests.push(request.url()));
+  page.on("pageerror", (error) => errors.push(error.message));
+  for (const step of STEPS) {
+    try {
+      await step(page);
+      console.log(`passed: ${step.name}`);
+    } catch (error) {
+      await page.screenshot({ path: join(screenshots, `${step.name}.png`) });
+      throw new Error(`${step.name} at ${page.url()}`, { cause: error });
+    }
+  }
+  const foreign = requests.filter((url) => !url.startsWith(address) && !/^(blob|data):/.test(url));
+  assert.deepEqual(foreign, []);
+  assert.deepEqual(errors, []);
+} finally {
+  await context.close();
+  rmSync(profile, { recursive: true, force: true });
+}
