@@ -140,7 +140,7 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
 }
 
 /// Takes the unit out of the arguments, which is first in DuckDB and Snowflake and last in
-/// BigQuery, where the end comes before the start.
+/// `BigQuery`, where the end comes before the start.
 fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     let template = |unit: &Expr| {
         let unit = match unit {
@@ -175,7 +175,7 @@ impl VisitorMut for Filler<'_> {
             Expr::Value(ValueWithSpan { value: Value::Placeholder(place), .. }) => {
                 match place.trim_start_matches('$').parse::<usize>() {
                     Ok(0) | Err(_) => {
-                        *expr = Expr::value(Value::SingleQuotedString(self.name.into()))
+                        *expr = Expr::value(Value::SingleQuotedString(self.name.into()));
                     }
                     Ok(place) => *expr = self.arguments[place - 1].clone(),
                 }

@@ -1,7 +1,7 @@
 //! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which is
 //! also `text ->> path`.
 //!
-//! A path is a key, an index from 0, or a JSONPath of keys and indexes: `$.user.tags[0]`. Text that
+//! A path is a key, an index from 0, or a path of keys and indexes: `$.user.tags[0]`. Text that
 //! is no JSON or has no such part gives null. Wildcards and filters are errors.
 
 use std::sync::Arc;
@@ -144,7 +144,7 @@ fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
     }
 }
 
-/// Parses what follows the `$` of a JSONPath.
+/// Parses what follows the `$` of a path.
 fn json_path(mut rest: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     while !rest.is_empty() {
