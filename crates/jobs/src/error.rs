@@ -1,6 +1,7 @@
 //! Errors of jobs.
 //!
-//! An error of the work itself is no error of this crate: it is kept with the job as a `Problem`.
+//! An error of the work itself is not an error of this crate: it is stored with the job as a
+//! `Problem`.
 
 use headwater_model::{ErrorCode, Fault, JobId, JobKind};
 
@@ -10,53 +11,53 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of this crate.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// No job answers to this id.
-    #[error("there is no job `{id}`")]
+    /// No job has this id.
+    #[error("job `{id}` does not exist")]
     JobNotFound {
-        /// The text as given.
+        /// The requested id.
         id: String,
-        /// A job whose id is nearly that.
+        /// A job with a similar id.
         near: Option<String>,
     },
-    /// Several jobs answer to this part of an id.
-    #[error("`{id}` is the beginning or end of several jobs' ids: {}", list(.matches))]
+    /// Several jobs match this part of an id.
+    #[error("job id `{id}` is ambiguous: {}", list(.matches))]
     AmbiguousJob {
-        /// The text as given.
+        /// The requested part.
         id: String,
-        /// Some of the jobs.
+        /// Some of the matching jobs.
         matches: Vec<String>,
     },
     /// The queue of this kind is full.
-    #[error("{waiting} jobs of kind `{}` are waiting already", kind.as_str())]
+    #[error("queue full: {waiting} jobs of kind `{}` are queued", kind.as_str())]
     TooBusy {
         /// The kind.
         kind: JobKind,
-        /// How many wait.
+        /// Number of queued jobs.
         waiting: usize,
     },
-    /// The server lets its last jobs end and takes no more.
-    #[error("the server is stopping and takes no more jobs")]
+    /// The server is shutting down and rejects new jobs.
+    #[error("the server is shutting down and rejects new jobs")]
     Stopping,
-    /// The job was stopped while it waited for its turn.
+    /// The job was cancelled while it was queued.
     #[error("job `{id}` was stopped before it began")]
     Stopped {
         /// Its id.
         id: JobId,
     },
-    /// What is stored cannot be read back.
-    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    /// A stored entry is invalid.
+    #[error("entry `{key}` of journal `{journal}` is invalid: {reason}")]
     Corrupt {
         /// The journal.
         journal: String,
         /// The key.
         key: String,
-        /// What the decoder said.
+        /// The decoder's error.
         reason: String,
     },
-    /// What was to be stored cannot be written as JSON.
+    /// A job cannot be encoded as JSON.
     #[error("job state cannot be written: {reason}")]
     Encode {
-        /// What the encoder said.
+        /// The encoder's error.
         reason: String,
     },
     /// The store failed.
@@ -68,7 +69,7 @@ pub enum Error {
         message: String,
         /// The store's hint.
         hint: Option<String>,
-        /// Whether a unique key, or a ref, was taken: somebody else did the same first.
+        /// True for a unique key or ref that another writer took first.
         taken: bool,
     },
 }
@@ -100,9 +101,9 @@ impl Fault for Error {
             Error::JobNotFound { near, .. } => {
                 Some(did_you_mean(near.as_ref(), "List the jobs with `headwater job ls`."))
             }
-            Error::AmbiguousJob { .. } => Some("Give more digits of the id.".into()),
-            Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
-            Error::Stopping => Some("Try again when the server is back.".into()),
+            Error::AmbiguousJob { .. } => Some("Enter more digits of the id.".into()),
+            Error::TooBusy { .. } => Some("Retry when some of them have ended.".into()),
+            Error::Stopping => Some("Retry after the server has restarted.".into()),
             Error::Stopped { .. } | Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Store { hint, .. } => hint.clone(),
         }

@@ -1,5 +1,4 @@
-//! Work that the caller drives itself and that is a job all the same: queries, calls of
-//! functions, and deliveries of events.
+//! Jobs that the caller executes itself: queries, function calls and deliveries of events.
 
 use std::sync::Arc;
 
@@ -9,68 +8,69 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::jobs::Inner;
-use crate::lane::Share;
-use crate::live::Live;
+use crate::admission::CallerPermit;
+use crate::active_job::ActiveJob;
 use crate::queue::Turn;
 
-/// Stands for the work while it is under way.
+/// A guard of work in progress.
 ///
-/// A guard that is dropped without [`JobGuard::finish`] ends its job as cancelled: whoever waited
-/// for the answer went away.
+///
+/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as if the client
+/// disconnected.
 pub struct JobGuard {
     inner: Arc<Inner>,
-    live: Arc<Live>,
+    active: Arc<ActiveJob>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
-    /// The job's place in its queue, until its end is stored.
+    /// The job's position in its queue, until its end is stored.
     pub(crate) turn: Option<Turn>,
-    _share: Option<Share>,
+    _share: Option<CallerPermit>,
     finished: bool,
 }
 
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, share: Option<Share>) -> Self {
-        JobGuard { inner, live, slot: None, turn: None, _share: share, finished: false }
+    pub(crate) fn new(inner: Arc<Inner>, active: Arc<ActiveJob>, share: Option<CallerPermit>) -> Self {
+        JobGuard { inner, active, slot: None, turn: None, _share: share, finished: false }
     }
 
-    /// The job's id.
+    /// Returns the job's id.
     pub fn id(&self) -> JobId {
-        self.live.id
+        self.active.id
     }
 
-    /// Ends the job. Its record is written soon after, with others.
+    /// Ends the job. Its record is written in the background.
     pub fn finish(mut self, result: Result<Value, Problem>) {
         self.end(result, Vec::new());
     }
 
-    /// Ends the job, and waits until its record is stored: it outlives the server from here on,
-    /// though a power failure within the next moments may lose that of a brief job.
-    /// Answers why the job did not end well, which may be that its end could not be stored.
+    /// Ends the job and waits until its record is stored. The record of a brief job survives a
+    /// crash of the server, but may be lost in a power failure shortly afterwards. Returns the
+    /// problem if the job failed or its end cannot be stored.
     pub async fn finish_stored(self, result: Result<Value, Problem>) -> Option<Problem> {
-        let (inner, live) = (self.inner.clone(), self.live.clone());
+        let (inner, active) = (self.inner.clone(), self.active.clone());
         self.finish_with(result, Vec::new()).await;
-        let job = live.job(inner.shared.clock.now());
-        let unwell = || Problem::new(ErrorCode::Internal, "the call did not end well");
+        let job = active.job(inner.shared.clock.now());
+        let unwell = || Problem::new(ErrorCode::Internal, "the call failed");
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 
-    /// Ends the job, writes its record in one batch with these entries, and waits until that is
+    /// Ends the job, writes its record and these entries in one batch, and waits until it is
     /// stored.
     pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);
         self.slot = None;
-        self.live.ended().await;
+        self.active.ended().await;
     }
 
     fn end(&mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.finished = true;
-        self.inner.end(&self.live, result, with);
+        self.inner.end(&self.active, result, with);
     }
 }
 
 impl Drop for JobGuard {
     fn drop(&mut self) {
         if !self.finished {
-            let problem = Problem::new(ErrorCode::Cancelled, "nobody waited for the answer");
+            let problem = Problem::new(ErrorCode::Cancelled, "the client disconnected");
             self.end(Err(problem), Vec::new());
         }
     }
@@ -78,6 +78,6 @@ impl Drop for JobGuard {
 
 impl std::fmt::Debug for JobGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("JobGuard").field(&self.live.id).finish()
+        f.debug_tuple("JobGuard").field(&self.active.id).finish()
     }
 }

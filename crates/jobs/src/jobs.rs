@@ -1,4 +1,4 @@
-//! The handle: submit, record, stop, wait, drain.
+//! The handle to the jobs of a lake: submit, record, stop, wait, drain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
-use crate::lane::{Lane, Place};
-use crate::live::{Live, StopReason};
+use crate::admission::{Admission, QueuePermit};
+use crate::active_job::{ActiveJob, StopReason};
 use crate::queue::{Queues, Turn};
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
 
-/// How many jobs that have ended and are not stored yet may pile up while the store fails.
+/// Maximum number of ended jobs that are not stored, while the store fails.
 const UNSTORED_MAX: usize = 20_000;
 
-/// The jobs of a lake. Clones are handles to the same.
+/// The jobs of a lake. Clones are handles to the same jobs.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     pub(crate) inner: Arc<Inner>,
@@ -28,51 +28,53 @@ pub struct Jobs {
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
-    lanes: BTreeMap<JobKind, Lane>,
+    admissions: BTreeMap<JobKind, Admission>,
     queues: Queues,
 }
 
 impl Jobs {
     /// Opens the jobs of a lake.
     ///
-    /// Jobs that were under way when the last process ended become `interrupted`; those that had
-    /// not begun go on waiting, except those that their caller drives.
+    ///
+    /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
+    /// queued, except for those that their caller executes.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         options: JobsOptions,
     ) -> Result<Jobs> {
         let shared = Shared::new(store, clock, options);
-        let reopened = shared.reopen().await?;
-        let lane = |kind| Lane::new(kind, shared.options.limits(kind));
-        let lanes = JobKind::ALL.map(|kind| (kind, lane(kind))).into();
-        let (interrupted, queues) = (reopened.interrupted, Queues::default());
-        let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
+        let recovered = shared.recover().await?;
+        let admission = |kind| Admission::new(kind, shared.options.limits(kind));
+        let admissions = JobKind::ALL.map(|kind| (kind, admission(kind))).into();
+        let (interrupted, queues) = (recovered.interrupted, Queues::default());
+        let inner = Arc::new(Inner { admissions, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
-        for live in reopened.queued {
-            let place = jobs.inner.lane(live.kind).place_again();
-            jobs.enqueue(live, place);
+        for active in recovered.queued {
+            let permit = jobs.inner.admission(active.kind).readmit();
+            jobs.enqueue(active, permit);
         }
         Ok(jobs)
     }
 
-    /// The jobs that were under way when the last process ended.
+    /// Returns the jobs that were running when the last process ended.
     pub fn interrupted(&self) -> &[JobId] {
         &self.inner.interrupted
     }
 
-    /// Says who executes a kind. Jobs of a kind that nobody executes wait.
+    /// Registers the executor of a kind. Jobs of a kind without executor stay queued.
     pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
-        self.inner.lane(kind).register(executor);
+        self.inner.admission(kind).register(executor);
     }
 
-    /// Queues a job for its kind's executor. It is on the disk when this returns.
+    /// Queues a job for its kind's executor. The job is durable when this returns.
     ///
-    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
+    ///
+    /// Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // A task of its own, so that a caller who goes away leaves no job that is stored but not
+        // A separate task, so that a cancelled caller does not leave a job that is stored but not
         // queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
@@ -80,32 +82,33 @@ impl Jobs {
 
     async fn submit_whole(&self, new: NewJob) -> Result<JobId> {
         let shared = &self.inner.shared;
-        let place = self.inner.admit(new.kind)?;
-        let live = self.inner.new_live(shared.ids.next(), &new);
-        let mut batch = record_batch(&live, false)?;
+        let permit = self.inner.admit(new.kind)?;
+        let active = self.inner.new_live(shared.ids.next(), &new);
+        let mut batch = record_batch(&active, false)?;
         if !new.payload.is_null() {
             let payload = record::encode(&new.payload)?;
-            batch.entries.push(Append::put(PAYLOADS, live.id.to_string(), payload));
+            batch.entries.push(Append::put(PAYLOADS, active.id.to_string(), payload));
         }
         shared.store.apply(batch).await?;
-        live.set_stored();
-        let id = live.id;
-        shared.live.lock().insert(id, live.clone());
-        self.enqueue(live, place);
+        active.set_stored();
+        let id = active.id;
+        shared.active.lock().insert(id, active.clone());
+        self.enqueue(active, permit);
         Ok(id)
     }
 
-    /// Begins a job that the caller drives itself, once its kind has a free slot.
+    /// Begins a job that the caller executes, when its kind has a free slot.
     ///
-    /// Its record is written in the background: a query costs its caller no transaction.
-    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
+    ///
+    /// Its record is written in the background: a query costs its caller no transaction. Errors:
+    /// `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
-        let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
-        Ok((self.context(live), guard))
+        let (active, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
+        Ok((self.context(active), guard))
     }
 
-    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids
-    /// sort by time.
+    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
+    /// time.
     pub fn new_id(&self) -> JobId {
         self.inner.shared.ids.next()
     }
@@ -113,90 +116,91 @@ impl Jobs {
     /// Begins a job like [`Jobs::record`], but writes its record first, in one batch with these
     /// entries.
     ///
-    /// Error: `cancelled` if the job was stopped while it waited.
+    ///
+    /// Error: `cancelled` if the job was stopped while it was queued.
     pub async fn begin(
         &self,
         id: JobId,
         new: &NewJob,
         entries: Vec<Append>,
     ) -> Result<(JobContext, JobGuard)> {
-        let (live, guard) = self.guarded(id, new).await?;
-        let mut batch = record_batch(&live, true)?;
+        let (active, guard) = self.guarded(id, new).await?;
+        let mut batch = record_batch(&active, true)?;
         batch.entries.extend(entries);
         if let Err(error) = self.inner.shared.store.apply(batch).await {
             let error = Error::from(error);
             guard.finish(Err(Problem::from(&error)));
             return Err(error);
         }
-        live.set_stored();
-        Ok((self.context(live), guard))
+        active.set_stored();
+        Ok((self.context(active), guard))
     }
 
-    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<Live>, JobGuard)> {
+    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<ActiveJob>, JobGuard)> {
         let inner = &self.inner;
-        let share = inner.lane(new.kind).share(&new.author)?;
-        let place = inner.admit(new.kind)?;
-        let live = inner.new_live(id, new);
-        inner.shared.live.lock().insert(id, live.clone());
-        let mut guard = JobGuard::new(inner.clone(), live.clone(), share);
-        let turn = inner.enter_queue(&live);
+        let share = inner.admission(new.kind).share(&new.author)?;
+        let permit = inner.admit(new.kind)?;
+        let active = inner.new_live(id, new);
+        inner.shared.active.lock().insert(id, active.clone());
+        let mut guard = JobGuard::new(inner.clone(), active.clone(), share);
+        let turn = inner.enter_queue(&active);
         let slot = async {
             if let Some(turn) = &turn {
                 turn.come().await;
             }
-            inner.lane(new.kind).slot().await
+            inner.admission(new.kind).slot().await
         };
         let slot = tokio::select! {
             biased;
             () = inner.shared.draining.cancelled() => Err(Error::Stopping),
-            () = live.cancel.cancelled() => Err(Error::Stopped { id }),
+            () = active.cancel.cancelled() => Err(Error::Stopped { id }),
             slot = slot => slot,
         };
         guard.slot = Some(slot?);
         guard.turn = turn;
-        drop(place);
-        live.begin(inner.shared.clock.now());
-        Ok((live, guard))
+        drop(permit);
+        active.begin(inner.shared.clock.now());
+        Ok((active, guard))
     }
 
-    fn context(&self, live: Arc<Live>) -> JobContext {
-        self.inner.shared.mark(&live, false);
-        JobContext::new(live, self.inner.shared.clone())
+    fn context(&self, active: Arc<ActiveJob>) -> JobContext {
+        self.inner.shared.mark(&active, false);
+        JobContext::new(active, self.inner.shared.clone())
     }
 
-    fn enqueue(&self, live: Arc<Live>, place: Place) {
+    fn enqueue(&self, active: Arc<ActiveJob>, permit: QueuePermit) {
         let inner = self.inner.clone();
-        // Before anything waits, so that the queue has the order of the jobs.
-        let turn = inner.enter_queue(&live);
+        // Before the first await, so that the queue has the order of the jobs.
+        let turn = inner.enter_queue(&active);
         tokio::spawn(async move {
-            if inner.drive(&live, place, turn).await {
+            if inner.drive(&active, permit, turn).await {
                 return;
             }
-            // The next process continues to wait, unless the job is stopped before this one ends.
+            // The job stays queued for the next process, unless it is stopped before this one ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
-            live.cancel.cancelled().await;
+            active.cancel.cancelled().await;
             if let Some(inner) = left.upgrade() {
-                inner.end(&live, Err(Problem::from(&Error::Stopped { id: live.id })), Vec::new());
+                inner.end(&active, Err(Problem::from(&Error::Stopped { id: active.id })), Vec::new());
             }
         });
     }
 
-    /// A job as it stands.
+    /// Returns the current state of a job.
     pub async fn job(&self, id: JobId) -> Result<Job> {
-        if let Some(live) = self.live(id) {
-            return Ok(self.with_wait(live.job(self.inner.shared.clock.now())));
+        if let Some(active) = self.active(id) {
+            return Ok(self.with_wait(active.job(self.inner.shared.clock.now())));
         }
         let stored = self.inner.shared.stored(id).await?;
         let stored = stored.map(|record| record.job);
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// The job with the job of its queue that it waits for, where it does.
+    /// Returns the job, with the job of its queue that it waits for, if any.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
-            && let Some(live) = self.live(job.id)
-            && let Some(first) = live.queue.as_ref().and_then(|name| self.inner.queues.first(name))
+            && let Some(active) = self.active(job.id)
+            && let Some(first) = active.queue.as_ref().and_then(|name| self.inner.queues.first(name))
             && first != job.id
         {
             job.waits_for.push(waits_for(first));
@@ -204,93 +208,94 @@ impl Jobs {
         job
     }
 
-    pub(crate) fn live(&self, id: JobId) -> Option<Arc<Live>> {
-        self.inner.shared.live.lock().get(&id).cloned()
+    pub(crate) fn active(&self, id: JobId) -> Option<Arc<ActiveJob>> {
+        self.inner.shared.active.lock().get(&id).cloned()
     }
 
-    /// Asks a job to stop and answers how it stands. A job that has ended stays as it is.
+    /// Requests a job to stop and returns its state. A job that has ended is not changed.
     ///
-    /// A queued job ends at once; one under way ends when its executor notices, which
-    /// [`Jobs::wait`] waits for.
+    ///
+    /// A queued job ends immediately. A running job ends when its executor notices the
+    /// cancellation; [`Jobs::wait`] waits for that.
     pub async fn stop(&self, id: JobId) -> Result<Job> {
-        if let Some(live) = self.live(id) {
-            let queued = live.status() == JobStatus::Queued;
-            live.stop(StopReason::Request);
+        if let Some(active) = self.active(id) {
+            let queued = active.status() == JobStatus::Queued;
+            active.stop(StopReason::Request);
             if queued {
-                live.ended().await;
+                active.ended().await;
             }
         }
         self.job(id).await
     }
 
-    /// Waits for a job's end, and answers how it stands then.
+    /// Waits for a job's end and returns its final state.
     pub async fn wait(&self, id: JobId) -> Result<Job> {
-        match self.live(id) {
-            Some(live) => {
-                live.ended().await;
-                Ok(live.job(self.inner.shared.clock.now()))
+        match self.active(id) {
+            Some(active) => {
+                active.ended().await;
+                Ok(active.job(self.inner.shared.clock.now()))
             }
             None => self.job(id).await,
         }
     }
 
-    /// How many jobs are queued or under way.
+    /// Returns the number of queued and running jobs.
     pub fn running(&self) -> usize {
         self.inner.shared.unfinished()
     }
 
-    /// Says what usage costs from here on.
+    /// Sets the rates for usage from now on.
     pub fn set_rate_card(&self, card: RateCard) {
         *self.inner.shared.rate_card.write() = card;
     }
 
-    /// What usage costs.
+    /// Returns the rates for usage.
     pub fn rate_card(&self) -> RateCard {
         self.inner.shared.rate_card.read().clone()
     }
 
-    /// Stores everything that was recorded so far.
+    /// Stores everything recorded so far.
     pub async fn flush(&self) -> Result<()> {
         self.inner.shared.flush().await
     }
 
-    /// Takes no more jobs from now on, and begins none of those that wait.
+    /// Rejects new jobs from now on, and starts none of the queued ones.
     pub fn close(&self) {
         self.inner.shared.draining.cancel();
     }
 
-    /// Takes no more jobs, begins none of those that wait, and lets those under way end; after
-    /// `timeout` they are asked to stop and become `interrupted`. Everything is stored when this
-    /// returns. Jobs that wait go on waiting in the next process.
+    /// Rejects new jobs, starts none of the queued ones, and waits for running jobs. After
+    /// `timeout` these are cancelled and become `interrupted`. Everything is stored when this
+    /// returns. Queued jobs stay queued for the next process.
     pub async fn drain(&self, timeout: Duration) {
         self.close();
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
-            for live in shared.under_way() {
-                live.stop(StopReason::Shutdown);
+            for active in shared.under_way() {
+                active.stop(StopReason::Shutdown);
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
             if tokio::time::timeout(grace, shared.all_ended()).await.is_err() {
-                tracing::error!("jobs are still under way at the end of the server");
+                tracing::error!("jobs are still running at shutdown");
             }
         }
         if let Err(error) = self.flush().await {
-            tracing::error!(%error, "the last job records cannot be written");
+            tracing::error!(%error, "cannot write the last job records");
         }
     }
 }
 
 impl Inner {
-    pub(crate) fn lane(&self, kind: JobKind) -> &Lane {
-        &self.lanes[&kind]
+    pub(crate) fn admission(&self, kind: JobKind) -> &Admission {
+        &self.admissions[&kind]
     }
 
-    /// Enters the queue of a job, where it has one.
-    fn enter_queue(&self, live: &Live) -> Option<Turn> {
-        live.queue.as_ref().map(|name| self.queues.enter(name, live.id))
+    /// Enters the queue of a job, if it has one.
+    fn enter_queue(&self, active: &ActiveJob) -> Option<Turn> {
+        active.queue.as_ref().map(|name| self.queues.enter(name, active.id))
     }
 
-    fn admit(&self, kind: JobKind) -> Result<Place> {
+    fn admit(&self, kind: JobKind) -> Result<QueuePermit> {
         if self.shared.draining.is_cancelled() {
             return Err(Error::Stopping);
         }
@@ -298,37 +303,37 @@ impl Inner {
         if unstored >= UNSTORED_MAX {
             return Err(Error::TooBusy { kind, waiting: unstored });
         }
-        self.lane(kind).place()
+        self.admission(kind).permit()
     }
 
-    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<Live> {
+    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {
         let now = self.shared.clock.now();
-        Arc::new(Live::queued(id, new, now, self.shared.options.log_bytes_max))
+        Arc::new(ActiveJob::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
-    /// Ends a job and has that written at once.
-    pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
-        self.shared.end(live, self.shared.clock.now(), result, with);
+    /// Ends a job and writes its record immediately.
+    pub(crate) fn end(&self, active: &Arc<ActiveJob>, result: Result<Value, Problem>, with: Vec<Append>) {
+        self.shared.end(active, self.shared.clock.now(), result, with);
     }
 }
 
-/// The reason why a job has not begun.
+/// Returns the reason for which a job has not begun.
 pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }
 
-/// A batch that holds a job's record as it stands, and puts it among the open ones.
-pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
+/// Returns a batch with a job's current record and its ref of an open job.
+pub(crate) fn record_batch(active: &ActiveJob, relaxed: bool) -> Result<Batch> {
     Ok(Batch {
-        entries: vec![record::record_entry(&live.record())?],
-        refs: vec![record::open_ref(live.id, live.kind, true)],
+        entries: vec![record::record_entry(&active.record())?],
+        refs: vec![record::open_ref(active.id, active.kind, true)],
         relaxed,
         ..Batch::default()
     })
 }
 
 impl Shared {
-    /// Waits until no job is under way.
+    /// Waits until no job is running.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();
         while !self.under_way().is_empty() {

@@ -1,11 +1,13 @@
-//! Everything that runs is a job: one id, one life cycle, one stream of events, one line of usage.
+//! Jobs: one id, one life cycle, one event stream and one usage record for everything that runs.
 //!
-//! [`Jobs`] is a durable queue. It runs nothing itself: the owner of a kind of work registers an
-//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`], [`Jobs::begin`]).
+//!
+//! [`Jobs`] is a durable queue. It executes nothing itself: other crates register an [`Executor`]
+//! for each kind, or execute the work and record it ([`Jobs::record`], [`Jobs::begin`]).
+//!
 //!
 //! One process at a time opens the jobs of a lake; the server's lock ensures it.
 
-mod drive;
+mod run_loop;
 mod error;
 mod event_log;
 mod executor;
@@ -13,11 +15,11 @@ mod follow;
 mod guard;
 mod ids;
 mod jobs;
-mod lane;
+mod admission;
 mod list;
-mod live;
+mod active_job;
 mod lookup;
-mod open;
+mod recovery;
 mod options;
 mod outcome;
 mod queue;
@@ -33,6 +35,6 @@ pub use follow::EventStream;
 pub use guard::JobGuard;
 pub use jobs::Jobs;
 pub use list::JobFilter;
-pub use live::StopReason;
+pub use active_job::StopReason;
 pub use options::{JobsOptions, KindLimits};
 pub use usage::UsageGroup;

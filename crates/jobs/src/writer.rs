@@ -1,11 +1,11 @@
-//! Writes what jobs say, in groups.
+//! Group writes of job events and records.
 //!
-//! One task stores the events and records of every living job. Ends are written at once, in one
-//! group; beginnings, lines and progress are written after a tenth of a second. So a short job is
-//! written once, with its end. A batch is
-//! `relaxed` (a power failure may lose it, `kill -9` of the server never) unless it holds the end
-//! of a job that ran in the background. When the store fails, the group is written job by job, so
-//! that none stands in the way of the others, and what is left is tried again until it is stored.
+//! One task stores the events and records of all active jobs. Ends are written immediately, in one
+//! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
+//! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
+//! server never) unless it has the end of a background job. If the store fails, the jobs are
+//! written one by one, so that one job cannot block the others, and the rest is retried until it
+//! is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ids::Ids;
-use crate::live::{Collected, Live};
+use crate::active_job::{Collected, ActiveJob};
 use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.
 const GATHER: Duration = Duration::from_millis(100);
-/// How many waiting events of one job are written at once.
+/// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// How many jobs in a row cannot be written before the others are not tried.
+/// Number of consecutive failed jobs after which the others are not tried.
 const HOPELESS: usize = 3;
-/// The longest pause after the store failed.
+/// Maximum pause after a failure of the store.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// What every job of a lake shares.
+/// State shared by all jobs of a lake.
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -42,14 +42,14 @@ pub(crate) struct Shared {
     pub options: JobsOptions,
     pub rate_card: RwLock<RateCard>,
     /// Jobs that have not ended, or whose end is not stored.
-    pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
-    /// Records of queries and calls below this key are summed up and gone.
+    pub active: Mutex<BTreeMap<JobId, Arc<ActiveJob>>>,
+    /// Records of queries and calls below this key are aggregated and removed.
     pub queries_from: RwLock<String>,
-    /// Counts ends; whoever waits for several jobs watches it.
+    /// Number of ended jobs; waiters for several jobs watch it.
     pub ends: watch::Sender<u64>,
-    /// Cancelled when the last handle is gone.
+    /// Cancelled when the last handle is dropped.
     pub closing: CancellationToken,
-    /// Cancelled when no more jobs are taken, and none that wait begun.
+    /// Cancelled when no further job is accepted or started.
     pub draining: CancellationToken,
     waiting: Mutex<BTreeMap<JobId, Waiting>>,
     urgent: Notify,
@@ -59,15 +59,15 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
-    /// How many records of queries and calls there are, as far as that was counted.
+    /// Number of query and call records counted so far.
     pub queries_stored: Mutex<Option<usize>>,
-    /// Held while old records of queries are summed up.
+    /// Locked during the aggregation of old query records.
     retiring: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A job with something to write.
 struct Waiting {
-    live: Arc<Live>,
+    active: Arc<ActiveJob>,
     since: Instant,
     is_urgent: bool,
 }
@@ -96,7 +96,7 @@ impl Shared {
             ids: Ids::new(clock.clone()),
             clock,
             rate_card: RwLock::new(options.rate_card.clone()),
-            live: Mutex::default(),
+            active: Mutex::default(),
             queries_from: RwLock::default(),
             ends: watch::Sender::new(0),
             closing: CancellationToken::new(),
@@ -106,7 +106,8 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // The first query of a process looks after the old ones, for processes may be short.
+            // The first query of a process triggers retention, because processes may be
+            // short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
@@ -116,64 +117,64 @@ impl Shared {
     }
 
     /// Adds an event to a job's stream.
-    pub(crate) fn emit(&self, live: &Arc<Live>, event: JobEventKind) {
-        let waiting = live.emit(self.clock.now(), event, &self.rate_card.read());
+    pub(crate) fn emit(&self, active: &Arc<ActiveJob>, event: JobEventKind) {
+        let waiting = active.emit(self.clock.now(), event, &self.rate_card.read());
         match waiting {
             None => {}
-            Some(waiting) => self.mark(live, waiting >= EVENTS_URGENT),
+            Some(waiting) => self.mark(active, waiting >= EVENTS_URGENT),
         }
     }
 
-    /// Ends a job and has that written at once.
+    /// Ends a job and writes its record immediately.
     pub(crate) fn end(
         &self,
-        live: &Arc<Live>,
+        active: &Arc<ActiveJob>,
         now: Timestamp,
         result: Result<Value, Problem>,
         with: Vec<Append>,
     ) {
         let card = self.rate_card.read().clone();
-        if live.end(now, result, &card, with) {
+        if active.end(now, result, &card, with) {
             self.unstored.fetch_add(1, Ordering::Relaxed);
         }
-        self.mark(live, true);
+        self.mark(active, true);
     }
 
-    /// Has a job written: soon, or with the next group.
-    pub(crate) fn mark(&self, live: &Arc<Live>, urgent: bool) {
-        self.wait(live, urgent);
+    /// Schedules a job's write: immediately, or with the next group.
+    pub(crate) fn mark(&self, active: &Arc<ActiveJob>, urgent: bool) {
+        self.wait(active, urgent);
         if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
     }
 
-    fn wait(&self, live: &Arc<Live>, is_urgent: bool) {
+    fn wait(&self, active: &Arc<ActiveJob>, is_urgent: bool) {
         let mut waiting = self.waiting.lock();
-        let new = || Waiting { live: live.clone(), since: Instant::now(), is_urgent };
-        waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
+        let new = || Waiting { active: active.clone(), since: Instant::now(), is_urgent };
+        waiting.entry(active.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
-    /// Takes the jobs of a group. If others remain, they are written later.
-    fn take_waiting(&self, group: Group) -> Vec<Arc<Live>> {
+    /// Removes and returns the jobs of a group. If others remain, they are written later.
+    fn take_waiting(&self, group: Group) -> Vec<Arc<ActiveJob>> {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
-        let taken = taken.map(|(_, one)| one.live).collect();
+        let taken = taken.map(|(_, one)| one.active).collect();
         if !waiting.is_empty() {
             self.lazy.notify_one();
         }
         taken
     }
 
-    /// How many jobs are queued or under way.
+    /// Returns the number of queued and running jobs.
     pub(crate) fn unfinished(&self) -> usize {
-        self.live.lock().values().filter(|live| !live.is_over()).count()
+        self.active.lock().values().filter(|active| !active.is_over()).count()
     }
 
-    /// The jobs that are under way.
-    pub(crate) fn under_way(&self) -> Vec<Arc<Live>> {
-        let live = self.live.lock();
-        live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
+    /// Returns the running jobs.
+    pub(crate) fn under_way(&self) -> Vec<Arc<ActiveJob>> {
+        let active = self.active.lock();
+        active.values().filter(|active| active.status() == JobStatus::Running).cloned().collect()
     }
 
-    /// The task that writes, until the last handle is gone.
+    /// Runs the writer until the last handle is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut pause = GATHER;
         loop {
@@ -189,7 +190,7 @@ impl Shared {
                     self.look_after_records().await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "job records cannot be written and are tried again");
+                    tracing::warn!(%error, "cannot write job records; retrying");
                     self.pause(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     self.urgent.notify_one();
@@ -216,7 +217,7 @@ impl Shared {
         }
     }
 
-    /// Stores everything that waits.
+    /// Stores all waiting changes.
     pub(crate) async fn flush(&self) -> Result<()> {
         self.write_group(Group::All).await
     }
@@ -233,33 +234,33 @@ impl Shared {
             return Err(error);
         }
         let mut in_a_row = 0;
-        for (place, live) in lives.iter().enumerate() {
-            match self.write(std::slice::from_ref(live)).await {
+        for (permit, active) in lives.iter().enumerate() {
+            match self.write(std::slice::from_ref(active)).await {
                 Ok(()) => in_a_row = 0,
                 Err(again) => {
                     error = again;
                     in_a_row += 1;
-                    self.refuse(std::slice::from_ref(live), &error);
+                    self.refuse(std::slice::from_ref(active), &error);
                 }
             }
             if in_a_row == HOPELESS {
-                self.refuse(&lives[place + 1..], &error);
+                self.refuse(&lives[permit + 1..], &error);
                 break;
             }
         }
         Err(error)
     }
 
-    async fn write(&self, lives: &[Arc<Live>]) -> Result<()> {
+    async fn write(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
         let mut applied = Ok(());
-        for live in lives {
-            match live.collect(now, &mut batch) {
+        for active in lives {
+            match active.collect(now, &mut batch) {
                 Ok(one) => {
                     batch.relaxed &= !one.durable;
-                    collected.push((live, one));
+                    collected.push((active, one));
                 }
                 Err(error) => {
                     applied = Err(error);
@@ -270,21 +271,21 @@ impl Shared {
         if applied.is_ok() && !batch.is_empty() {
             applied = self.apply(batch).await;
         }
-        for (live, one) in collected {
+        for (active, one) in collected {
             match &applied {
-                Ok(()) => self.settle(live, &one),
-                Err(_) => live.uncollect(&one),
+                Ok(()) => self.settle(active, &one),
+                Err(_) => active.uncollect(&one),
             }
         }
         applied
     }
 
-    /// Keeps jobs that could not be written for the next try.
-    fn refuse(&self, lives: &[Arc<Live>], error: &Error) {
+    /// Keeps unwritten jobs for the next attempt.
+    fn refuse(&self, lives: &[Arc<ActiveJob>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
-        for live in lives {
-            live.refuse(now, &problem);
-            self.wait(live, true);
+        for active in lives {
+            active.refuse(now, &problem);
+            self.wait(active, true);
         }
         self.ends.send_modify(|ends| *ends += 1);
     }
@@ -293,15 +294,15 @@ impl Shared {
         self.store.apply(batch).await.map(drop).map_err(Error::from)
     }
 
-    fn settle(&self, live: &Arc<Live>, collected: &Collected) {
-        if !live.settle(collected) {
+    fn settle(&self, active: &Arc<ActiveJob>, collected: &Collected) {
+        if !active.settle(collected) {
             return;
         }
-        if self.live.lock().remove(&live.id).is_none() {
+        if self.active.lock().remove(&active.id).is_none() {
             return;
         }
         self.unstored.fetch_sub(1, Ordering::Relaxed);
-        let counter = match live.kind {
+        let counter = match active.kind {
             JobKind::Query | JobKind::Function => &self.queries_since,
             _ => &self.jobs_since,
         };
@@ -309,7 +310,7 @@ impl Shared {
         self.ends.send_modify(|ends| *ends += 1);
     }
 
-    /// Trims what is no longer needed, every so often.
+    /// Removes obsolete entries periodically.
     async fn look_after_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough
@@ -317,11 +318,11 @@ impl Shared {
         {
             let more = self.queries_since.swap(0, Ordering::Relaxed);
             let shared = self.clone();
-            // What is to be written meanwhile does not wait for it.
+            // A separate task, so that writes are not delayed.
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {
-                    tracing::warn!(%error, "old records of queries cannot be summed up");
+                    tracing::warn!(%error, "cannot aggregate old query records");
                 }
                 drop(turn);
             });
@@ -329,7 +330,7 @@ impl Shared {
         if self.jobs_since.load(Ordering::Relaxed) >= 100 {
             self.jobs_since.store(0, Ordering::Relaxed);
             if let Err(error) = self.trim_payloads().await {
-                tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
+                tracing::warn!(%error, "cannot delete inputs of ended jobs");
             }
         }
     }

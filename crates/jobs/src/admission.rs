@@ -1,4 +1,4 @@
-//! One kind's way through: a bounded number of jobs that wait, and of jobs that run at once.
+//! Admission of the jobs of one kind: limits of queued and of running jobs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, Executor, KindLimits, Result};
 
-/// The bounds of one kind, and who executes it.
-pub(crate) struct Lane {
+/// The limits of one kind, and its executor.
+pub(crate) struct Admission {
     kind: JobKind,
     concurrency: usize,
     queue: usize,
@@ -21,20 +21,20 @@ pub(crate) struct Lane {
     callers: Arc<Mutex<Callers>>,
 }
 
-/// How many jobs callers have under way, all and by name.
+/// Numbers of jobs in progress: in total and by caller.
 #[derive(Debug, Default)]
 struct Callers {
     all: usize,
     own: HashMap<String, usize>,
 }
 
-/// One job of a caller's; given back when dropped.
-pub(crate) struct Share {
+/// A permit for one job of a caller; released when dropped.
+pub(crate) struct CallerPermit {
     callers: Arc<Mutex<Callers>>,
     author: String,
 }
 
-impl Drop for Share {
+impl Drop for CallerPermit {
     fn drop(&mut self) {
         let mut callers = self.callers.lock();
         callers.all -= 1;
@@ -48,18 +48,18 @@ impl Drop for Share {
     }
 }
 
-/// A place among those that wait; given up when dropped.
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// A permit for one queued job; released when dropped.
+pub(crate) struct QueuePermit(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Lane {
+impl Admission {
     pub(crate) fn new(kind: JobKind, limits: KindLimits) -> Self {
-        Lane {
+        Admission {
             kind,
             concurrency: limits.concurrency.max(1),
             queue: limits.queue,
@@ -70,19 +70,19 @@ impl Lane {
         }
     }
 
-    /// A place in the queue. Where a slot is free nobody has to wait, so one more may come.
-    pub(crate) fn place(&self) -> Result<Place> {
+    /// Returns a permit for the queue, whose limit grows by the number of free slots.
+    pub(crate) fn permit(&self) -> Result<QueuePermit> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let place = Place(self.waiting.clone());
+        let permit = QueuePermit(self.waiting.clone());
         if waiting >= self.queue + self.slots.available_permits() {
             return Err(Error::TooBusy { kind: self.kind, waiting });
         }
-        Ok(place)
+        Ok(permit)
     }
 
-    /// A caller's share of those that are under way. Calls wait there for their environments and
-    /// for permits, and each has a limit, so that others get permits too.
-    pub(crate) fn share(&self, author: &str) -> Result<Option<Share>> {
+    /// Returns a permit of the caller's share. Function calls wait for environments and permits
+    /// elsewhere; the limit per caller leaves permits for others.
+    pub(crate) fn share(&self, author: &str) -> Result<Option<CallerPermit>> {
         if self.kind != JobKind::Function {
             return Ok(None);
         }
@@ -93,25 +93,25 @@ impl Lane {
         }
         callers.all += 1;
         *callers.own.entry(author.to_owned()).or_default() += 1;
-        Ok(Some(Share { callers: self.callers.clone(), author: author.to_owned() }))
+        Ok(Some(CallerPermit { callers: self.callers.clone(), author: author.to_owned() }))
     }
 
-    /// A place for a job that was accepted before a restart.
-    pub(crate) fn place_again(&self) -> Place {
+    /// Returns a permit for a job that was accepted before a restart.
+    pub(crate) fn readmit(&self) -> QueuePermit {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        Place(self.waiting.clone())
+        QueuePermit(self.waiting.clone())
     }
 
     pub(crate) fn register(&self, executor: Arc<dyn Executor>) {
         self.executor.send_replace(Some(executor));
     }
 
-    /// Waits for the turn of the next job.
+    /// Waits for a free slot.
     pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
     }
 
-    /// Waits until somebody executes this kind.
+    /// Waits until this kind has an executor.
     pub(crate) async fn executor(&self) -> Result<Arc<dyn Executor>> {
         let mut executor = self.executor.subscribe();
         let found = executor.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?;
