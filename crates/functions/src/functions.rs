@@ -98,7 +98,8 @@ impl Functions {
             );
         }
         if !report.cpu_limits {
-            warnings.push("no control group can hold back a function's use of processors".into());
+            warnings
+                .push("control groups are unavailable: a function's CPU use is not limited".into());
         }
         if !report.process_limits {
             warnings.push("no control group can limit how many processes a function starts".into());

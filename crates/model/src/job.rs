@@ -1,4 +1,4 @@
-//! Jobs: everything that runs has one id, one life cycle and one stream of events.
+//! Jobs: one id, one life cycle and one event stream for everything that runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +15,12 @@ use crate::{Problem, Timestamp, Usage};
 pub struct JobId(pub Uuid);
 
 impl JobId {
-    /// A new id.
+    /// Creates a new id.
     pub fn generate() -> Self {
         JobId(Uuid::now_v7())
     }
 
-    /// The last twelve digits, for people: the first ones are only the time.
+    /// Returns the last twelve digits for display; the first ones are only the time.
     pub fn short(&self) -> String {
         self.0.simple().to_string()[20..].to_owned()
     }
@@ -40,7 +40,7 @@ impl FromStr for JobId {
     }
 }
 
-/// What a job does.
+/// The kind of a job.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -48,30 +48,30 @@ impl FromStr for JobId {
 pub enum JobKind {
     /// One SQL statement.
     Query,
-    /// Files into a table.
+    /// An import of files into a table.
     Import,
-    /// A project's models on a branch.
+    /// A run of a project's models on a branch.
     Run,
-    /// Delivery of an event to an import, a run, or one after the other.
+    /// Delivery of an event to an import, a run or both in order.
     Trigger,
-    /// Keeping tables small and clean.
+    /// Maintenance of tables: compaction, expiry, removal of unreferenced files.
     Maintenance,
-    /// One call of a function, by a client or by a trigger.
+    /// A call of a function, by a client or a trigger.
     Function,
     /// A merge of a ref into a branch.
     Merge,
-    /// A commit's change, applied to another branch.
+    /// The cherry-pick of a commit to a branch.
     CherryPick,
-    /// A commit's change, undone.
+    /// The revert of a commit.
     Revert,
-    /// A comparison of two refs or of two states of a table.
+    /// A comparison of two refs, or of two states of a table.
     Diff,
     /// A commit of an Iceberg REST client.
     Commit,
 }
 
 impl JobKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [JobKind; 11] = [
         JobKind::Query,
         JobKind::Import,
@@ -86,8 +86,8 @@ impl JobKind {
         JobKind::Commit,
     ];
 
-    /// Returns true for short jobs whose caller waits for the answer. Their records are written in
-    /// groups, and old ones are summed by day.
+    /// Returns true for short jobs whose caller waits for the result. Their records are written in
+    /// groups, and old ones are aggregated by day.
     pub const fn is_brief(self) -> bool {
         !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)
     }
@@ -110,83 +110,83 @@ impl JobKind {
     }
 }
 
-/// Where a job stands in its life.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// Recorded, not begun.
+    /// Recorded, not started.
     Queued,
-    /// Under way.
+    /// Running.
     Running,
-    /// Ended well.
+    /// Ended successfully.
     Succeeded,
     /// Ended with an error.
     Failed,
-    /// Stopped by a person.
+    /// Cancelled by a user.
     Cancelled,
-    /// The server ended while it ran.
+    /// Interrupted by the end of the server.
     Interrupted,
 }
 
 impl JobStatus {
-    /// Whether nothing more will happen.
+    /// Returns true if the status is final.
     pub const fn is_final(self) -> bool {
         !matches!(self, JobStatus::Queued | JobStatus::Running)
     }
 }
 
-/// A job, as it is listed.
+/// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
-    /// Its id.
+    /// The id.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does.
+    /// The kind.
     pub kind: JobKind,
-    /// Where it stands.
+    /// The status.
     pub status: JobStatus,
-    /// One line for people: the statement, the table and files, the project.
+    /// A one-line summary: the statement, the table and files, or the project.
     pub summary: String,
-    /// Who asked for it.
+    /// The author.
     pub author: String,
-    /// The ref it works on.
+    /// The ref that the job reads or changes.
     pub reference: Option<String>,
-    /// The trigger event that caused it.
+    /// The id of the event that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// When it was recorded.
+    /// The time it was recorded.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// When it began.
+    /// The time it started.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// The time it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
-    /// What it took.
+    /// The resource usage.
     pub usage: Usage,
-    /// What the usage costs by the rate card in force when it ended.
+    /// The cost of the usage, by the rate card at the job's end.
     #[serde(default)]
     pub cost: f64,
-    /// Why it failed.
+    /// The error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// Why it has not begun, for a queued job; for one job alone, also what its function calls wait
-    /// for.
+    /// The reasons why a queued job has not started. For a single job, also those of its queued
+    /// function calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    /// What it answered: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
+    /// The result: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schema(value_type = Object)]
     pub result: serde_json::Value,
 }
 
-/// One entry of a job's event stream.
+/// An event of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobEvent {
-    /// Counts from 1 within the job.
+    /// The sequence number within the job, from 1.
     pub sequence: u64,
-    /// When it happened.
+    /// The time.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Kind of the event, with its fields.
@@ -194,7 +194,7 @@ pub struct JobEvent {
     pub event: JobEventKind,
 }
 
-/// Where a printed line came from.
+/// The source of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
@@ -206,19 +206,19 @@ pub enum LogStream {
     System,
 }
 
-/// How a model or expectation ended.
+/// The outcome of a model or expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
-    /// It ran and succeeded.
+    /// It succeeded.
     Succeeded,
-    /// Nothing it depends on changed, so it was not run again.
+    /// It was up to date and did not run.
     Unchanged,
-    /// It ran and failed.
+    /// It failed.
     Failed,
     /// An expectation returned false in a run that is not strict.
     Warned,
-    /// Something it needs failed, or the run was stopped.
+    /// It was skipped, because a step that it needs failed or the run was cancelled.
     Skipped,
 }
 
@@ -226,22 +226,22 @@ pub enum StepStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobEventKind {
-    /// The job began.
+    /// The job started.
     Started,
-    /// How far a stage is.
+    /// The progress of a stage.
     Progress {
         /// The stage: `infer schema`, `import`, `install packages`.
         stage: String,
         /// Units done.
         done: u64,
-        /// Units in all, where known.
+        /// The total number of units, if known.
         total: Option<u64>,
         /// The unit: `files`, `rows`, `bytes`, `models`.
         unit: String,
     },
     /// A line printed by a function, or a remark by Headwater.
     Log {
-        /// Where it came from.
+        /// The source of the line.
         stream: LogStream,
         /// The model that printed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,7 +252,7 @@ pub enum JobEventKind {
         /// The line in that file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<u32>,
-        /// The text, without its line end.
+        /// The text without its line end.
         text: String,
     },
     /// The steps of a run are known.
@@ -262,20 +262,20 @@ pub enum JobEventKind {
     },
     /// A model or expectation began.
     StepStarted {
-        /// Its name.
+        /// The name.
         step: String,
     },
     /// A model or expectation ended.
     StepEnded {
-        /// What it took and how it ended.
+        /// The outcome and usage.
         #[serde(flatten)]
         report: Box<crate::StepReport>,
     },
     /// The job ended; nothing follows.
     Ended {
-        /// How.
+        /// The final status.
         status: JobStatus,
-        /// Why, where it did not succeed.
+        /// The error, if it did not succeed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Problem>,
     },

@@ -43,7 +43,7 @@ impl Tags {
     ) -> Result<Tag, Problem> {
         authorize(principal, Action::Write)?;
         if change.protected.is_some() || change.requires.is_some() {
-            let hint = "Protect a branch instead; a tag takes no writes at all.";
+            let hint = "Protect a branch instead; tags are read-only.";
             let problem = Problem::new(ErrorCode::InvalidArgument, "a tag has no `protected`");
             return Err(problem.with_hint(hint));
         }

@@ -377,7 +377,7 @@ pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
     words.join(" ")
 }
 
-/// The refusal of a statement by its name.
+/// Returns the error for an unsupported statement.
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {

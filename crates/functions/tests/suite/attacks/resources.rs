@@ -1,4 +1,4 @@
-//! Resources: whoever takes too much is stopped, and nobody else notices.
+//! Resources: a call that exceeds its limits is stopped, and others are not affected.
 
 use std::time::Duration;
 
