@@ -37,6 +37,9 @@ pub async fn measure(
     if wanted("warm") {
         tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * samples))?;
     }
+    if wanted("callers") {
+        tokio::task::block_in_place(|| crate::callers::measure(report))?;
+    }
     // Starts are measured first: after the transfer of large tables the kernel allocates memory
     // more slowly for a while.
     if wanted("starts") {

@@ -12,9 +12,9 @@ use crate::commands::{headwater, run};
 use crate::report::{Report, duration};
 use crate::sample::{median, wait_until_quiet};
 
-const INVOKE: &str = "/v1/functions/nothing/invoke";
+pub const INVOKE: &str = "/v1/functions/nothing/invoke";
 const PROJECT: &str = "[project]\nname = \"bench\"\n";
-const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True, memory=\"256MiB\")\ndef nothing():\n    return True\n";
+pub const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True, memory=\"256MiB\")\ndef nothing():\n    return True\n";
 
 /// Adds the latency of sequential calls to the report.
 pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
@@ -94,10 +94,7 @@ impl Server {
 
     /// Opens a connection.
     pub fn connect(&self) -> Outcome<Connection> {
-        let stream = TcpStream::connect(&self.address)?;
-        stream.set_nodelay(true)?;
-        let token = self.token.trim().to_owned();
-        Ok(Connection { reader: BufReader::new(stream.try_clone()?), stream, token })
+        Connection::open(&self.address, self.token())
     }
 }
 
@@ -116,6 +113,14 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Connects to a server. The token is sent with each request.
+    pub fn open(address: &str, token: &str) -> Outcome<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let (token, reader) = (token.to_owned(), BufReader::new(stream.try_clone()?));
+        Ok(Connection { stream, reader, token })
+    }
+
     fn read_exactly(&mut self, length: usize) -> Outcome<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.reader.read_exact(&mut bytes)?;

@@ -4,6 +4,7 @@
 //! Bounds are printed, not asserted.
 
 mod batches;
+mod callers;
 mod commands;
 mod duckdb;
 mod durable;
@@ -28,8 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench tpcds
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
-       cargo xtask bench functions [SAMPLES] [warm] [starts] [first] [handover] [usage] [hot] [neighbours]
-                                   [local] [idle] [batches [GIGABYTES]]";
+       cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]
+                                   [usage] [hot] [neighbours] [local] [idle] [batches [GIGABYTES]]";
 
 /// Default size of the table that one function reads as batches.
 const GIGABYTES: u64 = 10;
