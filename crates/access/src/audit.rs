@@ -85,7 +85,9 @@ impl AuditLog {
         let anonymous = Principal::anonymous();
         let mut event = self.event(&anonymous, "login", "lake", AuditOutcome::Denied);
         event.method = method;
-        event.principal = user.unwrap_or(&event.principal).to_owned();
+        if let Some(user) = user {
+            user.clone_into(&mut event.principal);
+        }
         "invalid credential".clone_into(&mut event.reason);
         self.record(event);
     }

@@ -109,13 +109,14 @@ impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidCredential => ErrorCode::Unauthenticated,
-            Error::NoUser { .. } | Error::NoRole { .. } | Error::NoGrantee { .. } => {
-                ErrorCode::InvalidArgument
-            }
-            Error::NoToken { .. } | Error::Cycle { .. } | Error::Password { .. } => {
-                ErrorCode::InvalidArgument
-            }
-            Error::Expired | Error::TooLong { .. } => ErrorCode::InvalidArgument,
+            Error::NoUser { .. }
+            | Error::NoRole { .. }
+            | Error::NoGrantee { .. }
+            | Error::NoToken { .. }
+            | Error::Cycle { .. }
+            | Error::Password { .. }
+            | Error::Expired
+            | Error::TooLong { .. } => ErrorCode::InvalidArgument,
             Error::Exists { .. } => ErrorCode::AlreadyExists,
             Error::Name { .. } => ErrorCode::InvalidName,
             Error::Permission(error) => error.code(),

@@ -201,7 +201,7 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
 }
 
 /// Returns what name resolution needs to know of functions.
-pub(crate) fn functions<'a>(is_scalar: &'a dyn Fn(&str) -> bool) -> Functions<'a> {
+pub(crate) fn functions(is_scalar: &dyn Fn(&str) -> bool) -> Functions<'_> {
     Functions { is_scalar, respelled: headwater_sql_functions::respelled }
 }
 

@@ -64,6 +64,7 @@ impl Reach {
     }
 
     /// Returns the reach of two changes combined.
+    #[must_use]
     pub fn and(self, other: Reach) -> Reach {
         match (self, other) {
             (Reach::All, _) | (_, Reach::All) => Reach::All,

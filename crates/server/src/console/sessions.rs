@@ -184,13 +184,14 @@ mod tests {
 
     #[test]
     fn an_unused_session_ends() {
-        let (now, long_ago) = (Instant::now(), Duration::from_secs(3600));
+        let now = Instant::now();
+        let hour_before = |end: Duration| now + Duration::from_secs(end.as_secs() - 3600);
         let session =
             Session { principal: Principal::owner(), key: [0; 32], created: now, used: now };
-        assert!(session.is_valid(now + IDLE - long_ago));
+        assert!(session.is_valid(hour_before(IDLE)));
         assert!(!session.is_valid(now + IDLE));
-        let used = Session { used: now + LIFETIME - long_ago, ..session };
-        assert!(used.is_valid(now + LIFETIME - long_ago));
+        let used = Session { used: hour_before(LIFETIME), ..session };
+        assert!(used.is_valid(hour_before(LIFETIME)));
         assert!(!used.is_valid(now + LIFETIME));
     }
 

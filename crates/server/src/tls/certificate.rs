@@ -92,19 +92,19 @@ impl CertificateFiles {
     fn load(&self, provider: &CryptoProvider) -> Result<CertifiedKey> {
         let chain = read(&self.certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
-        let chain = chain.map_err(|error| self.invalid(&self.certificate, error))?;
+        let chain = chain.map_err(|error| invalid(&self.certificate, error))?;
         if chain.is_empty() {
-            return Err(self.invalid(&self.certificate, "it has no PEM section `CERTIFICATE`"));
+            return Err(invalid(&self.certificate, "it has no PEM section `CERTIFICATE`"));
         }
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?);
-        let key = key.map_err(|error| self.invalid(&self.key, error))?;
+        let key = key.map_err(|error| invalid(&self.key, error))?;
         // Checks that the key belongs to the certificate.
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| self.invalid(&self.key, error))
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| invalid(&self.key, error))
     }
+}
 
-    fn invalid(&self, path: &Path, reason: impl ToString) -> Error {
-        Error::Certificate { path: path.to_owned(), reason: reason.to_string() }
-    }
+fn invalid(path: &Path, reason: impl ToString) -> Error {
+    Error::Certificate { path: path.to_owned(), reason: reason.to_string() }
 }
 
 fn version(metadata: &Metadata) -> Version {
