@@ -38,6 +38,7 @@ mod template_params;
 mod trigger;
 mod trigger_executor;
 mod view;
+mod visibility;
 
 pub use branch::Branches;
 pub use config::ServiceConfig;
@@ -62,6 +63,7 @@ pub use tag::Tags;
 pub use trigger::Triggers;
 pub use view::Views;
 
+pub use headwater_access::{Access, AuditLog, Credential, Decision, Denial, NewUser, Reason};
 pub use headwater_engine::{DiffOptions, TableAt};
 pub use headwater_functions::{
     Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,
