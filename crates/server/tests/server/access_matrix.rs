@@ -37,7 +37,7 @@ type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3
 
 /// The table, in the order of the ids. Names that do not exist keep the operations from changing
 /// anything.
-const OPERATIONS: [Row; 52] = [
+const OPERATIONS: [Row; 55] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, No]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -45,6 +45,7 @@ const OPERATIONS: [Row; 52] = [
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
+    ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, No]),
     ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
     ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, No]),
     ("diff_refs", "GET", "/v1/refs/main/diff/main", "", [No, Ok, Ok]),
@@ -71,6 +72,7 @@ const OPERATIONS: [Row; 52] = [
     ("list_job_events", "GET", "/v1/jobs/x/events", "", [Ok, Ok, Ok]),
     ("list_jobs", "GET", "/v1/jobs", "", [Ok, Ok, Ok]),
     ("list_namespaces", "GET", "/v1/refs/main/namespaces", "", [Ok, Ok, Ok]),
+    ("list_secrets", "GET", "/v1/secrets", "", [No, No, No]),
     ("list_tables", "GET", "/v1/refs/main/tables", "", [Ok, Ok, Ok]),
     ("list_tags", "GET", "/v1/tags", "", [Ok, Ok, Ok]),
     ("list_trigger_events", "GET", "/v1/trigger-events", "", [No, No, No]),
@@ -85,6 +87,7 @@ const OPERATIONS: [Row; 52] = [
     ("replay_trigger_event", "POST", "/v1/trigger-events/x/replay", "", [No, No, No]),
     ("revert", "POST", "/v1/branches/none/revert", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("run_project", "POST", "/v1/runs", r#"{"files":{"a.sql":"SELECT 1"}}"#, [No, No, No]),
+    ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, No]),
     ("shut_down", "POST", "/v1/shutdown", "", [No, No, No]),
     ("stop_job", "POST", "/v1/jobs/x/stop", "", [Ok, Ok, Ok]),
     ("update_branch", "PATCH", "/v1/branches/none", r#"{"name":"x"}"#, [No, No, Ok]),

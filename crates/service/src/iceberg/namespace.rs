@@ -58,7 +58,10 @@ impl Iceberg {
         self.0.authenticated(principal)?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         let visible = self.0.visible_namespaces(principal, &view).await?;
-        if let Some(found) = visible.into_iter().find(|found| found.name == name) {
+        let is_visible = visible.iter().any(|visible| visible.name == name);
+        if (is_visible || self.0.is_unlimited(principal))
+            && let Some(found) = view.state().namespace(name).await.or_problem()?
+        {
             return Ok(found);
         }
         if self.0.is_unlimited(principal) {
