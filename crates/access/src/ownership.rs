@@ -27,6 +27,23 @@ impl Access {
         .await
     }
 
+    /// Moves the ownership of an object that was renamed.
+    pub async fn move_owner(&self, by: &Principal, from: &Object, to: &Object) -> Result<()> {
+        let (old, new) = (ObjectPattern::of(from), ObjectPattern::of(to));
+        self.change(by, |directory| {
+            let mut entries = Vec::new();
+            if directory.owner(to).is_some() {
+                entries.push(remove(owner_key(&new)));
+            }
+            if let Some(user) = directory.owner(from) {
+                let record = OwnerRecord { object: new.clone(), user: user.to_owned() };
+                entries = vec![remove(owner_key(&old)), put(owner_key(&new), &record)?];
+            }
+            Ok(owner_change("move_owner", to, entries))
+        })
+        .await
+    }
+
     /// Removes the owner of an object that was dropped.
     pub async fn remove_owner(&self, by: &Principal, object: &Object) -> Result<()> {
         self.change(by, |directory| {

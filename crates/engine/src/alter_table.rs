@@ -2,7 +2,7 @@
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
-use headwater_model::{ErrorCode, Fault, TableName};
+use headwater_model::{Action, ErrorCode, Fault, TableName};
 use headwater_tables::{Alteration, PartName, Place};
 
 use crate::answer::Answer;
@@ -26,7 +26,7 @@ impl Session {
         }
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
-        let (table, exists) = self.target(&name, &view).await?;
+        let (table, exists) = self.target(&name, &view, &[Action::Alter]).await?;
         let run = self.run();
         if !exists && if_exists {
             return output::of_write(0, None, run.metrics);
@@ -63,7 +63,8 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace.
+    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace. The
+    /// rows become readable under the new name, so renaming needs the right to read them.
     async fn rename_table(
         &self,
         from: &ObjectName,
@@ -72,7 +73,7 @@ impl Session {
     ) -> Result<Answer> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
-        let (table, exists) = self.target(from, &view).await?;
+        let (table, exists) = self.target(from, &view, &[Action::Alter, Action::Select]).await?;
         let run = self.run();
         if !exists && if_exists {
             return output::of_write(0, None, run.metrics);
@@ -87,7 +88,7 @@ impl Session {
             }
             _ => to.clone(),
         };
-        let (new, taken) = self.target(&to, &view).await?;
+        let (new, taken) = self.target(&to, &view, &[Action::Create]).await?;
         if taken && new != table {
             return Err(Error::AlreadyExists { what: "table", name: new.to_string() });
         }

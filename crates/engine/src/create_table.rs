@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use futures::StreamExt;
 use headwater_lake::{Transaction, View};
-use headwater_model::TableName;
+use headwater_model::{Action, Object, TableName};
 use headwater_tables::{Alteration, FIELD_METADATA_KEYS, unsaying, without_nanoseconds};
 
 use crate::answer::Answer;
@@ -81,7 +81,10 @@ impl Session {
     pub(crate) async fn create_table(&self, new: NewTable) -> Result<Answer> {
         let transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
-        let (table, entry) = self.view_target(&new.name, &view).await?;
+        let (table, entry) = self.view_target(&new.name, &view, &[Action::Create]).await?;
+        if new.or_replace && entry.as_ref().is_some_and(|entry| !entry.is_view()) {
+            self.authorize(Action::Drop, &Object::table(&table))?;
+        }
         let exists = entry.is_some();
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);

@@ -1,7 +1,7 @@
 //! DROP TABLE.
 
 use datafusion::sql::sqlparser::ast::ObjectName;
-use headwater_model::Fault;
+use headwater_model::{Action, Fault};
 
 use crate::answer::Answer;
 use crate::error::{Error, Result};
@@ -18,7 +18,8 @@ impl Session {
         let view = transaction.view().clone();
         let mut dropped = Vec::new();
         for name in names {
-            let (table, exists) = self.target(name, &view).await.map_err(drop_it_as_view)?;
+            let (table, exists) =
+                self.target(name, &view, &[Action::Drop]).await.map_err(drop_it_as_view)?;
             if exists {
                 transaction.drop(&table, if_exists).await?;
                 dropped.push(table.to_string());

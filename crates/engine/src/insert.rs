@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::{
     self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
-use headwater_model::TableName;
+use headwater_model::{Action, Object, TableName};
 
 use crate::answer::Answer;
 use crate::assignment_cast::marked;
@@ -52,6 +52,10 @@ impl Session {
         let Some(found) = found.get(&written).cloned() else {
             return Err(Error::Internal { message: format!("`{written}` was not resolved") });
         };
+        if overwrite {
+            let table = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
+            self.authorize(Action::Delete, &Object::table(&table))?;
+        }
         spell_columns(&mut columns, &found)?;
         let mut lookup = Lookup::new(self, &view);
         lookup.add_all(&mentions).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_lake::View;
-use headwater_model::{name, nearest};
+use headwater_model::{Action, Object, name, nearest};
 
 use crate::answer::Answer;
 use crate::error::{Error, Result, SqlError};
@@ -24,6 +24,7 @@ impl Session {
         let metrics = self.run().metrics;
         let name = namespace_of(name)?;
         let known = spelled_namespace(transaction.view(), &name).await?;
+        self.authorize(Action::Create, &Object::namespace(known.as_deref().unwrap_or(&name)))?;
         match known {
             Some(_) if if_not_exists => return output::of_write(0, None, metrics),
             Some(name) => return Err(Error::AlreadyExists { what: "namespace", name }),
@@ -45,7 +46,9 @@ impl Session {
         let mut dropped = Vec::new();
         for written in names {
             let name = namespace_of(written)?;
-            match spelled_namespace(transaction.view(), &name).await? {
+            let known = spelled_namespace(transaction.view(), &name).await?;
+            self.authorize(Action::Drop, &Object::namespace(known.as_deref().unwrap_or(&name)))?;
+            match known {
                 Some(spelled) => {
                     transaction.drop_namespace(&spelled);
                     dropped.push(spelled);
@@ -54,7 +57,8 @@ impl Session {
                 None => {
                     let namespaces = transaction.view().namespaces().await?;
                     return Err(Error::NamespaceNotFound {
-                        near: nearest(&name, namespaces.iter().map(|known| known.name.as_str())),
+                        near: nearest(&name, namespaces.iter().map(|known| known.name.as_str()))
+                            .filter(|_| self.suggests()),
                         namespace: name,
                         reference: self.options.reference.to_string(),
                         position: position(written),

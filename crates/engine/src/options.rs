@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use headwater_lake::View;
 use headwater_model::{DEFAULT_NAMESPACE, RefSpec};
+
+use crate::TableAccess;
 
 /// Options of an [`crate::Engine`].
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ pub struct SessionOptions {
     /// Pinned catalog state to read, even if `reference` has moved since; writes still go to
     /// `reference`.
     pub view: Option<View>,
+    /// What the statements may do; `None` allows everything.
+    pub access: Option<Arc<dyn TableAccess>>,
 }
 
 impl SessionOptions {
@@ -74,6 +79,7 @@ impl Default for SessionOptions {
             properties: BTreeMap::new(),
             snapshot_properties: BTreeMap::new(),
             view: None,
+            access: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
-use headwater_model::SYSTEM_NAMESPACE;
+use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
 use headwater_tables::{COMMENT, default_text, field_type_name};
 
 use crate::answer::Answer;
@@ -25,7 +25,9 @@ impl Session {
         let view = self.view().await?;
         let mut names: Vec<(String, String)> = Vec::new();
         for (table, _) in view.list(None).await? {
-            if namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, &table.namespace)) {
+            let is_wanted =
+                namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, &table.namespace));
+            if is_wanted && self.lists(Action::Select, &Object::table(&table)) {
                 names.push((table.namespace, table.name));
             }
         }
@@ -42,6 +44,7 @@ impl Session {
         let view = self.view().await?;
         let wanted = |of: &str| namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, of));
         let views = view.state().views(None).await?.into_iter();
+        let views = views.filter(|(name, _)| self.lists(Action::Select, &Object::view(name)));
         let names = views.map(|(name, _)| (name.namespace, name.name));
         let names: Vec<_> = names.filter(|(namespace, _)| wanted(namespace)).collect();
         self.show("view", &names)

@@ -13,7 +13,7 @@ use headwater_catalog::Error::NoCommitBefore;
 use headwater_catalog::TableEntry;
 use headwater_lake::View;
 use headwater_model::name::quoted;
-use headwater_model::{RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
+use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_tables::LINEAGE;
 
 use crate::answer::Batches;
@@ -22,6 +22,7 @@ use crate::external_rows::{pieces, viewed};
 use crate::planner::Sources;
 use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
+use crate::table_access::name_as_written;
 use crate::view::{self, Chain};
 use headwater_sql::names::{Match, find, same_but_case};
 use headwater_sql::resolve::FoundTable;
@@ -163,7 +164,13 @@ impl<'s> Lookup<'s> {
         }
         let without_case = local(false);
         let view = self.view_of(written).await?;
-        match view.state().find(&namespace, &written.name).await? {
+        let found = view.state().find(&namespace, &written.name).await?;
+        if found.as_ref().is_none_or(|(name, _)| name.name == written.name)
+            || without_case.is_none()
+        {
+            self.authorize(written, found.as_ref())?;
+        }
+        match found {
             Some((name, _)) if name.name != written.name && without_case.is_some() => {
                 without_case.map(|found| found.at(namespace)).ok_or_else(|| unreachable(written))
             }
@@ -187,6 +194,25 @@ impl<'s> Lookup<'s> {
                 Some(found) => Ok(found.at(namespace)),
                 None => Err(self.missing(written, &namespace, &view, at).await?),
             },
+        }
+    }
+
+    /// Checks that the session may read or write a table or view, or a name that does not exist.
+    fn authorize(
+        &self,
+        written: &WrittenTable,
+        found: Option<&(TableName, TableEntry)>,
+    ) -> Result<()> {
+        let action = if self.writes { Action::Insert } else { Action::Select };
+        let as_written = name_as_written(written, &self.namespace);
+        match found {
+            Some((name, entry)) if entry.is_view() && !self.writes => {
+                self.session.authorize_found(action, &Object::view(name), &as_written)
+            }
+            Some((name, _)) => {
+                self.session.authorize_found(action, &Object::table(name), &as_written)
+            }
+            None => self.session.authorize(action, &Object::table(&as_written)),
         }
     }
 
@@ -282,6 +308,8 @@ impl<'s> Lookup<'s> {
                 position: at,
             });
         };
+        // The rows of system tables name tables, branches and jobs that the session may not see.
+        self.session.authorize(Action::Administer, &Object::lake())?;
         if written.snapshot.is_some() {
             return Err(Error::unsupported("a snapshot of a system table"));
         }
@@ -308,7 +336,7 @@ impl<'s> Lookup<'s> {
             let names = namespaces.iter().map(|known| known.name.as_str());
             return Ok(Error::NamespaceNotFound {
                 namespace: namespace.to_owned(),
-                near: nearest(namespace, names),
+                near: nearest(namespace, names).filter(|_| self.session.suggests()),
                 reference,
                 position: at,
             });
@@ -334,7 +362,10 @@ impl<'s> Lookup<'s> {
         let near = nearest(wanted, names.iter().map(String::as_str));
         Ok(Error::TableNotFound {
             table: written.to_string(),
-            near: near.map(|near| spelled(namespace, &near)).or_else(elsewhere),
+            near: near
+                .map(|near| spelled(namespace, &near))
+                .or_else(elsewhere)
+                .filter(|_| self.session.suggests()),
             reference,
             position: at,
         })

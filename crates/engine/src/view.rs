@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use headwater_catalog::TableEntry;
 use headwater_lake::View;
-use headwater_model::{CommitId, DEFAULT_NAMESPACE, TableName};
+use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
 use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::answer::Answer;
@@ -65,7 +65,12 @@ impl Session {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
-        let (name, entry) = self.view_target(&name, &view).await?;
+        let (name, entry) = self.view_target(&name, &view, &[]).await?;
+        // A name that does not exist is checked as a view's.
+        self.authorize(Action::Create, &Object::view(&name))?;
+        if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
+            self.authorize(Action::Alter, &Object::view(&name))?;
+        }
         let exists = entry.as_ref().is_some_and(TableEntry::is_view);
         if let Some(entry) = entry {
             let what = if entry.is_view() { "view" } else { "table" };
@@ -108,7 +113,7 @@ impl Session {
         let view = transaction.view().clone();
         let mut dropped = Vec::new();
         for name in names {
-            match self.view_target(name, &view).await? {
+            match self.view_target(name, &view, &[Action::Drop]).await? {
                 (name, Some(entry)) if entry.is_view() => {
                     transaction.drop_view(&name).await?;
                     dropped.push(name.to_string());

@@ -8,7 +8,9 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{Transaction, View};
-use headwater_model::{Commit, Fault, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest};
+use headwater_model::{
+    Action, Commit, Fault, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
+};
 use parking_lot::Mutex;
 
 use crate::answer::{Answer, Metrics};
@@ -19,6 +21,7 @@ use crate::output;
 use crate::planning_error::Limits;
 use crate::scan::plain_batch;
 use crate::session::Session;
+use crate::table_access::name_as_written;
 use headwater_sql::table_name::{WrittenTable, position};
 
 /// First error of a stream of rows. It is kept here because the crates below return only an Arrow
@@ -37,6 +40,7 @@ impl Session {
         };
         let resolved = lake.catalog().resolve(reference).await?;
         let branch = resolved.branch.ok_or_else(not_a_branch)?;
+        self.authorize(Action::Write, &Object::branch(&branch))?;
         if lake.catalog().branch(&branch).await?.protected {
             return Err(Error::Protected { branch });
         }
@@ -102,10 +106,15 @@ impl Session {
         Ok(written)
     }
 
-    /// Returns the table with this name in its stored spelling, and whether it exists. Fails for a
-    /// view.
-    pub(crate) async fn target(&self, name: &ObjectName, view: &View) -> Result<(TableName, bool)> {
-        match self.view_target(name, view).await? {
+    /// Returns the table with this name in its stored spelling, and whether it exists. Checks that
+    /// the session may perform the actions on it. Fails for a view.
+    pub(crate) async fn target(
+        &self,
+        name: &ObjectName,
+        view: &View,
+        actions: &[Action],
+    ) -> Result<(TableName, bool)> {
+        match self.view_target(name, view, actions).await? {
             (view, Some(entry)) if entry.is_view() => {
                 Err(headwater_lake::Error::IsView { view }.into())
             }
@@ -114,27 +123,47 @@ impl Session {
     }
 
     /// Returns the table or view with this name in its stored spelling, with its entry if it
-    /// exists.
+    /// exists. Checks that the session may perform the actions on it, as a table if it does not
+    /// exist.
     pub(crate) async fn view_target(
         &self,
         name: &ObjectName,
         view: &View,
+        actions: &[Action],
     ) -> Result<(TableName, Option<TableEntry>)> {
         let written = self.written(name)?;
+        let as_written = name_as_written(&written, &self.options.namespace);
         let namespace = written.namespace.unwrap_or_default();
         let Some(namespace) = spelled_namespace(view, &namespace).await? else {
+            for action in actions {
+                self.authorize(*action, &Object::table(&as_written))?;
+            }
             let namespaces = view.namespaces().await?;
             return Err(Error::NamespaceNotFound {
-                near: nearest(&namespace, namespaces.iter().map(|known| known.name.as_str())),
+                near: self
+                    .suggests()
+                    .then(|| namespaces.iter().map(|known| known.name.as_str()))
+                    .and_then(|names| nearest(&namespace, names)),
                 namespace,
                 reference: view.spec().to_string(),
                 position: position(name),
             });
         };
-        match view.state().find(&namespace, &written.name).await? {
-            Some((table, entry)) => Ok((table, Some(entry))),
-            None => Ok((TableName::new(namespace, written.name)?, None)),
+        let (table, entry) = match view.state().find(&namespace, &written.name).await? {
+            Some((table, entry)) => (table, Some(entry)),
+            None => (TableName::new(namespace, written.name)?, None),
+        };
+        let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
+        let found = if is_view { Object::view(&table) } else { Object::table(&table) };
+        for action in actions {
+            // A view has no rows of its own; the statement fails on its kind afterwards.
+            if found.kind().actions().contains(action) {
+                self.authorize_found(*action, &found, &as_written)?;
+            } else {
+                self.authorize(*action, &Object::table(&as_written))?;
+            }
         }
+        Ok((table, entry))
     }
 
     pub(crate) async fn no_such_table(
@@ -148,7 +177,7 @@ impl Session {
         Ok(Error::TableNotFound {
             table: table.to_string(),
             reference: view.spec().to_string(),
-            near: nearest(&table.name, names).map(|near| {
+            near: nearest(&table.name, names).filter(|_| self.suggests()).map(|near| {
                 let namespace = table.namespace.clone();
                 if namespace == self.options.namespace {
                     near

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Principal, Problem};
+use headwater_service::Credential;
 
 use crate::console::shown_session;
 use crate::login_limit::LoginAttempt;
@@ -21,6 +22,9 @@ use crate::token::Token;
 
 /// Header with the addresses that a request passed, the nearest one last.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Prefix of access tokens.
+pub const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
 /// Marks a request over TCP, with the token that it needs, if any.
 #[derive(Debug, Clone)]
@@ -37,29 +41,35 @@ pub struct Unauthenticated;
 
 /// Adds the [`Principal`] to a request, or rejects it.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let Some(TcpPeer { address, token }) = request.extensions().get::<TcpPeer>() else {
-        request.extensions_mut().insert(Principal::owner());
-        return next.run(request).await;
-    };
-    let header = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let is_valid =
-        token.as_ref().is_none_or(|token| header.is_some_and(|it| token.is_shown_by(it)));
-    let session = shown_session(request.headers()).and_then(|it| app.sessions.principal(it));
-    if let Some(principal) = is_valid.then(Principal::owner).or(session) {
+    let peer = request.extensions().get::<TcpPeer>().cloned();
+    if let Some(principal) = peer.as_ref().and_then(|_| of_session(&app, request.headers())) {
         request.extensions_mut().insert(principal);
         return next.run(request).await;
     }
-    if is_public(request.uri().path()) {
-        request.extensions_mut().insert(Unauthenticated);
-        request.extensions_mut().insert(Principal::anonymous());
-        return next.run(request).await;
-    }
-    let address = client_address(&app, *address, request.headers());
-    match refusal(&app, address, header.is_some()) {
-        problem if problem.code == ErrorCode::Unauthenticated => {
-            unauthenticated(request.uri(), problem)
+    let shown = bearer(request.headers());
+    match identify(&app, peer.as_ref(), shown).await {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
         }
-        problem => error_response(request.uri(), problem),
+        Err(problem) if problem.code != ErrorCode::Unauthenticated => {
+            error_response(request.uri(), problem)
+        }
+        Err(_) if is_public(request.uri().path()) => {
+            request.extensions_mut().insert(Unauthenticated);
+            request.extensions_mut().insert(Principal::anonymous());
+            next.run(request).await
+        }
+        Err(_) => {
+            let has_header = request.headers().contains_key(AUTHORIZATION);
+            let address = peer.map(|peer| client_address(&app, peer.address, request.headers()));
+            match refusal(&app, address, has_header) {
+                problem if problem.code == ErrorCode::Unauthenticated => {
+                    unauthenticated(request.uri(), problem)
+                }
+                problem => error_response(request.uri(), problem),
+            }
+        }
     }
 }
 
@@ -72,9 +82,10 @@ pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAdd
 }
 
 /// Returns the error of a request without a valid token. An invalid token counts as a failed login.
-fn refusal(app: &App, address: IpAddr, has_header: bool) -> Problem {
-    let attempt = LoginAttempt { address, user: None };
-    if has_header {
+/// On the Unix socket there is no address, and no limit.
+fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
+    if let Some(address) = address.filter(|_| has_header) {
+        let attempt = LoginAttempt { address, user: None };
         if let Err(problem) = app.logins.check(attempt) {
             return problem;
         }
@@ -82,9 +93,42 @@ fn refusal(app: &App, address: IpAddr, has_header: bool) -> Problem {
     }
     let message = if has_header { "the token is invalid" } else { "the request has no token" };
     Problem::new(ErrorCode::Unauthenticated, message).with_hint(
-        "Send the header `authorization: Bearer TOKEN` with the contents of `server.token` in the \
-         lake's folder.",
+        "Send the header `authorization: Bearer TOKEN` with an access token, or the contents of \
+         `server.token` in the lake's folder.",
     )
+}
+
+/// Returns the principal of the console's session that a request shows.
+fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
+    app.sessions.principal(shown_session(headers)?)
+}
+
+/// Returns the principal of a request. Without a credential it is the owner on the Unix socket,
+/// where an access token selects its user. A TCP listener without authentication serves the owner
+/// until a user exists.
+async fn identify(
+    app: &App,
+    peer: Option<&TcpPeer>,
+    shown: Option<&str>,
+) -> Result<Principal, Problem> {
+    let Some(peer) = peer else {
+        return match shown.filter(|token| token.starts_with(ACCESS_TOKEN_PREFIX)) {
+            Some(token) => app.service.authenticate(Credential::Token(token)).await,
+            None => Ok(Principal::owner()),
+        };
+    };
+    let is_open = peer.token.is_none() && !app.service.has_users();
+    match shown {
+        _ if is_open => Ok(Principal::owner()),
+        Some(token) => app.service.authenticate(Credential::Token(token)).await,
+        None => Err(Problem::new(ErrorCode::Unauthenticated, "the request has no credential")),
+    }
+}
+
+/// Returns the token of the header `authorization: Bearer TOKEN`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn unauthenticated(uri: &Uri, problem: Problem) -> Response {

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use axum::Router;
 use axum::body::Body;
+use headwater_model::{Principal, Problem};
+use headwater_service::Access;
 use hyper::{Request, Response};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -61,6 +63,11 @@ impl ServerHandle {
     /// Returns the path of the file with the token for HTTP.
     pub fn token_file(&self) -> Option<&Path> {
         self.parts.info.token_file.as_deref()
+    }
+
+    /// Returns the users, roles, grants and tokens of the lake.
+    pub fn access(&self) -> Result<Access, Problem> {
+        self.parts.state.service.access(&Principal::owner())
     }
 
     /// Answers a request without a listener, as from the Unix socket.

@@ -120,6 +120,11 @@ impl BoundListeners {
         self.token.as_ref().map(|token| token.path.clone())
     }
 
+    /// Returns the token of requests over TCP.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref().map(|file| &file.token)
+    }
+
     /// Starts to accept connections.
     pub fn open(self, router: &Router) -> OpenListeners {
         let closing = CancellationToken::new();

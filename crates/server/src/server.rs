@@ -42,6 +42,9 @@ impl Server {
             started: chrono::Utc::now(),
         };
         let state = Arc::new(AppState::start(config).await?);
+        if let Some(token) = bound.token() {
+            state.service.accept_owner_token(token.as_str());
+        }
         let router = router::router(&state);
         let tls = bound.tls().cloned();
         let listeners = bound.open(&router);

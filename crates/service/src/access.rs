@@ -1,69 +1,252 @@
 //! The one place that decides what a principal may do.
+//!
+//! Every operation calls [`Components::authorize`] with the action and the object it concerns. An
+//! operation without a check of its own needs [`Components::administer`]. Decisions are recorded in
+//! the audit log once a user exists; without users, only the owner reaches the service.
 
-use headwater_model::{ErrorCode, Identity, Principal, Problem};
+use std::sync::Arc;
 
-/// A kind of operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Read tables, refs, jobs or settings.
-    Read,
-    /// Run a SQL statement, which may write.
-    Execute,
-    /// Change a branch, its tables or its properties.
-    Write,
-    /// Merge into a branch, cherry-pick or revert there.
-    Merge,
-    /// Call a function.
-    Invoke,
-    /// Run a project.
-    Run,
-    /// Deploy a version of a project, or replay an event of its triggers.
-    Deploy,
-    /// Maintain tables, stop jobs, remove environments.
-    Maintain,
-    /// Shut the server down.
-    Administer,
+use headwater_access::{Access, Credential, Decision, Denial};
+use headwater_engine::TableAccess;
+use headwater_model::{
+    Action, AuditOutcome, ErrorCode, Identity, Object, ObjectKind, OrProblem, Principal, Problem,
+    RefSpec,
+};
+use serde_json::json;
+
+use crate::service::{Components, Service};
+
+impl Components {
+    /// Checks that a principal may perform an action on an object, and records the decision.
+    ///
+    /// Errors: `unauthenticated`; `forbidden`, with the action and the object.
+    pub(crate) fn authorize(
+        &self,
+        principal: &Principal,
+        action: Action,
+        object: &Object,
+    ) -> Result<(), Problem> {
+        authorize(&self.access, principal, action, object)
+    }
+
+    /// Checks that a principal may do everything. For operations without a check of their own.
+    pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
+        self.authorize(principal, Action::Administer, &Object::lake())
+    }
+
+    /// Checks that a principal is the owner or a user, for operations that filter their result.
+    ///
+    /// Errors: `unauthenticated`.
+    pub(crate) fn authenticated(&self, principal: &Principal) -> Result<(), Problem> {
+        let probe = self.access.decide(principal, Action::Administer, &Object::lake());
+        match probe {
+            Decision::Denied(denial @ (Denial::Unauthenticated | Denial::Invalid)) => {
+                Err(unauthenticated(denial))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns true if a principal may perform an action on an object. Used to filter lists; not
+    /// recorded.
+    pub(crate) fn allows(&self, principal: &Principal, action: Action, object: &Object) -> bool {
+        self.access.decide(principal, action, object).is_allowed()
+    }
+
+    /// Returns true if a principal may do everything, and so see every name.
+    pub(crate) fn is_unlimited(&self, principal: &Principal) -> bool {
+        self.allows(principal, Action::Administer, &Object::lake())
+    }
+
+    /// Removes suggestions from an error: they may be names that the principal must not see.
+    pub(crate) fn conceal(&self, principal: &Principal, mut problem: Problem) -> Problem {
+        use ErrorCode::{NamespaceNotFound, RefNotFound, TableNotFound};
+        let names = matches!(problem.code, NamespaceNotFound | RefNotFound | TableNotFound);
+        if names && !self.is_unlimited(principal) {
+            problem.hint = None;
+            problem.context.clear();
+        }
+        problem
+    }
+
+    /// Returns the decisions of a session that acts for a principal; none if it may do everything
+    /// by being the owner.
+    pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
+        if *principal.identity() == Identity::Owner && !self.access.has_users() {
+            return None;
+        }
+        let (access, principal) = (self.access.clone(), principal.clone());
+        Some(Arc::new(SessionAccess { access, principal }))
+    }
 }
 
-/// Checks that a principal may perform an action: the owner may perform all, others none.
-///
-/// Errors: `unauthenticated`.
-pub fn authorize(principal: &Principal, action: Action) -> Result<(), Problem> {
-    match principal.identity() {
-        Identity::Owner => Ok(()),
-        Identity::User(user) => {
-            let message = format!("user `{}` may not do this", user.name);
-            Err(Problem::new(ErrorCode::Forbidden, message))
+/// Returns the object that stands for a ref: its branch or tag, or the commit, which only a pattern
+/// for all branches selects.
+pub(crate) fn ref_object(reference: &RefSpec) -> Object {
+    match reference {
+        RefSpec::Name(name) | RefSpec::At { name, .. } => Object::branch(name),
+        RefSpec::Commit(hash) => Object::branch(&format!("@{hash}")),
+        RefSpec::Before { of, .. } => ref_object(of),
+    }
+}
+
+/// The decisions of an SQL session.
+#[derive(Debug)]
+struct SessionAccess {
+    access: Access,
+    principal: Principal,
+}
+
+impl TableAccess for SessionAccess {
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        authorize(&self.access, &self.principal, action, object)
+    }
+
+    fn allows(&self, action: Action, object: &Object) -> bool {
+        self.access.decide(&self.principal, action, object).is_allowed()
+    }
+
+    fn is_limited(&self) -> bool {
+        !self.allows(Action::Administer, &Object::lake())
+    }
+}
+
+fn authorize(
+    access: &Access,
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+) -> Result<(), Problem> {
+    let decision = access.decide(principal, action, object);
+    record(access, principal, action, object, &decision);
+    match decision {
+        Decision::Allowed(_) => Ok(()),
+        Decision::Denied(denial @ (Denial::Unauthenticated | Denial::Invalid)) => {
+            Err(unauthenticated(denial))
         }
-        Identity::Anonymous => {
-            let message = format!("the request has no token, which `{action:?}` needs");
-            Err(Problem::new(ErrorCode::Unauthenticated, message.to_lowercase()))
+        Decision::Denied(denial) => Err(forbidden(principal, action, object, denial)),
+    }
+}
+
+/// Records a decision in the audit log. A request without a credential is recorded by the protocol
+/// that rejects it.
+fn record(
+    access: &Access,
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+    decision: &Decision,
+) {
+    if *principal.identity() == Identity::Anonymous || !access.has_users() {
+        return;
+    }
+    let outcome = if decision.is_allowed() { AuditOutcome::Allowed } else { AuditOutcome::Denied };
+    let event = access.audit().event(principal, action.as_str(), object.to_string(), outcome);
+    access.audit().record(headwater_model::AuditEvent { reason: decision.to_string(), ..event });
+}
+
+fn unauthenticated(denial: Denial) -> Problem {
+    let message = match denial {
+        Denial::Invalid => "the credential is no longer valid",
+        _ => "the request has no credential",
+    };
+    Problem::new(ErrorCode::Unauthenticated, message)
+        .with_hint("Send an access token as `authorization: Bearer TOKEN`")
+}
+
+fn forbidden(principal: &Principal, action: Action, object: &Object, denial: Denial) -> Problem {
+    let user = principal.user_name().unwrap_or_default();
+    let what = match object.kind() {
+        ObjectKind::Lake => "the lake".to_owned(),
+        kind => format!("{kind} `{}`", object.name()),
+    };
+    let message = format!("user `{user}` may not {action} {what}");
+    let hint = match denial {
+        Denial::Scope => format!("Use a token whose scopes contain `{action} on {object}`"),
+        _ => format!("Ask an administrator to grant `{action} on {object}`"),
+    };
+    let mut problem = Problem::new(ErrorCode::Forbidden, message).with_hint(hint);
+    problem.context.insert("action".to_owned(), json!(action));
+    problem.context.insert("object".to_owned(), json!(object.to_string()));
+    problem
+}
+
+impl Service {
+    /// Authenticates a client by the server's token, an access token, or a user's name with its
+    /// password or an access token. The server's token is the owner's, with any name.
+    ///
+    /// Errors: `unauthenticated`, the same for every invalid credential; `too_busy`.
+    pub async fn authenticate(&self, credential: Credential<'_>) -> Result<Principal, Problem> {
+        let (Credential::Token(shown) | Credential::Password { password: shown, .. }) = credential;
+        if self.components().is_owner_token(shown) {
+            return Ok(Principal::owner());
         }
+        self.components().access.authenticate(credential).await.or_problem()
+    }
+
+    /// Returns the users, roles, grants and tokens, and the audit log.
+    ///
+    /// Errors: `unauthenticated`, `forbidden`: only the owner and administrators may use them.
+    pub fn access(&self, principal: &Principal) -> Result<Access, Problem> {
+        self.components().administer(principal)?;
+        Ok(self.components().access.clone())
+    }
+
+    /// Returns true if a user exists. Before that, a server without authentication treats every
+    /// client as the owner.
+    pub fn has_users(&self) -> bool {
+        self.components().access.has_users()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_access::NewUser;
+    use headwater_model::{NewToken, Permission, SystemClock};
+    use headwater_store::MemoryStore;
+
     use super::*;
 
-    #[test]
-    fn only_the_owner_is_authorized() {
-        let actions = [
-            Action::Read,
-            Action::Execute,
-            Action::Write,
-            Action::Merge,
-            Action::Invoke,
-            Action::Run,
-            Action::Deploy,
-            Action::Maintain,
-            Action::Administer,
-        ];
-        for action in actions {
-            assert!(authorize(&Principal::owner(), action).is_ok());
+    async fn access() -> Access {
+        let opened = Access::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock)).await;
+        opened.expect("an empty store")
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_is_authorized_without_users() {
+        let access = access().await;
+        for action in Action::ALL {
+            let owner = Principal::owner();
+            assert!(authorize(&access, &owner, action, &Object::lake()).is_ok());
             let anonymous = Principal::anonymous().with_author(Some("owner".to_owned()));
-            let refused = authorize(&anonymous, action).expect_err("no token");
-            assert_eq!(refused.code, ErrorCode::Unauthenticated);
+            let refused = authorize(&access, &anonymous, action, &Object::lake());
+            assert_eq!(refused.expect_err("denied").code, ErrorCode::Unauthenticated);
         }
+    }
+
+    #[tokio::test]
+    async fn a_denial_names_the_action_and_the_object_and_is_recorded() {
+        let (access, owner) = (access().await, Principal::owner());
+        let new = NewUser { name: "ana".to_owned(), ..NewUser::default() };
+        access.create_user(&owner, new).await.expect("a user");
+        let token = access.create_token(&owner, "ana", NewToken::default()).await;
+        let secret = token.expect("a token").secret;
+        let ana = access.authenticate(Credential::Token(&secret)).await.expect("valid");
+        let table: Object = "table:sales.orders".parse().expect("a table");
+        let denied = authorize(&access, &ana, Action::Select, &table).expect_err("no grant");
+        assert_eq!(denied.code, ErrorCode::Forbidden);
+        assert_eq!(denied.message, "user `ana` may not select table `sales.orders`");
+        let hint = denied.hint.expect("a hint");
+        assert_eq!(hint, "Ask an administrator to grant `select on table:sales.orders`.");
+        let object = "namespace:sales".parse().expect("a pattern");
+        let permission = Permission { actions: vec![Action::Select], object };
+        access.grant(&owner, "ana", permission).await.expect("a grant");
+        authorize(&access, &ana, Action::Select, &table).expect("granted");
+        let events = access.audit().list(10).await.expect("events");
+        let recorded =
+            |outcome| events.iter().any(|it| it.outcome == outcome && it.action == "select");
+        assert!(recorded(AuditOutcome::Denied) && recorded(AuditOutcome::Allowed));
+        let impostor = ana.clone().with_author(Some("eve".to_owned()));
+        assert_eq!(impostor.author(), "ana");
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use headwater_jobs::NewJob;
 use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
-    Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
-    MergeRequest, OrProblem, Principal, Problem, RevertRequest, UpdateRef, nearest,
+    Action, Branch, CherryPickRequest, CreateRef, DEFAULT_NAMESPACE, ErrorCode, JobKind,
+    MergeOutcome, MergeReport, MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest,
+    TableName, UpdateRef, nearest,
 };
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on branches.
@@ -23,8 +23,11 @@ impl Branches {
         principal: &Principal,
         prefix: Option<&str>,
     ) -> Result<Vec<Branch>, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.catalog().branches(prefix).await.or_problem()
+        self.0.authenticated(principal)?;
+        let mut branches = self.0.lake.catalog().branches(prefix).await.or_problem()?;
+        let allows = |name: &str| self.0.allows(principal, Action::Read, &Object::branch(name));
+        branches.retain(|branch| allows(&branch.name));
+        Ok(branches)
     }
 
     /// Creates a branch: one durable write, independent of the number of tables.
@@ -33,14 +36,29 @@ impl Branches {
         principal: &Principal,
         request: CreateRef,
     ) -> Result<Branch, Problem> {
-        authorize(principal, Action::Write)?;
-        self.0.lake.create_branch(request).await.or_problem()
+        let object = Object::branch(&request.name);
+        self.0.authorize(principal, Action::Create, &object)?;
+        // An existing branch is not created, so its owner does not change.
+        let may_exist = request.if_not_exists;
+        let request = CreateRef { if_not_exists: false, ..request };
+        let created = self.0.lake.create_branch(request).await.or_problem();
+        match created.map_err(|problem| self.0.conceal(principal, problem)) {
+            Ok(branch) => {
+                self.0.access.set_owner(principal, &object).await.or_problem()?;
+                Ok(branch)
+            }
+            Err(problem) if may_exist && problem.code == ErrorCode::AlreadyExists => {
+                self.get(principal, object.name()).await
+            }
+            Err(problem) => Err(problem),
+        }
     }
 
     /// Returns a branch.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<Branch, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.catalog().branch(name).await.or_problem()
+        self.0.authorize(principal, Action::Read, &Object::branch(name))?;
+        let found = self.0.lake.catalog().branch(name).await.or_problem();
+        found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Renames a branch, changes its protection, or sets the project whose checks it requires.
@@ -50,11 +68,19 @@ impl Branches {
         name: &str,
         change: UpdateRef,
     ) -> Result<Branch, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
         let catalog = self.0.lake.catalog();
-        let mut branch = catalog.branch(name).await.or_problem()?;
+        let found = catalog.branch(name).await.or_problem();
+        let mut branch = found.map_err(|problem| self.0.conceal(principal, problem))?;
         if let Some(new) = change.name.filter(|new| *new != branch.name) {
+            let new_object = Object::branch(&new);
+            self.0.authorize(principal, Action::Create, &new_object)?;
             branch = catalog.rename_branch(&branch.name, &new).await.or_problem()?;
+            self.0
+                .access
+                .move_owner(principal, &Object::branch(name), &new_object)
+                .await
+                .or_problem()?;
         }
         if let Some(protected) = change.protected {
             branch = catalog.protect_branch(&branch.name, protected).await.or_problem()?;
@@ -84,8 +110,11 @@ impl Branches {
 
     /// Deletes a branch; its commits stay reachable by their ids.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        authorize(principal, Action::Write)?;
-        self.0.lake.catalog().delete_branch(name).await.or_problem()
+        let object = Object::branch(name);
+        self.0.authorize(principal, Action::Drop, &object)?;
+        let deleted = self.0.lake.catalog().delete_branch(name).await.or_problem();
+        deleted.map_err(|problem| self.0.conceal(principal, problem))?;
+        self.0.access.remove_owner(principal, &object).await.or_problem()
     }
 
     /// Merges a ref into a branch, as a job. The context of the error `merge_conflict` contains the
@@ -98,11 +127,13 @@ impl Branches {
     ) -> Result<MergeReport, Problem> {
         let source = request.source.to_string();
         let new =
-            Self::new_job(JobKind::Merge, &format!("{source} into {target}"), target, principal)?;
+            self.new_job(JobKind::Merge, &format!("{source} into {target}"), target, principal)?;
         let (lake, branch, author) = self.job_input(target, principal);
         let work =
             async move { Box::pin(lake.merge(&branch, request, &author)).await.or_problem() };
-        let report = self.0.run_as_job(new, work).await?;
+        let report = self.0.run_as_job(new, work).await;
+        let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
+        let report = self.visible(principal, report);
         if report.outcome == MergeOutcome::Conflict {
             let problem = conflict_problem(target, &source, &report);
             return Err(with_rerun_hint(problem, target, &source, &report));
@@ -120,11 +151,13 @@ impl Branches {
     ) -> Result<MergeReport, Problem> {
         let source = request.commit.to_string();
         let summary = format!("{source} onto {target}");
-        let new = Self::new_job(JobKind::CherryPick, &summary, target, principal)?;
+        let new = self.new_job(JobKind::CherryPick, &summary, target, principal)?;
         let (lake, branch, author) = self.job_input(target, principal);
         let work =
             async move { Box::pin(lake.cherry_pick(&branch, request, &author)).await.or_problem() };
-        let report = self.0.run_as_job(new, work).await?;
+        let report = self.0.run_as_job(new, work).await;
+        let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
+        let report = self.visible(principal, report);
         if report.outcome == MergeOutcome::Conflict {
             return Err(conflict_problem(target, &source, &report));
         }
@@ -139,11 +172,13 @@ impl Branches {
         target: &str,
         request: RevertRequest,
     ) -> Result<MergeReport, Problem> {
-        let new = Self::new_job(JobKind::Revert, &format!("on {target}"), target, principal)?;
+        let new = self.new_job(JobKind::Revert, &format!("on {target}"), target, principal)?;
         let (lake, branch, author) = self.job_input(target, principal);
         let work =
             async move { Box::pin(lake.revert(&branch, request, &author)).await.or_problem() };
-        let report = self.0.run_as_job(new, work).await?;
+        let report = self.0.run_as_job(new, work).await;
+        let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
+        let report = self.visible(principal, report);
         if report.outcome == MergeOutcome::Conflict {
             let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
             return Err(conflict_problem(target, &undone.unwrap_or_default(), &report));
@@ -152,14 +187,31 @@ impl Branches {
     }
 
     fn new_job(
+        &self,
         kind: JobKind,
         summary: &str,
         target: &str,
         principal: &Principal,
     ) -> Result<NewJob, Problem> {
-        authorize(principal, Action::Merge)?;
+        self.0.authorize(principal, Action::Merge, &Object::branch(target))?;
         let new = NewJob::new(kind, summary, principal.author());
         Ok(NewJob { reference: Some(target.to_owned()), ..new })
+    }
+
+    /// Removes tables from a report that the principal may not read: a conflict shows their rows.
+    fn visible(&self, principal: &Principal, mut report: MergeReport) -> MergeReport {
+        let allows =
+            |table: &TableName| self.0.allows(principal, Action::Select, &Object::table(table));
+        report.tables.retain(allows);
+        report.merged.retain(|merged| allows(&merged.table));
+        for conflict in report.conflicts.iter_mut().filter(|conflict| !allows(&conflict.table)) {
+            conflict.causes.clear();
+            conflict.table = hidden_table();
+            conflict.project = None;
+            (conflict.target, conflict.target_after) = (None, None);
+            (conflict.source, conflict.source_after) = (None, None);
+        }
+        report
     }
 
     fn job_input(
@@ -169,4 +221,9 @@ impl Branches {
     ) -> (headwater_lake::Lake, String, String) {
         (self.0.lake.clone(), target.to_owned(), principal.author().to_owned())
     }
+}
+
+/// Returns the name in place of that of a table that a principal may not read.
+fn hidden_table() -> TableName {
+    TableName { namespace: DEFAULT_NAMESPACE.to_owned(), name: "(hidden)".to_owned() }
 }

@@ -6,7 +6,6 @@ use headwater_model::{
     DeployReport, DeployRequest, Deployment, ErrorCode, OrProblem, Principal, Problem,
 };
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on deployments.
@@ -16,13 +15,13 @@ pub struct Deployments(pub(crate) Arc<Components>);
 impl Deployments {
     /// Lists the deployed versions of the project, the last deployed first.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Deployment>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         self.0.deployer.versions().list().await.or_problem()
     }
 
     /// Returns a deployed version, by its id or a unique prefix of it.
     pub async fn get(&self, principal: &Principal, version: &str) -> Result<Deployment, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         self.0.deployer.versions().get(version).await.or_problem()
     }
 
@@ -35,7 +34,7 @@ impl Deployments {
         principal: &Principal,
         request: DeployRequest,
     ) -> Result<DeployReport, Problem> {
-        authorize(principal, Action::Deploy)?;
+        self.0.administer(principal)?;
         if request.files.is_empty() {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
             return Err(problem.with_hint("Send its files in `files`."));
@@ -54,7 +53,7 @@ impl Deployments {
         principal: &Principal,
         version: String,
     ) -> Result<DeployReport, Problem> {
-        authorize(principal, Action::Deploy)?;
+        self.0.administer(principal)?;
         let components = self.0.clone();
         complete(async move { components.deployer.activate(&version).await }).await
     }

@@ -9,7 +9,6 @@ use headwater_model::{
     PrunedEnvironments, RebuiltEnvironment,
 };
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on environments.
@@ -19,7 +18,7 @@ pub struct Environments(pub(crate) Arc<Components>);
 impl Environments {
     /// Lists environments, the last used first.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<EnvironmentSummary>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         Ok(self.0.functions.environments().await)
     }
 
@@ -29,7 +28,7 @@ impl Environments {
         principal: &Principal,
         id: &str,
     ) -> Result<EnvironmentExplained, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         self.0.functions.explain(id).await.or_problem()
     }
 
@@ -40,7 +39,7 @@ impl Environments {
         principal: &Principal,
         request: &PruneEnvironments,
     ) -> Result<PrunedEnvironments, Problem> {
-        authorize(principal, Action::Maintain)?;
+        self.0.administer(principal)?;
         let unused_for = Duration::from_secs(request.unused_seconds);
         if request.dry_run {
             return Ok(self.0.functions.prunable(unused_for).await);
@@ -54,7 +53,7 @@ impl Environments {
         principal: &Principal,
         id: &str,
     ) -> Result<RebuiltEnvironment, Problem> {
-        authorize(principal, Action::Maintain)?;
+        self.0.administer(principal)?;
         let ignore = |_: EnvironmentEvent| ();
         self.0.functions.rebuild(id, &ignore).await.or_problem()
     }

@@ -8,7 +8,6 @@ use headwater_model::{ImportPlan, ImportRequest, Job, JobKind, OrProblem, Princi
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on imports.
@@ -23,7 +22,7 @@ impl Imports {
         principal: &Principal,
         request: &ImportRequest,
     ) -> Result<ImportPlan, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let importer = Importer::new(self.0.lake.clone());
@@ -36,7 +35,7 @@ impl Imports {
         principal: &Principal,
         mut request: ImportRequest,
     ) -> Result<Job, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.administer(principal)?;
         let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
         request.author = Some(author.clone());

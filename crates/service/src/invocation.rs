@@ -7,12 +7,11 @@ use std::sync::Arc;
 use headwater_functions::{Argument, Returned, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, FunctionSummary, JobKind, OrProblem, Principal, Problem, nearest,
+    Action, ErrorCode, FunctionSummary, JobKind, Object, OrProblem, Principal, Problem, nearest,
 };
 use headwater_pipelines::{Callable, Parsed, Project};
 use serde_json::Value;
 
-use crate::access::{Action, authorize};
 use crate::deployer::{nothing_deployed, parse_folder};
 use crate::operation::EndedJob;
 use crate::service::Components;
@@ -60,16 +59,17 @@ impl FoundFunction {
 impl Invocations {
     /// Lists the functions of the deployed version by name.
     pub fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authenticated(principal)?;
         let Some(version) = self.0.deployer.deployed().version()? else { return Ok(Vec::new()) };
         let project = version.project;
         let summary = |callable: &Callable| callable.summary(&project.defaults);
-        Ok(project.callables.values().map(summary).collect())
+        let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
+        Ok(project.callables.values().filter(|one| allows(&one.name)).map(summary).collect())
     }
 
     /// Finds a function of the deployed version.
     pub async fn find(&self, principal: &Principal, name: &str) -> Result<FoundFunction, Problem> {
-        authorize(principal, Action::Invoke)?;
+        self.0.authorize(principal, Action::Invoke, &Object::function(name))?;
         let version = self.0.deployer.deployed().version()?;
         if let Some(version) = &version
             && let Some(callable) = version.project.callables.get(name)
@@ -77,12 +77,17 @@ impl Invocations {
             let (project, callable) = (version.project.clone(), callable.clone());
             return Ok(FoundFunction { project, callable });
         }
-        if self.is_in_folder(name).await {
+        if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
             let message = format!("function `{name}` is in the working folder, but not deployed");
             let hint = "Run `headwater deploy`, or call it with `--working-folder`.";
             return Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint));
         }
-        Err(version.map_or_else(nothing_deployed, |version| not_found(&version.project, name)))
+        let mut problem =
+            version.map_or_else(nothing_deployed, |version| not_found(&version.project, name));
+        if !self.0.is_unlimited(principal) {
+            problem.hint = None;
+        }
+        Err(problem)
     }
 
     /// Finds a function in files of a project, by their paths.
@@ -92,7 +97,8 @@ impl Invocations {
         files: BTreeMap<String, String>,
         name: &str,
     ) -> Result<FoundFunction, Problem> {
-        authorize(principal, Action::Invoke)?;
+        // The files are code of the caller, which no deployment has reviewed.
+        self.0.administer(principal)?;
         let wanted = name.to_owned();
         let read = move || {
             let parsed = Parsed::read(&files).or_problem()?;
@@ -119,8 +125,8 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
-        authorize(principal, Action::Invoke)?;
         let FoundFunction { project, callable } = function;
+        self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let new = NewJob::new(JobKind::Function, callable.name.clone(), principal.author());
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();

@@ -7,10 +7,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use headwater_jobs::{JobFilter, UsageGroup};
 use headwater_model::{
-    FunctionCall, Job, JobEvent, OrProblem, Principal, Problem, Timestamp, UsageLine,
+    Action, ErrorCode, FunctionCall, Job, JobEvent, Object, OrProblem, Principal, Problem,
+    Timestamp, UsageLine,
 };
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on jobs.
@@ -24,14 +24,33 @@ impl Jobs {
         principal: &Principal,
         filter: &JobFilter,
     ) -> Result<Vec<Job>, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.jobs.list(filter).await.or_problem()
+        self.0.authenticated(principal)?;
+        let mut jobs = self.0.jobs.list(filter).await.or_problem()?;
+        jobs.retain(|job| self.is_visible(principal, job));
+        Ok(jobs)
+    }
+
+    /// Returns a job that the principal may see; another one does not exist.
+    async fn find(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
+        self.0.authenticated(principal)?;
+        if self.0.is_unlimited(principal) {
+            return self.0.jobs.get(id).await.or_problem();
+        }
+        // The error of a short id would name other jobs.
+        let found = self.0.jobs.get(id).await.ok().filter(|job| self.is_visible(principal, job));
+        found.ok_or_else(|| Problem::new(ErrorCode::JobNotFound, format!("there is no job `{id}`")))
+    }
+
+    /// Returns true if a principal may see a job: its own, or one of a user whose usage it may
+    /// read.
+    fn is_visible(&self, principal: &Principal, job: &Job) -> bool {
+        principal.user_name() == Some(job.author.as_str())
+            || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
     /// Returns a job and what its function calls wait for.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
-        authorize(principal, Action::Read)?;
-        let mut job = self.0.jobs.get(id).await.or_problem()?;
+        let mut job = self.find(principal, id).await?;
         if job.status.is_final() {
             return Ok(job);
         }
@@ -51,8 +70,7 @@ impl Jobs {
         id: &str,
         after: u64,
     ) -> Result<Vec<JobEvent>, Problem> {
-        authorize(principal, Action::Read)?;
-        let id = self.0.jobs.get(id).await.or_problem()?.id;
+        let id = self.find(principal, id).await?.id;
         self.0.jobs.events(id, after).await.or_problem()
     }
 
@@ -63,16 +81,18 @@ impl Jobs {
         id: &str,
         after: u64,
     ) -> Result<BoxStream<'static, Result<JobEvent, Problem>>, Problem> {
-        authorize(principal, Action::Read)?;
-        let id = self.0.jobs.get(id).await.or_problem()?.id;
+        let id = self.find(principal, id).await?.id;
         let events = self.0.jobs.follow(id, after).await.or_problem()?;
         Ok(events.map(OrProblem::or_problem).boxed())
     }
 
     /// Stops a job. Returns its state; a job that has ended is unchanged.
     pub async fn stop(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
-        authorize(principal, Action::Maintain)?;
-        let id = self.0.jobs.get(id).await.or_problem()?.id;
+        let job = self.find(principal, id).await?;
+        if principal.user_name() != Some(job.author.as_str()) {
+            self.0.authorize(principal, Action::Maintain, &Object::lake())?;
+        }
+        let id = job.id;
         self.0.jobs.stop(id).await.or_problem()
     }
 
@@ -84,7 +104,7 @@ impl Jobs {
         until: Option<Timestamp>,
         group: UsageGroup,
     ) -> Result<Vec<UsageLine>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         self.0.settings.refresh().await;
         self.0.jobs.usage(since, until, group).await.or_problem()
     }

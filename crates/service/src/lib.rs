@@ -39,6 +39,7 @@ mod trigger;
 mod trigger_executor;
 mod upload;
 mod view;
+mod visibility;
 
 pub use branch::Branches;
 pub use config::ServiceConfig;
@@ -64,6 +65,7 @@ pub use trigger::Triggers;
 pub use upload::Uploads;
 pub use view::Views;
 
+pub use headwater_access::{Access, AuditLog, Credential, Decision, Denial, NewUser, Reason};
 pub use headwater_engine::{DiffOptions, TableAt};
 pub use headwater_functions::{
     Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,

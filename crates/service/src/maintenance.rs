@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use headwater_jobs::{Executor, JobContext, NewJob};
 use headwater_lake::{Lake, MAINTENANCE_AUTHOR, check_maintain};
 use headwater_model::{
-    Job, JobEventKind, JobKind, MaintainReport, MaintainRequest, OrProblem, Principal, Problem,
-    RefSpec, TableName, Usage,
+    Action, Job, JobEventKind, JobKind, MaintainReport, MaintainRequest, Object, OrProblem,
+    Principal, Problem, RefSpec, TableName, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Action, authorize};
 use crate::executors::read;
 use crate::metered_runtime::MeteredRuntime;
 use crate::service::Components;
@@ -32,7 +31,7 @@ impl Maintenance {
         table: Option<&TableName>,
         request: &MaintainRequest,
     ) -> Result<MaintainReport, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authorize(principal, Action::Maintain, &Object::lake())?;
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let progress = Arc::new(|_, _| {});
@@ -49,7 +48,7 @@ impl Maintenance {
         table: Option<&TableName>,
         request: MaintainRequest,
     ) -> Result<Job, Problem> {
-        authorize(principal, Action::Maintain)?;
+        self.0.authorize(principal, Action::Maintain, &Object::lake())?;
         let author = Some(principal.author().to_owned());
         let request = MaintainRequest { author, ..request };
         let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::ready;
-use headwater_model::{Namespace, OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{Action, Namespace, Object, OrProblem, Principal, Problem, RefSpec};
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on namespaces.
@@ -21,9 +20,10 @@ impl Namespaces {
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<Vec<Namespace>, Problem> {
-        authorize(principal, Action::Read)?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
-        view.namespaces().await.or_problem()
+        self.0.authenticated(principal)?;
+        let view = self.0.lake.view(reference).await.or_problem();
+        let view = view.map_err(|problem| self.0.conceal(principal, problem))?;
+        self.0.visible_namespaces(principal, &view).await
     }
 
     /// Creates a namespace on a branch, as a job.
@@ -33,7 +33,8 @@ impl Namespaces {
         branch: &str,
         name: String,
     ) -> Result<Namespace, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
+        self.0.authorize(principal, Action::Create, &Object::namespace(&name))?;
         let change = format!("create namespace {name}");
         let created = name.clone();
         self.0
@@ -52,7 +53,8 @@ impl Namespaces {
         branch: &str,
         name: &str,
     ) -> Result<(), Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
+        self.0.authorize(principal, Action::Drop, &Object::namespace(name))?;
         let change = format!("drop namespace {name}");
         let name = name.to_owned();
         self.0

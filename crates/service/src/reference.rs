@@ -5,11 +5,11 @@ use std::sync::Arc;
 use headwater_engine::{DiffOptions, TableAt};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Commit, CommitId, Diff, JobKind, OrProblem, Principal, Problem, RefSpec, ResolvedRef,
-    TableComparison,
+    Action, Commit, CommitId, Diff, JobKind, Object, OrProblem, Principal, Problem, RefSpec,
+    ResolvedRef, TableComparison,
 };
 
-use crate::access::{Action, authorize};
+use crate::access::ref_object;
 use crate::service::Components;
 
 /// Operations on refs.
@@ -23,8 +23,9 @@ impl Refs {
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<ResolvedRef, Problem> {
-        authorize(principal, Action::Read)?;
-        let resolved = self.0.lake.catalog().resolve(reference).await.or_problem()?;
+        self.0.authorize(principal, Action::Read, &ref_object(reference))?;
+        let resolved = self.0.lake.catalog().resolve(reference).await.or_problem();
+        let resolved = resolved.map_err(|problem| self.0.conceal(principal, problem))?;
         Ok(ResolvedRef { commit: resolved.commit, branch: resolved.branch })
     }
 
@@ -37,8 +38,13 @@ impl Refs {
         limit: usize,
         after: Option<CommitId>,
     ) -> Result<Vec<Commit>, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.catalog().log(reference, limit, after).await.or_problem()
+        self.0.authorize(principal, Action::Read, &ref_object(reference))?;
+        if let Some(after) = after {
+            let after = RefSpec::Commit(after.to_string());
+            self.0.authorize(principal, Action::Read, &ref_object(&after))?;
+        }
+        let log = self.0.lake.catalog().log(reference, limit, after).await.or_problem();
+        log.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Compares two refs, as a job.
@@ -49,10 +55,22 @@ impl Refs {
         to: RefSpec,
         options: DiffOptions,
     ) -> Result<Diff, Problem> {
-        let new = new_job(principal, format!("{from} with {to}"), &to)?;
+        for reference in [&from, &to] {
+            self.0.authorize(principal, Action::Read, &ref_object(reference))?;
+        }
+        let new = new_job(principal, format!("{from} with {to}"), &to);
         let engine = self.0.engine.clone();
         let work = async move { Box::pin(engine.diff(&from, &to, &options)).await.or_problem() };
-        self.0.run_as_job(new, work).await
+        let diff = self.0.run_as_job(new, work).await;
+        let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
+        diff.tables.retain(|changed| {
+            let table = match changed.view {
+                Some(_) => Object::view(&changed.table),
+                None => Object::table(&changed.table),
+            };
+            self.0.allows(principal, Action::Select, &table)
+        });
+        Ok(diff)
     }
 
     /// Compares two states of a table, as a job.
@@ -64,16 +82,24 @@ impl Refs {
         options: DiffOptions,
     ) -> Result<TableComparison, Problem> {
         let summary = format!("{} at {} with {}", from.table, from.reference, to.reference);
-        let new = new_job(principal, summary, &to.reference)?;
+        for side in [&from, &to] {
+            self.check_side(principal, side).await?;
+        }
+        let new = new_job(principal, summary, &to.reference);
         let engine = self.0.engine.clone();
         let work =
             async move { Box::pin(engine.diff_table(&from, &to, &options)).await.or_problem() };
-        self.0.run_as_job(new, work).await
+        let compared = self.0.run_as_job(new, work).await;
+        compared.map_err(|problem| self.0.conceal(principal, problem))
+    }
+
+    /// Checks that a principal may read a side of a comparison, by the stored spelling of its name.
+    async fn check_side(&self, principal: &Principal, side: &TableAt) -> Result<(), Problem> {
+        self.0.check_readable(principal, &side.reference, &side.table).await
     }
 }
 
-fn new_job(principal: &Principal, summary: String, to: &RefSpec) -> Result<NewJob, Problem> {
-    authorize(principal, Action::Read)?;
+fn new_job(principal: &Principal, summary: String, to: &RefSpec) -> NewJob {
     let new = NewJob::new(JobKind::Diff, summary, principal.author());
-    Ok(NewJob { reference: Some(to.to_string()), ..new })
+    NewJob { reference: Some(to.to_string()), ..new }
 }

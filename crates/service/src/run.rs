@@ -9,7 +9,6 @@ use headwater_model::{
 use headwater_pipelines::Project;
 use serde_json::json;
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on runs.
@@ -23,7 +22,7 @@ impl Runs {
         principal: &Principal,
         request: &RunRequest,
     ) -> Result<RunPlan, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         check_files(request)?;
         self.0.runner.plan(request).await.or_problem()
     }
@@ -34,7 +33,7 @@ impl Runs {
         principal: &Principal,
         mut request: RunRequest,
     ) -> Result<Job, Problem> {
-        authorize(principal, Action::Run)?;
+        self.0.administer(principal)?;
         check_files(&request)?;
         self.0.settings.refresh().await;
         let author = principal.author().to_owned();

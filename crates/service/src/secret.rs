@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use headwater_model::{OrProblem, Principal, Problem, Secret, SetSecret};
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on secrets.
@@ -14,7 +13,7 @@ pub struct Secrets(pub(crate) Arc<Components>);
 impl Secrets {
     /// Lists the secrets by name, without their values.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Secret>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         self.0.secrets.list().await.or_problem()
     }
 
@@ -25,13 +24,13 @@ impl Secrets {
         name: &str,
         request: SetSecret,
     ) -> Result<Secret, Problem> {
-        authorize(principal, Action::Administer)?;
+        self.0.administer(principal)?;
         self.0.secrets.set(name, &request.value, principal.author()).await.or_problem()
     }
 
     /// Deletes a secret. Functions that name it fail from now on.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        authorize(principal, Action::Administer)?;
+        self.0.administer(principal)?;
         self.0.secrets.delete(name).await.or_problem()
     }
 }

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_access::Access;
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, JobKind, OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{ErrorCode, JobKind, ObjectId, OrProblem, Principal, Problem, RefSpec};
 use headwater_pipelines::{Given, Runner};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{Commits, TriggersOptions};
+use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Action, authorize};
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
 use crate::deployer::{Deployed, Deployer};
@@ -146,13 +147,23 @@ impl Service {
 
     /// Checks that a principal may shut the server down.
     pub fn authorize_shutdown(&self, principal: &Principal) -> Result<(), Problem> {
-        authorize(principal, Action::Administer)
+        self.0.administer(principal)
     }
 
     /// Applies changed settings, and deployments that could not be applied before.
     pub async fn refresh(&self) {
         self.0.settings.refresh().await;
         self.0.deployer.retry().await;
+        self.0.refresh_access().await;
+    }
+
+    /// Accepts a token as the owner's credential from now on.
+    pub fn accept_owner_token(&self, token: &str) {
+        *self.0.owner_token.write() = Some(ObjectId::of(token.as_bytes()));
+    }
+
+    pub(crate) fn components(&self) -> &Components {
+        &self.0
     }
 
     /// Returns the number of jobs that run.
@@ -183,6 +194,7 @@ impl Service {
     /// Waits until all jobs have ended, or interrupts them after a timeout.
     pub async fn drain(&self, timeout: Duration) {
         self.0.jobs.drain(timeout).await;
+        self.0.refresh_access().await;
     }
 }
 
@@ -192,6 +204,10 @@ pub(crate) struct Components {
     pub config: ServiceConfig,
     /// The lake: tables and their branches.
     pub lake: Lake,
+    /// Users, roles, grants and credentials.
+    pub access: Access,
+    /// SHA-256 of the server's token, which authenticates the owner.
+    pub owner_token: RwLock<Option<ObjectId>>,
     /// The SQL engine.
     pub engine: Engine,
     /// The job queue.
@@ -229,6 +245,8 @@ impl Components {
         clear_spill(&folder.join("spill"))?;
         let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
         let lake = lake.map_err(|error| Error::component(&error))?;
+        let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
+        let access = access.map_err(|error| Error::component(&error))?;
         let engine = start_engine(&config, &lake)?;
         let jobs = headwater_jobs::Jobs::open(
             lake.store().clone(),
@@ -270,6 +288,8 @@ impl Components {
         Ok(Components {
             config,
             lake,
+            access,
+            owner_token: RwLock::default(),
             engine,
             jobs,
             runner,
@@ -284,6 +304,22 @@ impl Components {
             scans: ScanCache::default(),
             changes: ActiveChanges::default(),
         })
+    }
+
+    /// Returns true if a text is the server's token. Hashes are compared, so that the time reveals
+    /// no part of the token.
+    pub fn is_owner_token(&self, shown: &str) -> bool {
+        *self.owner_token.read() == Some(ObjectId::of(shown.as_bytes()))
+    }
+
+    /// Applies changes of rights by other processes, and stores recorded audit events.
+    async fn refresh_access(&self) {
+        if let Err(error) = self.access.refresh().await {
+            tracing::warn!("users and grants cannot be read: {error}");
+        }
+        if let Err(error) = self.access.audit().flush().await {
+            tracing::warn!("audit events cannot be stored: {error}");
+        }
     }
 
     /// Returns the branch that a request writes to; `main` by default.

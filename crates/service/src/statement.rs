@@ -18,7 +18,6 @@ use headwater_model::{
 };
 use serde_json::{Value, json};
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Maximum length of a statement's summary, in characters.
@@ -48,8 +47,9 @@ impl Statements {
         principal: &Principal,
         request: &QueryRequest,
     ) -> Result<StartedStatement, Problem> {
-        authorize(principal, Action::Execute)?;
-        self.check_namespace(request).await?;
+        self.0.authenticated(principal)?;
+        let checked = self.check_namespace(request).await;
+        checked.map_err(|problem| self.0.conceal(principal, problem))?;
         let script = match Prepared::parse_script(&request.sql) {
             Ok(script) => script,
             Err(error) => {
@@ -108,12 +108,15 @@ impl Statements {
         running: &mut Running,
     ) -> Result<Answer, Problem> {
         let author = principal.author().to_owned();
-        let options = session_options(request, author, running.context.id());
+        let mut options = session_options(request, author, running.context.id());
+        options.access = self.0.table_access(principal);
         let session = self.0.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
-            answer = Box::pin(session.execute(prepared)) => answer.or_problem()?,
+            answer = Box::pin(session.execute(prepared)) => {
+                answer.or_problem().map_err(|problem| self.0.conceal(principal, problem))?
+            }
             () = cancelled.cancelled() => return Err(stopped()),
         };
         running.metrics = Some(answer.metrics.clone());
@@ -284,5 +287,6 @@ fn session_options(request: &QueryRequest, author: String, id: JobId) -> Session
         properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), id.to_string())]),
         snapshot_properties: BTreeMap::new(),
         view: None,
+        access: None,
     }
 }

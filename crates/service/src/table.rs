@@ -8,12 +8,11 @@ use headwater_functions::SharedTable;
 use headwater_jobs::NewJob;
 use headwater_lake::WriteRows;
 use headwater_model::{
-    ErrorCode, Fault, JobKind, OrProblem, Principal, Problem, RefSpec, Table, TableName, Usage,
-    WriteMode, WriteReport,
+    Action, ErrorCode, Fault, JobKind, Object, OrProblem, Principal, Problem, RefSpec, Table,
+    TableName, Usage, WriteMode, WriteReport,
 };
 use serde_json::json;
 
-use crate::access::{Action, authorize};
 use crate::operation::EndedJob;
 use crate::service::Components;
 
@@ -40,8 +39,12 @@ impl Tables {
         reference: &RefSpec,
         namespace: Option<&str>,
     ) -> Result<Vec<Table>, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.list(reference, namespace).await.or_problem()
+        self.0.check_listed(principal, reference, namespace).await?;
+        let listed = self.0.lake.list(reference, namespace).await.or_problem();
+        let mut tables = listed.map_err(|problem| self.0.conceal(principal, problem))?;
+        tables
+            .retain(|table| self.0.allows(principal, Action::Select, &Object::table(&table.name)));
+        Ok(tables)
     }
 
     /// Describes a table. Its name matches as written, otherwise without case.
@@ -51,11 +54,13 @@ impl Tables {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<Table, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.check_readable(principal, reference, name).await?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         let found = view.find(&name.namespace, &name.name).await.or_problem()?;
         let Some((name, table)) = found else {
-            return Ok(view.table(name).await.or_problem()?.describe(name));
+            let table = view.table(name).await.or_problem();
+            let table = table.map_err(|problem| self.0.conceal(principal, problem))?;
+            return Ok(table.describe(name));
         };
         let mut described = table.describe(&name);
         if let Some(branch) = view.branch() {
@@ -73,7 +78,9 @@ impl Tables {
         name: &TableName,
         if_exists: bool,
     ) -> Result<(), Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
+        let reference = RefSpec::Name(branch.to_owned());
+        self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let change = format!("drop table {name}");
         let name = name.clone();
         self.0
@@ -89,7 +96,7 @@ impl Tables {
         principal: &Principal,
         stream: Bytes,
     ) -> Result<SharedTable, Problem> {
-        authorize(principal, Action::Invoke)?;
+        self.0.authenticated(principal)?;
         let quota = self.0.runner.quota().clone();
         let unreadable = |error: &dyn std::fmt::Display| {
             let message = format!("the table cannot be read: {error}");
@@ -112,7 +119,18 @@ impl Tables {
         target: WriteTarget,
         rows: SharedTable,
     ) -> Result<EndedJob<WriteReport>, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Write, &Object::branch(&target.branch))?;
+        let reference = RefSpec::Name(target.branch.clone());
+        let mut actions = vec![Action::Insert];
+        if !self.0.has_table(&reference, &target.table).await? {
+            actions.push(Action::Create);
+        }
+        if target.mode != WriteMode::Append {
+            actions.push(Action::Delete);
+        }
+        for action in actions {
+            self.0.check_named(principal, &reference, action, &target.table).await?;
+        }
         let branch = self.0.branch_to_write(Some(&RefSpec::Name(target.branch))).await?;
         let author = principal.author().to_owned();
         let summary = format!("{} rows to {}", rows.rows(), target.table);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use headwater_model::{CreateRef, ErrorCode, OrProblem, Principal, Problem, Tag, UpdateRef};
+use headwater_model::{
+    Action, CreateRef, ErrorCode, Object, OrProblem, Principal, Problem, Tag, UpdateRef,
+};
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on tags.
@@ -18,20 +19,24 @@ impl Tags {
         principal: &Principal,
         prefix: Option<&str>,
     ) -> Result<Vec<Tag>, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.catalog().tags(prefix).await.or_problem()
+        self.0.authenticated(principal)?;
+        let mut tags = self.0.lake.catalog().tags(prefix).await.or_problem()?;
+        tags.retain(|tag| self.0.allows(principal, Action::Read, &Object::branch(&tag.name)));
+        Ok(tags)
     }
 
     /// Creates a tag.
     pub async fn create(&self, principal: &Principal, request: CreateRef) -> Result<Tag, Problem> {
-        authorize(principal, Action::Write)?;
-        self.0.lake.create_tag(request).await.or_problem()
+        self.0.authorize(principal, Action::Create, &Object::branch(&request.name))?;
+        let created = self.0.lake.create_tag(request).await.or_problem();
+        created.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Returns a tag.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<Tag, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.catalog().tag(name).await.or_problem()
+        self.0.authorize(principal, Action::Read, &Object::branch(name))?;
+        let found = self.0.lake.catalog().tag(name).await.or_problem();
+        found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Renames a tag.
@@ -41,23 +46,28 @@ impl Tags {
         name: &str,
         change: UpdateRef,
     ) -> Result<Tag, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
         if change.protected.is_some() || change.requires.is_some() {
             let hint = "Protect a branch instead; tags are read-only.";
             let problem = Problem::new(ErrorCode::InvalidArgument, "a tag has no `protected`");
             return Err(problem.with_hint(hint));
         }
         let catalog = self.0.lake.catalog();
-        let tag = catalog.tag(name).await.or_problem()?;
+        let tag = catalog.tag(name).await.or_problem();
+        let tag = tag.map_err(|problem| self.0.conceal(principal, problem))?;
         match change.name.filter(|new| *new != tag.name) {
-            Some(new) => catalog.rename_tag(&tag.name, &new).await.or_problem(),
+            Some(new) => {
+                self.0.authorize(principal, Action::Create, &Object::branch(&new))?;
+                catalog.rename_tag(&tag.name, &new).await.or_problem()
+            }
             None => Ok(tag),
         }
     }
 
     /// Deletes a tag.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        authorize(principal, Action::Write)?;
-        self.0.lake.catalog().delete_tag(name).await.or_problem()
+        self.0.authorize(principal, Action::Drop, &Object::branch(name))?;
+        let deleted = self.0.lake.catalog().delete_tag(name).await.or_problem();
+        deleted.map_err(|problem| self.0.conceal(principal, problem))
     }
 }

@@ -8,7 +8,6 @@ use headwater_model::{
 };
 use headwater_triggers::TriggerEventFilter;
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on triggers.
@@ -18,7 +17,7 @@ pub struct Triggers(pub(crate) Arc<Components>);
 impl Triggers {
     /// Lists the triggers of the deployed version by name.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<TriggerStatus>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         self.0.deployer.deployed().version()?;
         let triggers = self.0.triggers.as_ref();
         let mut listed = triggers.map(headwater_triggers::Triggers::list).unwrap_or_default();
@@ -34,7 +33,7 @@ impl Triggers {
         principal: &Principal,
         filter: &TriggerEventFilter,
     ) -> Result<Vec<TriggerEvent>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.administer(principal)?;
         match (&self.0.triggers, &filter.trigger) {
             (Some(triggers), _) => triggers.events(filter).await.or_problem(),
             (None, None) => Ok(Vec::new()),
@@ -48,7 +47,7 @@ impl Triggers {
         principal: &Principal,
         event: &str,
     ) -> Result<TriggerEvent, Problem> {
-        authorize(principal, Action::Deploy)?;
+        self.0.administer(principal)?;
         let triggers = self.0.triggers.as_ref();
         let triggers =
             triggers.ok_or_else(|| triggers_disabled(&format!("trigger event `{event}`")))?;

@@ -16,7 +16,6 @@ use headwater_model::{ErrorCode, Principal, Problem, Upload};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Folder of the uploads in the lake's folder.
@@ -49,7 +48,7 @@ impl Uploads {
         name: &str,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,
     ) -> Result<Upload, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.administer(principal)?;
         let name = file_name(name)?;
         let root = self.0.config.lake_dir.join(FOLDER);
         let count = tokio::task::spawn_blocking({

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use headwater_lake::Transaction;
 use headwater_model::{
-    ErrorCode, Fault, OrProblem, Principal, Problem, RefSpec, SqlView, TableName,
+    Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, SqlView, TableName,
 };
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations on SQL views.
@@ -23,8 +22,11 @@ impl Views {
         reference: &RefSpec,
         namespace: Option<&str>,
     ) -> Result<Vec<SqlView>, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.list_views(reference, namespace).await.or_problem()
+        self.0.check_listed(principal, reference, namespace).await?;
+        let listed = self.0.lake.list_views(reference, namespace).await.or_problem();
+        let mut views = listed.map_err(|problem| self.0.conceal(principal, problem))?;
+        views.retain(|view| self.0.allows(principal, Action::Select, &Object::view(&view.name)));
+        Ok(views)
     }
 
     /// Describes a view. Its name matches as written, otherwise without case.
@@ -34,8 +36,9 @@ impl Views {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<SqlView, Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.describe_view(reference, name).await.or_problem()
+        self.0.check_readable(principal, reference, name).await?;
+        let found = self.0.lake.describe_view(reference, name).await.or_problem();
+        found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Drops a view from a branch, as a job. Commits and branches that have it keep it.
@@ -46,7 +49,9 @@ impl Views {
         name: &TableName,
         if_exists: bool,
     ) -> Result<(), Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
+        let reference = RefSpec::Name(branch.to_owned());
+        self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let change = format!("drop view {name}");
         let name = name.clone();
         self.0

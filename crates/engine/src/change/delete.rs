@@ -8,6 +8,7 @@ use super::rewrite::Kind;
 use crate::answer::Answer;
 use crate::error::Result;
 use crate::session::Session;
+use headwater_model::Action;
 use headwater_sql::change::RowDelete;
 
 impl Session {
@@ -15,7 +16,7 @@ impl Session {
     /// file.
     pub(crate) async fn delete(&self, delete: RowDelete) -> Result<Answer> {
         let RowDelete { table, source, everything } = delete;
-        let mut target = self.begin_change(&table).await?;
+        let mut target = self.begin_change(&table, &[Action::Select, Action::Delete]).await?;
         let run = self.run();
         let message = format!("delete from {}", target.name);
         if everything {

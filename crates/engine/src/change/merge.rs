@@ -13,6 +13,7 @@ use crate::answer::Answer;
 use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use headwater_model::Action as TableAction;
 use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
 
 /// Column with the number of the clause that applies to a row.
@@ -22,7 +23,9 @@ impl Session {
     /// Runs MERGE.
     pub(crate) async fn merge(&self, merge: RowMerge) -> Result<Answer> {
         let RowMerge { table, alias, source_label, clauses, mut source, marked } = merge;
-        let target = self.begin_change(&table).await?;
+        let actions =
+            [TableAction::Select, TableAction::Insert, TableAction::Update, TableAction::Delete];
+        let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
         add_columns(source.query_mut(), &columns.label, &columns.names, 'c');

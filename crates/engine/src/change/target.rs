@@ -20,7 +20,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, lit};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement};
 use headwater_lake::Transaction;
-use headwater_model::TableName;
+use headwater_model::{Action, TableName};
 use headwater_sql::change::{Assigned, TARGET};
 use headwater_sql::names::same_but_case;
 use headwater_sql::resolve::{FoundTable, resolve};
@@ -52,11 +52,16 @@ pub(super) struct Target {
 }
 
 impl Session {
-    /// Begins a transaction that changes a table of the session's branch.
-    pub(super) async fn begin_change(&self, name: &ObjectName) -> Result<Target> {
+    /// Begins a transaction that changes a table of the session's branch. `actions` must be allowed
+    /// on the table. They include `select`: a condition reveals values by what it matches.
+    pub(super) async fn begin_change(
+        &self,
+        name: &ObjectName,
+        actions: &[Action],
+    ) -> Result<Target> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
-        let (table_name, exists) = self.target(name, &view).await?;
+        let (table_name, exists) = self.target(name, &view, actions).await?;
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }

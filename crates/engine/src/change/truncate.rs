@@ -1,6 +1,7 @@
 //! The TRUNCATE statement.
 
 use futures::StreamExt;
+use headwater_model::Action;
 
 use crate::answer::Answer;
 use crate::error::Result;
@@ -15,7 +16,7 @@ impl Session {
         let view = transaction.view().clone();
         let (mut rows, mut emptied) = (0, Vec::new());
         for written in &tables {
-            let (name, exists) = self.target(written, &view).await?;
+            let (name, exists) = self.target(written, &view, &[Action::Delete]).await?;
             if exists {
                 let table = transaction.table(&name).await?;
                 let before = self.engine.lake().tables().count(&table).await?;

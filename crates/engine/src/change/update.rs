@@ -9,6 +9,7 @@ use crate::answer::Answer;
 use crate::assignment_cast::to_column;
 use crate::error::Result;
 use crate::session::Session;
+use headwater_model::Action;
 use headwater_sql::change::{FILE, ROW};
 use headwater_sql::change::{RowUpdate, add_columns};
 
@@ -16,7 +17,7 @@ impl Session {
     /// Runs UPDATE.
     pub(crate) async fn update(&self, update: RowUpdate) -> Result<Answer> {
         let RowUpdate { table, alias, columns: assigned, mut source } = update;
-        let target = self.begin_change(&table).await?;
+        let target = self.begin_change(&table, &[Action::Select, Action::Update]).await?;
         let columns = target.columns(alias)?;
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
         let assigned = columns.find_all(&assigned)?;

@@ -1,7 +1,8 @@
 //! OAuth tokens of clients.
 //!
-//! The client's secret is the server's token, and so is the access token that it receives. Clients
-//! send the secret in the body or in an HTTP Basic header.
+//! The client's id is the name of a user, and its secret one of the user's access tokens, which is
+//! also the token that it receives. With the server's token as the secret, the client is the owner.
+//! Clients send both in the body or in an HTTP Basic header.
 
 use axum::Json;
 use axum::extract::{Extension, Query, State};
@@ -10,11 +11,13 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use headwater_model::{ErrorCode, Principal, Problem};
+use headwater_service::Credential;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{IcebergError, ROOT};
-use crate::auth::{TcpPeer, client_address};
+use crate::auth::{ACCESS_TOKEN_PREFIX, TcpPeer, client_address};
 use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
@@ -23,6 +26,8 @@ const PATH: &str = "/v1/oauth/tokens";
 
 /// The token if the server needs none.
 const NONE: &str = "none";
+
+const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
 
 /// Returns true if a path is for tokens.
 pub(crate) fn is_token_path(path: &str) -> bool {
@@ -34,12 +39,13 @@ pub(crate) fn is_token_path(path: &str) -> bool {
 #[derive(Deserialize)]
 pub struct TokenRequest {
     grant_type: String,
+    client_id: Option<String>,
     client_secret: Option<String>,
     subject_token: Option<String>,
 }
 
-/// Returns the server's token to a client that sends it as its secret, in the body or in an HTTP
-/// Basic header (RFC 6749, 2.3.1).
+/// Returns the token that a client sends as its secret, in the body or in an HTTP Basic header (RFC
+/// 6749, 2.3.1).
 pub async fn exchange(
     State(app): State<App>,
     peer: Option<Extension<TcpPeer>>,
@@ -52,19 +58,34 @@ pub async fn exchange(
     let Some(Query(request)) = request else {
         return refuse("invalid_request", "the body is not a form with a `grant_type`");
     };
-    let secret = match request.grant_type.as_str() {
-        "client_credentials" => request.client_secret.or_else(|| basic_secret(&headers)),
-        "urn:ietf:params:oauth:grant-type:token-exchange" => request.subject_token,
+    let client = match request.grant_type.as_str() {
+        "client_credentials" => request
+            .client_secret
+            .map(|secret| (request.client_id.unwrap_or_default(), secret))
+            .or_else(|| basic_client(&headers)),
+        "urn:ietf:params:oauth:grant-type:token-exchange" => {
+            request.subject_token.map(|token| (String::new(), token))
+        }
         _ => {
             return refuse("unsupported_grant_type", "the grant type must be `client_credentials`");
         }
     };
-    let secret = secret.unwrap_or_default();
-    if let Some(Extension(TcpPeer { address, token: Some(token) })) = peer
-        && !token.equals(secret.as_bytes())
+    let (id, secret) = client.unwrap_or_default();
+    // The Unix socket needs no token, and neither does a listener without authentication.
+    let needs_token = peer
+        .as_ref()
+        .is_some_and(|Extension(peer)| peer.token.is_some() || app.service.has_users());
+    if (needs_token || secret.starts_with(ACCESS_TOKEN_PREFIX))
+        && let Err(problem) = authenticate(&app, &id, &secret).await
     {
-        let address = client_address(&app, address, &headers);
-        return refuse_secret(&app, LoginAttempt { address, user: None });
+        return match (problem.code, peer) {
+            (ErrorCode::Unauthenticated, Some(Extension(peer))) => {
+                let address = client_address(&app, peer.address, &headers);
+                refuse_secret(&app, LoginAttempt { address, user: None })
+            }
+            (ErrorCode::Unauthenticated, None) => refuse("invalid_client", INVALID_SECRET),
+            _ => IcebergError::from(problem).into_response(),
+        };
     }
     let token = if secret.is_empty() { NONE } else { &secret };
     Json(json!({
@@ -75,9 +96,20 @@ pub async fn exchange(
     .into_response()
 }
 
-/// Reads the client's secret from an HTTP Basic header: id and secret, each form-encoded, joined by
-/// a colon, in base64.
-fn basic_secret(headers: &HeaderMap) -> Option<String> {
+/// Authenticates a client. Without an id, the token alone decides.
+async fn authenticate(app: &App, id: &str, secret: &str) -> Result<Principal, Problem> {
+    let is_token = secret.starts_with(ACCESS_TOKEN_PREFIX);
+    let credential = if is_token && !id.is_empty() {
+        Credential::Password { user: id, password: secret }
+    } else {
+        Credential::Token(secret)
+    };
+    app.service.authenticate(credential).await
+}
+
+/// Reads the client's id and secret from an HTTP Basic header: each form-encoded, joined by a
+/// colon, in base64.
+fn basic_client(headers: &HeaderMap) -> Option<(String, String)> {
     let shown = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = shown.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -85,8 +117,8 @@ fn basic_secret(headers: &HeaderMap) -> Option<String> {
     }
     let pair = BASE64.decode(encoded.trim()).ok()?;
     let pair = String::from_utf8(pair).ok()?;
-    let (_, secret) = pair.split_once(':')?;
-    Some(decode_form(secret))
+    let (id, secret) = pair.split_once(':')?;
+    Some((decode_form(id), decode_form(secret)))
 }
 
 /// Decodes a form value. A value that is not encoded is returned as it is.
@@ -106,7 +138,7 @@ fn refuse_secret(app: &App, attempt: LoginAttempt<'_>) -> Response {
         return IcebergError::from(problem).into_response();
     }
     app.logins.record_failure(attempt);
-    refuse("invalid_client", "the client's secret is not the server's token")
+    refuse("invalid_client", INVALID_SECRET)
 }
 
 fn refuse(error: &str, description: &str) -> Response {
@@ -139,9 +171,10 @@ mod tests {
             ("Bearer eDpzM2NyZXQ=", None),
         ] {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(shown))]);
-            assert_eq!(basic_secret(&headers).as_deref(), secret, "{shown}");
+            let found = basic_client(&headers).map(|(_, secret)| secret);
+            assert_eq!(found.as_deref(), secret, "{shown}");
         }
-        assert_eq!(basic_secret(&HeaderMap::new()), None);
+        assert_eq!(basic_client(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The program has its own `main`, because a server starts it again: as its spawner, and in tests
 //! that kill a server, as the server.
 
+mod access;
+mod access_matrix;
 mod api;
 mod clients;
 mod console;
@@ -60,6 +62,8 @@ fn trials() -> Vec<Trial> {
     for (noun, path) in api::files() {
         trials.push(trial(format!("api::{noun}"), async move || api::play(noun, path).await));
     }
+    trials.extend(access::trials());
+    trials.extend(access_matrix::trials());
     trials.extend(clients::trials());
     trials.extend(console::trials());
     trials.extend(listeners::trials());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use headwater_model::{OrProblem, Principal, Problem, RefSpec};
 
-use crate::access::{Action, authorize};
 use crate::service::Components;
 
 /// Operations of the Iceberg REST catalog.
@@ -30,8 +29,9 @@ impl Iceberg {
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<(), Problem> {
-        authorize(principal, Action::Read)?;
-        self.0.lake.catalog().resolve(reference).await.map(drop).or_problem()
+        self.0.authenticated(principal)?;
+        let resolved = self.0.lake.catalog().resolve(reference).await.map(drop).or_problem();
+        resolved.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Returns the properties with which a client reads the warehouse's files. Credentials are
@@ -41,9 +41,11 @@ impl Iceberg {
         principal: &Principal,
         wants_credentials: bool,
     ) -> Result<StorageAccess, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authenticated(principal)?;
         let tables = self.0.lake.tables();
-        let grants = wants_credentials && self.0.config.vend_credentials;
+        // Credentials open the whole warehouse.
+        let grants =
+            wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
         let properties = tables.for_clients(grants);
         let has_credentials = grants && !properties.is_empty();
         Ok(StorageAccess { prefix: tables.root_url().to_owned(), properties, has_credentials })

@@ -9,7 +9,6 @@ use headwater_model::{
 };
 
 use super::{ChangeRequest, ChangeResult, Iceberg};
-use crate::access::{Action, authorize};
 
 /// An update of a namespace's properties.
 #[derive(Debug, Clone, Default)]
@@ -39,12 +38,13 @@ impl Iceberg {
         reference: &RefSpec,
         parent: Option<&str>,
     ) -> Result<Vec<String>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authenticated(principal)?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         if let Some(parent) = parent {
-            view.check_namespace(parent).await.or_problem()?;
+            self.0.check_namespace(principal, &view, parent).await?;
         }
-        let found = view.namespaces().await.or_problem()?.into_iter().map(|found| found.name);
+        let found = self.0.visible_namespaces(principal, &view).await?;
+        let found = found.into_iter().map(|found| found.name);
         Ok(found.filter(|found| names::parent(found) == parent).collect())
     }
 
@@ -55,12 +55,18 @@ impl Iceberg {
         reference: &RefSpec,
         name: &str,
     ) -> Result<Namespace, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authenticated(principal)?;
         let view = self.0.lake.view(reference).await.or_problem()?;
-        if let Some(found) = view.state().namespace(name).await.or_problem()? {
+        let visible = self.0.visible_namespaces(principal, &view).await?;
+        let is_visible = visible.iter().any(|visible| visible.name == name);
+        if (is_visible || self.0.is_unlimited(principal))
+            && let Some(found) = view.state().namespace(name).await.or_problem()?
+        {
             return Ok(found);
         }
-        view.check_namespace(name).await.or_problem()?;
+        if self.0.is_unlimited(principal) {
+            view.check_namespace(name).await.or_problem()?;
+        }
         let message = format!("Namespace {name} does not exists");
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }

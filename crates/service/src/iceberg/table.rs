@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use headwater_lake::{Lake, View};
-use headwater_model::{ErrorCode, Fault, OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_model::{
+    Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
+};
 use headwater_tables::Table;
 use serde_json::Value;
 
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
-use crate::access::{Action, authorize};
 
 /// A state of a table.
 #[derive(Debug, Clone)]
@@ -69,11 +70,14 @@ impl Iceberg {
         reference: &RefSpec,
         namespace: &str,
     ) -> Result<Vec<String>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authenticated(principal)?;
         let view = self.0.lake.view(reference).await.or_problem()?;
-        view.check_namespace(namespace).await.or_problem()?;
-        let tables = view.list(Some(namespace)).await.or_problem()?;
-        Ok(tables.into_iter().map(|(name, _)| name.name).collect())
+        self.0.check_namespace(principal, &view, namespace).await?;
+        let tables = view.list(Some(namespace)).await.or_problem()?.into_iter();
+        let names = tables.map(|(name, _)| name);
+        let names =
+            names.filter(|name| self.0.allows(principal, Action::Select, &Object::table(name)));
+        Ok(names.map(|name| name.name).collect())
     }
 
     /// Loads a table.
@@ -83,7 +87,7 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<LoadedTable, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authorize(principal, Action::Select, &Object::table(name))?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         let Some(entry) = view.state().table(name).await.or_problem()? else {
             return Err(not_found(&view, name).await);
@@ -99,7 +103,7 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<String, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authorize(principal, Action::Select, &Object::table(name))?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         match view.state().table(name).await.or_problem()? {
             Some(entry) => Ok(entry.id.clone()),
@@ -137,7 +141,7 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> Result<Value, Problem> {
-        authorize(principal, Action::Write)?;
+        self.0.administer(principal)?;
         self.0.branch_to_write(Some(reference)).await?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         view.check_namespace(&name.namespace).await.or_problem()?;

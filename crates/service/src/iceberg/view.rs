@@ -1,13 +1,12 @@
 //! Views of the Iceberg REST catalog.
 
 use futures::FutureExt;
-use headwater_model::{OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_model::{Action, Object, OrProblem, Principal, Problem, RefSpec, TableName};
 use headwater_tables::SqlView;
 use serde_json::Value;
 
 use super::table::already_exists;
 use super::{ChangeRequest, ChangeResult, Iceberg, NewView, ViewCommit};
-use crate::access::{Action, authorize};
 
 /// A state of a view.
 #[derive(Debug, Clone)]
@@ -33,11 +32,14 @@ impl Iceberg {
         reference: &RefSpec,
         namespace: &str,
     ) -> Result<Vec<String>, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authenticated(principal)?;
         let view = self.0.lake.view(reference).await.or_problem()?;
-        view.check_namespace(namespace).await.or_problem()?;
-        let views = view.state().views(Some(namespace)).await.or_problem()?;
-        Ok(views.into_iter().map(|(name, _)| name.name).collect())
+        self.0.check_namespace(principal, &view, namespace).await?;
+        let views = view.state().views(Some(namespace)).await.or_problem()?.into_iter();
+        let names = views.map(|(name, _)| name);
+        let names =
+            names.filter(|name| self.0.allows(principal, Action::Select, &Object::view(name)));
+        Ok(names.map(|name| name.name).collect())
     }
 
     /// Loads a view.
@@ -47,7 +49,7 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<LoadedView, Problem> {
-        authorize(principal, Action::Read)?;
+        self.0.authorize(principal, Action::Select, &Object::view(name))?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         view.sql_view(name).await.map(LoadedView).or_problem()
     }

@@ -1,0 +1,214 @@
+//! Every operation of the API with every kind of credential. An operation that the table lacks
+//! fails the test.
+
+use std::collections::BTreeSet;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::ipc::writer::StreamWriter;
+use headwater_model::{NewToken, Principal};
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Method, Request};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::access::{Users, permission};
+use crate::support;
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("access_matrix::every_operation_is_decided", matrix)]
+}
+
+/// The answer to a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// Any answer but 401 and 403: lists leave out what the user may not see, and a name that does
+    /// not exist is not found.
+    Works,
+    /// 403.
+    Forbidden,
+}
+
+use Expected::{Forbidden as No, Works as Ok};
+
+/// An operation: its id, method, path and body, and the answers without a grant, with grants to
+/// read, and with all grants but administration. A token without scopes has the first answer.
+type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3]);
+
+/// The table, in the order of the ids. Names that do not exist keep the operations from changing
+/// anything.
+const OPERATIONS: [Row; 55] = [
+    ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, No]),
+    ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
+    ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
+    ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
+    ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
+    ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
+    ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
+    ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, No]),
+    ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
+    ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, No]),
+    ("diff_refs", "GET", "/v1/refs/main/diff/main", "", [No, Ok, Ok]),
+    ("diff_table", "GET", "/v1/refs/main/diff/main/tables/sales.orders", "", [No, Ok, Ok]),
+    ("drop_table", "DELETE", "/v1/branches/main/tables/none", "", [No, No, Ok]),
+    ("drop_view", "DELETE", "/v1/branches/main/views/none", "", [No, No, Ok]),
+    ("explain_environment", "GET", "/v1/environments/x", "", [No, No, No]),
+    ("get_branch", "GET", "/v1/branches/main", "", [No, Ok, Ok]),
+    ("get_deployment", "GET", "/v1/deployments/x", "", [No, No, No]),
+    ("get_health", "GET", "/health", "", [Ok, Ok, Ok]),
+    ("get_job", "GET", "/v1/jobs/x", "", [Ok, Ok, Ok]),
+    ("get_ref", "GET", "/v1/refs/main", "", [No, Ok, Ok]),
+    ("get_table", "GET", "/v1/refs/main/tables/sales.orders", "", [No, Ok, Ok]),
+    ("get_tag", "GET", "/v1/tags/none", "", [No, Ok, Ok]),
+    ("get_usage", "GET", "/v1/usage", "", [No, No, No]),
+    ("get_view", "GET", "/v1/refs/main/views/shop.best", "", [No, Ok, Ok]),
+    ("import_files", "POST", "/v1/imports", r#"{"table":"t","sources":["x.csv"]}"#, [No, No, No]),
+    ("invoke_function", "POST", "/v1/functions/f/invoke", "{}", [No, No, Ok]),
+    ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]),
+    ("list_commits", "GET", "/v1/refs/main/commits", "", [No, Ok, Ok]),
+    ("list_deployments", "GET", "/v1/deployments", "", [No, No, No]),
+    ("list_environments", "GET", "/v1/environments", "", [No, No, No]),
+    ("list_functions", "GET", "/v1/functions", "", [Ok, Ok, Ok]),
+    ("list_job_events", "GET", "/v1/jobs/x/events", "", [Ok, Ok, Ok]),
+    ("list_jobs", "GET", "/v1/jobs", "", [Ok, Ok, Ok]),
+    ("list_namespaces", "GET", "/v1/refs/main/namespaces", "", [Ok, Ok, Ok]),
+    ("list_secrets", "GET", "/v1/secrets", "", [No, No, No]),
+    ("list_tables", "GET", "/v1/refs/main/tables", "", [Ok, Ok, Ok]),
+    ("list_tags", "GET", "/v1/tags", "", [Ok, Ok, Ok]),
+    ("list_trigger_events", "GET", "/v1/trigger-events", "", [No, No, No]),
+    ("list_triggers", "GET", "/v1/triggers", "", [No, No, No]),
+    ("list_views", "GET", "/v1/refs/main/views", "", [Ok, Ok, Ok]),
+    ("maintain_table", "POST", "/v1/branches/none/tables/t/maintain", "{}", [No, No, Ok]),
+    ("maintain_tables", "POST", "/v1/branches/none/maintain", "{}", [No, No, Ok]),
+    ("merge_branch", "POST", "/v1/branches/none/merge", r#"{"source":"main"}"#, [No, No, Ok]),
+    ("prune_environments", "POST", "/v1/environments/prune", r#"{"dry_run":true}"#, [No, No, No]),
+    ("query", "POST", "/v1/query", r#"{"sql":"SELECT * FROM sales.orders"}"#, [No, Ok, Ok]),
+    ("rebuild_environment", "POST", "/v1/environments/x/rebuild", "", [No, No, No]),
+    ("replay_trigger_event", "POST", "/v1/trigger-events/x/replay", "", [No, No, No]),
+    ("revert", "POST", "/v1/branches/none/revert", r#"{"commit":"main"}"#, [No, No, Ok]),
+    ("run_project", "POST", "/v1/runs", r#"{"files":{"a.sql":"SELECT 1"}}"#, [No, No, No]),
+    ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, No]),
+    ("shut_down", "POST", "/v1/shutdown", "", [No, No, No]),
+    ("stop_job", "POST", "/v1/jobs/x/stop", "", [Ok, Ok, Ok]),
+    ("update_branch", "PATCH", "/v1/branches/none", r#"{"name":"x"}"#, [No, No, Ok]),
+    ("update_tag", "PATCH", "/v1/tags/none", r#"{"name":"x"}"#, [No, No, Ok]),
+    ("write_rows", "POST", "/v1/branches/none/tables/t/rows", ARROW, [No, No, Ok]),
+];
+
+/// Stands for a body with rows.
+const ARROW: &str = "arrow";
+
+/// All grants but administration.
+const ALL: [&str; 10] = [
+    "select,insert,update,delete,create,alter,drop on table:*",
+    "select,create,alter,drop on view:*",
+    "select,insert,update,delete,create,alter,drop on namespace:*",
+    "read,write,merge,create,alter,drop on branch:*",
+    "invoke on function:*",
+    "run,deploy on project:*",
+    "read,run on trigger:*",
+    "read,drop on environment:*",
+    "read on usage:*",
+    "maintain on lake",
+];
+
+/// Grants to read.
+const READ: [&str; 2] = ["select on namespace:*", "read on branch:*"];
+
+async fn matrix() {
+    let listed: BTreeSet<&str> = OPERATIONS.iter().map(|row| row.0).collect();
+    let described = operations();
+    let described: BTreeSet<&str> = described.iter().map(String::as_str).collect();
+    assert_eq!(described, listed, "each operation of the API has a row");
+    let users = Users::start().await;
+    let limited = users.user("limited", &[]).await;
+    let reader = users.user("reader", &READ).await;
+    let full = users.user("full", &ALL).await;
+    let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
+    let unscoped = users.token("full", none).await;
+    let scopes = Some(vec![permission("select on table:other.t")]);
+    let misscoped = users.token("full", NewToken { scopes, ..NewToken::default() }).await;
+    let revoked = revoked(&users).await;
+    let expired = expired(&users).await;
+    for row in &OPERATIONS {
+        if row.0 != "get_health" {
+            for invalid in ["", &revoked, &expired, "hwp_00"] {
+                // Many failures lock the address out.
+                let status = status(&users, row, invalid).await;
+                assert!(matches!(status, 401 | 429), "{} without a credential: {status}", row.0);
+            }
+        }
+        let [without, reading, all] = row.4;
+        for (token, expected) in [
+            (&limited, without),
+            (&unscoped, without),
+            (&misscoped, without),
+            (&reader, reading),
+            (&full, all),
+        ] {
+            let status = status(&users, row, token).await;
+            let is_forbidden = status == 403;
+            assert_ne!(status, 401, "{}", row.0);
+            assert_eq!(is_forbidden, expected == No, "{} {expected:?}: {status}", row.0);
+        }
+    }
+}
+
+/// Returns the ids of the operations in the description of the API.
+fn operations() -> Vec<String> {
+    let description = serde_json::to_value(headwater_server::openapi()).expect("JSON");
+    let paths = description["paths"].as_object().expect("paths").values();
+    let methods = paths.flat_map(|methods| methods.as_object().expect("methods").values());
+    let id = |operation: &Value| operation["operationId"].as_str().expect("an id").to_owned();
+    methods.map(id).collect()
+}
+
+async fn revoked(users: &Users) -> String {
+    let owner = Principal::owner();
+    let new = users.access.create_token(&owner, "full", NewToken::default()).await;
+    let new = new.expect("a token");
+    users.access.revoke_token(&owner, &new.token.id, None).await.expect("revoked");
+    new.secret
+}
+
+/// Returns a token that has expired.
+async fn expired(users: &Users) -> String {
+    let expires = Some(chrono::Utc::now() + chrono::TimeDelta::milliseconds(500));
+    let token = users.token("full", NewToken { expires, ..NewToken::default() }).await;
+    let branches = ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]);
+    let deadline = std::time::Instant::now() + support::PATIENCE;
+    while status(users, &branches, &token).await != 401 {
+        assert!(std::time::Instant::now() < deadline, "the token does not expire");
+    }
+    token
+}
+
+/// Sends a request of an operation with a token. Returns the status.
+async fn status(users: &Users, row: &Row, token: &str) -> u16 {
+    let (_, method, path, body, _) = row;
+    let (body, kind) = match *body {
+        ARROW => (rows(), "application/vnd.apache.arrow.stream"),
+        text => (text.as_bytes().to_vec(), "application/json"),
+    };
+    let method: Method = method.parse().expect("a method");
+    let builder = Request::builder().method(method).uri(*path).header("host", "localhost");
+    let header = HeaderValue::try_from(format!("Bearer {token}")).expect("a header");
+    let builder = builder.header("content-type", kind).header(AUTHORIZATION, header);
+    let request = builder.body(http_body_util::Full::new(body.into())).expect("a request");
+    let response = users.server.send(request).await;
+    let status = response.status().as_u16();
+    support::body(response).await.expect("a whole body");
+    status
+}
+
+/// Returns a table as an Arrow stream.
+fn rows() -> Vec<u8> {
+    let ids = std::sync::Arc::new(Int64Array::from(vec![1])) as _;
+    let batch = RecordBatch::try_from_iter([("id", ids)]).expect("a batch");
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut bytes, &batch.schema()).expect("a stream");
+    writer.write(&batch).expect("rows");
+    writer.finish().expect("an end");
+    drop(writer);
+    bytes
+}

@@ -1,0 +1,124 @@
+//! Tables, views and namespaces that a principal may see or change, by the stored spelling of their
+//! names.
+
+use headwater_lake::View;
+use headwater_model::{
+    Action, ErrorCode, Namespace, Object, OrProblem, Principal, Problem, RefSpec, TableName,
+};
+
+use crate::service::Components;
+
+impl Components {
+    /// Checks that a principal may read a table or view at a ref.
+    pub(crate) async fn check_readable(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<(), Problem> {
+        self.check_named(principal, reference, Action::Select, name).await
+    }
+
+    /// Checks that a principal may act on a table or view at a ref, whose name matches as written,
+    /// otherwise without case. The error names it as written, so it is the same whether it exists.
+    pub(crate) async fn check_named(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        action: Action,
+        name: &TableName,
+    ) -> Result<(), Problem> {
+        if self.is_unlimited(principal) {
+            return self.authorize(principal, action, &Object::table(name));
+        }
+        self.authenticated(principal)?;
+        let view = self.lake.view(reference).await.or_problem();
+        let view = view.map_err(|problem| self.conceal(principal, problem))?;
+        let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
+        let object = match &found {
+            Some((found, entry)) if entry.is_view() => Object::view(found),
+            Some((found, _)) => Object::table(found),
+            None => Object::table(name),
+        };
+        let is_applicable = object.kind().actions().contains(&action);
+        if is_applicable && self.allows(principal, action, &object) {
+            return self.authorize(principal, action, &object);
+        }
+        self.authorize(principal, action, &Object::table(name))?;
+        self.authorize(principal, action, &object)
+    }
+
+    /// Checks that a namespace exists, for the principal: one that it may not see does not exist.
+    pub(crate) async fn check_namespace(
+        &self,
+        principal: &Principal,
+        view: &View,
+        namespace: &str,
+    ) -> Result<(), Problem> {
+        if self.is_unlimited(principal) {
+            return view.check_namespace(namespace).await.or_problem();
+        }
+        let visible = self.visible_namespaces(principal, view).await?;
+        if visible.iter().any(|visible| visible.name == namespace) {
+            return Ok(());
+        }
+        let message = format!("there is no namespace `{namespace}`");
+        Err(Problem::new(ErrorCode::NamespaceNotFound, message))
+    }
+
+    /// Checks the namespace of a list, if one is given, like [`Components::check_namespace`].
+    pub(crate) async fn check_listed(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        namespace: Option<&str>,
+    ) -> Result<(), Problem> {
+        self.authenticated(principal)?;
+        let Some(namespace) = namespace.filter(|_| !self.is_unlimited(principal)) else {
+            return Ok(());
+        };
+        let view = self.lake.view(reference).await.or_problem();
+        let view = view.map_err(|problem| self.conceal(principal, problem))?;
+        self.check_namespace(principal, &view, namespace).await
+    }
+
+    /// Returns true if a ref has a table of this name.
+    pub(crate) async fn has_table(
+        &self,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<bool, Problem> {
+        let view = self.lake.view(reference).await.or_problem()?;
+        let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
+        Ok(found.is_some())
+    }
+
+    /// Returns the namespaces that a principal has a grant for, or that contain a table or view
+    /// that it may read.
+    pub(crate) async fn visible_namespaces(
+        &self,
+        principal: &Principal,
+        view: &View,
+    ) -> Result<Vec<Namespace>, Problem> {
+        let mut namespaces = view.namespaces().await.or_problem()?;
+        if self.is_unlimited(principal) {
+            return Ok(namespaces);
+        }
+        let entries = view.state().entries(None).await.or_problem()?;
+        let readable: Vec<&str> = entries
+            .iter()
+            .filter(|(name, entry)| {
+                let object = if entry.is_view() { Object::view(name) } else { Object::table(name) };
+                self.allows(principal, Action::Select, &object)
+            })
+            .map(|(name, _)| name.namespace.as_str())
+            .collect();
+        namespaces.retain(|namespace| {
+            let name = namespace.name.as_str();
+            let within =
+                |inner: &&str| *inner == name || headwater_model::name::lies_within(inner, name);
+            self.access.may_see(principal, &Object::namespace(name)) || readable.iter().any(within)
+        });
+        Ok(namespaces)
+    }
+}
