@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_access::Access;
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::JobsOptions;
@@ -21,6 +22,7 @@ use crate::deployer::{Deployed, Deployer};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
 use crate::executors::{ImportExecutor, RunExecutor};
+use crate::grant::Grants;
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
 use crate::invocation::Invocations;
@@ -29,15 +31,18 @@ use crate::maintenance::{Maintenance, MaintenanceExecutor};
 use crate::metered_runtime::MeteredRuntime;
 use crate::namespace::Namespaces;
 use crate::reference::Refs;
+use crate::role::Roles;
 use crate::run::Runs;
 use crate::secret::Secrets;
 use crate::settings::Settings;
 use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
+use crate::token::Tokens;
 use crate::trigger::Triggers;
 use crate::trigger_executor::TriggerExecutor;
 use crate::upload::Uploads;
+use crate::user::Users;
 use crate::view::Views;
 use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
 
@@ -144,6 +149,26 @@ impl Service {
         Iceberg(self.0.clone())
     }
 
+    /// Returns the operations on users.
+    pub fn users(&self) -> Users {
+        Users(self.0.clone())
+    }
+
+    /// Returns the operations on access tokens.
+    pub fn tokens(&self) -> Tokens {
+        Tokens(self.0.clone())
+    }
+
+    /// Returns the operations on roles.
+    pub fn roles(&self) -> Roles {
+        Roles(self.0.clone())
+    }
+
+    /// Returns the operations on grants.
+    pub fn grants(&self) -> Grants {
+        Grants(self.0.clone())
+    }
+
     /// Checks that a principal may shut the server down.
     pub fn authorize_shutdown(&self, principal: &Principal) -> Result<(), Problem> {
         authorize(principal, Action::Administer)
@@ -192,6 +217,8 @@ pub(crate) struct Components {
     pub config: ServiceConfig,
     /// The lake: tables and their branches.
     pub lake: Lake,
+    /// Users, roles, grants and credentials.
+    pub access: Access,
     /// The SQL engine.
     pub engine: Engine,
     /// The job queue.
@@ -229,6 +256,8 @@ impl Components {
         clear_spill(&folder.join("spill"))?;
         let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
         let lake = lake.map_err(|error| Error::component(&error))?;
+        let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
+        let access = access.map_err(|error| Error::component(&error))?;
         let engine = start_engine(&config, &lake)?;
         let jobs = headwater_jobs::Jobs::open(
             lake.store().clone(),
@@ -270,6 +299,7 @@ impl Components {
         Ok(Components {
             config,
             lake,
+            access,
             engine,
             jobs,
             runner,
