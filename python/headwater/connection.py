@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import HeadwaterError, from_problem, make
-from .profile import active_server, stored_certificate, stored_token
 
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
@@ -97,10 +96,9 @@ class Connection:
     """Sends requests to one server.
 
     `url` is the server's address, such as `http://127.0.0.1:4280`. Without it, `lake` is a local
-    lake, whose server `command` starts if needed; without a lake, the server is the one of
-    `headwater login`. HTTP requests need a token: `token`, or that of the nearest lake's server
-    if the address matches, or the stored one. `certificate` is a PEM file to trust instead of the
-    system's certificates.
+    lake, whose server `command` starts if needed. HTTP requests need a token: `token`, or the token
+    of the nearest lake's server if the address matches. `certificate` is a PEM file to trust instead
+    of the system's certificates.
     """
 
     def __init__(
@@ -117,8 +115,6 @@ class Connection:
         self.author = author
         self.token = None if token is None else _check_token(token)
         self.command = command or _installed_command()
-        if url is None and lake is None:
-            url = _server_without_lake()
         self.url = None if url is None else _check_url(url)
         self.lake = None if url is not None else find_lake(lake)
         self.trusted = None if certificate is None else _read_certificate(certificate)
@@ -204,9 +200,8 @@ class Connection:
         """Returns a connection and its token."""
         if self.url is not None:
             record = _noted_record(self.url)
-            trusted = self.trusted or _noted_certificate(record) or stored_certificate(self.url)
-            token = self.token or _read_token(record) or stored_token(self.url)
-            return _open_url(self.url, trusted), token
+            trusted = self.trusted or _noted_certificate(record)
+            return _open_url(self.url, trusted), self.token or _read_token(record)
         found = self._open_lake()
         if found is None:
             self._start()
@@ -312,15 +307,6 @@ def _read_certificate(path: str | os.PathLike[str]) -> str:
         raise make("invalid_argument", message, causes=[_cause(error)]) from error
 
 
-def _server_without_lake() -> str | None:
-    """Returns the server of `headwater login` if no lake is here or in any folder above."""
-    try:
-        find_lake(None)
-        return None
-    except HeadwaterError:
-        return active_server()
-
-
 def _check_token(token: str) -> str:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         hint = "Give what `server.token` in the lake's folder holds."
@@ -356,7 +342,7 @@ def _open_url(url: str, trusted: str | None) -> http.client.HTTPConnection:
     except ssl.SSLCertVerificationError as error:
         connection.close()
         message = f"the certificate of `{url}` is not trusted"
-        hint = "Name its file with `certificate=`, or run `headwater login`."
+        hint = "Name its file with `certificate=`."
         raise make("unavailable", message, hint, causes=[_cause(error)]) from error
     except OSError as error:
         connection.close()

@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod project;
 mod rows;
+mod secret_input;
 mod terminal;
 
 use std::process::ExitCode;

@@ -155,6 +155,11 @@ fn secrets() {
 }
 
 #[test]
+fn team() {
+    run_document(&root().join("docs/team.md"));
+}
+
+#[test]
 fn triggers() {
     run_document(&root().join("docs/triggers.md"));
 }

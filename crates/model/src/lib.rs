@@ -4,6 +4,7 @@
 
 mod access_object;
 mod account;
+mod account_request;
 mod audit;
 mod branch;
 mod cherry_pick;
@@ -41,6 +42,9 @@ mod write;
 
 pub use access_object::{Object, ObjectKind, ObjectPattern};
 pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
+pub use account_request::{
+    AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
+};
 pub use audit::{AuditEvent, AuditOutcome};
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment, Environment,
-    Function, Init, Job, Log, Namespace, OutputFormat, Query, Run, Secret, Serve, Table, Tag,
-    Trigger, Usage, View,
+    Access, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
+    Environment, Function, Grant, Init, Job, Log, Namespace, OutputFormat, Query, Revoke, Role,
+    Run, Secret, Serve, Table, Tag, Token, Trigger, Usage, User, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -123,6 +123,31 @@ pub enum Command {
     /// Triggers: list, show events, replay
     #[command(subcommand)]
     Trigger(Trigger),
+    /// Users and service accounts: list, create, disable, drop
+    #[command(subcommand)]
+    User(User),
+    /// Access tokens: list, create, revoke
+    #[command(subcommand)]
+    Token(Token),
+    /// Roles: list, create, grant, revoke, drop
+    #[command(subcommand)]
+    Role(Role),
+    /// Grant actions on objects to a user or role
+    #[command(after_help = "Examples:
+  headwater grant select --on 'table:sales.*' --to analyst
+  headwater grant read,write,merge --on 'branch:dev/*' --to ana")]
+    Grant(Grant),
+    /// Revoke actions on objects from a user or role
+    #[command(
+        after_help = "Example:\n  headwater revoke select --on 'table:sales.*' --from analyst"
+    )]
+    Revoke(Revoke),
+    /// Grants: list, explain a decision
+    #[command(subcommand)]
+    Access(Access),
+    /// Show who the server takes you for, with your rights
+    #[command(after_help = "Example:\n  headwater whoami")]
+    Whoami,
     /// Serve the lake in the foreground
     #[command(after_help = "Examples:
   headwater serve --http 127.0.0.1:4280

@@ -10,21 +10,26 @@ mod diff;
 mod diff_rows;
 mod environment;
 mod function;
+mod grant;
 mod init;
 mod job;
 mod log;
 mod maintain;
 mod namespace;
 mod query;
+mod role;
 mod run;
 mod secret;
 mod serve;
 mod status;
 mod table;
 mod tag;
+mod token;
 mod trigger;
 mod usage;
+mod user;
 mod view;
+mod whoami;
 
 use headwater_model::Problem;
 
@@ -76,6 +81,13 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Secret(arguments) => secret::secret(context, api, arguments).await,
         Command::Usage(arguments) => usage::usage(context, api, &arguments).await,
         Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
+        Command::User(arguments) => user::user(context, api, arguments).await,
+        Command::Token(arguments) => token::token(context, api, arguments).await,
+        Command::Role(arguments) => role::role(context, api, arguments).await,
+        Command::Grant(arguments) => grant::grant(context, api, arguments).await,
+        Command::Revoke(arguments) => grant::revoke(context, api, arguments).await,
+        Command::Access(arguments) => grant::access(context, api, arguments).await,
+        Command::Whoami => whoami::whoami(context, api).await,
         Command::Init(_)
         | Command::Demo(_)
         | Command::Serve(_)

@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod extract;
 mod function;
+mod grant;
 mod health;
 mod import;
 mod job;
@@ -19,15 +20,18 @@ mod maintenance;
 mod namespace;
 mod query;
 mod reference;
+mod role;
 mod rows;
 mod run;
 mod secret;
 mod session;
 mod table;
 mod tag;
+mod token;
 mod trigger;
 mod upload;
 mod usage;
+mod user;
 mod view;
 
 use std::sync::Arc;
@@ -61,6 +65,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(diff::routes())
         .merge(environment::routes())
         .merge(function::routes())
+        .merge(grant::routes())
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())
@@ -68,15 +73,18 @@ fn api() -> OpenApiRouter<App> {
         .merge(namespace::routes())
         .merge(query::routes())
         .merge(reference::routes())
+        .merge(role::routes())
         .merge(rows::routes())
         .merge(run::routes())
         .merge(secret::routes())
         .merge(session::routes())
         .merge(table::routes())
         .merge(tag::routes())
+        .merge(token::routes())
         .merge(trigger::routes())
         .merge(upload::routes())
         .merge(usage::routes())
+        .merge(user::routes())
         .merge(view::routes())
 }
 

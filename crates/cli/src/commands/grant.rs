@@ -1,0 +1,89 @@
+//! `headwater grant`, `headwater revoke` and `headwater access`.
+
+use headwater_model::{AccessExplanation, Action, Grant as GrantRow, GrantRequest, ObjectPattern};
+
+use crate::api::{Api, segment};
+use crate::arguments::{Access, AccessExplain, Grant, OutputFormat, Revoke};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+
+/// Runs `headwater grant`.
+pub async fn grant(context: &Context, api: &Api, arguments: Grant) -> Result<()> {
+    let Grant { actions, on, to } = arguments;
+    let (actions, object) = parse(&actions, &on)?;
+    let request = GrantRequest { grantee: to, actions, object };
+    let granted: GrantRow = api.post("/v1/grants", &request).await?;
+    let text = format!("{} now has {}", granted.grantee, granted.permission);
+    show(context, &granted, text);
+    Ok(())
+}
+
+/// Runs `headwater revoke`.
+pub async fn revoke(context: &Context, api: &Api, arguments: Revoke) -> Result<()> {
+    let Revoke { actions, on, from } = arguments;
+    let (parsed, object) = parse(&actions, &on)?;
+    let names: Vec<_> = parsed.iter().map(|action| action.as_str()).collect();
+    let names = names.join(",");
+    let (grantee, object) = (segment(&from), segment(&object.to_string()));
+    let query = format!("grantee={grantee}&actions={}&object={object}", segment(&names));
+    api.delete(format!("/v1/grants?{query}")).await?;
+    let answer = serde_json::json!({"grantee": from, "actions": parsed, "object": on});
+    show(context, &answer, format!("revoked {names} on {on} from {from}"));
+    Ok(())
+}
+
+/// Runs `headwater access`.
+pub async fn access(context: &Context, api: &Api, arguments: Access) -> Result<()> {
+    match arguments {
+        Access::Ls(arguments) => list(context, api, arguments.of.as_deref()).await,
+        Access::Explain(question) => explain(context, api, question).await,
+    }
+}
+
+fn parse(actions: &[String], object: &str) -> Result<(Vec<Action>, ObjectPattern)> {
+    let parse = |word: &String| word.trim().parse::<Action>().map_err(error::from_fault);
+    let actions: Result<Vec<_>> = actions.iter().map(parse).collect();
+    Ok((actions?, object.parse().map_err(error::from_fault)?))
+}
+
+async fn list(context: &Context, api: &Api, grantee: Option<&str>) -> Result<()> {
+    let query = grantee.map(|name| format!("?grantee={}", segment(name))).unwrap_or_default();
+    let grants: Vec<GrantRow> = api.get(format!("/v1/grants{query}")).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&grants);
+        return Ok(());
+    }
+    let columns = ["GRANTEE", "ACTIONS", "OBJECT", "BY", "GRANTED"];
+    let mut grid = Grid::new(context.answer_style, &columns);
+    for grant in grants {
+        let actions: Vec<_> = grant.permission.actions.iter().map(|it| it.as_str()).collect();
+        let (actions, object) = (actions.join(", "), grant.permission.object.to_string());
+        grid.row([grant.grantee, actions, object, grant.by, output::moment(grant.granted)]);
+    }
+    grid.print("no grants; add one with `headwater grant ACTIONS --on OBJECT --to NAME`");
+    Ok(())
+}
+
+async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Result<()> {
+    let AccessExplain { user, action, object } = question;
+    let (user, action, object) = (segment(&user), segment(&action), segment(&object));
+    let path = format!("/v1/access/explain?user={user}&action={action}&object={object}");
+    let found: AccessExplanation = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&found);
+        return Ok(());
+    }
+    let verb = if found.allowed { "may" } else { "may not" };
+    let AccessExplanation { user, action, object, reason, .. } = found;
+    output::line(format!("{user} {verb} {action} {object}: {reason}"));
+    Ok(())
+}
+
+fn show(context: &Context, answer: &impl serde::Serialize, text: String) {
+    if context.output == OutputFormat::Json {
+        output::print_json(answer);
+    } else {
+        context.style.say(text);
+    }
+}

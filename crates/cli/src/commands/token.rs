@@ -1,0 +1,122 @@
+//! `headwater token`.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use headwater_model::{
+    AccessToken, CreateToken, CreatedToken, Permission, Timestamp, parse_duration,
+};
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Token, TokenCreate};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+
+/// Runs `headwater token`.
+pub async fn token(context: &Context, api: &Api, arguments: Token) -> Result<()> {
+    match arguments {
+        Token::Ls(arguments) => list(context, api, arguments.user.as_deref()).await,
+        Token::Create(arguments) => {
+            let created: CreatedToken = api.post("/v1/tokens", &request(arguments)?).await?;
+            show(context, &created);
+            Ok(())
+        }
+        Token::Revoke(arguments) => {
+            api.delete(format!("/v1/tokens/{}", segment(&arguments.id))).await?;
+            crate::commands::branch::removed(context, "token", &arguments.id);
+            Ok(())
+        }
+    }
+}
+
+fn request(arguments: TokenCreate) -> Result<CreateToken> {
+    let TokenCreate { user, label, expires, scopes } = arguments;
+    let scopes: Result<Vec<_>> = scopes.iter().map(|text| parse_permission(text)).collect();
+    let scopes = Some(scopes?).filter(|scopes| !scopes.is_empty());
+    let expires = expires.as_deref().map(parse_expiry).transpose()?;
+    Ok(CreateToken { user, label, scopes, expires })
+}
+
+/// Parses `select, insert on table:sales.*`.
+fn parse_permission(text: &str) -> Result<Permission> {
+    let Some((actions, object)) = text.split_once(" on ") else {
+        return Err(error::invalid(format!("`{text}` is not a permission"))
+            .with_hint("Write it as `select on table:sales.*`."));
+    };
+    let parse = |word: &str| word.trim().parse().map_err(error::from_fault);
+    let actions = actions.split(',').map(parse).collect::<Result<_>>()?;
+    let object = object.trim().parse().map_err(error::from_fault)?;
+    Ok(Permission { actions, object })
+}
+
+/// Parses a duration from now, or a time.
+fn parse_expiry(text: &str) -> Result<Timestamp> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    if let Some(midnight) = text.parse::<NaiveDate>().ok().and_then(|day| day.and_hms_opt(0, 0, 0))
+    {
+        return Ok(midnight.and_utc());
+    }
+    let duration = parse_duration(text).ok().and_then(|it| chrono::Duration::from_std(it).ok());
+    duration.and_then(|duration| Utc::now().checked_add_signed(duration)).ok_or_else(|| {
+        error::invalid(format!("`{text}` is not a duration or time"))
+            .with_hint("Write `90d`, `2027-01-31` or `2027-01-31T12:00:00Z`.")
+    })
+}
+
+async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
+    let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
+    let tokens: Vec<AccessToken> = api.get(format!("/v1/tokens{query}")).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&tokens);
+        return Ok(());
+    }
+    let columns = ["TOKEN", "USER", "LABEL", "SCOPES", "EXPIRES", "LAST USED", "STATE"];
+    let mut grid = Grid::new(context.answer_style, &columns);
+    for token in tokens {
+        let or_never = |time: Option<Timestamp>| time.map_or("never".to_owned(), output::moment);
+        let scopes = token.scopes.unwrap_or_default();
+        let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+        let state = if token.revoked.is_some() { "revoked" } else { "valid" };
+        let (expires, used) = (or_never(token.expires), or_never(token.last_used));
+        let scopes = scopes.join("; ");
+        grid.row([token.id, token.user, token.label, scopes, expires, used, state.to_owned()]);
+    }
+    grid.print("no tokens; create one with `headwater token create --user NAME`");
+    Ok(())
+}
+
+/// Prints the secret alone on standard output, so that a program can store it.
+fn show(context: &Context, created: &CreatedToken) {
+    if context.output == OutputFormat::Json {
+        output::print_json(created);
+        return;
+    }
+    let token = &created.token;
+    context.style.say(format!(
+        "created token {} of user {}; its secret is not shown again:",
+        token.id, token.user
+    ));
+    output::line(&created.secret);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_and_expiries_are_parsed() {
+        let permission = parse_permission("insert, select on table:sales.*").expect("valid");
+        assert_eq!(permission.actions.len(), 2);
+        assert_eq!(permission.object.to_string(), "table:sales.*");
+        for text in ["select", "select table:t", "fly on table:t", "select on place:t"] {
+            assert!(parse_permission(text).is_err(), "{text}");
+        }
+        for text in ["1h30m", "2027-01-31", "2027-01-31T12:00:00Z"] {
+            assert!(parse_expiry(text).is_ok(), "{text}");
+        }
+        for text in ["", "soon", "2027-13-01", "-1d"] {
+            assert!(parse_expiry(text).is_err(), "{text}");
+        }
+    }
+}

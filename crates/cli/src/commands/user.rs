@@ -1,0 +1,80 @@
+//! `headwater user`.
+
+use headwater_model::{CreateUser, UpdateUser, User as UserRow, UserKind};
+use hyper::Method;
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, User, UserCreate};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+use crate::secret_input;
+
+/// Runs `headwater user`.
+pub async fn user(context: &Context, api: &Api, arguments: User) -> Result<()> {
+    let changed = |verb: &str, user: UserRow| show(context, verb, &user);
+    match arguments {
+        User::Ls => list(context, api).await?,
+        User::Create(arguments) => {
+            changed("created", create(api, arguments).await?);
+        }
+        User::Passwd(user) => {
+            let password = Some(secret_input::read("password")?);
+            let change = UpdateUser { password, disabled: None };
+            changed("changed the password of", update(api, &user.name, &change).await?);
+        }
+        User::Disable(user) => {
+            let change = UpdateUser { disabled: Some(true), ..UpdateUser::default() };
+            changed("disabled", update(api, &user.name, &change).await?);
+        }
+        User::Enable(user) => {
+            let change = UpdateUser { disabled: Some(false), ..UpdateUser::default() };
+            changed("enabled", update(api, &user.name, &change).await?);
+        }
+        User::Rm(user) => {
+            api.delete(path(&user.name)).await?;
+            crate::commands::branch::removed(context, "user", &user.name);
+        }
+    }
+    Ok(())
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/users/{}", segment(name))
+}
+
+async fn create(api: &Api, arguments: UserCreate) -> Result<UserRow> {
+    let UserCreate { name, service, password } = arguments;
+    let password = password.then(|| secret_input::read("password")).transpose()?;
+    let kind = if service { UserKind::Service } else { UserKind::Person };
+    api.post("/v1/users", &CreateUser { name, kind, password }).await
+}
+
+async fn update(api: &Api, name: &str, change: &UpdateUser) -> Result<UserRow> {
+    api.call(Method::PATCH, path(name), change).await
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let users: Vec<UserRow> = api.get("/v1/users").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&users);
+        return Ok(());
+    }
+    let mut grid = Grid::new(context.answer_style, &["USER", "KIND", "ROLES", "STATE", "CREATED"]);
+    for user in users {
+        let kind = if user.kind == UserKind::Service { "service" } else { "person" };
+        let state = if user.disabled { "disabled" } else { "enabled" };
+        let (roles, created) = (user.roles.join(", "), output::moment(user.created));
+        grid.row([user.name, kind.to_owned(), roles, state.to_owned(), created]);
+    }
+    grid.print("no users; create one with `headwater user create NAME`");
+    Ok(())
+}
+
+fn show(context: &Context, verb: &str, user: &UserRow) {
+    if context.output == OutputFormat::Json {
+        output::print_json(user);
+    } else {
+        context.style.say(format!("{verb} user {}", user.name));
+    }
+}

@@ -1,0 +1,117 @@
+//! Requests and responses about users, roles, tokens and grants.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind};
+
+/// A request for a user.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct CreateUser {
+    /// The name.
+    pub name: String,
+    /// The kind.
+    pub kind: UserKind,
+    /// The password; none: the user logs in with tokens only.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for CreateUser {
+    /// Writes no password: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A change of a user. Absent fields stay as they are.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct UpdateUser {
+    /// The new password.
+    pub password: Option<String>,
+    /// Whether the user's credentials are rejected.
+    pub disabled: Option<bool>,
+}
+
+impl std::fmt::Debug for UpdateUser {
+    /// Writes no password: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpdateUser").field("disabled", &self.disabled).finish_non_exhaustive()
+    }
+}
+
+/// A request for an access token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct CreateToken {
+    /// The user; by default the one that sends the request.
+    pub user: Option<String>,
+    /// A description, such as the program that uses it.
+    pub label: String,
+    /// The permissions that the token is limited to; none: all of the user's.
+    pub scopes: Option<Vec<Permission>>,
+    /// The time from which the token is invalid; none: it does not expire.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+}
+
+impl From<CreateToken> for NewToken {
+    fn from(request: CreateToken) -> Self {
+        let CreateToken { label, scopes, expires, .. } = request;
+        NewToken { label, scopes, expires }
+    }
+}
+
+/// A request for a role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreateRole {
+    /// The name.
+    pub name: String,
+}
+
+/// A request to grant a permission, or to revoke it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GrantRequest {
+    /// The user or role.
+    pub grantee: String,
+    /// The actions.
+    pub actions: Vec<Action>,
+    /// The objects, as in `table:sales.*`, `branch:dev/*` or `lake`.
+    #[schema(value_type = String)]
+    pub object: ObjectPattern,
+}
+
+/// The identity of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// The user's name; `owner` for the lake's owner.
+    pub name: String,
+    /// The kind of the credential.
+    pub method: AuthMethod,
+    /// The roles of the user, by name.
+    pub roles: Vec<String>,
+    /// The id of the access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The permissions that the token is limited to; none: all of the user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Permission>>,
+    /// The permissions of the user and its roles. The owner has all.
+    pub permissions: Vec<Permission>,
+}
+
+/// The decision on an action, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessExplanation {
+    /// The user.
+    pub user: String,
+    /// The action.
+    pub action: Action,
+    /// The object.
+    pub object: String,
+    /// Whether the user may perform the action on the object.
+    pub allowed: bool,
+    /// The reason, for example the grant that decides.
+    pub reason: String,
+}

@@ -1,0 +1,114 @@
+//! Grants: list, grant, revoke; the explanation of a decision.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use headwater_model::{
+    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectPattern, Problem,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::HandlerResult;
+use super::extract::{Body, Caller, Parameters};
+use crate::state::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, grant, revoke)).routes(routes!(explain))
+}
+
+/// The grants to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// The user or role; by default all.
+    grantee: Option<String>,
+}
+
+/// The permission to revoke.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    /// The user or role.
+    grantee: String,
+    /// The actions, separated by commas.
+    actions: String,
+    /// The objects, as they were granted.
+    object: String,
+}
+
+/// The decision to explain.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    /// The user.
+    user: String,
+    /// The action, such as `select`.
+    action: String,
+    /// The object, such as `table:sales.orders`, `branch:main` or `lake`.
+    object: String,
+}
+
+/// Lists grants by grantee and object.
+#[utoipa::path(get, path = "/v1/grants",
+    operation_id = "list_grants", tag = "access",
+    params(Filter), responses(
+    (status = 200, body = [Grant]), (status = "default", body = Problem)))]
+async fn list(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Parameters(filter): Parameters<Filter>,
+) -> HandlerResult<Json<Vec<Grant>>> {
+    Ok(Json(app.service.grants().list(&principal, filter.grantee.as_deref())?))
+}
+
+/// Grants actions to a user or role, in addition to those that it has on the same objects.
+#[utoipa::path(post, path = "/v1/grants",
+    operation_id = "grant", tag = "access",
+    request_body = GrantRequest, responses(
+    (status = 201, body = Grant), (status = "default", body = Problem)))]
+async fn grant(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Body(request): Body<GrantRequest>,
+) -> HandlerResult<(StatusCode, Json<Grant>)> {
+    Ok((StatusCode::CREATED, Json(app.service.grants().grant(&principal, request).await?)))
+}
+
+/// Revokes actions of a grant on the same objects. Revoking what is not granted changes nothing.
+#[utoipa::path(delete, path = "/v1/grants",
+    operation_id = "revoke", tag = "access",
+    params(Revocation), responses((status = 204), (status = "default", body = Problem)))]
+async fn revoke(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Parameters(revocation): Parameters<Revocation>,
+) -> HandlerResult<StatusCode> {
+    let Revocation { grantee, actions, object } = revocation;
+    let actions: Result<Vec<Action>, _> =
+        actions.split(',').map(|action| action.trim().parse()).collect();
+    let object: ObjectPattern = object.parse()?;
+    let request = GrantRequest { grantee, actions: actions?, object };
+    app.service.grants().revoke(&principal, request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Explains whether a user may perform an action on an object, and which grant decides.
+#[utoipa::path(get, path = "/v1/access/explain",
+    operation_id = "explain_access", tag = "access",
+    params(Question), responses(
+    (status = 200, body = AccessExplanation), (status = "default", body = Problem)))]
+async fn explain(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Parameters(question): Parameters<Question>,
+) -> HandlerResult<Json<AccessExplanation>> {
+    let action: Action = question.action.parse()?;
+    let object: Object = question.object.parse()?;
+    Ok(Json(app.service.grants().explain(&principal, &question.user, action, &object)?))
+}

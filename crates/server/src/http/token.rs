@@ -1,0 +1,67 @@
+//! Access tokens: list, create, revoke.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use headwater_model::{AccessToken, CreateToken, CreatedToken, Problem};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::HandlerResult;
+use super::extract::{Body, Caller, Parameters, Segments};
+use crate::state::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
+}
+
+/// The tokens to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// The user; by default all users that the request may see.
+    user: Option<String>,
+}
+
+/// Lists access tokens by the time of their creation.
+#[utoipa::path(get, path = "/v1/tokens",
+    operation_id = "list_tokens", tag = "access",
+    params(Filter), responses(
+    (status = 200, body = [AccessToken]), (status = "default", body = Problem)))]
+async fn list(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Parameters(filter): Parameters<Filter>,
+) -> HandlerResult<Json<Vec<AccessToken>>> {
+    Ok(Json(app.service.tokens().list(&principal, filter.user.as_deref()).await?))
+}
+
+/// Creates an access token. Its secret is returned once.
+#[utoipa::path(post, path = "/v1/tokens",
+    operation_id = "create_token", tag = "access",
+    request_body = CreateToken, responses(
+    (status = 201, body = CreatedToken), (status = "default", body = Problem)))]
+async fn create(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Body(request): Body<CreateToken>,
+) -> HandlerResult<(StatusCode, Json<CreatedToken>)> {
+    Ok((StatusCode::CREATED, Json(app.service.tokens().create(&principal, request).await?)))
+}
+
+/// Revokes an access token. Revoking it again changes nothing.
+#[utoipa::path(delete, path = "/v1/tokens/{token}",
+    operation_id = "revoke_token", tag = "access",
+    params(("token" = String, Path, description = "The token's id, not its secret.")),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn revoke(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(id): Segments<String>,
+) -> HandlerResult<StatusCode> {
+    app.service.tokens().revoke(&principal, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,78 @@
+//! Grants: list, grant, revoke, explain. A user may list and explain its own.
+
+use std::sync::Arc;
+
+use headwater_model::{
+    AccessExplanation, Action, Grant, GrantRequest, Object, OrProblem, Permission, Principal,
+    Problem,
+};
+
+use crate::service::Components;
+
+/// Operations on grants.
+#[derive(Clone)]
+pub struct Grants(pub(crate) Arc<Components>);
+
+impl Grants {
+    /// Lists grants by grantee and object: those of a user or role, or all.
+    pub fn list(
+        &self,
+        principal: &Principal,
+        grantee: Option<&str>,
+    ) -> Result<Vec<Grant>, Problem> {
+        self.check_subject(principal, grantee)?;
+        Ok(self.0.access.grants(grantee))
+    }
+
+    /// Grants actions to a user or role, in addition to those that it has on the same objects.
+    pub async fn grant(
+        &self,
+        principal: &Principal,
+        request: GrantRequest,
+    ) -> Result<Grant, Problem> {
+        self.0.administer(principal)?;
+        let GrantRequest { grantee, actions, object } = request;
+        let permission = Permission { actions, object };
+        self.0.access.grant(principal, &grantee, permission).await.or_problem()
+    }
+
+    /// Revokes actions of a grant on the same objects. Revoking what is not granted changes
+    /// nothing.
+    pub async fn revoke(
+        &self,
+        principal: &Principal,
+        request: GrantRequest,
+    ) -> Result<(), Problem> {
+        self.0.administer(principal)?;
+        let GrantRequest { grantee, actions, object } = request;
+        let permission = Permission { actions, object };
+        self.0.access.revoke(principal, &grantee, permission).await.or_problem()
+    }
+
+    /// Explains whether a user may perform an action on an object, and which grant decides.
+    pub fn explain(
+        &self,
+        principal: &Principal,
+        user: &str,
+        action: Action,
+        object: &Object,
+    ) -> Result<AccessExplanation, Problem> {
+        self.check_subject(principal, Some(user))?;
+        let decision = self.0.access.explain(user, action, object).or_problem()?;
+        Ok(AccessExplanation {
+            user: user.to_owned(),
+            action,
+            object: object.to_string(),
+            allowed: decision.is_allowed(),
+            reason: decision.to_string(),
+        })
+    }
+
+    /// Checks that a principal may see the rights of a user or role; none: of all.
+    fn check_subject(&self, principal: &Principal, name: Option<&str>) -> Result<(), Problem> {
+        if name.is_some() && principal.user_name() == name {
+            return Ok(());
+        }
+        self.0.administer(principal)
+    }
+}
