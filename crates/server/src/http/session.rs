@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::Utc;
 use headwater_model::{CreateSession, ErrorCode, Principal, Problem, Session, SessionCode};
+use headwater_service::Credential;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -52,7 +53,7 @@ async fn create(
     headers: HeaderMap,
     Body(request): Body<CreateSession>,
 ) -> HandlerResult<Response> {
-    let principal = log_in(&app, peer.as_ref().map(|peer| &peer.0), &headers, &request)?;
+    let principal = log_in(&app, peer.as_ref().map(|peer| &peer.0), &headers, &request).await?;
     let author = principal.named_author();
     let session = app.sessions.create(principal).map_err(no_random)?;
     let cookie = session_cookie(&headers, &session, app.config.network.is_https());
@@ -62,7 +63,7 @@ async fn create(
 }
 
 /// Returns the principal of a token or a code. A wrong one counts as a failed login.
-fn log_in(
+async fn log_in(
     app: &App,
     peer: Option<&TcpPeer>,
     headers: &HeaderMap,
@@ -81,9 +82,15 @@ fn log_in(
         let principal = app.sessions.redeem(code);
         return principal.ok_or_else(|| refused("the code is invalid, used or expired"));
     }
+    if peer.token.is_none() && !app.service.has_users() {
+        return Ok(Principal::owner());
+    }
     let shown = request.token.as_deref().unwrap_or("").trim();
-    let is_valid = peer.token.as_ref().is_none_or(|token| token.equals(shown.as_bytes()));
-    if is_valid { Ok(Principal::owner()) } else { Err(refused("the token is invalid")) }
+    let principal = app.service.authenticate(Credential::Token(shown)).await;
+    principal.map_err(|problem| match problem.code {
+        ErrorCode::Unauthenticated => refused("the token is invalid"),
+        _ => ErrorResponse(problem),
+    })
 }
 
 /// Logs a browser out. Succeeds without a session.
@@ -112,8 +119,8 @@ async fn create_code(
 fn not_logged_in(message: &str) -> ErrorResponse {
     let problem = Problem::new(ErrorCode::Unauthenticated, message);
     ErrorResponse(problem.with_hint(
-        "Run `headwater console`, or log in with the contents of `server.token` in the lake's \
-         folder.",
+        "Run `headwater console`, or log in with an access token or the contents of \
+         `server.token` in the lake's folder.",
     ))
 }
 
