@@ -97,8 +97,8 @@ class Connection:
 
     `url` is the server's address, such as `http://127.0.0.1:4280`. Without it, `lake` is a local
     lake, whose server `command` starts if needed. HTTP requests need a token: `token`, or the token
-    of the nearest lake's server if the address matches. `certificate` is a PEM file to trust instead
-    of the system's certificates.
+    of the nearest lake's server if the address matches. `certificate` is a PEM file to trust
+    instead of the system's certificates.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ impl ServerHandle {
 
     /// Returns the users, roles, grants and tokens of the lake.
     pub fn access(&self) -> Result<Access, Problem> {
-        self.parts.state.service.access(&Principal::owner())
+        self.parts.state.service.access_control().registry(&Principal::owner())
     }
 
     /// Answers a request without a listener, as from the Unix socket.

@@ -184,14 +184,6 @@ impl Service {
         self.components().access.authenticate(credential).await.or_problem()
     }
 
-    /// Returns the users, roles, grants and tokens, and the audit log.
-    ///
-    /// Errors: `unauthenticated`, `forbidden`: only the owner and administrators may use them.
-    pub fn access(&self, principal: &Principal) -> Result<Access, Problem> {
-        self.components().administer(principal)?;
-        Ok(self.components().access.clone())
-    }
-
     /// Returns true if a user exists. Before that, a server without authentication treats every
     /// client as the owner.
     pub fn has_users(&self) -> bool {

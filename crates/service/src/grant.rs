@@ -36,8 +36,7 @@ impl Grants {
         self.0.access.grant(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Revokes actions of a grant on the same objects. Revoking what is not granted changes
-    /// nothing.
+    /// Revokes actions of a grant on the same objects. Actions that are not granted change nothing.
     pub async fn revoke(
         &self,
         principal: &Principal,

@@ -7,6 +7,7 @@
 //! reads the environment, the home folder or a socket.
 
 mod access;
+mod access_control;
 mod auto_maintenance;
 mod branch;
 mod commit_history;
@@ -45,6 +46,7 @@ mod user;
 mod view;
 mod visibility;
 
+pub use access_control::AccessControl;
 pub use branch::Branches;
 pub use config::ServiceConfig;
 pub use deployment::Deployments;

@@ -16,13 +16,13 @@ use headwater_triggers::{Commits, TriggersOptions};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use crate::access_control::AccessControl;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
 use crate::deployer::{Deployed, Deployer};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
 use crate::executors::{ImportExecutor, RunExecutor};
-use crate::grant::Grants;
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
 use crate::invocation::Invocations;
@@ -31,18 +31,15 @@ use crate::maintenance::{Maintenance, MaintenanceExecutor};
 use crate::metered_runtime::MeteredRuntime;
 use crate::namespace::Namespaces;
 use crate::reference::Refs;
-use crate::role::Roles;
 use crate::run::Runs;
 use crate::secret::Secrets;
 use crate::settings::Settings;
 use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
-use crate::token::Tokens;
 use crate::trigger::Triggers;
 use crate::trigger_executor::TriggerExecutor;
 use crate::upload::Uploads;
-use crate::user::Users;
 use crate::view::Views;
 use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
 
@@ -149,24 +146,9 @@ impl Service {
         Iceberg(self.0.clone())
     }
 
-    /// Returns the operations on users.
-    pub fn users(&self) -> Users {
-        Users(self.0.clone())
-    }
-
-    /// Returns the operations on access tokens.
-    pub fn tokens(&self) -> Tokens {
-        Tokens(self.0.clone())
-    }
-
-    /// Returns the operations on roles.
-    pub fn roles(&self) -> Roles {
-        Roles(self.0.clone())
-    }
-
-    /// Returns the operations on grants.
-    pub fn grants(&self) -> Grants {
-        Grants(self.0.clone())
+    /// Returns the operations on users and their rights.
+    pub fn access_control(&self) -> AccessControl {
+        AccessControl(self.0.clone())
     }
 
     /// Checks that a principal may shut the server down.

@@ -145,7 +145,7 @@ pub enum Command {
     /// Grants: list, explain a decision
     #[command(subcommand)]
     Access(Access),
-    /// Show who the server takes you for, with your rights
+    /// Show the identity of this connection, with its rights
     #[command(after_help = "Example:\n  headwater whoami")]
     Whoami,
     /// Serve the lake in the foreground

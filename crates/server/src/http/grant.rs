@@ -64,7 +64,7 @@ async fn list(
     Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
 ) -> HandlerResult<Json<Vec<Grant>>> {
-    Ok(Json(app.service.grants().list(&principal, filter.grantee.as_deref())?))
+    Ok(Json(app.service.access_control().grants().list(&principal, filter.grantee.as_deref())?))
 }
 
 /// Grants actions to a user or role, in addition to those that it has on the same objects.
@@ -77,10 +77,13 @@ async fn grant(
     Caller(principal): Caller,
     Body(request): Body<GrantRequest>,
 ) -> HandlerResult<(StatusCode, Json<Grant>)> {
-    Ok((StatusCode::CREATED, Json(app.service.grants().grant(&principal, request).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(app.service.access_control().grants().grant(&principal, request).await?),
+    ))
 }
 
-/// Revokes actions of a grant on the same objects. Revoking what is not granted changes nothing.
+/// Revokes actions of a grant on the same objects. Actions that are not granted change nothing.
 #[utoipa::path(delete, path = "/v1/grants",
     operation_id = "revoke", tag = "access",
     params(Revocation), responses((status = 204), (status = "default", body = Problem)))]
@@ -94,7 +97,7 @@ async fn revoke(
         actions.split(',').map(|action| action.trim().parse()).collect();
     let object: ObjectPattern = object.parse()?;
     let request = GrantRequest { grantee, actions: actions?, object };
-    app.service.grants().revoke(&principal, request).await?;
+    app.service.access_control().grants().revoke(&principal, request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -110,5 +113,10 @@ async fn explain(
 ) -> HandlerResult<Json<AccessExplanation>> {
     let action: Action = question.action.parse()?;
     let object: Object = question.object.parse()?;
-    Ok(Json(app.service.grants().explain(&principal, &question.user, action, &object)?))
+    Ok(Json(app.service.access_control().grants().explain(
+        &principal,
+        &question.user,
+        action,
+        &object,
+    )?))
 }

@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_roles", tag = "access",
     responses((status = 200, body = [Role]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>, Caller(principal): Caller) -> HandlerResult<Json<Vec<Role>>> {
-    Ok(Json(app.service.roles().list(&principal)?))
+    Ok(Json(app.service.access_control().roles().list(&principal)?))
 }
 
 /// Creates a role without any right.
@@ -36,7 +36,10 @@ async fn create(
     Caller(principal): Caller,
     Body(request): Body<CreateRole>,
 ) -> HandlerResult<(StatusCode, Json<Role>)> {
-    Ok((StatusCode::CREATED, Json(app.service.roles().create(&principal, request).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(app.service.access_control().roles().create(&principal, request).await?),
+    ))
 }
 
 /// Drops a role with its grants, and revokes it from all users and roles.
@@ -49,7 +52,7 @@ async fn remove(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
 ) -> HandlerResult<StatusCode> {
-    app.service.roles().delete(&principal, &name).await?;
+    app.service.access_control().roles().delete(&principal, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -63,7 +66,7 @@ async fn grant(
     Caller(principal): Caller,
     Segments((role, member)): Segments<(String, String)>,
 ) -> HandlerResult<StatusCode> {
-    app.service.roles().grant(&principal, &role, &member).await?;
+    app.service.access_control().roles().grant(&principal, &role, &member).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -77,6 +80,6 @@ async fn revoke(
     Caller(principal): Caller,
     Segments((role, member)): Segments<(String, String)>,
 ) -> HandlerResult<StatusCode> {
-    app.service.roles().revoke(&principal, &role, &member).await?;
+    app.service.access_control().roles().revoke(&principal, &role, &member).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -36,7 +36,7 @@ async fn list(
     Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
 ) -> HandlerResult<Json<Vec<AccessToken>>> {
-    Ok(Json(app.service.tokens().list(&principal, filter.user.as_deref()).await?))
+    Ok(Json(app.service.access_control().tokens().list(&principal, filter.user.as_deref()).await?))
 }
 
 /// Creates an access token. Its secret is returned once.
@@ -49,7 +49,10 @@ async fn create(
     Caller(principal): Caller,
     Body(request): Body<CreateToken>,
 ) -> HandlerResult<(StatusCode, Json<CreatedToken>)> {
-    Ok((StatusCode::CREATED, Json(app.service.tokens().create(&principal, request).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(app.service.access_control().tokens().create(&principal, request).await?),
+    ))
 }
 
 /// Revokes an access token. Revoking it again changes nothing.
@@ -62,6 +65,6 @@ async fn revoke(
     Caller(principal): Caller,
     Segments(id): Segments<String>,
 ) -> HandlerResult<StatusCode> {
-    app.service.tokens().revoke(&principal, &id).await?;
+    app.service.access_control().tokens().revoke(&principal, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

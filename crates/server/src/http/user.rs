@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_users", tag = "access",
     responses((status = 200, body = [User]), (status = "default", body = Problem)))]
 async fn list(State(app): State<App>, Caller(principal): Caller) -> HandlerResult<Json<Vec<User>>> {
-    Ok(Json(app.service.users().list(&principal)?))
+    Ok(Json(app.service.access_control().users().list(&principal)?))
 }
 
 /// Creates a user without any right.
@@ -36,7 +36,10 @@ async fn create(
     Caller(principal): Caller,
     Body(request): Body<CreateUser>,
 ) -> HandlerResult<(StatusCode, Json<User>)> {
-    Ok((StatusCode::CREATED, Json(app.service.users().create(&principal, request).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(app.service.access_control().users().create(&principal, request).await?),
+    ))
 }
 
 /// Returns a user.
@@ -49,7 +52,7 @@ async fn show(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
 ) -> HandlerResult<Json<User>> {
-    Ok(Json(app.service.users().get(&principal, &name)?))
+    Ok(Json(app.service.access_control().users().get(&principal, &name)?))
 }
 
 /// Sets a user's password, disables or enables it.
@@ -64,7 +67,7 @@ async fn update(
     Segments(name): Segments<String>,
     Body(change): Body<UpdateUser>,
 ) -> HandlerResult<Json<User>> {
-    Ok(Json(app.service.users().update(&principal, &name, change).await?))
+    Ok(Json(app.service.access_control().users().update(&principal, &name, change).await?))
 }
 
 /// Drops a user with its tokens, grants and ownership.
@@ -77,7 +80,7 @@ async fn remove(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
 ) -> HandlerResult<StatusCode> {
-    app.service.users().delete(&principal, &name).await?;
+    app.service.access_control().users().delete(&principal, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -86,5 +89,5 @@ async fn remove(
     operation_id = "whoami", tag = "access",
     responses((status = 200, body = Whoami), (status = "default", body = Problem)))]
 async fn whoami(State(app): State<App>, Caller(principal): Caller) -> HandlerResult<Json<Whoami>> {
-    Ok(Json(app.service.users().whoami(&principal)?))
+    Ok(Json(app.service.access_control().users().whoami(&principal)?))
 }

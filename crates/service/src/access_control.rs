@@ -1,0 +1,46 @@
+//! Users, access tokens, roles and grants: the nouns of access control.
+
+use std::sync::Arc;
+
+use headwater_access::Access;
+use headwater_model::{Principal, Problem};
+
+use crate::grant::Grants;
+use crate::role::Roles;
+use crate::service::Components;
+use crate::token::Tokens;
+use crate::user::Users;
+
+/// Operations on users and their rights, grouped by noun.
+#[derive(Clone)]
+pub struct AccessControl(pub(crate) Arc<Components>);
+
+impl AccessControl {
+    /// Returns the operations on users.
+    pub fn users(&self) -> Users {
+        Users(self.0.clone())
+    }
+
+    /// Returns the operations on access tokens.
+    pub fn tokens(&self) -> Tokens {
+        Tokens(self.0.clone())
+    }
+
+    /// Returns the operations on roles.
+    pub fn roles(&self) -> Roles {
+        Roles(self.0.clone())
+    }
+
+    /// Returns the operations on grants.
+    pub fn grants(&self) -> Grants {
+        Grants(self.0.clone())
+    }
+
+    /// Returns the users, roles, grants and tokens, and the audit log.
+    ///
+    /// Errors: `unauthenticated`, `forbidden`: only the owner and administrators may use them.
+    pub fn registry(&self, principal: &Principal) -> Result<Access, Problem> {
+        self.0.administer(principal)?;
+        Ok(self.0.access.clone())
+    }
+}
