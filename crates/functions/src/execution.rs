@@ -51,8 +51,8 @@ impl Execution<'_> {
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
-            "memory limit of {} exceeded; retrying with {}; set `memory` in its decorator to \
-             avoid the retry",
+            "it needs more memory than its limit of {}: it runs once more, with {}; `memory` in \
+             its decorator gives it that from the start",
             size(limit),
             size(limits.memory_bytes)
         );
@@ -135,7 +135,7 @@ impl Execution<'_> {
         };
         match self.run_from(&origin, invocation, policy.clone()).await {
             Err(Error::NotCloned { reason }) => {
-                let text = format!("no zygote for this call, which imports its packages: {reason}");
+                let text = format!("this call imports its packages by itself: {reason}");
                 log_system_line(self.sink, text).await;
                 self.functions.0.zygotes.forget(zygote);
                 self.run_from(&Origin::Sandbox, invocation, policy).await

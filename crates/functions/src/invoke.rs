@@ -56,7 +56,7 @@ impl Functions {
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(
-                "requested {asked} of memory, limited to {has}, the limit of all functions"
+                "it asks for {asked} of memory, and gets {has}: all functions have no more"
             );
             log_system_line(sink, text).await;
         }
