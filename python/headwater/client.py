@@ -232,8 +232,8 @@ class Client(Refs, Tables):
             raise make("invalid_argument", "a call takes one table", hint)
         (name, table), = tables.items()
         others = {key: value for key, value in arguments.items() if key != name}
-        query = {"table": name, "arguments": json.dumps(others)}
-        return self._connection.send("POST", path, to_stream(table), query, accept)
+        beside = {"table": name, "arguments": json.dumps(others)}
+        return self._connection.send("POST", path, to_stream(table), beside, accept)
 
     # Deployments.
 

@@ -151,7 +151,7 @@ class Connection:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             message = "the server ended the connection before it answered"
-            hint = "Check the result with `headwater job ls`."
+            hint = "See with `headwater job ls` whether it did what was asked."
             raise make("unavailable", message, hint, causes=[_cause(error)]) from error
         except BaseException:
             connection.close()

@@ -1,8 +1,9 @@
-"""Inputs that a function reads batch by batch: streamed rows and existing tables.
+"""Inputs that a function reads batch by batch: rows that the server makes meanwhile, and tables that are
+there already, in one shape.
 
-A feed is a socket of whole messages. The worker requests each batch and receives a file number and
-a length. The file descriptor comes with its first batch and stays mapped; the server overwrites the
-file when the function has dropped its rows. Nothing is copied here.
+A feed is a socket of whole messages. Each batch is asked for and comes as the number of a file and how
+many bytes of it; the file itself comes with its first batch, stays mapped, and is written again once the
+function has dropped what lay in it. Nothing is copied here.
 """
 
 import collections
@@ -19,12 +20,11 @@ ROWS_MAX = 1 << 17
 
 
 class InputFailed(Exception):
-    """An input could not be streamed completely. The call fails even if the function catches this.
-    """
+    """The rows of an input do not all come. Whatever the function makes of it, its call has failed."""
 
 
 class Batches:
-    """An input as record batches. Each iteration starts at the first row."""
+    """An input as its record batches. Whoever iterates over it begins at the first row, each time."""
 
     def __init__(self, name, source):
         self._name = name
@@ -39,11 +39,11 @@ class Batches:
         return self._source.begin()
 
     def to_batches(self, max_chunksize=None):
-        """Yields the record batches, like those of a `pyarrow.Table`."""
+        """The record batches, one after the other, as those of a `pyarrow.Table`."""
         return self._source.begin() if max_chunksize is None else cut(self, max_chunksize)
 
     def to_reader(self, max_chunksize=None):
-        """Returns the record batches as a `pyarrow.RecordBatchReader`, from the first row."""
+        """The record batches as a `pyarrow.RecordBatchReader`, which begins at the first row."""
         import pyarrow
 
         return pyarrow.RecordBatchReader.from_batches(self.schema, self.to_batches(max_chunksize))
@@ -78,7 +78,7 @@ class Whole:
 
 
 class Lease:
-    """Owner of the rows in a file; notifies when the last of them is dropped."""
+    """Held by the rows that lie in a file; says when the last of them is gone."""
 
     __slots__ = ("_dropped", "_mapped", "_number")
 
@@ -88,12 +88,12 @@ class Lease:
         self._mapped = mapped
 
     def __del__(self):
-        # A destructor may run at any point, so it only records the file.
+        # May be called in the midst of anything: it only notes.
         self._dropped.append(self._number)
 
 
 class Feed:
-    """The batches of rows that the server streams."""
+    """The batches of rows that the server makes while they are read."""
 
     def __init__(self, name, descriptor, columns):
         import pyarrow
@@ -117,7 +117,7 @@ class Feed:
         os.register_at_fork(before=lambda: here() and here()._note_fork())
 
     def begin(self):
-        """Returns an iterator from the first row; cancels the previous iteration."""
+        """An iterator from the first row on; the one before it ends."""
         with self._lock:
             self._last += 1
             self._ended = False
@@ -144,7 +144,7 @@ class Feed:
                     answer, buffer = self._receive(pyarrow)
                     if answer["scan"] == number:
                         break
-                    # A late batch of a cancelled iteration.
+                    # What was still on its way to an iteration that was broken off.
                     taken, buffer = False, None
                 self._asked = None
                 self._ended = buffer is None
@@ -154,7 +154,7 @@ class Feed:
                     return None
                 return pyarrow.ipc.read_record_batch(buffer, self.schema)
         except BaseException:
-            # A batch that was received and not returned is lost.
+            # What was taken from the socket and not handed out is nowhere any more.
             if taken:
                 self._lost = number
             raise
@@ -173,12 +173,12 @@ class Feed:
             except OSError:
                 pass
             raise InputFailed(
-                f"not all rows of `{self._name}` were received, because an exception interrupted the iteration: restart it"
+                f"not all rows of `{self._name}` came, because of what was raised before: iterate anew"
             )
 
     def _wait(self, number):
-        """Requests a batch and waits for the answer. An interruption loses nothing."""
-        # After an interruption, the request was already sent.
+        """Asks for a batch, and waits until there is an answer; nothing is lost where this is interrupted."""
+        # Whoever was interrupted while it waited has asked already.
         if self._asked != number:
             self._say(next=number)
             self._asked = number
@@ -233,19 +233,19 @@ class Feed:
             forked = number in self._forked
             self._forked.discard(number)
             (lost if forked else free).append(number)
-        # A message holds thousands of numbers, more than a function usually drops at once.
+        # A message takes some thousand numbers; nobody drops more batches at once but whoever kept them.
         while len(free) + len(lost) > 2000:
             self._socket.send(json.dumps({"free": free[:1000], "lost": lost[:1000]}).encode())
             free, lost = free[1000:], lost[1000:]
         self._socket.send(json.dumps({"free": free, "lost": lost, **asked}).encode())
 
     def _note_fork(self):
-        """Marks a file as shared with another process, so that it is not overwritten."""
+        """What another process sees from here on must not be written again."""
         if os.getpid() == self._pid:
             self._forked.update(self._leased)
 
     def close(self):
-        """Closes the feed at the end of the call; remaining batches stay valid."""
+        """Ends with the call; batches that are still there stay."""
         with self._lock:
             if self._socket is not None:
                 self._socket.close()

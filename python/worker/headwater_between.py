@@ -1,5 +1,5 @@
-"""Clean-up between two calls of one process: state that the next call must not see, and unneeded
-memory.
+"""Between two calls of one process: what must not be there for the next, and what need not be held
+meanwhile.
 """
 
 import ctypes
@@ -8,20 +8,19 @@ import signal
 
 
 def leaves_something():
-    """Returns true if the kernel holds state that the next call would see: timers, or shared
-    memory, semaphores and queues.
-    """
+    """Whether the kernel holds something for this process that it would show the next call: timers, or
+    shared memory, semaphores and queues that belong to no process."""
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     return any(beginning_of(file).count(b"\n") > empty for file, empty in LISTS)
 
 
-# Lists of such state, with the number of lines of an empty one.
+# What the kernel lists there, and the lines of a list that is empty.
 LISTS = [("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
 
 
 def beginning_of(file):
-    """Returns the beginning of a file in few system calls; empty if the file does not exist."""
+    """What a file begins with, in as few calls as can be; what is not there holds nothing."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -33,8 +32,9 @@ def beginning_of(file):
 
 
 def rest():
-    """Releases private copies of pages that are equal to those of the zygote's snapshot."""
-    # No other thread may write to these pages meanwhile.
+    """Gives back copies of pages that are as they are in the zygote, where this is a clone of one that
+    made a snapshot."""
+    # Nobody else may write to them meanwhile, as threads of a library might.
     if len(os.listdir("/proc/self/task")) > 1:
         return
     try:

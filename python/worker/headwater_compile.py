@@ -1,11 +1,11 @@
-"""Compiles the modules of installed packages, and shares the bytecode with other environments.
+"""Compiles the modules of installed packages, and keeps the bytecode for other environments.
 
-Arguments: pairs of a package's RECORD file and the folder for its bytecode. Bytecode is not checked
-against its source when it is loaded, because an environment's folder never changes. Compilation may
-be interrupted; an incomplete result is discarded.
+Arguments: pairs of a package's RECORD file and the folder that is to keep its bytecode. Bytecode is
+not checked against its source when it is loaded, because an environment's folder never changes. It
+may go, though, at any moment: what was compiled of a part of a package is thrown away then.
 
-The key of shared bytecode is the content of RECORD. So a package whose files do not match its
-RECORD is not compiled, because another environment with the same RECORD would load that bytecode.
+What is kept is found by what a RECORD says. So a RECORD that says of a module what is not so gets nothing
+compiled: its bytecode would go to whoever has the true one.
 """
 
 import base64
@@ -30,9 +30,8 @@ class Lie(Exception):
 
 
 def sources(record):
-    """Returns the existing modules in a RECORD that have a digest, without test suites, relative to
-    the packages' folder.
-    """
+    """The modules that a RECORD lists, without test suites, relative to the packages' folder: those that
+    lie there, of which it says what is in them."""
     packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
@@ -48,17 +47,17 @@ def sources(record):
 
 
 def digest_of(path):
-    """Returns a file's digest in the form of a RECORD."""
+    """A file's digest in the form of a RECORD."""
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).digest()
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def compile_package(record, stored):
-    """Compiles one package in place, and links the result into a folder that appears atomically."""
+    """Compiles one package in place and links the result into a folder that appears whole."""
     packages = os.path.dirname(os.path.dirname(record))
     for abandoned in glob.glob(f"{stored}.*"):
-        # Another process may compile the same package.
+        # Another may be at the same package right now.
         try:
             old = time.time() - os.stat(abandoned).st_mtime > ABANDONED_SECONDS
         except OSError:

@@ -1,11 +1,11 @@
-"""Warm-up of a zygote: operations that every clone would execute first.
+"""What every clone does first, done by its zygote beforehand.
 
-Python writes to shared pages: reference counts, specialized code, type caches. Each written page is
-copied for the clone, which takes time and memory. Pages that the zygote has written already need
-fewer copies.
+Python writes wherever it goes: how many refer to an object, code that it makes faster while it runs, what it
+remembers of types. A clone gets a copy of each page that it writes to, which takes time and is memory of its
+own. What its zygote has done already is there in all clones, and need not be written again.
 
-The warm-up runs a worker's calls on generated rows. Only code of packages runs. All changes are
-undone; no thread, descriptor or file remains.
+Calls are played as a worker runs them, on rows that are made up here. Only code of the packages runs.
+Whatever is changed for it is put back; no thread, no descriptor and no file is left.
 """
 
 import faulthandler
@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 
-ROUNDS = 3  # More rounds have little effect.
+ROUNDS = 3  # More change little.
 MODULE = "headwater_rehearsed"
 SOURCE = """import headwater
 
@@ -44,7 +44,7 @@ TASK = {
 
 
 def rehearse(worker, refresh):
-    """Runs some calls. Errors of packages are ignored: a real call reports them."""
+    """Plays some calls. Packages may be of any version, or be of no use: that is for calls to find out."""
     kept = [sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:], signal.getsignal(signal.SIGTERM)]
     folder, variables = os.getcwd(), dict(os.environ)
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -65,7 +65,7 @@ def rehearse(worker, refresh):
 
 
 class Play:
-    """A warm-up run."""
+    """One rehearsal."""
 
     def __init__(self, worker, server, mine, refresh):
         self._worker = worker
@@ -90,7 +90,7 @@ class Play:
                     break
 
     def _import(self):
-        """Finds a function like one of a project."""
+        """Finds a function as that of a project is found."""
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, MODULE + ".py"), "w", encoding="utf-8") as file:
                 file.write(SOURCE)
@@ -106,7 +106,7 @@ class Play:
                 sys.path[:] = before
 
     def _call(self, function, given=(), **fields):
-        """Runs a function in the worker and discards its messages."""
+        """Has the worker run a function, and takes what it says."""
         worker = self._worker
         worker.FOUND[:] = [function]
         socket.send_fds(self._mine, [json.dumps({**TASK, **fields}).encode()], given)
@@ -145,7 +145,7 @@ def fail():
 
 
 def frame():
-    """Runs common operations of data frames."""
+    """A little of what most functions do with data frames."""
     import pandas
 
     frame = pandas.DataFrame({"n": [1, 2, 3], "x": [0.5, 1.5, 2.5], "s": ["a", "b", "a"]})

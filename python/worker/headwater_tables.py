@@ -1,8 +1,9 @@
-"""Tables of functions: maps input tables, and lays out the result table.
+"""Tables between functions: maps those that a function is given, and lays out the one it returns.
 
-A table is an Arrow IPC file whose bytes may be in several files, described by *extents*: a range of
-the table and its location in a file. A result is written once, to a file of its own, by several
-threads. Bytes that are already in files of inputs are referenced, not written.
+A table is an Arrow IPC file, but its bytes need not lie in one file. They come as *extents*: so many
+bytes of the table, from a place on, are those of a file from a place on. What a function returns is
+written once, to a file of its own, by several threads; what already lies in the files of its inputs is
+not written but referred to.
 """
 
 import bisect
@@ -13,12 +14,12 @@ import queue
 import struct
 import threading
 
-BLOCK_BYTES = 8 << 20  # Whole huge pages, so that the kernel need not zero them first.
+BLOCK_BYTES = 8 << 20  # Whole huge pages, so that the kernel need not clear them first.
 THREADS_MAX = 4
-REFERRED_BYTES_MIN = 64 << 10  # Smaller ranges are copied, which is faster than a mapping.
+REFERRED_BYTES_MIN = 64 << 10  # Less is copied sooner than it is mapped.
 REFERRED_TIMES_MAX = 4
-PIECES_MAX = 1000  # The kernel's limit for one call.
-GAP_BYTES_MAX = 1 << 20  # Ranges of a file with a smaller gap are mapped together.
+PIECES_MAX = 1000  # What the kernel takes in one call.
+GAP_BYTES_MAX = 1 << 20  # What lies nearer than this in a file is mapped as one.
 EXTENTS_MAX = 900
 PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20
@@ -26,7 +27,7 @@ OWN = -1  # The number of the file that a function writes.
 
 
 class Mapped:
-    """A mapping of a table's extents, unmapped with its last reference."""
+    """Memory over the extents of a table, gone with the last that refers to it."""
 
     def __init__(self, size, extents, files):
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -56,19 +57,19 @@ class Mapped:
 
 
 class Inputs:
-    """The files of the input tables, and their mapped addresses."""
+    """The files of the tables that a function is given, and where they are mapped."""
 
     def __init__(self, files, shared):
         self._files = files
         self._shared = shared
         self._regions = []
-        self._held = []  # Memory that is referenced by address must not be reused.
+        self._held = []  # What is referred to by its address must not be anything else meanwhile.
 
     def open(self, size, extents):
-        """Returns a table over its files, without copying or reading it."""
+        """A table over its files: nothing is copied, and nothing read before it is asked for."""
         import pyarrow
 
-        # The layout may be any that the server accepts.
+        # Whoever wrote it may have laid it out in any way that the server takes.
         if len(extents) == 1 and extents[0] == [0, size, extents[0][2], 0]:
             # Private, because kernels before 6.7 refuse shared mappings of sealed files.
             descriptor = self._files[extents[0][2]]
@@ -91,7 +92,7 @@ class Inputs:
         self._files = []
 
     def find(self, address, length):
-        """Returns the location of memory in the files; None if it is elsewhere."""
+        """Where memory lies in the files; none where it does not."""
         index = bisect.bisect_right(self._regions, (address, 1 << 62, 0, 0)) - 1
         if index < 0:
             return None
@@ -102,7 +103,7 @@ class Inputs:
 
 
 class Writer:
-    """Writes ranges sequentially with several threads, in blocks of whole huge pages."""
+    """Writes pieces one behind the other, in blocks of whole huge pages, by several threads."""
 
     def __init__(self, descriptor, threads):
         self._descriptor = descriptor
@@ -176,9 +177,8 @@ class Writer:
 
 
 class Sink:
-    """The output that Arrow writes an IPC file to. Ranges in input files are referenced; all others
-    are written consecutively to a file of its own.
-    """
+    """What Arrow writes an IPC file to. Notes where each part of it is: what lies in an input's file is
+    referred to, and all else goes to the file of its own, close together."""
 
     closed = False
 
@@ -188,7 +188,7 @@ class Sink:
         self._position = 0
         self._own = 0
         self._skip = False
-        self.moves = [(0, 0)]  # Positions in Arrow's output, and their positions in the file.
+        self.moves = [(0, 0)]  # From these places on, own bytes lie at those.
         self.small = {}
         self.referred = {}
 
@@ -202,7 +202,7 @@ class Sink:
             self.referred[self._position] = (*found, length)
             self._skip = True
         elif self._skip and not is_buffer and self._position % 8:
-            pass  # Padding to whole words.
+            pass  # Fills up to whole words what was not written.
         else:
             if self._skip:
                 self.moves.append((self._position, self._own))
@@ -216,7 +216,7 @@ class Sink:
         return length
 
     def own(self, position):
-        """Returns the position in the file for one in Arrow's output."""
+        """Where a place in what Arrow wrote is in the file of its own."""
         start, own = self.moves[bisect.bisect_right(self.moves, (position, 1 << 62)) - 1]
         return own + position - start
 
@@ -244,7 +244,7 @@ class Sink:
 
 
 class Flat:
-    """The parts of a FlatBuffers message that are needed to change numbers in it."""
+    """As much of a FlatBuffers message as is needed to change numbers in it."""
 
     def __init__(self, data):
         self.data = bytearray(data)
@@ -259,7 +259,7 @@ class Flat:
         return at + self.number("I", at)
 
     def field(self, table, index):
-        """Returns the position of a table's field; None if it has its default value."""
+        """Where a field of a table is; none where it has its usual value."""
         fields = table - self.number("i", table)
         if 4 + 2 * index >= self.number("H", fields):
             return None
@@ -267,7 +267,7 @@ class Flat:
         return table + offset if offset else None
 
     def vector(self, table, index):
-        """Returns the position of a vector, and its length."""
+        """Where a vector begins, and how many it has."""
         field = self.field(table, index)
         if field is None:
             return 0, 0
@@ -280,13 +280,12 @@ def up(number, grain):
 
 
 class NotToBeReferredTo(Exception):
-    """A table has too many extents, or references the same bytes too often."""
+    """A table lies in more pieces than are worth mapping, or has the same ones too often."""
 
 
 class Layout:
-    """An IPC file partly in the files of the inputs: its extents, and its messages with their
-    buffer positions.
-    """
+    """An IPC file part of which lies in the files of the inputs: where all of it is, and its messages
+    with the places of what they speak of."""
 
     def __init__(self, sink):
         self._sink = sink
@@ -295,7 +294,7 @@ class Layout:
         while len(self._regions) > EXTENTS_MAX and gap < 1 << 40:
             gap *= 4
             self._regions = self._merge(referred, gap)
-        # The server rejects a table that references the same bytes too often.
+        # Whoever is given the same bytes too often takes them for hostile.
         named = sum(length for _, _, _, length in sink.referred.values())
         there = sum(end - start for _, _, start, end in self._regions)
         if len(self._regions) > EXTENTS_MAX or named > REFERRED_TIMES_MAX * there:
@@ -318,7 +317,7 @@ class Layout:
         return regions
 
     def _place(self):
-        """Appends the referenced ranges and the footer to the own bytes."""
+        """Behind the own bytes come what is referred to, and then the footer."""
         at = up(self._sink.own_bytes, PAGE)
         self._starts, self.extents = [], [(0, self._sink.own_bytes, OWN, 0)]
         for _, file, start, end in self._regions:
@@ -333,14 +332,14 @@ class Layout:
         return self._starts[index] + start - self._regions[index][2]
 
     def _kept(self, at, length):
-        """Returns bytes that were kept during writing."""
+        """Bytes that were kept when they were written."""
         found = b""
         while len(found) < length:
             found += self._sink.small[at + len(found)]
         return found[:length]
 
     def finish(self):
-        """Updates the messages and the footer; returns the length of the table."""
+        """Changes the messages and the footer; how many bytes the table has."""
         sink = self._sink
         tail = self._tail()
         size = struct.unpack("<i", tail[-10:-6])[0]
@@ -370,7 +369,7 @@ class Layout:
         return found
 
     def _message(self, at, position, metadata):
-        """Updates the buffer positions in a message; returns the length of its body."""
+        """Changes where a message says that its buffers are; the length of its body."""
         data = self._kept(at, metadata)
         prefix = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
         message = Flat(data[prefix:])
@@ -411,11 +410,11 @@ def size_of(table):
     try:
         return table.nbytes
     except Exception:
-        return 1 << 40  # Older versions cannot compute it for every type.
+        return 1 << 40  # Older versions cannot say so of every type.
 
 
 def write_whole(table, rows_max, descriptor, inputs):
-    """Writes a table in memory: its bytes and extents."""
+    """Writes a table that lies in memory: its bytes, and its extents."""
     import pyarrow
 
     writer = Writer(descriptor, threads_for(size_of(table)))

@@ -1,12 +1,13 @@
-"""Runs one function of a user's project in an instance: one call, or several calls that may share a
-process.
+"""Runs one function of a user's project inside an instance: once, or again and again where its calls say
+that they may share a process.
 
-Descriptor 3 is a socket of whole messages. It receives the task as JSON, in a memory file if it is
-long, and the read-only files of the tables. Tables are mapped, never copied. Output is sent line by
-line, with the line of code that printed it. A result is sent in a memory file, or in a message if
-it is short and not a table. An exception is sent with the user's frames.
+Descriptor 3 is a socket of whole messages. On it lies the task: JSON, in a memory file where it is
+long, and the files that the tables lie in, which nobody can write. The tables are mapped and never
+copied. What the function prints goes back line by line, with the line of code that printed it; what it
+returns goes back in a file of memory, written once, or in a message where it is no table and short;
+what it raises goes back with the user's own frames.
 
-This file imports few modules, none of which a project can shadow.
+It imports little of its own and nothing that a project could shadow.
 """
 
 import fcntl
@@ -29,15 +30,15 @@ import headwater_tables as tables  # noqa: E402
 CONTROL = 3
 DESCRIPTORS_MAX = 100
 MESSAGE_BYTES_MAX = 64 << 10
-SHORT_BYTES_MAX = 8 << 10  # Longer tasks and values are in a memory file.
+SHORT_BYTES_MAX = 8 << 10  # A task or a value that is longer comes in a memory file.
 LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
-BATCH_ROWS_MAX = 1 << 17  # Readers can process the output in slices.
-HUGE_BYTES_MIN = 4 << 20  # Smaller files would leave most of a huge page empty.
+BATCH_ROWS_MAX = 1 << 17  # So that what reads the output can do so piece by piece.
+HUGE_BYTES_MIN = 4 << 20  # Less would leave most of its pages empty.
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
-# Packages whose import name differs from their package name.
+# Packages that are imported under another name than they are installed by.
 INSTALLED_AS = {
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python-headless",
@@ -49,7 +50,7 @@ INSTALLED_AS = {
     "yaml": "pyyaml",
 }
 
-# Modules that were imported before the project, by top-level name.
+# Packages that were imported before there was a project, by their modules at the top level.
 PRELOADED = set()
 SDK_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -57,13 +58,12 @@ NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EH
 
 
 class Stopped(BaseException):
-    """Raised in the user's code to stop it; `except Exception` does not catch it."""
+    """Raised in the user's code to stop it; `except Exception` lets it pass."""
 
 
 class Unfit(Exception):
-    """The function returned an unsupported value. The message describes it and the reason, if
-    known; the hint names a supported value.
-    """
+    """What the function returned will not do; the text says what it is, and the reason, where there is
+    one, why it cannot become a table. The hint says what to return instead."""
 
     def __init__(self, returned, reason=None, hint=None):
         super().__init__(returned)
@@ -142,7 +142,7 @@ def shorten(value):
 
 
 class Printer(io.TextIOBase):
-    """Standard output or error of the user's code: sends whole lines with their source location."""
+    """Standard output or error of the user's code: sends whole lines, and where they come from."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -170,7 +170,7 @@ class Printer(io.TextIOBase):
         return False
 
     def reconfigure(self, **_):
-        """Ignored; for code that sets the encoding of its output."""
+        """Accepted for code that sets the encoding of its output."""
 
     def write(self, text):
         if not isinstance(text, str):
@@ -203,7 +203,7 @@ class Printer(io.TextIOBase):
         return None, None
 
     def _send(self, line):
-        # A terminal shows only the text after the last carriage return.
+        # What follows the last carriage return is what a terminal would show.
         line = line.rstrip("\r").rsplit("\r", 1)[-1]
         file, number = self._where
         while True:
@@ -231,13 +231,13 @@ def forget_shadowed(folders):
             pass
     shadowed = own & PRELOADED
     if not shadowed:
-        return  # Reading the names would copy each to this process's memory.
+        return  # To look at the names would be to have each in this process's own memory.
     for name in [name for name in sys.modules if name.split(".")[0] in shadowed]:
         del sys.modules[name]
 
 
-FOLDERS = []  # Folders that packages created in `/tmp` when they were imported.
-FOUND = []  # The function after its import: a process has one.
+FOLDERS = []  # What packages made in `/tmp` when they were imported.
+FOUND = []  # The function, once it was found: a process has one.
 
 
 def find_function(task):
@@ -260,7 +260,7 @@ def find_function(task):
     outermost = name.partition(".")[0]
     own = os.path.join(project, outermost)
     if os.path.isfile(os.path.join(folder, outermost + ".py")) and outermost != name:
-        # `models/models.py`: Python would confuse the module with its folder.
+        # `models/models.py`: Python would take the module for the folder that it lies in.
         package = sys.modules.setdefault(outermost, type(sys)(outermost))
         package.__path__ = [own]
     if all(part.isidentifier() for part in name.split(".")):
@@ -319,14 +319,13 @@ def to_arrow(value):
     raise Unfit("None" if value is None else name)
 
 
-# A marker that no generator yields.
+# What no generator yields.
 END = object()
 
 
 class Pieces:
-    """Yields a generator's values as batches of one table. Each value can be anything that is a
-    table by itself; the first determines the columns.
-    """
+    """What a generator yields, as the batches of one table: each piece is anything that could be a table
+    by itself, and the first says what columns there are."""
 
     def __init__(self, pieces):
         self._pieces = iter(pieces)
@@ -359,7 +358,7 @@ class Pieces:
 
 
 def as_table(piece):
-    """Converts a yielded value to a table."""
+    """A piece as a table of its own."""
     table = to_arrow(piece)
     if isinstance(table, Pieces):
         raise Unfit("generator", "it yields a generator", PIECES_HINT)
@@ -367,7 +366,7 @@ def as_table(piece):
 
 
 def from_rows(pyarrow, rows):
-    """Converts a list of dicts; the columns are the union of all keys."""
+    """A list of dicts; a column is one that any row has."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}
     for name in names:
@@ -389,9 +388,7 @@ def why_no_rows(rows):
 
 
 def why_no_column(name, values, error):
-    """Returns why values are not a column: the first two incompatible values, or else Arrow's
-    message.
-    """
+    """Why values are no column: the first two that do not go together, or else what Arrow says."""
     numbers = {"int", "float"}
     first = None
     for number, value in enumerate(values, 1):
@@ -417,13 +414,13 @@ def shown(value):
 
 
 def from_pandas(pyarrow, frame):
-    """Converts a data frame; named indexes, as after `groupby`, become columns."""
+    """A data frame; its index becomes columns where it has names, as after `groupby`."""
     if any(name is not None for name in frame.index.names):
         clash = [name for name in frame.index.names if name in frame.columns]
         frame = frame.reset_index(drop=bool(clash))
     frame.columns = [str(name) for name in frame.columns]
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    # Arrow infers the type of a column of Python objects from its values.
+    # Of a column of Python objects Arrow chooses the type by their values.
     for index, kind in enumerate(frame.dtypes):
         if kind == object and holds_decimals(pyarrow, table.schema.field(index).type):
             column = widened(pyarrow, table.column(index))
@@ -436,9 +433,8 @@ def holds_decimals(pyarrow, kind):
 
 
 def widened(pyarrow, column):
-    """Converts a column of Python objects. Decimals get the maximum precision, because an inferred
-    precision would change with the values.
-    """
+    """A column of Python objects, its decimals with all the digits that a table can have: a type by the
+    largest value would change with the values."""
     kind = widened_type(pyarrow, column.type)
     return column if kind == column.type else column.cast(kind)
 
@@ -466,7 +462,7 @@ def to_bool(value):
 
 
 class Output:
-    """A memory file for record batches, sealed at the end."""
+    """A memory file that record batches are written to, and that is sealed in the end."""
 
     def __init__(self, schema):
         import pyarrow
@@ -490,7 +486,7 @@ def memory_file(name):
 
 
 def send_whole(server, table, inputs, huge_pages):
-    """Sends a table in memory by its extents, some of which may be in files of the inputs."""
+    """Sends a table that lies in memory: where its bytes are, of which some may lie in the inputs' files."""
     large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = memory_file("headwater-output") if given is None else given
@@ -501,7 +497,7 @@ def send_whole(server, table, inputs, huge_pages):
     if given is None:
         fcntl.fcntl(own, fcntl.F_ADD_SEALS, SEALS)
         server.send("laid", [outline, own])
-    # This was the last writable descriptor.
+    # Nobody may be able to write to it from here on: this was the last who could.
     os.close(own)
     if given is not None:
         server.send("laid", [outline])
@@ -509,9 +505,8 @@ def send_whole(server, table, inputs, huge_pages):
 
 
 def send_table(server, table, part_bytes, inputs, huge_pages):
-    """Sends a table: at once if it is in memory, or else in parts. At most one part is
-    unacknowledged by the server.
-    """
+    """Sends a table: in one piece where it lies in memory already, else in parts, each of which the server
+    has put away before another but one is begun."""
     if hasattr(table, "to_batches"):
         send_whole(server, table, inputs, huge_pages)
         return
@@ -554,7 +549,7 @@ def in_schema(batches, schema):
 
 
 def is_tabular(value):
-    """Returns true for a table, or a value that yields one in parts."""
+    """Whether a value is a table, or gives one piece by piece."""
     if type(value).__module__ == "builtins":
         return hasattr(value, "__next__")
     name = type_name(value)
@@ -566,7 +561,7 @@ def is_tabular(value):
 
 
 def plain_value(value):
-    """Converts a value that JSON does not support."""
+    """A value that JSON has no form for as one that it has."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "tolist"):
@@ -651,14 +646,14 @@ def hint_for(error, task):
 
 
 def is_without_processes(error):
-    """Returns true if an exception means that no process or thread could be started."""
+    """Whether an exception means that no process or thread could be started."""
     if isinstance(error, RuntimeError):
         return str(error) == "can't start new thread"
     return isinstance(error, OSError) and error.errno == 11
 
 
 def is_unreachable(error):
-    """Returns true if an exception means that a host is unreachable."""
+    """Whether an exception means that a host could not be reached."""
     kinds = (socket.gaierror, ConnectionError)
     return any(
         isinstance(cause, kinds) or (isinstance(cause, OSError) and cause.errno in NETWORK_ERRNOS)
@@ -667,7 +662,7 @@ def is_unreachable(error):
 
 
 def bytes_in_full_tmp(error):
-    """Returns the bytes used in `/tmp` if an exception means that it is full."""
+    """The bytes in `/tmp` where an exception means that no more fit in."""
     if any(isinstance(cause, OSError) and cause.errno == 28 for cause in chain(error)):
         try:
             found = os.statvfs("/tmp")
@@ -695,7 +690,7 @@ def exception_name(error):
 
 
 def stop(_signal, frame):
-    """Reports the location of the user's code once, and lets it clean up."""
+    """Says once where the user's code is, and lets it clean up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped
 
@@ -758,15 +753,13 @@ def unfit_to_go_on(error):
 
 
 def can_go_on(task, error):
-    """Returns true if this process can run another call as if it were new: nothing in `/tmp`, no
-    other process, and the original working directory.
-    """
-    # Process 2 is the first one in a sandbox; without a sandbox, other processes must not be
-    # killed.
+    """Whether this process may run another call, and if so as if it had run none: nothing in `/tmp`,
+    no other process, back in its folder."""
+    # Number 2 is the first in a sandbox: nobody else's processes are there to be killed.
     if not task["reuse"] or os.getpid() != 2 or not FOUND or unfit_to_go_on(error):
         return False
     if threading.active_count() > 1:
-        return False  # Other threads would continue during the next call.
+        return False  # What they do would be part of the next call.
     if between.leaves_something():
         return False
     try:
@@ -802,8 +795,7 @@ def enter(project):
 
 
 def main():
-    # A process spawned by `multiprocessing` starts with its parent's program, which is not a
-    # project file.
+    # What `multiprocessing` spawns begins with the program of its parent, which is none of the project's.
     vars(sys.modules["__main__"]).pop("__file__", None)
     server = Server()
     server.send("begun")
@@ -813,7 +805,7 @@ def main():
         server.send("kept")
         task, descriptors = server.receive_task()
         server.send("begun")
-    # The interpreter's shutdown is slow with large packages and not needed.
+    # The interpreter's own end takes long with large packages, and nobody waits for it.
     os._exit(0)
 
 
@@ -834,8 +826,8 @@ def call(server, task, descriptors):
     enter(project)
     signal.signal(signal.SIGTERM, stop)
     if not FOUND:
-        # A process forked by the user's code ends by SIGTERM, which `multiprocessing` relies on. A
-        # signal during the fork is deferred, because Python clears pending signals when it forks.
+        # A process that the user's code forks ends by SIGTERM: `multiprocessing` counts on it. One that
+        # comes before the fork can say so waits, since Python forgets signals when it forks.
         os.register_at_fork(
             before=hold_back, after_in_parent=let_through, after_in_child=be_ended
         )
@@ -847,14 +839,14 @@ def call(server, task, descriptors):
             end_child(error, printers)
         raised = report(server, task, error)
     if os.getpid() != server.pid:
-        os._exit(0)  # A child of the user's code that returned to this point.
+        os._exit(0)  # A child that the user's code forked and that came back here.
     for printer in printers:
         printer.finish()
     return not server.unanswered and can_go_on(task, raised)
 
 
 def report(server, task, error):
-    """Sends the exception of a call; returns it if the process state may have changed."""
+    """Says what a call raised, and gives it back where the process may not be as it was."""
     if isinstance(error, Unfit):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
         returned = str(error)[:TEXT_CHARS_MAX]
@@ -873,7 +865,7 @@ def report(server, task, error):
 
 
 def end_child(error, printers):
-    """Ends a child that the user's code forked like Python does: prints its exception."""
+    """Ends a child that the user's code forked as Python would: what it raised is printed."""
     status = 1
     if not isinstance(error, SystemExit):
         traceback.print_exception(error, file=printers[1])

@@ -1,13 +1,13 @@
-"""A zygote: imports an environment's packages once and forks itself for each function.
+"""A zygote: holds an environment's packages imported, and forks itself for each function.
 
-It has one thread and runs only code of the packages. Descriptor 3 is a socket to the server,
-descriptor 4 a socket for orders. An order has the namespaces of a sandbox for one function. The
-zygote forks into them, by a small preloaded library. The fork is the sandbox's first process: it
-drops its privileges, applies the remaining restrictions, reseeds its random state, waits for its
-call and becomes the function's worker.
+It has one thread and runs nobody's code but that of the packages. Descriptor 3 is a socket to the
+server, descriptor 4 one on which orders come. An order carries the namespaces of a sandbox that was
+made for one function: the zygote forks into them (by a small library that it has preloaded), and the
+fork, which is the first process of that sandbox to run anything, gives up what it gained, puts up the
+last walls, draws its random state anew, waits for its call and becomes the function's worker.
 
-A package that starts a thread or keeps a socket or pipe open during import cannot be forked. The
-zygote restarts without it, and each function imports it.
+A package that starts a thread when it is imported, or holds a socket or a pipe open, cannot be
+forked: the zygote starts itself again without it, and each function imports it by itself.
 """
 
 import ctypes
@@ -30,12 +30,11 @@ ORDERS = 4
 DESCRIPTORS_MAX = 64
 ORDER_BYTES_MAX = 128 << 10
 
-# Modules of the standard library that every worker needs, and that pandas and other packages import
-# late.
+# What every worker needs. Modules of the standard library that pandas and the like import late.
 OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
-# Key of the warm-up among the skipped packages.
+# What was left out of a start, beside packages.
 REHEARSAL = "/rehearsal"
-# Imported by nearly every function; a module of the project with this name replaces it.
+# Nearly every function's module imports it. One of the project's own takes its place.
 SDK = "headwater"
 
 PR_SET_DUMPABLE = 4
@@ -46,7 +45,7 @@ SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 CAPABILITY_VERSION_3 = 0x20080522
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-# Called with the GIL held, so resolved before the first fork.
+# What is called with Python's lock held, looked up before the first fork.
 SNAPSHOT = ctypes.PyDLL(None).headwater_snapshot
 FORK = ctypes.PyDLL(None).headwater_fork
 BEFORE_FORK = ctypes.pythonapi.PyOS_BeforeFork
@@ -68,9 +67,8 @@ class Filter(ctypes.Structure):
 
 
 def modules_of(distributions):
-    """Returns the top-level modules of packages. The standard library's function for this takes a
-    tenth as long as importing pandas.
-    """
+    """The modules that packages bring at the top level. The standard library's own way to tell imports and
+    makes so much that it takes a tenth of what pandas does."""
     described = {}
     for folder in sys.path:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
@@ -97,7 +95,7 @@ def text_of(folder, name):
 
 
 def listed(folder):
-    """Returns the top-level modules among a package's files."""
+    """The modules at the top level among the files that a package lists."""
     for line in text_of(folder, "RECORD").splitlines():
         first, _, rest = line.partition(",")[0].partition("/")
         if rest == "__init__.py":
@@ -110,7 +108,7 @@ def unfit():
     """Returns why this process cannot be forked now, or None."""
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        # Fork-safe libraries, such as OpenBLAS, stop their threads before a fork.
+        # Libraries that can be forked stop their threads for it: OpenBLAS does.
         pid = os.fork()
         if pid == 0:
             os._exit(0)
@@ -130,7 +128,7 @@ def unfit():
 
 
 def load(names, skipped):
-    """Imports packages; restarts this process without those that prevent a fork."""
+    """Imports packages; those that do not fit send this process back to its start."""
     import importlib
 
     loaded = []
@@ -140,7 +138,7 @@ def load(names, skipped):
         try:
             importlib.import_module(name)
         except BaseException as error:
-            # A function that imports it gets the error; others may not need it.
+            # Whoever imports it will be told; others may not need it.
             skipped[name] = f"it raises {type(error).__name__} when it is imported"
             continue
         reason = unfit()
@@ -152,7 +150,7 @@ def load(names, skipped):
 
 
 def load_sdk():
-    """Imports the SDK from its own folder, before any package with the same name."""
+    """Imports the SDK from its own folder, before any package that has its name, or imports it."""
     import importlib
 
     sys.path.insert(0, worker.SDK_FOLDER)
@@ -161,7 +159,8 @@ def load_sdk():
 
 
 def rehearse(skipped):
-    """Runs the warm-up; restarts this process without a package that starts a thread."""
+    """Does beforehand what every clone would do; a package that starts a thread for it has this process
+    start again without."""
     if REHEARSAL in skipped:
         return
     import headwater_rehearsal
@@ -185,7 +184,7 @@ def memory_bytes():
 
 
 def reserved_bytes():
-    """Returns the writable private memory of this process in bytes, including untouched pages."""
+    """Private memory that this process may write, whether or not it has touched it, in bytes."""
     with open("/proc/self/status") as lines:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
 
@@ -199,8 +198,8 @@ def fork(order, descriptors, folders):
     seat, status = descriptors[:2]
     rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None
-    namespaces, groups = rest[: order["namespaces"]], rest[order["namespaces"]:]
-    if not fork_inside(groups, namespaces, status):
+    namespaces, doors = rest[: order["namespaces"]], rest[order["namespaces"]:]
+    if not fork_inside(doors, namespaces, status):
         return
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -218,13 +217,12 @@ def fork(order, descriptors, folders):
         os._exit(1)
 
 
-def fork_inside(groups, namespaces, status):
-    """Forks through control groups into namespaces; returns true in the fork. The library reports
-    errors without ending the zygote, which running clones need.
-    """
-    of = [(ctypes.c_int * len(numbers))(*numbers) for numbers in (groups, namespaces)]
+def fork_inside(doors, namespaces, status):
+    """Forks through the doors of control groups into namespaces; true in the fork. The library tells what
+    failed: the clones that run need the zygote to live."""
+    of = [(ctypes.c_int * len(numbers))(*numbers) for numbers in (doors, namespaces)]
     BEFORE_FORK()
-    if FORK(of[0], len(groups), of[1], len(namespaces), status):
+    if FORK(of[0], len(doors), of[1], len(namespaces), status):
         AFTER_FORK_IN_CHILD()
         return True
     AFTER_FORK()
@@ -239,7 +237,7 @@ def tell(status, note):
 
 
 def begin(seat):
-    """Waits for the call, and moves its descriptors to the numbers that a worker expects."""
+    """Waits for the call, and puts its descriptors where a worker looks for them."""
     with socket.socket(fileno=seat) as waiting:
         data, given, _, _ = socket.recv_fds(waiting, 64, DESCRIPTORS_MAX)
     if not data:
@@ -251,18 +249,18 @@ def begin(seat):
 
 
 def give_up(order, rules):
-    """Becomes the sandbox's user without capabilities, and applies the remaining restrictions."""
+    """Becomes the user of the sandbox, without a capability, behind the last walls."""
     user = order["user"]
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     if order["data_bytes_max"] is not None:
-        # Memory reserved by packages is inherited, and mostly untouched.
+        # What the packages have reserved is inherited, and most of it never touched.
         most = order["data_bytes_max"] + reserved_bytes()
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     check("drop capabilities", LIBC.syscall(SYS_CAPSET[os.uname().machine], header, nothing))
-    # After a change of user, a process's files in `/proc` belong to root.
+    # After a change of user a process's own files in `/proc` are root's alone.
     check("own its files in /proc", LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     if rules is not None:
         check("restrict by landlock", LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, rules, 0))
@@ -273,7 +271,7 @@ def give_up(order, rules):
 
 
 def refresh(order, folders):
-    """Makes this process distinct from other clones: variables, random states, temporary names."""
+    """Makes this process one that could not have been another clone."""
     os.environ.update(order["variables"])
     os.chdir("/")
     for folder in folders:
@@ -282,7 +280,7 @@ def refresh(order, folders):
     random.seed(int.from_bytes(seed, "big"))
     modules = sys.modules
     if "numpy.random" in modules:
-        # Without a seed, it allocates half a megabyte to draw one.
+        # Without a seed it makes objects of half a megabyte to draw one.
         modules["numpy.random"].seed(memoryview(seed).cast("I").tolist())
     if "ssl" in modules:
         modules["ssl"].RAND_add(seed, 32.0)
@@ -298,7 +296,7 @@ def refresh(order, folders):
 def main():
     skipped = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
     began = time.monotonic()
-    # Imported modules stay: finding unneeded ones would take too long.
+    # What is imported stays: to look for what is to go would take longer than all but the imports.
     gc.disable()
     for descriptor in (SERVER, ORDERS):
         os.set_inheritable(descriptor, False)
@@ -312,9 +310,9 @@ def main():
     worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
     rehearse(skipped)
-    # Freed before the fork, so that clones do not copy it.
+    # What a fork need not do itself, its own memory need not hold.
     os.environ.clear()
-    # Ended forks are reaped automatically.
+    # A fork that is done leaves nothing to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
     gc.enable()
@@ -323,7 +321,7 @@ def main():
         "took_ms": int((time.monotonic() - began) * 1000),
         "memory_bytes": memory_bytes(),
     }
-    # Clones also share pages that a write did not change.
+    # Clones share what they have not changed, also after they have written to it.
     SNAPSHOT()
     server.send(json.dumps(ready).encode())
     server.close()

@@ -114,7 +114,7 @@ class Duck:
 
 
 class Clients:
-    """All clients that read the tables."""
+    """Everybody who reads the tables."""
 
     def __init__(self, url, token):
         self.headwater = Headwater(url, token)

@@ -183,8 +183,8 @@ impl IntoColumn {
             };
             if let Some(value) = cut {
                 return Err(self.refuses(&format!(
-                    "`{value}` is not a whole number, but the column is an integer; round with \
-                     `CAST` or truncate with `trunc`"
+                    "`{value}` has a fraction, and the column holds whole numbers; round it with \
+                     `CAST`, or cut it off with `trunc`"
                 )));
             }
         }

@@ -161,7 +161,7 @@ async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext
 /// Makes all columns of CREATE TABLE AS nullable, because later rows may contain nulls.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
-    // Field metadata belongs to the source column.
+    // What is said of a column is said of the one that it was selected from.
     let fields: Fields =
         fields.map(|field| unsaying(field, &FIELD_METADATA_KEYS).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
@@ -187,7 +187,7 @@ pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
             return Err(Error::Sql(SqlError::Invalid {
                 message: format!("there are two columns named `{}`", field.name()),
-                hint: Some("Rename one of them with `AS`.".to_owned()),
+                hint: Some("Give one of them another name with AS.".to_owned()),
                 position: None,
             }));
         }

@@ -27,7 +27,7 @@ pub(crate) fn defaults_of(schema: &Schema) -> Result<HashMap<String, Expr>> {
     Ok(defaults)
 }
 
-/// Returns a default as an expression, to be cast to the column's type.
+/// A default as a statement would have it, to be cast to the column's type.
 pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
     let failed = |error: DataFusionError| Error::Internal { message: error.to_string() };
     let value = match default {
@@ -85,6 +85,6 @@ impl TableProvider for NewRowsTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        not_impl_err!("the target of new rows cannot be scanned")
+        not_impl_err!("what new rows go to is not read")
     }
 }

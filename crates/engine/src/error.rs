@@ -146,8 +146,7 @@ pub enum Error {
         limit: u64,
     },
     /// The statement was cancelled because the server reached its memory limit.
-    #[error("statement cancelled: the server reached its memory limit of {} and this statement \
-             used the most", bytes(*limit))]
+    #[error("the server's memory of {} is used up, and this statement held most", bytes(*limit))]
     ServerMemory {
         /// The limit in bytes.
         limit: u64,
@@ -303,13 +302,13 @@ impl Error {
                 Some("Raise the limit, read fewer columns or rows, or join smaller tables.")
             }
             Error::EngineMemory { .. } | Error::ServerMemory { .. } => {
-                Some("Run fewer statements at once, or raise the server's memory limit.")
+                Some("Run fewer statements at once, or give the server more memory.")
             }
             Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),
             Error::DiskFull => Some("Free some space and try again."),
-            Error::Overflow { .. } => {
-                Some("Cast the operands to a wider type, such as DECIMAL(38, 0) or DOUBLE.")
-            }
+            Error::Overflow { .. } => Some(
+                "Cast what it is computed from to a wider type, such as DECIMAL(38, 0) or DOUBLE.",
+            ),
             _ => None,
         }
     }

@@ -50,7 +50,7 @@ impl Session {
             .await?;
         let (found, target_sources) = target.finish();
         let Some(found) = found.get(&written).cloned() else {
-            return Err(Error::Internal { message: format!("`{written}` was not resolved") });
+            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
         };
         if overwrite {
             let table = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
@@ -103,9 +103,9 @@ struct NewRowsInto {
     /// Table name in its stored spelling.
     table: String,
     schema: SchemaRef,
-    /// The listed columns in their stored spelling; none without a list.
+    /// The columns that are listed, spelled as they are; none where they are not.
     listed: Vec<String>,
-    /// The non-null defaults of omitted columns.
+    /// What columns are that are not, where that is not null.
     defaults: HashMap<String, Expr>,
 }
 
@@ -149,7 +149,7 @@ impl NewRowsInto {
     }
 
     /// Checks that the number of values matches the number of columns.
-    fn check_width(&self, given: usize, subject: &str) -> Result<()> {
+    fn check_width(&self, given: usize, who: &str) -> Result<()> {
         let listed = self.listed.len();
         let width = if listed == 0 { self.schema.fields().len() } else { listed };
         if given == width {
@@ -158,11 +158,12 @@ impl NewRowsInto {
         let count = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let (given, width) = (count(given, "value"), count(width, "column"));
         let message = if listed == 0 {
-            format!("{subject} {given} for {width} of `{}`", self.table)
+            format!("{who} {given} for the {width} of `{}`", self.table)
         } else {
-            format!("{subject} {given} for {width} listed")
+            format!("{who} {given} for the {width} that the statement lists")
         };
-        let hint = "Add a value for each column, or list the columns: INSERT INTO t (a, b) …";
+        let hint =
+            "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …";
         Err(Error::Sql(SqlError::Invalid { message, hint: Some(hint.to_owned()), position: None }))
     }
 
@@ -173,14 +174,14 @@ impl NewRowsInto {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the width of rows of VALUES, and replaces DEFAULT in them.
+    /// Checks the width of bare values, and replaces DEFAULT in them.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
         let (columns, several) = (self.columns(), values.rows.len() > 1);
         for (index, row) in values.rows.iter_mut().enumerate() {
-            let subject =
-                if several { format!("row {} has", index + 1) } else { "the row has".into() };
-            self.check_width(row.content.len(), &subject)?;
+            let who =
+                if several { format!("row {} gives", index + 1) } else { "the row gives".into() };
+            self.check_width(row.content.len(), &who)?;
             for (value, column) in row.content.iter_mut().zip(&columns) {
                 let given = std::mem::replace(value, ast::Expr::value(ast::Value::Null));
                 *value = match self.defaults.get(column.name()) {
@@ -210,7 +211,7 @@ impl NewRowsInto {
             planner::rows_of(plan, &self.columns(), &self.table)
         } else {
             let plan = plan_statement(state, sources, Statement::Query(query), limits)?;
-            self.check_width(plan.schema().fields().len(), "the query has")?;
+            self.check_width(plan.schema().fields().len(), "the query gives")?;
             let to = (self.table.as_str(), self.schema.as_ref());
             planner::cast_rows(plan, to, &self.listed, &self.defaults)
         };

@@ -158,8 +158,8 @@ fn missing_file(message: &str) -> Option<&str> {
     rest.split_once(" not found").map(|(file, _)| file)
 }
 
-/// Returns the message for an invalid regular expression. The `regex` crate's message has several
-/// lines: `regex parse error:`, the pattern, a caret, `error: unclosed group`.
+/// The message for a regular expression that does not compile, from the one of the `regex` crate:
+/// `regex parse error:`, the pattern, a caret under the fault, `error: unclosed group`.
 fn regular_expression(message: &str) -> Option<String> {
     let (_, rest) = message.split_once("regex parse error:")?;
     let (shown, reason) = rest.split_once("error: ")?;
@@ -212,7 +212,7 @@ fn schema_error(error: &SchemaError) -> Error {
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => Error::Sql(SqlError::Invalid {
             message: format!("there are two columns named `{name}`"),
-            hint: Some("Rename one of them with `AS`.".to_owned()),
+            hint: Some("Give one of them another name with AS.".to_owned()),
             position: None,
         }),
     }
@@ -246,8 +246,8 @@ fn placed(error: Error, span: Option<Span>) -> Error {
 fn no_signature(message: &str) -> Error {
     let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default();
     Error::Sql(SqlError::Invalid {
-        message: format!("function `{name}` does not accept these arguments"),
-        hint: Some("Cast the arguments to types that the function accepts.".to_owned()),
+        message: format!("there is no form of the function `{name}` that takes these arguments"),
+        hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
         position: None,
     })
 }
@@ -265,8 +265,8 @@ fn plan_error(message: &str) -> Error {
     if let Some(call) = quoted("No function matches the given name and argument types '") {
         let call = sql_words(&call);
         return Error::Sql(SqlError::Invalid {
-            message: format!("the function does not accept `{call}`"),
-            hint: Some("Cast the arguments to types that the function accepts.".to_owned()),
+            message: format!("there is no form of the function that takes `{call}`"),
+            hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
             position: None,
         });
     }
@@ -288,7 +288,7 @@ fn plan_error(message: &str) -> Error {
     if message.contains("Inconsistent data length across values") {
         return Error::Sql(SqlError::Invalid {
             message: "the rows of VALUES do not all have the same number of values".to_owned(),
-            hint: Some("Add a value for each column; NULL is a value.".to_owned()),
+            hint: Some("Give each row a value for each column; NULL is one.".to_owned()),
             position: None,
         });
     }
@@ -324,7 +324,7 @@ fn debug_error(message: &str) -> Option<Error> {
     let position = debug_position(message);
     if message.contains("INTERVAL") {
         return Some(Error::Sql(SqlError::Invalid {
-            message: "INTERVAL requires a string literal".to_owned(),
+            message: "INTERVAL takes a text that is written there".to_owned(),
             hint: Some("Write `INTERVAL '1 day'`, or `n * INTERVAL '1 day'`.".to_owned()),
             position,
         }));
@@ -339,8 +339,7 @@ fn debug_error(message: &str) -> Option<Error> {
     Some(Error::Sql(SqlError::Unsupported { what, hint, position }))
 }
 
-/// Returns the error for two columns with the same name, which DataFusion formats as expressions:
-/// `t.a`, `Int64(1) AS a`.
+/// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.
 fn same_names(message: &str) -> Error {
     let second = message.split("\" at position").nth(1);
     let second = second.and_then(|text| Some(text.split_once("and \"")?.1));
@@ -351,7 +350,7 @@ fn same_names(message: &str) -> Error {
         None => sql_words(second.unwrap_or_default()),
     };
     let message = format!("there are two columns named `{name}`");
-    let hint = Some("Rename one of them with `AS`.".to_owned());
+    let hint = Some("Give one of them another name with AS.".to_owned());
     Error::Sql(SqlError::Invalid { message, hint, position: None })
 }
 
@@ -394,7 +393,7 @@ fn not_implemented(message: &str) -> Error {
         };
         return Error::unsupported(format!("the operator `{sign}` between values of these types"));
     }
-    // The message `Unsupported SQL type JSON` must not repeat its suffix.
+    // `Unsupported SQL type JSON` says once already what is said at the end.
     let text = text.strip_prefix("unsupported ").unwrap_or(&text);
     let endings = [" is not supported", " not supported", " not implemented", " are not"];
     let end = endings.iter().filter_map(|ending| text.find(ending)).min().unwrap_or(text.len());
@@ -413,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_no_datafusion_internals() {
+    fn errors_lose_what_is_datafusions_own() {
         check(
             DataFusionError::Plan("Invalid function 'summ'.\nDid you mean 'sum'?".into()),
             "there is no function `summ`",

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn statements_other_than_queries_are_rejected_by_name() {
+    fn what_is_no_query_is_refused_by_name() {
         check("DROP TABLE a", &["DROP TABLE here is not supported"]);
         check("DELETE FROM a", &["DELETE here is not supported"]);
     }

@@ -88,7 +88,7 @@ impl Session {
         if !columns.is_empty() {
             if columns.len() != schema.fields().len() {
                 let (listed, given) = (columns.len(), schema.fields().len());
-                let message = format!("the query has {given} columns, but {listed} are listed");
+                let message = format!("{listed} columns are listed, and the query gives {given}");
                 return Err(Error::invalid(message));
             }
             sql = renamed(&sql, &columns);
@@ -191,8 +191,7 @@ fn check_breadth(plan: &LogicalPlan) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "a view reads more than {RELATIONS_MAX} tables, each as often as it and the views in it \
-         name it"
+        "a view reads more than {RELATIONS_MAX} tables, each as often as it and the views in it name it"
     );
     Err(Error::ViewChain { message })
 }

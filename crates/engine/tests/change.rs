@@ -143,7 +143,7 @@ async fn hundreds(lake: &Fixture) {
 }
 
 #[tokio::test]
-async fn a_delete_rewrites_only_files_with_deleted_rows() {
+async fn only_files_with_a_row_that_goes_are_written_anew() {
     let lake = Fixture::new().await;
     hundreds(&lake).await;
     let change = lake.change("DELETE FROM t WHERE id IN (150, 151, 390)").await;
@@ -318,7 +318,7 @@ async fn a_change_that_fails_leaves_no_file_behind() {
 }
 
 #[tokio::test]
-async fn updates_and_merges_rewrite_only_files_with_changed_rows() {
+async fn updates_and_merges_write_only_files_with_a_changed_row_anew() {
     let lake = Fixture::new().await;
     hundreds(&lake).await;
     let change = lake.change("UPDATE t SET name = 'x' WHERE id IN (150, 390)").await;
@@ -418,7 +418,7 @@ async fn a_large_merge_is_right_row_by_row() {
     assert_eq!(lake.numbers("SELECT sum(id * 7 + n) FROM t").await, [sum]);
 }
 
-/// Table properties for delete files instead of rewritten data files.
+/// What a table must say of itself for delete files in place of data files that are written anew.
 const ON_READ: [(&str, &str); 3] = [
     ("write.delete.mode", "merge-on-read"),
     ("write.update.mode", "merge-on-read"),
@@ -460,7 +460,7 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     let gone = Change { rows: 988, removed: 1, added: 0, read: false };
     assert_eq!(lake.change("DELETE FROM t WHERE id > 1000").await, gone);
     assert_eq!(lake.described().await, (991, 1));
-    // The rewritten file needs no delete file.
+    // Written anew, it needs no delete file any more.
     lake.run("INSERT OVERWRITE t SELECT * FROM t").await;
     assert_eq!(lake.described().await, (991, 0));
     assert_eq!(lake.change("TRUNCATE TABLE t").await.rows, 991);

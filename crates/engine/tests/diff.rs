@@ -52,7 +52,7 @@ impl Fixture {
         self.engine.diff_table(&at(from), &at(to), options).await
     }
 
-    /// Returns the changes of the last commits to `t`, with rows identified by `key`.
+    /// What the last so many commits did to `t`, its rows told apart by `key`.
     async fn diff(&self, commits: usize, key: &str) -> TableDiff {
         let from = format!("t@main~{commits}");
         self.compare(&from, "t@main", &by(key)).await.unwrap().diff
@@ -456,7 +456,7 @@ async fn a_column_that_came_is_its_default_before() {
 }
 
 #[tokio::test]
-async fn a_recreated_column_has_other_values() {
+async fn a_column_made_anew_under_its_old_name_has_other_values() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT, n INT, gone INT)",
@@ -482,7 +482,7 @@ async fn a_recreated_column_has_other_values() {
 }
 
 #[tokio::test]
-async fn a_recreated_table_is_compared_by_column_names() {
+async fn a_table_made_anew_is_compared_by_names() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t AS SELECT 1 AS id, 'a' AS name UNION ALL SELECT 2, 'b'",

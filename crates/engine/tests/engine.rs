@@ -1,4 +1,4 @@
-//! Behaviour that SQL scripts cannot test: files read, metrics, spilling.
+//! What scripts of SQL cannot see: which files are read, what is counted, what is spilled.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -338,7 +338,7 @@ async fn a_pinned_view_does_not_move() {
 }
 
 #[tokio::test]
-async fn an_unread_statement_stops() {
+async fn a_statement_that_nobody_reads_stops() {
     let lake = Fixture::new().await;
     let sql = "SELECT a.value FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
     let mut answer = lake.execute(sql).await.unwrap();
@@ -384,7 +384,7 @@ async fn deep_and_long_expressions_are_planned() {
     assert_eq!(error.code(), ErrorCode::InvalidSql);
 }
 
-/// A table of one row that counts its scans.
+/// One row, and how often somebody has begun to read it.
 #[derive(Debug, Default)]
 struct Counted(AtomicUsize);
 
@@ -401,7 +401,7 @@ impl StoredRows for Counted {
 }
 
 #[tokio::test]
-async fn a_prepared_query_starts_when_it_is_read() {
+async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
     let lake = Fixture::new().await;
     let session = lake.engine.session(SessionOptions::default()).unwrap();
     let (prepared, selected) = (Arc::new(Counted::default()), Arc::new(Counted::default()));

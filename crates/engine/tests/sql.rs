@@ -1,6 +1,6 @@
 //! Runs the scripts of `tests/sql`, each in a lake of its own.
 //!
-//! In addition to SQL, a script may contain `!branch dev` (make a branch of `main`), `!ref dev` (go on at that
+//! Beside SQL a script may say `!branch dev` (make a branch of `main`), `!ref dev` (go on at that
 //! ref),
 //! `!tag v1`, `!protect main` and `!namespace sales` (where bare names lie from then on).
 

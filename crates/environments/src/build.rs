@@ -102,7 +102,7 @@ impl Environments {
         }
         std::os::unix::fs::symlink(name(folder), &new)
             .and_then(|()| fs::rename(&new, &link))
-            .map_err(Error::io("move an environment to its folder"))?;
+            .map_err(Error::io("put an environment in place"))?;
         self.note_leftovers();
         Ok(())
     }
@@ -214,7 +214,7 @@ impl BuildFolder {
         let text = serde_json::to_vec_pretty(description)
             .map_err(|error| Error::io("describe an environment")(error.into()))?;
         fs::write(self.0.join(DESCRIPTION), text).map_err(Error::io("describe an environment"))?;
-        fs::rename(&self.0, folder).map_err(Error::io("move an environment to its folder"))
+        fs::rename(&self.0, folder).map_err(Error::io("put an environment in place"))
     }
 }
 

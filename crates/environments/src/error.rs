@@ -14,9 +14,9 @@ pub enum Error {
     /// The environment cannot be built.
     #[error("{message}")]
     Failed {
-        /// The failure, with uv's message if uv failed.
+        /// What went wrong, in uv's words if uv failed.
         message: String,
-        /// The suggested fix.
+        /// What to do.
         hint: String,
     },
     /// The host has no such Python version.
@@ -28,7 +28,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The environment does not exist.
-    #[error("environment id `{id}` is unknown or ambiguous")]
+    #[error("there is no environment `{id}`, or more than one whose id begins so")]
     NotFound {
         /// The requested id or prefix.
         id: String,
@@ -76,14 +76,14 @@ impl Fault for Error {
         match self {
             Error::Failed { hint, .. } => Some(hint.clone()),
             Error::PythonNotFound { .. } => Some(
-                "Install that version (with pyenv, or `uv python install`), or request one of these."
+                "Install that version (with pyenv, or `uv python install`), or ask for one of those."
                     .to_owned(),
             ),
             Error::NotFound { .. } => {
                 Some("see `headwater environment ls` for those that there are".to_owned())
             }
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("Free space on the disk of the lake's environments.".to_owned())
+                Some("Free space on the disk that holds the lake's environments.".to_owned())
             }
             Error::Sandbox(_) | Error::Io { .. } => None,
         }

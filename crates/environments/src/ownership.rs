@@ -21,7 +21,7 @@ const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// The reason why a path is not trusted.
+/// Why a path is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     /// The path cannot be read.
@@ -88,7 +88,7 @@ pub fn make_folder(path: &Path) -> Result<PathBuf> {
             Error::io(format!("make the folder `{}`", path.display()))(source)
         }
         refused => Error::failed(
-            format!("{refused}: ignoring `{}`", path.display()),
+            format!("{refused}: nothing in `{}` is used", path.display()),
             "Set `XDG_CACHE_HOME` to a folder that only you can write to.",
         ),
     })

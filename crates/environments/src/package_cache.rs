@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn linked_and_used_packages_are_kept() {
+    fn what_is_linked_or_being_used_stays() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path();
         for name in ["used", "free"] {

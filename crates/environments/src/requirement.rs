@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_packages_are_rejected() {
+    fn what_is_no_package_is_refused() {
         for name in ["", "-r", "a b", "a;b", "x @ file:///etc", "a\n-e ."] {
             assert!(requirement(name, "1").is_err(), "{name}");
         }

@@ -122,12 +122,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_programs_are_reported_with_their_package() {
+    fn what_is_there_is_found_and_what_is_not_is_told_with_its_package() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("tool");
         std::fs::write(&program, "").unwrap();
         let folders = [folder.path().to_owned()];
-        assert!(find("tool", &folders).is_err(), "not executable");
+        assert!(find("tool", &folders).is_err(), "nobody can run it");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find("tool", &folders).unwrap(), program);
         symlink("/bin/sh", folder.path().join("shell")).unwrap();

@@ -191,7 +191,7 @@ pub(crate) fn executable(path: &Path) -> bool {
 /// Returns true if no other user can replace a program.
 fn is_safe(program: &Path) -> bool {
     let resolved = ownership::resolve(program);
-    let warn = |refused: &ownership::Refused| tracing::warn!("uv cannot be used: {refused}");
+    let warn = |refused: &ownership::Refused| tracing::warn!("uv is not run: {refused}");
     resolved.inspect_err(warn).is_ok()
 }
 
@@ -284,13 +284,13 @@ fn hint(message: &str) -> &'static str {
     } else if any(&["dns error", "onnect", "timed out", "ailed to fetch", "ailed to download"]) {
         "Check the network, and that PyPI or the configured index can be reached."
     } else if any(&["No space left", "os error 28"]) {
-        "Free space on the disk of the environments."
+        "Free space on the disk that holds the environments."
     } else if any(&["no wheels", "no usable wheels", "building", "source distribution"]) {
         "Ask for a version that has a wheel for this Python; packages are not built from source."
     } else if any(&["no version", "there are no versions", "only "]) {
         "Ask for a version that exists and fits the others."
     } else {
-        "Relax one of the requested versions."
+        "Loosen one of the versions asked for."
     }
 }
 

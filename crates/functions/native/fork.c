@@ -1,7 +1,7 @@
 /* The fork of a zygote into a sandbox that was made for it.
  *
  * Only a child that is born after its parent has entered a process namespace is in that namespace, so it
- * takes two forks. The clone needs no memory of its own: it borrows the zygote's, which waits meanwhile,
+ * takes two forks. Whoever enters needs no memory of its own: it borrows the zygote's, which waits meanwhile,
  * so that the zygote's pages are shared out once and not twice, and nothing is copied that soon goes.
  *
  * It stays in the zygote's control groups: in the function's own it could be held up by the function's share
@@ -17,10 +17,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The sandbox of a clone: descriptors of its control groups and its namespaces. */
+/* What a clone enters: each of the doors of its control groups, then each of its namespaces. */
 struct sandbox {
-    const int *groups, *namespaces;
-    int group_count, namespace_count;
+    const int *doors, *namespaces;
+    int door_count, namespace_count;
 };
 
 /* Of the C library, where it registers threads with the kernel for restartable sequences. */
@@ -36,11 +36,11 @@ extern const unsigned int __rseq_size __attribute__((weak));
 #endif
 
 static void tell(int status, const char *note, int bytes) {
-    /* A short line that a pipe accepts atomically, also without a reader. */
+    /* A line that a pipe takes at once; without a reader nobody waits for it. */
     if (bytes > 0 && write(status, note, (size_t)bytes) < 0) return;
 }
 
-/* A child with borrowed memory is not registered, although the C library assumes it. */
+/* A child of somebody who borrows memory is not registered, though the C library thinks so. */
 static void register_thread(void) {
 #ifdef RSEQ_SIGNATURE
     if (!&__rseq_size || !__rseq_size) return;
@@ -69,8 +69,8 @@ static __attribute__((noinline)) void fork_inside(const struct sandbox *sandbox,
     if (clone == 0) {
         register_thread();
         /* First, so that what the clone touches is its function's. */
-        for (int index = 0; index < sandbox->group_count; index++) {
-            if (write(sandbox->groups[index], "0", 1) != 1) fail(status, "join the control groups");
+        for (int index = 0; index < sandbox->door_count; index++) {
+            if (write(sandbox->doors[index], "0", 1) != 1) fail(status, "join the control groups");
         }
         return;
     }
@@ -81,8 +81,8 @@ static __attribute__((noinline)) void fork_inside(const struct sandbox *sandbox,
 
 /* Forks into a sandbox and tells the spawner so, or what failed; true in the clone. To be called by the only
  * thread, which holds Python's lock. */
-int headwater_fork(const int *groups, int group_count, const int *namespaces, int namespace_count, int status) {
-    struct sandbox sandbox = {groups, namespaces, group_count, namespace_count};
+int headwater_fork(const int *doors, int door_count, const int *namespaces, int namespace_count, int status) {
+    struct sandbox sandbox = {doors, namespaces, door_count, namespace_count};
     /* A handler would run in borrowed memory. */
     sigset_t all, usual;
     sigfillset(&all);

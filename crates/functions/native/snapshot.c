@@ -89,7 +89,7 @@ static int compare(const void *one, const void *other) {
     return a < b ? -1 : a > b;
 }
 
-/* Returns the next line of `/proc/self/maps` in a static buffer, because an allocation would change the file. */
+/* The next line of `/proc/self/maps`; in a buffer of its own, since to allocate would change what is read. */
 struct lines {
     int file;
     size_t from, until;
@@ -170,7 +170,7 @@ static int write_range(int file, int pagemap, struct range range, size_t offset)
     return 1;
 }
 
-/* No other thread runs meanwhile, and the range is not used. */
+/* Nobody else runs meanwhile, and nothing that lies there is used. */
 static void map_over(int file) {
     size_t offset = 0;
     for (size_t index = 0; index < count; index++) {
@@ -259,7 +259,7 @@ size_t headwater_rest(void) {
             given += give_back(pagemap, &mapping);
         }
     }
-    /* Pages that were only read are not private. */
+    /* What was only looked at here is nothing that this process holds. */
     madvise((void *)original, original_bytes, MADV_DONTNEED);
     close(maps), close(pagemap);
     return given;

@@ -55,7 +55,7 @@ pub enum Error {
         returned: String,
         /// The reason why this value cannot be converted.
         reason: Option<String>,
-        /// A supported return type, if known.
+        /// What to return instead, if known.
         hint: Option<String>,
         /// The expected type.
         wanted: Returns,
@@ -117,7 +117,7 @@ pub enum Error {
         label: String,
     },
     /// The server is shutting down.
-    #[error("`{label}` was not started: the server is shutting down")]
+    #[error("`{label}` has not begun: the server is stopping")]
     Stopping {
         /// The function's label.
         label: String,
@@ -165,7 +165,7 @@ pub enum Error {
         reason: String,
     },
     /// A function returned a value that is not a table and exceeds the size limit.
-    #[error("`{function}` returned a value larger than {} as JSON", size(*.most))]
+    #[error("`{function}` returned a value that takes more than {} as JSON", size(*.most))]
     LargeValue {
         /// The function's name.
         function: String,
@@ -258,9 +258,7 @@ impl Fault for Error {
                 Some("Give each column values of one type.".to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
-            Error::LargeValue { .. } => {
-                Some("Return a table, which has a higher limit.".to_owned())
-            }
+            Error::LargeValue { .. } => Some("Return a table: it may be larger.".to_owned()),
             Error::MemoryLimit { .. } => Some(
                 "Raise `memory` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),
@@ -270,7 +268,7 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::TempLimit { .. } => Some(
-                "Raise `tmp` in the function's decorator; files in `/tmp` also count as memory."
+                "Raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too."
                     .to_owned(),
             ),
 
@@ -280,16 +278,16 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::Stopping { .. } => Some("Retry after the server has restarted.".to_owned()),
-            Error::InstanceDied { .. } => {
-                Some("Check the function's output and the native code it calls.".to_owned())
-            }
+            Error::InstanceDied { .. } => Some(
+                "Look at what the function printed, and at native code it calls.".to_owned(),
+            ),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("Free space on the disk of the lake's environments.".to_owned())
+                Some("Free space on the disk that holds the lake's environments.".to_owned())
             }
             Error::Arrow(ArrowError::IoError(_, source))
                 if source.kind() == std::io::ErrorKind::StorageFull =>
             {
-                Some("Free space on the lake's disk, or return fewer rows.".to_owned())
+                Some("Free space on the disk that holds the lake, or keep fewer rows.".to_owned())
             }
             Error::Sandbox(error) => error.hint(),
             Error::Cancelled { .. }
@@ -335,7 +333,7 @@ fn words(wanted: Returns) -> &'static str {
             "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
         }
         Returns::Bool => "`True` or `False`",
-        Returns::Any => "a table, or a JSON value: text, numbers, lists and dicts",
+        Returns::Any => "a table, or what JSON can say: text, numbers, lists and dicts of those",
     }
 }
 

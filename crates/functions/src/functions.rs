@@ -98,8 +98,7 @@ impl Functions {
             );
         }
         if !report.cpu_limits {
-            warnings
-                .push("control groups are unavailable: a function's CPU use is not limited".into());
+            warnings.push("no control group can hold back a function's use of processors".into());
         }
         if !report.process_limits {
             warnings.push("no control group can limit how many processes a function starts".into());

@@ -57,7 +57,7 @@ pub struct Share {
 impl Default for Share {
     /// Creates an owner without a job.
     fn default() -> Self {
-        Share { owner: "unknown".into(), job: None, priority: Priority::Normal }
+        Share { owner: "nobody".into(), job: None, priority: Priority::Normal }
     }
 }
 

@@ -221,7 +221,7 @@ impl FeedTask {
 
     fn hear(&self, asked: &BatchRequest) {
         if asked.broken {
-            self.fails("an exception during a read lost a batch");
+            self.fails("the function lost a batch to what was raised while it was read");
         }
     }
 

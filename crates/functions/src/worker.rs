@@ -95,7 +95,7 @@ enum TaskArgument<'a> {
     Feed { name: &'a str, feed: usize },
 }
 
-/// The content of a message to a worker.
+/// What was sent to a worker.
 pub(crate) struct SentTask {
     /// The files, by number.
     pub(crate) files: Vec<WorkerFile>,

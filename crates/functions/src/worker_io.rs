@@ -132,7 +132,7 @@ pub(crate) async fn listen(
                 });
             }
             Ok(message @ (Message::Network | Message::Rested)) => {
-                tracing::debug!(?message, "an instance sent an unexpected message");
+                tracing::debug!(?message, "an instance said what it was not asked");
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
@@ -159,7 +159,7 @@ pub(crate) async fn listen(
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
             // User code wrote to the worker's socket, which affects only itself.
-            Err(error) => tracing::debug!(%error, "an instance sent an invalid message"),
+            Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {

@@ -203,7 +203,7 @@ impl Zygotes {
         *state = self.start_or_not(environment, None, &mut cpu_us).await;
         let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
         drop(state);
-        self.evict_idle();
+        self.make_room();
         slot.give(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
@@ -223,7 +223,7 @@ impl Zygotes {
         let state = self.start_or_not(environment, Some(pause), &mut cpu_us).await;
         *slot.state.lock().await = state;
         slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
-        self.evict_idle();
+        self.make_room();
     }
 
     /// Starts a zygote after a pause.
@@ -309,7 +309,7 @@ impl Zygotes {
     }
 
     /// Ends idle zygotes, the longest idle first, until the others are within the memory limit.
-    fn evict_idle(&self) {
+    fn make_room(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
             held.push((*zygote.used.lock(), zygote.id, zygote.ready.memory_bytes));

@@ -129,8 +129,8 @@ impl BadRow {
                 format!("If `{value}` means null, import with `--null {value}`.")
             }
             (None, Some(column)) => format!(
-                "Fix the value, or store such rows separately with `--on-error reject`, or import \
-                 the column as text with `--type {column}=string`."
+                "Correct the value, or put such rows aside with `--on-error reject`; a new column is \
+                 text with `--type {column}=string`."
             ),
             (None, None) => "Correct the line, or import with `--on-error reject`.".to_owned(),
         }

@@ -202,9 +202,10 @@ impl Error {
                 Some("List the columns with `headwater table import --dry-run`.")
             }
             Error::RelativeSource { .. } => Some("Use an absolute path, starting with `/`."),
-            Error::NoColumns { .. } => {
-                Some("Import a file with a header line or rows, or create the table first.")
-            }
+            Error::NoColumns { .. } => Some(
+                "Name a file that has a header line or rows, or make the table first: then a file \
+                 that is empty adds nothing to it.",
+            ),
             Error::NotPacked { .. } => Some(
                 "Get the file again; or, if it is not compressed, remove the suffix from its name.",
             ),

@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     pub skipped: Vec<String>,
     /// The columns of the table after the import.
     pub schema: SchemaRef,
-    /// Number of columns that exist already.
+    /// How many of them exist already.
     pub columns_existing: usize,
     pub partition: Vec<PartitionField>,
     reasons: Vec<Because>,

@@ -73,7 +73,7 @@ impl EventLog {
                 self.append(time, event);
             }
             JobEventKind::Ended { .. } => {
-                self.log_omitted_lines(time);
+                self.say_what_was_left_out(time);
                 self.append(time, event);
             }
         }
@@ -119,7 +119,7 @@ impl EventLog {
         }
     }
 
-    fn log_omitted_lines(&mut self, time: Timestamp) {
+    fn say_what_was_left_out(&mut self, time: Timestamp) {
         if self.lines_left_out > 0 {
             let lines = self.lines_left_out;
             self.append(time, remark(format!("{lines} lines of output were omitted")));
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn older_events_are_read_from_the_store() {
+    fn what_is_no_longer_at_hand_is_found_in_the_store() {
         let mut log = EventLog::new(usize::MAX);
         (0..3_000).for_each(|_| log.push(now(), line("x")));
         assert!(matches!(log.after(0, 3_000), Found::Events(events) if events.len() == AT_ONCE));

@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::active_job::{ActiveJob, StopReason};
 use crate::run_loop::supervise;
+use crate::active_job::{ActiveJob, StopReason};
 use crate::writer::Shared;
 
 /// Executes the jobs of one kind; registered with [`crate::Jobs::register`].

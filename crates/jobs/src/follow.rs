@@ -14,8 +14,8 @@ use headwater_model::{JobEvent, JobId, JobKind};
 use headwater_store::KeyRange;
 use tokio::sync::watch;
 
-use crate::active_job::{ActiveJob, Seen};
 use crate::event_log::Found;
+use crate::active_job::{ActiveJob, Seen};
 use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
 use crate::writer::Shared;

@@ -7,9 +7,9 @@ use headwater_store::Append;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::active_job::ActiveJob;
-use crate::admission::CallerPermit;
 use crate::jobs::Inner;
+use crate::admission::CallerPermit;
+use crate::active_job::ActiveJob;
 use crate::queue::Turn;
 
 /// A guard of work in progress.
@@ -28,11 +28,7 @@ pub struct JobGuard {
 }
 
 impl JobGuard {
-    pub(crate) fn new(
-        inner: Arc<Inner>,
-        active: Arc<ActiveJob>,
-        share: Option<CallerPermit>,
-    ) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>, active: Arc<ActiveJob>, share: Option<CallerPermit>) -> Self {
         JobGuard { inner, active, slot: None, turn: None, _share: share, finished: false }
     }
 

@@ -9,8 +9,8 @@ use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
-use crate::active_job::{ActiveJob, StopReason};
 use crate::admission::{Admission, QueuePermit};
+use crate::active_job::{ActiveJob, StopReason};
 use crate::queue::{Queues, Turn};
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
@@ -181,11 +181,7 @@ impl Jobs {
             drop(inner);
             active.cancel.cancelled().await;
             if let Some(inner) = left.upgrade() {
-                inner.end(
-                    &active,
-                    Err(Problem::from(&Error::Stopped { id: active.id })),
-                    Vec::new(),
-                );
+                inner.end(&active, Err(Problem::from(&Error::Stopped { id: active.id })), Vec::new());
             }
         });
     }
@@ -204,8 +200,7 @@ impl Jobs {
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(active) = self.active(job.id)
-            && let Some(first) =
-                active.queue.as_ref().and_then(|name| self.inner.queues.first(name))
+            && let Some(first) = active.queue.as_ref().and_then(|name| self.inner.queues.first(name))
             && first != job.id
         {
             job.waits_for.push(waits_for(first));
@@ -317,12 +312,7 @@ impl Inner {
     }
 
     /// Ends a job and writes its record immediately.
-    pub(crate) fn end(
-        &self,
-        active: &Arc<ActiveJob>,
-        result: Result<Value, Problem>,
-        with: Vec<Append>,
-    ) {
+    pub(crate) fn end(&self, active: &Arc<ActiveJob>, result: Result<Value, Problem>, with: Vec<Append>) {
         self.shared.end(active, self.shared.clock.now(), result, with);
     }
 }

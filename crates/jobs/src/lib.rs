@@ -7,8 +7,7 @@
 //!
 //! One process at a time opens the jobs of a lake; the server's lock ensures it.
 
-mod active_job;
-mod admission;
+mod run_loop;
 mod error;
 mod event_log;
 mod executor;
@@ -16,25 +15,26 @@ mod follow;
 mod guard;
 mod ids;
 mod jobs;
+mod admission;
 mod list;
+mod active_job;
 mod lookup;
+mod recovery;
 mod options;
 mod outcome;
 mod queue;
 mod record;
-mod recovery;
 mod report;
 mod retention;
-mod run_loop;
 mod usage;
 mod writer;
 
-pub use active_job::StopReason;
 pub use error::{Error, Result};
 pub use executor::{Executor, JobContext, NewJob};
 pub use follow::EventStream;
 pub use guard::JobGuard;
 pub use jobs::Jobs;
 pub use list::JobFilter;
+pub use active_job::StopReason;
 pub use options::{JobsOptions, KindLimits};
 pub use usage::UsageGroup;

@@ -9,8 +9,8 @@ use chrono::TimeDelta;
 use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::ReverseScan;
 
-use crate::active_job::ActiveJob;
 use crate::ids::key_at;
+use crate::active_job::ActiveJob;
 use crate::record::{self, JOBS, QUERIES, Record};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
@@ -132,7 +132,7 @@ impl Records<'_> {
             let Some(entry) = journal.pop_key(key) else { continue };
             match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
-                Err(error) => tracing::warn!(%error, "skipping an unreadable job"),
+                Err(error) => tracing::warn!(%error, "a job is left out"),
             }
         }
         if let Some(active) = self.active.pop_if(|active| active.id.to_string() == key) {

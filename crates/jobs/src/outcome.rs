@@ -78,9 +78,7 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
 /// Returns the problem of work without a result: it panicked or was dropped.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
-        Err(_) => {
-            Problem::new(ErrorCode::Cancelled, "the job did not stop in time and was dropped")
-        }
+        Err(_) => Problem::new(ErrorCode::Cancelled, "the job did not stop in time and was dropped"),
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

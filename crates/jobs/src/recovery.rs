@@ -116,10 +116,9 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
         JobKind::Maintenance => {
             problem.with_hint("No action needed: the next maintenance continues.")
         }
-        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => problem
-            .with_hint(
-                "Look for the commit with `headwater log`; if it is missing, start the job again.",
-            ),
+        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
+            problem.with_hint("Look for the commit with `headwater log`; if it is missing, start the job again.")
+        }
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }

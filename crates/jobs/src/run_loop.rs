@@ -12,10 +12,10 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::active_job::ActiveJob;
-use crate::admission::QueuePermit;
 use crate::event_log::remark;
 use crate::jobs::{Inner, record_batch, waits_for};
+use crate::admission::QueuePermit;
+use crate::active_job::ActiveJob;
 use crate::outcome::lost;
 use crate::queue::Turn;
 use crate::record::{self, PAYLOADS};
@@ -23,12 +23,7 @@ use crate::{Error, Executor, JobContext, Result};
 
 impl Inner {
     /// Runs a job until its end. Returns false if the server stops before the job begins.
-    pub(crate) async fn drive(
-        &self,
-        active: &Arc<ActiveJob>,
-        permit: QueuePermit,
-        queued: Option<Turn>,
-    ) -> bool {
+    pub(crate) async fn drive(&self, active: &Arc<ActiveJob>, permit: QueuePermit, queued: Option<Turn>) -> bool {
         let admission = self.admission(active.kind);
         if let Some(first) = queued.as_ref().and_then(Turn::waits_for) {
             self.shared.emit(active, remark(waits_for(first)));

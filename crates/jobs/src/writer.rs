@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::active_job::{ActiveJob, Collected};
 use crate::ids::Ids;
+use crate::active_job::{Collected, ActiveJob};
 use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.

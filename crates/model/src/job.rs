@@ -1,4 +1,4 @@
-//! Jobs: one id, one life cycle and one event stream for everything that runs.
+//! Jobs: everything that runs has one id, one life cycle and one stream of events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +15,12 @@ use crate::{Problem, Timestamp, Usage};
 pub struct JobId(pub Uuid);
 
 impl JobId {
-    /// Creates a new id.
+    /// A new id.
     pub fn generate() -> Self {
         JobId(Uuid::now_v7())
     }
 
-    /// Returns the last twelve digits for display; the first ones are only the time.
+    /// The last twelve digits, for people: the first ones are only the time.
     pub fn short(&self) -> String {
         self.0.simple().to_string()[20..].to_owned()
     }
@@ -40,7 +40,7 @@ impl FromStr for JobId {
     }
 }
 
-/// The kind of a job.
+/// What a job does.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -48,30 +48,30 @@ impl FromStr for JobId {
 pub enum JobKind {
     /// One SQL statement.
     Query,
-    /// An import of files into a table.
+    /// Files into a table.
     Import,
-    /// A run of a project's models on a branch.
+    /// A project's models on a branch.
     Run,
-    /// Delivery of an event to an import, a run or both in order.
+    /// Delivery of an event to an import, a run, or one after the other.
     Trigger,
-    /// Maintenance of tables: compaction, expiry, removal of unreferenced files.
+    /// Keeping tables small and clean.
     Maintenance,
-    /// A call of a function, by a client or a trigger.
+    /// One call of a function, by a client or by a trigger.
     Function,
     /// A merge of a ref into a branch.
     Merge,
-    /// The cherry-pick of a commit to a branch.
+    /// A commit's change, applied to another branch.
     CherryPick,
-    /// The revert of a commit.
+    /// A commit's change, undone.
     Revert,
-    /// A comparison of two refs, or of two states of a table.
+    /// A comparison of two refs or of two states of a table.
     Diff,
     /// A commit of an Iceberg REST client.
     Commit,
 }
 
 impl JobKind {
-    /// All kinds.
+    /// Every kind.
     pub const ALL: [JobKind; 11] = [
         JobKind::Query,
         JobKind::Import,
@@ -86,8 +86,8 @@ impl JobKind {
         JobKind::Commit,
     ];
 
-    /// Returns true for short jobs whose caller waits for the result. Their records are written in
-    /// groups, and old ones are aggregated by day.
+    /// Returns true for short jobs whose caller waits for the answer. Their records are written in
+    /// groups, and old ones are summed by day.
     pub const fn is_brief(self) -> bool {
         !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)
     }
@@ -110,83 +110,83 @@ impl JobKind {
     }
 }
 
-/// The status of a job.
+/// Where a job stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// Recorded, not started.
+    /// Recorded, not begun.
     Queued,
-    /// Running.
+    /// Under way.
     Running,
-    /// Ended successfully.
+    /// Ended well.
     Succeeded,
     /// Ended with an error.
     Failed,
-    /// Cancelled by a user.
+    /// Stopped by a person.
     Cancelled,
-    /// Interrupted by the end of the server.
+    /// The server ended while it ran.
     Interrupted,
 }
 
 impl JobStatus {
-    /// Returns true if the status is final.
+    /// Whether nothing more will happen.
     pub const fn is_final(self) -> bool {
         !matches!(self, JobStatus::Queued | JobStatus::Running)
     }
 }
 
-/// A job.
+/// A job, as it is listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
-    /// The id.
+    /// Its id.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// The kind.
+    /// What it does.
     pub kind: JobKind,
-    /// The status.
+    /// Where it stands.
     pub status: JobStatus,
-    /// A one-line summary: the statement, the table and files, or the project.
+    /// One line for people: the statement, the table and files, the project.
     pub summary: String,
-    /// The author.
+    /// Who asked for it.
     pub author: String,
-    /// The ref that the job reads or changes.
+    /// The ref it works on.
     pub reference: Option<String>,
-    /// The id of the event that caused it.
+    /// The trigger event that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// The time it was recorded.
+    /// When it was recorded.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The time it started.
+    /// When it began.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
-    /// The time it ended.
+    /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
-    /// The resource usage.
+    /// What it took.
     pub usage: Usage,
-    /// The cost of the usage, by the rate card at the job's end.
+    /// What the usage costs by the rate card in force when it ended.
     #[serde(default)]
     pub cost: f64,
-    /// The error, if it failed.
+    /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// The reasons why a queued job has not started. For a single job, also those of its queued
-    /// function calls.
+    /// Why it has not begun, for a queued job; for one job alone, also what its function calls wait
+    /// for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    /// The result: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
+    /// What it answered: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schema(value_type = Object)]
     pub result: serde_json::Value,
 }
 
-/// An event of a job.
+/// One entry of a job's event stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobEvent {
-    /// The sequence number within the job, from 1.
+    /// Counts from 1 within the job.
     pub sequence: u64,
-    /// The time.
+    /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Kind of the event, with its fields.
@@ -194,7 +194,7 @@ pub struct JobEvent {
     pub event: JobEventKind,
 }
 
-/// The source of a log line.
+/// Where a printed line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
@@ -206,19 +206,19 @@ pub enum LogStream {
     System,
 }
 
-/// The outcome of a model or expectation.
+/// How a model or expectation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
-    /// It succeeded.
+    /// It ran and succeeded.
     Succeeded,
-    /// It was up to date and did not run.
+    /// Nothing it depends on changed, so it was not run again.
     Unchanged,
-    /// It failed.
+    /// It ran and failed.
     Failed,
     /// An expectation returned false in a run that is not strict.
     Warned,
-    /// It was skipped, because a step that it needs failed or the run was cancelled.
+    /// Something it needs failed, or the run was stopped.
     Skipped,
 }
 
@@ -226,22 +226,22 @@ pub enum StepStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobEventKind {
-    /// The job started.
+    /// The job began.
     Started,
-    /// The progress of a stage.
+    /// How far a stage is.
     Progress {
         /// The stage: `infer schema`, `import`, `install packages`.
         stage: String,
         /// Units done.
         done: u64,
-        /// The total number of units, if known.
+        /// Units in all, where known.
         total: Option<u64>,
         /// The unit: `files`, `rows`, `bytes`, `models`.
         unit: String,
     },
     /// A line printed by a function, or a remark by Headwater.
     Log {
-        /// The source of the line.
+        /// Where it came from.
         stream: LogStream,
         /// The model that printed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -252,7 +252,7 @@ pub enum JobEventKind {
         /// The line in that file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<u32>,
-        /// The text without its line end.
+        /// The text, without its line end.
         text: String,
     },
     /// The steps of a run are known.
@@ -262,20 +262,20 @@ pub enum JobEventKind {
     },
     /// A model or expectation began.
     StepStarted {
-        /// The name.
+        /// Its name.
         step: String,
     },
     /// A model or expectation ended.
     StepEnded {
-        /// The outcome and usage.
+        /// What it took and how it ended.
         #[serde(flatten)]
         report: Box<crate::StepReport>,
     },
     /// The job ended; nothing follows.
     Ended {
-        /// The final status.
+        /// How.
         status: JobStatus,
-        /// The error, if it did not succeed.
+        /// Why, where it did not succeed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Problem>,
     },

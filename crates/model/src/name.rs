@@ -89,7 +89,7 @@ fn broken_rule(name: &str) -> Option<&'static str> {
         return Some("it is longer than 255 bytes");
     }
     if name.trim() != name {
-        return Some("it begins or ends with a space");
+        return Some("it begins or ends with a blank");
     }
     if name.contains(LEVEL_SEPARATOR) {
         return Some("it contains `.`, which separates the levels of a namespace");

@@ -80,7 +80,7 @@ fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     }
     let is_digit = |c: char| c.is_ascii_digit() || c == '.';
     let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
-    let number = text[..end].parse().map_err(|_| "it does not begin with a number")?;
+    let number = text[..end].parse().map_err(|_| "it begins with no number")?;
     let rest = text[end..].trim_start();
     let end = rest.find(|c: char| is_digit(c) || c.is_whitespace()).unwrap_or(rest.len());
     Ok((number, &rest[..end], rest[end..].trim_start()))

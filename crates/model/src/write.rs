@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, TableName};
 
-/// The effect of written rows on an existing table.
+/// How written rows change an existing table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {

@@ -70,9 +70,7 @@ pub enum Error {
     },
 
     /// A step reads a table that is neither a model nor in the lake.
-    #[error(
-        "`{step}` reads `{table}``, which is neither a model nor a table at `{reference}` ({at})"
-    )]
+    #[error("`{step}` reads `{table}``, which is neither a model nor a table at `{reference}` ({at})")]
     TableMissing {
         /// Step name.
         step: String,
@@ -194,9 +192,7 @@ pub enum Error {
     },
 
     /// The output columns of a model differ from its declaration.
-    #[error(
-        "model `{step}` returned columns that differ from its declaration: {difference} ({at})"
-    )]
+    #[error("model `{step}` returned columns that differ from its declaration: {difference} ({at})")]
     DeclaredColumns {
         /// Model name.
         step: String,
@@ -262,7 +258,9 @@ pub enum Error {
     },
 
     /// Another client committed to the run branch.
-    #[error("another client committed to `{branch}` during the run; `{target}` is unchanged")]
+    #[error(
+        "another client committed to `{branch}` during the run; `{target}` is unchanged"
+    )]
     BranchMoved {
         /// Target branch.
         target: String,
@@ -273,8 +271,8 @@ pub enum Error {
     /// The target changed during the run, and its required expectations did not check the combined
     /// state.
     #[error(
-        "`{target}` changed during the run, and its required expectations did not check the \
-         combined state"
+        "while the run went on, `{target}` took other commits, and the expectations that it requires \
+         have not seen both"
     )]
     Overtaken {
         /// Target branch.
@@ -284,7 +282,7 @@ pub enum Error {
     },
 
     /// Tables that the run wrote were also changed on the target.
-    #[error("`{target}` changed the same tables during the run: {}", names(conflicts).join(", "))]
+    #[error("while the run went on, `{target}` changed the same tables: {}", names(conflicts).join(", "))]
     Conflict {
         /// Target branch.
         target: String,
@@ -372,7 +370,9 @@ impl Fault for Error {
             Error::Several { .. } => Some("Fix the listed files.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
             Error::Duplicate { .. } => Some("Rename one of them.".into()),
-            Error::Cycle { .. } => Some("Remove one of these reads.".into()),
+            Error::Cycle { .. } => {
+                Some("Remove one of these reads.".into())
+            }
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
                 "Fix the query; `headwater table get TABLE` lists a table's columns.".to_owned()
             })),
@@ -386,26 +386,25 @@ impl Fault for Error {
                 Some(name) => format!("Did you mean `{name}`?"),
                 None => "Import the table first, or add a model of that name.".into(),
             }),
-            Error::ViewOfModel { table, .. } => {
-                Some(format!("Read `{table}` directly; the view returns its state before the run."))
+            Error::ViewOfModel { table, .. } => Some(format!(
+                "Read `{table}` directly; the view returns its state before the run."
+            )),
+            Error::NotIncremental { .. } => Some(
+                "Rebuild the model's table with `--no-cache`."
+                    .into(),
+            ),
+            Error::Keys { null_column: Some(column), .. } => Some(format!(
+                "Filter with `WHERE {column} IS NOT NULL`, or change `keys`."
+            )),
+            Error::Keys { .. } => {
+                Some("Return one row per key, or add a column to `keys`.".into())
             }
-            Error::NotIncremental { .. } => {
-                Some("Rebuild the model's table with `--no-cache`.".into())
-            }
-            Error::Keys { null_column: Some(column), .. } => {
-                Some(format!("Filter with `WHERE {column} IS NOT NULL`, or change `keys`."))
-            }
-            Error::Keys { .. } => Some("Return one row per key, or add a column to `keys`.".into()),
             Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => {
-                Some("Create a branch from it with `headwater branch create`.".into())
-            }
-            Error::DeclaredColumns { .. } => {
-                Some("Change `columns=` or the returned columns.".into())
-            }
+            Error::NotABranch { .. } => Some("Create a branch from it with `headwater branch create`.".into()),
+            Error::DeclaredColumns { .. } => Some("Change `columns=` or the returned columns.".into()),
             Error::ExpectationFailed { .. } => {
                 Some("Fix the data, or run with `--no-strict` to get a warning only.".into())
             }
@@ -415,7 +414,9 @@ impl Fault for Error {
             Error::BranchMoved { .. } => {
                 Some("Run again, and do not write to the run's branch.".into())
             }
-            Error::Overtaken { .. } | Error::Conflict { .. } => Some("Run again.".into()),
+            Error::Overtaken { .. } | Error::Conflict { .. } => {
+                Some("Run again.".into())
+            }
         }
     }
 

@@ -338,7 +338,7 @@ impl Connection {
 }
 
 fn ended() -> Error {
-    Error::Spawner { reason: "ended, and all its sandboxes with it".to_owned() }
+    Error::Spawner { reason: "ended, and with it what it had started".to_owned() }
 }
 
 /// Starts a spawner process. The standard library uses `posix_spawn`, so the server does not fork.

@@ -11,7 +11,7 @@ pub enum Error {
     /// The spawner failed to start, or ended.
     #[error("the spawner {reason}")]
     Spawner {
-        /// A description of the failure.
+        /// What happened.
         reason: String,
     },
     /// A system call failed.

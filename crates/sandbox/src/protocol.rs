@@ -55,7 +55,7 @@ pub struct ProcessSpec {
     pub inherit: bool,
     /// If true, the process gets a control socket as descriptor 3.
     pub control: bool,
-    /// The isolation of the process.
+    /// How the process is isolated.
     pub confinement: Confinement,
     /// Memory limit in bytes.
     pub memory_bytes: Option<u64>,
@@ -144,7 +144,7 @@ pub struct HostReport {
 /// End of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessEnd {
-    /// The exit status.
+    /// How it ended.
     pub exit: Exit,
     /// CPU time of the process and its descendants, in microseconds.
     pub cpu_us: u64,
@@ -172,7 +172,7 @@ impl ResourceUsage {
     }
 }
 
-/// The exit status of a process.
+/// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// With this exit code.

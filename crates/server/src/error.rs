@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another server holds the lake.
-    #[error("the lake `{}` is in use by another server{}", lake.display(), describe(info.as_deref()))]
+    #[error("the lake `{}` is held by another server{}", lake.display(), describe(info.as_deref()))]
     LakeHeld {
         /// The lake's folder.
         lake: PathBuf,

@@ -25,9 +25,9 @@ use crate::{executors, template_params};
 
 /// Delivers events.
 pub struct TriggerExecutor {
-    /// The executor of imports.
+    /// What imports.
     pub imports: ImportExecutor,
-    /// The runner of the project.
+    /// What runs the project.
     pub runner: Runner,
     /// The folder that paths of triggers are relative to.
     pub project: PathBuf,

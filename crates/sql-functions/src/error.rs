@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 use headwater_model::{ErrorCode, Fault};
 use headwater_sql::{Error as SqlError, Position};
 
-/// The cause of a failed function or operator.
+/// Why a function or operator failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The arguments are invalid for every row.
+    /// The arguments are wrong whatever rows there are.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// A function's result exceeds the limit of one value, or of all results of a statement.
-    #[error("`{function}` needs {} {scope}; the limit is {}", format_bytes(*size), format_bytes(*limit))]
+    /// A function's result is larger than a value, or all results of a statement, may be.
+    #[error("`{function}` asks for {} {scope}, and the limit is {}", format_bytes(*size), format_bytes(*limit))]
     FunctionMemory {
-        /// The function or operator.
+        /// The function, or the operator.
         function: String,
-        /// The requested size in bytes.
+        /// What it asks for, in bytes.
         size: u64,
-        /// The scope of the limit: `in one value`, `in one batch`, or `in all batches`.
+        /// `in one value`, `in one batch`, or `in all batches` that the statement holds.
         scope: &'static str,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A batch exceeds the capacity of its columns' formats.
+    /// A batch is larger than the formats of its columns can hold.
     #[error("{message}")]
     BatchTooLarge {
-        /// The Arrow error.
+        /// What did not fit.
         message: String,
     },
 }
@@ -55,7 +55,7 @@ impl Fault for Error {
             Error::FunctionMemory { .. } => {
                 Some("Ask for shorter values or fewer rows, or raise the memory limit.".to_owned())
             }
-            Error::BatchTooLarge { .. } => Some("Use shorter values or fewer rows.".to_owned()),
+            Error::BatchTooLarge { .. } => Some("Ask for shorter values or fewer rows.".to_owned()),
         }
     }
 

@@ -1,12 +1,11 @@
-//! Messages of DataFusion, Arrow and sqlparser in SQL terms.
+//! Messages of DataFusion, Arrow and sqlparser in SQL's words.
 //!
-//!
-//! [`clean`] removes prefixes, backtraces and advice about DataFusion's settings, and formats types
-//! and literals as SQL.
+//! [`clean`] takes off prefixes, backtraces and advice about DataFusion's settings, and writes
+//! types and literals as SQL does.
 
 use headwater_sql::debug_text::lower_first;
 
-/// Nested types of Arrow and their SQL names, without element types.
+/// Nested types of Arrow, as SQL calls them, without their parts.
 const NESTED: [(&str, &str); 7] = [
     ("Struct(", "STRUCT"),
     ("LargeList(", "LIST"),
@@ -17,7 +16,7 @@ const NESTED: [(&str, &str); 7] = [
     ("Dictionary(", "DICTIONARY"),
 ];
 
-/// Formats nested types without element types: `Struct("b": Float64)` as `STRUCT`.
+/// Writes nested types without their parts: `Struct("b": Float64)` as `STRUCT`.
 fn short_types(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let mut rest = text;
@@ -37,7 +36,7 @@ fn short_types(text: &str) -> String {
     short
 }
 
-/// Returns the position after the parenthesis that closes an open one.
+/// Where a parenthesis that is open is closed, after it.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.char_indices().find_map(|(at, letter)| {
@@ -50,8 +49,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// Returns a message on one line, without prefixes, backtraces and advice about DataFusion's
-/// settings.
+/// A message without prefixes, backtraces and advice about DataFusion's settings, on one line.
 pub fn clean(message: &str) -> String {
     const PREFIXES: [&str; 9] = [
         "Error during planning: ",
@@ -81,7 +79,8 @@ pub fn clean(message: &str) -> String {
     lower_first(sql_words(&short_types(&line.join(" "))).trim_end_matches('.'))
 }
 
-/// Formats Arrow's types and literals as SQL: `Int64(5)` as `5`, `Utf8View` as `VARCHAR`.
+/// Arrow's names for types and literals as SQL writes them: `Int64(5)` as `5`, `Utf8View` as
+/// `VARCHAR`.
 pub fn sql_words(text: &str) -> String {
     let mut words = String::with_capacity(text.len());
     let mut rest = text;
@@ -97,7 +96,8 @@ pub fn sql_words(text: &str) -> String {
             continue;
         };
         match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            // `Decimal128(10, 2)` is a type; `Timestamp(ns)` has a unit that SQL omits.
+            // `Decimal128(10, 2)` is a type, and `Timestamp(ns)` one with a unit that SQL does not
+            // write.
             Some((arguments, after)) if word.starts_with("Decimal") => {
                 words.push_str(&format!("{name}({arguments})"));
                 rest = after;
@@ -119,7 +119,7 @@ pub fn sql_words(text: &str) -> String {
     words
 }
 
-/// Arrow's types and the SQL names.
+/// Arrow's types and SQL's.
 const TYPES: [(&str, &str); 27] = [
     ("Boolean", "BOOLEAN"),
     ("Int8", "TINYINT"),

@@ -1,8 +1,7 @@
-//! SQL functions, operators and casts: own functions, rules that correct DataFusion's results, and
-//! limits on the size of results.
+//! What SQL functions, operators and casts compute: functions of our own, rules that correct
+//! DataFusion's, and limits on the size of results.
 //!
-//!
-//! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
+//! [`register`] and [`limit_results`] prepare a session's state. Nothing here knows tables.
 
 mod aggregates;
 mod bounds;

@@ -1,9 +1,9 @@
-//! `SIMILAR TO`, which DataFusion evaluates as an unanchored regular expression.
+//! `SIMILAR TO`, which DataFusion computes as a regular expression that is not anchored.
 //!
-//!
-//! [`respell`](headwater_sql::respell) rewrites `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The
-//! function translates SQL's pattern to an anchored regular expression: `%` and `_` as in `LIKE`,
-//! and `| * + ? {m,n} ( ) [ ]` as in a regular expression. All other characters are literal.
+//! [`respell`](headwater_sql::respell) writes `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The
+//! function translates SQL's pattern to a regular expression for the whole text: `%` and `_` as in
+//! `LIKE`, and `| * + ? {m,n} ( ) [ ]` as in a regular expression. Everything else stands for
+//! itself.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/22263>
 
@@ -81,8 +81,8 @@ impl ScalarUDFImpl for SimilarTo {
     }
 }
 
-/// Compiles one pattern for each run of rows with the same one. Patterns are not cached, because
-/// each may use much memory.
+/// Compiles one pattern for each run of rows that share it. No pattern is kept: each may take much
+/// memory.
 fn by_row(
     text: &StringArray,
     patterns: &StringArray,
@@ -115,7 +115,7 @@ fn matches(text: &StringArray, pattern: &str, escape: Option<char>) -> Result<Bo
 fn invalid(pattern: &str, reason: &str) -> DataFusionError {
     let error = Error::Sql(SqlError::Invalid {
         message: format!("the pattern `{pattern}` of SIMILAR TO is not valid: {reason}"),
-        hint: Some("Escape a literal character with a backslash.".to_owned()),
+        hint: Some("Write a backslash before a character that stands for itself.".to_owned()),
         position: None,
     });
     DataFusionError::External(Box::new(error))
@@ -125,12 +125,12 @@ fn escape_of(escape: &ScalarValue) -> Result<Option<char>> {
     let ScalarValue::Utf8(Some(text)) = escape else { return Ok(Some('\\')) };
     let mut letters = text.chars();
     let (first, None) = (letters.next(), letters.next()) else {
-        return plan_err!("ESCAPE requires one character, not `{text}`");
+        return plan_err!("ESCAPE takes one character, and `{text}` has more");
     };
     Ok(first)
 }
 
-/// Returns the anchored regular expression of a pattern.
+/// Returns the regular expression for the whole text that a pattern stands for.
 fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str> {
     let mut regex = String::from(r"(?s)\A(?:");
     let mut letters = pattern.chars().peekable();
@@ -161,7 +161,7 @@ fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str
     Ok(regex)
 }
 
-/// Appends a bracket expression.
+/// Appends what stands between brackets, and the brackets.
 fn push_class(
     regex: &mut String,
     letters: &mut std::iter::Peekable<std::str::Chars<'_>>,

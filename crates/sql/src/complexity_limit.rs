@@ -1,41 +1,42 @@
-//! Limits of the length of operator chains.
+//! How long a chain of operators may be.
 //!
-//!
-//! `a + b + c` is a tree as deep as the chain is long, and planning recurses over it. The parser's
-//! own limit counts nested brackets only. So the tokens are counted before parsing.
+//! `a + b + c` is a tree as deep as the chain is long, and all that plans it recurses over it; the
+//! parser's own limit counts what is nested by brackets. So chains are measured by their words,
+//! before anything is parsed.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{Error, Position, Result};
 
-/// Maximum number of `AND` and `OR` in one condition.
+/// `AND` and `OR` in one condition.
 const CONDITIONS_MAX: usize = 2_000;
 
-/// Maximum number of other operators in one expression.
+/// Other operators in one expression.
 const OPERATORS_MAX: usize = 300;
 
-/// Maximum number of joins and set operations at one level.
+/// Tables that are joined, and queries that are put together, at one level.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas, even if a name was mistaken for a keyword.
+/// Operators of all kinds between two commas: what is never exceeded, whatever words were taken for
+/// the begin of a clause.
 const TOTAL_MAX: usize = 10_000;
 
-/// The parse state, which determines the meaning of the next word or star.
+/// What a word or a star would be, where the next token stands.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// At the start of a list: a star means all columns.
+    /// Where a list begins: a star is all columns.
     #[default]
     Start,
-    /// Before a value or name: any word is a name.
+    /// Where a value or a name must follow: a word is a name, whichever it is.
     Name,
-    /// After `AS`: a word is a name, except for the SELECT of CREATE TABLE AS.
+    /// Behind an `AS`: a word is a name, but for the SELECT that a table is made of.
     Alias,
-    /// After a value: a word is a keyword, a star multiplies.
+    /// Behind a value: a word is a keyword, a star multiplies.
     Behind,
 }
 
-/// The counts of one bracket level.
+/// What stands between two brackets, so far.
 #[derive(Default)]
 struct Level {
     conditions: usize,
@@ -48,13 +49,13 @@ struct Level {
 }
 
 impl Level {
-    /// Returns the level of a CASE. The word may be a column name in a longer chain, so the counts
-    /// of that chain are kept.
+    /// What a CASE is made of. The word may as well be a column's name, and what follows it the
+    /// rest of the chain it stands in: so it goes on with that chain's counts.
     fn of_case(&self) -> Self {
         Self { place: Place::Start, is_from: false, is_case: true, ..*self }
     }
 
-    /// Merges the counts of a CASE that ends here.
+    /// Takes over what was counted in a CASE that ends here.
     fn close(&mut self, case: &Self) {
         self.conditions = self.conditions.max(case.conditions);
         self.operators = self.operators.max(case.operators);
@@ -115,7 +116,8 @@ impl Level {
         }
     }
 
-    /// Reads a word that should be a name. If it is a join or set operation, it is counted.
+    /// A word that should be a name. If it is none, tables follow it: they are counted all the
+    /// same.
     fn take_name(&mut self, keyword: Keyword) {
         self.is_from |= keyword == Keyword::FROM;
         let puts_together = matches!(
@@ -154,19 +156,19 @@ impl Level {
             | Keyword::WHEN
             | Keyword::THEN
             | Keyword::ELSE => self.begin_clause(false),
-            // The condition of a join is among the tables.
+            // What a join is made on stands among the tables.
             Keyword::ON => self.begin_clause(self.is_from),
             _ => {}
         }
     }
 
-    /// Returns the exceeded limit and its description.
+    /// What there is too much of, and how much there may be.
     fn excess(&self) -> Option<(&'static str, usize)> {
         [
             ("ANDs and ORs in one condition", self.conditions, CONDITIONS_MAX),
             ("operators in one expression", self.operators, OPERATORS_MAX),
             ("operators between two commas", self.total, TOTAL_MAX),
-            ("joins and set operations", self.joined, JOINED_MAX),
+            ("tables or queries put together", self.joined, JOINED_MAX),
         ]
         .into_iter()
         .find_map(|(what, count, most)| (count > most).then_some((what, most)))
@@ -193,7 +195,7 @@ fn joins_nothing(token: &Token) -> bool {
     )
 }
 
-/// Rejects a statement whose tree would be too deep to plan.
+/// Refuses a statement that would be a tree too deep to plan.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut levels = vec![Level::default()];
     for TokenWithSpan { token, span } in tokens {
@@ -224,7 +226,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     Ok(())
 }
 
-/// A CASE has counts of its own, like a bracket level.
+/// A CASE has what it is made of to itself, as brackets have.
 fn end_case(levels: &mut Vec<Level>) {
     let case = levels.pop_if(|level| level.is_case);
     if let (Some(case), Some(outer)) = (case, levels.last_mut()) {

@@ -1,17 +1,17 @@
-//! Detection of debug text of a syntax tree in messages of the parser and the planner.
+//! Messages of the parser and the planner: debug text of a syntax tree, which no message may hold.
 
 use crate::error::Position;
 
-/// Text that occurs only in Rust's debug format, and rarely in a quoted part of a statement.
+/// What only debug text of Rust holds, and hardly any text that a statement quotes.
 const DEBUG: [&str; 8] =
     ["ValueWithSpan {", "Span(", "Location(", "Ident {", "Word(Word", "Some(", "Field {", "Box("];
 
-/// Returns true if a message contains debug text of a tree.
+/// Whether a message holds debug text of a tree.
 pub fn shows_debug(message: &str) -> bool {
     DEBUG.iter().any(|part| message.contains(part))
 }
 
-/// Returns the first position in the debug text of a tree.
+/// The first place that the debug text of a tree holds.
 pub fn debug_position(message: &str) -> Option<Position> {
     message.split("Location(").skip(1).find_map(|rest| {
         let (line, column) = rest.split_once(')')?.0.split_once(',')?;
@@ -21,7 +21,7 @@ pub fn debug_position(message: &str) -> Option<Position> {
     })
 }
 
-/// Returns the text with a lower-case first letter, unless it begins with an upper-case word.
+/// The same text with a small first letter, unless a word in capitals comes first.
 pub fn lower_first(text: &str) -> String {
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {

@@ -45,7 +45,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// An error in the text of a statement.
+/// Why a statement is refused before it runs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A name that breaks the naming rules.
@@ -54,9 +54,9 @@ pub enum Error {
     /// Text that is not SQL.
     #[error("{message}{}", At(position))]
     Syntax {
-        /// The expected and the found token.
+        /// What was expected, and what was found.
         message: String,
-        /// The hint.
+        /// What to do.
         hint: Option<String>,
         /// The position.
         position: Option<Position>,
@@ -64,9 +64,9 @@ pub enum Error {
     /// An unsupported statement or clause.
     #[error("{what} is not supported{}", At(position))]
     Unsupported {
-        /// The statement or clause, as written.
+        /// The statement or clause, as it is written.
         what: String,
-        /// The alternative.
+        /// What to do instead.
         hint: Option<String>,
         /// The position.
         position: Option<Position>,
@@ -106,9 +106,9 @@ pub enum Error {
     /// SQL that parses and has no plan.
     #[error("{message}{}", At(position))]
     Invalid {
-        /// The description.
+        /// What is wrong.
         message: String,
-        /// The hint.
+        /// What to do.
         hint: Option<String>,
         /// The position.
         position: Option<Position>,
@@ -118,7 +118,7 @@ pub enum Error {
     Parameter {
         /// The parameter, without the dollar sign.
         name: String,
-        /// The description.
+        /// What is wrong with it.
         reason: &'static str,
         /// The position.
         position: Option<Position>,
@@ -126,7 +126,7 @@ pub enum Error {
     /// A bug in this crate.
     #[error("the statement failed inside the engine: {message}")]
     Internal {
-        /// The description.
+        /// What happened.
         message: String,
     },
 }
@@ -219,7 +219,7 @@ impl Fault for Error {
             }
             Error::TextInDoubleQuotes { name, .. } => {
                 let text = name.replace('\'', "''");
-                Some(format!("Write text in single quotes: `'{text}'`."))
+                Some(format!("Text stands in single quotes: `'{text}'`."))
             }
             Error::Ambiguous { .. } => {
                 Some("Write the name exactly as it is spelled there.".to_owned())

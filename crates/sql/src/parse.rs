@@ -145,8 +145,8 @@ pub fn syntax(error: ParserError) -> Error {
 fn stray(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {
-        Some((word, _)) => format!("`{word}` is not allowed here"),
-        None => "a token is not allowed here".to_owned(),
+        Some((word, _)) => format!("`{word}` cannot stand here"),
+        None => "a word or a sign cannot stand here".to_owned(),
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_has_expectation_and_position() {
+    fn a_syntax_error_says_what_was_expected_and_where() {
         check("SELEC 1", "expected an SQL statement, found `SELEC` (line 1, column 1)");
         check("SELECT 1 +", "expected an expression, found the end");
         check("SELECT 'a", "unterminated string literal (line 1, column 8)");

@@ -155,7 +155,7 @@ fn range_of(tokens: &[TokenWithSpan], sql: &str) -> Range<usize> {
     start.unwrap_or(0)..end.unwrap_or(sql.len())
 }
 
-/// Input of a session: text without parameters, or a prepared statement with bound parameters.
+/// What a session runs: text without parameters, or a statement whose parameters are bound.
 pub trait IntoStatement {
     /// Returns the statement. A parameter without a value is an error.
     fn into_statement(self) -> Result<Prepared>;

@@ -328,7 +328,7 @@ impl Scopes {
         let wrong = parts[..parts.len().saturating_sub(1).max(1)].join(".");
         Error::Invalid {
             hint: nearest(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
-            message: format!("no table or alias `{wrong}` in this FROM"),
+            message: format!("no table or alias `{wrong}` stands in this FROM"),
             position: at,
         }
     }
@@ -351,8 +351,8 @@ fn column_of(
     }
 }
 
-/// Returns the spelling of a column among those of some relations, or the error that it does not
-/// exist.
+/// The spelling of a column among the columns of some relations, or the error that says there is
+/// none.
 pub fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

@@ -377,7 +377,7 @@ pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
     words.join(" ")
 }
 
-/// Returns the error for an unsupported statement.
+/// The refusal of a statement by its name.
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {

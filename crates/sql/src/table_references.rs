@@ -1,7 +1,6 @@
-//! The first pass over a query: checks every clause and collects the referenced tables.
+//! The first pass over a query: every clause is checked, and the tables it names are listed.
 //!
-//!
-//! Common table expressions are excluded, within the scope in which each is visible.
+//! Common table expressions are left out of the list, by the scope in which each is visible.
 
 use sqlparser::ast::{
     Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, LimitClause, NamedWindowExpr,
@@ -15,25 +14,26 @@ use crate::names::same_but_case;
 use crate::table_name::{RefKind, WrittenTable, position};
 use crate::unsupported_clauses;
 
-/// A table reference in a query.
+/// A table that a query names.
 #[derive(Debug, Clone)]
 pub struct Mention {
-    /// The name as written.
+    /// Its name as written.
     pub table: WrittenTable,
-    /// The position.
+    /// Where it is written.
     pub position: Option<Position>,
     /// Required kind of the ref.
     pub expected: Option<RefKind>,
 }
 
-/// Checks a query and collects its table references, mostly in the order of the text.
+/// Checks a query in full and lists the tables it names, in the order of the text where that is
+/// easy.
 pub fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
     let mut inspector = Inspector::default();
     inspector.query(query)?;
     Ok(inspector.mentions)
 }
 
-/// Checks a standalone expression, such as a row of VALUES.
+/// Checks an expression that stands alone, such as the rows of VALUES.
 #[derive(Default)]
 struct Inspector {
     ctes: Vec<String>,
@@ -98,7 +98,7 @@ impl Inspector {
                 let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
                 rows.into_iter().try_for_each(|expr| self.expr(expr))
             }
-            // `unsupported_clauses::set_expr` rejected the others.
+            // `unsupported_clauses::set_expr` refused the rest.
             _ => Ok(()),
         }
     }
@@ -154,7 +154,7 @@ impl Inspector {
         unsupported_clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
-            // `Source::into_parts` adds tables with a version.
+            // `Source::into_parts` lists tables with a version.
             TableFactor::Table { name, version, .. } => match version {
                 Some(_) => Ok(()),
                 None => self.table(name),
@@ -165,7 +165,7 @@ impl Inspector {
                 array_exprs.iter_mut().try_for_each(|expr| self.expr(expr))
             }
             TableFactor::NestedJoin { table_with_joins, .. } => self.from(table_with_joins),
-            // `unsupported_clauses::table_factor` rejected the others.
+            // `unsupported_clauses::table_factor` refused the rest.
             _ => Ok(()),
         }
     }

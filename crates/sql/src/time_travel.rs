@@ -110,7 +110,7 @@ impl Versions<'_> {
         };
         if ident.value.contains(['@', '~', '*', '#']) {
             return Err(Error::Invalid {
-                message: format!("`{}` specifies its version twice", ident.value),
+                message: format!("`{}` says twice which state it means", ident.value),
                 hint: Some("Remove one of them.".to_owned()),
                 position: at,
             });

@@ -1,9 +1,9 @@
-//! The supported clauses of a query. Each struct of the syntax tree is destructured completely, so
-//! that a clause added by a new sqlparser does not compile until it is handled here.
+//! The clauses of a query that are honoured. Each struct of the tree is taken apart in full, so
+//! that a clause that a new sqlparser brings does not compile until someone decides about it.
 //!
-//!
-//! DataFusion parses and then ignores some of these (row locks, samples, time travel), and rejects
-//! others with unclear messages. Here all of them are rejected by name before planning.
+//! DataFusion parses and then ignores several of these (row locks, samples, time travel); the rest
+//! it refuses in words of its own. Here all of them are refused by name, before anything is
+//! planned.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
@@ -15,22 +15,22 @@ use sqlparser::ast::{
 use crate::error::{Error, Result};
 use crate::table_name::span_start;
 
-/// Rejects a present clause.
+/// Refuses a clause that is there.
 pub fn none<T>(clause: Option<T>, what: &str) -> Result<()> {
     if clause.is_some() { Err(Error::unsupported(what)) } else { Ok(()) }
 }
 
-/// Rejects a list that is not empty.
+/// Refuses a list that is not empty.
 pub fn empty<T>(list: &[T], what: &str) -> Result<()> {
     if list.is_empty() { Ok(()) } else { Err(Error::unsupported(what)) }
 }
 
-/// Rejects a flag that is set.
+/// Refuses a flag that is set.
 pub fn unset(flag: bool, what: &str) -> Result<()> {
     if flag { Err(Error::unsupported(what)) } else { Ok(()) }
 }
 
-/// Checks the clauses around a query's body, and rewrites FETCH FIRST as LIMIT.
+/// Checks the clauses around a query's body, and writes FETCH FIRST as the LIMIT that it is.
 pub fn query(query: &mut Query) -> Result<()> {
     let Query {
         with: _,
@@ -75,7 +75,7 @@ fn order(order_by: &OrderBy, of_select: bool) -> Result<()> {
     }
 }
 
-/// Checks an ORDER BY expression.
+/// Checks one key of an ordering.
 pub fn ordering(key: &OrderByExpr) -> Result<()> {
     let OrderByExpr { expr: _, options: _, with_fill } = key;
     none(with_fill.as_ref(), "WITH FILL")
@@ -109,7 +109,7 @@ pub fn cte(cte: &Cte, recursive: bool) -> Result<()> {
         return Err(Error::unsupported("AS MATERIALIZED"));
     }
     if recursive && matches!(*query.body, SetExpr::SetOperation { op: SetOperator::Union, .. }) {
-        // DataFusion plans both sides of the union and ignores the clauses around it.
+        // DataFusion plans the two sides of the union and drops what stands around it.
         none(query.with.as_ref(), "WITH inside a recursive query")?;
         none(query.order_by.as_ref(), "ORDER BY in a recursive query")?;
         none(query.limit_clause.as_ref(), "LIMIT in a recursive query")?;
@@ -118,7 +118,7 @@ pub fn cte(cte: &Cte, recursive: bool) -> Result<()> {
     Ok(())
 }
 
-/// Checks the clauses of a SELECT, and rewrites a bare `FROM t` as `SELECT * FROM t`.
+/// Checks the clauses of a SELECT, and writes a bare `FROM t` as the `SELECT * FROM t` that it is.
 pub fn select(select: &mut Select) -> Result<()> {
     let Select {
         select_token: _,
@@ -202,13 +202,13 @@ fn wildcard(options: &WildcardAdditionalOptions) -> Result<()> {
         opt_rename,
         opt_alias,
     } = options;
-    // DataFusion ignores it and returns every column.
+    // DataFusion takes it in and answers every column.
     none(opt_ilike.as_ref(), "ILIKE after `*`")?;
     none(opt_rename.as_ref(), "RENAME after `*`")?;
     none(opt_alias.as_ref(), "AS after `*`")
 }
 
-/// Checks a table alias.
+/// Checks an alias of a table.
 pub fn table_alias(alias: Option<&TableAlias>) -> Result<()> {
     let Some(TableAlias { explicit: _, name: _, columns, at }) = alias else { return Ok(()) };
     none(at.as_ref(), "AT after an alias")?;
@@ -216,7 +216,7 @@ pub fn table_alias(alias: Option<&TableAlias>) -> Result<()> {
     unset(typed, "types in an alias's list of columns")
 }
 
-/// Checks an item of FROM.
+/// Checks what stands in FROM.
 pub fn table_factor(factor: &TableFactor) -> Result<()> {
     match factor {
         TableFactor::Table { .. } => plain_table(factor),
@@ -258,14 +258,14 @@ fn factor_name(factor: &TableFactor) -> &'static str {
     }
 }
 
-/// Checks the clauses after a table name.
+/// Checks what stands after the name of a table.
 pub fn plain_table(factor: &TableFactor) -> Result<()> {
     let TableFactor::Table {
         name: _,
         alias,
         args,
         with_hints,
-        // It is part of the name already.
+        // It became a part of the name.
         version: _,
         with_ordinality,
         partitions,
@@ -286,7 +286,7 @@ pub fn plain_table(factor: &TableFactor) -> Result<()> {
     none(args.as_ref().and_then(|args| args.settings.as_ref()), "SETTINGS")
 }
 
-/// Checks a join, and rewrites SEMI and ANTI as LEFT SEMI and LEFT ANTI.
+/// Checks a join, and writes SEMI and ANTI as the LEFT joins that they are.
 pub fn join(join: &mut Join) -> Result<()> {
     let Join { relation: _, global, join_operator } = join;
     unset(*global, "GLOBAL JOIN")?;
@@ -318,7 +318,7 @@ pub fn join(join: &mut Join) -> Result<()> {
     Ok(())
 }
 
-/// Returns the condition of a join that [`join`] accepted.
+/// The condition of a join that [`join`] let through.
 pub fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
@@ -370,8 +370,8 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
     }
 }
 
-/// Rejects a clause keyword in place of a column: sqlparser reads `SELECT a + FROM t` as the sum of
-/// `a` and a column `FROM`, with the alias `t`.
+/// Refuses a word that begins a clause in the place of a column: sqlparser reads `SELECT a + FROM
+/// t` as the sum of `a` and a column `FROM`, named `t`.
 pub fn no_clause_word(ident: &Ident) -> Result<()> {
     const WORDS: [&str; 8] =
         ["FROM", "WHERE", "SELECT", "HAVING", "UNION", "INTERSECT", "WHEN", "THEN"];
@@ -383,7 +383,7 @@ pub fn no_clause_word(ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-/// Returns an identifier with the spelling of the schema.
+/// An identifier that is spelled as found in a schema.
 pub fn spell(ident: &mut Ident, spelling: &str) {
     if ident.value != spelling {
         spelling.clone_into(&mut ident.value);

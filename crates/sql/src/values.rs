@@ -1,4 +1,4 @@
-//! VALUES with subqueries, which the planner supports only in a select list.
+//! Rows of bare values that hold a subquery, which the planner takes in a select list alone.
 
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values};
 
@@ -6,11 +6,11 @@ use crate::change::{Parts, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
-/// Maximum number of rows with a subquery in one statement: each becomes a query, and the tree is
-/// as deep as their number.
+/// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as
+/// they are many.
 const SUBQUERIES_MAX: usize = 300;
 
-/// Splits VALUES into several queries if necessary and if no clause applies to all rows.
+/// A query of rows as several, where it needs to be and nothing is said of all of them.
 pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
         return Ok(vec![query]);
@@ -32,7 +32,7 @@ fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     if held.iter().filter(|holds| **holds).count() > SUBQUERIES_MAX {
         return Err(Error::Invalid {
             message: format!("more than {SUBQUERIES_MAX} rows of VALUES have a subquery"),
-            hint: Some("Write them as a SELECT with the subqueries.".to_owned()),
+            hint: Some("Write them as a SELECT of what the subqueries read.".to_owned()),
             position: None,
         });
     }

@@ -123,7 +123,7 @@ pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Optio
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
     if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
         // The `iceberg` crate writes such defaults but cannot read them.
-        let reason = format!("defaults of type `{data_type}` are not supported");
+        let reason = format!("defaults of the type `{data_type}` are not supported");
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
     let text = text_of(&literal, data_type);

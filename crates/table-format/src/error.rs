@@ -19,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A type that an Iceberg table cannot store.
-    #[error("column `{column}` has the type `{data_type}`, which tables do not support")]
+    #[error("column `{column}` has the type `{data_type}`, which a table cannot hold")]
     UnsupportedType {
         /// The column, with dots for nested fields.
         column: String,
@@ -241,7 +241,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// A change requested by another engine that is invalid for the table.
-    #[error("the change is not possible: {reason}")]
+    #[error("the change cannot be made: {reason}")]
     Refused {
         /// The rule it breaks.
         reason: String,

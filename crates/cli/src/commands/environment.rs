@@ -79,7 +79,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     output::line(match huge_pages_unavailable {
         None => "  results are passed in huge pages".to_owned(),
         Some(reason) => {
-            format!("  huge pages unavailable for results: {reason}")
+            format!("  results are passed in small pages: {reason}")
         }
     });
     let mut grid = Grid::new(context.answer_style, &["PACKAGE", "VERSION"]);

@@ -22,7 +22,7 @@ impl Session {
         loop {
             match Box::pin(change()).await {
                 Err(error) if is_overtaken(&error) && attempt < ATTEMPTS_MAX => {
-                    tracing::debug!(attempt, "a concurrent commit conflicts; retrying");
+                    tracing::debug!(attempt, "another commit came first; the change is made again");
                     attempt += 1;
                 }
                 other => return other,

@@ -208,7 +208,7 @@ impl Taking {
             return Ok(None);
         }
         let comes = batch.column(COLUMNS_BEFORE - 1);
-        let unmarked = || Error::Internal { message: "a row without an action".to_owned() };
+        let unmarked = || Error::Internal { message: "a row neither comes nor goes".to_owned() };
         let comes = comes.as_boolean_opt().ok_or_else(unmarked)?;
         let failed = |error: ArrowError| self.limits.explain(&error.into());
         let coming = if comes.true_count() == comes.len() {

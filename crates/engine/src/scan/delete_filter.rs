@@ -49,7 +49,7 @@ impl Gone {
     async fn of(&self, number: i32) -> Result<Option<&Positions>> {
         let Some((file, gone)) = usize::try_from(number).ok().and_then(|n| self.files.get(n))
         else {
-            return internal_err!("a row refers to file {number}, which was not scanned");
+            return internal_err!("a row lies in file {number}, which was not scanned");
         };
         let read = || async { self.tables.deleted(file).await };
         let gone = gone.get_or_try_init(read).await;
@@ -206,7 +206,7 @@ async fn live_rows(
     let files = batch.column(file).as_primitive_opt::<Int32Type>();
     let rows = batch.column(row).as_primitive_opt::<Int64Type>();
     let (Some(files), Some(rows)) = (files, rows) else {
-        return internal_err!("a row has no file or position");
+        return internal_err!("a row does not say where it lies");
     };
     let (files, rows) = (files.values(), rows.values());
     let mut live = BooleanBufferBuilder::new(batch.num_rows());

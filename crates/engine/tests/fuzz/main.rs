@@ -125,7 +125,7 @@ async fn run(program: &Program) -> Result<(), String> {
     Ok(())
 }
 
-/// Executes a statement and checks its result; returns true if it committed.
+/// Executes a statement that must come to what is expected; whether it made a commit.
 async fn execute(lake: &Lakeside, sql: &str, expected: &Outcome) -> Result<bool, String> {
     match (expected, lake.execute(sql).await) {
         (Outcome::MatchedTwice, Err(error)) if error.code().as_str() == "bad_row" => Ok(false),
@@ -145,7 +145,7 @@ async fn execute(lake: &Lakeside, sql: &str, expected: &Outcome) -> Result<bool,
     }
 }
 
-/// Compares the table with the last state of the model.
+/// Compares what is read with what the model has, which is the last of its history.
 async fn check(
     lake: &Lakeside,
     program: &Program,

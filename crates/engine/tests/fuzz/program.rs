@@ -284,7 +284,7 @@ impl Clause {
 }
 
 impl Statement {
-    /// The statements, in order.
+    /// What is executed for it, in order.
     pub fn statements(&self) -> Vec<String> {
         match self {
             Statement::Evolve(evolution) => evolution.statements(),

@@ -20,7 +20,7 @@ impl Random {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    /// Returns true with probability 1/n.
+    /// True once in so many times.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

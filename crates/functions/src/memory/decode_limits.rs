@@ -88,7 +88,7 @@ impl Allowance {
         let schema = schema.ok_or_else(malformed)?;
         // Older versions have no views, and unions have an additional buffer.
         if message.version() != MetadataVersion::V5 {
-            return Err(refused("has a format version that is too old for its content"));
+            return Err(refused("is of an older kind than what it holds"));
         }
         let mut walk = Walk { allowance: self, batch, body, buffer: 0, variadic: 0 };
         schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
@@ -103,10 +103,10 @@ impl Allowance {
             let place = |number| u64::try_from(number).map_err(|_| malformed());
             let (start, bytes) = (place(buffer.offset())?, place(buffer.length())?);
             if start.checked_add(bytes).is_none_or(|end| end > body.len() as u64) {
-                return Err(refused("refers to a missing range"));
+                return Err(refused("names what is not there"));
             }
             if bytes > 0 && !start.is_multiple_of(8) {
-                return Err(refused("refers to an unaligned range"));
+                return Err(refused("names what does not begin at a whole word"));
             }
             self.named = self.named.checked_sub(bytes).ok_or_else(too_often)?;
         }
@@ -124,7 +124,7 @@ impl Allowance {
             return Ok(());
         }
         if count(values.nodes().map(|nodes| nodes.len())) != 1 {
-            return Err(refused("has an unsupported kind of dictionary"));
+            return Err(refused("has a dictionary of a kind that is not taken"));
         }
         let mut walk = Walk { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
         walk.pass(&DataType::Utf8View)

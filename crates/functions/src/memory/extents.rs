@@ -124,7 +124,7 @@ impl Extents {
         let idle = IDLE_BYTES_MAX * (extents.len() as u64 + 1);
         let span = lengths.and_then(|lengths| lengths.checked_add(idle));
         if extents.len() > EXTENTS_MAX || span.is_none_or(|span| bytes > span) {
-            return Err(wrong("it has too many extents"));
+            return Err(wrong("it lies in too many pieces"));
         }
         let written = own.as_ref().map_or(0, MemoryFile::bytes);
         let mut pieces = Extents { bytes, files: Vec::new(), extents: Vec::new(), written };
@@ -136,12 +136,12 @@ impl Extents {
                 (_, Some(WorkerFile::Memory(file))) => Some(file),
                 (_, Some(WorkerFile::Disk(_)) | None) => None,
             };
-            let file = file.ok_or_else(|| wrong("an extent has no file"))?;
+            let file = file.ok_or_else(|| wrong("a piece lies in no file"))?;
             let aligned = at.is_multiple_of(PAGE) && start.is_multiple_of(PAGE);
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
-                return Err(wrong("its extents overlap or have gaps"));
+                return Err(wrong("its pieces do not lie side by side"));
             };
             // Reading a hole would allocate memory for the reader.
             if !file.has(start, length) {
@@ -242,9 +242,9 @@ pub(super) fn outline(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;
     if file.bytes() > BYTES_MAX {
-        return Err(wrong("it has too many extents"));
+        return Err(wrong("it lies in too many pieces"));
     }
-    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("its extents are invalid"))
+    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("nobody can say where it lies"))
 }
 
 fn wrong(what: &str) -> Error {

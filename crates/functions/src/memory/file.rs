@@ -76,7 +76,7 @@ impl MemoryFile {
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
         let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
         if written {
-            let source = std::io::Error::other("another process can still write to it");
+            let source = std::io::Error::other("somebody can still write to it");
             return Err(Error::Io { what: "take over a file".to_owned(), source });
         }
         let file = Self::measured(descriptor)?;
@@ -89,7 +89,7 @@ impl MemoryFile {
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
-            let source = std::io::Error::other("it is on another file system");
+            let source = std::io::Error::other("it lies in another file system");
             return Err(Error::Io { what: "accept a memory file".to_owned(), source });
         }
         let stat = rustix::fs::fstat(&descriptor)
@@ -103,8 +103,7 @@ impl MemoryFile {
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
         // Reading a hole would allocate memory for the reader.
         if bytes > held.saturating_add(1 << 21) {
-            let source =
-                std::io::Error::other(format!("it declares {bytes} bytes, but has {held}"));
+            let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
         }
         Ok(())

@@ -28,11 +28,11 @@ impl HugePageFs {
         )?);
         let (written, read) = pages.create()?;
         if !has_writers(read.as_fd())? {
-            return Err(io::Error::other("the host does not report writers of a file"));
+            return Err(io::Error::other("who writes to a file is not known here"));
         }
         drop(written);
         if has_writers(read.as_fd())? {
-            return Err(io::Error::other("the host reports writers of an unused file"));
+            return Err(io::Error::other("a file that nobody writes to counts as written"));
         }
         Ok(pages)
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_accepted_when_it_has_no_writer() {
+    fn a_file_is_accepted_when_nobody_can_write_to_it() {
         // Only root can mount.
         let Ok(pages) = HugePageFs::open() else { return };
         let (mut written, read) = pages.create().unwrap();

@@ -213,7 +213,7 @@ impl BodyLayout {
                 }
             }
             other => {
-                let message = format!("rows of type {other} cannot be combined");
+                let message = format!("rows of type {other} are not put together");
                 return Err(ArrowError::NotYetImplemented(message));
             }
         }

@@ -55,7 +55,7 @@ struct WritableMapping {
 // SAFETY: the memory never moves and belongs to this value alone; any thread may write to it and
 // drop it.
 unsafe impl Send for WritableMapping {}
-// SAFETY: a shared reference gives no access to the memory.
+// SAFETY: a shared reference gives nobody access to the memory.
 unsafe impl Sync for WritableMapping {}
 
 impl WritableMapping {

@@ -98,7 +98,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
             DataType::Int16 | DataType::Int32 | DataType::Int64 => {
                 collect(values.data_type(), into)
             }
-            _ => Err(malformed("run ends are not integers")),
+            _ => Err(malformed("the ends of runs are no whole numbers")),
         },
         _ => Ok(()),
     }

@@ -492,7 +492,7 @@ mod tests {
         assert!(SharedTable::open(file.into()).is_err());
     }
 
-    fn small_quota(folder: &std::path::Path) -> TableQuota {
+    fn small_room(folder: &std::path::Path) -> TableQuota {
         TableQuota::new(4_096, folder.join("rows"), 1 << 20)
     }
 
@@ -504,7 +504,7 @@ mod tests {
     #[tokio::test]
     async fn rows_beyond_the_quota_use_disk_and_release_it() {
         let folder = tempfile::tempdir().unwrap();
-        let quota = small_quota(folder.path());
+        let quota = small_room(folder.path());
         let batch = sample();
         let stream = |count| stream::iter(vec![batch.clone(); count]).map(Ok);
         let small = SharedTable::write_stream(batch.schema(), stream(1), &quota).await.unwrap();
@@ -516,7 +516,7 @@ mod tests {
         assert_eq!(read(&large).await.len(), 200, "as often as one likes");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
-        assert!(file.write_all(b"x").is_err(), "the descriptor is read-only");
+        assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
         drop((small, large, file));
         assert_eq!((quota.memory_bytes(), quota.disk_bytes()), (0, 0));
     }
@@ -524,7 +524,7 @@ mod tests {
     #[tokio::test]
     async fn tables_of_other_processes_are_charged_or_moved() {
         let folder = tempfile::tempdir().unwrap();
-        let quota = small_quota(folder.path());
+        let quota = small_room(folder.path());
         let batch = sample();
         let written = |count| {
             SharedTable::write(batch.schema(), vec![batch.clone(); count].into_iter().map(Ok))

@@ -99,7 +99,7 @@ impl Numbers {
         Invocation { arguments, quota, ..invocation }
     }
 
-    /// Returns true if no rows are produced or held any more.
+    /// Nothing is left of it: nobody makes rows, and none is held.
     fn is_over(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) == 0 && self.quota.memory_bytes() == 0
     }
@@ -148,7 +148,7 @@ async fn rows_come_in_large_batches_and_in_order_while_few_are_held() {
 }
 
 #[tokio::test]
-async fn a_restarted_iteration_has_all_rows() {
+async fn a_function_that_begins_anew_sees_all_rows_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(500_000);
@@ -245,7 +245,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
         let told = lines.iter().any(|line| line.3.contains("the disk is on fire"));
         assert_eq!(told, body.contains("print"), "{lines:?}");
     }
-    // The failing rows are not requested.
+    // Nobody asked for the rows that cannot be made.
     let body = "    checked(next(iter(data)), 0)\n    return True";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over());
@@ -277,7 +277,7 @@ async fn what_a_function_keeps_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn rows_beyond_the_memory_quota_spill_within_a_limit() {
+async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -423,7 +423,7 @@ headwater_batches.os = type('os', (), {**vars(os), 'close': staticmethod(kept.ap
 ";
 
 #[tokio::test]
-async fn shared_batches_are_never_overwritten() {
+async fn nobody_writes_to_what_another_reads() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1_000_000);
@@ -458,7 +458,7 @@ async fn shared_batches_are_never_overwritten() {
 }
 
 #[tokio::test]
-async fn an_invalid_message_gets_no_answer_and_exceeds_no_quota() {
+async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for said in [
@@ -498,7 +498,7 @@ async fn an_invalid_message_gets_no_answer_and_exceeds_no_quota() {
 }
 
 #[tokio::test]
-async fn endless_invalid_messages_end_at_the_time_limit() {
+async fn whoever_says_nothing_sensible_without_end_is_stopped_by_its_time_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -511,7 +511,7 @@ async fn endless_invalid_messages_end_at_the_time_limit() {
 }
 
 #[tokio::test]
-async fn keeping_too_many_batches_is_an_error() {
+async fn whoever_keeps_more_batches_than_the_server_has_descriptors_for_is_told() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
@@ -550,7 +550,7 @@ def interrupt(module, name):
 ";
 
 #[tokio::test]
-async fn a_batch_lost_to_an_interruption_is_an_error() {
+async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let lost = "
@@ -661,7 +661,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
 }
 
 #[tokio::test]
-async fn an_exhausted_quota_fails_before_more_rows_are_computed() {
+async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();

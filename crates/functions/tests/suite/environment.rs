@@ -92,7 +92,7 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
 }
 
 #[tokio::test]
-async fn scripts_of_packages_run_in_their_environment() {
+async fn scripts_of_packages_run_with_the_packages_beside_them() {
     let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let environment = environment(&functions, &[("pandas", "2.3")]).await;
@@ -161,7 +161,7 @@ async fn alone() -> (tempfile::TempDir, Functions) {
 }
 
 #[tokio::test]
-async fn packages_of_removed_environments_are_removed() {
+async fn what_only_removed_environments_were_made_of_takes_no_room() {
     let folder = tempfile::tempdir().unwrap();
     let cache_dir = folder.path().join("cache");
     let options = FunctionsOptions { cache_dir: cache_dir.clone(), ..fresh(&folder) };
@@ -190,7 +190,7 @@ async fn packages_of_removed_environments_are_removed() {
 const TRUE: &str = "def f():\n    return True\n";
 
 #[tokio::test]
-async fn unused_environments_are_listed_and_removed() {
+async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let (folder, functions) = alone().await;
     assert!(functions.environments().await.is_empty());
     let made = environment(&functions, &[("six", "1.17.0")]).await;
@@ -268,7 +268,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_waiting_call_reports_its_reason() {
+async fn who_waits_is_told_what_for() {
     let functions =
         Functions::start(FunctionsOptions { concurrency: 1, ..options() }).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -300,7 +300,7 @@ fn folders(root: &tempfile::TempDir) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn only_running_calls_keep_replaced_packages() {
+async fn who_was_given_an_environment_keeps_its_packages_and_nobody_else_does() {
     let (root, functions) = alone().await;
     let old = environment(&functions, &[("six", "")]).await;
     let source = "

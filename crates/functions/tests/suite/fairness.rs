@@ -1,4 +1,4 @@
-//! Fairness: a caller does not wait for the excess load of another.
+//! Fairness: nobody waits for what another has too much of.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +61,7 @@ async fn a_burst_of_one_caller_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_full_queue_names_the_caller_with_most_calls() {
+async fn a_full_queue_says_who_fills_it() {
     let options = FunctionsOptions { concurrency: 1, waiting_max: 4, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -229,7 +229,7 @@ async fn nobody_may_hold_more_than_all_functions_have() {
     let needs = "def f():\n    return len(bytes(range(256)) * (2 << 22)) > 0\n";
     let invocation = Invocation { limits, ..ask(&environment, needs) };
     let (returned, lines) = run(&functions, invocation).await;
-    let said = "requested 8 GiB of memory, limited to 1 GiB, the limit of all functions";
+    let said = "it asks for 8 GiB of memory, and gets 1 GiB: all functions have no more";
     assert!(lines.iter().any(|line| line.3 == said), "{lines:?}");
     let Err(Error::MemoryLimit { limit, .. }) = returned else { panic!("{returned:?}") };
     assert_eq!(limit, 1 << 30);

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    NO_ADDRESS, ask, call, environment, holds, not_checked, options, own_address, processes, run,
-    service, start, wait_until, with_own_address,
+    NO_ADDRESS, ask, beside_another, call, environment, holds, not_checked, options, own_address,
+    processes, run, service, start, wait_until,
 };
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
@@ -13,7 +13,7 @@ use headwater_functions::{
 
 #[tokio::test]
 async fn the_network_is_there_for_who_asks() {
-    let functions = Functions::start(with_own_address()).await.unwrap();
+    let functions = Functions::start(beside_another()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let Some((service, _)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
@@ -34,7 +34,7 @@ async fn the_network_is_there_for_who_asks() {
 
 #[tokio::test]
 async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_it() {
-    let functions = Functions::start(with_own_address()).await.unwrap();
+    let functions = Functions::start(beside_another()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let listed = "listed.invalid:443 203.0.113.1:5432".split(' ').map(|host| host.parse().unwrap());
     let limits = Limits { network: Network::Hosts(listed.collect()), ..Limits::default() };
@@ -50,7 +50,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
         (
             "urllib.request.urlopen('http://api.example.com/x', timeout=5)",
             "api.example.com",
-            "the name `api.example.com` was not resolved",
+            "the name `api.example.com` was not looked up",
         ),
         (
             "socket.create_connection(('203.0.113.1', 22), timeout=5).recv(1)",
@@ -61,7 +61,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
             "try:\n        socket.gethostbyname('db.example.com')\n    except OSError:\n        \
              raise RuntimeError('no database at db.example.com') from None",
             "db.example.com",
-            "the name `db.example.com` was not resolved",
+            "the name `db.example.com` was not looked up",
         ),
     ] {
         let (hint, lines) = fails(body).await;

@@ -49,7 +49,7 @@ pub fn options() -> FunctionsOptions {
 
 /// Returns options that allow connections to an address of this machine, as if it were another
 /// machine's.
-pub fn with_own_address() -> FunctionsOptions {
+pub fn beside_another() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }
 
@@ -62,7 +62,7 @@ pub async fn start() -> Functions {
 /// folder. Returns `None` if the machine has interpreters only in a home folder.
 pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Environment>)> {
     let everybodys = PathBuf::from("/usr/bin");
-    let mut options = FunctionsOptions { python_search: vec![everybodys], ..with_own_address() };
+    let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
     // Other users may have no access to the target folder.
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();

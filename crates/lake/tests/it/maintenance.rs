@@ -276,7 +276,7 @@ async fn a_compaction_skips_files_changed_by_an_earlier_commit() {
     let error = compaction.commit("arrange").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert_eq!(ids(&lake, "main").await, [1, 3]);
-    // Concurrent appends do not conflict.
+    // Rows that others only added stand in nobody's way.
     let mut compaction = lake.lake.transaction("main", "maintenance").await.unwrap();
     let table = compaction.table(&name("t")).await.unwrap();
     let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
@@ -434,12 +434,12 @@ async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
     lake.lake.catalog().delete_branch("dev").await.unwrap();
     clock.advance(DAY);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
-    assert_eq!(removed.orphans, 0, "it may be restored: {removed:?}");
+    assert_eq!(removed.orphans, 0, "somebody may want it back: {removed:?}");
     assert_eq!(ids(&lake, &format!("@{commit}")).await, [1, 2]);
     clock.advance(3 * DAY);
     let view = lake.lake.view(&format!("@{commit}").parse().unwrap()).await.unwrap();
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
-    assert_eq!(removed.orphans, 0, "it is being read: {removed:?}");
+    assert_eq!(removed.orphans, 0, "somebody reads it: {removed:?}");
     drop(view);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert!(removed.orphans > 4, "{removed:?}");

@@ -78,7 +78,7 @@ async fn refusal(url: &str, cloud: CloudSettings) -> (String, String) {
 }
 
 #[tokio::test]
-async fn invalid_buckets_are_errors() {
+async fn what_is_wrong_with_a_bucket_is_said() {
     let (_folder, s3) = bucket();
     s3.fail("GET", "/lokes/", Fault::Answer(404, "NoSuchBucket"), 1);
     let (message, hint) = refusal("s3://lokes/a", settings(&s3)).await;
@@ -106,8 +106,8 @@ async fn invalid_buckets_are_errors() {
 }
 
 #[tokio::test]
-async fn an_unreachable_store_times_out() {
-    // A port without a listener.
+async fn a_store_that_nobody_answers_for_is_given_up_in_time() {
+    // A port that nobody listens on.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_folder, s3) = bucket();
     let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];

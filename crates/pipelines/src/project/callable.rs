@@ -69,10 +69,7 @@ impl Callable {
         }
         if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
             let message = format!("`{}` has a duplicate argument `{twice}`", self.name);
-            return Err(Error::call(
-                message,
-                "Pass it either as a table or as a value.".to_owned(),
-            ));
+            return Err(Error::call(message, "Pass it either as a table or as a value.".to_owned()));
         }
         let is_given = |name: &str| given.contains_key(name) || table == Some(name);
         let missing =

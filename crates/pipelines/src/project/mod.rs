@@ -186,12 +186,9 @@ fn check_growing(step: &Step) -> Result<()> {
             return refuse(&input.at, message, hint);
         }
         if input.reference.is_some() {
-            let message = format!("`{}` reads a table at another ref incrementally", step.name);
-            return refuse(
-                &input.at,
-                message,
-                "Read it on the run's branch, or remove `incremental`.",
-            );
+            let message =
+                format!("`{}` reads a table at another ref incrementally", step.name);
+            return refuse(&input.at, message, "Read it on the run's branch, or remove `incremental`.");
         }
     }
     Ok(())

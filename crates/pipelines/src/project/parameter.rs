@@ -119,7 +119,8 @@ fn check_given(
         return Err(Error::Parameter { message, hint });
     }
     if !used.contains(name) {
-        let message = format!("no model or expectation uses parameter `{name}`");
+        let message =
+            format!("no model or expectation uses parameter `{name}`");
         let hint = format!("Remove `--param {name}=…`, or use it in a model.");
         return Err(Error::Parameter { message, hint });
     }

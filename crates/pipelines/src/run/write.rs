@@ -19,7 +19,7 @@ impl Run {
             return;
         }
         let text = format!(
-            "hint: `{}` appends all of its rows in each run; read only new rows with \
+            "hint: `{}` appends all of its rows again at each run; read only what is new by \
              `incremental`, or use `materialization = replace`",
             step.name
         );
@@ -55,7 +55,7 @@ impl Run {
         let known = existing.as_ref().map(|(_, table)| table.schema());
         let schema = nullable(&schema, known.as_deref());
         let partition = step.partition_by.clone();
-        let adds = step.materialization == Materialization::Append && !self.plan.is_rebuilt(index);
+        let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
         match existing {
             None => {
                 let properties =

@@ -22,7 +22,7 @@ fn project(source: &str) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn a_model_streams_a_table_larger_than_memory_and_quota() {
+async fn a_model_reads_a_table_that_its_memory_and_the_room_do_not_hold() {
     let world = world(0).await;
     let source = r#"
 @headwater.model(materialization="replace", memory="256MiB")

@@ -1,4 +1,4 @@
-//! Incremental models: rows merged by keys, and inputs read incrementally.
+//! Tables that grow: rows merged by keys, and models that read only what is new.
 
 use headwater_model::{
     ErrorCode, JobEventKind, LogStream, MergeRequest, RevertRequest, StepStatus,
@@ -113,7 +113,7 @@ fn settings_that_do_not_go_together_are_refused() {
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"
     invalid_project: `m` has the duplicate key `id` (m.sql:1)
-      hint: Remove the duplicate.
+      hint: Name each key once.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
     invalid_project: `m` reads `events` incrementally, but is a model that does not add rows to a table (m.sql:2)
@@ -131,7 +131,7 @@ fn settings_that_do_not_go_together_are_refused() {
 }
 
 #[tokio::test]
-async fn incremental_inputs_read_only_new_rows() {
+async fn only_what_is_new_is_read() {
     let world = world().await;
     let count =
         "-- headwater: materialization = replace\nSELECT count(*) AS n, sum(n) AS sum FROM log";
@@ -211,7 +211,7 @@ async fn a_run_that_fails_has_read_nothing() {
 }
 
 #[tokio::test]
-async fn models_read_other_models_incrementally() {
+async fn models_read_what_is_new_of_models() {
     let world = world().await;
     let log = format!("{APPENDED}SELECT id, n FROM events");
     let code = "import headwater\n\n\
@@ -230,7 +230,7 @@ async fn models_read_other_models_incrementally() {
 }
 
 #[tokio::test]
-async fn unknown_new_rows_are_not_appended_twice() {
+async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     let world = world().await;
     let log = files("", &[("log.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     let merged =
@@ -304,7 +304,7 @@ async fn each_branch_knows_what_it_has_read() {
 }
 
 #[tokio::test]
-async fn new_rows_may_span_more_snapshots_than_the_metadata_lists() {
+async fn what_is_new_may_be_more_than_a_metadata_file_lists() {
     let world = world().await;
     let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
     world.run(&project).await.report();
@@ -318,7 +318,7 @@ async fn new_rows_may_span_more_snapshots_than_the_metadata_lists() {
 }
 
 #[tokio::test]
-async fn a_reverted_run_resets_the_read_position() {
+async fn what_was_undone_is_not_taken_for_read() {
     let world = world().await;
     let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
     world.run(&project).await.report();
@@ -337,7 +337,7 @@ async fn a_reverted_run_resets_the_read_position() {
 }
 
 #[tokio::test]
-async fn reverted_input_rows_are_not_read() {
+async fn what_was_undone_with_its_input_is_not_there_to_be_read() {
     let world = world().await;
     let log = format!("{APPENDED}SELECT id FROM events");
     let more = APPENDED.replace("events", "log") + "SELECT id * 10 AS id FROM log";

@@ -1,4 +1,4 @@
-//! `headwater.toml`: settings, and errors with their line.
+//! `headwater.toml`: what it gives, and what is refused with its line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

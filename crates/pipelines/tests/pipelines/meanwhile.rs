@@ -58,14 +58,14 @@ async fn a_target_that_moved_on_another_table_is_merged_with() {
 }
 
 #[tokio::test]
-async fn a_concurrent_change_of_the_same_table_is_a_conflict() {
+async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     let world = world().await;
     let ran = run_while(&world, LAST, |_| async {
         world.sql("main", &["CREATE TABLE a AS SELECT 7 AS id"]).await;
     })
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
-    merge_conflict: `main` changed the same tables during the run: a
+    merge_conflict: while the run went on, `main` changed the same tables: a
       caused by: `a`: both created a table with this name
       hint: Run again.
     ");
@@ -204,7 +204,7 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
     };
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
-    commit_conflict: `main` changed during the run, and its required expectations did not check the combined state
+    commit_conflict: while the run went on, `main` took other commits, and the expectations that it requires have not seen both
       hint: Run again.
     ");
     let gate = world.gate(1);
@@ -213,7 +213,7 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
 }
 
 #[tokio::test]
-async fn a_revert_restores_a_checked_state() {
+async fn what_is_undone_on_a_branch_that_requires_checks_leads_back_to_what_was_checked() {
     let world = world().await;
     let first = format!("{KEPT}SELECT id FROM t");
     let own = |more: &'static str| {
@@ -245,7 +245,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     let world = world().await;
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
-    merge_conflict: `main` changed the same tables during the run: a
+    merge_conflict: while the run went on, `main` changed the same tables: a
       caused by: `a`: both changed the table, but only the source's rows were checked
       hint: Run again.
     ");

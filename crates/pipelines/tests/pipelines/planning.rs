@@ -1,4 +1,4 @@
-//! Plans: dependencies, errors before the run, and the reason to run each step.
+//! Plans: who reads whom, what is refused before anything runs, and why each step would run.
 
 use crate::support::{World, files, refusal};
 

@@ -154,10 +154,10 @@ fn decorators_of_other_packages_are_refused_by_name() {
 }
 
 #[test]
-fn errors_have_a_file_and_line() {
+fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("def f(:\n"), @r"
     invalid_project: invalid Python syntax: expected a parameter or the end of the parameter list (models/m.py:2)
-      hint: Fix the syntax.
+      hint: Mend the syntax.
     ");
     insta::assert_snapshot!(refused("N = \"n\"\n@headwater.model(name=N)\ndef f(): pass\n"), @r"
     invalid_project: `name` of `model` is not a literal (models/m.py:3)

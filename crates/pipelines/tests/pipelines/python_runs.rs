@@ -91,7 +91,7 @@ fn model(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_exception_shows_the_users_frames() {
+async fn a_function_that_raises_is_told_by_its_own_lines() {
     let world = world().await;
     let code = model("import helpers\n    return helpers.fail(t)");
     let helper = ("models/helpers.py", "def fail(t):\n    raise ValueError('no luck')\n");
@@ -106,7 +106,7 @@ async fn an_exception_shows_the_users_frames() {
 }
 
 #[tokio::test]
-async fn values_other_than_tables_are_rejected() {
+async fn what_is_no_table_is_refused() {
     let world = world().await;
     let ran = world.run(&files(MANIFEST, &[("models/m.py", &model("return 7"))])).await;
     insta::assert_snapshot!(refused(&ran), @r"

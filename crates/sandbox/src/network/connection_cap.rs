@@ -53,8 +53,8 @@ impl ConnectionCap {
         let full = |_| {
             let max = self.max;
             format!(
-                "functions have {max} open connections, the server's limit of descriptors; raise \
-                 `ulimit -n` of the server"
+                "functions hold {max} connections, the most that this server has descriptors for; \
+                 a higher `ulimit -n` for the server allows more"
             )
         };
         self.permits.clone().try_acquire_owned().map_err(full)

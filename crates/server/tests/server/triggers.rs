@@ -14,8 +14,8 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("triggers::files_that_land_are_imported_and_the_project_runs", files_land),
         trial("triggers::what_landed_while_no_server_ran_is_taken", landed_before),
-        trial("triggers::table_triggers_fire_for_any_author", tables_change),
-        trial("triggers::recreated_and_reverted_tables_are_changes", made_again),
+        trial("triggers::tables_that_change_are_acted_on_whoever_changed_them", tables_change),
+        trial("triggers::what_is_made_again_or_undone_is_a_change", made_again),
         trial("triggers::what_changed_before_a_kill_is_acted_on_once_after_it", tables_and_kills),
         trial("triggers::runs_that_are_started_together_run_one_after_the_other", together),
         trial(

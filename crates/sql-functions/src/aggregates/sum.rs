@@ -1,14 +1,12 @@
-//! `sum` that fails on overflow, where DataFusion's wraps around.
+//! `sum` that is an error where it does not fit, where DataFusion's wraps around.
 //!
+//! Whole numbers are added up in a type that holds any sum of them, decimals of the most digits
+//! with a check. What a sum of whole numbers is in between does not matter: neither the order of
+//! the rows nor the number of threads makes one fail that fits. All other types are left to
+//! DataFusion: a decimal of fewer digits has a sum of ten digits more.
 //!
-//! Integers are added in a type that holds any sum of them, decimals of maximum precision with a
-//! check. Only the final sum of integers must fit, so the result depends neither on the order of
-//! the rows nor on the number of threads. DataFusion handles all other types: a decimal of lower
-//! precision has a sum with ten more digits.
-//!
-//!
-//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for integers, but it copies each batch to
-//! values of twice the size and checks each value. Decimals of maximum precision would stay
+//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for whole numbers, but copies each batch
+//! to values of twice the size with a check of each, and decimals of the most digits would stay
 //! unchecked.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/3520>
@@ -40,12 +38,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::NullState;
 
-/// Returns the function.
+/// The function.
 pub(crate) fn checked_sum() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(CheckedSum(Sum::new())))
 }
 
-/// DataFusion's `sum`, except for types whose sum may overflow.
+/// DataFusion's `sum`, but for the types whose sum may not fit.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CheckedSum(Sum);
 
@@ -136,16 +134,16 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// The accumulators of a type.
+/// What adds values of a type up.
 trait Adders: Sync {
-    /// Returns the type of the totals of a sum's type.
+    /// The type of the totals of sums of a type.
     fn total(&self, sum: &DataType) -> DataType;
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_distinct(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_groups(&self, sum: &DataType) -> Box<dyn GroupsAccumulator>;
 }
 
-/// Returns the accumulators for sums of a type that may overflow; none for other types.
+/// What adds up to sums of a type, where those may not fit.
 fn adders(sum: &DataType) -> Option<&'static dyn Adders> {
     match sum {
         DataType::Int64 => Some(&PhantomData::<(Int64Type, Decimal128Type)>),
@@ -179,12 +177,12 @@ impl<T: Summed<W>, W: Wide> Adders for PhantomData<(T, W)> {
     }
 }
 
-/// A type of totals.
+/// A type in which others are added up.
 trait Wide: DecimalType<Native: Hash + Eq> + Debug {}
 
 impl<W: DecimalType<Native: Hash + Eq> + Debug> Wide for W {}
 
-/// A type whose values are added in a wider type.
+/// A type whose values are added up in another.
 trait Summed<W: Wide>: ArrowPrimitiveType<Native: Widens<W::Native>> + Debug + Send + Sync {}
 
 impl<T, W> Summed<W> for T
@@ -194,7 +192,7 @@ where
 {
 }
 
-/// A conversion to the wider type and back, with a check.
+/// A value that becomes a wider one, and may come back.
 trait Widens<W>: Copy + Hash + Eq {
     fn widened(self) -> W;
     fn narrowed(wide: W) -> Option<Self>;
@@ -210,12 +208,12 @@ impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> Widens<W> for N {
     }
 }
 
-/// Returns the accumulators for sums of a type.
+/// The type of what adds up to sums of a type.
 fn total_type<W: Wide>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
 
-/// The precision and scale of a decimal.
+/// How many digits a decimal has, and how many of them after its point.
 fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     match decimal {
         DataType::Decimal32(digits, scale)
@@ -226,14 +224,14 @@ fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     }
 }
 
-/// Converts a total to the type of the sum; fails on overflow.
+/// A total as the sum that it is; an error where it does not fit.
 fn fitted<T: Summed<W>, W: Wide>(total: W::Native, sum: &DataType) -> Result<T::Native> {
     let digits = digits(sum).map_or(W::MAX_PRECISION, |(digits, _)| digits);
     let fits = W::is_valid_decimal_precision(total, digits);
     fits.then(|| T::Native::narrowed(total)).flatten().ok_or_else(|| too_large(sum))
 }
 
-/// Returns the Iceberg name of a sum's type.
+/// Returns Iceberg's name of a type that a sum has.
 fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Int64 => "long".to_owned(),
@@ -270,7 +268,7 @@ impl<T: Summed<W>, W: Wide> All<T, W> {
     }
 }
 
-/// Returns the total of an array's values.
+/// What values add up to.
 fn total<T: Summed<W>, W: Wide>(values: &PrimitiveArray<T>) -> Result<W::Native, ArrowError> {
     let mut total = W::Native::ZERO;
     match values.nulls().filter(|nulls| nulls.null_count() > 0) {
@@ -324,10 +322,10 @@ impl<T: Summed<W>, W: Wide> Accumulator for All<T, W> {
     }
 }
 
-/// The sum of distinct values, or of those in a window.
+/// The sum of the values that differ, or of those in a window.
 #[derive(Debug)]
 struct OfDistinct<T: ArrowPrimitiveType, W: ArrowPrimitiveType> {
-    /// The number of occurrences of each value.
+    /// How often each value is there.
     counts: HashMap<T::Native, usize>,
     total: W::Native,
     sum: DataType,
@@ -385,10 +383,10 @@ impl<T: Summed<W>, W: Wide> Accumulator for OfDistinct<T, W> {
     }
 }
 
-/// The sums of groups.
+/// A sum for each group.
 struct Groups<T, W: ArrowPrimitiveType> {
     totals: Vec<W::Native>,
-    /// The groups that have a value.
+    /// Which groups have a value.
     seen: NullState,
     sum: DataType,
     of: PhantomData<T>,

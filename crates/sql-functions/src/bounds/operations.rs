@@ -1,4 +1,4 @@
-//! Operators, casts and constants as functions, so that the same limits apply.
+//! Operators, casts and constants as functions, so that the same limits hold for them.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,19 +16,19 @@ use super::function::with_rule;
 use super::rules::Rule;
 use super::{lists, text};
 
-/// `||` of texts and binaries.
+/// `||` of texts and of bytes.
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), Rule::Within(1)));
 
-/// A constant that is too large to be repeated for each row without a check.
+/// A constant that is too large to be repeated for each row without a look at its size.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Constant(any())), Rule::Within(1)));
 
-/// The list of a lambda, followed by the outer columns that the lambda reads.
+/// The list that a lambda goes through, with the columns that the lambda reads after it.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(LambdaList(any())), Rule::Each(lists::captures)));
 
-/// A cast of nested values.
+/// A cast of values that have parts.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
     with_rule(Arc::new(Cast { to, tries, signature: any() }), Rule::Each(text::cast))
 }
@@ -37,7 +37,7 @@ fn any() -> Signature {
     Signature::variadic_any(Volatility::Immutable)
 }
 
-/// Returns the output field, which is nullable if an argument is.
+/// The field that a function gives, which may be null where an argument may be.
 fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> FieldRef {
     let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
     Arc::new(Field::new(name, to, nullable))
@@ -163,14 +163,14 @@ impl ScalarUDFImpl for LambdaList {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let Some(field) = arguments.arg_fields.first() else {
-            return internal_err!("a lambda requires a list");
+            return internal_err!("a lambda goes through a list");
         };
         Ok(Arc::clone(field))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(list) = arguments.args.into_iter().next() else {
-            return internal_err!("a lambda requires a list");
+            return internal_err!("a lambda goes through a list");
         };
         Ok(list)
     }

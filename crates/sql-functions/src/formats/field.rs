@@ -1,4 +1,4 @@
-//! The fields of a time in formats, and their text forms.
+//! The parts of a time that formats ask for, and how each is written.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use chrono::{Datelike, FixedOffset, NaiveDate, Timelike};
 
 use super::{Moment, cased};
 
-/// The letter case of a name.
+/// The case of the letters of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Case {
     Upper,
@@ -14,10 +14,10 @@ pub(super) enum Case {
     Title,
 }
 
-/// A field of a time.
+/// What a field shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The last digits of the year, or the whole year.
+    /// The last digits of the year, or all of it.
     Year(Option<u32>),
     IsoYear(Option<u32>),
     Era,
@@ -48,13 +48,13 @@ pub(super) enum Kind {
     Minute,
     Second,
     SecondOfDay,
-    /// The first digits of the fractional second.
+    /// The first digits of the fraction of the second.
     Fraction(u32),
     /// `AM`, or `A.M.` with dots.
     Half {
         dots: bool,
     },
-    /// The UTC offset: `-0230`, or `-02:30` with a colon.
+    /// The offset from UTC: `-0230`, or `-02:30` with a colon.
     Offset {
         colon: bool,
         zulu: bool,
@@ -65,14 +65,14 @@ pub(super) enum Kind {
     Zone,
 }
 
-/// A field with its text form.
+/// One part of a time, as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub kind: Kind,
-    /// Minimum width: digits are padded with zeros on the left, names with spaces on the right.
+    /// The least width: digits are padded with zeros on the left, names with blanks on the right.
     pub width: usize,
     pub case: Case,
-    /// The suffix `th` after a number, in its case.
+    /// `th` after a number, in its case.
     pub ordinal: Option<Case>,
 }
 
@@ -81,7 +81,7 @@ impl Field {
         Field { kind, width, case: Case::Title, ordinal: None }
     }
 
-    /// Appends this field of a moment; fails with the name of a field that the moment lacks.
+    /// Appends this part of a moment; the error names what the moment does not have.
     pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
         if let Some(number) = self.number(moment)? {
             let sign = if number < 0 { "-" } else { "" };
@@ -97,7 +97,7 @@ impl Field {
         Ok(())
     }
 
-    /// Returns the field as a number, if it is one.
+    /// The part as a number, if it is one.
     fn number(&self, moment: &Moment) -> Result<Option<i64>, String> {
         let time = moment.time;
         let number = match self.kind {
@@ -160,7 +160,7 @@ impl Field {
         )
     }
 
-    /// Returns the field as text.
+    /// The part as text.
     fn text(&self, moment: &Moment) -> Result<String, String> {
         const ROMAN: [&str; 12] =
             ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
@@ -216,11 +216,9 @@ fn ordinal(number: u64) -> &'static str {
 }
 
 fn date(moment: &Moment) -> Result<NaiveDate, String> {
-    moment.date.ok_or_else(|| "it has a date field, but the value is a time of day".to_owned())
+    moment.date.ok_or_else(|| "it asks for a date, and the value is a time of day".to_owned())
 }
 
 fn offset(moment: &Moment) -> Result<FixedOffset, String> {
-    moment
-        .offset
-        .ok_or_else(|| "it has a time zone field, but the value has no time zone".to_owned())
+    moment.offset.ok_or_else(|| "it asks for a time zone, and the value has none".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Compiled formats and the values to format.
+//! A compiled format, and the values that it writes.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     .map(|function| Arc::new(ScalarUDF::from(function)))
 }
 
-/// The pattern syntax of a function.
+/// The patterns that a function takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Style {
     Postgres,
@@ -29,7 +29,7 @@ pub(super) enum Style {
 pub(super) struct Moment {
     pub(super) date: Option<NaiveDate>,
     pub(super) time: NaiveTime,
-    /// The UTC offset of a `TIMESTAMPTZ`.
+    /// The offset from UTC of a `TIMESTAMPTZ`.
     pub(super) offset: Option<FixedOffset>,
 }
 
@@ -48,13 +48,13 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// Compiles a format; the error has the reason.
+    /// Compiles a format; the error says what is wrong with it.
     pub(super) fn parse(text: &str, style: Style) -> Result<Format, String> {
         if text.contains('%') {
             let items = StrftimeItems::new(text).parse_to_owned();
-            return items
-                .map(Format::Chrono)
-                .map_err(|_| "a letter after `%` is not a `strftime` specifier".to_owned());
+            return items.map(Format::Chrono).map_err(|_| {
+                "a letter after `%` is none of the ones that `strftime` knows".to_owned()
+            });
         }
         match style {
             Style::Postgres => super::postgres::parse(text),
@@ -63,7 +63,7 @@ impl Format {
         .map(Format::Parts)
     }
 
-    /// Appends a moment; fails with the name of a field that the moment lacks.
+    /// Appends a moment; the error names what the moment does not have.
     pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
         match self {
             Format::Chrono(items) => write_chrono(items, moment, to),
@@ -93,10 +93,10 @@ fn write_chrono(items: &[Item<'static>], moment: &Moment, to: &mut String) -> Re
         }
         (None, _) => write!(to, "{}", time.format_with_items(items.iter())),
     };
-    written.map_err(|_| "it has a field that the value lacks".to_owned())
+    written.map_err(|_| "it asks for a part that the value does not have".to_owned())
 }
 
-/// Appends the letters of a name in the case of the pattern.
+/// Appends letters that name a part of a time, in the case that the pattern has.
 pub(super) fn cased(text: &str, case: Case) -> String {
     match case {
         Case::Upper => text.to_uppercase(),
@@ -141,7 +141,7 @@ mod tests {
         check("%Y/%m", "2026/03");
         check("YYYY-XX", "error: `X` is not a valid pattern of `to_char`");
         check("\"open", "error: a double quote is not closed");
-        check("%Y-%!", "error: a letter after `%` is not a `strftime` specifier");
+        check("%Y-%!", "error: a letter after `%` is none of the ones that `strftime` knows");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `to_char` and `date_format` over arrays of times and formats.
+//! The functions, over arrays of times and formats.
 
 use std::sync::Arc;
 
@@ -53,7 +53,8 @@ impl FormatTime {
         Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
     }
 
-    /// Formats each time; a format is compiled once for each run of rows with the same one.
+    /// Writes each time by its format; a format is compiled once for each run of rows that share
+    /// it.
     fn formatted(&self, times: &Times, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
         let mut compiled: Option<(&str, Format)> = None;
@@ -159,7 +160,7 @@ impl Times {
         self.values.is_null(row)
     }
 
-    /// Returns the moment of a row; none if it is outside the calendar's range.
+    /// The moment of a row; none where no calendar has it.
     fn moment(&self, row: usize) -> Option<Moment> {
         let utc: DateTime<Utc> = match self.values.data_type() {
             DataType::Time64(_) => {

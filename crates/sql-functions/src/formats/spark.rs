@@ -3,10 +3,10 @@
 use super::Part;
 use super::field::{Field, Kind};
 
-/// The pattern letters, with their valid repetition counts.
+/// The pattern letters, each of which takes some counts of repetition.
 const LETTERS: &str = "yuMLdDEFqQGaHhkKmsSVzXxZ";
 
-/// Returns the parts of a pattern; fails with an unknown letter.
+/// Returns the parts of a pattern; the error names a letter that is none of Spark's.
 pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = pattern;
@@ -29,7 +29,7 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Reads a quoted text; two single quotes are one.
+/// Takes what stands between single quotes; two of them are one.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     if let Some(after) = rest.strip_prefix('\'') {
         return Ok(("'".to_owned(), after));
@@ -50,7 +50,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
     }
 }
 
-/// Appends the field of a repeated letter.
+/// Appends what a run of one letter stands for.
 fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), String> {
     let number = |kind| Ok::<_, String>(Field::new(kind, count));
     let field = match (letter, count) {
@@ -85,8 +85,7 @@ fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), Stri
         ('x', 1 | 2) | ('Z', 1..=3) => Field::new(Kind::Offset { colon: false, zulu: false }, 0),
         ('Y', _) => {
             return Err(
-                "`Y` is not a valid pattern letter of `date_format`; write `yyyy` for the year"
-                    .to_owned(),
+                "`Y` is not a valid pattern letter of `date_format`; write `yyyy` for the year".to_owned()
             );
         }
         (letter, _) if LETTERS.contains(letter) => {

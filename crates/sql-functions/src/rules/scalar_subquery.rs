@@ -1,8 +1,8 @@
-//! Subqueries that always return one row, because they aggregate without groups.
+//! Subqueries that have one row whatever they read, since they aggregate without groups.
 //!
-//!
-//! DataFusion plans EXISTS and IN as semi joins, which find no row if the subquery reads none. So
-//! EXISTS of such a subquery is replaced by a constant, and IN by a comparison with its row.
+//! DataFusion makes semi joins of EXISTS and IN, which find no row where the subquery reads none.
+//! So, before it does, EXISTS of such a subquery is what it always is, and IN compares with its one
+//! row.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24960>
 
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr, lit};
 
 use super::rewrite_values;
 
-/// Returns the plan with such subqueries replaced.
+/// The plan that takes them for what they are.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_values(plan, |value| value.transform_up(settle))
 }
@@ -25,8 +25,7 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
                 Rows::One => return Ok(Transformed::yes(lit(!negated))),
                 Rows::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
                     return not_impl_err!(
-                        "EXISTS of an aggregate with HAVING or LIMIT that depends on the row \
-                         outside"
+                        "EXISTS of an aggregate with HAVING or LIMIT that depends on the row outside"
                     );
                 }
                 _ => {}
@@ -55,7 +54,7 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
     }
 }
 
-/// The number of rows of a query.
+/// How many rows a query has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rows {
     One,

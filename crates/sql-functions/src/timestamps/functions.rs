@@ -20,13 +20,13 @@ use datafusion::logical_expr::{
 
 use super::zones::AtTimeZone;
 
-/// Microseconds of 400 years, the period of the calendar including weekdays.
+/// Microseconds of 400 years, after which the calendar repeats itself, to the day of the week.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// The range around 1970 that nanoseconds can represent, less a year, in microseconds.
+/// A year less than the microseconds around 1970 that nanoseconds can say.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
-/// Returns the functions that replace DataFusion's, and that of AT TIME ZONE.
+/// The functions that stand for DataFusion's of the same names, and that of AT TIME ZONE.
 pub(crate) fn functions(config: &ConfigOptions) -> [Arc<ScalarUDF>; 4] {
     let zone: Option<Arc<str>> = config.execution.time_zone.as_deref().map(Arc::from);
     let now = Now { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };
@@ -39,7 +39,7 @@ fn microseconds(zone: Option<Arc<str>>) -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, zone)
 }
 
-/// `now()`: the start time of the statement.
+/// `now()`: when the statement began.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Now {
     zone: Option<Arc<str>>,
@@ -83,8 +83,8 @@ impl ScalarUDFImpl for Now {
     }
 }
 
-/// `to_timestamp` of texts, numbers of seconds, dates and timestamps. DataFusion's function handles
-/// texts with formats and fractional numbers, in nanoseconds.
+/// `to_timestamp`: of texts, of seconds as any number, of dates and timestamps. Texts with formats,
+/// and numbers with a fraction, are DataFusion's, and go through its nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
     any: ToTimestampFunc,
@@ -125,8 +125,8 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// `date_trunc`, which computes in nanoseconds: timestamps out of their range are moved by
-/// multiples of 400 years, and back.
+/// `date_trunc`, which computes in nanoseconds: what is far from them is brought near by as many
+/// times 400 years, and back.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,
@@ -198,7 +198,7 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Returns the multiple of 400 years for each timestamp; none if all are in range.
+/// How many times 400 years each timestamp of microseconds is away; none where all are near.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);
@@ -218,7 +218,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Moves each timestamp by its multiple of 400 years.
+/// Timestamps moved by as many times 400 years each.
 fn moved(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);

@@ -1,9 +1,8 @@
-//! Timestamps of the years 1 to 9999; DataFusion computes in nanoseconds, which cover fewer years.
+//! Timestamps of the years 1 to 9999, which DataFusion alone takes through nanoseconds and their
+//! few years.
 //!
-//!
-//! A `TIMESTAMP` without a precision has microseconds. So have the operands of comparisons with one
-//! ([`Microseconds`]) and the results of functions ([`functions`]). [`AT_TIME_ZONE`] is a function,
-//! too.
+//! A `TIMESTAMP` that says nothing else has microseconds: so do what is compared with one
+//! ([`Microseconds`]) and what functions give ([`functions`]). [`AT_TIME_ZONE`] is a function, too.
 
 mod comparison;
 mod functions;

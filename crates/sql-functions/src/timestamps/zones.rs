@@ -23,10 +23,10 @@ use headwater_sql::expression::AT_TIME_ZONE;
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
-/// More than any daylight saving shift.
+/// Longer than clocks are ever set forward by.
 const BEFORE: TimeDelta = TimeDelta::hours(3);
 
-/// `AT TIME ZONE` as a function of a time and a zone name.
+/// Takes a time and the name of a zone.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct AtTimeZone(Signature);
 
@@ -46,9 +46,7 @@ impl ScalarUDFImpl for AtTimeZone {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        let [time, _] = arguments else {
-            return plan_err!("AT TIME ZONE requires a time and a zone");
-        };
+        let [time, _] = arguments else { return plan_err!("AT TIME ZONE takes a time and a zone") };
         let time = match time {
             DataType::Timestamp(_, zone) => {
                 DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
@@ -68,19 +66,15 @@ impl ScalarUDFImpl for AtTimeZone {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [time, zone] = &arguments.args[..] else {
-            return plan_err!("AT TIME ZONE requires a time and a zone");
+            return plan_err!("AT TIME ZONE takes a time and a zone");
         };
         let to = arguments.return_type();
         let zone = match zone {
             ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))) => zone,
             ColumnarValue::Scalar(_) => return Ok(ColumnarValue::Scalar(to.try_into()?)),
-            ColumnarValue::Array(_) => {
-                return exec_err!("the zone of AT TIME ZONE must be a constant");
-            }
+            ColumnarValue::Array(_) => return exec_err!("the zone of AT TIME ZONE must be a constant"),
         };
-        let Ok(zone) = Tz::from_str(zone) else {
-            return exec_err!("`{zone}` is not a valid time zone");
-        };
+        let Ok(zone) = Tz::from_str(zone) else { return exec_err!("`{zone}` is not a valid time zone") };
         let has_zone = matches!(time.data_type(), DataType::Timestamp(_, Some(_)));
         let times = time.to_array(arguments.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
@@ -96,7 +90,7 @@ impl ScalarUDFImpl for AtTimeZone {
     }
 }
 
-/// Rejects columns with an unknown time zone, whose times cannot be formatted.
+/// Checks that the zones of all columns are known: a time in a zone that is not cannot be written.
 pub fn check_zones(fields: &Fields) -> Result<()> {
     fields.iter().try_for_each(|field| check_zone(field.data_type()))
 }
@@ -125,7 +119,7 @@ fn check_zone(data_type: &DataType) -> Result<()> {
     }
 }
 
-/// Converts a time to local time in a zone, or local time to a time, in microseconds.
+/// A time in microseconds as clocks of a zone show it, or the time at which they show it.
 fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     let Some(read) = DateTime::from_timestamp_micros(time).map(|time| time.naive_utc()) else {
         return exec_err!("a time that no calendar has: {time} microseconds");
@@ -135,7 +129,7 @@ fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     moved.ok_or_else(|| DataFusionError::Execution("a time that no calendar has".to_owned()))
 }
 
-/// Returns a zone's UTC offset at a time or at a local time.
+/// How far a zone's clocks are ahead, at a time, or when they show it.
 fn offset(zone: Tz, read: NaiveDateTime, to_zone: bool) -> impl Offset {
     if to_zone {
         return zone.offset_from_utc_datetime(&read);

@@ -5,18 +5,18 @@ use sqlparser::ast::{Assignment, AssignmentTarget, Expr, Ident, ObjectName, Valu
 use crate::error::{Error, Result};
 use crate::table_name::{idents, position};
 
-/// An assigned column, as written.
+/// A column that is assigned to, as written.
 #[derive(Debug, Clone)]
 pub struct Assigned {
-    /// The qualifier: none, or the table's name or alias.
+    /// What stands before the column: nothing, or the table's name or alias.
     pub path: Vec<Ident>,
     /// The column.
     pub column: Ident,
-    /// True if the value is DEFAULT.
+    /// Whether it is to have its default.
     pub default: bool,
 }
 
-/// Returns the columns of assignments and their values.
+/// The columns of a list of assignments, and their values.
 pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>> {
     let mut found = Vec::with_capacity(list.len());
     for Assignment { target, value } in list {
@@ -52,7 +52,7 @@ fn assignment(name: &ObjectName, value: Expr) -> Result<(Assigned, Expr)> {
     Ok((Assigned { default, ..assigned(name)? }, value))
 }
 
-/// Parses a column name, optionally qualified by the table.
+/// A column by its name, which may have the table's before it.
 pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
     let mut parts: Vec<Ident> = idents(name)?.into_iter().cloned().collect();
     let nothing = || Error::Internal { message: "a column without a name".to_owned() };
@@ -60,12 +60,12 @@ pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
     Ok(Assigned { path: parts, column, default: false })
 }
 
-/// Returns a value, and whether it is DEFAULT, which is resolved later.
+/// A value as it is written, and whether it is DEFAULT; what that is, the table says later.
 pub(super) fn given(value: Expr) -> (Expr, bool) {
     if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
 }
 
-/// Returns true for a bare DEFAULT.
+/// Whether a value is a bare DEFAULT.
 pub fn is_default(value: &Expr) -> bool {
     let Expr::Identifier(ident) = value else { return false };
     ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT")

@@ -1,4 +1,4 @@
-//! Converts DELETE.
+//! DELETE as it is honoured.
 
 use sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
 
@@ -7,18 +7,18 @@ use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
 
-/// A DELETE statement.
+/// What DELETE asks for.
 #[derive(Debug, Clone)]
 pub struct RowDelete {
     /// The table.
     pub table: ObjectName,
-    /// The query for the locations of the deleted rows.
+    /// The query for where the rows lie that go.
     pub source: Source,
-    /// True if all rows are deleted.
+    /// Whether all rows go.
     pub everything: bool,
 }
 
-/// Converts a DELETE statement, or rejects its unsupported parts by name.
+/// Takes a DELETE in, or refuses what it asks for by name.
 pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     let Delete {
         delete_token: _,
@@ -37,7 +37,7 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
-        // Probably a mistake, so it must not delete all rows.
+        // Too near to a slip to be taken for all rows.
         return Err(Error::Invalid {
             message: "DELETE has neither FROM nor WHERE".to_owned(),
             hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),

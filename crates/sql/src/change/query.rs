@@ -1,4 +1,4 @@
-//! The parts of the queries behind DELETE, UPDATE and MERGE.
+//! The parts of which the queries behind a change are made.
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
@@ -11,24 +11,25 @@ use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none, plain_table};
 
-/// The column of the data file's number in the scan plan. User columns cannot contain a zero
+/// The column of the data file's number in the scan plan. No column of a table has a zero
 /// character.
 pub const FILE: &str = "\0f";
 
 /// The column of the row's position in its data file, from 0.
 pub const ROW: &str = "\0r";
 
-/// The name of the changed table in the query, unique among its relations.
+/// The name under which a query finds the table that is changed, whatever else it reads of the same
+/// name.
 pub const TARGET: &str = "\0t";
 
-/// The changed table, and its relation in the query.
+/// The table that a statement changes, and the relation that stands for it in the query.
 pub(super) struct Target {
     pub table: ObjectName,
     pub alias: Option<Ident>,
     pub relation: TableFactor,
 }
 
-/// Returns the changed table of a statement.
+/// Takes the table to change out of a statement.
 pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     plain_table(&factor)?;
     let TableFactor::Table { name, alias, args, version, .. } = factor else {
@@ -53,7 +54,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
 }
 
-/// Returns the only table of a FROM list without joins.
+/// The one table of a list that may hold several, joined with nothing.
 pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
     match (from.pop(), from.is_empty()) {
         (Some(TableWithJoins { relation, joins }), true) => {
@@ -64,22 +65,23 @@ pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<T
     }
 }
 
-/// Returns the columns of a row's location.
+/// The columns that say where a row lies.
 pub(super) fn places() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
 
-/// Returns a reference to a column that the statement or a scan adds.
+/// A column that the statement makes itself, or that a scan adds.
 pub(super) fn column(name: &str) -> Expr {
     Expr::Identifier(Ident::with_quote('"', name))
 }
 
-/// Returns a value under a unique alias.
+/// A value that the change needs, under a name that nothing else has.
 pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
 }
 
-/// Adds columns of a relation to the select list, each under a unique alias.
+/// Adds columns of a relation to the select list of a query, each under a name that nothing else
+/// has.
 pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], prefix: char) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     for (index, name) in columns.iter().enumerate() {
@@ -91,7 +93,7 @@ pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], pref
     }
 }
 
-/// The clauses of a query.
+/// What a query is made of.
 #[derive(Default)]
 pub struct Parts {
     /// WITH.
@@ -108,12 +110,12 @@ pub struct Parts {
     pub limit: Option<Expr>,
 }
 
-/// A checked query, and its table references other than the changed table.
+/// A checked query, and the tables it names beside the one that is changed.
 pub(super) fn source(parts: Parts) -> Result<Source> {
     Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
 }
 
-/// Builds a query from its clauses.
+/// A query of a few parts.
 pub fn query_of(parts: Parts) -> Query {
     let Parts { with, projection, from, selection, order_by, limit } = parts;
     let select = Select {
@@ -163,7 +165,7 @@ pub fn query_of(parts: Parts) -> Query {
     }
 }
 
-/// Returns the WITH clause before a statement, which sqlparser parses as a query around it.
+/// The WITH that stands before a statement, which sqlparser reads as a query around it.
 pub fn unwrapped(query: Query) -> Result<(Option<With>, SetExpr)> {
     let Query {
         with,

@@ -1,11 +1,11 @@
-//! Converts TRUNCATE.
+//! TRUNCATE as it is honoured.
 
 use sqlparser::ast::{ObjectName, Truncate, TruncateTableTarget};
 
 use crate::error::Result;
 use crate::unsupported_clauses::{none, unset};
 
-/// A TRUNCATE statement.
+/// What TRUNCATE asks for.
 #[derive(Debug)]
 pub struct Truncation {
     /// The tables.
@@ -14,7 +14,7 @@ pub struct Truncation {
     pub if_exists: bool,
 }
 
-/// Converts a TRUNCATE statement, or rejects its unsupported parts by name.
+/// Takes a TRUNCATE in, or refuses what it asks for by name.
 pub fn truncation(truncate: Truncate) -> Result<Truncation> {
     let Truncate { table_names, partitions, table: _, if_exists, identity, cascade, on_cluster } =
         truncate;

@@ -1,4 +1,4 @@
-//! Converts UPDATE.
+//! UPDATE as it is honoured.
 
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
@@ -8,20 +8,20 @@ use crate::error::Result;
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
 
-/// An UPDATE statement.
+/// What UPDATE asks for.
 #[derive(Debug, Clone)]
 pub struct RowUpdate {
     /// The table.
     pub table: ObjectName,
     /// Its alias.
     pub alias: Option<Ident>,
-    /// The assigned columns.
+    /// The columns that are assigned to.
     pub columns: Vec<Assigned>,
-    /// The query for the locations of the rows and the assigned values, in order.
+    /// The query for where the rows lie, and for the values that are assigned, in order.
     pub source: Source,
 }
 
-/// Converts an UPDATE statement, or rejects its unsupported parts by name.
+/// Takes an UPDATE in, or refuses what it asks for by name.
 pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
     let Update {
         update_token: _,

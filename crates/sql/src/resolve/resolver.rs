@@ -1,4 +1,4 @@
-//! The traversal of a query that resolves its names.
+//! The walk over a query that resolves its names.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,8 @@ use crate::table_name::{WrittenTable, position, span_start};
 use crate::unsupported_clauses::spell;
 use crate::values::take_apart;
 
-/// Converts `t.list[1]` to a qualified name: the parser treats the names after the first as fields.
+/// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the
+/// first for fields.
 pub(super) fn join_names(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     let Expr::Identifier(first) = &**root else { return };
@@ -35,21 +36,20 @@ pub(super) fn join_names(expr: &mut Expr) {
     }
 }
 
-/// A table that a statement refers to.
+/// A table as it was found for a statement.
 #[derive(Debug, Clone)]
 pub struct FoundTable {
-    /// The planner's namespace of the table: its own, unless the statement refers to two tables of
-    /// the same name.
+    /// The namespace under which the planner finds it: its own, unless it stands there twice.
     pub source: String,
-    /// The namespace in its stored spelling.
+    /// The namespace as it is spelled.
     pub namespace: String,
-    /// The table's label in its stored spelling, with its ref if one was written.
+    /// The table as it is spelled, with its ref if one was written.
     pub label: String,
-    /// The table in its stored spelling.
+    /// The table as it is spelled.
     pub name: String,
-    /// The columns.
+    /// Its columns.
     pub columns: Vec<String>,
-    /// Further columns, which `*` does not include.
+    /// Columns after those, which no `*` stands for.
     pub hidden: Vec<String>,
 }
 
@@ -111,7 +111,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Runs a function within a nested scope.
+    /// Does something with one more level of names around.
     pub(super) fn within<T>(
         &mut self,
         scope: Scope,
@@ -319,7 +319,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the error for an unknown name in double quotes, which may be meant as text.
+/// The error for a name in double quotes that is like no column: it may be meant as text.
 pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     match error {
         Error::ColumnNotFound { column: name, relations, near: None, position }
@@ -331,7 +331,7 @@ pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     }
 }
 
-/// Returns a function's name as the planner looks it up.
+/// A function's name as the planner looks it up.
 pub(super) fn function_name(function: &Function) -> String {
     match function.name.0.as_slice() {
         [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() => {
@@ -342,8 +342,7 @@ pub(super) fn function_name(function: &Function) -> String {
     }
 }
 
-/// Rejects clauses of aggregate and window functions on other functions, where DataFusion ignores
-/// them.
+/// Refuses what only aggregate and window functions take. DataFusion drops it for the others.
 pub(super) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [

@@ -1,5 +1,5 @@
-//! Rewrites `(a, b) IN (SELECT …)` in a condition, which the planner does not support: some row of
-//! the query is equal in all values; under NOT, no row may be equal.
+//! `(a, b) IN (SELECT …)` in a condition, which the planner does not know: some row of the query is
+//! equal in every value; under a NOT, some row is not known to differ in any.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
@@ -8,10 +8,10 @@ use sqlparser::ast::{
 
 use crate::change::{Parts, query_of};
 
-/// The alias of the subquery.
+/// The name of the subquery.
 const QUERY: &str = "\0q";
 
-/// Rewrites all such terms in a condition whose names are resolved.
+/// Rewrites what needs it in a condition whose names are resolved.
 pub(super) fn rewrite(condition: &mut Expr) {
     walk(condition, false);
 }

@@ -19,16 +19,16 @@ use crate::expression::call;
 use crate::scope::{Merged, Relation, Scope};
 use crate::unsupported_clauses::constraint;
 
-/// The side whose value a shared column has.
+/// Whose value a column has that both sides of a join share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Right,
-    /// The first non-null value.
+    /// Of either, whichever has one.
     Both,
 }
 
-/// Returns the side whose values a join's shared columns have; none if it outputs one side only.
+/// Whose value a join's shared columns have; none where it shows one side alone.
 pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     match operator {
         JoinOperator::Join(_)
@@ -41,7 +41,7 @@ pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     }
 }
 
-/// Returns true if DataFusion would use another column.
+/// Whether DataFusion would take another column than is meant.
 pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),
@@ -60,7 +60,7 @@ pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
     })
 }
 
-/// Returns the columns of a NATURAL join, if all columns are known.
+/// The columns that NATURAL joins by, where all columns are known.
 pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String>> {
     if left.iter().chain(right).any(|relation| relation.columns.open) {
         return None;
@@ -75,8 +75,9 @@ pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
     Some(shared)
 }
 
-/// Records the meaning of a shared column after a join of the relations `start..before` with those
-/// that follow. Returns its join condition; none if it cannot be expressed.
+/// Takes down what a shared column means after a join of the relations from `start` to `before`
+/// with those from there on; gives the condition of the join by it. None where that cannot be
+/// written.
 pub(super) fn merge(
     scope: &mut Scope,
     name: &str,
@@ -109,7 +110,7 @@ pub(super) fn refused() -> Error {
     }
 }
 
-/// Returns the name of a USING column.
+/// The name of a column of USING.
 pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
     match column.0.first() {
         Some(ObjectNamePart::Identifier(ident)) => Some(&ident.value),
@@ -118,7 +119,8 @@ pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
 }
 
 impl Resolver<'_> {
-    /// Expands `*` if its FROM has joins whose shared columns DataFusion takes from the wrong side.
+    /// Writes `*` out where its FROM has joins whose shared columns DataFusion takes from the wrong
+    /// side.
     pub(super) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
         let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
         let mut expanded = Vec::with_capacity(items.len());
@@ -149,7 +151,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the columns of `*`: each shared column once, at its first position.
+/// What `*` stands for: shared columns once, where they stand first.
 fn all_columns(scope: &Scope) -> Vec<SelectItem> {
     let mut items = Vec::new();
     for (index, relation) in scope.relations.iter().enumerate() {

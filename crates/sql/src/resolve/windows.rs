@@ -1,4 +1,4 @@
-//! Named windows: replaces each name by the window's definition.
+//! Windows: a name becomes the window's definition.
 //!
 //! DataFusion replaces the names in the select list only, and takes `sum(x) OVER w` in QUALIFY or
 //! ORDER BY for an aggregate over everything.

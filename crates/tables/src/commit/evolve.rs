@@ -176,7 +176,7 @@ fn check_partition_names(
     for field in spec.fields().iter().filter(identity) {
         let mut others = columns.iter().filter(|column| column.id != field.source_id);
         if others.any(|column| column.name == field.name) {
-            let reason = "another partition field has that name".to_owned();
+            let reason = "the table is partitioned by another column under that name".to_owned();
             return Err(Error::InvalidColumn { column: field.name.clone(), reason });
         }
     }

@@ -146,7 +146,7 @@ impl Layout {
             };
             if columns.iter().any(|column| column.name == part.name && !own(column)) {
                 let reason = if part.transform == Transform::Identity {
-                    "another partition field has that name"
+                    "the table is partitioned by another column under that name"
                 } else {
                     "a partition field of the table has that name"
                 };

@@ -1,5 +1,5 @@
 //! Selection of data files to compact: small files of one partition, up to the target size, and
-//! files with enough deleted rows that a rewrite is cheaper than reading past them.
+//! files with so many deleted rows that a rewrite is cheaper than reading past them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Bin {
     }
 }
 
-/// A file, and whether its deletes require a rewrite.
+/// A file, and whether it has so many deletes that it is rewritten even alone.
 type Candidate = (Arc<DataFile>, bool);
 
 impl Tables {

@@ -302,7 +302,7 @@ async fn a_changed_schedule_has_missed_nothing() {
 }
 
 #[tokio::test]
-async fn missed_times_are_recorded_as_the_queue_drains() {
+async fn more_times_than_may_wait_are_recorded_as_room_comes() {
     let definition = || vec![scheduled("* * * * *", "all")];
     let stage = Stage::new(definition()).await;
     stage.tick().await;
@@ -362,7 +362,7 @@ async fn what_lands_is_noticed_whole_renamed_or_written_slowly() {
 }
 
 #[tokio::test]
-async fn shutdown_requeues_the_event_and_cancellation_does_not() {
+async fn stopping_in_the_middle_gives_the_event_back_and_a_person_who_stops_it_keeps_it() {
     struct Hangs;
     #[async_trait::async_trait]
     impl headwater_triggers::TargetExecutor for Hangs {

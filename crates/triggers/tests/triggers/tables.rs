@@ -278,7 +278,7 @@ async fn with_a_batch_of_one_each_commit_is_an_event() {
 }
 
 #[tokio::test]
-async fn changes_before_the_trigger_are_ignored_and_offline_changes_are_not() {
+async fn what_was_there_before_the_trigger_is_no_change_and_what_came_while_no_process_ran_is() {
     let definitions = || vec![follows("t", &["orders"], 1)];
     let stage = Stage::new(vec![]).await;
     stage.branch.commit(&["orders"], None);
@@ -367,7 +367,7 @@ async fn a_store_that_fails_once_makes_no_trigger_fire_for_itself() {
 }
 
 #[tokio::test]
-async fn a_missing_branch_is_an_error_and_a_recreated_one_is_compared() {
+async fn a_branch_that_is_not_there_is_said_and_one_that_was_made_anew_is_compared() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     stage.branch.commit(&["orders"], None);
     stage.settle().await;
@@ -414,7 +414,7 @@ async fn a_commit_is_looked_at_once_however_long_it_waits() {
 }
 
 #[tokio::test]
-async fn commits_wait_while_the_event_queue_is_full() {
+async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
     const OPEN: usize = 1_000;
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     stage.tables.fail(ErrorCode::TooBusy, 10);
@@ -444,7 +444,7 @@ async fn commits_wait_while_the_event_queue_is_full() {
 }
 
 #[tokio::test]
-async fn a_stale_process_records_nothing() {
+async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     // The same trigger, with other tables, has read how far the branch was looked at as well.
     let changed = || vec![follows("t", &["raw"], 1)];

@@ -1,4 +1,4 @@
-//! Files passed between processes: sealed, checked, and private to one call.
+//! What is handed over: sealed, checked, and never shared with anybody else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,7 @@ def hand_over(extents):
 ";
 
 #[tokio::test]
-async fn a_file_of_the_server_is_accepted_without_writers() {
+async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
     let functions = start().await;
     if !functions.uses_huge_pages() {
         return;
@@ -121,7 +121,7 @@ async fn a_file_of_the_server_is_accepted_without_writers() {
         run(&functions, invocation).await.0
     };
     let whole = "hand_over([[0, size, -1, 0]])";
-    // The writer ends with the call.
+    // Whoever writes is gone with the call.
     let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
     let table = run(false, &forks).await;
     let Ok(Returned::Table(table)) = table else { panic!("{table:?}") };
@@ -258,7 +258,7 @@ os._exit(0)"
 }
 
 #[tokio::test]
-async fn files_other_than_memory_files_are_rejected() {
+async fn what_is_no_memory_file_is_not_taken() {
     for file in ["os.open('/tmp/x', os.O_RDWR | os.O_CREAT)", "0", "os.pipe()[0]"] {
         let error = handed_over(&format!("{HAND_OVER}\nhand_over({file})\nos._exit(0)")).await;
         assert!(matches!(error, Error::BadOutput { .. }), "{file}: {error:?}");
@@ -315,7 +315,7 @@ while True:
 }
 
 #[tokio::test]
-async fn data_after_the_table_has_the_same_quota() {
+async fn what_comes_after_the_table_is_held_to_the_same_room() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = format!(

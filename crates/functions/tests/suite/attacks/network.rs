@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{held, held_by, held_for_anybody, held_where, held_within, probe};
 use crate::support::{
-    NO_ADDRESS, environment, not_checked, own_address, run, service, start, with_own_address,
+    NO_ADDRESS, beside_another, environment, not_checked, own_address, run, service, start,
 };
 use headwater_functions::{
     FunctionEvent, Functions, FunctionsOptions, Invocation, Limits, Network, Returned,
@@ -201,7 +201,7 @@ async fn connections_leave_the_server_its_descriptors() {
     let Some(own) = own_address() else { return not_checked(NO_ADDRESS) };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let other = holding(own, released);
-    let options = FunctionsOptions { connections_max: Some(8), ..with_own_address() };
+    let options = FunctionsOptions { connections_max: Some(8), ..beside_another() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let (host, port) = (other.ip(), other.port());
@@ -275,10 +275,10 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
         one.port(),
         other.port()
     );
-    held_where(with_own_address(), hosts(&[one.to_string()]), &body).await;
+    held_where(beside_another(), hosts(&[one.to_string()]), &body).await;
     assert_eq!(count.load(Ordering::Relaxed), 0);
 
-    let functions = Functions::start(with_own_address()).await.unwrap();
+    let functions = Functions::start(beside_another()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let limits = hosts(&[one.to_string()]);
     let (outcome, lines) =
@@ -303,7 +303,7 @@ async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
         }
     });
     let functions =
-        Functions::start(FunctionsOptions { nameservers, ..with_own_address() }).await.unwrap();
+        Functions::start(FunctionsOptions { nameservers, ..beside_another() }).await.unwrap();
     let port = service.port();
     let body = format!("{REACHED}return reached('service.example', {port})");
     held_by(&functions, with(Network::On), &body).await;

@@ -21,7 +21,7 @@ async fn its_first_process_cannot_be_signalled() {
 }
 
 #[tokio::test]
-async fn signals_do_not_reach_other_processes() {
+async fn signals_reach_nobody_else() {
     let mut bystander = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     held_for_anybody(&format!(
         "import signal
@@ -63,7 +63,7 @@ return True"
 }
 
 #[tokio::test]
-async fn a_process_that_ignores_sigterm_is_killed() {
+async fn who_ignores_the_request_to_end_is_ended() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "import signal
@@ -99,7 +99,7 @@ return all(kind == '/dev/null' for number, kind in kinds.items() if number > 3 a
     .await;
 }
 
-/// Common operations of functions are permitted.
+/// Nothing that functions do every day is refused.
 #[tokio::test]
 async fn processes_and_threads_can_be_started() {
     let functions = start().await;

@@ -1,4 +1,4 @@
-//! Resources: a call that exceeds its limits is stopped, and others are not affected.
+//! Resources: whoever takes too much is stopped, and nobody else notices.
 
 use std::time::Duration;
 

@@ -80,8 +80,7 @@ impl<'a> Reader<'a> {
             if decorated.python.is_none() {
                 return Ok(None);
             }
-            let message =
-                format!("`{name}` has packages, but is not a model, expectation or function");
+            let message = format!("`{name}` has packages, but is not a model, expectation or function");
             let hint =
                 "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
             return Err(Error::invalid(at, message, hint));
@@ -158,7 +157,8 @@ impl<'a> Reader<'a> {
         let body = self.body(own, values, asked, at)?;
         let reuse = values.flag("reuse")?.unwrap_or_default();
         if reuse && !body.network.is_off() {
-            let message = format!("`{name}` has network access, so its process cannot be reused");
+            let message =
+                format!("`{name}` has network access, so its process cannot be reused");
             let hint = "Remove `reuse` or `network`.";
             return Err(Error::invalid(values.place("reuse", at), message, hint));
         }
@@ -262,11 +262,7 @@ impl<'a> Reader<'a> {
 
     fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {
         let hint = suggest::hint(member, known.iter().copied(), "names");
-        Error::invalid(
-            self.at(node),
-            format!("`headwater` has no `{member}` that can be used here"),
-            hint,
-        )
+        Error::invalid(self.at(node), format!("`headwater` has no `{member}` that can be used here"), hint)
     }
 
     fn refuse_unnamed(&self, function: &StmtFunctionDef) -> Result<()> {
@@ -278,11 +274,8 @@ impl<'a> Reader<'a> {
             return Err(Error::invalid(self.at(&**star), message, hint));
         }
         if let Some(argument) = parameters.posonlyargs.first() {
-            let message = format!(
-                "`{}` has the positional-only argument `{}`",
-                function.name,
-                argument.name()
-            );
+            let message =
+                format!("`{}` has the positional-only argument `{}`", function.name, argument.name());
             return Err(Error::invalid(self.at(argument), message, "Remove the `/`."));
         }
         Ok(())
