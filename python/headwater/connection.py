@@ -64,7 +64,7 @@ def _lake_at(folder: str) -> str:
     is_lake = is_lake or os.path.isfile(os.path.join(folder, "lake.db"))
     found = folder if is_lake else os.path.join(folder, LAKE_FOLDER)
     if not os.path.isdir(found):
-        raise make("file_not_found", f"no lake in `{folder}`", "Create one with `headwater init`.")
+        raise make("file_not_found", f"no lake in `{folder}`", "Run `headwater init` to make one.")
     return os.path.realpath(found)
 
 

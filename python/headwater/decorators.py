@@ -140,7 +140,7 @@ def function(
         "priority": _check_priority(priority),
     }
     if settings["reuse"] and settings["network"]:
-        refuse("a function with the network runs in a process of its own", "Remove `reuse` or `network`.")
+        refuse("a function with the network runs in a process of its own", "Leave out `reuse` or `network`.")
     return _attach("function", settings)
 
 
@@ -189,7 +189,7 @@ def _check_callable_name(name: object) -> str:
         refuse(f"`@headwater.function` is used without parentheses on `{_title(name)}`", hint)
     text = check_text(name, "the name of the function")
     if len(text) > 200 or not all(one.isascii() and (one.isalnum() or one in "_-.") for one in text):
-        refuse(f"`{text}` is not a valid function name", "Use letters, digits, `_`, `-` and `.`.")
+        refuse(f"`{text}` is not a usable name of a function", "Use letters, digits, `_`, `-` and `.`.")
     return text
 
 

@@ -133,5 +133,5 @@ def check_columns(columns: object) -> tuple[str, ...]:
         refuse("the list of columns is empty: `[]`", "Leave `columns` out to read every column.")
     for index, name in enumerate(names):
         if name in names[:index]:
-            refuse(f"column `{name}` is named twice", "Remove the duplicate.")
+            refuse(f"column `{name}` is named twice", "Name each column once.")
     return names

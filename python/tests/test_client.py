@@ -294,7 +294,7 @@ class Queries(WithServer):
         self.assertEqual(self.server.last().headers["accept"], ARROW)
 
     def test_a_stream_without_its_end_is_an_error(self):
-        problem = {"code": "disk_full", "message": "no space left"}
+        problem = {"code": "disk_full", "message": "no room"}
         self.server.on("POST", "/v1/query", Answer(chunks=[b"batches"], headers=self.headers))
         self.server.on("GET", f"/v1/jobs/{JOB}", Answer(job("failed", error=problem)))
         with self.arrow(), self.assertRaises(errors.DiskFullError):

@@ -83,7 +83,7 @@ fn deploy_prints_the_contents_and_the_changes() {
       ~ file functions/seven.py
     ");
     insta::assert_snapshot!(workspace.fails(3, &["deployment", "rollback", "00"]), @r"
-    error: no deployment `00`
+    error: no deployed version `00`
       hint: List the versions with `headwater deployment ls`.
     ");
     let listed = workspace.json(&["deployment", "ls"]);

@@ -510,7 +510,7 @@ async fn ids_of_rows_are_held_to_the_statements_memory() {
     lake.run("CREATE TABLE t (id BIGINT, r BIGINT) TBLPROPERTIES ('format-version' = '3')").await;
     let rows = "SELECT value, (value * 7919) % 400009 FROM generate_series(1, 400000)";
     lake.run(&format!("INSERT INTO t {rows}")).await;
-    // Consecutive ids use no space.
+    // Ids that follow each other take no room.
     lake.run("UPDATE t SET r = r + 1 WHERE id = 400000").await;
     drop(lake.engine.session(small()).unwrap().execute(half).await.unwrap());
     lake.run("ALTER TABLE t WRITE ORDERED BY r").await;

@@ -79,7 +79,7 @@ pub enum Error {
     },
     /// The instance exceeded its time limit.
     #[error(
-        "`{label}` exceeded its time limit of {}{}",
+        "`{label}` ran longer than its limit of {}{}",
         duration(*.limit),
         if *.importing { ": its packages were still being imported".to_owned() } else { at(.frames) }
     )]
@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The function exceeded the size of its `/tmp`.
     #[error(
-        "`{label}` exceeded its `/tmp` limit of {}; it had used {}{}",
+        "`{label}` needs more room in `/tmp` than its limit of {}; it had used {}{}",
         size(*.limit),
         size(*.used),
         at(.frames)
@@ -277,7 +277,7 @@ impl Fault for Error {
                  get` shows what a call waits for."
                     .to_owned(),
             ),
-            Error::Stopping { .. } => Some("Retry after the server has restarted.".to_owned()),
+            Error::Stopping { .. } => Some("Try again when the server is back.".to_owned()),
             Error::InstanceDied { .. } => Some(
                 "Look at what the function printed, and at native code it calls.".to_owned(),
             ),
@@ -323,7 +323,7 @@ fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: Returns) 
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };
-    let what = if wanted == Returns::Any { "cannot be answered with" } else { "is not a table" };
+    let what = if wanted == Returns::Any { "cannot be answered with" } else { "is no table" };
     format!("`{function}` returned a `{returned}` that {what}: {reason}")
 }
 

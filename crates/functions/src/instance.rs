@@ -205,13 +205,13 @@ impl Instance {
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
         ];
         let network = policy.clone().map(|policy| (policy, sink));
-        let quota = invocation.quota.clone();
-        let worker = listen(channel, lines, network, (quota, pages), over.clone());
+        let room = invocation.room.clone();
+        let worker = listen(channel, lines, network, (room, pages), over.clone());
         let Readers { said, printed, end } = Readers::start(worker, pipes);
         let SentTask { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
         let fed = Arc::new(FeedUsage::default());
-        let start = |feed: Feed| feed.start(invocation.quota.clone(), fed.clone(), over.clone());
+        let start = |feed: Feed| feed.start(invocation.room.clone(), fed.clone(), over.clone());
         let feeding = feeds.into_iter().map(start).collect::<Result<_>>()?;
         Ok(Instance {
             invocation,

@@ -32,7 +32,7 @@ pub struct Invocation {
     pub label: String,
     /// Memory and disk quota for the rows of a generator function; by default memory without a
     /// limit.
-    pub quota: Option<TableQuota>,
+    pub room: Option<TableQuota>,
     /// Whether its process may be reused by the next call of this function that allows it: with the
     /// same files, packages and limits, no network, and an empty `/tmp`. Modules and globals keep
     /// their state.
@@ -84,7 +84,7 @@ impl Invocation {
             kind: self.kind,
             limits: self.limits.clone(),
             label: self.label.clone(),
-            quota: self.quota.clone(),
+            room: self.room.clone(),
             reuse: crate::instance::reusable(self),
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),

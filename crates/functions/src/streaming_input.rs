@@ -120,12 +120,12 @@ impl Feed {
     /// Serves the worker until the call has ended. The result includes all messages sent by then.
     pub(crate) fn start(
         self,
-        quota: Option<TableQuota>,
+        room: Option<TableQuota>,
         fed: Arc<FeedUsage>,
         over: CancellationToken,
     ) -> Result<JoinHandle<()>> {
         let channel = self.ours.into_async().map_err(Error::io("listen to a worker"))?;
-        let files = Arc::new(FeedFiles { quota, known: Mutex::default() });
+        let files = Arc::new(FeedFiles { room, known: Mutex::default() });
         let mut feeding = FeedTask { channel, streamed: self.streamed, files, fed, scan: None };
         Ok(tokio::spawn(async move {
             tokio::select! {
@@ -387,7 +387,7 @@ fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
 /// The files of a feed.
 #[derive(Debug)]
 struct FeedFiles {
-    quota: Option<TableQuota>,
+    room: Option<TableQuota>,
     known: Mutex<KnownFiles>,
 }
 
@@ -430,7 +430,7 @@ impl FeedFiles {
         {
             return Ok(file(number, chunk));
         }
-        Ok(file(None, ReusableFile::of(gathered, self.quota.as_ref())?))
+        Ok(file(None, ReusableFile::of(gathered, self.room.as_ref())?))
     }
 
     /// Sends a file to the function; false if that failed.

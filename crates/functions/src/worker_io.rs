@@ -99,11 +99,11 @@ pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: Lines,
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
-    (quota, pages): (Option<TableQuota>, Option<Arc<HugePageFs>>),
+    (room, pages): (Option<TableQuota>, Option<Arc<HugePageFs>>),
     over: CancellationToken,
 ) -> WorkerMessages {
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
-    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
+    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(room.clone()));
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
@@ -143,7 +143,7 @@ pub(crate) async fn listen(
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
                 // Later messages have the same limit in total.
-                let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
+                let whole = std::mem::replace(&mut parts, MultipartTable::new(room.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),

@@ -1,7 +1,6 @@
 //! Errors of jobs.
 //!
-//! An error of the work itself is not an error of this crate: it is stored with the job as a
-//! `Problem`.
+//! An error of the work itself is no error of this crate: it is kept with the job as a `Problem`.
 
 use headwater_model::{ErrorCode, Fault, JobId, JobKind};
 
@@ -11,53 +10,53 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of this crate.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// No job has this id.
-    #[error("job `{id}` does not exist")]
+    /// No job answers to this id.
+    #[error("there is no job `{id}`")]
     JobNotFound {
-        /// The requested id.
+        /// The text as given.
         id: String,
-        /// A job with a similar id.
+        /// A job whose id is nearly that.
         near: Option<String>,
     },
-    /// Several jobs match this part of an id.
-    #[error("job id `{id}` is ambiguous: {}", list(.matches))]
+    /// Several jobs answer to this part of an id.
+    #[error("`{id}` is the beginning or end of several jobs' ids: {}", list(.matches))]
     AmbiguousJob {
-        /// The requested part.
+        /// The text as given.
         id: String,
-        /// Some of the matching jobs.
+        /// Some of the jobs.
         matches: Vec<String>,
     },
     /// The queue of this kind is full.
-    #[error("queue full: {waiting} jobs of kind `{}` are queued", kind.as_str())]
+    #[error("{waiting} jobs of kind `{}` are waiting already", kind.as_str())]
     TooBusy {
         /// The kind.
         kind: JobKind,
-        /// Number of queued jobs.
+        /// How many wait.
         waiting: usize,
     },
-    /// The server is shutting down and rejects new jobs.
-    #[error("the server is shutting down and rejects new jobs")]
+    /// The server lets its last jobs end and takes no more.
+    #[error("the server is stopping and takes no more jobs")]
     Stopping,
-    /// The job was cancelled while it was queued.
+    /// The job was stopped while it waited for its turn.
     #[error("job `{id}` was stopped before it began")]
     Stopped {
         /// Its id.
         id: JobId,
     },
-    /// A stored entry is invalid.
-    #[error("entry `{key}` of journal `{journal}` is invalid: {reason}")]
+    /// What is stored cannot be read back.
+    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
     Corrupt {
         /// The journal.
         journal: String,
         /// The key.
         key: String,
-        /// The decoder's error.
+        /// What the decoder said.
         reason: String,
     },
-    /// A job cannot be encoded as JSON.
+    /// What was to be stored cannot be written as JSON.
     #[error("job state cannot be written: {reason}")]
     Encode {
-        /// The encoder's error.
+        /// What the encoder said.
         reason: String,
     },
     /// The store failed.
@@ -69,7 +68,7 @@ pub enum Error {
         message: String,
         /// The store's hint.
         hint: Option<String>,
-        /// True for a unique key or ref that another writer took first.
+        /// Whether a unique key, or a ref, was taken: somebody else did the same first.
         taken: bool,
     },
 }
@@ -101,9 +100,9 @@ impl Fault for Error {
             Error::JobNotFound { near, .. } => {
                 Some(did_you_mean(near.as_ref(), "List the jobs with `headwater job ls`."))
             }
-            Error::AmbiguousJob { .. } => Some("Enter more digits of the id.".into()),
-            Error::TooBusy { .. } => Some("Retry when some of them have ended.".into()),
-            Error::Stopping => Some("Retry after the server has restarted.".into()),
+            Error::AmbiguousJob { .. } => Some("Give more digits of the id.".into()),
+            Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
+            Error::Stopping => Some("Try again when the server is back.".into()),
             Error::Stopped { .. } | Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Store { hint, .. } => hint.clone(),
         }

@@ -1,29 +1,29 @@
-//! The events of one active job: unstored events and a tail of stored ones.
+//! The events of one living job: those not yet stored, and a tail of those that are.
 //!
-//!
-//! Sequences are dense from 1. Progress events are throttled: a stage that reports every row stores
-//! ten a second. Log text is limited, and a remark marks omitted lines. Nothing here blocks or does
-//! I/O: the writer stores the events of [`EventLog::unstored`], followers read [`EventLog::after`].
+//! Sequences are dense from 1. Progress is thinned out, so that a stage that reports every row
+//! costs ten events a second; log text has a bound, and a remark says where lines were left out.
+//! Nothing here waits or does I/O: the writer stores what [`EventLog::unstored`] gives, followers
+//! read [`EventLog::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use headwater_model::{JobEvent, JobEventKind, LogStream, Timestamp};
 
-/// Number of stored events kept in memory for followers.
+/// How many stored events are kept at hand for those who follow.
 const TAIL: usize = 1_024;
-/// Maximum number of events returned to a follower at once.
+/// How many events a follower is given at once.
 const AT_ONCE: usize = 1_024;
-/// Minimum time between two stored progress events of one stage.
+/// The least time between two stored events of progress of one stage.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Maximum bytes of a line; longer lines are truncated.
+/// The longest line, in bytes; the rest of a longer one is left out.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// The result of [`EventLog::after`].
+/// What [`EventLog::after`] finds.
 pub(crate) enum Found {
-    /// The next events; empty if there are none yet.
+    /// These come next; none, where nothing has happened since.
     Events(Vec<JobEvent>),
-    /// The next events are no longer in memory; the store has all events up to this sequence.
+    /// What comes next is no longer at hand; the store has everything up to this sequence.
     Stored(u64),
 }
 
@@ -55,12 +55,12 @@ impl EventLog {
         }
     }
 
-    /// Creates a log that continues after `last`, the last stored sequence.
+    /// A log that goes on after `last`, which the store holds.
     pub(crate) fn after_stored(last: u64) -> Self {
         EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
     }
 
-    /// Adds an event, except for throttled progress and text over the limit.
+    /// Adds an event, unless it is progress too soon after the last, or text beyond the bound.
     pub(crate) fn push(&mut self, time: Timestamp, event: JobEventKind) {
         match event {
             JobEventKind::Progress { .. } => self.push_progress(time, event),
@@ -114,7 +114,7 @@ impl EventLog {
         self.lines_left_out += 1;
         if self.lines_left_out == 1 {
             let kept = self.text_bytes_max;
-            let text = format!("log limit of {kept} bytes reached; further output is omitted");
+            let text = format!("the log has reached {kept} bytes; what is printed now is left out");
             self.append(time, remark(text));
         }
     }
@@ -122,7 +122,7 @@ impl EventLog {
     fn say_what_was_left_out(&mut self, time: Timestamp) {
         if self.lines_left_out > 0 {
             let lines = self.lines_left_out;
-            self.append(time, remark(format!("{lines} lines of output were omitted")));
+            self.append(time, remark(format!("{lines} printed lines were left out of the log")));
         }
     }
 
@@ -138,34 +138,34 @@ impl EventLog {
         self.next += 1;
     }
 
-    /// Releases throttled progress, so that a stalled stage shows its last position.
+    /// Lets go of progress that was held back, so that a stage that stalls shows where it is.
     pub(crate) fn release_held(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
         }
     }
 
-    /// Returns the last sequence; 0 before the first event.
+    /// The last sequence given out; 0 before the first.
     pub(crate) fn last(&self) -> u64 {
         self.next - 1
     }
 
-    /// Returns the number of unstored events.
+    /// How many events wait to be stored.
     pub(crate) fn waiting(&self) -> usize {
         (self.last() - self.stored) as usize
     }
 
-    /// Returns true if there are events other than start and end.
+    /// Whether the stream says more than that the job began and ended.
     pub(crate) fn is_noteworthy(&self) -> bool {
         self.noteworthy
     }
 
-    /// Returns the unstored events.
+    /// The events that are not stored yet.
     pub(crate) fn unstored(&self) -> Vec<JobEvent> {
         self.from(self.stored).cloned().collect()
     }
 
-    /// Marks the events up to `sequence` as stored; a tail of them stays in memory.
+    /// Everything up to `sequence` is stored; a tail of it is kept at hand.
     pub(crate) fn mark_stored(&mut self, sequence: u64) {
         self.stored = self.stored.max(sequence);
         while self.events.len() > TAIL
@@ -175,7 +175,7 @@ impl EventLog {
         }
     }
 
-    /// Returns the events after `after`, up to and including `until`.
+    /// What comes after `after`, up to and with `until`.
     pub(crate) fn after(&self, after: u64, until: u64) -> Found {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         if after + 1 < first && after < self.stored {
@@ -185,15 +185,15 @@ impl EventLog {
         Found::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
     }
 
-    /// Returns the events in memory after a sequence. Sequences are dense, so a sequence gives the
-    /// index.
+    /// The events after a sequence that are at hand. Sequences are dense, so their place is known.
     fn from(&self, after: u64) -> impl Iterator<Item = &JobEvent> {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         let skipped = (after + 1).saturating_sub(first) as usize;
         self.events.range(skipped.min(self.events.len())..)
     }
 
-    /// Removes the last event, an end that must be replaced, and reuses its sequence.
+    /// Forgets the last event and gives its sequence back; for an end that has to be said
+    /// otherwise.
     pub(crate) fn replace_last(&mut self, time: Timestamp, event: JobEventKind) {
         if self.events.pop_back().is_some() {
             self.next -= 1;
@@ -202,7 +202,7 @@ impl EventLog {
     }
 }
 
-/// Creates a remark: a line by Headwater itself.
+/// A line by Headwater itself.
 pub(crate) fn remark(text: String) -> JobEventKind {
     JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }
@@ -212,7 +212,7 @@ fn shorten(text: &mut String) {
         let cut = text.floor_char_boundary(LINE_BYTES_MAX);
         let left_out = text.len() - cut;
         text.truncate(cut);
-        let remark = format!(" … ({left_out} bytes omitted)");
+        let remark = format!(" … ({left_out} bytes left out)");
         text.push_str(&remark);
     }
 }
@@ -265,7 +265,7 @@ mod tests {
         let texts = texts(&log);
         assert_eq!(texts[..2], ["12345", "67890"]);
         assert!(texts[2].contains("10 bytes"), "{texts:?}");
-        assert!(texts[3].starts_with("2 lines"), "{texts:?}");
+        assert!(texts[3].starts_with("2 printed lines"), "{texts:?}");
         assert_eq!(texts.len(), 4);
     }
 
@@ -273,7 +273,7 @@ mod tests {
     fn a_line_without_end_is_shortened_at_a_character() {
         let mut log = EventLog::new(usize::MAX);
         log.push(now(), line(&"é".repeat(LINE_BYTES_MAX)));
-        assert!(texts(&log)[0].ends_with(&format!("({LINE_BYTES_MAX} bytes omitted)")));
+        assert!(texts(&log)[0].ends_with(&format!("({LINE_BYTES_MAX} bytes left out)")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Executors of jobs, and the context of a running job.
+//! What runs a job, and what it is given to say how it goes.
 
 use std::sync::Arc;
 
@@ -8,44 +8,42 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::run_loop::supervise;
-use crate::active_job::{ActiveJob, StopReason};
+use crate::drive::supervise;
+use crate::live::{Live, StopReason};
 use crate::writer::Shared;
 
-/// Executes the jobs of one kind; registered with [`crate::Jobs::register`].
+/// Runs the jobs of one kind; registered with [`crate::Jobs::register`].
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Executes a job and returns its result: an `ImportReport`, a `RunReport`, or null.
+    /// Does the work and answers what the job answers: an `ImportReport`, a `RunReport`, or null.
     ///
-    ///
-    /// A panic fails the job with `internal`. After [`JobContext::cancelled`] is cancelled, the
-    /// work should end soon, with any error; after [`crate::JobsOptions::stop_grace`] it is
-    /// dropped.
+    /// A panic fails the job with `internal`. Once [`JobContext::cancelled`] is cancelled the work
+    /// should end soon, with any error; after [`crate::JobsOptions::stop_grace`] it is dropped.
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem>;
 }
 
-/// The parameters of a new job.
+/// Asks for a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// The kind.
+    /// What it does.
     pub kind: JobKind,
-    /// A one-line description.
+    /// One line for people.
     pub summary: String,
-    /// The author.
+    /// Who asks.
     pub author: String,
-    /// The ref that the job reads or changes.
+    /// The ref it works on.
     pub reference: Option<String>,
-    /// The id of the event that causes the job.
+    /// The id of the event that causes it.
     pub event: Option<String>,
-    /// The queue. Jobs of one queue run one at a time, in order. A job without a queue waits for no
-    /// other job.
+    /// The queue in which it waits: jobs of one queue run one after the other, in order. None waits
+    /// for no other job.
     pub queue: Option<String>,
-    /// The executor's input; deleted after the job's end.
+    /// What the executor is given; not kept once the job has ended.
     pub payload: Value,
 }
 
 impl NewJob {
-    /// Creates a job without ref, event and input.
+    /// A job on no ref, caused by no event, with nothing to be given.
     pub fn new(kind: JobKind, summary: impl Into<String>, author: impl Into<String>) -> Self {
         NewJob {
             kind,
@@ -59,41 +57,41 @@ impl NewJob {
     }
 }
 
-/// The context of a running job, which records its events. Clones refer to the same job.
+/// A running job's way to say how it goes. Clones speak for the same job.
 ///
-///
-/// No method blocks: events are stored in groups in the background. Events after the job's end are
-/// ignored.
+/// Nothing here waits: events are stored in groups in the background. What is said after the job
+/// ended is left out.
 #[derive(Clone)]
 pub struct JobContext {
-    active: Arc<ActiveJob>,
+    live: Arc<Live>,
     shared: Arc<Shared>,
 }
 
 impl JobContext {
-    pub(crate) fn new(active: Arc<ActiveJob>, shared: Arc<Shared>) -> Self {
-        JobContext { active, shared }
+    pub(crate) fn new(live: Arc<Live>, shared: Arc<Shared>) -> Self {
+        JobContext { live, shared }
     }
 
-    /// Returns the job's id.
+    /// The job's id.
     pub fn id(&self) -> JobId {
-        self.active.id
+        self.live.id
     }
 
-    /// Returns the job's author.
+    /// Who asked for it.
     pub fn author(&self) -> &str {
-        &self.active.author
+        &self.live.author
     }
 
-    /// Returns the id of the event that caused the job.
+    /// The id of the event that caused it.
     pub fn event(&self) -> Option<&str> {
-        self.active.event.as_deref()
+        self.live.event.as_deref()
     }
 
-    /// Adds an event. `Started` and `Ended` are ignored, because Headwater records them itself.
+    /// Adds an event to the job's stream. `Started` and `Ended` are said by Headwater and left out
+    /// here.
     pub fn emit(&self, event: JobEventKind) {
         if !matches!(event, JobEventKind::Started | JobEventKind::Ended { .. }) {
-            self.shared.emit(&self.active, event);
+            self.shared.emit(&self.live, event);
         }
     }
 
@@ -102,42 +100,43 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to the job's usage. The elapsed time is measured from start to end, except for function
-    /// calls, whose own times are added.
+    /// Adds to what the job has taken. The elapsed time is measured from start to end, but for
+    /// calls of functions, whose own time is added up.
     pub fn add_usage(&self, usage: &Usage) {
-        self.active.change_usage(|sum| sum.add(usage));
+        self.live.change_usage(|sum| sum.add(usage));
     }
 
-    /// Replaces the job's usage so far.
+    /// Says what the job has taken so far, in place of what was said before.
     pub fn set_usage(&self, usage: Usage) {
-        self.active.change_usage(|sum| *sum = usage);
+        self.live.change_usage(|sum| *sum = usage);
     }
 
-    /// Returns the token that is cancelled when the job must stop.
+    /// Cancelled once the job is to stop.
     pub fn cancelled(&self) -> CancellationToken {
-        self.active.cancel.clone()
+        self.live.cancel.clone()
     }
 
-    /// Returns the token that is cancelled when the server shuts down; parts of the job that have
-    /// not started may then be skipped.
+    /// Cancelled once the server lets its last jobs end: what has not begun of this one then need
+    /// not.
     pub fn draining(&self) -> CancellationToken {
         self.shared.draining.clone()
     }
 
-    /// Waits for the job's work, a separate task. A panic becomes an error. Work that does not end
-    /// within [`crate::JobsOptions::stop_grace`] after cancellation is dropped.
+    /// Waits for the job's work, which is a task of its own. A panic becomes an error. Work that
+    /// does not end within [`crate::JobsOptions::stop_grace`] after the job was asked to stop is
+    /// dropped.
     pub async fn supervise<T>(&self, work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
-        supervise(work, &self.active.cancel, self.shared.options.stop_grace).await
+        supervise(work, &self.live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Returns the reason for cancellation, if any.
+    /// Returns why the job was asked to stop.
     pub fn stop_reason(&self) -> Option<StopReason> {
-        self.active.stop_reason()
+        self.live.stop_reason()
     }
 }
 
 impl std::fmt::Debug for JobContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("JobContext").field(&self.active.id).finish()
+        f.debug_tuple("JobContext").field(&self.live.id).finish()
     }
 }

@@ -1,9 +1,8 @@
-//! The event stream of a job, during its execution and afterwards.
+//! A job's events, after it ended or while it runs.
 //!
-//!
-//! Followers of an active job are notified and read from memory. The store is read only for events
-//! that are no longer in memory. Each follower receives each event once, in order, and the stream
-//! ends after `Ended`.
+//! Followers of a living job are woken by it and read from memory; the store is read only for what
+//! is no longer at hand. Every follower sees every event once, in order, and the stream ends after
+//! `Ended`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use headwater_store::KeyRange;
 use tokio::sync::watch;
 
 use crate::event_log::Found;
-use crate::active_job::{ActiveJob, Seen};
+use crate::live::{Live, Seen};
 use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
 use crate::writer::Shared;
@@ -24,11 +23,11 @@ use crate::{Error, Jobs, Result};
 /// The events of a job, in order.
 pub type EventStream = BoxStream<'static, Result<JobEvent>>;
 
-/// Number of entries read at once; an entry has up to a thousand events.
+/// How many entries are read at once; an entry holds up to a thousand events.
 const PAGE: usize = 16;
 
 impl Jobs {
-    /// Returns the events after a sequence so far; 0 returns all.
+    /// The events after a sequence that have happened so far; 0 gives all.
     pub async fn events(&self, id: JobId, after: u64) -> Result<Vec<JobEvent>> {
         let mut follower = self.follower(id, after).await?;
         let mut events = Vec::new();
@@ -38,7 +37,7 @@ impl Jobs {
         Ok(events)
     }
 
-    /// Returns a stream of the events after a sequence, until the job's end.
+    /// The events after a sequence, those to come included, until the job has ended.
     pub async fn follow(&self, id: JobId, after: u64) -> Result<EventStream> {
         let follower = self.follower(id, after).await?;
         let stream = futures::stream::unfold(Some(follower), |follower| async {
@@ -53,8 +52,8 @@ impl Jobs {
 
     async fn follower(&self, id: JobId, after: u64) -> Result<Follower> {
         let shared = self.inner.shared.clone();
-        let source = if let Some(active) = self.active(id) {
-            Source::ActiveJob { seen: active.watch(), active }
+        let source = if let Some(live) = self.live(id) {
+            Source::Live { seen: live.watch(), live }
         } else {
             let record = shared.stored(id).await?;
             let missing = || Error::JobNotFound { id: id.to_string(), near: None };
@@ -66,7 +65,7 @@ impl Jobs {
 }
 
 enum Source {
-    ActiveJob { active: Arc<ActiveJob>, seen: watch::Receiver<Seen> },
+    Live { live: Arc<Live>, seen: watch::Receiver<Seen> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
 
@@ -74,7 +73,7 @@ struct Follower {
     shared: Arc<Shared>,
     id: JobId,
     source: Source,
-    /// The sequence of the last buffered event.
+    /// The last sequence that was made ready.
     after: u64,
     ready: VecDeque<JobEvent>,
 }
@@ -88,26 +87,26 @@ impl Follower {
             if self.fill().await? {
                 continue;
             }
-            let Source::ActiveJob { seen, .. } = &mut self.source else { return Ok(None) };
+            let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
-            // Reads again, to find events between the read and the subscription.
+            // What came between the look and the mark is found by one more look.
             if self.fill().await? {
                 continue;
             }
-            let Source::ActiveJob { seen, .. } = &mut self.source else { return Ok(None) };
+            let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
             if ended || seen.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
-    /// Buffers the available events; returns true if there were any.
+    /// Makes ready what has happened; answers whether there was anything.
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
-            Source::ActiveJob { active, .. } => match active.events_after(self.after).0 {
+            Source::Live { live, .. } => match live.events_after(self.after).0 {
                 Found::Events(events) => events,
                 Found::Stored(until) => {
-                    let kind = active.kind;
+                    let kind = live.kind;
                     self.shared.stored_events(self.id, kind, self.after, until).await?
                 }
             },
@@ -115,7 +114,7 @@ impl Follower {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
-                    // The job has no stored events, or all precede the sequence.
+                    // Either the job has no stored events, or they all came before.
                     let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
@@ -133,8 +132,8 @@ impl Follower {
 }
 
 impl Shared {
-    /// Returns stored events after a sequence, up to and including `until`: at least one if any
-    /// exist.
+    /// Stored events after a sequence, up to and with `until`: some of them, at least one if there
+    /// is.
     async fn stored_events(
         &self,
         id: JobId,
@@ -144,7 +143,7 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry with the next event may begin before it.
+        // The entry that holds the next event may begin before it.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),
@@ -162,7 +161,7 @@ impl Shared {
         Ok(events)
     }
 
-    /// Returns the last stored event of a job.
+    /// The last stored event of a job.
     pub(crate) async fn last_stored_event(
         &self,
         id: JobId,

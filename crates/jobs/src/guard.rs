@@ -1,4 +1,5 @@
-//! Jobs that the caller executes itself: queries, function calls and deliveries of events.
+//! Work that the caller drives itself and that is a job all the same: queries, calls of
+//! functions, and deliveries of events.
 
 use std::sync::Arc;
 
@@ -8,69 +9,68 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::jobs::Inner;
-use crate::admission::CallerPermit;
-use crate::active_job::ActiveJob;
+use crate::lane::Share;
+use crate::live::Live;
 use crate::queue::Turn;
 
-/// A guard of work in progress.
+/// Stands for the work while it is under way.
 ///
-///
-/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as if the client
-/// disconnected.
+/// A guard that is dropped without [`JobGuard::finish`] ends its job as cancelled: whoever waited
+/// for the answer went away.
 pub struct JobGuard {
     inner: Arc<Inner>,
-    active: Arc<ActiveJob>,
+    live: Arc<Live>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
-    /// The job's position in its queue, until its end is stored.
+    /// The job's place in its queue, until its end is stored.
     pub(crate) turn: Option<Turn>,
-    _share: Option<CallerPermit>,
+    _share: Option<Share>,
     finished: bool,
 }
 
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, active: Arc<ActiveJob>, share: Option<CallerPermit>) -> Self {
-        JobGuard { inner, active, slot: None, turn: None, _share: share, finished: false }
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, share: Option<Share>) -> Self {
+        JobGuard { inner, live, slot: None, turn: None, _share: share, finished: false }
     }
 
-    /// Returns the job's id.
+    /// The job's id.
     pub fn id(&self) -> JobId {
-        self.active.id
+        self.live.id
     }
 
-    /// Ends the job. Its record is written in the background.
+    /// Ends the job. Its record is written soon after, with others.
     pub fn finish(mut self, result: Result<Value, Problem>) {
         self.end(result, Vec::new());
     }
 
-    /// Ends the job and waits until its record is stored. The record of a brief job survives a
-    /// crash of the server, but may be lost in a power failure shortly afterwards. Returns the
-    /// problem if the job failed or its end cannot be stored.
+    /// Ends the job, and waits until its record is stored: it outlives the server from here on,
+    /// though a power failure within the next moments may lose that of a brief job.
+    /// Answers why the job did not end well, which may be that its end could not be stored.
     pub async fn finish_stored(self, result: Result<Value, Problem>) -> Option<Problem> {
-        let (inner, active) = (self.inner.clone(), self.active.clone());
+        let (inner, live) = (self.inner.clone(), self.live.clone());
         self.finish_with(result, Vec::new()).await;
-        let job = active.job(inner.shared.clock.now());
-        let unwell = || Problem::new(ErrorCode::Internal, "the call failed");
+        let job = live.job(inner.shared.clock.now());
+        let unwell = || Problem::new(ErrorCode::Internal, "the call did not end well");
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 
-    /// Ends the job, writes its record and these entries in one batch, and waits until it is
+    /// Ends the job, writes its record in one batch with these entries, and waits until that is
     /// stored.
     pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);
         self.slot = None;
-        self.active.ended().await;
+        self.live.ended().await;
     }
 
     fn end(&mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.finished = true;
-        self.inner.end(&self.active, result, with);
+        self.inner.end(&self.live, result, with);
     }
 }
 
 impl Drop for JobGuard {
     fn drop(&mut self) {
         if !self.finished {
-            let problem = Problem::new(ErrorCode::Cancelled, "the client disconnected");
+            let problem = Problem::new(ErrorCode::Cancelled, "nobody waited for the answer");
             self.end(Err(problem), Vec::new());
         }
     }
@@ -78,6 +78,6 @@ impl Drop for JobGuard {
 
 impl std::fmt::Debug for JobGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("JobGuard").field(&self.active.id).finish()
+        f.debug_tuple("JobGuard").field(&self.live.id).finish()
     }
 }

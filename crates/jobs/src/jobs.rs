@@ -1,4 +1,4 @@
-//! The handle to the jobs of a lake: submit, record, stop, wait, drain.
+//! The handle: submit, record, stop, wait, drain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
-use crate::admission::{Admission, QueuePermit};
-use crate::active_job::{ActiveJob, StopReason};
+use crate::lane::{Lane, Place};
+use crate::live::{Live, StopReason};
 use crate::queue::{Queues, Turn};
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
 
-/// Maximum number of ended jobs that are not stored, while the store fails.
+/// How many jobs that have ended and are not stored yet may pile up while the store fails.
 const UNSTORED_MAX: usize = 20_000;
 
-/// The jobs of a lake. Clones are handles to the same jobs.
+/// The jobs of a lake. Clones are handles to the same.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     pub(crate) inner: Arc<Inner>,
@@ -28,53 +28,51 @@ pub struct Jobs {
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
-    admissions: BTreeMap<JobKind, Admission>,
+    lanes: BTreeMap<JobKind, Lane>,
     queues: Queues,
 }
 
 impl Jobs {
     /// Opens the jobs of a lake.
     ///
-    ///
-    /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
-    /// queued, except for those that their caller executes.
+    /// Jobs that were under way when the last process ended become `interrupted`; those that had
+    /// not begun go on waiting, except those that their caller drives.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         options: JobsOptions,
     ) -> Result<Jobs> {
         let shared = Shared::new(store, clock, options);
-        let recovered = shared.recover().await?;
-        let admission = |kind| Admission::new(kind, shared.options.limits(kind));
-        let admissions = JobKind::ALL.map(|kind| (kind, admission(kind))).into();
-        let (interrupted, queues) = (recovered.interrupted, Queues::default());
-        let inner = Arc::new(Inner { admissions, interrupted, shared: shared.clone(), queues });
+        let reopened = shared.reopen().await?;
+        let lane = |kind| Lane::new(kind, shared.options.limits(kind));
+        let lanes = JobKind::ALL.map(|kind| (kind, lane(kind))).into();
+        let (interrupted, queues) = (reopened.interrupted, Queues::default());
+        let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
-        for active in recovered.queued {
-            let permit = jobs.inner.admission(active.kind).readmit();
-            jobs.enqueue(active, permit);
+        for live in reopened.queued {
+            let place = jobs.inner.lane(live.kind).place_again();
+            jobs.enqueue(live, place);
         }
         Ok(jobs)
     }
 
-    /// Returns the jobs that were running when the last process ended.
+    /// The jobs that were under way when the last process ended.
     pub fn interrupted(&self) -> &[JobId] {
         &self.inner.interrupted
     }
 
-    /// Registers the executor of a kind. Jobs of a kind without executor stay queued.
+    /// Says who executes a kind. Jobs of a kind that nobody executes wait.
     pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
-        self.inner.admission(kind).register(executor);
+        self.inner.lane(kind).register(executor);
     }
 
-    /// Queues a job for its kind's executor. The job is durable when this returns.
+    /// Queues a job for its kind's executor. It is on the disk when this returns.
     ///
-    ///
-    /// Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // A separate task, so that a cancelled caller does not leave a job that is stored but not
+        // A task of its own, so that a caller who goes away leaves no job that is stored but not
         // queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
@@ -82,33 +80,32 @@ impl Jobs {
 
     async fn submit_whole(&self, new: NewJob) -> Result<JobId> {
         let shared = &self.inner.shared;
-        let permit = self.inner.admit(new.kind)?;
-        let active = self.inner.new_live(shared.ids.next(), &new);
-        let mut batch = record_batch(&active, false)?;
+        let place = self.inner.admit(new.kind)?;
+        let live = self.inner.new_live(shared.ids.next(), &new);
+        let mut batch = record_batch(&live, false)?;
         if !new.payload.is_null() {
             let payload = record::encode(&new.payload)?;
-            batch.entries.push(Append::put(PAYLOADS, active.id.to_string(), payload));
+            batch.entries.push(Append::put(PAYLOADS, live.id.to_string(), payload));
         }
         shared.store.apply(batch).await?;
-        active.set_stored();
-        let id = active.id;
-        shared.active.lock().insert(id, active.clone());
-        self.enqueue(active, permit);
+        live.set_stored();
+        let id = live.id;
+        shared.live.lock().insert(id, live.clone());
+        self.enqueue(live, place);
         Ok(id)
     }
 
-    /// Begins a job that the caller executes, when its kind has a free slot.
+    /// Begins a job that the caller drives itself, once its kind has a free slot.
     ///
-    ///
-    /// Its record is written in the background: a query costs its caller no transaction. Errors:
-    /// `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// Its record is written in the background: a query costs its caller no transaction.
+    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
-        let (active, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
-        Ok((self.context(active), guard))
+        let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
+        Ok((self.context(live), guard))
     }
 
-    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
-    /// time.
+    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids
+    /// sort by time.
     pub fn new_id(&self) -> JobId {
         self.inner.shared.ids.next()
     }
@@ -116,91 +113,90 @@ impl Jobs {
     /// Begins a job like [`Jobs::record`], but writes its record first, in one batch with these
     /// entries.
     ///
-    ///
-    /// Error: `cancelled` if the job was stopped while it was queued.
+    /// Error: `cancelled` if the job was stopped while it waited.
     pub async fn begin(
         &self,
         id: JobId,
         new: &NewJob,
         entries: Vec<Append>,
     ) -> Result<(JobContext, JobGuard)> {
-        let (active, guard) = self.guarded(id, new).await?;
-        let mut batch = record_batch(&active, true)?;
+        let (live, guard) = self.guarded(id, new).await?;
+        let mut batch = record_batch(&live, true)?;
         batch.entries.extend(entries);
         if let Err(error) = self.inner.shared.store.apply(batch).await {
             let error = Error::from(error);
             guard.finish(Err(Problem::from(&error)));
             return Err(error);
         }
-        active.set_stored();
-        Ok((self.context(active), guard))
+        live.set_stored();
+        Ok((self.context(live), guard))
     }
 
-    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<ActiveJob>, JobGuard)> {
+    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<Live>, JobGuard)> {
         let inner = &self.inner;
-        let share = inner.admission(new.kind).share(&new.author)?;
-        let permit = inner.admit(new.kind)?;
-        let active = inner.new_live(id, new);
-        inner.shared.active.lock().insert(id, active.clone());
-        let mut guard = JobGuard::new(inner.clone(), active.clone(), share);
-        let turn = inner.enter_queue(&active);
+        let share = inner.lane(new.kind).share(&new.author)?;
+        let place = inner.admit(new.kind)?;
+        let live = inner.new_live(id, new);
+        inner.shared.live.lock().insert(id, live.clone());
+        let mut guard = JobGuard::new(inner.clone(), live.clone(), share);
+        let turn = inner.enter_queue(&live);
         let slot = async {
             if let Some(turn) = &turn {
                 turn.come().await;
             }
-            inner.admission(new.kind).slot().await
+            inner.lane(new.kind).slot().await
         };
         let slot = tokio::select! {
             biased;
             () = inner.shared.draining.cancelled() => Err(Error::Stopping),
-            () = active.cancel.cancelled() => Err(Error::Stopped { id }),
+            () = live.cancel.cancelled() => Err(Error::Stopped { id }),
             slot = slot => slot,
         };
         guard.slot = Some(slot?);
         guard.turn = turn;
-        drop(permit);
-        active.begin(inner.shared.clock.now());
-        Ok((active, guard))
+        drop(place);
+        live.begin(inner.shared.clock.now());
+        Ok((live, guard))
     }
 
-    fn context(&self, active: Arc<ActiveJob>) -> JobContext {
-        self.inner.shared.mark(&active, false);
-        JobContext::new(active, self.inner.shared.clone())
+    fn context(&self, live: Arc<Live>) -> JobContext {
+        self.inner.shared.mark(&live, false);
+        JobContext::new(live, self.inner.shared.clone())
     }
 
-    fn enqueue(&self, active: Arc<ActiveJob>, permit: QueuePermit) {
+    fn enqueue(&self, live: Arc<Live>, place: Place) {
         let inner = self.inner.clone();
-        // Before the first await, so that the queue has the order of the jobs.
-        let turn = inner.enter_queue(&active);
+        // Before anything waits, so that the queue has the order of the jobs.
+        let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
-            if inner.drive(&active, permit, turn).await {
+            if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The job stays queued for the next process, unless it is stopped before this one ends.
+            // The next process continues to wait, unless the job is stopped before this one ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
-            active.cancel.cancelled().await;
+            live.cancel.cancelled().await;
             if let Some(inner) = left.upgrade() {
-                inner.end(&active, Err(Problem::from(&Error::Stopped { id: active.id })), Vec::new());
+                inner.end(&live, Err(Problem::from(&Error::Stopped { id: live.id })), Vec::new());
             }
         });
     }
 
-    /// Returns the current state of a job.
+    /// A job as it stands.
     pub async fn job(&self, id: JobId) -> Result<Job> {
-        if let Some(active) = self.active(id) {
-            return Ok(self.with_wait(active.job(self.inner.shared.clock.now())));
+        if let Some(live) = self.live(id) {
+            return Ok(self.with_wait(live.job(self.inner.shared.clock.now())));
         }
         let stored = self.inner.shared.stored(id).await?;
         let stored = stored.map(|record| record.job);
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// Returns the job, with the job of its queue that it waits for, if any.
+    /// The job with the job of its queue that it waits for, where it does.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
-            && let Some(active) = self.active(job.id)
-            && let Some(first) = active.queue.as_ref().and_then(|name| self.inner.queues.first(name))
+            && let Some(live) = self.live(job.id)
+            && let Some(first) = live.queue.as_ref().and_then(|name| self.inner.queues.first(name))
             && first != job.id
         {
             job.waits_for.push(waits_for(first));
@@ -208,94 +204,93 @@ impl Jobs {
         job
     }
 
-    pub(crate) fn active(&self, id: JobId) -> Option<Arc<ActiveJob>> {
-        self.inner.shared.active.lock().get(&id).cloned()
+    pub(crate) fn live(&self, id: JobId) -> Option<Arc<Live>> {
+        self.inner.shared.live.lock().get(&id).cloned()
     }
 
-    /// Requests a job to stop and returns its state. A job that has ended is not changed.
+    /// Asks a job to stop and answers how it stands. A job that has ended stays as it is.
     ///
-    ///
-    /// A queued job ends immediately. A running job ends when its executor notices the
-    /// cancellation; [`Jobs::wait`] waits for that.
+    /// A queued job ends at once; one under way ends when its executor notices, which
+    /// [`Jobs::wait`] waits for.
     pub async fn stop(&self, id: JobId) -> Result<Job> {
-        if let Some(active) = self.active(id) {
-            let queued = active.status() == JobStatus::Queued;
-            active.stop(StopReason::Request);
+        if let Some(live) = self.live(id) {
+            let queued = live.status() == JobStatus::Queued;
+            live.stop(StopReason::Request);
             if queued {
-                active.ended().await;
+                live.ended().await;
             }
         }
         self.job(id).await
     }
 
-    /// Waits for a job's end and returns its final state.
+    /// Waits for a job's end, and answers how it stands then.
     pub async fn wait(&self, id: JobId) -> Result<Job> {
-        match self.active(id) {
-            Some(active) => {
-                active.ended().await;
-                Ok(active.job(self.inner.shared.clock.now()))
+        match self.live(id) {
+            Some(live) => {
+                live.ended().await;
+                Ok(live.job(self.inner.shared.clock.now()))
             }
             None => self.job(id).await,
         }
     }
 
-    /// Returns the number of queued and running jobs.
+    /// How many jobs are queued or under way.
     pub fn running(&self) -> usize {
         self.inner.shared.unfinished()
     }
 
-    /// Sets the rates for usage from now on.
+    /// Says what usage costs from here on.
     pub fn set_rate_card(&self, card: RateCard) {
         *self.inner.shared.rate_card.write() = card;
     }
 
-    /// Returns the rates for usage.
+    /// What usage costs.
     pub fn rate_card(&self) -> RateCard {
         self.inner.shared.rate_card.read().clone()
     }
 
-    /// Stores everything recorded so far.
+    /// Stores everything that was recorded so far.
     pub async fn flush(&self) -> Result<()> {
         self.inner.shared.flush().await
     }
 
-    /// Rejects new jobs from now on, and starts none of the queued ones.
+    /// Takes no more jobs from now on, and begins none of those that wait.
     pub fn close(&self) {
         self.inner.shared.draining.cancel();
     }
 
-    /// Rejects new jobs, starts none of the queued ones, and waits for running jobs. After
-    /// `timeout` these are cancelled and become `interrupted`. Everything is stored when this
-    /// returns. Queued jobs stay queued for the next process.
+    /// Takes no more jobs, begins none of those that wait, and lets those under way end; after
+    /// `timeout` they are asked to stop and become `interrupted`. Everything is stored when this
+    /// returns. Jobs that wait go on waiting in the next process.
     pub async fn drain(&self, timeout: Duration) {
         self.close();
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
-            for active in shared.under_way() {
-                active.stop(StopReason::Shutdown);
+            for live in shared.under_way() {
+                live.stop(StopReason::Shutdown);
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
             if tokio::time::timeout(grace, shared.all_ended()).await.is_err() {
-                tracing::error!("jobs are still running at shutdown");
+                tracing::error!("jobs are still under way at the end of the server");
             }
         }
         if let Err(error) = self.flush().await {
-            tracing::error!(%error, "cannot write the last job records");
+            tracing::error!(%error, "the last job records cannot be written");
         }
     }
 }
 
 impl Inner {
-    pub(crate) fn admission(&self, kind: JobKind) -> &Admission {
-        &self.admissions[&kind]
+    pub(crate) fn lane(&self, kind: JobKind) -> &Lane {
+        &self.lanes[&kind]
     }
 
-    /// Enters the queue of a job, if it has one.
-    fn enter_queue(&self, active: &ActiveJob) -> Option<Turn> {
-        active.queue.as_ref().map(|name| self.queues.enter(name, active.id))
+    /// Enters the queue of a job, where it has one.
+    fn enter_queue(&self, live: &Live) -> Option<Turn> {
+        live.queue.as_ref().map(|name| self.queues.enter(name, live.id))
     }
 
-    fn admit(&self, kind: JobKind) -> Result<QueuePermit> {
+    fn admit(&self, kind: JobKind) -> Result<Place> {
         if self.shared.draining.is_cancelled() {
             return Err(Error::Stopping);
         }
@@ -303,37 +298,37 @@ impl Inner {
         if unstored >= UNSTORED_MAX {
             return Err(Error::TooBusy { kind, waiting: unstored });
         }
-        self.admission(kind).permit()
+        self.lane(kind).place()
     }
 
-    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {
+    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<Live> {
         let now = self.shared.clock.now();
-        Arc::new(ActiveJob::queued(id, new, now, self.shared.options.log_bytes_max))
+        Arc::new(Live::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
-    /// Ends a job and writes its record immediately.
-    pub(crate) fn end(&self, active: &Arc<ActiveJob>, result: Result<Value, Problem>, with: Vec<Append>) {
-        self.shared.end(active, self.shared.clock.now(), result, with);
+    /// Ends a job and has that written at once.
+    pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
+        self.shared.end(live, self.shared.clock.now(), result, with);
     }
 }
 
-/// Returns the reason for which a job has not begun.
+/// The reason why a job has not begun.
 pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }
 
-/// Returns a batch with a job's current record and its ref of an open job.
-pub(crate) fn record_batch(active: &ActiveJob, relaxed: bool) -> Result<Batch> {
+/// A batch that holds a job's record as it stands, and puts it among the open ones.
+pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
     Ok(Batch {
-        entries: vec![record::record_entry(&active.record())?],
-        refs: vec![record::open_ref(active.id, active.kind, true)],
+        entries: vec![record::record_entry(&live.record())?],
+        refs: vec![record::open_ref(live.id, live.kind, true)],
         relaxed,
         ..Batch::default()
     })
 }
 
 impl Shared {
-    /// Waits until no job is running.
+    /// Waits until no job is under way.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();
         while !self.under_way().is_empty() {

@@ -1,13 +1,11 @@
-//! Jobs: one id, one life cycle, one event stream and one usage record for everything that runs.
+//! Everything that runs is a job: one id, one life cycle, one stream of events, one line of usage.
 //!
-//!
-//! [`Jobs`] is a durable queue. It executes nothing itself: other crates register an [`Executor`]
-//! for each kind, or execute the work and record it ([`Jobs::record`], [`Jobs::begin`]).
-//!
+//! [`Jobs`] is a durable queue. It runs nothing itself: the owner of a kind of work registers an
+//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`], [`Jobs::begin`]).
 //!
 //! One process at a time opens the jobs of a lake; the server's lock ensures it.
 
-mod run_loop;
+mod drive;
 mod error;
 mod event_log;
 mod executor;
@@ -15,11 +13,11 @@ mod follow;
 mod guard;
 mod ids;
 mod jobs;
-mod admission;
+mod lane;
 mod list;
-mod active_job;
+mod live;
 mod lookup;
-mod recovery;
+mod open;
 mod options;
 mod outcome;
 mod queue;
@@ -35,6 +33,6 @@ pub use follow::EventStream;
 pub use guard::JobGuard;
 pub use jobs::Jobs;
 pub use list::JobFilter;
-pub use active_job::StopReason;
+pub use live::StopReason;
 pub use options::{JobsOptions, KindLimits};
 pub use usage::UsageGroup;

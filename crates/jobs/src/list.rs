@@ -1,7 +1,7 @@
 //! Lists of jobs, newest first.
 //!
-//! Ids sort by time, so a list merges three descending sequences: jobs in memory, stored queries,
-//! and the other stored jobs. A job in memory replaces its stored record.
+//! Ids sort by time, so a list is a merge of three descending sequences: jobs in memory, stored
+//! queries, and the other stored jobs. What is in memory counts.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::ReverseScan;
 
 use crate::ids::key_at;
-use crate::active_job::ActiveJob;
+use crate::live::Live;
 use crate::record::{self, JOBS, QUERIES, Record};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
 
-/// A filter of jobs.
+/// Which jobs to list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobFilter {
-    /// Only these kinds; empty for all.
+    /// Only these kinds; all, where none is named.
     pub kinds: Vec<JobKind>,
-    /// Only these statuses; empty for all.
+    /// Only these statuses; all, where none is named.
     pub statuses: Vec<JobStatus>,
-    /// Only jobs recorded at or after this time.
+    /// Only jobs recorded at this moment or later.
     pub since: Option<Timestamp>,
-    /// Only jobs recorded before this time.
+    /// Only jobs recorded before this moment.
     pub until: Option<Timestamp>,
-    /// Maximum number of jobs, newest first; 100 by default.
+    /// At most so many, the newest; 100 by default.
     pub limit: usize,
 }
 
@@ -50,7 +50,7 @@ impl JobFilter {
 }
 
 impl Jobs {
-    /// Lists jobs, newest first.
+    /// Jobs, newest first.
     pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         let mut records = self.inner.shared.records(filter);
@@ -62,19 +62,19 @@ impl Jobs {
     }
 }
 
-/// Returns the records that match a filter, newest first.
+/// Records that a filter admits, newest first.
 pub(crate) struct Records<'a> {
     shared: &'a Shared,
     filter: JobFilter,
-    active: Vec<Arc<ActiveJob>>,
+    live: Vec<Arc<Live>>,
     journals: Vec<ReverseScan>,
 }
 
 impl Shared {
-    /// Returns the records that match a filter, newest first. The caller applies the limit.
+    /// Records that a filter admits, newest first. The limit is the caller's affair.
     pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
         let mut journals = Vec::new();
-        // The range allows for ids created just before their records; the filter checks the record.
+        // An id is made a moment before its record; the filter looks at the record.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
         let has = |brief| {
@@ -89,11 +89,11 @@ impl Shared {
             let from = Some(from.map_or(kept.clone(), |from| from.max(kept)));
             journals.push(ReverseScan::new(QUERIES, from, until));
         }
-        let active = self.active.lock().values().cloned().collect();
-        Records { shared: self, filter: filter.clone(), active, journals }
+        let live = self.live.lock().values().cloned().collect();
+        Records { shared: self, filter: filter.clone(), live, journals }
     }
 
-    /// Returns the record of a job that is not in memory.
+    /// The record of a job that is not in memory.
     pub(crate) async fn stored(&self, id: JobId) -> Result<Option<Record>> {
         let key = id.to_string();
         for journal in [JOBS, QUERIES] {
@@ -106,7 +106,7 @@ impl Shared {
 }
 
 impl Records<'_> {
-    /// Returns the next older record. Skips unreadable ones.
+    /// The next older record. One that cannot be read back is left out.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
         while let Some(key) = self.newest().await? {
             let record = self.take(&key);
@@ -118,7 +118,7 @@ impl Records<'_> {
     }
 
     async fn newest(&mut self) -> Result<Option<String>> {
-        let mut newest = self.active.last().map(|active| active.id.to_string());
+        let mut newest = self.live.last().map(|live| live.id.to_string());
         for journal in &mut self.journals {
             let head = journal.peek(&*self.shared.store).await?;
             newest = newest.max(head.map(|entry| entry.key.clone()));
@@ -135,9 +135,9 @@ impl Records<'_> {
                 Err(error) => tracing::warn!(%error, "a job is left out"),
             }
         }
-        if let Some(active) = self.active.pop_if(|active| active.id.to_string() == key) {
-            let job = active.job(self.shared.clock.now());
-            record = Some(Record { job, ..active.record() });
+        if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {
+            let job = live.job(self.shared.clock.now());
+            record = Some(Record { job, ..live.record() });
         }
         record
     }

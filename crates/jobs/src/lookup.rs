@@ -1,4 +1,4 @@
-//! Lookup of a job by a part of its id.
+//! Finds a job by part of its id, as people copy it.
 
 use headwater_model::Job;
 use headwater_store::ReverseScan;
@@ -7,17 +7,17 @@ use crate::record::{JOBS, QUERIES};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
 
-/// Maximum number of candidates in an error.
+/// How many candidates an error names.
 const NAMED: usize = 5;
-/// Number of newest jobs compared for "did you mean".
+/// How many of the newest jobs are compared for "did you mean".
 const COMPARED: usize = 500;
 
 impl Jobs {
-    /// Returns the job whose id begins or ends with this text, ignoring hyphens and case.
+    /// The job with this id, or whose id begins or ends with this text. Hyphens and case do not
+    /// count.
     ///
-    ///
-    /// Errors: `job_not_found`, with the job whose last digits are most similar; `invalid_argument`
-    /// if several jobs match.
+    /// Errors: `job_not_found`, with the job whose last digits are nearest; `invalid_argument`
+    /// where several match.
     pub async fn get(&self, text: &str) -> Result<Job> {
         if let Ok(id) = text.trim().parse() {
             return self.job(id).await;
@@ -45,7 +45,7 @@ impl Jobs {
 
 impl Shared {
     async fn ids_newest_first(&self) -> Result<Vec<String>> {
-        let mut ids: Vec<String> = self.active.lock().keys().map(ToString::to_string).collect();
+        let mut ids: Vec<String> = self.live.lock().keys().map(ToString::to_string).collect();
         let kept = self.queries_from.read().clone();
         for (journal, from) in [(JOBS, None), (QUERIES, Some(kept))] {
             let mut entries = ReverseScan::new(journal, from, None);

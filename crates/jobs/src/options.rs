@@ -1,22 +1,23 @@
-//! Limits of running and queued jobs, rates and retention.
+//! How many jobs run and wait at once, what they cost, and how much of them is kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{JobKind, RateCard};
 
-/// The options of [`crate::Jobs`].
+/// How [`crate::Jobs`] works.
 #[derive(Debug, Clone)]
 pub struct JobsOptions {
-    /// Limits by kind; [`KindLimits::of`] for the other kinds.
+    /// Bounds by kind; a kind that is not named has [`KindLimits::of`].
     pub limits: BTreeMap<JobKind, KindLimits>,
-    /// The rates for usage, until [`crate::Jobs::set_rate_card`] replaces them.
+    /// What usage costs, until [`crate::Jobs::set_rate_card`] says otherwise.
     pub rate_card: RateCard,
-    /// Number of query records kept; older ones are aggregated by day. 10,000 by default.
+    /// How many records of queries are kept; older ones live on as sums by day. 10,000 by default.
     pub queries_kept: usize,
-    /// Maximum bytes of log text of one job; a remark marks omitted lines. 32 MiB by default.
+    /// How many bytes of log text are kept of one job; then a remark says that lines are left out.
+    /// 32 MiB by default.
     pub log_bytes_max: usize,
-    /// Time after cancellation until the work is dropped. 10 s by default.
+    /// How long a job that was asked to stop may take before it is dropped. 10 s by default.
     pub stop_grace: Duration,
 }
 
@@ -32,18 +33,18 @@ impl Default for JobsOptions {
     }
 }
 
-/// The limits of one kind of job.
+/// The bounds of one kind of job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KindLimits {
-    /// Maximum number of running jobs; at least 1.
+    /// How many run at once; at least 1.
     pub concurrency: usize,
-    /// Maximum number of queued jobs; further ones are rejected with `too_busy`.
+    /// How many may wait; one more is refused with `too_busy`.
     pub queue: usize,
 }
 
 impl KindLimits {
-    /// Returns the default of a kind: queries share the engine's memory, so many may run; imports
-    /// and runs are few and large.
+    /// The default of a kind: queries share the engine's memory, so many may run; imports and runs
+    /// are few and large.
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },
@@ -54,15 +55,15 @@ impl KindLimits {
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
-            // The function runtime has its own fair queue; here calls do not wait, and each caller
-            // has a limit.
+            // The runtime has places and a queue of its own, in which owners have turns one after
+            // the other; here no call waits, and each caller has a limit.
             JobKind::Function => KindLimits { concurrency: 20_000, queue: 0 },
         }
     }
 }
 
 impl JobsOptions {
-    /// Returns the limits of a kind.
+    /// The bounds of a kind.
     pub fn limits(&self, kind: JobKind) -> KindLimits {
         self.limits.get(&kind).copied().unwrap_or(KindLimits::of(kind))
     }

@@ -1,4 +1,4 @@
-//! The outcome of a job.
+//! How a job ended, in words.
 
 use headwater_model::{
     ErrorCode, Fault, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp,
@@ -6,10 +6,10 @@ use headwater_model::{
 use serde_json::Value;
 use tokio::task::JoinError;
 
-use crate::active_job::StopReason;
+use crate::live::StopReason;
 use crate::{Error, Result};
 
-/// Sets the status of an ended job, from its result and the reason for stopping it.
+/// Says how a job ended, from what its work answered and why it was asked to stop.
 pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<StopReason>) {
     let problem = match result {
         Ok(value) => {
@@ -36,7 +36,7 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
 }
 
 fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
-    // A more specific error of the work is kept.
+    // Work that says itself that it was stopped knows what that means for whoever asked for it.
     if problem.code == code {
         return problem;
     }
@@ -45,27 +45,27 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
         stopped.causes.push(problem.message);
         stopped.causes.extend(problem.causes);
     }
-    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start the job again.".to_owned());
+    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start it again.".to_owned());
     stopped
 }
 
-/// Returns the problem of a job that succeeded, but whose end cannot be stored.
+/// Why a job failed whose work was done, but whose end is not on the disk.
 pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     let mut problem =
-        Problem::new(error.code, "the job completed, but its result could not be stored");
+        Problem::new(error.code, "the work was done, and its end could not be recorded");
     problem.causes.push(error.message.clone());
     problem.hint.clone_from(&error.hint);
     problem
 }
 
-/// Returns the milliseconds since a job began, rounded up; 0 if it did not begin.
+/// Milliseconds since a job began, rounded up; 0 where it did not begin.
 pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
     let Some(started) = started else { return 0 };
     let micros = (now - started).num_microseconds().unwrap_or(0);
     u64::try_from(micros).unwrap_or(0).div_ceil(1_000)
 }
 
-/// Returns the start and end events of a stored job without events.
+/// Events of a stored job that has none of its own: that it began, and how it ended.
 pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     let started = job.started.map(|time| (time, JobEventKind::Started));
     let ended = job.ended.filter(|_| job.status.is_final());
@@ -75,15 +75,15 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
 }
 
-/// Returns the problem of work without a result: it panicked or was dropped.
+/// Why work has no answer: it panicked, or was dropped.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
-        Err(_) => Problem::new(ErrorCode::Cancelled, "the job did not stop in time and was dropped"),
+        Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let mut problem = Problem::new(ErrorCode::Internal, "the job panicked")
-                .with_hint("Report this bug in Headwater.");
+            let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
+                .with_hint("Report this: it is a fault of Headwater's own.");
             problem.causes.extend(text);
             problem
         }

@@ -1,13 +1,14 @@
-//! The stored form of jobs: journals, keys and the JSON of a record.
+//! How jobs lie in the store: journals, keys and the JSON of a record.
 //!
 //! | journal | key | value |
 //! |---|---|---|
 //! | `jobs`, `query_jobs` | job id | the record; the newest entry counts |
 //! | `job_events`, `query_events` | job id `/` first sequence | events, one JSON object a line |
-//! | `job_payloads` | job id | the executor's input; deleted after the job's end |
+//! | `job_payloads` | job id | what the executor is given; trimmed once the job has ended |
 //!
-//! Queries have journals of their own, because they are many and their number is limited. Each open
-//! job has a ref `jobs/open/<id>`, so that opening a lake reads only these.
+//! Queries lie apart from the rest, because they are many and their records have a bound. A ref
+//! `jobs/open/<id>` stands for every job that has not ended, so that opening a lake reads only
+//! those.
 
 use bytes::Bytes;
 use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};
@@ -23,27 +24,27 @@ pub(crate) const PAYLOADS: &str = "job_payloads";
 const EVENTS: &str = "job_events";
 const QUERY_EVENTS: &str = "query_events";
 
-/// The prefix of the refs of open jobs.
+/// The prefix of the refs that stand for jobs that have not ended.
 pub(crate) const OPEN: &str = "jobs/open/";
 
-/// Maximum number of events and approximate maximum bytes of one entry.
+/// How many events, and about how many bytes, go into one entry.
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The stored record of a job.
+/// A job as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The job.
+    /// The job, as it is listed.
     pub job: Job,
-    /// The usage of each step, for aggregation by model.
+    /// What each of its steps took, for sums by model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepUsage>,
-    /// The job's queue.
+    /// The queue in which it waits for its turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
 }
 
-/// The usage of a step.
+/// What a step took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StepUsage {
     pub step: String,
@@ -51,33 +52,33 @@ pub(crate) struct StepUsage {
     pub cost: f64,
 }
 
-/// Returns the journal of records of this kind.
+/// The journal that holds records of this kind.
 pub(crate) fn journal(kind: JobKind) -> &'static str {
     if kind.is_brief() { QUERIES } else { JOBS }
 }
 
-/// Returns the journal of events of this kind.
+/// The journal that holds events of jobs of this kind.
 pub(crate) fn events_journal(kind: JobKind) -> &'static str {
     if kind.is_brief() { QUERY_EVENTS } else { EVENTS }
 }
 
-/// Returns the key of an entry whose first event has this sequence.
+/// The key of an entry whose first event has this sequence.
 pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
     format!("{id}/{sequence:012}")
 }
 
-/// Returns the entry of a record.
+/// An entry that holds a record.
 pub(crate) fn record_entry(record: &Record) -> Result<Append> {
     Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 
-/// Returns the change that adds or removes the ref of an open job.
+/// The change that puts a job among the open ones, or takes it out.
 pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
     let value = open.then(|| Bytes::from_static(journal(kind).as_bytes()));
     RefChange { name: format!("{OPEN}{id}"), expected: Expected::Anything, value }
 }
 
-/// Returns the entries of these events, in order.
+/// Entries that hold these events, in order.
 pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
     let mut entries = Vec::new();
     let mut text: Vec<u8> = Vec::new();
@@ -110,7 +111,7 @@ fn flush_chunk(
     }
 }
 
-/// Returns the events of an entry.
+/// The events of an entry.
 pub(crate) fn decode_events(journal: &str, key: &str, value: &[u8]) -> Result<Vec<JobEvent>> {
     let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| decode(journal, key, line)).collect()

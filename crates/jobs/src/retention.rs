@@ -1,9 +1,9 @@
-//! Retention of query and function call records: old ones are aggregated by day, so that their
-//! number is limited and no usage is lost.
+//! Old records of queries, and of calls of functions, become sums by day, so that their number has
+//! a bound and no usage is lost.
 //!
-//!
-//! The totals and the key up to which they count are written in one batch; then the records are
-//! deleted. Readers ignore records below that key, so a crash in between counts nothing twice.
+//! The sums and the key up to which they count are written in one batch; only then are the records
+//! trimmed. Records below that key are gone for every reader from the batch on, so a crash between
+//! the two counts nothing twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::usage::{Sum, day_of};
 use crate::writer::Shared;
 
 const SUMS: &str = "query_sums";
-/// The key of the entry with the key up to which records are aggregated.
+/// The key of the entry that says up to which key records are summed up.
 const THROUGH: &str = "through";
-/// Key prefixes of the totals of each brief kind.
+/// Key prefixes of the sums of each brief kind.
 const DAYS: [(JobKind, &str); 7] = [
     (JobKind::Query, "day/"),
     (JobKind::Function, "function-day/"),
@@ -31,13 +31,13 @@ const DAYS: [(JobKind, &str); 7] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Number of records removed in one batch. A pause follows, so that other writes wait for at most
-/// one batch.
+/// Number of records removed in one batch. A pause follows, so that other writes wait for one batch
+/// at most.
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Shared {
-    /// Reads the key up to which queries are aggregated.
+    /// Reads up to where queries are summed up.
     pub(crate) async fn load_queries_from(&self) -> Result<()> {
         if let Some(entry) = self.store.latest(SUMS, THROUGH).await? {
             *self.queries_from.write() = record::decode(SUMS, THROUGH, &entry.value)?;
@@ -45,7 +45,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the totals of removed queries and calls, by kind and day.
+    /// The sums of queries and calls that are no longer kept, by kind and day.
     pub(crate) async fn retired_days(&self) -> Result<BTreeMap<(JobKind, String), Sum>> {
         let mut days = BTreeMap::new();
         for (kind, prefix) in DAYS {
@@ -62,7 +62,7 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes them. `more` is the number of
     /// queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // An incomplete count is repeated.
+        // What is not seen to its end is counted anew.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
@@ -87,8 +87,8 @@ impl Shared {
     /// removes them. Returns their number.
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
-            let active = self.active.lock();
-            active.values().find(|active| active.kind.is_brief()).map(|active| active.id)
+            let live = self.live.lock();
+            live.values().find(|live| live.kind.is_brief()).map(|live| live.id)
         };
         let mut sums: BTreeMap<(JobKind, String), Sum> = BTreeMap::new();
         let (mut retired, mut through) = (0, self.queries_from.read().clone());
@@ -143,7 +143,7 @@ impl Shared {
     }
 }
 
-/// Returns the smallest key after a record's key.
+/// The first key behind a record's.
 fn after(record: &Record) -> String {
     format!("{}\0", record.job.id)
 }

@@ -1,4 +1,4 @@
-//! Aggregation of the usage and cost of jobs.
+//! What jobs took and cost, summed up.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::list::JobFilter;
 use crate::record::Record;
 use crate::{Jobs, Result};
 
-/// The grouping of a usage summary.
+/// What a line of a summary stands for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageGroup {
@@ -18,13 +18,13 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// One job; newest first. Removed queries and calls have no line.
+    /// One job; the newest comes first. Queries and calls that are no longer kept have no line.
     Job,
-    /// A model or expectation, over all its runs.
+    /// A model or expectation, over all runs that executed it.
     Model,
 }
 
-/// An aggregated usage.
+/// A sum of usage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sum {
     pub jobs: u64,
@@ -45,11 +45,10 @@ impl Sum {
 }
 
 impl Jobs {
-    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name; jobs
-    /// newest first.
+    /// What the jobs that were recorded in `since..until` and have ended took, in order of the
+    /// group's name; jobs newest first.
     ///
-    ///
-    /// Removed queries and calls count by whole days.
+    /// Queries and calls that are no longer kept count by whole days.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -123,7 +122,7 @@ fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup)
     sums.entry(group).or_default().add(&Sum::of(record));
 }
 
-/// Returns the day of a time, in UTC: `2026-03-01`.
+/// The day of a moment, in UTC: `2026-03-01`.
 pub(crate) fn day_of(time: Timestamp) -> String {
     time.date_naive().to_string()
 }

@@ -1,11 +1,11 @@
-//! Group writes of job events and records.
+//! Writes what jobs say, in groups.
 //!
-//! One task stores the events and records of all active jobs. Ends are written immediately, in one
-//! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
-//! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
-//! server never) unless it has the end of a background job. If the store fails, the jobs are
-//! written one by one, so that one job cannot block the others, and the rest is retried until it
-//! is stored.
+//! One task stores the events and records of every living job. Ends are written at once, in one
+//! group; beginnings, lines and progress are written after a tenth of a second. So a short job is
+//! written once, with its end. A batch is
+//! `relaxed` (a power failure may lose it, `kill -9` of the server never) unless it holds the end
+//! of a job that ran in the background. When the store fails, the group is written job by job, so
+//! that none stands in the way of the others, and what is left is tried again until it is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ids::Ids;
-use crate::active_job::{Collected, ActiveJob};
+use crate::live::{Collected, Live};
 use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.
 const GATHER: Duration = Duration::from_millis(100);
-/// Number of unstored events of one job that triggers an immediate write.
+/// How many waiting events of one job are written at once.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive failed jobs after which the others are not tried.
+/// How many jobs in a row cannot be written before the others are not tried.
 const HOPELESS: usize = 3;
-/// Maximum pause after a failure of the store.
+/// The longest pause after the store failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// State shared by all jobs of a lake.
+/// What every job of a lake shares.
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -42,14 +42,14 @@ pub(crate) struct Shared {
     pub options: JobsOptions,
     pub rate_card: RwLock<RateCard>,
     /// Jobs that have not ended, or whose end is not stored.
-    pub active: Mutex<BTreeMap<JobId, Arc<ActiveJob>>>,
-    /// Records of queries and calls below this key are aggregated and removed.
+    pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
+    /// Records of queries and calls below this key are summed up and gone.
     pub queries_from: RwLock<String>,
-    /// Number of ended jobs; waiters for several jobs watch it.
+    /// Counts ends; whoever waits for several jobs watches it.
     pub ends: watch::Sender<u64>,
-    /// Cancelled when the last handle is dropped.
+    /// Cancelled when the last handle is gone.
     pub closing: CancellationToken,
-    /// Cancelled when no further job is accepted or started.
+    /// Cancelled when no more jobs are taken, and none that wait begun.
     pub draining: CancellationToken,
     waiting: Mutex<BTreeMap<JobId, Waiting>>,
     urgent: Notify,
@@ -59,15 +59,15 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
-    /// Number of query and call records counted so far.
+    /// How many records of queries and calls there are, as far as that was counted.
     pub queries_stored: Mutex<Option<usize>>,
-    /// Locked during the aggregation of old query records.
+    /// Held while old records of queries are summed up.
     retiring: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A job with something to write.
 struct Waiting {
-    active: Arc<ActiveJob>,
+    live: Arc<Live>,
     since: Instant,
     is_urgent: bool,
 }
@@ -96,7 +96,7 @@ impl Shared {
             ids: Ids::new(clock.clone()),
             clock,
             rate_card: RwLock::new(options.rate_card.clone()),
-            active: Mutex::default(),
+            live: Mutex::default(),
             queries_from: RwLock::default(),
             ends: watch::Sender::new(0),
             closing: CancellationToken::new(),
@@ -106,8 +106,7 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // The first query of a process triggers retention, because processes may be
-            // short-lived.
+            // The first query of a process looks after the old ones, for processes may be short.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
@@ -117,64 +116,64 @@ impl Shared {
     }
 
     /// Adds an event to a job's stream.
-    pub(crate) fn emit(&self, active: &Arc<ActiveJob>, event: JobEventKind) {
-        let waiting = active.emit(self.clock.now(), event, &self.rate_card.read());
+    pub(crate) fn emit(&self, live: &Arc<Live>, event: JobEventKind) {
+        let waiting = live.emit(self.clock.now(), event, &self.rate_card.read());
         match waiting {
             None => {}
-            Some(waiting) => self.mark(active, waiting >= EVENTS_URGENT),
+            Some(waiting) => self.mark(live, waiting >= EVENTS_URGENT),
         }
     }
 
-    /// Ends a job and writes its record immediately.
+    /// Ends a job and has that written at once.
     pub(crate) fn end(
         &self,
-        active: &Arc<ActiveJob>,
+        live: &Arc<Live>,
         now: Timestamp,
         result: Result<Value, Problem>,
         with: Vec<Append>,
     ) {
         let card = self.rate_card.read().clone();
-        if active.end(now, result, &card, with) {
+        if live.end(now, result, &card, with) {
             self.unstored.fetch_add(1, Ordering::Relaxed);
         }
-        self.mark(active, true);
+        self.mark(live, true);
     }
 
-    /// Schedules a job's write: immediately, or with the next group.
-    pub(crate) fn mark(&self, active: &Arc<ActiveJob>, urgent: bool) {
-        self.wait(active, urgent);
+    /// Has a job written: soon, or with the next group.
+    pub(crate) fn mark(&self, live: &Arc<Live>, urgent: bool) {
+        self.wait(live, urgent);
         if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
     }
 
-    fn wait(&self, active: &Arc<ActiveJob>, is_urgent: bool) {
+    fn wait(&self, live: &Arc<Live>, is_urgent: bool) {
         let mut waiting = self.waiting.lock();
-        let new = || Waiting { active: active.clone(), since: Instant::now(), is_urgent };
-        waiting.entry(active.id).or_insert_with(new).is_urgent |= is_urgent;
+        let new = || Waiting { live: live.clone(), since: Instant::now(), is_urgent };
+        waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
-    /// Removes and returns the jobs of a group. If others remain, they are written later.
-    fn take_waiting(&self, group: Group) -> Vec<Arc<ActiveJob>> {
+    /// Takes the jobs of a group. If others remain, they are written later.
+    fn take_waiting(&self, group: Group) -> Vec<Arc<Live>> {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
-        let taken = taken.map(|(_, one)| one.active).collect();
+        let taken = taken.map(|(_, one)| one.live).collect();
         if !waiting.is_empty() {
             self.lazy.notify_one();
         }
         taken
     }
 
-    /// Returns the number of queued and running jobs.
+    /// How many jobs are queued or under way.
     pub(crate) fn unfinished(&self) -> usize {
-        self.active.lock().values().filter(|active| !active.is_over()).count()
+        self.live.lock().values().filter(|live| !live.is_over()).count()
     }
 
-    /// Returns the running jobs.
-    pub(crate) fn under_way(&self) -> Vec<Arc<ActiveJob>> {
-        let active = self.active.lock();
-        active.values().filter(|active| active.status() == JobStatus::Running).cloned().collect()
+    /// The jobs that are under way.
+    pub(crate) fn under_way(&self) -> Vec<Arc<Live>> {
+        let live = self.live.lock();
+        live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
     }
 
-    /// Runs the writer until the last handle is dropped.
+    /// The task that writes, until the last handle is gone.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut pause = GATHER;
         loop {
@@ -190,7 +189,7 @@ impl Shared {
                     self.look_after_records().await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot write job records; retrying");
+                    tracing::warn!(%error, "job records cannot be written and are tried again");
                     self.pause(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     self.urgent.notify_one();
@@ -217,7 +216,7 @@ impl Shared {
         }
     }
 
-    /// Stores all waiting changes.
+    /// Stores everything that waits.
     pub(crate) async fn flush(&self) -> Result<()> {
         self.write_group(Group::All).await
     }
@@ -234,33 +233,33 @@ impl Shared {
             return Err(error);
         }
         let mut in_a_row = 0;
-        for (permit, active) in lives.iter().enumerate() {
-            match self.write(std::slice::from_ref(active)).await {
+        for (place, live) in lives.iter().enumerate() {
+            match self.write(std::slice::from_ref(live)).await {
                 Ok(()) => in_a_row = 0,
                 Err(again) => {
                     error = again;
                     in_a_row += 1;
-                    self.refuse(std::slice::from_ref(active), &error);
+                    self.refuse(std::slice::from_ref(live), &error);
                 }
             }
             if in_a_row == HOPELESS {
-                self.refuse(&lives[permit + 1..], &error);
+                self.refuse(&lives[place + 1..], &error);
                 break;
             }
         }
         Err(error)
     }
 
-    async fn write(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
+    async fn write(&self, lives: &[Arc<Live>]) -> Result<()> {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
         let mut applied = Ok(());
-        for active in lives {
-            match active.collect(now, &mut batch) {
+        for live in lives {
+            match live.collect(now, &mut batch) {
                 Ok(one) => {
                     batch.relaxed &= !one.durable;
-                    collected.push((active, one));
+                    collected.push((live, one));
                 }
                 Err(error) => {
                     applied = Err(error);
@@ -271,21 +270,21 @@ impl Shared {
         if applied.is_ok() && !batch.is_empty() {
             applied = self.apply(batch).await;
         }
-        for (active, one) in collected {
+        for (live, one) in collected {
             match &applied {
-                Ok(()) => self.settle(active, &one),
-                Err(_) => active.uncollect(&one),
+                Ok(()) => self.settle(live, &one),
+                Err(_) => live.uncollect(&one),
             }
         }
         applied
     }
 
-    /// Keeps unwritten jobs for the next attempt.
-    fn refuse(&self, lives: &[Arc<ActiveJob>], error: &Error) {
+    /// Keeps jobs that could not be written for the next try.
+    fn refuse(&self, lives: &[Arc<Live>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
-        for active in lives {
-            active.refuse(now, &problem);
-            self.wait(active, true);
+        for live in lives {
+            live.refuse(now, &problem);
+            self.wait(live, true);
         }
         self.ends.send_modify(|ends| *ends += 1);
     }
@@ -294,15 +293,15 @@ impl Shared {
         self.store.apply(batch).await.map(drop).map_err(Error::from)
     }
 
-    fn settle(&self, active: &Arc<ActiveJob>, collected: &Collected) {
-        if !active.settle(collected) {
+    fn settle(&self, live: &Arc<Live>, collected: &Collected) {
+        if !live.settle(collected) {
             return;
         }
-        if self.active.lock().remove(&active.id).is_none() {
+        if self.live.lock().remove(&live.id).is_none() {
             return;
         }
         self.unstored.fetch_sub(1, Ordering::Relaxed);
-        let counter = match active.kind {
+        let counter = match live.kind {
             JobKind::Query | JobKind::Function => &self.queries_since,
             _ => &self.jobs_since,
         };
@@ -310,7 +309,7 @@ impl Shared {
         self.ends.send_modify(|ends| *ends += 1);
     }
 
-    /// Removes obsolete entries periodically.
+    /// Trims what is no longer needed, every so often.
     async fn look_after_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough
@@ -318,11 +317,11 @@ impl Shared {
         {
             let more = self.queries_since.swap(0, Ordering::Relaxed);
             let shared = self.clone();
-            // A separate task, so that writes are not delayed.
+            // What is to be written meanwhile does not wait for it.
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {
-                    tracing::warn!(%error, "cannot aggregate old query records");
+                    tracing::warn!(%error, "old records of queries cannot be summed up");
                 }
                 drop(turn);
             });
@@ -330,7 +329,7 @@ impl Shared {
         if self.jobs_since.load(Ordering::Relaxed) >= 100 {
             self.jobs_since.store(0, Ordering::Relaxed);
             if let Err(error) = self.trim_payloads().await {
-                tracing::warn!(%error, "cannot delete inputs of ended jobs");
+                tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
             }
         }
     }

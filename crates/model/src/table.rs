@@ -152,7 +152,7 @@ impl TryFrom<String> for Transform {
             Some((name, width)) => (name, Some(width)),
             None => (text.as_str(), None),
         };
-        Transform::named(name, width).ok_or_else(|| format!("`{text}` is not a valid partition transform"))
+        Transform::named(name, width).ok_or_else(|| format!("`{text}` is no partition transform"))
     }
 }
 

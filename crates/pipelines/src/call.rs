@@ -83,7 +83,7 @@ impl Runner {
         let settled = match outcome.returned {
             // From here on the table counts against the shared storage, and not against the
             // function.
-            Ok(Returned::Table(table)) => table.settle(&self.quota).await.map(Returned::Table),
+            Ok(Returned::Table(table)) => table.settle(&self.room).await.map(Returned::Table),
             other => other,
         };
         settled.map_err(|error| Error::other(&error))

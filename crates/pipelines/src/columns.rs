@@ -253,7 +253,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     }
     for key in &step.keys {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
-            let message = format!("`{}` lacks the key column `{key}`", step.name);
+            let message = format!("`{}` gives no column `{key}`, which is a key", step.name);
             let hint = suggest::hint(key, known, "columns");
             return Err(Error::invalid(step.at.clone(), message, hint));
         }
@@ -261,7 +261,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     for field in &step.partition_by {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(&field.column)) {
             let message = format!(
-                "`{}` is partitioned by `{field}`, but lacks the column `{}`",
+                "`{}` is partitioned by `{field}`, and gives no column `{}`",
                 step.name, field.column
             );
             let hint = suggest::hint(&field.column, known, "columns");
@@ -271,7 +271,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     let Columns::Typed(schema) = columns else { return Ok(()) };
     let refused = |at: &Location, error: headwater_tables::Error| Error::Invalid {
         at: at.clone(),
-        message: format!("cannot create the table of `{}`: {error}", step.name),
+        message: format!("the table of `{}` cannot be made: {error}", step.name),
         hint: error.hint(),
     };
     Tables::check(schema, &[]).map_err(|error| refused(&step.at, error))?;

@@ -70,7 +70,7 @@ pub enum Error {
     },
 
     /// A step reads a table that is neither a model nor in the lake.
-    #[error("`{step}` reads `{table}``, which is neither a model nor a table at `{reference}` ({at})")]
+    #[error("`{step}` reads `{table}`, which is no model and no table at `{reference}` ({at})")]
     TableMissing {
         /// Step name.
         step: String,
@@ -98,7 +98,7 @@ pub enum Error {
     },
 
     /// The table of a model exists, and was not written by a model of this project.
-    #[error("model `{step}` cannot write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
+    #[error("model `{step}` would write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
     NotOwned {
         /// Model name.
         step: String,
@@ -112,8 +112,8 @@ pub enum Error {
 
     /// The new rows of an incremental input cannot be determined.
     #[error(
-        "the new rows of `{table}` since the last run of `{step}` are unknown: {} ({at})",
-        if *known { "rows were changed or removed, not only appended" } else { "its last read position is not recorded" }
+        "nobody can say what is new of `{table}` since `{step}` last read it: {} ({at})",
+        if *known { "its rows were changed otherwise than by appending" } else { "it never said up to where it had read" }
     )]
     NotIncremental {
         /// Model name.
@@ -127,7 +127,7 @@ pub enum Error {
     },
 
     /// Output rows of a model with null or duplicate keys.
-    #[error("model `{step}` returned {what} ({at})")]
+    #[error("model `{step}` gave {what} ({at})")]
     Keys {
         /// Model name.
         step: String,
@@ -140,7 +140,7 @@ pub enum Error {
     },
 
     /// The environment of a function cannot be created on this server.
-    #[error("`{step}` has an unavailable Python, package or program ({at})")]
+    #[error("`{step}` cannot have the Python, packages or programs it asks for ({at})")]
     Environment {
         /// Step name.
         step: String,
@@ -192,7 +192,7 @@ pub enum Error {
     },
 
     /// The output columns of a model differ from its declaration.
-    #[error("model `{step}` returned columns that differ from its declaration: {difference} ({at})")]
+    #[error("model `{step}` gave other columns than it declares: {difference} ({at})")]
     DeclaredColumns {
         /// Model name.
         step: String,
@@ -215,7 +215,7 @@ pub enum Error {
     },
 
     /// A SQL model exceeded its time limit.
-    #[error("`{step}` exceeded its time limit of {} s ({at})", limit.as_secs_f64())]
+    #[error("`{step}` ran longer than its limit of {} s ({at})", limit.as_secs_f64())]
     TimeLimit {
         /// Model name.
         step: String,
@@ -249,7 +249,7 @@ pub enum Error {
     },
 
     /// The run was cancelled by a user.
-    #[error("the run was cancelled; `{target}` is unchanged")]
+    #[error("the run was stopped; `{target}` is unchanged")]
     Cancelled {
         /// Target branch.
         target: String,
@@ -259,7 +259,7 @@ pub enum Error {
 
     /// Another client committed to the run branch.
     #[error(
-        "another client committed to `{branch}` during the run; `{target}` is unchanged"
+        "somebody else wrote to `{branch}` while the run worked there; `{target}` is unchanged"
     )]
     BranchMoved {
         /// Target branch.
@@ -366,15 +366,15 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoManifest => Some("Create one with `headwater init`.".into()),
-            Error::Several { .. } => Some("Fix the listed files.".into()),
+            Error::NoManifest => Some("Run `headwater init` to make one.".into()),
+            Error::Several { .. } => Some("Correct the files that are listed.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
             Error::Duplicate { .. } => Some("Rename one of them.".into()),
             Error::Cycle { .. } => {
-                Some("Remove one of these reads.".into())
+                Some("Read one of them under another name, or take it out of the circle.".into())
             }
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
-                "Fix the query; `headwater table get TABLE` lists a table's columns.".to_owned()
+                "Mend the query; `headwater table get TABLE` lists a table's columns.".to_owned()
             })),
             Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
@@ -387,35 +387,35 @@ impl Fault for Error {
                 None => "Import the table first, or add a model of that name.".into(),
             }),
             Error::ViewOfModel { table, .. } => Some(format!(
-                "Read `{table}` directly; the view returns its state before the run."
+                "Read `{table}` itself: through the view the step would see it as it was before the run."
             )),
             Error::NotIncremental { .. } => Some(
-                "Rebuild the model's table with `--no-cache`."
+                "Run with `--no-cache`: the model's table is then made anew from all of its inputs."
                     .into(),
             ),
             Error::Keys { null_column: Some(column), .. } => Some(format!(
-                "Filter with `WHERE {column} IS NOT NULL`, or change `keys`."
+                "Leave out rows without a key with `WHERE {column} IS NOT NULL`, or name other `keys`."
             )),
             Error::Keys { .. } => {
-                Some("Return one row per key, or add a column to `keys`.".into())
+                Some("Give one row for each key, or add the column to `keys` that differs.".into())
             }
             Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => Some("Create a branch from it with `headwater branch create`.".into()),
-            Error::DeclaredColumns { .. } => Some("Change `columns=` or the returned columns.".into()),
+            Error::NotABranch { .. } => Some("Make a branch from it and run there.".into()),
+            Error::DeclaredColumns { .. } => Some("Change `columns=` or what it returns.".into()),
             Error::ExpectationFailed { .. } => {
-                Some("Fix the data, or run with `--no-strict` to get a warning only.".into())
+                Some("Look at what it checks, or run with `--no-strict` to be warned only.".into())
             }
-            Error::TimeLimit { .. } => Some("Raise the model's `timeout` setting.".into()),
+            Error::TimeLimit { .. } => Some("Raise `timeout` at the head of the model.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
             Error::Cancelled { branch, .. } => branch.as_deref().map(where_to_read),
             Error::BranchMoved { .. } => {
-                Some("Run again, and do not write to the run's branch.".into())
+                Some("Run again, and write to another branch than the run's.".into())
             }
             Error::Overtaken { .. } | Error::Conflict { .. } => {
-                Some("Run again.".into())
+                Some("Run again: the new state will be read.".into())
             }
         }
     }
@@ -506,16 +506,16 @@ impl Fault for Error {
 
 fn deployment_text(text: &str, several: bool) -> String {
     if several {
-        format!("deployment id is ambiguous: `{text}`")
+        format!("several deployed versions begin with `{text}`")
     } else {
-        format!("no deployment `{text}`")
+        format!("no deployed version `{text}`")
     }
 }
 
 fn owner_text(project: Option<&str>, reference: &str) -> String {
     match project {
-        Some(project) => format!("project `{project}` created at `{reference}`"),
-        None => format!("already exists at `{reference}` and was not created by a model"),
+        Some(project) => format!("project `{project}` made at `{reference}`"),
+        None => format!("no model made, and that is there at `{reference}` already"),
     }
 }
 
@@ -575,7 +575,7 @@ fn run_code(failures: &[Problem]) -> ErrorCode {
 }
 
 fn where_to_read(branch: &str) -> String {
-    format!("Its output is on branch `{branch}`.")
+    format!("What it wrote can be read on `{branch}`.")
 }
 
 fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {

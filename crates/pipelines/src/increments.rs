@@ -100,10 +100,10 @@ impl Plan {
             };
             if parent.materialization != Materialization::Append {
                 let message = format!(
-                    "`{}` reads `{}` incrementally, but that model does not append to a table",
+                    "`{}` reads only what is new of `{}`, whose rows are not appended to a table",
                     step.name, parent.name
                 );
-                let hint = "Set that model's materialization to `append`, or remove `incremental`.";
+                let hint = "Set the materialization of that model to `append`, or read all of it.";
                 return Err(Error::invalid(input.at.clone(), message, hint));
             }
         }

@@ -82,7 +82,7 @@ impl Runner {
             kind: call.returns,
             limits: secrets.add_to(call.limits),
             label: call.label.to_owned(),
-            quota: Some(self.quota.clone()),
+            room: Some(self.room.clone()),
             reuse: call.reuse,
             share: call.share,
             begins_until: call.start_until,

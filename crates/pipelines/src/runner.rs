@@ -25,7 +25,7 @@ pub struct Runner {
     pub(crate) engine: Engine,
     pub(crate) functions: Functions,
     /// Storage for intermediate rows between steps.
-    pub(crate) quota: TableQuota,
+    pub(crate) room: TableQuota,
     pub(crate) secrets: SecretStore,
     jobs: Jobs,
 }
@@ -42,20 +42,20 @@ fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// Creates a runner. `quota` is the storage quota for intermediate rows of all its runs.
+    /// Creates a runner. `room` is the storage quota for intermediate rows of all its runs.
     pub fn new(
         engine: Engine,
         functions: Functions,
         jobs: Jobs,
         secrets: SecretStore,
-        quota: TableQuota,
+        room: TableQuota,
     ) -> Self {
-        Runner { engine, functions, quota, secrets, jobs }
+        Runner { engine, functions, room, secrets, jobs }
     }
 
     /// Returns the storage for tables passed to and from functions.
-    pub fn quota(&self) -> &TableQuota {
-        &self.quota
+    pub fn room(&self) -> &TableQuota {
+        &self.room
     }
 
     pub(crate) fn lake(&self) -> &Lake {

@@ -264,7 +264,7 @@ impl Components {
         system_tables::register(&engine, &jobs, &lake);
         let secrets =
             SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
-        let (engine_of_runs, quota) = (engine.clone(), quota(&config));
+        let (engine_of_runs, quota) = (engine.clone(), room(&config));
         let runner =
             Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
@@ -381,7 +381,7 @@ fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 
 /// Creates the storage quota for rows of runs that belong to no table: an eighth of the memory, and
 /// as much of the disk as queries may spill.
-fn quota(config: &ServiceConfig) -> TableQuota {
+fn room(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
 }

@@ -49,7 +49,7 @@ impl WrittenTable {
         let last = last.value.as_str();
         let (last, snapshot) = match last.rsplit_once('#') {
             Some((last, id)) => {
-                let id = id.parse().map_err(|_| wrong(format!("`{id}` is not a snapshot id")))?;
+                let id = id.parse().map_err(|_| wrong(format!("`{id}` is no snapshot's id")))?;
                 (last, Some(id))
             }
             None => (last, None),
@@ -177,7 +177,7 @@ mod tests {
             &["flights@dev~1#7"],
             r#"None flights Some(Before { of: Name("dev"), back: Commits(1) }) (None, Some(7))"#,
         );
-        check(&["flights#x"], "`x` is not a snapshot id");
+        check(&["flights#x"], "`x` is no snapshot's id");
         check(
             &["flights~x"],
             "`flights~x` is not a usable ref: a number of commits comes after `~`",

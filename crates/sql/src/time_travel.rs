@@ -111,7 +111,7 @@ impl Versions<'_> {
         if ident.value.contains(['@', '~', '*', '#']) {
             return Err(Error::Invalid {
                 message: format!("`{}` says twice which state it means", ident.value),
-                hint: Some("Remove one of them.".to_owned()),
+                hint: Some("Leave one of them out.".to_owned()),
                 position: at,
             });
         }

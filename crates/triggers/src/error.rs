@@ -46,7 +46,7 @@ pub enum Error {
         status: &'static str,
     },
     /// A stored value cannot be decoded.
-    #[error("entry `{key}` of journal `{journal}` is invalid: {reason}")]
+    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
     Corrupt {
         /// The journal.
         journal: String,
@@ -94,7 +94,7 @@ impl Fault for Error {
                 Some("List the triggers with `headwater trigger ls`.".into())
             }
             Error::EventNotFound { several: true, .. } => {
-                Some("Enter more digits of the id.".into())
+                Some("Give more digits of the id.".into())
             }
             Error::EventNotFound { several: false, .. } => {
                 Some("List the events with `headwater trigger events`.".into())

@@ -13,7 +13,6 @@ pub enum Secret {
     /// Set a secret from standard input, a file or a prompt
     #[command(after_help = "Examples:
   headwater secret set STRIPE_KEY
-  headwater secret set STRIPE_KEY < key.txt
   headwater secret set TLS_KEY --file server.key")]
     Set(SecretSet),
     /// Delete a secret

@@ -10,7 +10,7 @@ use crate::{Error, Result, SharedTable, TableQuota};
 
 /// The received parts.
 pub(crate) struct MultipartTable {
-    quota: Option<TableQuota>,
+    room: Option<TableQuota>,
     state: State,
 }
 
@@ -21,8 +21,8 @@ enum State {
 }
 
 impl MultipartTable {
-    pub(crate) fn new(quota: Option<TableQuota>) -> Self {
-        MultipartTable { quota, state: State::None }
+    pub(crate) fn new(room: Option<TableQuota>) -> Self {
+        MultipartTable { room, state: State::None }
     }
 
     /// Returns true if there are none.
@@ -37,8 +37,8 @@ impl MultipartTable {
             self.state = state;
             return false;
         }
-        let quota = self.quota.clone();
-        let added = aside(move || append(state, file, quota.as_ref())).await;
+        let room = self.room.clone();
+        let added = aside(move || append(state, file, room.as_ref())).await;
         self.state = added.unwrap_or_else(|error| State::Failed(Some(error)));
         matches!(self.state, State::Some { .. })
     }
@@ -61,12 +61,12 @@ impl MultipartTable {
     }
 }
 
-fn append(state: State, file: Option<OwnedFd>, quota: Option<&TableQuota>) -> Result<State> {
+fn append(state: State, file: Option<OwnedFd>, room: Option<&TableQuota>) -> Result<State> {
     let part = SharedTable::open(file.ok_or_else(|| invalid("a part came without a file"))?)?;
     let (mut writer, schema, mut rows) = match state {
         State::Some { writer, schema, rows } => (writer, schema, rows),
         State::None | State::Failed(_) => {
-            (Box::new(writer(&part.schema(), quota)?), part.schema(), 0)
+            (Box::new(writer(&part.schema(), room)?), part.schema(), 0)
         }
     };
     if part.schema() != schema {

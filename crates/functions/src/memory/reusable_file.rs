@@ -90,13 +90,13 @@ impl Drop for WritableMapping {
 
 impl ReusableFile {
     /// Creates a file with rows: in memory, or on disk without memory quota.
-    pub(crate) fn of(gathered: &IpcMessage, quota: Option<&TableQuota>) -> Result<ReusableFile> {
+    pub(crate) fn of(gathered: &IpcMessage, room: Option<&TableQuota>) -> Result<ReusableFile> {
         let bytes = gathered.bytes().next_multiple_of(STEP);
-        let mut taken = quota.map(TableQuota::in_memory);
-        if let (Some(taken), Some(quota)) = (&mut taken, quota)
+        let mut taken = room.map(TableQuota::in_memory);
+        if let (Some(taken), Some(room)) = (&mut taken, room)
             && !taken.grow(bytes as u64)
         {
-            return Self::on_disk(gathered, quota);
+            return Self::on_disk(gathered, room);
         }
         let written = WritableMapping::new(bytes).map_err(Error::io("make a memory file"))?;
         let mut chunk = ReusableFile { place: Location::Memory(written), bytes, taken };
@@ -104,12 +104,12 @@ impl ReusableFile {
         Ok(chunk)
     }
 
-    fn on_disk(gathered: &IpcMessage, quota: &TableQuota) -> Result<ReusableFile> {
+    fn on_disk(gathered: &IpcMessage, room: &TableQuota) -> Result<ReusableFile> {
         let failed = |error| Error::Arrow(ArrowError::from(error));
         let bytes = gathered.bytes();
-        let mut taken = quota.on_disk();
+        let mut taken = room.on_disk();
         taken.grow_on_disk(bytes as u64).map_err(failed)?;
-        let (mut written, read) = disk::create(quota.folder()).map_err(failed)?;
+        let (mut written, read) = disk::create(room.folder()).map_err(failed)?;
         let mut message = vec![0; bytes];
         gathered.write(&mut message);
         written.write_all(&message).map_err(failed)?;
@@ -211,15 +211,15 @@ mod tests {
     #[test]
     fn rows_beyond_the_quota_are_on_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let quota = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
-        let first = ReusableFile::of(&rows(0, 1_000), Some(&quota)).unwrap();
-        let mut second = ReusableFile::of(&rows(5, 1_000), Some(&quota)).unwrap();
+        let room = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
+        let first = ReusableFile::of(&rows(0, 1_000), Some(&room)).unwrap();
+        let mut second = ReusableFile::of(&rows(5, 1_000), Some(&room)).unwrap();
         assert!(first.is_memory() && !second.is_memory());
         assert!(content(&second, rows(5, 1_000).bytes()) == message(&rows(5, 1_000)));
         assert!(!second.write(&rows(0, 1)));
-        let full = ReusableFile::of(&rows(0, 100_000), Some(&quota)).unwrap_err();
+        let full = ReusableFile::of(&rows(0, 100_000), Some(&room)).unwrap_err();
         assert_eq!(headwater_model::Fault::code(&full), headwater_model::ErrorCode::DiskFull);
         drop((first, second));
-        assert_eq!((quota.memory_bytes(), quota.disk_bytes()), (0, 0));
+        assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
     }
 }

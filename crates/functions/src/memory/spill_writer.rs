@@ -11,7 +11,7 @@ use crate::memory::MemoryFile;
 /// A file that is written sequentially.
 pub(super) struct SpillWriter {
     file: File,
-    quota: Option<TableQuota>,
+    room: Option<TableQuota>,
     taken: Option<QuotaPart>,
     /// A read-only handle, if it is on disk.
     on_disk: Option<File>,
@@ -28,11 +28,11 @@ pub(super) enum Written {
 
 impl SpillWriter {
     /// Creates a file within a quota, or in memory without a limit.
-    pub(super) fn new(quota: Option<&TableQuota>) -> Result<Self> {
+    pub(super) fn new(room: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,
-            quota: quota.cloned(),
-            taken: quota.map(TableQuota::in_memory),
+            room: room.cloned(),
+            taken: room.map(TableQuota::in_memory),
             on_disk: None,
             bytes: 0,
         })
@@ -47,16 +47,16 @@ impl SpillWriter {
     }
 
     fn take(&mut self, more: u64) -> io::Result<()> {
-        let (Some(quota), Some(taken)) = (&self.quota, &mut self.taken) else { return Ok(()) };
+        let (Some(room), Some(taken)) = (&self.room, &mut self.taken) else { return Ok(()) };
         if self.on_disk.is_some() {
             return taken.grow_on_disk(more);
         }
         if taken.grow(more) {
             return Ok(());
         }
-        let mut on_disk = quota.on_disk();
+        let mut on_disk = room.on_disk();
         on_disk.grow_on_disk(self.bytes.saturating_add(more))?;
-        let (mut file, read) = disk::create(quota.folder())?;
+        let (mut file, read) = disk::create(room.folder())?;
         io::Seek::rewind(&mut self.file)?;
         io::copy(&mut self.file, &mut file)?;
         (self.file, self.on_disk, self.taken) = (file, Some(read), Some(on_disk));

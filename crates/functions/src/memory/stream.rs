@@ -21,7 +21,7 @@ const MARKER: [u8; 4] = [0xff; 4];
 impl SharedTable {
     /// Reads a complete stream within a quota. Compressed streams are rejected: a decompressor must
     /// trust the declared size.
-    pub fn read_stream(bytes: Bytes, quota: &TableQuota) -> Result<SharedTable> {
+    pub fn read_stream(bytes: Bytes, room: &TableQuota) -> Result<SharedTable> {
         let end = walk(&bytes)?;
         let read = || -> Result<SharedTable> {
             let mut rest = Buffer::from(bytes.slice(..end));
@@ -31,7 +31,7 @@ impl SharedTable {
                 let batch = decoder.decode(&mut rest)?;
                 let Some(batch) = batch else { continue };
                 if open.is_none() {
-                    open = Some(writer(&batch.schema(), Some(quota))?);
+                    open = Some(writer(&batch.schema(), Some(room))?);
                 }
                 if let Some(writer) = &mut open {
                     writer.write(&batch)?;
@@ -42,7 +42,7 @@ impl SharedTable {
             decoder.finish()?;
             let open = match (open, decoder.schema()) {
                 (Some(open), _) => open,
-                (None, Some(schema)) => writer(&schema, Some(quota))?,
+                (None, Some(schema)) => writer(&schema, Some(room))?,
                 (None, None) => return Err(malformed("has no schema").into()),
             };
             finish(open, rows)
@@ -103,7 +103,7 @@ mod tests {
     use super::super::shape::tests::{assert_none, note_panics};
     use super::*;
 
-    fn quota() -> TableQuota {
+    fn room() -> TableQuota {
         TableQuota::new(1 << 20, std::env::temp_dir(), 0)
     }
 
@@ -122,13 +122,13 @@ mod tests {
 
     #[test]
     fn a_stream_is_charged_to_the_quota() {
-        let ((batch, bytes), quota) = (sample(), quota());
-        let table = SharedTable::read_stream(bytes.into(), &quota).unwrap();
+        let ((batch, bytes), room) = (sample(), room());
+        let table = SharedTable::read_stream(bytes.into(), &room).unwrap();
         assert_eq!(table.mapped().unwrap(), vec![batch]);
-        assert!(quota.memory_bytes() >= table.bytes());
+        assert!(room.memory_bytes() >= table.bytes());
         drop(table);
-        assert_eq!(quota.memory_bytes(), 0);
-        assert!(SharedTable::read_stream(Bytes::new(), &quota).is_err());
+        assert_eq!(room.memory_bytes(), 0);
+        assert!(SharedTable::read_stream(Bytes::new(), &room).is_err());
     }
 
     #[test]
@@ -139,9 +139,9 @@ mod tests {
             for change in [0x01, 0x20, 0x80, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[at] ^= change;
-                let _ = SharedTable::read_stream(bytes.into(), &quota());
+                let _ = SharedTable::read_stream(bytes.into(), &room());
             }
-            let _ = SharedTable::read_stream(whole[..at].to_vec().into(), &quota());
+            let _ = SharedTable::read_stream(whole[..at].to_vec().into(), &room());
         }
         assert_none(&panics);
     }
@@ -156,7 +156,7 @@ mod tests {
             if number > 0 && number < 1 << 16 {
                 let mut bytes = whole.clone();
                 bytes[at..at + 8].copy_from_slice(&(1_i64 << 45).to_le_bytes());
-                found += usize::from(SharedTable::read_stream(bytes.into(), &quota()).is_err());
+                found += usize::from(SharedTable::read_stream(bytes.into(), &room()).is_err());
             }
         }
         assert!(found > 0);

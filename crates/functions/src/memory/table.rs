@@ -72,12 +72,12 @@ impl SharedTable {
     pub async fn write_stream<S>(
         schema: SchemaRef,
         mut batches: S,
-        quota: &TableQuota,
+        room: &TableQuota,
     ) -> Result<Self>
     where
         S: Stream<Item = Result<RecordBatch, ArrowError>> + Unpin,
     {
-        let mut writer = writer(&schema, Some(quota))?;
+        let mut writer = writer(&schema, Some(room))?;
         let mut rows = 0;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
@@ -130,11 +130,11 @@ impl SharedTable {
 
     /// Charges a quota for a table of another process; returns the table if the quota is exhausted.
     /// A file with several tables is charged once, while one of them exists.
-    pub fn claim(self, quota: &TableQuota) -> Result<Self, Self> {
+    pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
             for file in pieces.files().iter().filter(|file| file.taken().is_none()) {
-                let mut taken = quota.in_memory();
+                let mut taken = room.in_memory();
                 if !taken.grow(file.held()) {
                     return Err(self);
                 }
@@ -149,20 +149,20 @@ impl SharedTable {
 
     /// Charges a quota like [`SharedTable::claim`], and moves the table to disk if the quota is
     /// exhausted.
-    pub async fn settle(self, quota: &TableQuota) -> Result<Self> {
-        match self.claim(quota) {
+    pub async fn settle(self, room: &TableQuota) -> Result<Self> {
+        match self.claim(room) {
             Ok(table) => Ok(table),
             Err(table) => {
-                let quota = quota.clone();
-                aside(move || table.to_disk(&quota)).await
+                let room = room.clone();
+                aside(move || table.to_disk(&room)).await
             }
         }
     }
 
-    fn to_disk(&self, quota: &TableQuota) -> Result<Self> {
+    fn to_disk(&self, room: &TableQuota) -> Result<Self> {
         let Location::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
         if pieces.extents().len() > 1 {
-            let mut writer = writer(&self.schema(), Some(&quota.disk_alone()))?;
+            let mut writer = writer(&self.schema(), Some(&room.disk_alone()))?;
             for batch in batches {
                 writer.write(batch)?;
             }
@@ -170,9 +170,9 @@ impl SharedTable {
         }
         let failed = |error| Error::Arrow(ArrowError::from(error));
         let bytes = pieces.span();
-        let mut taken = quota.on_disk();
+        let mut taken = room.on_disk();
         taken.grow_on_disk(bytes).map_err(failed)?;
-        let (mut written, read) = super::disk::create(quota.folder()).map_err(failed)?;
+        let (mut written, read) = super::disk::create(room.folder()).map_err(failed)?;
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
         let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
@@ -294,8 +294,8 @@ fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
 }
 
-pub(super) fn writer(schema: &Schema, quota: Option<&TableQuota>) -> Result<Writer> {
-    let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(quota)?);
+pub(super) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
+    let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(room)?);
     Ok(FileWriter::try_new(file, schema)?)
 }
 
@@ -442,9 +442,9 @@ mod tests {
         let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&file, flags, 0, 10 << 20).unwrap();
         let table = SharedTable::open(file.into()).unwrap();
-        let quota = TableQuota::new(10 << 20, std::env::temp_dir(), 0);
-        let claimed = table.claim(&quota).unwrap();
-        assert_eq!((quota.memory_bytes(), claimed.rows()), (10 << 20, 3));
+        let room = TableQuota::new(10 << 20, std::env::temp_dir(), 0);
+        let claimed = table.claim(&room).unwrap();
+        assert_eq!((room.memory_bytes(), claimed.rows()), (10 << 20, 3));
     }
 
     #[test]
@@ -504,38 +504,38 @@ mod tests {
     #[tokio::test]
     async fn rows_beyond_the_quota_use_disk_and_release_it() {
         let folder = tempfile::tempdir().unwrap();
-        let quota = small_room(folder.path());
+        let room = small_room(folder.path());
         let batch = sample();
         let stream = |count| stream::iter(vec![batch.clone(); count]).map(Ok);
-        let small = SharedTable::write_stream(batch.schema(), stream(1), &quota).await.unwrap();
-        assert!(small.mapped().is_some() && quota.memory_bytes() == small.bytes());
-        let large = SharedTable::write_stream(batch.schema(), stream(200), &quota).await.unwrap();
-        assert!(large.mapped().is_none() && quota.disk_bytes() == large.bytes());
-        assert_eq!(quota.memory_bytes(), small.bytes());
+        let small = SharedTable::write_stream(batch.schema(), stream(1), &room).await.unwrap();
+        assert!(small.mapped().is_some() && room.memory_bytes() == small.bytes());
+        let large = SharedTable::write_stream(batch.schema(), stream(200), &room).await.unwrap();
+        assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
+        assert_eq!(room.memory_bytes(), small.bytes());
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
         assert_eq!(read(&large).await.len(), 200, "as often as one likes");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
         assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
         drop((small, large, file));
-        assert_eq!((quota.memory_bytes(), quota.disk_bytes()), (0, 0));
+        assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
     }
 
     #[tokio::test]
     async fn tables_of_other_processes_are_charged_or_moved() {
         let folder = tempfile::tempdir().unwrap();
-        let quota = small_room(folder.path());
+        let room = small_room(folder.path());
         let batch = sample();
         let written = |count| {
             SharedTable::write(batch.schema(), vec![batch.clone(); count].into_iter().map(Ok))
                 .unwrap()
         };
-        let small = written(1).settle(&quota).await.unwrap();
-        assert!(small.mapped().is_some() && quota.memory_bytes() == 4_096, "by its pages");
-        let again = small.clone().settle(&quota).await.unwrap();
-        assert_eq!((quota.memory_bytes(), again.rows()), (4_096, 3), "counted once");
-        assert!(written(100).claim(&quota).is_err());
-        let large = written(100).settle(&quota).await.unwrap();
+        let small = written(1).settle(&room).await.unwrap();
+        assert!(small.mapped().is_some() && room.memory_bytes() == 4_096, "by its pages");
+        let again = small.clone().settle(&room).await.unwrap();
+        assert_eq!((room.memory_bytes(), again.rows()), (4_096, 3), "counted once");
+        assert!(written(100).claim(&room).is_err());
+        let large = written(100).settle(&room).await.unwrap();
         assert!(large.mapped().is_none());
         assert_eq!((large.rows(), read(&large).await), (300, vec![batch; 100]));
     }
@@ -543,12 +543,12 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let quota = TableQuota::new(0, folder.path().join("rows"), 10_000);
+        let room = TableQuota::new(0, folder.path().join("rows"), 10_000);
         let batch = sample();
         let stream = stream::iter(vec![batch.clone(); 1_000]).map(Ok);
-        let full = SharedTable::write_stream(batch.schema(), stream, &quota).await.unwrap_err();
+        let full = SharedTable::write_stream(batch.schema(), stream, &room).await.unwrap_err();
         assert_eq!(headwater_model::Fault::code(&full), headwater_model::ErrorCode::DiskFull);
-        assert_eq!(quota.disk_bytes(), 0);
+        assert_eq!(room.disk_bytes(), 0);
     }
 
     #[tokio::test]

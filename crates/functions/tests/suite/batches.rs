@@ -24,11 +24,11 @@ struct Numbers {
     count: i64,
     /// At which number making them fails.
     fails_at: i64,
-    quota: TableQuota,
+    room: TableQuota,
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
-    /// The most bytes that the quota held.
+    /// The most bytes that the room held.
     held: Arc<AtomicU64>,
 }
 
@@ -52,7 +52,7 @@ impl Numbers {
         Numbers {
             count,
             fails_at: i64::MAX,
-            quota: TableQuota::new(1 << 30, std::env::temp_dir(), 0),
+            room: TableQuota::new(1 << 30, std::env::temp_dir(), 0),
             begun: Arc::default(),
             at_work: Arc::default(),
             made: Arc::default(),
@@ -71,7 +71,7 @@ impl Numbers {
         let next = move |(at, guard): (i64, AtWork)| {
             let of = of.clone();
             async move {
-                of.held.fetch_max(of.quota.memory_bytes(), Ordering::SeqCst);
+                of.held.fetch_max(of.room.memory_bytes(), Ordering::SeqCst);
                 if at >= of.count {
                     return None;
                 }
@@ -95,13 +95,13 @@ impl Numbers {
     }
 
     fn fed(&self, invocation: Invocation) -> Invocation {
-        let (arguments, quota) = (self.argument(), Some(self.quota.clone()));
-        Invocation { arguments, quota, ..invocation }
+        let (arguments, room) = (self.argument(), Some(self.room.clone()));
+        Invocation { arguments, room, ..invocation }
     }
 
     /// Nothing is left of it: nobody makes rows, and none is held.
     fn is_over(&self) -> bool {
-        self.at_work.load(Ordering::SeqCst) == 0 && self.quota.memory_bytes() == 0
+        self.at_work.load(Ordering::SeqCst) == 0 && self.room.memory_bytes() == 0
     }
 }
 
@@ -282,7 +282,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let small = |disk| Numbers {
-        quota: TableQuota::new(12 << 20, folder.path().to_owned(), disk),
+        room: TableQuota::new(12 << 20, folder.path().to_owned(), disk),
         ..Numbers::new(2_000_000)
     };
     let body = "
@@ -293,8 +293,8 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
 ";
     let numbers = small(1 << 30);
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
-    wait_until("files are left", || numbers.is_over() && numbers.quota.disk_bytes() == 0);
-    assert!(numbers.quota.disk_bytes_ever() > 20 << 20);
+    wait_until("files are left", || numbers.is_over() && numbers.room.disk_bytes() == 0);
+    assert!(numbers.room.disk_bytes_ever() > 20 << 20);
     let numbers = small(10 << 20);
     let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     let error = returned.unwrap_err();
@@ -302,7 +302,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
     // Whoever keeps nothing needs no more than is there.
     let body = "    return sum(len(batch) for batch in data) == 2_000_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
-    wait_until("files are left", || numbers.is_over() && numbers.quota.disk_bytes() == 0);
+    wait_until("files are left", || numbers.is_over() && numbers.room.disk_bytes() == 0);
 }
 
 #[tokio::test]
@@ -469,7 +469,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
         "b'{\"next\": 3}'",
     ] {
         let numbers = Numbers {
-            quota: TableQuota::new(40 << 20, std::env::temp_dir(), 0),
+            room: TableQuota::new(40 << 20, std::env::temp_dir(), 0),
             ..Numbers::new(i64::MAX)
         };
         let source = source(&format!(
@@ -665,7 +665,7 @@ async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let quota = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
+    let room = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
     // More than one batch, and then nothing for ever.
     let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
     let streamed = Streamed::new(Numbers::schema(), rows).unwrap();
@@ -673,7 +673,7 @@ async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let arguments = vec![Argument { name: "data".to_owned(), value }];
     let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
     let asked = ask(&environment, &source("    return next(iter(data)) is not None"));
-    let invocation = Invocation { arguments, limits, quota: Some(quota), ..asked };
+    let invocation = Invocation { arguments, limits, room: Some(room), ..asked };
     let (returned, _) = run(&functions, invocation).await;
     let error = returned.unwrap_err();
     assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);

@@ -69,26 +69,26 @@ def f(data):
 ",
         (0..8).map(sum_of).sum::<i64>()
     );
-    let quota = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
-    let written = written.settle(&quota).await.unwrap();
-    let held = quota.memory_bytes();
+    let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
+    let written = written.settle(&room).await.unwrap();
+    let held = room.memory_bytes();
     for _ in 0..3 {
         let arguments = vec![table("data", &written)];
         let invocation = Invocation { arguments, limits: little(), ..ask(&environment, &source) };
         holds(&functions, invocation).await;
     }
-    assert_eq!(quota.memory_bytes(), held);
+    assert_eq!(room.memory_bytes(), held);
     drop(written);
-    assert_eq!(quota.memory_bytes(), 0);
+    assert_eq!(room.memory_bytes(), 0);
 }
 
 #[tokio::test]
 async fn what_passes_through_is_not_written_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    let quota = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
-    let first = wide(&functions, &environment).await.settle(&quota).await.unwrap();
-    let held = quota.memory_bytes();
+    let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
+    let first = wide(&functions, &environment).await.settle(&room).await.unwrap();
+    let held = room.memory_bytes();
     let mut last = first.clone();
     for (number, body) in [
         "return data",
@@ -104,17 +104,17 @@ async fn what_passes_through_is_not_written_again() {
         let invocation = Invocation { arguments, limits: little(), ..call(&environment, &source) };
         let (next, outcome) = answer(&functions, invocation).await;
         assert!(outcome.usage.memory_bytes_peak < 80 << 20, "{number}: {outcome:?}");
-        last = next.settle(&quota).await.unwrap();
+        last = next.settle(&room).await.unwrap();
     }
     // Of one column there are 16 MiB that did not lie in any file before.
-    let more = quota.memory_bytes() - held;
+    let more = room.memory_bytes() - held;
     assert!((16 << 20..40 << 20).contains(&more), "{more}");
     let expected: i64 = (1000..1000 + (ROWS - 1000) / 2).map(|n| n + 2).sum();
     assert_eq!(sum(&last, "more"), expected);
     assert_eq!(last.schema().fields().len(), 4);
     // What it refers to stays as long as it does, and takes no more than it did.
     drop(first);
-    assert_eq!(quota.memory_bytes(), held + more);
+    assert_eq!(room.memory_bytes(), held + more);
     assert_eq!(sum(&last, "c1"), expected - (ROWS - 1000) / 2);
     let small = TableQuota::new(0, tempfile::tempdir().unwrap().path().to_owned(), 1 << 30);
     let unclaimed = answer(&functions, {
@@ -125,7 +125,7 @@ async fn what_passes_through_is_not_written_again() {
     let moved = unclaimed.await.0.settle(&small).await.unwrap();
     assert!(moved.mapped().is_none() && small.disk_bytes() >= 16_000_000);
     drop(last);
-    assert_eq!(quota.memory_bytes(), 0);
+    assert_eq!(room.memory_bytes(), 0);
 }
 
 fn numbers(rows: i64) -> SharedTable {

@@ -446,7 +446,7 @@ async fn what_is_yielded_may_be_larger_than_memory() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let folder = tempfile::tempdir().unwrap();
-    let quota = TableQuota::new(32 << 20, folder.path().to_owned(), 1 << 30);
+    let room = TableQuota::new(32 << 20, folder.path().to_owned(), 1 << 30);
     let source = "
 import pyarrow as pa
 def f(data):
@@ -459,7 +459,7 @@ def f(data):
     let limits = Limits { memory_bytes: 200 << 20, ..Limits::default() };
     let invocation = Invocation {
         arguments: vec![table("data", &input)],
-        quota: Some(quota.clone()),
+        room: Some(room.clone()),
         limits,
         ..call(&environment, source)
     };
@@ -467,7 +467,7 @@ def f(data):
     assert_eq!(output.rows(), 75 * rows as u64);
     assert!(output.bytes() > 280 << 20 && output.mapped().is_none(), "{}", output.bytes());
     assert!(outcome.usage.memory_bytes_peak <= 200 << 20, "{outcome:?}");
-    assert!(quota.disk_bytes() > 250 << 20);
+    assert!(room.disk_bytes() > 250 << 20);
     // Another function reads it piece by piece.
     let source =
         "def f(data):\n    return sum(len(b) for b in data.to_batches()) == 75 * 250_000\n";
@@ -475,7 +475,7 @@ def f(data):
     let arguments = vec![table("data", &output)];
     holds(&functions, Invocation { arguments, limits, ..ask(&environment, source) }).await;
     drop((output, outcome));
-    assert_eq!(quota.disk_bytes(), 0);
+    assert_eq!(room.disk_bytes(), 0);
 }
 
 #[tokio::test]
@@ -530,15 +530,15 @@ def f():
         "assert part(pa.table({'a': [1]})) == b'next'; os._exit(0)",
         "big = pa.table({'a': list(range(100_000))})\n    while part(big) == b'next': pass\n    os._exit(0)",
     ] {
-        let quota = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
+        let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
         let source = format!("{send}    {body}\n");
-        let invocation = Invocation { quota: Some(quota.clone()), ..call(&environment, &source) };
+        let invocation = Invocation { room: Some(room.clone()), ..call(&environment, &source) };
         let (outcome, _) = run(&functions, invocation).await;
         let error = outcome.unwrap_err();
         let told = matches!(error, Error::BadOutput { .. } | Error::InstanceDied { .. })
             || headwater_model::Fault::code(&error) == headwater_model::ErrorCode::DiskFull;
         assert!(told, "{body}: {error:?}");
-        assert_eq!(quota.disk_bytes(), 0);
+        assert_eq!(room.disk_bytes(), 0);
     }
 }
 

@@ -112,7 +112,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         kind: Returns::Table,
         limits: Limits::default(),
         label: "m".to_owned(),
-        quota: None,
+        room: None,
         reuse: false,
         share: Share::default(),
         begins_until: CancellationToken::new(),

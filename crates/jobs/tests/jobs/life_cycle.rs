@@ -363,5 +363,5 @@ async fn calls_that_wait_keep_nobody_from_a_query_and_leave_as_much_to_others() 
     calls.push(call("eva").await.expect("somebody else's"));
     jobs.record(new(JobKind::Query, Value::Null)).await.expect("a query");
     calls.truncate(20_000);
-    calls.push(call("ada").await.expect("an ended call releases its permit"));
+    calls.push(call("ada").await.expect("what has ended makes room"));
 }

@@ -68,15 +68,15 @@ impl Callable {
             return Err(Error::call(message, suggest::hint(strange, names(), "arguments")));
         }
         if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
-            let message = format!("`{}` has a duplicate argument `{twice}`", self.name);
-            return Err(Error::call(message, "Pass it either as a table or as a value.".to_owned()));
+            let message = format!("`{}` is given `{twice}` twice", self.name);
+            return Err(Error::call(message, "Give it as a table or as a value.".to_owned()));
         }
         let is_given = |name: &str| given.contains_key(name) || table == Some(name);
         let missing =
             self.arguments.iter().find(|argument| argument.required && !is_given(&argument.name));
         if let Some(missing) = missing {
-            let message = format!("`{}` requires the argument `{}`", self.name, missing.name);
-            return Err(Error::call(message, format!("Pass `{}=...`.", missing.name)));
+            let message = format!("`{}` needs the argument `{}`", self.name, missing.name);
+            return Err(Error::call(message, format!("Give it: `{}=...`.", missing.name)));
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Callable {
             (Some(only), None, _) | (None, None, [only]) => Ok(&only.name),
             _ => {
                 let message = format!("`{}` takes several arguments", self.name);
-                let hint = "Select the table argument with `?table=NAME`.";
+                let hint = "Say which of them is the table: `?table=NAME`.";
                 Err(Error::call(message, hint.to_owned()))
             }
         }

@@ -98,7 +98,7 @@ pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
         })?;
         check_trigger_parameters(&trigger, &parameters, &at)?;
         if triggers.iter().any(|other| other.trigger.name == trigger.name) {
-            let message = format!("duplicate trigger `{}`", trigger.name);
+            let message = format!("two triggers are named `{}`", trigger.name);
             return Err(Error::invalid(at, message, "Rename one of them."));
         }
         triggers.push(LocatedTrigger { at, trigger });
@@ -201,23 +201,23 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let first = quoted.next().unwrap_or_default();
     let rest: Vec<&str> = quoted.collect();
     let (message, hint) = if message.starts_with("unknown field") {
-        (format!("unknown key `{first}`"), suggest::hint(first, rest, "keys here"))
+        (format!("there is no key `{first}` here"), suggest::hint(first, rest, "keys here"))
     } else if message.starts_with("unknown variant") {
-        let message = format!("`{first}` is not one of `{}`", rest.join("`, `"));
+        let message = format!("`{first}` is none of the values here: `{}`", rest.join("`, `"));
         (message, suggest::hint(first, rest, "values"))
     } else if message == "missing field `project`" {
         let hint = "Add `[project]`, and `name = \"NAME\"` below it.";
-        ("section `[project]` is missing".to_owned(), hint.to_owned())
+        ("the table `[project]` is missing".to_owned(), hint.to_owned())
     } else if message.starts_with("missing field") {
-        (format!("key `{first}` is missing"), format!("Add `{first} = \"…\"`."))
+        (format!("the key `{first}` is missing here"), format!("Add `{first} = \"…\"`."))
     } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
         // The text as it is written: the parser takes `3.10` for `3.1`.
         let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
-        let message = format!("`{written}` is not a string");
+        let message = format!("`{written}` is not text, which is expected here");
         (message, format!("Write `\"{written}\"`."))
     } else {
-        let hint = "Fix the file; docs/projects.md lists all settings.";
-        (message.replace("invalid type: ", "wrong type: "), hint.to_owned())
+        let hint = "Mend the file; docs/projects.md shows what it may say.";
+        (message.replace("invalid type: ", "another type is wanted: "), hint.to_owned())
     };
     Error::Invalid { at, message, hint: Some(hint) }
 }

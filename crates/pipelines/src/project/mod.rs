@@ -141,7 +141,7 @@ fn check_names(steps: &[Step]) -> Result<()> {
     let mut seen: BTreeMap<String, &Step> = BTreeMap::new();
     for step in steps {
         if name::is_system(&step.table.namespace) {
-            let message = format!("`{}` is in a namespace reserved by Headwater", step.name);
+            let message = format!("`{}` lies in Headwater's own namespace", step.name);
             return Err(Error::invalid(step.at.clone(), message, "Choose another namespace."));
         }
         let name = format!("{}.{}", step.table.namespace, step.table.name).to_lowercase();
@@ -163,32 +163,32 @@ fn check_growing(step: &Step) -> Result<()> {
         |at: &Location, message: String, hint: &str| Err(Error::invalid(at.clone(), message, hint));
     let merges = step.materialization == Materialization::Merge;
     if merges && step.keys.is_empty() {
-        let message = format!("`{}` has materialization `merge` but no keys", step.name);
-        return refuse(&step.at, message, "Set `keys` to the columns that identify a row.");
+        let message = format!("`{}` is merged into its table, and has no keys", step.name);
+        return refuse(&step.at, message, "Set `keys` to the columns that tell its rows apart.");
     }
     if !merges && !step.keys.is_empty() {
-        let message = format!("`{}` has keys, but its materialization is not `merge`", step.name);
-        return refuse(&step.at, message, "Set `materialization` to `merge`, or remove `keys`.");
+        let message = format!("`{}` has keys, and is not merged into its table", step.name);
+        return refuse(&step.at, message, "Set `materialization` to `merge`, or leave `keys` out.");
     }
     let repeated = |at: usize| step.keys[..at].contains(&step.keys[at]);
     if let Some(at) = (0..step.keys.len()).find(|at| repeated(*at)) {
-        let message = format!("`{}` has the duplicate key `{}`", step.name, step.keys[at]);
-        return refuse(&step.at, message, "Remove the duplicate.");
+        let message = format!("`{}` has the key `{}` twice", step.name, step.keys[at]);
+        return refuse(&step.at, message, "Name each key once.");
     }
     for input in step.inputs.iter().filter(|input| input.incremental) {
         if !step.materialization.accumulates() {
             let what = if step.is_expectation() { "an expectation" } else { "a model" };
             let message = format!(
-                "`{}` reads `{}` incrementally, but is {what} that does not add rows to a table",
+                "`{}` reads only what is new of `{}`, and is {what} whose rows are not added to a table",
                 step.name, input.table
             );
-            let hint = "Set `materialization` to `append` or `merge`, or remove `incremental`.";
+            let hint = "Set `materialization` to `append` or `merge`, or read all of it.";
             return refuse(&input.at, message, hint);
         }
         if input.reference.is_some() {
             let message =
-                format!("`{}` reads a table at another ref incrementally", step.name);
-            return refuse(&input.at, message, "Read it on the run's branch, or remove `incremental`.");
+                format!("`{}` reads only what is new of a table at another ref", step.name);
+            return refuse(&input.at, message, "Read it at the run's own branch.");
         }
     }
     Ok(())
@@ -203,7 +203,7 @@ fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(
             headwater_model::ErrorCode::Internal,
-            "cannot start a thread to parse the project",
+            "the project's code cannot be read now",
         )
     };
     std::thread::scope(|scope| {

@@ -50,7 +50,7 @@ impl ParameterKind {
         };
         value.ok_or_else(|| Error::Parameter {
             message: format!("parameter `{name}` is {}, not `{text}`", self.article()),
-            hint: "Pass a value of that type, or change the type in `headwater.toml`.".to_owned(),
+            hint: "Give a value of that type, or change the type in headwater.toml.".to_owned(),
         })
     }
 
@@ -120,8 +120,8 @@ fn check_given(
     }
     if !used.contains(name) {
         let message =
-            format!("no model or expectation uses parameter `{name}`");
-        let hint = format!("Remove `--param {name}=…`, or use it in a model.");
+            format!("parameter `{name}` is given, but no model and no expectation uses it");
+        let hint = format!("Leave out `--param {name}=…`, or use it in a model.");
         return Err(Error::Parameter { message, hint });
     }
     Ok(())
@@ -134,5 +134,5 @@ fn missing(name: &str, steps: &[Step]) -> Error {
         format!(", and `{}` uses it ({})", step.name, used.at)
     });
     let message = format!("parameter `{name}` has no value{user}");
-    Error::Parameter { message, hint: format!("Set it with `--param {name}=VALUE`.") }
+    Error::Parameter { message, hint: format!("Give it with `--param {name}=VALUE`.") }
 }

@@ -79,7 +79,7 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
     let rest = &source.text[start..];
     let end = rest.find("}}").or_else(|| rest.find("%}")).map_or(2, |end| end + 2);
     let written = rest[..end].lines().next().unwrap_or_default();
-    let message = format!("`{written}` is Jinja, which is not supported");
+    let message = format!("`{written}` is Jinja, which is not read");
     let inner = written.trim_matches(['{', '}', ' ']);
     let name = inner.strip_prefix("ref(").and_then(|inner| inner.strip_suffix(')'));
     let name = name.map(|name| name.trim().trim_matches(['"', '\'']));
@@ -158,7 +158,7 @@ fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
         };
         if begun {
             let hint = "Move it above the query.";
-            return Err(Error::invalid(at, "a setting must be above the query", hint));
+            return Err(Error::invalid(at, "a setting stands below the query's begin", hint));
         }
         found.push((at, setting.trim().to_owned()));
     }
@@ -171,7 +171,7 @@ fn refuse_without_colon(written: &str, at: &Location) -> Result<()> {
     if !key.is_some_and(|key| SETTINGS.contains(&&*key)) {
         return Ok(());
     }
-    let message = format!("the setting `{written}` needs a colon after `headwater`");
+    let message = format!("the setting `{written}` has no colon after `headwater`");
     let hint = format!("Write `-- headwater: {written}`.");
     Err(Error::invalid(at.clone(), message, hint))
 }
@@ -183,7 +183,7 @@ fn apply(
     at: &Location,
 ) -> Result<()> {
     let Some((key, value)) = setting.split_once('=') else {
-        let message = format!("`{setting}` is not a setting");
+        let message = format!("`{setting}` is no setting");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
     };
     let value = value.trim().trim_matches(['"', '\'']);
@@ -203,7 +203,7 @@ fn apply(
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
         other => {
-            let message = format!("`{other}` is not a setting of a SQL model");
+            let message = format!("`{other}` is no setting of a SQL model");
             return Err(Error::invalid(
                 at.clone(),
                 message,
@@ -221,7 +221,7 @@ fn names(text: &str) -> Vec<String> {
 
 fn flag(key: &str, text: &str, at: &Location) -> Result<bool> {
     text.to_ascii_lowercase().parse().map_err(|_| {
-        let message = format!("`{text}` is not a value of `{key}`");
+        let message = format!("`{text}` is no value of `{key}`");
         Error::invalid(at.clone(), message, format!("Write `{key} = true`, or leave it out."))
     })
 }
@@ -233,7 +233,7 @@ fn quantity<T>(
     at: &Location,
 ) -> Result<T> {
     read(text).ok_or_else(|| {
-        let message = format!("`{text}` is not a valid {key}");
+        let message = format!("`{text}` is no {key}");
         Error::invalid(at.clone(), message, "Write a number with a unit: `512MiB`, `30s`.")
     })
 }
@@ -242,7 +242,7 @@ fn quantity<T>(
 pub(super) fn materialization(text: &str, at: &Location) -> Result<Materialization> {
     Materialization::parse(text).ok_or_else(|| {
         let names = Materialization::ALL.map(Materialization::as_str);
-        let message = format!("`{text}` is not a valid materialization");
+        let message = format!("`{text}` is no materialization");
         Error::invalid(at.clone(), message, suggest::hint(text, names, "materializations"))
     })
 }

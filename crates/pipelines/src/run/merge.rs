@@ -82,8 +82,8 @@ impl Run {
         let Some(row) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
         let null_column = null_key(row);
         let what = match &null_column {
-            Some(column) => format!("a row with a null key `{column}`"),
-            None => repeated(row).unwrap_or_else(|| "rows with a duplicate key".to_owned()),
+            Some(column) => format!("a row whose key `{column}` is null"),
+            None => repeated(row).unwrap_or_else(|| "rows of one key".to_owned()),
         };
         Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what, null_column })
     }

@@ -282,7 +282,7 @@ fn millis(since: Instant) -> u64 {
 
 fn panicked(error: &tokio::task::JoinError) -> Problem {
     let mut problem =
-        Problem::new(ErrorCode::Internal, "a step failed because of a bug in Headwater");
+        Problem::new(ErrorCode::Internal, "a step ended by a fault of Headwater's own");
     problem.causes.push(error.to_string());
     problem
 }

@@ -79,7 +79,7 @@ impl Run {
             return Ok(());
         }
         // Releases the function's memory: the rows are moved to the shared storage or to disk.
-        let settled = table.settle(&self.runner.quota).await;
+        let settled = table.settle(&self.runner.room).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         if self.writes_as_it_comes(index) {
             let read = &done.increments.read;
@@ -186,7 +186,7 @@ impl Run {
             meanwhile.push(reading);
             return Ok(ArgumentValue::Streamed(streamed));
         }
-        let table = SharedTable::write_stream(schema, reading.rows(), &self.runner.quota).await;
+        let table = SharedTable::write_stream(schema, reading.rows(), &self.runner.room).await;
         reading.count(done);
         if let Some(error) = reading.cause() {
             return Err(failed(error));

@@ -41,7 +41,7 @@ impl Run {
             done.output = Some(Output::Table);
             written.rows_written
         } else {
-            let rows = SharedTable::write_stream(schema, stream, &self.runner.quota).await;
+            let rows = SharedTable::write_stream(schema, stream, &self.runner.room).await;
             let rows = rows.map_err(|error| failed(&cause, Self::failed(step, None, &error)))?;
             let count = rows.rows();
             done.output = Some(if step.is_materialized() {

@@ -6,8 +6,8 @@ use crate::support::{World, files};
 
 const ROWS: i64 = 400_000;
 
-async fn world(quota: u64) -> World {
-    let world = World::with_quota(quota).await;
+async fn world(room: u64) -> World {
+    let world = World::with_room(room).await;
     let rows = format!(
         "CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, value % 10 AS digit \
          FROM generate_series(1, {ROWS}) AS s(value)"
@@ -62,7 +62,7 @@ def ends_with_three(passed=headwater.Model("passed", batches=True)):
     let rows = |step: &str| ran.step(step).usage.rows_read;
     assert_eq!((rows("seen"), rows("passed")), (2 * 400_000, 40_000));
     assert!(ran.step("seen").usage.bytes_in > 2 * 400_000 * 16);
-    assert_eq!((world.quota.memory_bytes(), world.quota.disk_bytes()), (0, 0));
+    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ def read(
     world.run(&project(source)).await.report();
     let shown = world.sql("main", &["SELECT * FROM read"]).await;
     assert!(shown.contains("| 800000 | 1000 "), "{shown}");
-    assert_eq!(world.quota.memory_bytes(), 0);
+    assert_eq!(world.room.memory_bytes(), 0);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ def seen(t=headwater.Model("t", filter="100 / (id - 300000) < 1000", batches=Tru
     let refusal = ran.refusal();
     assert!(refusal.contains("division by zero") && refusal.contains("models/m.py:5"), "{refusal}");
     assert!(refusal.contains("`seen`"), "{refusal}");
-    assert_eq!(world.quota.memory_bytes(), 0);
+    assert_eq!(world.room.memory_bytes(), 0);
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ async fn a_run_stopped_by_a_person_is_cancelled_and_says_so() {
         let job = world.jobs.job(ran.id).await.unwrap();
         assert_eq!(job.status, JobStatus::Cancelled);
         let told = job.error.unwrap();
-        assert_eq!(told.message, "the run was cancelled; `main` is unchanged");
+        assert_eq!(told.message, "the run was stopped; `main` is unchanged");
         assert_eq!(told.hint.is_some(), wrote, "{told:?}");
         let left = world.branches().await.contains(&(format!("run/{}", ran.id), true));
         assert_eq!(left, wrote);

@@ -85,15 +85,15 @@ async fn rows_that_keys_cannot_tell_apart_are_refused() {
     let twice = ran("SELECT 7 AS id, n FROM events").await;
     assert_eq!(twice.outcome.as_ref().unwrap_err().code, ErrorCode::BadRow);
     insta::assert_snapshot!(twice.refusal(), @"
-    bad_row: model `m` returned 2 rows with `id` 7 (m.sql:1); `main` is unchanged
-      hint: Return one row per key, or add a column to `keys`.
+    bad_row: model `m` gave 2 rows with `id` 7 (m.sql:1); `main` is unchanged
+      hint: Give one row for each key, or add the column to `keys` that differs.
     ");
     insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"
-    bad_row: model `m` returned a row with a null key `id` (m.sql:1); `main` is unchanged
-      hint: Filter with `WHERE id IS NOT NULL`, or change `keys`.
+    bad_row: model `m` gave a row whose key `id` is null (m.sql:1); `main` is unchanged
+      hint: Leave out rows without a key with `WHERE id IS NOT NULL`, or name other `keys`.
     ");
     insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"
-    invalid_project: `m` lacks the key column `id` (m.sql:1)
+    invalid_project: `m` gives no column `id`, which is a key (m.sql:1)
       hint: The columns are `n`.
     ");
     assert_eq!(world.branches().await, []);
@@ -104,20 +104,20 @@ fn settings_that_do_not_go_together_are_refused() {
     let refused = |text: &str| refusal(&files("", &[("m.sql", text)]));
     let query = "SELECT id FROM events";
     insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"
-    invalid_project: `m` has materialization `merge` but no keys (m.sql:1)
-      hint: Set `keys` to the columns that identify a row.
+    invalid_project: `m` is merged into its table, and has no keys (m.sql:1)
+      hint: Set `keys` to the columns that tell its rows apart.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"
-    invalid_project: `m` has keys, but its materialization is not `merge` (m.sql:1)
-      hint: Set `materialization` to `merge`, or remove `keys`.
+    invalid_project: `m` has keys, and is not merged into its table (m.sql:1)
+      hint: Set `materialization` to `merge`, or leave `keys` out.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"
-    invalid_project: `m` has the duplicate key `id` (m.sql:1)
+    invalid_project: `m` has the key `id` twice (m.sql:1)
       hint: Name each key once.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
-    invalid_project: `m` reads `events` incrementally, but is a model that does not add rows to a table (m.sql:2)
-      hint: Set `materialization` to `append` or `merge`, or remove `incremental`.
+    invalid_project: `m` reads only what is new of `events`, and is a model whose rows are not added to a table (m.sql:2)
+      hint: Set `materialization` to `append` or `merge`, or read all of it.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", APPENDED.replace("= events", "= event"))), @"
     invalid_project: `m` does not read `event` (m.sql:2)
@@ -125,8 +125,8 @@ fn settings_that_do_not_go_together_are_refused() {
     ");
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
     insta::assert_snapshot!(refused(&other), @"
-    invalid_project: `m` reads a table at another ref incrementally (m.sql:3)
-      hint: Read it on the run's branch, or remove `incremental`.
+    invalid_project: `m` reads only what is new of a table at another ref (m.sql:3)
+      hint: Read it at the run's own branch.
     ");
 }
 
@@ -240,8 +240,8 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&merged).await.report();
     world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
     insta::assert_snapshot!(world.plan(&log).await, @"
-    commit_conflict: the new rows of `events` since the last run of `log` are unknown: rows were changed or removed, not only appended (log.sql:3)
-      hint: Rebuild the model's table with `--no-cache`.
+    commit_conflict: nobody can say what is new of `events` since `log` last read it: its rows were changed otherwise than by appending (log.sql:3)
+      hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
     ");
     let refused = world.run(&log).await;
     assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
@@ -265,8 +265,8 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     insta::assert_snapshot!(world.plan(&other).await, @"
-    commit_conflict: the new rows of `events` since the last run of `other` are unknown: its last read position is not recorded (other.sql:3)
-      hint: Rebuild the model's table with `--no-cache`.
+    commit_conflict: nobody can say what is new of `events` since `other` last read it: it never said up to where it had read (other.sql:3)
+      hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
     ");
 
     // What is replaced each time has nothing that is new.
@@ -274,8 +274,8 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     let child = APPENDED.replace("events", "parent") + "SELECT id FROM parent";
     let project = files("", &[("parent.sql", parent), ("child.sql", &child)]);
     insta::assert_snapshot!(world.plan(&project).await, @"
-    invalid_project: `child` reads `parent` incrementally, but that model does not append to a table (child.sql:3)
-      hint: Set that model's materialization to `append`, or remove `incremental`.
+    invalid_project: `child` reads only what is new of `parent`, whose rows are not appended to a table (child.sql:3)
+      hint: Set the materialization of that model to `append`, or read all of it.
     ");
 }
 

@@ -18,16 +18,16 @@ fn a_project_without_its_file_or_name_is_none() {
     assert_eq!(
         refusal(&BTreeMap::new()),
         "invalid_project: the project has no `headwater.toml`\n  \
-         hint: Create one with `headwater init`."
+         hint: Run `headwater init` to make one."
     );
     let nameless = BTreeMap::from([("headwater.toml".to_owned(), "[project]\n".to_owned())]);
     insta::assert_snapshot!(refusal(&nameless), @r#"
-    invalid_project: key `name` is missing (headwater.toml:1)
+    invalid_project: the key `name` is missing here (headwater.toml:1)
       hint: Add `name = "…"`.
     "#);
     let empty = BTreeMap::from([("headwater.toml".to_owned(), "# later\n".to_owned())]);
     insta::assert_snapshot!(refusal(&empty), @r#"
-    invalid_project: section `[project]` is missing (headwater.toml:1)
+    invalid_project: the table `[project]` is missing (headwater.toml:1)
       hint: Add `[project]`, and `name = "NAME"` below it.
     "#);
 }
@@ -35,7 +35,7 @@ fn a_project_without_its_file_or_name_is_none() {
 #[test]
 fn a_number_in_place_of_text_is_refused_as_it_is_written() {
     insta::assert_snapshot!(refused("[defaults]\npython = 3.10\n"), @r#"
-    invalid_project: `3.10` is not a string (headwater.toml:4)
+    invalid_project: `3.10` is not text, which is expected here (headwater.toml:4)
       hint: Write `"3.10"`.
     "#);
 }
@@ -95,11 +95,11 @@ parameters = { limit = "5" }
 #[test]
 fn what_it_may_not_say_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("[defalts]\n"), @r"
-    invalid_project: unknown key `defalts` (headwater.toml:3)
+    invalid_project: there is no key `defalts` here (headwater.toml:3)
       hint: Did you mean `defaults`?
     ");
     insta::assert_snapshot!(refused("[defaults]\nmemry = \"1GiB\"\n"), @r"
-    invalid_project: unknown key `memry` (headwater.toml:4)
+    invalid_project: there is no key `memry` here (headwater.toml:4)
       hint: Did you mean `memory`?
     ");
     insta::assert_snapshot!(refused("[defaults]\nmemory = \"lots\"\n"), @r"
@@ -115,7 +115,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"
-    invalid_project: `integer` is not one of `str`, `int`, `float`, `bool` (headwater.toml:4)
+    invalid_project: `integer` is none of the values here: `str`, `int`, `float`, `bool` (headwater.toml:4)
       hint: Did you mean `int`?
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"int\"\ndefault = \"x\"\n"), @r#"
@@ -123,19 +123,19 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Change the default or the type.
     "#);
     insta::assert_snapshot!(refused("[rates]\ncpu_secnd = 1.0\n"), @r"
-    invalid_project: unknown key `cpu_secnd` (headwater.toml:4)
+    invalid_project: there is no key `cpu_secnd` here (headwater.toml:4)
       hint: Did you mean `cpu_second`?
     ");
     insta::assert_snapshot!(refused("name = \"twice\"\n"), @r"
     invalid_project: duplicate key (headwater.toml:3)
-      hint: Fix the file; docs/projects.md lists all settings.
+      hint: Mend the file; docs/projects.md shows what it may say.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nrun = true\n"), @r"
     invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `schedule` and `tables` (headwater.toml:3)
       hint: Give the trigger either `files`, `schedule` or `tables`.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { foldr = \"in\" }\nrun = true\n"), @r"
-    invalid_project: unknown key `foldr` (headwater.toml:5)
+    invalid_project: there is no key `foldr` here (headwater.toml:5)
       hint: Did you mean `folder`?
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { folder = \"in\" }\nrun = true\n\
@@ -170,22 +170,22 @@ fn parameters_are_read_as_their_types() {
     );
     insta::assert_snapshot!(values(&[]), @r"
     invalid_argument: parameter `limit` has no value, and `m` uses it (m.sql:1)
-      hint: Set it with `--param limit=VALUE`.
+      hint: Give it with `--param limit=VALUE`.
     ");
     insta::assert_snapshot!(values(&[("limit", "7.5")]), @r"
     invalid_argument: parameter `limit` is a whole number, not `7.5`
-      hint: Pass a value of that type, or change the type in `headwater.toml`.
+      hint: Give a value of that type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("on", "perhaps")]), @r"
     invalid_argument: parameter `on` is `true` or `false`, not `perhaps`
-      hint: Pass a value of that type, or change the type in `headwater.toml`.
+      hint: Give a value of that type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("nam", "y")]), @r"
     invalid_argument: the project has no parameter `nam`
       hint: Did you mean `name`?
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("share", "1")]), @r"
-    invalid_argument: no model or expectation uses parameter `share`
-      hint: Remove `--param share=…`, or use it in a model.
+    invalid_argument: parameter `share` is given, but no model and no expectation uses it
+      hint: Leave out `--param share=…`, or use it in a model.
     ");
 }

@@ -67,7 +67,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: while the run went on, `main` changed the same tables: a
       caused by: `a`: both created a table with this name
-      hint: Run again.
+      hint: Run again: the new state will be read.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
     assert_eq!(problem.code, ErrorCode::MergeConflict);
@@ -205,7 +205,7 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
     commit_conflict: while the run went on, `main` took other commits, and the expectations that it requires have not seen both
-      hint: Run again.
+      hint: Run again: the new state will be read.
     ");
     let gate = world.gate(1);
     gate.open();
@@ -247,7 +247,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: while the run went on, `main` changed the same tables: a
       caused by: `a`: both changed the table, but only the source's rows were checked
-      hint: Run again.
+      hint: Run again: the new state will be read.
     ");
     let shown = world.sql("main", &[COUNTED]).await;
     assert!(shown.contains("| 2 | 101 |"), "{shown}");
@@ -264,8 +264,8 @@ async fn what_others_write_to_the_runs_branch_is_never_merged() {
     })
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
-    commit_conflict: another client committed to `run/ID` during the run; `main` is unchanged
-      hint: Run again, and do not write to the run's branch.
+    commit_conflict: somebody else wrote to `run/ID` while the run worked there; `main` is unchanged
+      hint: Run again, and write to another branch than the run's.
     ");
     assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
     assert!(world.sql("main", &["SELECT * FROM a"]).await.contains("`a`"), "not merged");

@@ -1,4 +1,4 @@
-//! Rows that are kept in no table: in memory as long as there is quota, on disk from then on, and
+//! Rows that are kept in no table: in memory as long as there is room, on disk from then on, and
 //! gone when the run ends.
 
 use std::collections::BTreeMap;
@@ -44,8 +44,8 @@ fn project() -> BTreeMap<String, String> {
     )
 }
 
-async fn world(quota: u64) -> World {
-    let world = World::with_quota(quota).await;
+async fn world(room: u64) -> World {
+    let world = World::with_room(room).await;
     let rows = "CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 100000) AS s(value)";
     world.sql("main", &[rows]).await;
     world
@@ -58,12 +58,12 @@ async fn a_run_with_little_memory_gives_what_one_with_much_does() {
     for world in [&small, &large] {
         world.run(&project()).await.report();
         answers.push(world.sql("main", &["SELECT * FROM sums"]).await);
-        assert_eq!((world.quota.memory_bytes(), world.quota.disk_bytes()), (0, 0));
+        assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
     }
     assert_eq!(answers[0], answers[1]);
     assert!(answers[0].contains("| 50000 | 5000100000 | name 99998 |"), "{}", answers[0]);
-    assert_eq!(large.quota.disk_bytes_ever(), 0);
-    assert!(small.quota.disk_bytes_ever() > 10 << 20, "{}", small.quota.disk_bytes_ever());
+    assert_eq!(large.room.disk_bytes_ever(), 0);
+    assert!(small.room.disk_bytes_ever() > 10 << 20, "{}", small.room.disk_bytes_ever());
     let left = std::fs::read_dir(small.folder.path().join("rows")).unwrap().count();
     assert_eq!(left, 0, "nothing is left");
 }
@@ -75,8 +75,8 @@ async fn rows_on_disk_are_gone_when_a_run_is_stopped() {
                    def endless(long=headwater.Model(\"long\")):\n    print(1)\n    while True: pass\n";
     let long = ("long.sql", "SELECT id, 'name ' || id AS name FROM t");
     let ran = world.run_and_stop_when_printed(&files("", &[long, ("m.py", endless)])).await;
-    assert!(ran.outcome.is_err() && world.quota.disk_bytes_ever() > 1 << 20);
-    assert_eq!((world.quota.memory_bytes(), world.quota.disk_bytes()), (0, 0));
+    assert!(ran.outcome.is_err() && world.room.disk_bytes_ever() > 1 << 20);
+    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_model_that_fails_half_way_leaves_nothing() {
     let child = "-- headwater: materialization = replace\nSELECT * FROM bad";
     let ran = world.run(&files("", &[("bad.sql", bad), ("child.sql", child)])).await;
     assert!(ran.refusal().starts_with("bad_row: `bad` failed (bad.sql:1)"), "{}", ran.refusal());
-    assert_eq!((world.quota.memory_bytes(), world.quota.disk_bytes()), (0, 0));
+    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn what_a_function_returned_is_counted_while_it_is_written() {
                   @headwater.python(\"3.11\")\ndef large():\n    import pyarrow as pa\n    \
                   return pa.table({\"n\": pa.array(range(1_000_000), pa.int64())})\n";
     world.run(&files("", &[("m.py", source)])).await.report();
-    assert!(world.quota.disk_bytes_ever() >= 8_000_000, "{}", world.quota.disk_bytes_ever());
-    assert_eq!((world.quota.memory_bytes(), world.quota.disk_bytes()), (0, 0));
+    assert!(world.room.disk_bytes_ever() >= 8_000_000, "{}", world.room.disk_bytes_ever());
+    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
     assert!(world.sql("main", &["SELECT count(*) FROM large"]).await.contains("| 1000000 "));
 }

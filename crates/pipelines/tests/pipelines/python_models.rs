@@ -136,13 +136,13 @@ fn a_file_that_does_not_use_the_sdk_has_no_steps() {
 fn decorators_of_other_packages_are_refused_by_name() {
     let code = "import bauplan\n\n\n@bauplan.model()\n@bauplan.python('3.11')\ndef clean(data):\n    return data\n";
     insta::assert_snapshot!(refusal(&files("", &[("models/m.py", code)])), @r"
-    invalid_project: `@bauplan.model` of `clean` belongs to package `bauplan`, which is not supported (models/m.py:4)
+    invalid_project: `@bauplan.model` of `clean` belongs to the package `bauplan`, whose projects are not supported (models/m.py:4)
       hint: Write `import headwater` and `@headwater.model()`.
     ");
     let aliased =
         "from other.dsl import expectation as check\n\n@check\ndef whole(data):\n    return True\n";
     insta::assert_snapshot!(refusal(&files("", &[("models/m.py", aliased)])), @r"
-    invalid_project: `@check` of `whole` belongs to package `other.dsl`, which is not supported (models/m.py:3)
+    invalid_project: `@check` of `whole` belongs to the package `other.dsl`, whose projects are not supported (models/m.py:3)
       hint: Write `import headwater` and `@headwater.expectation()`.
     ");
     // What other decorators do, and the project's own modules, is nobody's concern.
@@ -156,16 +156,16 @@ fn decorators_of_other_packages_are_refused_by_name() {
 #[test]
 fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("def f(:\n"), @r"
-    invalid_project: invalid Python syntax: expected a parameter or the end of the parameter list (models/m.py:2)
+    invalid_project: this is no Python: expected a parameter or the end of the parameter list (models/m.py:2)
       hint: Mend the syntax.
     ");
     insta::assert_snapshot!(refused("N = \"n\"\n@headwater.model(name=N)\ndef f(): pass\n"), @r"
     invalid_project: `name` of `model` is not a literal (models/m.py:3)
-      hint: Write a literal: Headwater reads files without executing them.
+      hint: Write the value itself: files are read without being run.
     ");
     insta::assert_snapshot!(refused("@headwater.model(name=f\"a\")\ndef f(): pass\n"), @r"
     invalid_project: `name` of `model` is not a literal (models/m.py:2)
-      hint: Write a literal: Headwater reads files without executing them.
+      hint: Write the value itself: files are read without being run.
     ");
     insta::assert_snapshot!(refused("@headwater.model(materialisation=\"x\")\ndef f(): pass\n"), @r"
     invalid_project: `model` has no argument `materialisation` (models/m.py:2)
@@ -176,19 +176,19 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write it like `"none"`, `"replace"`, `"append"` or `"merge"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.modle()\ndef f(): pass\n"), @r"
-    invalid_project: `headwater` has no `modle` that can be used here (models/m.py:2)
+    invalid_project: `headwater` has no `modle` for this place (models/m.py:2)
       hint: Did you mean `model`?
     ");
     insta::assert_snapshot!(refused("@headwater.model\ndef f(): pass\n"), @r"
-    invalid_project: `model` must be called with parentheses (models/m.py:2)
+    invalid_project: `model` decorates without parentheses (models/m.py:2)
       hint: Write `@headwater.model()`.
     ");
     insta::assert_snapshot!(refused("@headwater.expectation\ndef f(): pass\n"), @r"
-    invalid_project: `expectation` must be called with parentheses (models/m.py:2)
+    invalid_project: `expectation` decorates without parentheses (models/m.py:2)
       hint: Write `@headwater.expectation()`.
     ");
     insta::assert_snapshot!(refused("from headwater import function as fn\n@fn\ndef f(): pass\n"), @r"
-    invalid_project: `function` must be called with parentheses (models/m.py:3)
+    invalid_project: `function` decorates without parentheses (models/m.py:3)
       hint: Write `@fn()`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(memory=\"big\")\ndef f(): pass\n"), @r#"
@@ -200,7 +200,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `priority`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
-    invalid_project: `model` has too many positional arguments (models/m.py:2)
+    invalid_project: `model` has too many arguments without a name (models/m.py:2)
       hint: Name them: `name=…, materialization=…, keys=…, columns=…, partition_by=…, allow_takeover=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, priority=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
@@ -208,19 +208,19 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `a=headwater.Model("table")`.
     "#);
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(*args): pass\n"), @r"
-    invalid_project: `f` has the variadic argument `*args` (models/m.py:3)
-      hint: Declare each input as a named argument.
+    invalid_project: `f` takes any arguments by `*args` (models/m.py:3)
+      hint: Name every input as an argument.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\nasync def f(): pass\n"), @r"
     invalid_project: `f` is asynchronous (models/m.py:3)
       hint: Write `def` without `async`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Modle(\"t\")): pass\n"), @r"
-    invalid_project: `headwater` has no `Modle` that can be used here (models/m.py:3)
+    invalid_project: `headwater` has no `Modle` for this place (models/m.py:3)
       hint: Did you mean `Model`?
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Model): pass\n"), @r#"
-    invalid_project: `Model` has no name (models/m.py:3)
+    invalid_project: `Model` names nothing (models/m.py:3)
       hint: Write `headwater.Model("name")`.
     "#);
     insta::assert_snapshot!(
@@ -230,7 +230,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(
         refused("@headwater.model()\ndef f(a=headwater.Model(\"t\", columns=[\"b\", \"b\"])): pass\n"), @r"
-    invalid_project: `Model` has the duplicate column `b` (models/m.py:3)
+    invalid_project: `Model` asks for the column `b` twice (models/m.py:3)
       hint: Name each column once.
     ");
     insta::assert_snapshot!(
@@ -247,7 +247,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write it like `pip={"polars": "1.38.1"}`.
     "#);
     insta::assert_snapshot!(refused("@headwater.python(\"3.11\")\ndef f(): pass\n"), @"
-    invalid_project: `f` has packages, but is not a model, expectation or function (models/m.py:3)
+    invalid_project: `f` has packages, but is no model and no expectation (models/m.py:3)
       hint: Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\n@headwater.expectation()\ndef f(): pass\n"), @"
@@ -255,15 +255,15 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Keep one of `@headwater.model`, `@headwater.expectation` and `@headwater.function`.
     ");
     insta::assert_snapshot!(refused("if True:\n    @headwater.model()\n    def f(): pass\n"), @r"
-    invalid_project: `f` is not at the top level of its file (models/m.py:4)
+    invalid_project: `f` is decorated inside another statement (models/m.py:4)
       hint: Define models and expectations at the top level of their file.
     ");
     insta::assert_snapshot!(refused("class A:\n    @headwater.model()\n    def f(): pass\n"), @r"
-    invalid_project: `f` is not at the top level of its file (models/m.py:4)
+    invalid_project: `f` is decorated inside another statement (models/m.py:4)
       hint: Define models and expectations at the top level of their file.
     ");
     insta::assert_snapshot!(refused("from headwater import *\n"), @r"
-    invalid_project: `from headwater import *` is not supported (models/m.py:2)
+    invalid_project: `from headwater import *` hides where names come from (models/m.py:2)
       hint: Write `import headwater`.
     ");
 }

@@ -117,8 +117,8 @@ async fn what_is_no_table_is_refused() {
     let declared = model("return t").replace("model()", "model(columns=[\"id\", \"nam\"])");
     let ran = world.run(&files(MANIFEST, &[("models/m.py", &declared)])).await;
     insta::assert_snapshot!(refused(&ran), @r"
-    function_failed: model `m` returned columns that differ from its declaration: `nam` is missing, `name` is not declared (models/m.py:4); `main` is unchanged
-      hint: Change `columns=` or the returned columns.
+    function_failed: model `m` gave other columns than it declares: `nam` is missing, `name` is not declared (models/m.py:4); `main` is unchanged
+      hint: Change `columns=` or what it returns.
     ");
 }
 
@@ -131,7 +131,7 @@ async fn a_function_that_never_ends_is_ended() {
     assert!(began.elapsed() < Duration::from_secs(120));
     insta::assert_snapshot!(refused(&ran), @r"
     time_limit: `m` failed (models/m.py:4); `main` is unchanged
-      caused by: `m` exceeded its time limit of 10 s, and was at models/m.py:5
+      caused by: `m` ran longer than its limit of 10 s, and was at models/m.py:5
       caused by: models/m.py:5 in m: while True: pass
       hint: Raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml.
     ");
@@ -220,7 +220,7 @@ async fn a_stopped_function_ends_and_the_target_stays() {
     let world = world().await;
     let endless = model("while True: pass");
     let ran = world.run_and_stop(&files(MANIFEST, &[("m.py", &endless)])).await;
-    insta::assert_snapshot!(refused(&ran), @"cancelled: the run was cancelled; `main` is unchanged");
+    insta::assert_snapshot!(refused(&ran), @"cancelled: the run was stopped; `main` is unchanged");
     assert_eq!(world.branches().await, []);
 }
 

@@ -80,7 +80,7 @@ async fn a_failed_run_leaves_its_target_and_keeps_its_branch() {
     insta::assert_snapshot!(refusal, @r"
     bad_row: `bad` failed (bad.sql:1); `main` is unchanged
       caused by: division by zero
-      hint: Its output is on branch `run/ID`.
+      hint: What it wrote can be read on `run/ID`.
     ");
     assert_eq!(ran.steps(), "bad failed, good succeeded");
     assert_eq!(world.lake.catalog().branch("main").await.unwrap().commit, before);
@@ -205,8 +205,8 @@ async fn a_model_that_takes_too_long_is_stopped() {
     assert!(began.elapsed() < Duration::from_secs(30));
     let refusal = ran.refusal().replace(&ran.id.to_string(), "ID");
     insta::assert_snapshot!(refusal, @r"
-    time_limit: `slow` exceeded its time limit of 0.3 s (slow.sql:1); `main` is unchanged
-      hint: Raise the model's `timeout` setting.
+    time_limit: `slow` ran longer than its limit of 0.3 s (slow.sql:1); `main` is unchanged
+      hint: Raise `timeout` at the head of the model.
     ");
 }
 
@@ -218,7 +218,7 @@ async fn a_stopped_run_leaves_its_target() {
     let kept = format!("{KEPT}SELECT id FROM t");
     let project = files("", &[("slow.sql", slow), ("a.sql", &kept)]);
     let ran = world.run_and_stop(&project).await;
-    insta::assert_snapshot!(ran.refusal(), @"cancelled: the run was cancelled; `main` is unchanged");
+    insta::assert_snapshot!(ran.refusal(), @"cancelled: the run was stopped; `main` is unchanged");
     let shown = world.sql("main", &["SELECT * FROM a"]).await;
     assert!(shown.contains("`a`"), "main has no such table: {shown}");
 }

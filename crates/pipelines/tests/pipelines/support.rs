@@ -59,7 +59,7 @@ pub struct World {
     pub jobs: Jobs,
     pub runner: Runner,
     pub secrets: SecretStore,
-    pub quota: TableQuota,
+    pub room: TableQuota,
     pub folder: tempfile::TempDir,
 }
 
@@ -72,11 +72,11 @@ pub struct Ran {
 
 impl World {
     pub async fn new() -> World {
-        World::with_quota(1 << 30).await
+        World::with_room(1 << 30).await
     }
 
     /// A lake whose runs may put so many bytes of rows aside in memory.
-    pub async fn with_quota(memory_bytes: u64) -> World {
+    pub async fn with_room(memory_bytes: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open_local(folder.path()).await.unwrap();
         let options = EngineOptions {
@@ -89,12 +89,12 @@ impl World {
         let clock = Arc::new(SystemClock);
         let jobs = Jobs::open(store, clock, JobsOptions::default()).await.unwrap();
         let functions = Functions::start(functions_options()).await.unwrap();
-        let quota = TableQuota::new(memory_bytes, folder.path().join("rows"), 1 << 30);
+        let room = TableQuota::new(memory_bytes, folder.path().join("rows"), 1 << 30);
         let key = KeySource::File(folder.path().join("secret-key"));
         let secrets = SecretStore::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock), key);
         let runner =
-            Runner::new(engine.clone(), functions, jobs.clone(), secrets.clone(), quota.clone());
-        World { lake, engine, jobs, runner, secrets, quota, folder }
+            Runner::new(engine.clone(), functions, jobs.clone(), secrets.clone(), room.clone());
+        World { lake, engine, jobs, runner, secrets, room, folder }
     }
 
     /// A gate in the way of whatever reads `system.gate` after that many times; planning reads it

@@ -272,9 +272,9 @@ mod tests {
             tokio::spawn(async move { waiting.read(endless(), BodyKind::Table).await.err() });
         tokio::task::yield_now().await;
         let short = Request::new(Body::from("{}"));
-        let (bytes, permit) = bodies.read(short, BodyKind::Values).await.expect("a body");
+        let (bytes, room) = bodies.read(short, BodyKind::Values).await.expect("a body");
         assert_eq!(&bytes[..], b"{}");
-        drop(permit);
+        drop(room);
         let failure = slow.await.expect("a task").expect("a failure");
         assert_eq!(failure.0.code, ErrorCode::TimeLimit);
         let table = Request::new(Body::from("rows"));
@@ -341,7 +341,7 @@ mod tests {
         let mut held = Vec::new();
         let failure = loop {
             match bodies.read(in_parts(6 << 20), BodyKind::Values).await {
-                Ok((_, permit)) => held.push(permit),
+                Ok((_, room)) => held.push(room),
                 Err(failure) => break failure,
             }
         };

@@ -72,9 +72,9 @@ impl ScalarUDFImpl for AtTimeZone {
         let zone = match zone {
             ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))) => zone,
             ColumnarValue::Scalar(_) => return Ok(ColumnarValue::Scalar(to.try_into()?)),
-            ColumnarValue::Array(_) => return exec_err!("the zone of AT TIME ZONE must be a constant"),
+            ColumnarValue::Array(_) => return exec_err!("the zone of AT TIME ZONE is no constant"),
         };
-        let Ok(zone) = Tz::from_str(zone) else { return exec_err!("`{zone}` is not a valid time zone") };
+        let Ok(zone) = Tz::from_str(zone) else { return exec_err!("`{zone}` is no time zone") };
         let has_zone = matches!(time.data_type(), DataType::Timestamp(_, Some(_)));
         let times = time.to_array(arguments.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
@@ -98,7 +98,7 @@ pub fn check_zones(fields: &Fields) -> Result<()> {
 fn check_zone(data_type: &DataType) -> Result<()> {
     match data_type {
         DataType::Timestamp(_, Some(zone)) if Tz::from_str(zone).is_err() => {
-            let message = format!("`{zone}` is not a valid time zone");
+            let message = format!("`{zone}` is no time zone");
             let hint = "Write a zone such as `UTC`, `+01:00` or `Europe/Berlin`.".to_owned();
             let error = Error::Sql(SqlError::Invalid { message, hint: Some(hint), position: None });
             Err(DataFusionError::External(Box::new(error)))

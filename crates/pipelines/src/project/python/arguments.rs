@@ -35,7 +35,7 @@ impl<'a> Values<'a> {
         let Some(arguments) = arguments else { return Ok(values) };
         for (position, argument) in arguments.args.iter().enumerate() {
             let Some(name) = names[..positional].get(position) else {
-                let message = format!("`{call}` has too many positional arguments");
+                let message = format!("`{call}` has too many arguments without a name");
                 let hint = format!("Name them: `{}`.", names.join("=…, ") + "=…");
                 return Err(Error::invalid(values.at(argument), message, hint));
             };
@@ -56,12 +56,12 @@ impl<'a> Values<'a> {
     fn add(&mut self, name: &'a str, expression: &Expr) -> Result<()> {
         let Some(literal) = Literal::read(expression) else {
             let message = format!("`{name}` of `{}` is not a literal", self.call);
-            let hint = "Write a literal: Headwater reads files without executing them.";
+            let hint = "Write the value itself: files are read without being run.";
             return Err(Error::invalid(self.at(expression), message, hint));
         };
         if self.find(name).is_some() {
-            let message = format!("`{name}` of `{}` is a duplicate argument", self.call);
-            return Err(Error::invalid(self.at(expression), message, "Remove one of them."));
+            let message = format!("`{name}` of `{}` is given twice", self.call);
+            return Err(Error::invalid(self.at(expression), message, "Leave one of them out."));
         }
         if literal != Literal::None {
             self.values.push(Value { name, literal, range: expression.range() });

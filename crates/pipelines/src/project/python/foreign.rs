@@ -38,7 +38,7 @@ fn refuse_function(
         let Some((package, member)) = resolve(target, packages) else { continue };
         let written = &source.text[target.range()];
         let message = format!(
-            "`@{written}` of `{}` belongs to package `{package}`, which is not supported",
+            "`@{written}` of `{}` belongs to the package `{package}`, whose projects are not supported",
             function.name
         );
         let hint = format!("Write `import headwater` and `@headwater.{member}()`.");

@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
             if decorated.python.is_none() {
                 return Ok(None);
             }
-            let message = format!("`{name}` has packages, but is not a model, expectation or function");
+            let message = format!("`{name}` has packages, but is no model and no expectation");
             let hint =
                 "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
             return Err(Error::invalid(at, message, hint));
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
         let usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > 200 || !name.chars().all(usable) {
-            let message = format!("`{name}` is not a valid function name");
+            let message = format!("`{name}` is not a usable name of a function");
             let hint = "Use letters, digits, `_`, `-` and `.`.";
             return Err(Error::invalid(values.place("name", at), message, hint));
         }
@@ -158,8 +158,8 @@ impl<'a> Reader<'a> {
         let reuse = values.flag("reuse")?.unwrap_or_default();
         if reuse && !body.network.is_off() {
             let message =
-                format!("`{name}` has network access, so its process cannot be reused");
-            let hint = "Remove `reuse` or `network`.";
+                format!("`{name}` has the network, so that its process is not used again");
+            let hint = "Leave out `reuse` or `network`.";
             return Err(Error::invalid(values.place("reuse", at), message, hint));
         }
         Ok(Callable {
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
             if target.is_some_and(|target| self.names.resolve(target).is_some()) {
                 let name = argument.name();
                 let message = format!("the argument `{name}` of `{}` is an input", function.name);
-                let hint = "Remove the default: only models and expectations have inputs.";
+                let hint = "Give it in each call: only models and expectations have inputs.";
                 return Err(Error::invalid(self.at(argument), message, hint));
             }
             let (name, required) = (argument.name().to_string(), default.is_none());
@@ -256,27 +256,27 @@ impl<'a> Reader<'a> {
     /// Rejects a decorator without parentheses.
     fn bare(&self, member: &str, decorator: &Decorator) -> Error {
         let written = &self.source.text[decorator.expression.range()];
-        let message = format!("`{member}` must be called with parentheses");
+        let message = format!("`{member}` decorates without parentheses");
         Error::invalid(self.at(decorator), message, format!("Write `@{written}()`."))
     }
 
     fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {
         let hint = suggest::hint(member, known.iter().copied(), "names");
-        Error::invalid(self.at(node), format!("`headwater` has no `{member}` that can be used here"), hint)
+        Error::invalid(self.at(node), format!("`headwater` has no `{member}` for this place"), hint)
     }
 
     fn refuse_unnamed(&self, function: &StmtFunctionDef) -> Result<()> {
         let parameters = &function.parameters;
         let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
         if let Some(star) = star {
-            let message = format!("`{}` has the variadic argument `*{}`", function.name, star.name);
-            let hint = "Declare each input as a named argument.";
+            let message = format!("`{}` takes any arguments by `*{}`", function.name, star.name);
+            let hint = "Name every input as an argument.";
             return Err(Error::invalid(self.at(&**star), message, hint));
         }
         if let Some(argument) = parameters.posonlyargs.first() {
             let message =
-                format!("`{}` has the positional-only argument `{}`", function.name, argument.name());
-            return Err(Error::invalid(self.at(argument), message, "Remove the `/`."));
+                format!("`{}` takes `{}` by position only", function.name, argument.name());
+            return Err(Error::invalid(self.at(argument), message, "Leave out the `/`."));
         }
         Ok(())
     }
@@ -333,8 +333,8 @@ impl<'a> Reader<'a> {
         let name = required(values.text("name")?, "Model", at)?;
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
         if let Some(column) = columns.as_deref().and_then(repeated) {
-            let message = format!("`Model` has the duplicate column `{column}`");
-            return Err(Error::invalid(at.clone(), message, "Remove the duplicate."));
+            let message = format!("`Model` asks for the column `{column}` twice");
+            return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
         Ok(Input {
             argument: Some(argument.to_owned()),
@@ -378,7 +378,7 @@ fn repeated(names: &[String]) -> Option<&String> {
 fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
     name.ok_or_else(|| {
         let hint = format!("Write `headwater.{call}(\"name\")`.");
-        Error::invalid(at.clone(), format!("`{call}` has no name"), hint)
+        Error::invalid(at.clone(), format!("`{call}` names nothing"), hint)
     })
 }
 

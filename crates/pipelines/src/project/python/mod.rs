@@ -65,8 +65,8 @@ pub(super) fn parse(
 fn module(source: &SourceText) -> Result<ModModule> {
     let parsed = ruff_python_parser::parse_module(source.text).map_err(|error| Error::Invalid {
         at: source.at(error.location.start().to_usize()),
-        message: format!("invalid Python syntax: {}", lower_first(&error.error.to_string())),
-        hint: Some("Fix the syntax.".to_owned()),
+        message: format!("this is no Python: {}", lower_first(&error.error.to_string())),
+        hint: Some("Mend the syntax.".to_owned()),
     })?;
     Ok(parsed.into_syntax())
 }
@@ -83,7 +83,7 @@ fn refuse_inner(reader: &Reader, body: &[Stmt]) -> Result<()> {
     let mut inner = Inner { reader, found: None };
     inner.visit_body(body);
     let Some((name, offset)) = inner.found else { return Ok(()) };
-    let message = format!("`{name}` is not at the top level of its file");
+    let message = format!("`{name}` is decorated inside another statement");
     let hint = "Define models and expectations at the top level of their file.";
     Err(Error::invalid(reader.source.at(offset), message, hint))
 }

@@ -25,7 +25,7 @@ impl Names {
         let mut names = Names::default();
         names.visit_body(&module.body);
         if let Some(offset) = names.star {
-            let message = "`from headwater import *` is not supported";
+            let message = "`from headwater import *` hides where names come from";
             return Err(Error::invalid(source.at(offset), message, "Write `import headwater`."));
         }
         Ok(names)

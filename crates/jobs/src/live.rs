@@ -1,9 +1,8 @@
-//! The state of a job in memory, until its end is stored.
+//! A job that has not ended, or whose end is not stored yet.
 //!
-//!
-//! All changes of a job go through [`ActiveJob`]. The writer collects unstored changes and marks them as
-//! stored afterwards. The end of a background job or of a function call becomes visible when it is
-//! stored, the end of a query immediately.
+//! [`Live`] is the one place that changes a job: begin, say something, end. The writer collects
+//! what is to be stored and settles it afterwards. The end of a job that runs in the background
+//! shows only once it is stored, and so does that of a call; the end of a query shows at once.
 
 use headwater_model::{
     Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
@@ -21,20 +20,20 @@ use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
-/// Number of failed writes after which the end becomes visible anyway.
+/// How often the store must refuse an end before it shows nevertheless.
 const REFUSALS: u32 = 4;
 
-/// The reason for stopping a job.
+/// Why a job was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// A client requested it.
     Request,
-    /// The server shuts down.
+    /// The server stops.
     Shutdown,
 }
 
 /// A job in memory.
-pub(crate) struct ActiveJob {
+pub(crate) struct Live {
     pub id: JobId,
     pub kind: JobKind,
     pub author: String,
@@ -45,42 +44,42 @@ pub(crate) struct ActiveJob {
     seen: watch::Sender<Seen>,
 }
 
-/// The visible part of the event stream.
+/// What of the job's stream may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// The last sequence.
     pub sequence: u64,
-    /// True if that is the end.
+    /// Whether that is the end.
     pub ended: bool,
 }
 
 struct State {
     record: Record,
     log: EventLog,
-    /// The end, until it becomes visible.
+    /// The end, until it may be shown.
     end: Option<Job>,
     ended: bool,
-    /// True if the record changed since the last collection.
+    /// The record has changed since it was last collected.
     changed: bool,
-    /// True if the store may have the job's ref of an open job.
+    /// The job's ref among the open ones may be in the store.
     listed: bool,
-    /// Entries to write in one batch with the end.
+    /// Entries that stand or fall with the record of the end.
     with: Vec<Append>,
     stop: Option<StopReason>,
     failures: u32,
 }
 
-/// The changes collected from one job for a write.
+/// What was collected of one job, to be settled once it is stored.
 pub(crate) struct Collected {
     stored: Option<u64>,
     record: bool,
     end: bool,
-    /// True for the end of a background job, which must be durable.
+    /// The end of a job that is acknowledged, so it must reach the disk.
     pub durable: bool,
 }
 
-impl ActiveJob {
-    /// Creates a queued job.
+impl Live {
+    /// A job that waits for its turn.
     pub(crate) fn queued(id: JobId, new: &NewJob, now: Timestamp, log_bytes_max: usize) -> Self {
         let job = Job {
             id,
@@ -100,18 +99,18 @@ impl ActiveJob {
             result: Value::Null,
         };
         let record = Record { job, steps: Vec::new(), queue: new.queue.clone() };
-        ActiveJob::of(record, EventLog::new(log_bytes_max))
+        Live::of(record, EventLog::new(log_bytes_max))
     }
 
-    /// Creates a job from its stored record after a restart; `last` is the last stored sequence.
-    pub(crate) fn recovered(record: Record, last: u64, log_bytes_max: usize) -> Self {
+    /// A job as the store has it after a restart; `last` is the last sequence stored.
+    pub(crate) fn reopened(record: Record, last: u64, log_bytes_max: usize) -> Self {
         let log = match last {
             0 => EventLog::new(log_bytes_max),
             last => EventLog::after_stored(last),
         };
-        let active = ActiveJob::of(record, log);
-        active.set_stored();
-        active
+        let live = Live::of(record, log);
+        live.set_stored();
+        live
     }
 
     fn of(record: Record, log: EventLog) -> Self {
@@ -127,7 +126,7 @@ impl ActiveJob {
             stop: None,
             failures: 0,
         };
-        ActiveJob {
+        Live {
             id: state.record.job.id,
             kind: state.record.job.kind,
             author: state.record.job.author.clone(),
@@ -139,7 +138,7 @@ impl ActiveJob {
         }
     }
 
-    /// Returns the visible state.
+    /// The job as it may be shown.
     pub(crate) fn job(&self, now: Timestamp) -> Job {
         let mut job = self.state.lock().record.job.clone();
         if job.status == JobStatus::Running {
@@ -152,7 +151,7 @@ impl ActiveJob {
         self.state.lock().record.job.status
     }
 
-    /// Returns true if the work has ended, stored or not.
+    /// Whether the work is over, stored or not.
     pub(crate) fn is_over(&self) -> bool {
         self.state.lock().ended
     }
@@ -165,12 +164,12 @@ impl ActiveJob {
         state.log.push(now, JobEventKind::Started);
         self.show(&state);
         let job = report::is_enabled().then(|| state.record.job.clone());
-        // A slow log must not block readers of the job.
+        // A log that is slow must hold up nobody who looks at the job.
         drop(state);
         job.iter().for_each(report::began);
     }
 
-    /// Adds an event. Returns the number of unstored events, or none if the job has ended.
+    /// Adds an event; answers how many wait to be stored, or none where the job is over.
     pub(crate) fn emit(
         &self,
         now: Timestamp,
@@ -187,7 +186,7 @@ impl ActiveJob {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
             state.record.steps.push(step);
-            // Stores the usage of a step early, in case the process ends before the run.
+            // So that what a run took is known even if the process does not live to see its end.
             state.changed = true;
         }
         state.log.push(now, event);
@@ -202,7 +201,7 @@ impl ActiveJob {
         }
     }
 
-    /// Requests the job to stop. The first reason counts.
+    /// Asks the job to stop. The first reason counts.
     pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
         self.cancel.cancel();
@@ -212,7 +211,8 @@ impl ActiveJob {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries to store in the same batch. Returns false if it had ended.
+    /// Ends the job, with entries that are stored in the same batch as its end; false where it had
+    /// ended before.
     pub(crate) fn end(
         &self,
         now: Timestamp,
@@ -226,7 +226,8 @@ impl ActiveJob {
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
-        // The time of a call excludes queueing and installation; the runtime measures it.
+        // A call is not charged for its turn in the queue, nor for packages: it has been timed by
+        // itself.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
@@ -255,7 +256,7 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the unstored changes to the batch.
+    /// Adds to the batch what is not stored yet.
     pub(crate) fn collect(&self, now: Timestamp, batch: &mut Batch) -> Result<Collected> {
         let mut state = self.state.lock();
         if !state.ended {
@@ -264,8 +265,7 @@ impl ActiveJob {
         }
         let mut collected =
             Collected { stored: None, record: state.changed, end: state.ended, durable: false };
-        // The client waits for a brief job, so its end need not be durable; a trigger's call would
-        // not be repeated.
+        // The client waits for a brief job; nothing else would repeat the call of a trigger.
         let is_awaited = self.kind.is_brief() && self.event.is_none();
         collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();
@@ -298,7 +298,7 @@ impl ActiveJob {
         Ok(())
     }
 
-    /// Marks the collected changes as stored. Returns true if the job can leave memory.
+    /// What was collected is stored. Answers whether the job needs no memory any more.
     pub(crate) fn settle(&self, collected: &Collected) -> bool {
         let mut state = self.state.lock();
         if let Some(sequence) = collected.stored {
@@ -313,13 +313,13 @@ impl ActiveJob {
         collected.end && !state.changed
     }
 
-    /// Marks the collected changes as unstored again.
+    /// What was collected was not stored, and is collected again.
     pub(crate) fn uncollect(&self, collected: &Collected) {
         self.state.lock().changed |= collected.record;
     }
 
-    /// Counts a failed write. After several failures the end becomes visible as a failure, because
-    /// a success must be durable.
+    /// What is to be stored could not be. After several times the end shows nevertheless, as a
+    /// failure: success that is not on the disk is not acknowledged.
     pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
         let mut state = self.state.lock();
         state.failures += 1;
@@ -337,14 +337,14 @@ impl ActiveJob {
         self.show(&state);
     }
 
-    /// Marks the record as stored.
+    /// The record is stored as it is, apart from what happens from here on.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;
         state.listed = true;
     }
 
-    /// Returns the current record, which the caller stores.
+    /// The record as it stands, to be stored by the caller.
     pub(crate) fn record(&self) -> Record {
         self.state.lock().record.clone()
     }
@@ -353,13 +353,13 @@ impl ActiveJob {
         self.seen.subscribe()
     }
 
-    /// Waits until the end is visible.
+    /// Waits until the end may be shown.
     pub(crate) async fn ended(&self) {
         let mut seen = self.watch();
         let _gone = seen.wait_for(|seen| seen.ended).await;
     }
 
-    /// Returns the visible events after a sequence.
+    /// What may be shown after a sequence.
     pub(crate) fn events_after(&self, after: u64) -> (Found, Seen) {
         let state = self.state.lock();
         let seen = *self.seen.borrow();
@@ -373,8 +373,8 @@ fn show_end(state: &mut State) {
     }
 }
 
-impl std::fmt::Debug for ActiveJob {
+impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ActiveJob").field(&self.id).finish()
+        f.debug_tuple("Live").field(&self.id).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! Admission of the jobs of one kind: limits of queued and of running jobs.
+//! One kind's way through: a bounded number of jobs that wait, and of jobs that run at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, Executor, KindLimits, Result};
 
-/// The limits of one kind, and its executor.
-pub(crate) struct Admission {
+/// The bounds of one kind, and who executes it.
+pub(crate) struct Lane {
     kind: JobKind,
     concurrency: usize,
     queue: usize,
@@ -21,20 +21,20 @@ pub(crate) struct Admission {
     callers: Arc<Mutex<Callers>>,
 }
 
-/// Numbers of jobs in progress: in total and by caller.
+/// How many jobs callers have under way, all and by name.
 #[derive(Debug, Default)]
 struct Callers {
     all: usize,
     own: HashMap<String, usize>,
 }
 
-/// A permit for one job of a caller; released when dropped.
-pub(crate) struct CallerPermit {
+/// One job of a caller's; given back when dropped.
+pub(crate) struct Share {
     callers: Arc<Mutex<Callers>>,
     author: String,
 }
 
-impl Drop for CallerPermit {
+impl Drop for Share {
     fn drop(&mut self) {
         let mut callers = self.callers.lock();
         callers.all -= 1;
@@ -48,18 +48,18 @@ impl Drop for CallerPermit {
     }
 }
 
-/// A permit for one queued job; released when dropped.
-pub(crate) struct QueuePermit(Arc<AtomicUsize>);
+/// A place among those that wait; given up when dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
 
-impl Drop for QueuePermit {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-impl Admission {
+impl Lane {
     pub(crate) fn new(kind: JobKind, limits: KindLimits) -> Self {
-        Admission {
+        Lane {
             kind,
             concurrency: limits.concurrency.max(1),
             queue: limits.queue,
@@ -70,19 +70,19 @@ impl Admission {
         }
     }
 
-    /// Returns a permit for the queue, whose limit grows by the number of free slots.
-    pub(crate) fn permit(&self) -> Result<QueuePermit> {
+    /// A place in the queue. Where a slot is free nobody has to wait, so one more may come.
+    pub(crate) fn place(&self) -> Result<Place> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let permit = QueuePermit(self.waiting.clone());
+        let place = Place(self.waiting.clone());
         if waiting >= self.queue + self.slots.available_permits() {
             return Err(Error::TooBusy { kind: self.kind, waiting });
         }
-        Ok(permit)
+        Ok(place)
     }
 
-    /// Returns a permit of the caller's share. Function calls wait for environments and permits
-    /// elsewhere; the limit per caller leaves permits for others.
-    pub(crate) fn share(&self, author: &str) -> Result<Option<CallerPermit>> {
+    /// A caller's share of those that are under way. Calls wait there for their environments and
+    /// for permits, and each has a limit, so that others get permits too.
+    pub(crate) fn share(&self, author: &str) -> Result<Option<Share>> {
         if self.kind != JobKind::Function {
             return Ok(None);
         }
@@ -93,25 +93,25 @@ impl Admission {
         }
         callers.all += 1;
         *callers.own.entry(author.to_owned()).or_default() += 1;
-        Ok(Some(CallerPermit { callers: self.callers.clone(), author: author.to_owned() }))
+        Ok(Some(Share { callers: self.callers.clone(), author: author.to_owned() }))
     }
 
-    /// Returns a permit for a job that was accepted before a restart.
-    pub(crate) fn readmit(&self) -> QueuePermit {
+    /// A place for a job that was accepted before a restart.
+    pub(crate) fn place_again(&self) -> Place {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        QueuePermit(self.waiting.clone())
+        Place(self.waiting.clone())
     }
 
     pub(crate) fn register(&self, executor: Arc<dyn Executor>) {
         self.executor.send_replace(Some(executor));
     }
 
-    /// Waits for a free slot.
+    /// Waits for the turn of the next job.
     pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
     }
 
-    /// Waits until this kind has an executor.
+    /// Waits until somebody executes this kind.
     pub(crate) async fn executor(&self) -> Result<Arc<dyn Executor>> {
         let mut executor = self.executor.subscribe();
         let found = executor.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?;

@@ -1,8 +1,7 @@
-//! The run loop of a queued job: waits for a slot, executes, records the end.
+//! Takes a queued job through its life: its turn, its executor, its end.
 //!
-//!
-//! The work is a separate task, so that a panic ends only its job, and work that ignores
-//! cancellation can be dropped.
+//! The work is a task of its own, so that a panic ends the job and nothing else, and so that work
+//! that does not listen can be dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,70 +13,70 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event_log::remark;
 use crate::jobs::{Inner, record_batch, waits_for};
-use crate::admission::QueuePermit;
-use crate::active_job::ActiveJob;
+use crate::lane::Place;
+use crate::live::Live;
 use crate::outcome::lost;
 use crate::queue::Turn;
 use crate::record::{self, PAYLOADS};
 use crate::{Error, Executor, JobContext, Result};
 
 impl Inner {
-    /// Runs a job until its end. Returns false if the server stops before the job begins.
-    pub(crate) async fn drive(&self, active: &Arc<ActiveJob>, permit: QueuePermit, queued: Option<Turn>) -> bool {
-        let admission = self.admission(active.kind);
+    /// Takes a job through its life; false where it is not begun because the server stops.
+    pub(crate) async fn drive(&self, live: &Arc<Live>, place: Place, queued: Option<Turn>) -> bool {
+        let lane = self.lane(live.kind);
         if let Some(first) = queued.as_ref().and_then(Turn::waits_for) {
-            self.shared.emit(active, remark(waits_for(first)));
+            self.shared.emit(live, remark(waits_for(first)));
         }
         let turn = async {
             if let Some(queued) = &queued {
                 queued.come().await;
             }
-            Ok::<_, Error>((admission.executor().await?, admission.slot().await?))
+            Ok::<_, Error>((lane.executor().await?, lane.slot().await?))
         };
         let turn = tokio::select! {
             biased;
             () = self.shared.draining.cancelled() => return false,
-            () = active.cancel.cancelled() => Err(Error::Stopped { id: active.id }),
+            () = live.cancel.cancelled() => Err(Error::Stopped { id: live.id }),
             turn = turn => turn,
         };
-        drop(permit);
+        drop(place);
         let result = match turn {
             Err(error) => Err(Problem::from(&error)),
-            Ok((executor, _slot)) => self.execute(active, executor).await,
+            Ok((executor, _slot)) => self.execute(live, executor).await,
         };
-        self.end(active, result, Vec::new());
+        self.end(live, result, Vec::new());
         drop(queued);
         true
     }
 
     async fn execute(
         &self,
-        active: &Arc<ActiveJob>,
+        live: &Arc<Live>,
         executor: Arc<dyn Executor>,
     ) -> Result<Value, Problem> {
-        let payload = self.start(active).await.map_err(|error| Problem::from(&error))?;
-        let context = JobContext::new(active.clone(), self.shared.clone());
+        let payload = self.start(live).await.map_err(|error| Problem::from(&error))?;
+        let context = JobContext::new(live.clone(), self.shared.clone());
         let work = tokio::spawn(async move { executor.execute(context, payload).await });
-        supervise(work, &active.cancel, self.shared.options.stop_grace).await
+        supervise(work, &live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Records the start before executing. Otherwise a job in progress would start again after a
-    /// restart.
-    async fn start(&self, active: &Arc<ActiveJob>) -> Result<Value> {
-        let payload = self.shared.store.latest(PAYLOADS, &active.id.to_string()).await?;
+    /// Records that a job begins, before it does. Otherwise one that had begun would begin again
+    /// after a restart.
+    async fn start(&self, live: &Arc<Live>) -> Result<Value> {
+        let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
         let payload = match payload {
             Some(entry) => record::decode(PAYLOADS, &entry.key, &entry.value)?,
             None => Value::Null,
         };
-        active.begin(self.shared.clock.now());
-        self.shared.store.apply(record_batch(active, true)?).await?;
-        active.set_stored();
-        self.shared.mark(active, false);
+        live.begin(self.shared.clock.now());
+        self.shared.store.apply(record_batch(live, true)?).await?;
+        live.set_stored();
+        self.shared.mark(live, false);
         Ok(payload)
     }
 }
 
-/// Waits for work that may panic or ignore cancellation.
+/// Waits for work that may panic, or may not notice that it is to stop.
 pub(crate) async fn supervise<T>(
     mut work: JoinHandle<Result<T, Problem>>,
     cancel: &CancellationToken,
