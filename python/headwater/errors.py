@@ -27,6 +27,7 @@ CODES = (
     "function_not_found",
     "trigger_not_found",
     "deployment_not_found",
+    "secret_not_found",
     "file_not_found",
     "route_not_found",
     "already_exists",

@@ -54,6 +54,7 @@ class Decorators(unittest.TestCase):
             priority="low",
             tmp="2GiB",
             env={"TOKEN": "secret"},
+            secrets=["STRIPE_KEY"],
         )
         self.assertEqual(
             noted,
@@ -71,8 +72,17 @@ class Decorators(unittest.TestCase):
                 "priority": "low",
                 "tmp": "2GiB",
                 "env": {"TOKEN": "secret"},
+                "secrets": ("STRIPE_KEY",),
             },
         )
+
+    def test_secrets_are_names_that_env_does_not_have(self):
+        for secrets in ("KEY", 3, ["A-B"], [""], [None], ["1A"]):
+            with self.assertRaises(InvalidProjectError):
+                read(secrets=secrets)
+        with self.assertRaises(InvalidProjectError) as caught:
+            read(env={"KEY": "hidden"}, secrets=["KEY"])
+        self.assertNotIn("hidden", str(caught.exception))
 
     def test_sizes_and_times_have_units_or_are_numbers(self):
         for memory in ("512MiB", "2 GB", "1.5g", 1_000_000):
