@@ -42,7 +42,7 @@ fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// Creates a runner. `room` is the storage quota for intermediate rows of all its runs.
+    /// Creates a runner. `room` is the quota for the intermediate rows of all its runs.
     pub fn new(
         engine: Engine,
         functions: Functions,

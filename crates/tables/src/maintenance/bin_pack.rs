@@ -54,7 +54,7 @@ impl Bin {
     }
 }
 
-/// A file, and whether it has so many deletes that it is rewritten even alone.
+/// A file, and whether its share of deleted rows alone requires a rewrite.
 type Candidate = (Arc<DataFile>, bool);
 
 impl Tables {
