@@ -1,7 +1,7 @@
-//! Takes a queued job through its life: its turn, its executor, its end.
+//! The run loop of a queued job: waits for a slot, executes, records the end.
 //!
-//! The work is a task of its own, so that a panic ends the job and nothing else, and so that work
-//! that does not listen can be dropped.
+//! The work is a separate task, so that a panic ends only its job, and work that ignores
+//! cancellation can be dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::record::{self, PAYLOADS};
 use crate::{Error, Executor, JobContext, Result};
 
 impl Inner {
-    /// Takes a job through its life; false where it is not begun because the server stops.
+    /// Runs a job until its end. Returns false if the server stops before the job begins.
     pub(crate) async fn drive(&self, live: &Arc<Live>, place: Place, queued: Option<Turn>) -> bool {
         let lane = self.lane(live.kind);
         if let Some(first) = queued.as_ref().and_then(Turn::waits_for) {
@@ -60,8 +60,8 @@ impl Inner {
         supervise(work, &live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Records that a job begins, before it does. Otherwise one that had begun would begin again
-    /// after a restart.
+    /// Records the start before executing. Otherwise a job in progress would start again after a
+    /// restart.
     async fn start(&self, live: &Arc<Live>) -> Result<Value> {
         let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
         let payload = match payload {
@@ -76,7 +76,7 @@ impl Inner {
     }
 }
 
-/// Waits for work that may panic, or may not notice that it is to stop.
+/// Waits for work that may panic or ignore cancellation.
 pub(crate) async fn supervise<T>(
     mut work: JoinHandle<Result<T, Problem>>,
     cancel: &CancellationToken,

@@ -1,6 +1,7 @@
 //! Errors of jobs.
 //!
-//! An error of the work itself is no error of this crate: it is kept with the job as a `Problem`.
+//! An error of the work itself is not an error of this crate: it is stored with the job as a
+//! `Problem`.
 
 use headwater_model::{ErrorCode, Fault, JobId, JobKind};
 
@@ -10,20 +11,20 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of this crate.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// No job answers to this id.
+    /// No job has this id.
     #[error("there is no job `{id}`")]
     JobNotFound {
-        /// The text as given.
+        /// The requested id.
         id: String,
-        /// A job whose id is nearly that.
+        /// A job with a similar id.
         near: Option<String>,
     },
-    /// Several jobs answer to this part of an id.
+    /// Several jobs match this part of an id.
     #[error("`{id}` is the beginning or end of several jobs' ids: {}", list(.matches))]
     AmbiguousJob {
-        /// The text as given.
+        /// The requested part.
         id: String,
-        /// Some of the jobs.
+        /// Some of the matching jobs.
         matches: Vec<String>,
     },
     /// The queue of this kind is full.
@@ -31,32 +32,32 @@ pub enum Error {
     TooBusy {
         /// The kind.
         kind: JobKind,
-        /// How many wait.
+        /// Number of queued jobs.
         waiting: usize,
     },
-    /// The server lets its last jobs end and takes no more.
+    /// The server is shutting down and rejects new jobs.
     #[error("the server is stopping and takes no more jobs")]
     Stopping,
-    /// The job was stopped while it waited for its turn.
+    /// The job was cancelled while it was queued.
     #[error("job `{id}` was stopped before it began")]
     Stopped {
         /// Its id.
         id: JobId,
     },
-    /// What is stored cannot be read back.
+    /// A stored entry is invalid.
     #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
     Corrupt {
         /// The journal.
         journal: String,
         /// The key.
         key: String,
-        /// What the decoder said.
+        /// The decoder's error.
         reason: String,
     },
-    /// What was to be stored cannot be written as JSON.
+    /// A job cannot be encoded as JSON.
     #[error("job state cannot be written: {reason}")]
     Encode {
-        /// What the encoder said.
+        /// The encoder's error.
         reason: String,
     },
     /// The store failed.
@@ -68,7 +69,7 @@ pub enum Error {
         message: String,
         /// The store's hint.
         hint: Option<String>,
-        /// Whether a unique key, or a ref, was taken: somebody else did the same first.
+        /// True for a unique key or ref that another writer took first.
         taken: bool,
     },
 }

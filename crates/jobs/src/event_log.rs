@@ -1,29 +1,28 @@
-//! The events of one living job: those not yet stored, and a tail of those that are.
+//! The events of one active job: unstored events and a tail of stored ones.
 //!
-//! Sequences are dense from 1. Progress is thinned out, so that a stage that reports every row
-//! costs ten events a second; log text has a bound, and a remark says where lines were left out.
-//! Nothing here waits or does I/O: the writer stores what [`EventLog::unstored`] gives, followers
-//! read [`EventLog::after`].
+//! Sequences are dense from 1. Progress events are throttled: a stage that reports every row stores
+//! ten a second. Log text is limited, and a remark marks omitted lines. Nothing here blocks or does
+//! I/O: the writer stores the events of [`EventLog::unstored`], followers read [`EventLog::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use headwater_model::{JobEvent, JobEventKind, LogStream, Timestamp};
 
-/// How many stored events are kept at hand for those who follow.
+/// Number of stored events kept in memory for followers.
 const TAIL: usize = 1_024;
-/// How many events a follower is given at once.
+/// Maximum number of events returned to a follower at once.
 const AT_ONCE: usize = 1_024;
-/// The least time between two stored events of progress of one stage.
+/// Minimum time between two stored progress events of one stage.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// The longest line, in bytes; the rest of a longer one is left out.
+/// Maximum bytes of a line; longer lines are truncated.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// What [`EventLog::after`] finds.
+/// The result of [`EventLog::after`].
 pub(crate) enum Found {
-    /// These come next; none, where nothing has happened since.
+    /// The next events; empty if there are none yet.
     Events(Vec<JobEvent>),
-    /// What comes next is no longer at hand; the store has everything up to this sequence.
+    /// The next events are no longer in memory; the store has all events up to this sequence.
     Stored(u64),
 }
 
@@ -55,12 +54,12 @@ impl EventLog {
         }
     }
 
-    /// A log that goes on after `last`, which the store holds.
+    /// Creates a log that continues after `last`, the last stored sequence.
     pub(crate) fn after_stored(last: u64) -> Self {
         EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
     }
 
-    /// Adds an event, unless it is progress too soon after the last, or text beyond the bound.
+    /// Adds an event, except for throttled progress and text over the limit.
     pub(crate) fn push(&mut self, time: Timestamp, event: JobEventKind) {
         match event {
             JobEventKind::Progress { .. } => self.push_progress(time, event),
@@ -138,34 +137,34 @@ impl EventLog {
         self.next += 1;
     }
 
-    /// Lets go of progress that was held back, so that a stage that stalls shows where it is.
+    /// Releases throttled progress, so that a stalled stage shows its last position.
     pub(crate) fn release_held(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
         }
     }
 
-    /// The last sequence given out; 0 before the first.
+    /// Returns the last sequence; 0 before the first event.
     pub(crate) fn last(&self) -> u64 {
         self.next - 1
     }
 
-    /// How many events wait to be stored.
+    /// Returns the number of unstored events.
     pub(crate) fn waiting(&self) -> usize {
         (self.last() - self.stored) as usize
     }
 
-    /// Whether the stream says more than that the job began and ended.
+    /// Returns true if there are events other than start and end.
     pub(crate) fn is_noteworthy(&self) -> bool {
         self.noteworthy
     }
 
-    /// The events that are not stored yet.
+    /// Returns the unstored events.
     pub(crate) fn unstored(&self) -> Vec<JobEvent> {
         self.from(self.stored).cloned().collect()
     }
 
-    /// Everything up to `sequence` is stored; a tail of it is kept at hand.
+    /// Marks the events up to `sequence` as stored; a tail of them stays in memory.
     pub(crate) fn mark_stored(&mut self, sequence: u64) {
         self.stored = self.stored.max(sequence);
         while self.events.len() > TAIL
@@ -175,7 +174,7 @@ impl EventLog {
         }
     }
 
-    /// What comes after `after`, up to and with `until`.
+    /// Returns the events after `after`, up to and including `until`.
     pub(crate) fn after(&self, after: u64, until: u64) -> Found {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         if after + 1 < first && after < self.stored {
@@ -185,15 +184,15 @@ impl EventLog {
         Found::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
     }
 
-    /// The events after a sequence that are at hand. Sequences are dense, so their place is known.
+    /// Returns the events in memory after a sequence. Sequences are dense, so a sequence gives the
+    /// index.
     fn from(&self, after: u64) -> impl Iterator<Item = &JobEvent> {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         let skipped = (after + 1).saturating_sub(first) as usize;
         self.events.range(skipped.min(self.events.len())..)
     }
 
-    /// Forgets the last event and gives its sequence back; for an end that has to be said
-    /// otherwise.
+    /// Removes the last event, an end that must be replaced, and reuses its sequence.
     pub(crate) fn replace_last(&mut self, time: Timestamp, event: JobEventKind) {
         if self.events.pop_back().is_some() {
             self.next -= 1;
@@ -202,7 +201,7 @@ impl EventLog {
     }
 }
 
-/// A line by Headwater itself.
+/// Creates a remark: a line by Headwater itself.
 pub(crate) fn remark(text: String) -> JobEventKind {
     JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }

@@ -1,4 +1,4 @@
-//! What runs a job, and what it is given to say how it goes.
+//! Executors of jobs, and the context of a running job.
 
 use std::sync::Arc;
 
@@ -12,38 +12,39 @@ use crate::drive::supervise;
 use crate::live::{Live, StopReason};
 use crate::writer::Shared;
 
-/// Runs the jobs of one kind; registered with [`crate::Jobs::register`].
+/// Executes the jobs of one kind; registered with [`crate::Jobs::register`].
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Does the work and answers what the job answers: an `ImportReport`, a `RunReport`, or null.
+    /// Executes a job and returns its result: an `ImportReport`, a `RunReport`, or null.
     ///
-    /// A panic fails the job with `internal`. Once [`JobContext::cancelled`] is cancelled the work
-    /// should end soon, with any error; after [`crate::JobsOptions::stop_grace`] it is dropped.
+    /// A panic fails the job with `internal`. After [`JobContext::cancelled`] is cancelled, the
+    /// work should end soon, with any error; after [`crate::JobsOptions::stop_grace`] it is
+    /// dropped.
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem>;
 }
 
-/// Asks for a job.
+/// The parameters of a new job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// What it does.
+    /// The kind.
     pub kind: JobKind,
-    /// One line for people.
+    /// A one-line description.
     pub summary: String,
-    /// Who asks.
+    /// The author.
     pub author: String,
-    /// The ref it works on.
+    /// The ref that the job reads or changes.
     pub reference: Option<String>,
-    /// The id of the event that causes it.
+    /// The id of the event that causes the job.
     pub event: Option<String>,
-    /// The queue in which it waits: jobs of one queue run one after the other, in order. None waits
-    /// for no other job.
+    /// The queue. Jobs of one queue run one at a time, in order. A job without a queue waits for no
+    /// other job.
     pub queue: Option<String>,
-    /// What the executor is given; not kept once the job has ended.
+    /// The executor's input; deleted after the job's end.
     pub payload: Value,
 }
 
 impl NewJob {
-    /// A job on no ref, caused by no event, with nothing to be given.
+    /// Creates a job without ref, event and input.
     pub fn new(kind: JobKind, summary: impl Into<String>, author: impl Into<String>) -> Self {
         NewJob {
             kind,
@@ -57,10 +58,10 @@ impl NewJob {
     }
 }
 
-/// A running job's way to say how it goes. Clones speak for the same job.
+/// The context of a running job, which records its events. Clones refer to the same job.
 ///
-/// Nothing here waits: events are stored in groups in the background. What is said after the job
-/// ended is left out.
+/// No method blocks: events are stored in groups in the background. Events after the job's end are
+/// ignored.
 #[derive(Clone)]
 pub struct JobContext {
     live: Arc<Live>,
@@ -72,23 +73,22 @@ impl JobContext {
         JobContext { live, shared }
     }
 
-    /// The job's id.
+    /// Returns the job's id.
     pub fn id(&self) -> JobId {
         self.live.id
     }
 
-    /// Who asked for it.
+    /// Returns the job's author.
     pub fn author(&self) -> &str {
         &self.live.author
     }
 
-    /// The id of the event that caused it.
+    /// Returns the id of the event that caused the job.
     pub fn event(&self) -> Option<&str> {
         self.live.event.as_deref()
     }
 
-    /// Adds an event to the job's stream. `Started` and `Ended` are said by Headwater and left out
-    /// here.
+    /// Adds an event. `Started` and `Ended` are ignored, because Headwater records them itself.
     pub fn emit(&self, event: JobEventKind) {
         if !matches!(event, JobEventKind::Started | JobEventKind::Ended { .. }) {
             self.shared.emit(&self.live, event);
@@ -100,36 +100,35 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to what the job has taken. The elapsed time is measured from start to end, but for
-    /// calls of functions, whose own time is added up.
+    /// Adds to the job's usage. The elapsed time is measured from start to end, except for function
+    /// calls, whose own times are added.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }
 
-    /// Says what the job has taken so far, in place of what was said before.
+    /// Replaces the job's usage so far.
     pub fn set_usage(&self, usage: Usage) {
         self.live.change_usage(|sum| *sum = usage);
     }
 
-    /// Cancelled once the job is to stop.
+    /// Returns the token that is cancelled when the job must stop.
     pub fn cancelled(&self) -> CancellationToken {
         self.live.cancel.clone()
     }
 
-    /// Cancelled once the server lets its last jobs end: what has not begun of this one then need
-    /// not.
+    /// Returns the token that is cancelled when the server shuts down; parts of the job that have
+    /// not started may then be skipped.
     pub fn draining(&self) -> CancellationToken {
         self.shared.draining.clone()
     }
 
-    /// Waits for the job's work, which is a task of its own. A panic becomes an error. Work that
-    /// does not end within [`crate::JobsOptions::stop_grace`] after the job was asked to stop is
-    /// dropped.
+    /// Waits for the job's work, a separate task. A panic becomes an error. Work that does not end
+    /// within [`crate::JobsOptions::stop_grace`] after cancellation is dropped.
     pub async fn supervise<T>(&self, work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
         supervise(work, &self.live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Returns why the job was asked to stop.
+    /// Returns the reason for cancellation, if any.
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.live.stop_reason()
     }

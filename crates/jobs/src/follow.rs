@@ -1,8 +1,8 @@
-//! A job's events, after it ended or while it runs.
+//! The event stream of a job, during its execution and afterwards.
 //!
-//! Followers of a living job are woken by it and read from memory; the store is read only for what
-//! is no longer at hand. Every follower sees every event once, in order, and the stream ends after
-//! `Ended`.
+//! Followers of an active job are notified and read from memory. The store is read only for events
+//! that are no longer in memory. Each follower receives each event once, in order, and the stream
+//! ends after `Ended`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::{Error, Jobs, Result};
 /// The events of a job, in order.
 pub type EventStream = BoxStream<'static, Result<JobEvent>>;
 
-/// How many entries are read at once; an entry holds up to a thousand events.
+/// Number of entries read at once; an entry has up to a thousand events.
 const PAGE: usize = 16;
 
 impl Jobs {
-    /// The events after a sequence that have happened so far; 0 gives all.
+    /// Returns the events after a sequence so far; 0 returns all.
     pub async fn events(&self, id: JobId, after: u64) -> Result<Vec<JobEvent>> {
         let mut follower = self.follower(id, after).await?;
         let mut events = Vec::new();
@@ -37,7 +37,7 @@ impl Jobs {
         Ok(events)
     }
 
-    /// The events after a sequence, those to come included, until the job has ended.
+    /// Returns a stream of the events after a sequence, until the job's end.
     pub async fn follow(&self, id: JobId, after: u64) -> Result<EventStream> {
         let follower = self.follower(id, after).await?;
         let stream = futures::stream::unfold(Some(follower), |follower| async {
@@ -73,7 +73,7 @@ struct Follower {
     shared: Arc<Shared>,
     id: JobId,
     source: Source,
-    /// The last sequence that was made ready.
+    /// The sequence of the last buffered event.
     after: u64,
     ready: VecDeque<JobEvent>,
 }
@@ -89,7 +89,7 @@ impl Follower {
             }
             let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
-            // What came between the look and the mark is found by one more look.
+            // Reads again, to find events between the read and the subscription.
             if self.fill().await? {
                 continue;
             }
@@ -100,7 +100,7 @@ impl Follower {
         }
     }
 
-    /// Makes ready what has happened; answers whether there was anything.
+    /// Buffers the available events; returns true if there were any.
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
             Source::Live { live, .. } => match live.events_after(self.after).0 {
@@ -114,7 +114,7 @@ impl Follower {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
-                    // Either the job has no stored events, or they all came before.
+                    // The job has no stored events, or all precede the sequence.
                     let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
@@ -132,8 +132,8 @@ impl Follower {
 }
 
 impl Shared {
-    /// Stored events after a sequence, up to and with `until`: some of them, at least one if there
-    /// is.
+    /// Returns stored events after a sequence, up to and including `until`: at least one if any
+    /// exist.
     async fn stored_events(
         &self,
         id: JobId,
@@ -143,7 +143,7 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry that holds the next event may begin before it.
+        // The entry with the next event may begin before it.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),
@@ -161,7 +161,7 @@ impl Shared {
         Ok(events)
     }
 
-    /// The last stored event of a job.
+    /// Returns the last stored event of a job.
     pub(crate) async fn last_stored_event(
         &self,
         id: JobId,

@@ -1,5 +1,4 @@
-//! Work that the caller drives itself and that is a job all the same: queries, calls of
-//! functions, and deliveries of events.
+//! Jobs that the caller executes itself: queries, function calls and deliveries of events.
 
 use std::sync::Arc;
 
@@ -13,15 +12,15 @@ use crate::lane::Share;
 use crate::live::Live;
 use crate::queue::Turn;
 
-/// Stands for the work while it is under way.
+/// A guard of work in progress.
 ///
-/// A guard that is dropped without [`JobGuard::finish`] ends its job as cancelled: whoever waited
-/// for the answer went away.
+/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as if the client
+/// disconnected.
 pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<Live>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
-    /// The job's place in its queue, until its end is stored.
+    /// The job's position in its queue, until its end is stored.
     pub(crate) turn: Option<Turn>,
     _share: Option<Share>,
     finished: bool,
@@ -32,19 +31,19 @@ impl JobGuard {
         JobGuard { inner, live, slot: None, turn: None, _share: share, finished: false }
     }
 
-    /// The job's id.
+    /// Returns the job's id.
     pub fn id(&self) -> JobId {
         self.live.id
     }
 
-    /// Ends the job. Its record is written soon after, with others.
+    /// Ends the job. Its record is written in the background.
     pub fn finish(mut self, result: Result<Value, Problem>) {
         self.end(result, Vec::new());
     }
 
-    /// Ends the job, and waits until its record is stored: it outlives the server from here on,
-    /// though a power failure within the next moments may lose that of a brief job.
-    /// Answers why the job did not end well, which may be that its end could not be stored.
+    /// Ends the job and waits until its record is stored. The record of a brief job survives a
+    /// crash of the server, but may be lost in a power failure shortly afterwards. Returns the
+    /// problem if the job failed or its end cannot be stored.
     pub async fn finish_stored(self, result: Result<Value, Problem>) -> Option<Problem> {
         let (inner, live) = (self.inner.clone(), self.live.clone());
         self.finish_with(result, Vec::new()).await;
@@ -53,7 +52,7 @@ impl JobGuard {
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 
-    /// Ends the job, writes its record in one batch with these entries, and waits until that is
+    /// Ends the job, writes its record and these entries in one batch, and waits until it is
     /// stored.
     pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);

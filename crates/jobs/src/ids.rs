@@ -1,11 +1,11 @@
-//! Ids that sort by the clock in force, so that a range of time is a range of keys.
+//! Ids that sort by time, so that a time range is a key range.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headwater_model::{Clock, JobId, Timestamp};
 use uuid::{ContextV7, Uuid};
 
-/// Makes ids in order; ids of one millisecond are in order too.
+/// A generator of increasing ids, also within one millisecond.
 pub(crate) struct Ids {
     clock: Arc<dyn Clock>,
     context: Mutex<ContextV7>,
@@ -25,7 +25,7 @@ impl Ids {
     }
 }
 
-/// The least key that an id of this moment can have.
+/// Returns the smallest key of an id created at this time.
 pub(crate) fn key_at(time: Timestamp) -> String {
     let millis = u64::try_from(time.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid().to_string()

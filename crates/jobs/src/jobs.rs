@@ -1,4 +1,4 @@
-//! The handle: submit, record, stop, wait, drain.
+//! The handle to the jobs of a lake: submit, record, stop, wait, drain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
 
-/// How many jobs that have ended and are not stored yet may pile up while the store fails.
+/// Maximum number of ended jobs that are not stored, while the store fails.
 const UNSTORED_MAX: usize = 20_000;
 
-/// The jobs of a lake. Clones are handles to the same.
+/// The jobs of a lake. Clones are handles to the same jobs.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     pub(crate) inner: Arc<Inner>,
@@ -35,8 +35,8 @@ pub(crate) struct Inner {
 impl Jobs {
     /// Opens the jobs of a lake.
     ///
-    /// Jobs that were under way when the last process ended become `interrupted`; those that had
-    /// not begun go on waiting, except those that their caller drives.
+    /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
+    /// queued, except for those that their caller executes.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -57,22 +57,22 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// The jobs that were under way when the last process ended.
+    /// Returns the jobs that were running when the last process ended.
     pub fn interrupted(&self) -> &[JobId] {
         &self.inner.interrupted
     }
 
-    /// Says who executes a kind. Jobs of a kind that nobody executes wait.
+    /// Registers the executor of a kind. Jobs of a kind without executor stay queued.
     pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
         self.inner.lane(kind).register(executor);
     }
 
-    /// Queues a job for its kind's executor. It is on the disk when this returns.
+    /// Queues a job for its kind's executor. The job is durable when this returns.
     ///
-    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
+    /// Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // A task of its own, so that a caller who goes away leaves no job that is stored but not
+        // A separate task, so that a cancelled caller does not leave a job that is stored but not
         // queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
@@ -95,17 +95,17 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Begins a job that the caller drives itself, once its kind has a free slot.
+    /// Begins a job that the caller executes, when its kind has a free slot.
     ///
-    /// Its record is written in the background: a query costs its caller no transaction.
-    /// Errors: `too_busy` where too many wait, `unavailable` once [`Jobs::drain`] has begun.
+    /// Its record is written in the background: a query costs its caller no transaction. Errors:
+    /// `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
     }
 
-    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids
-    /// sort by time.
+    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
+    /// time.
     pub fn new_id(&self) -> JobId {
         self.inner.shared.ids.next()
     }
@@ -113,7 +113,7 @@ impl Jobs {
     /// Begins a job like [`Jobs::record`], but writes its record first, in one batch with these
     /// entries.
     ///
-    /// Error: `cancelled` if the job was stopped while it waited.
+    /// Error: `cancelled` if the job was stopped while it was queued.
     pub async fn begin(
         &self,
         id: JobId,
@@ -166,13 +166,13 @@ impl Jobs {
 
     fn enqueue(&self, live: Arc<Live>, place: Place) {
         let inner = self.inner.clone();
-        // Before anything waits, so that the queue has the order of the jobs.
+        // Before the first await, so that the queue has the order of the jobs.
         let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The next process continues to wait, unless the job is stopped before this one ends.
+            // The job stays queued for the next process, unless it is stopped before this one ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -182,7 +182,7 @@ impl Jobs {
         });
     }
 
-    /// A job as it stands.
+    /// Returns the current state of a job.
     pub async fn job(&self, id: JobId) -> Result<Job> {
         if let Some(live) = self.live(id) {
             return Ok(self.with_wait(live.job(self.inner.shared.clock.now())));
@@ -192,7 +192,7 @@ impl Jobs {
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// The job with the job of its queue that it waits for, where it does.
+    /// Returns the job, with the job of its queue that it waits for, if any.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(live) = self.live(job.id)
@@ -208,10 +208,10 @@ impl Jobs {
         self.inner.shared.live.lock().get(&id).cloned()
     }
 
-    /// Asks a job to stop and answers how it stands. A job that has ended stays as it is.
+    /// Requests a job to stop and returns its state. A job that has ended is not changed.
     ///
-    /// A queued job ends at once; one under way ends when its executor notices, which
-    /// [`Jobs::wait`] waits for.
+    /// A queued job ends immediately. A running job ends when its executor notices the
+    /// cancellation; [`Jobs::wait`] waits for that.
     pub async fn stop(&self, id: JobId) -> Result<Job> {
         if let Some(live) = self.live(id) {
             let queued = live.status() == JobStatus::Queued;
@@ -223,7 +223,7 @@ impl Jobs {
         self.job(id).await
     }
 
-    /// Waits for a job's end, and answers how it stands then.
+    /// Waits for a job's end and returns its final state.
     pub async fn wait(&self, id: JobId) -> Result<Job> {
         match self.live(id) {
             Some(live) => {
@@ -234,34 +234,34 @@ impl Jobs {
         }
     }
 
-    /// How many jobs are queued or under way.
+    /// Returns the number of queued and running jobs.
     pub fn running(&self) -> usize {
         self.inner.shared.unfinished()
     }
 
-    /// Says what usage costs from here on.
+    /// Sets the rates for usage from now on.
     pub fn set_rate_card(&self, card: RateCard) {
         *self.inner.shared.rate_card.write() = card;
     }
 
-    /// What usage costs.
+    /// Returns the rates for usage.
     pub fn rate_card(&self) -> RateCard {
         self.inner.shared.rate_card.read().clone()
     }
 
-    /// Stores everything that was recorded so far.
+    /// Stores everything recorded so far.
     pub async fn flush(&self) -> Result<()> {
         self.inner.shared.flush().await
     }
 
-    /// Takes no more jobs from now on, and begins none of those that wait.
+    /// Rejects new jobs from now on, and starts none of the queued ones.
     pub fn close(&self) {
         self.inner.shared.draining.cancel();
     }
 
-    /// Takes no more jobs, begins none of those that wait, and lets those under way end; after
-    /// `timeout` they are asked to stop and become `interrupted`. Everything is stored when this
-    /// returns. Jobs that wait go on waiting in the next process.
+    /// Rejects new jobs, starts none of the queued ones, and waits for running jobs. After
+    /// `timeout` these are cancelled and become `interrupted`. Everything is stored when this
+    /// returns. Queued jobs stay queued for the next process.
     pub async fn drain(&self, timeout: Duration) {
         self.close();
         let shared = &self.inner.shared;
@@ -285,7 +285,7 @@ impl Inner {
         &self.lanes[&kind]
     }
 
-    /// Enters the queue of a job, where it has one.
+    /// Enters the queue of a job, if it has one.
     fn enter_queue(&self, live: &Live) -> Option<Turn> {
         live.queue.as_ref().map(|name| self.queues.enter(name, live.id))
     }
@@ -306,18 +306,18 @@ impl Inner {
         Arc::new(Live::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
-    /// Ends a job and has that written at once.
+    /// Ends a job and writes its record immediately.
     pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
         self.shared.end(live, self.shared.clock.now(), result, with);
     }
 }
 
-/// The reason why a job has not begun.
+/// Returns the reason shown while a job waits for another of its queue.
 pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }
 
-/// A batch that holds a job's record as it stands, and puts it among the open ones.
+/// Returns a batch with a job's current record and its ref of an open job.
 pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
     Ok(Batch {
         entries: vec![record::record_entry(&live.record())?],
@@ -328,7 +328,7 @@ pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
 }
 
 impl Shared {
-    /// Waits until no job is under way.
+    /// Waits until no job is running.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();
         while !self.under_way().is_empty() {

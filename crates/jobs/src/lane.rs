@@ -1,4 +1,4 @@
-//! One kind's way through: a bounded number of jobs that wait, and of jobs that run at once.
+//! Admission of the jobs of one kind: limits of queued and of running jobs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, Executor, KindLimits, Result};
 
-/// The bounds of one kind, and who executes it.
+/// The limits of one kind, and its executor.
 pub(crate) struct Lane {
     kind: JobKind,
     concurrency: usize,
@@ -21,14 +21,14 @@ pub(crate) struct Lane {
     callers: Arc<Mutex<Callers>>,
 }
 
-/// How many jobs callers have under way, all and by name.
+/// Numbers of jobs in progress: in total and by caller.
 #[derive(Debug, Default)]
 struct Callers {
     all: usize,
     own: HashMap<String, usize>,
 }
 
-/// One job of a caller's; given back when dropped.
+/// A permit for one job of a caller; released when dropped.
 pub(crate) struct Share {
     callers: Arc<Mutex<Callers>>,
     author: String,
@@ -48,7 +48,7 @@ impl Drop for Share {
     }
 }
 
-/// A place among those that wait; given up when dropped.
+/// A permit for one queued job; released when dropped.
 pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Drop for Place {
@@ -70,7 +70,7 @@ impl Lane {
         }
     }
 
-    /// A place in the queue. Where a slot is free nobody has to wait, so one more may come.
+    /// Returns a permit for the queue, whose limit grows by the number of free slots.
     pub(crate) fn place(&self) -> Result<Place> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let place = Place(self.waiting.clone());
@@ -80,8 +80,8 @@ impl Lane {
         Ok(place)
     }
 
-    /// A caller's share of those that are under way. Calls wait there for their environments and
-    /// for permits, and each has a limit, so that others get permits too.
+    /// Returns a permit of the caller's share. Function calls wait for environments and permits
+    /// elsewhere; the limit per caller leaves permits for others.
     pub(crate) fn share(&self, author: &str) -> Result<Option<Share>> {
         if self.kind != JobKind::Function {
             return Ok(None);
@@ -96,7 +96,7 @@ impl Lane {
         Ok(Some(Share { callers: self.callers.clone(), author: author.to_owned() }))
     }
 
-    /// A place for a job that was accepted before a restart.
+    /// Returns a permit for a job that was accepted before a restart.
     pub(crate) fn place_again(&self) -> Place {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         Place(self.waiting.clone())
@@ -106,12 +106,12 @@ impl Lane {
         self.executor.send_replace(Some(executor));
     }
 
-    /// Waits for the turn of the next job.
+    /// Waits for a free slot.
     pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
     }
 
-    /// Waits until somebody executes this kind.
+    /// Waits until this kind has an executor.
     pub(crate) async fn executor(&self) -> Result<Arc<dyn Executor>> {
         let mut executor = self.executor.subscribe();
         let found = executor.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?;

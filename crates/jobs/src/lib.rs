@@ -1,7 +1,7 @@
-//! Everything that runs is a job: one id, one life cycle, one stream of events, one line of usage.
+//! Jobs: one id, one life cycle, one event stream and one usage record for everything that runs.
 //!
-//! [`Jobs`] is a durable queue. It runs nothing itself: the owner of a kind of work registers an
-//! [`Executor`] for it, or drives the work and records it ([`Jobs::record`], [`Jobs::begin`]).
+//! [`Jobs`] is a durable queue. It executes nothing itself: other crates register an [`Executor`]
+//! for each kind, or execute the work and record it ([`Jobs::record`], [`Jobs::begin`]).
 //!
 //! One process at a time opens the jobs of a lake; the server's lock ensures it.
 

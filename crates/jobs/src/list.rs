@@ -1,7 +1,7 @@
 //! Lists of jobs, newest first.
 //!
-//! Ids sort by time, so a list is a merge of three descending sequences: jobs in memory, stored
-//! queries, and the other stored jobs. What is in memory counts.
+//! Ids sort by time, so a list merges three descending sequences: jobs in memory, stored queries,
+//! and the other stored jobs. A job in memory replaces its stored record.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::record::{self, JOBS, QUERIES, Record};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
 
-/// Which jobs to list.
+/// A filter of jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobFilter {
-    /// Only these kinds; all, where none is named.
+    /// Only these kinds; empty for all.
     pub kinds: Vec<JobKind>,
-    /// Only these statuses; all, where none is named.
+    /// Only these statuses; empty for all.
     pub statuses: Vec<JobStatus>,
-    /// Only jobs recorded at this moment or later.
+    /// Only jobs recorded at or after this time.
     pub since: Option<Timestamp>,
-    /// Only jobs recorded before this moment.
+    /// Only jobs recorded before this time.
     pub until: Option<Timestamp>,
-    /// At most so many, the newest; 100 by default.
+    /// Maximum number of jobs, newest first; 100 by default.
     pub limit: usize,
 }
 
@@ -50,7 +50,7 @@ impl JobFilter {
 }
 
 impl Jobs {
-    /// Jobs, newest first.
+    /// Lists jobs, newest first.
     pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         let mut records = self.inner.shared.records(filter);
@@ -62,7 +62,7 @@ impl Jobs {
     }
 }
 
-/// Records that a filter admits, newest first.
+/// A stream of the records that match a filter, newest first.
 pub(crate) struct Records<'a> {
     shared: &'a Shared,
     filter: JobFilter,
@@ -71,10 +71,10 @@ pub(crate) struct Records<'a> {
 }
 
 impl Shared {
-    /// Records that a filter admits, newest first. The limit is the caller's affair.
+    /// Returns the records that match a filter, newest first. The caller applies the limit.
     pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
         let mut journals = Vec::new();
-        // An id is made a moment before its record; the filter looks at the record.
+        // The range allows for ids created just before their records; the filter checks the record.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
         let has = |brief| {
@@ -93,7 +93,7 @@ impl Shared {
         Records { shared: self, filter: filter.clone(), live, journals }
     }
 
-    /// The record of a job that is not in memory.
+    /// Returns the record of a job that is not in memory.
     pub(crate) async fn stored(&self, id: JobId) -> Result<Option<Record>> {
         let key = id.to_string();
         for journal in [JOBS, QUERIES] {
@@ -106,7 +106,7 @@ impl Shared {
 }
 
 impl Records<'_> {
-    /// The next older record. One that cannot be read back is left out.
+    /// Returns the next older record. Skips unreadable ones.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
         while let Some(key) = self.newest().await? {
             let record = self.take(&key);

@@ -1,8 +1,8 @@
-//! A job that has not ended, or whose end is not stored yet.
+//! The state of a job in memory, until its end is stored.
 //!
-//! [`Live`] is the one place that changes a job: begin, say something, end. The writer collects
-//! what is to be stored and settles it afterwards. The end of a job that runs in the background
-//! shows only once it is stored, and so does that of a call; the end of a query shows at once.
+//! All changes of a job go through [`Live`]. The writer collects unstored changes and marks them as
+//! stored afterwards. The end of a background job or of a function call becomes visible when it is
+//! stored, the end of a query immediately.
 
 use headwater_model::{
     Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
@@ -20,15 +20,15 @@ use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
-/// How often the store must refuse an end before it shows nevertheless.
+/// Number of failed writes after which the end becomes visible anyway.
 const REFUSALS: u32 = 4;
 
-/// Why a job was asked to stop.
+/// The reason for stopping a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// A client requested it.
     Request,
-    /// The server stops.
+    /// The server shuts down.
     Shutdown,
 }
 
@@ -44,42 +44,42 @@ pub(crate) struct Live {
     seen: watch::Sender<Seen>,
 }
 
-/// What of the job's stream may be shown.
+/// The visible part of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// The last sequence.
     pub sequence: u64,
-    /// Whether that is the end.
+    /// True if that is the end.
     pub ended: bool,
 }
 
 struct State {
     record: Record,
     log: EventLog,
-    /// The end, until it may be shown.
+    /// The end, until it becomes visible.
     end: Option<Job>,
     ended: bool,
-    /// The record has changed since it was last collected.
+    /// True if the record changed since the last collection.
     changed: bool,
-    /// The job's ref among the open ones may be in the store.
+    /// True if the store may have the job's ref of an open job.
     listed: bool,
-    /// Entries that stand or fall with the record of the end.
+    /// Entries to write in one batch with the end.
     with: Vec<Append>,
     stop: Option<StopReason>,
     failures: u32,
 }
 
-/// What was collected of one job, to be settled once it is stored.
+/// The changes collected from one job for a write.
 pub(crate) struct Collected {
     stored: Option<u64>,
     record: bool,
     end: bool,
-    /// The end of a job that is acknowledged, so it must reach the disk.
+    /// True for the end of a background job, which must be durable.
     pub durable: bool,
 }
 
 impl Live {
-    /// A job that waits for its turn.
+    /// Creates a job that waits in the queue.
     pub(crate) fn queued(id: JobId, new: &NewJob, now: Timestamp, log_bytes_max: usize) -> Self {
         let job = Job {
             id,
@@ -102,7 +102,7 @@ impl Live {
         Live::of(record, EventLog::new(log_bytes_max))
     }
 
-    /// A job as the store has it after a restart; `last` is the last sequence stored.
+    /// Creates a job from its stored record after a restart; `last` is the last stored sequence.
     pub(crate) fn reopened(record: Record, last: u64, log_bytes_max: usize) -> Self {
         let log = match last {
             0 => EventLog::new(log_bytes_max),
@@ -138,7 +138,7 @@ impl Live {
         }
     }
 
-    /// The job as it may be shown.
+    /// Returns the visible state.
     pub(crate) fn job(&self, now: Timestamp) -> Job {
         let mut job = self.state.lock().record.job.clone();
         if job.status == JobStatus::Running {
@@ -151,7 +151,7 @@ impl Live {
         self.state.lock().record.job.status
     }
 
-    /// Whether the work is over, stored or not.
+    /// Returns true if the work has ended, stored or not.
     pub(crate) fn is_over(&self) -> bool {
         self.state.lock().ended
     }
@@ -164,12 +164,12 @@ impl Live {
         state.log.push(now, JobEventKind::Started);
         self.show(&state);
         let job = report::is_enabled().then(|| state.record.job.clone());
-        // A log that is slow must hold up nobody who looks at the job.
+        // Released first: logging may be slow, and readers of the job need this lock.
         drop(state);
         job.iter().for_each(report::began);
     }
 
-    /// Adds an event; answers how many wait to be stored, or none where the job is over.
+    /// Adds an event. Returns the number of unstored events, or none if the job has ended.
     pub(crate) fn emit(
         &self,
         now: Timestamp,
@@ -186,7 +186,7 @@ impl Live {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
             state.record.steps.push(step);
-            // So that what a run took is known even if the process does not live to see its end.
+            // Stores the usage of a step early, in case the process ends before the run.
             state.changed = true;
         }
         state.log.push(now, event);
@@ -201,7 +201,7 @@ impl Live {
         }
     }
 
-    /// Asks the job to stop. The first reason counts.
+    /// Requests the job to stop. The first reason counts.
     pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
         self.cancel.cancel();
@@ -211,8 +211,7 @@ impl Live {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries that are stored in the same batch as its end; false where it had
-    /// ended before.
+    /// Ends the job, with entries to store in the same batch. Returns false if it had ended.
     pub(crate) fn end(
         &self,
         now: Timestamp,
@@ -226,8 +225,7 @@ impl Live {
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
-        // A call is not charged for its turn in the queue, nor for packages: it has been timed by
-        // itself.
+        // The time of a call excludes queueing and installation; the runtime measures it.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
@@ -256,7 +254,7 @@ impl Live {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds to the batch what is not stored yet.
+    /// Adds the unstored changes to the batch.
     pub(crate) fn collect(&self, now: Timestamp, batch: &mut Batch) -> Result<Collected> {
         let mut state = self.state.lock();
         if !state.ended {
@@ -265,7 +263,8 @@ impl Live {
         }
         let mut collected =
             Collected { stored: None, record: state.changed, end: state.ended, durable: false };
-        // The client waits for a brief job; nothing else would repeat the call of a trigger.
+        // The client waits for a brief job, so its end need not be durable; a trigger's call would
+        // not be repeated.
         let is_awaited = self.kind.is_brief() && self.event.is_none();
         collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();
@@ -298,7 +297,7 @@ impl Live {
         Ok(())
     }
 
-    /// What was collected is stored. Answers whether the job needs no memory any more.
+    /// Marks the collected changes as stored. Returns true if the job can leave memory.
     pub(crate) fn settle(&self, collected: &Collected) -> bool {
         let mut state = self.state.lock();
         if let Some(sequence) = collected.stored {
@@ -313,13 +312,13 @@ impl Live {
         collected.end && !state.changed
     }
 
-    /// What was collected was not stored, and is collected again.
+    /// Marks the collected changes as unstored again.
     pub(crate) fn uncollect(&self, collected: &Collected) {
         self.state.lock().changed |= collected.record;
     }
 
-    /// What is to be stored could not be. After several times the end shows nevertheless, as a
-    /// failure: success that is not on the disk is not acknowledged.
+    /// Counts a failed write. After several failures the end becomes visible as a failure, because
+    /// a success must be durable.
     pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
         let mut state = self.state.lock();
         state.failures += 1;
@@ -337,14 +336,14 @@ impl Live {
         self.show(&state);
     }
 
-    /// The record is stored as it is, apart from what happens from here on.
+    /// Marks the record as stored.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;
         state.listed = true;
     }
 
-    /// The record as it stands, to be stored by the caller.
+    /// Returns the current record, which the caller stores.
     pub(crate) fn record(&self) -> Record {
         self.state.lock().record.clone()
     }
@@ -353,13 +352,13 @@ impl Live {
         self.seen.subscribe()
     }
 
-    /// Waits until the end may be shown.
+    /// Waits until the end is visible.
     pub(crate) async fn ended(&self) {
         let mut seen = self.watch();
         let _gone = seen.wait_for(|seen| seen.ended).await;
     }
 
-    /// What may be shown after a sequence.
+    /// Returns the visible events after a sequence.
     pub(crate) fn events_after(&self, after: u64) -> (Found, Seen) {
         let state = self.state.lock();
         let seen = *self.seen.borrow();

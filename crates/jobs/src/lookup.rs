@@ -1,4 +1,4 @@
-//! Finds a job by part of its id, as people copy it.
+//! Lookup of a job by a part of its id.
 
 use headwater_model::Job;
 use headwater_store::ReverseScan;
@@ -7,17 +7,16 @@ use crate::record::{JOBS, QUERIES};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
 
-/// How many candidates an error names.
+/// Maximum number of candidates in an error.
 const NAMED: usize = 5;
-/// How many of the newest jobs are compared for "did you mean".
+/// Number of newest jobs compared for "did you mean".
 const COMPARED: usize = 500;
 
 impl Jobs {
-    /// The job with this id, or whose id begins or ends with this text. Hyphens and case do not
-    /// count.
+    /// Returns the job whose id begins or ends with this text, ignoring hyphens and case.
     ///
-    /// Errors: `job_not_found`, with the job whose last digits are nearest; `invalid_argument`
-    /// where several match.
+    /// Errors: `job_not_found`, with the job whose last digits are most similar; `invalid_argument`
+    /// if several jobs match.
     pub async fn get(&self, text: &str) -> Result<Job> {
         if let Ok(id) = text.trim().parse() {
             return self.job(id).await;

@@ -1,8 +1,8 @@
-//! What became of the jobs of the last process.
+//! Recovery of the jobs of the last process.
 //!
-//! Only jobs among the open ones are read. What was under way is interrupted and says so; what
-//! waited for an executor goes on waiting. Nothing here keeps a lake from opening: a record that
-//! cannot be read is left out with a warning, and a full disk only delays the writing.
+//! Only open jobs are read. A running job becomes interrupted; a job queued for an executor stays
+//! queued. Recovery never prevents opening the lake: an unreadable record is skipped with a
+//! warning, and a full disk only delays writes.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::live::Live;
 use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
 use crate::writer::Shared;
 
-/// The jobs that had not ended.
+/// The open jobs of the last process.
 #[derive(Default)]
 pub(crate) struct Reopened {
-    /// Those that wait again.
+    /// The jobs that are queued again.
     pub queued: Vec<Arc<Live>>,
-    /// Those that were under way.
+    /// The jobs that were running.
     pub interrupted: Vec<JobId>,
 }
 
 impl Shared {
-    /// Sorts out what the last process left.
+    /// Recovers the open jobs.
     pub(crate) async fn reopen(self: &Arc<Self>) -> Result<Reopened> {
         self.load_queries_from().await?;
         let mut reopened = Reopened::default();
@@ -72,7 +72,7 @@ impl Shared {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
         let problem = interrupted(kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
-        // The last sign of life: the time that no server ran is not the job's.
+        // The time of the last event, because the job does not include the server's downtime.
         let alive = last.as_ref().map(|event| event.time).or(record.job.started);
         let alive = alive.unwrap_or(record.job.created);
         let sequence = last.map_or(0, |event| event.sequence);
@@ -97,7 +97,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Trims what executors were given for jobs that have ended.
+    /// Deletes the executor inputs of ended jobs.
     pub(crate) async fn trim_payloads(&self) -> Result<()> {
         let oldest = self.live.lock().keys().next().map(ToString::to_string);
         let range = KeyRange { until: oldest, ..KeyRange::default() };

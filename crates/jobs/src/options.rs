@@ -1,23 +1,22 @@
-//! How many jobs run and wait at once, what they cost, and how much of them is kept.
+//! Limits of running and queued jobs, rates and retention.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{JobKind, RateCard};
 
-/// How [`crate::Jobs`] works.
+/// The options of [`crate::Jobs`].
 #[derive(Debug, Clone)]
 pub struct JobsOptions {
-    /// Bounds by kind; a kind that is not named has [`KindLimits::of`].
+    /// Limits by kind; [`KindLimits::of`] for the other kinds.
     pub limits: BTreeMap<JobKind, KindLimits>,
-    /// What usage costs, until [`crate::Jobs::set_rate_card`] says otherwise.
+    /// The rates for usage, until [`crate::Jobs::set_rate_card`] replaces them.
     pub rate_card: RateCard,
-    /// How many records of queries are kept; older ones live on as sums by day. 10,000 by default.
+    /// Number of query records kept; older ones are aggregated by day. 10,000 by default.
     pub queries_kept: usize,
-    /// How many bytes of log text are kept of one job; then a remark says that lines are left out.
-    /// 32 MiB by default.
+    /// Maximum bytes of log text of one job; a remark marks omitted lines. 32 MiB by default.
     pub log_bytes_max: usize,
-    /// How long a job that was asked to stop may take before it is dropped. 10 s by default.
+    /// Time after cancellation until the work is dropped. 10 s by default.
     pub stop_grace: Duration,
 }
 
@@ -33,18 +32,18 @@ impl Default for JobsOptions {
     }
 }
 
-/// The bounds of one kind of job.
+/// The limits of one kind of job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KindLimits {
-    /// How many run at once; at least 1.
+    /// Maximum number of running jobs; at least 1.
     pub concurrency: usize,
-    /// How many may wait; one more is refused with `too_busy`.
+    /// Maximum number of queued jobs; further ones are rejected with `too_busy`.
     pub queue: usize,
 }
 
 impl KindLimits {
-    /// The default of a kind: queries share the engine's memory, so many may run; imports and runs
-    /// are few and large.
+    /// Returns the default of a kind: queries share the engine's memory, so many may run; imports
+    /// and runs are few and large.
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },
@@ -55,15 +54,15 @@ impl KindLimits {
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
-            // The runtime has places and a queue of its own, in which owners have turns one after
-            // the other; here no call waits, and each caller has a limit.
+            // The function runtime has its own fair queue; here calls do not wait, and each caller
+            // has a limit.
             JobKind::Function => KindLimits { concurrency: 20_000, queue: 0 },
         }
     }
 }
 
 impl JobsOptions {
-    /// The bounds of a kind.
+    /// Returns the limits of a kind.
     pub fn limits(&self, kind: JobKind) -> KindLimits {
         self.limits.get(&kind).copied().unwrap_or(KindLimits::of(kind))
     }

@@ -1,4 +1,4 @@
-//! How a job ended, in words.
+//! The outcome of a job.
 
 use headwater_model::{
     ErrorCode, Fault, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp,
@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 use crate::live::StopReason;
 use crate::{Error, Result};
 
-/// Says how a job ended, from what its work answered and why it was asked to stop.
+/// Sets the status of an ended job, from its result and the reason for stopping it.
 pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<StopReason>) {
     let problem = match result {
         Ok(value) => {
@@ -36,7 +36,7 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
 }
 
 fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
-    // Work that says itself that it was stopped knows what that means for whoever asked for it.
+    // A more specific error of the work is kept.
     if problem.code == code {
         return problem;
     }
@@ -49,7 +49,7 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
     stopped
 }
 
-/// Why a job failed whose work was done, but whose end is not on the disk.
+/// Returns the problem of a job that succeeded, but whose end cannot be stored.
 pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     let mut problem =
         Problem::new(error.code, "the work was done, and its end could not be recorded");
@@ -58,14 +58,14 @@ pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     problem
 }
 
-/// Milliseconds since a job began, rounded up; 0 where it did not begin.
+/// Returns the milliseconds since a job began, rounded up; 0 if it did not begin.
 pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
     let Some(started) = started else { return 0 };
     let micros = (now - started).num_microseconds().unwrap_or(0);
     u64::try_from(micros).unwrap_or(0).div_ceil(1_000)
 }
 
-/// Events of a stored job that has none of its own: that it began, and how it ended.
+/// Returns the start and end events of a stored job without events.
 pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     let started = job.started.map(|time| (time, JobEventKind::Started));
     let ended = job.ended.filter(|_| job.status.is_final());
@@ -75,7 +75,7 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
 }
 
-/// Why work has no answer: it panicked, or was dropped.
+/// Returns the problem of work without a result: it panicked or was dropped.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
         Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),

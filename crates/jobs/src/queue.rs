@@ -1,7 +1,7 @@
-//! Named queues: jobs of one queue run one after the other, in the order in which they entered it.
+//! Named queues: jobs of one queue run one at a time, in order of arrival.
 //!
-//! Runs of a project on one branch share a queue, since the second of two that run together would
-//! conflict with the first and lose its work. Jobs of different queues do not wait for one another.
+//! Runs of a project on one branch share a queue: the second of two concurrent runs would conflict
+//! with the first. Jobs of different queues are independent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use headwater_model::JobId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The queues that have jobs, by name.
+/// The non-empty queues, by name.
 #[derive(Default)]
 pub(crate) struct Queues(Arc<Mutex<HashMap<String, VecDeque<Waiter>>>>);
 
@@ -19,7 +19,7 @@ struct Waiter {
     turn: Arc<Notify>,
 }
 
-/// A job's place in a queue; the next job's turn comes when it is dropped.
+/// A job's position in a queue; dropping it admits the next job.
 pub(crate) struct Turn {
     queues: Queues,
     name: String,
@@ -28,7 +28,7 @@ pub(crate) struct Turn {
 }
 
 impl Queues {
-    /// Enters a queue at its end.
+    /// Appends a job to a queue.
     pub(crate) fn enter(&self, name: &str, job: JobId) -> Turn {
         let ready = Arc::new(Notify::new());
         let waiter = Waiter { job, turn: ready.clone() };
@@ -36,19 +36,19 @@ impl Queues {
         Turn { queues: Queues(self.0.clone()), name: name.to_owned(), job, ready }
     }
 
-    /// The job whose turn it is.
+    /// Returns the first job of the queue.
     pub(crate) fn first(&self, name: &str) -> Option<JobId> {
         self.0.lock().get(name)?.front().map(|waiter| waiter.job)
     }
 }
 
 impl Turn {
-    /// The job that goes before this one and has its turn; none where it is this one's.
+    /// Returns the job that runs before this one; none if this one may run.
     pub(crate) fn waits_for(&self) -> Option<JobId> {
         self.queues.first(&self.name).filter(|first| *first != self.job)
     }
 
-    /// Waits until every job that entered before has left.
+    /// Waits until all earlier jobs have left.
     pub(crate) async fn come(&self) {
         while self.waits_for().is_some() {
             self.ready.notified().await;

@@ -1,14 +1,13 @@
-//! How jobs lie in the store: journals, keys and the JSON of a record.
+//! The stored form of jobs: journals, keys and the JSON of a record.
 //!
 //! | journal | key | value |
 //! |---|---|---|
 //! | `jobs`, `query_jobs` | job id | the record; the newest entry counts |
 //! | `job_events`, `query_events` | job id `/` first sequence | events, one JSON object a line |
-//! | `job_payloads` | job id | what the executor is given; trimmed once the job has ended |
+//! | `job_payloads` | job id | the executor's input; deleted after the job's end |
 //!
-//! Queries lie apart from the rest, because they are many and their records have a bound. A ref
-//! `jobs/open/<id>` stands for every job that has not ended, so that opening a lake reads only
-//! those.
+//! Queries have journals of their own, because they are many and their number is limited. Each open
+//! job has a ref `jobs/open/<id>`, so that opening a lake reads only these.
 
 use bytes::Bytes;
 use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};
@@ -24,27 +23,27 @@ pub(crate) const PAYLOADS: &str = "job_payloads";
 const EVENTS: &str = "job_events";
 const QUERY_EVENTS: &str = "query_events";
 
-/// The prefix of the refs that stand for jobs that have not ended.
+/// The prefix of the refs of open jobs.
 pub(crate) const OPEN: &str = "jobs/open/";
 
-/// How many events, and about how many bytes, go into one entry.
+/// Maximum number of events and approximate maximum bytes of one entry.
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// A job as it is stored.
+/// The stored record of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// The job, as it is listed.
+    /// The job.
     pub job: Job,
-    /// What each of its steps took, for sums by model.
+    /// The usage of each step, for aggregation by model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepUsage>,
-    /// The queue in which it waits for its turn.
+    /// The job's queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
 }
 
-/// What a step took.
+/// The usage of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StepUsage {
     pub step: String,
@@ -52,33 +51,33 @@ pub(crate) struct StepUsage {
     pub cost: f64,
 }
 
-/// The journal that holds records of this kind.
+/// Returns the journal of records of this kind.
 pub(crate) fn journal(kind: JobKind) -> &'static str {
     if kind.is_brief() { QUERIES } else { JOBS }
 }
 
-/// The journal that holds events of jobs of this kind.
+/// Returns the journal of events of this kind.
 pub(crate) fn events_journal(kind: JobKind) -> &'static str {
     if kind.is_brief() { QUERY_EVENTS } else { EVENTS }
 }
 
-/// The key of an entry whose first event has this sequence.
+/// Returns the key of an entry whose first event has this sequence.
 pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
     format!("{id}/{sequence:012}")
 }
 
-/// An entry that holds a record.
+/// Returns the entry of a record.
 pub(crate) fn record_entry(record: &Record) -> Result<Append> {
     Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 
-/// The change that puts a job among the open ones, or takes it out.
+/// Returns the change that adds or removes the ref of an open job.
 pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
     let value = open.then(|| Bytes::from_static(journal(kind).as_bytes()));
     RefChange { name: format!("{OPEN}{id}"), expected: Expected::Anything, value }
 }
 
-/// Entries that hold these events, in order.
+/// Returns the entries of these events, in order.
 pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
     let mut entries = Vec::new();
     let mut text: Vec<u8> = Vec::new();
@@ -111,7 +110,7 @@ fn flush_chunk(
     }
 }
 
-/// The events of an entry.
+/// Returns the events of an entry.
 pub(crate) fn decode_events(journal: &str, key: &str, value: &[u8]) -> Result<Vec<JobEvent>> {
     let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| decode(journal, key, line)).collect()

@@ -1,16 +1,16 @@
-//! The lines of the server's log about jobs.
+//! Log lines of the server about jobs.
 //!
-//! Their target is this module, so that a server in the background can leave them out: its jobs are
-//! recorded anyway. A brief job has one line, at its end.
+//! Their target is this module, so that a background server can filter them: its jobs are recorded
+//! anyway. A brief job has one line, at its end.
 
 use headwater_model::{Job, JobStatus};
 
-/// Whether any of these lines is written.
+/// Returns true if these lines are logged.
 pub(crate) fn is_enabled() -> bool {
     tracing::enabled!(tracing::Level::WARN)
 }
 
-/// Logs that a job begins.
+/// Logs the start of a job.
 pub(crate) fn began(job: &Job) {
     if !job.kind.is_brief() {
         let (kind, id, summary) = (name(&job.kind), job.id.short(), line(&job.summary));
@@ -18,7 +18,7 @@ pub(crate) fn began(job: &Job) {
     }
 }
 
-/// Logs how a job ended.
+/// Logs the end of a job.
 pub(crate) fn ended(job: &Job) {
     let (kind, id, summary) = (name(&job.kind), job.id.short(), line(&job.summary));
     let (status, wall_ms) = (name(&job.status), job.usage.wall_ms);
@@ -31,16 +31,16 @@ pub(crate) fn ended(job: &Job) {
     }
 }
 
-/// A value as JSON names it, without the quotes.
+/// Returns a value's JSON form without quotes.
 fn name(value: &impl serde::Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The longest text of a line.
+/// Maximum length of a line's text.
 const CHARACTERS_MAX: usize = 200;
 
-/// The first line of a text, without what could move a terminal's cursor.
+/// Returns the first line of a text, without control characters.
 fn line(text: &str) -> String {
     let first = text.lines().next().unwrap_or_default();
     let clean = first.chars().map(|c| if c.is_control() { ' ' } else { c });

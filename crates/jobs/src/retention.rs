@@ -1,9 +1,8 @@
-//! Old records of queries, and of calls of functions, become sums by day, so that their number has
-//! a bound and no usage is lost.
+//! Retention of query and function call records: old ones are aggregated by day, so that their
+//! number is limited and no usage is lost.
 //!
-//! The sums and the key up to which they count are written in one batch; only then are the records
-//! trimmed. Records below that key are gone for every reader from the batch on, so a crash between
-//! the two counts nothing twice.
+//! The totals and the key up to which they count are written in one batch; then the records are
+//! deleted. Readers ignore records below that key, so a crash in between counts nothing twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,9 +16,9 @@ use crate::usage::{Sum, day_of};
 use crate::writer::Shared;
 
 const SUMS: &str = "query_sums";
-/// The key of the entry that says up to which key records are summed up.
+/// The key of the entry with the key up to which records are aggregated.
 const THROUGH: &str = "through";
-/// Key prefixes of the sums of each brief kind.
+/// Key prefixes of the totals of each brief kind.
 const DAYS: [(JobKind, &str); 7] = [
     (JobKind::Query, "day/"),
     (JobKind::Function, "function-day/"),
@@ -31,13 +30,13 @@ const DAYS: [(JobKind, &str); 7] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Number of records removed in one batch. A pause follows, so that other writes wait for one batch
-/// at most.
+/// Number of records removed in one batch. A pause follows, so that other writes wait for at most
+/// one batch.
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Shared {
-    /// Reads up to where queries are summed up.
+    /// Reads the key up to which queries are aggregated.
     pub(crate) async fn load_queries_from(&self) -> Result<()> {
         if let Some(entry) = self.store.latest(SUMS, THROUGH).await? {
             *self.queries_from.write() = record::decode(SUMS, THROUGH, &entry.value)?;
@@ -45,7 +44,7 @@ impl Shared {
         Ok(())
     }
 
-    /// The sums of queries and calls that are no longer kept, by kind and day.
+    /// Returns the totals of removed queries and calls, by kind and day.
     pub(crate) async fn retired_days(&self) -> Result<BTreeMap<(JobKind, String), Sum>> {
         let mut days = BTreeMap::new();
         for (kind, prefix) in DAYS {
@@ -62,7 +61,7 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes them. `more` is the number of
     /// queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // What is not seen to its end is counted anew.
+        // An incomplete count is repeated.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
@@ -143,7 +142,7 @@ impl Shared {
     }
 }
 
-/// The first key behind a record's.
+/// Returns the smallest key after a record's key.
 fn after(record: &Record) -> String {
     format!("{}\0", record.job.id)
 }

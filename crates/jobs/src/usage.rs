@@ -1,4 +1,4 @@
-//! What jobs took and cost, summed up.
+//! Aggregation of the usage and cost of jobs.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::list::JobFilter;
 use crate::record::Record;
 use crate::{Jobs, Result};
 
-/// What a line of a summary stands for.
+/// The grouping of a usage summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageGroup {
@@ -18,13 +18,13 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// One job; the newest comes first. Queries and calls that are no longer kept have no line.
+    /// One job; newest first. Removed queries and calls have no line.
     Job,
-    /// A model or expectation, over all runs that executed it.
+    /// A model or expectation, over all its runs.
     Model,
 }
 
-/// A sum of usage.
+/// An aggregated usage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sum {
     pub jobs: u64,
@@ -45,10 +45,10 @@ impl Sum {
 }
 
 impl Jobs {
-    /// What the jobs that were recorded in `since..until` and have ended took, in order of the
-    /// group's name; jobs newest first.
+    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name; jobs
+    /// newest first.
     ///
-    /// Queries and calls that are no longer kept count by whole days.
+    /// Removed queries and calls count by whole days.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -122,7 +122,7 @@ fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup)
     sums.entry(group).or_default().add(&Sum::of(record));
 }
 
-/// The day of a moment, in UTC: `2026-03-01`.
+/// Returns the day of a time, in UTC: `2026-03-01`.
 pub(crate) fn day_of(time: Timestamp) -> String {
     time.date_naive().to_string()
 }

@@ -1,11 +1,11 @@
-//! Writes what jobs say, in groups.
+//! Group writes of job events and records.
 //!
-//! One task stores the events and records of every living job. Ends are written at once, in one
-//! group; beginnings, lines and progress are written after a tenth of a second. So a short job is
-//! written once, with its end. A batch is
-//! `relaxed` (a power failure may lose it, `kill -9` of the server never) unless it holds the end
-//! of a job that ran in the background. When the store fails, the group is written job by job, so
-//! that none stands in the way of the others, and what is left is tried again until it is stored.
+//! One task stores the events and records of all active jobs. Ends are written immediately, in one
+//! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
+//! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
+//! server never) unless it has the end of a background job. If the store fails, the jobs are
+//! written one by one, so that one job cannot block the others, and the rest is retried until it
+//! is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.
 const GATHER: Duration = Duration::from_millis(100);
-/// How many waiting events of one job are written at once.
+/// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// How many jobs in a row cannot be written before the others are not tried.
+/// Number of consecutive failed jobs after which the others are not tried.
 const HOPELESS: usize = 3;
-/// The longest pause after the store failed.
+/// Maximum pause after a failure of the store.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// What every job of a lake shares.
+/// State shared by all jobs of a lake.
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
@@ -43,13 +43,13 @@ pub(crate) struct Shared {
     pub rate_card: RwLock<RateCard>,
     /// Jobs that have not ended, or whose end is not stored.
     pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
-    /// Records of queries and calls below this key are summed up and gone.
+    /// The key below which records of queries and calls are aggregated and removed.
     pub queries_from: RwLock<String>,
-    /// Counts ends; whoever waits for several jobs watches it.
+    /// Number of ended jobs; waiters for several jobs watch it.
     pub ends: watch::Sender<u64>,
-    /// Cancelled when the last handle is gone.
+    /// Cancelled when the last handle is dropped.
     pub closing: CancellationToken,
-    /// Cancelled when no more jobs are taken, and none that wait begun.
+    /// Cancelled when no further job is accepted or started.
     pub draining: CancellationToken,
     waiting: Mutex<BTreeMap<JobId, Waiting>>,
     urgent: Notify,
@@ -59,9 +59,9 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
-    /// How many records of queries and calls there are, as far as that was counted.
+    /// Number of query and call records counted so far.
     pub queries_stored: Mutex<Option<usize>>,
-    /// Held while old records of queries are summed up.
+    /// Locked during the aggregation of old query records.
     retiring: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -106,7 +106,8 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // The first query of a process looks after the old ones, for processes may be short.
+            // The first query of a process triggers retention, because processes may be
+            // short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
@@ -124,7 +125,7 @@ impl Shared {
         }
     }
 
-    /// Ends a job and has that written at once.
+    /// Ends a job and writes its record immediately.
     pub(crate) fn end(
         &self,
         live: &Arc<Live>,
@@ -139,7 +140,7 @@ impl Shared {
         self.mark(live, true);
     }
 
-    /// Has a job written: soon, or with the next group.
+    /// Schedules a job's write: immediately, or with the next group.
     pub(crate) fn mark(&self, live: &Arc<Live>, urgent: bool) {
         self.wait(live, urgent);
         if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
@@ -151,7 +152,7 @@ impl Shared {
         waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
-    /// Takes the jobs of a group. If others remain, they are written later.
+    /// Removes and returns the jobs of a group. If others remain, they are written later.
     fn take_waiting(&self, group: Group) -> Vec<Arc<Live>> {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
@@ -162,18 +163,18 @@ impl Shared {
         taken
     }
 
-    /// How many jobs are queued or under way.
+    /// Returns the number of queued and running jobs.
     pub(crate) fn unfinished(&self) -> usize {
         self.live.lock().values().filter(|live| !live.is_over()).count()
     }
 
-    /// The jobs that are under way.
+    /// Returns the running jobs.
     pub(crate) fn under_way(&self) -> Vec<Arc<Live>> {
         let live = self.live.lock();
         live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
     }
 
-    /// The task that writes, until the last handle is gone.
+    /// Runs the writer until the last handle is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut pause = GATHER;
         loop {
@@ -216,7 +217,7 @@ impl Shared {
         }
     }
 
-    /// Stores everything that waits.
+    /// Stores all waiting changes.
     pub(crate) async fn flush(&self) -> Result<()> {
         self.write_group(Group::All).await
     }
@@ -279,7 +280,7 @@ impl Shared {
         applied
     }
 
-    /// Keeps jobs that could not be written for the next try.
+    /// Keeps unwritten jobs for the next attempt.
     fn refuse(&self, lives: &[Arc<Live>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
         for live in lives {
@@ -309,7 +310,7 @@ impl Shared {
         self.ends.send_modify(|ends| *ends += 1);
     }
 
-    /// Trims what is no longer needed, every so often.
+    /// Removes obsolete entries periodically.
     async fn look_after_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough
@@ -317,7 +318,7 @@ impl Shared {
         {
             let more = self.queries_since.swap(0, Ordering::Relaxed);
             let shared = self.clone();
-            // What is to be written meanwhile does not wait for it.
+            // A separate task, so that writes are not delayed.
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {

@@ -1,4 +1,4 @@
-//! What a job goes through, and what is left of it in the store.
+//! The life cycle of jobs, and what the store keeps of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use headwater_model::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// Does what its payload says.
+/// An executor that does what the payload requests.
 struct Work {
     gate: Semaphore,
     running: AtomicUsize,
@@ -141,7 +141,7 @@ async fn jobs_of_one_queue_run_in_order_and_say_which_they_wait_for() {
     let texts = jobs.events(ids[2], 0).await.expect("events");
     assert!(format!("{texts:?}").contains(&waits[0]), "{texts:?}");
 
-    // One that is stopped is passed over, and one that waits does so in the next process as well.
+    // A cancelled job is skipped, and a queued one stays queued in the next process.
     assert_eq!(jobs.stop(ids[1]).await.expect("a job").status, JobStatus::Cancelled);
     jobs.drain(Duration::from_millis(1)).await;
     let next = jobs_with(&store, &clock, JobsOptions::default()).await;

@@ -66,7 +66,7 @@ async fn short_calls_that_run_beside_others_are_written_once() {
         }
     }
     let written = store.read("query_jobs", 0, 10_000).await.expect("entries");
-    // A record of a call that runs is written after a tenth of a second.
+    // The record of a running call is written after a tenth of a second.
     assert!((936..1_400).contains(&written.len()), "{} records", written.len());
 }
 
