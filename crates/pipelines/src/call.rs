@@ -36,8 +36,8 @@ impl Given {
 }
 
 impl Runner {
-    /// Calls a function of a project within a job. When this returns, also with an error, the job
-    /// has the printed lines, the usage and the wait time.
+    /// Calls a function of a project within a job. On return, even with an error, the job has the
+    /// printed lines, the usage and the time in the queue.
     pub async fn call(
         &self,
         (project, given): (&Project, &Given),
@@ -81,8 +81,7 @@ impl Runner {
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
-            // From here on the table counts against the shared storage, and not against the
-            // function.
+            // The table moves from the function's memory to the shared quota.
             Ok(Returned::Table(table)) => table.settle(&self.room).await.map(Returned::Table),
             other => other,
         };

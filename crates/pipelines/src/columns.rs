@@ -96,7 +96,7 @@ impl Plan {
         Ok(self.with_table(index, given))
     }
 
-    /// Checks that the Python version, packages and programs of a function are available.
+    /// Checks that the Python version, packages and programs of a function can be installed.
     fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
         let defaults = &self.project.defaults;
         let spec = fingerprint::environment_spec(defaults, function);

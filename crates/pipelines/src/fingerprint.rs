@@ -21,7 +21,7 @@ pub(crate) fn code(
     let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
     let _ = writeln!(text, "{:?}", step.columns);
-    // Where there are none the text is what it was before there were any.
+    // Hashed only if present: steps without keys keep the fingerprints of earlier versions.
     if !step.keys.is_empty() {
         let _ = writeln!(text, "keys {}", step.keys.join(","));
     }

@@ -30,7 +30,7 @@ enum New {
 }
 
 impl Plan {
-    /// Returns true if an incremental step is rebuilt from all its input.
+    /// Returns true if an incremental step is rebuilt from its whole input.
     pub(crate) fn begins_anew(&self, index: usize) -> bool {
         self.full && self.project.steps[index].is_incremental()
     }

@@ -43,7 +43,7 @@ pub(crate) struct FunctionCall<'a> {
 }
 
 impl Runner {
-    /// Returns an environment, and installs it where it is missing.
+    /// Returns an environment, and installs it if it is missing.
     pub(crate) async fn install_environment(
         &self,
         spec: &EnvironmentSpec,
@@ -65,7 +65,7 @@ impl Runner {
         self.functions.environment(spec, &report_progress).await
     }
 
-    /// Invokes a function. All lines that it printed are events of the job when this returns.
+    /// Invokes a function. On return, all lines that it printed are events of the job.
     pub(crate) async fn invoke(
         &self,
         call: FunctionCall<'_>,

@@ -137,8 +137,8 @@ impl Plan {
         written.map(|_| Owner(None))
     }
 
-    /// Returns a string that identifies a model's output: its fingerprint. For a table that
-    /// accumulates rows, changes by other writers count as well.
+    /// Returns a string that identifies a model's output: its fingerprint, and for a table that
+    /// accumulates rows also its snapshot, which other writers may change.
     fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
@@ -242,7 +242,7 @@ impl Plan {
     }
 
     /// Returns the tables that expectations check, as named at a catalog state. The checks hold
-    /// only for these rows.
+    /// only for the rows in that state.
     pub async fn checked_tables(&self, view: &View) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
@@ -305,7 +305,7 @@ impl Plan {
     }
 }
 
-/// Project that owns a table; `None` inside if its name was not recorded.
+/// Owning project of a table; `None` inside if the project's name was not recorded.
 struct Owner(Option<String>);
 
 impl Owner {

@@ -11,7 +11,7 @@ use ruff_text_size::TextSize;
 pub struct Location {
     /// The path relative to the project's root, with `/`.
     pub file: Arc<str>,
-    /// Counts from 1.
+    /// The line, counted from 1.
     pub line: u32,
 }
 

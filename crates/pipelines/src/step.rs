@@ -99,7 +99,7 @@ impl StepKind {
     }
 }
 
-/// Treatment of a model's rows.
+/// The way a model's rows are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Materialization {
     /// The rows are dropped at the end of the run.
@@ -236,8 +236,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Returns the limits of an instance. Memory in bytes and time are the step's or callable's
-    /// own; the project's defaults apply where they are none.
+    /// Returns the limits of an instance. `memory_bytes` and `timeout` are those of the step or
+    /// callable; if `None`, the project's defaults apply.
     pub(crate) fn limits(
         &self,
         defaults: &Defaults,

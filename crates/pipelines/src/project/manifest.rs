@@ -1,4 +1,4 @@
-//! `headwater.toml`: what it may say, and where it is wrong.
+//! `headwater.toml`: parsing, with locations of errors.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ enum ParameterType {
     Bool,
 }
 
-/// Reads the settings.
+/// Parses the settings.
 pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
     let file: File = toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
     let mut parameters = BTreeMap::new();
@@ -107,7 +107,7 @@ pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
     Ok(Manifest { name: file.project.name, defaults, parameters, rates: file.rates, triggers })
 }
 
-/// The parameters that a trigger sets are the project's.
+/// Checks that triggers set only parameters of the project.
 fn check_trigger_parameters(
     trigger: &Trigger,
     parameters: &BTreeMap<String, Parameter>,
@@ -193,7 +193,7 @@ fn parameter(
     Ok(Parameter { kind, default, required, description: table.description, at })
 }
 
-/// The parser's message at its place, with the key that was probably meant.
+/// Converts the parser's error to one with a location and the most similar key.
 fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let at = source.at(error.span().map_or(0, |span| span.start));
     let message = error.message().trim().replace('\n', " ");
@@ -211,7 +211,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     } else if message.starts_with("missing field") {
         (format!("the key `{first}` is missing here"), format!("Add `{first} = \"…\"`."))
     } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
-        // The text as it is written: the parser takes `3.10` for `3.1`.
+        // The text in the file, because the parser reads `3.10` as `3.1`.
         let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
         let message = format!("`{written}` is not text, which is expected here");
         (message, format!("Write `\"{written}\"`."))

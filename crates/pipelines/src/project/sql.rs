@@ -247,8 +247,8 @@ pub(super) fn materialization(text: &str, at: &Location) -> Result<Materializati
     })
 }
 
-/// Partition fields, separated by commas.
-/// How a partition field is written.
+/// Parses comma-separated partition fields.
+/// Hint with the syntax of a partition field.
 pub(super) const PARTITIONS: &str = "Write `column`, `year(column)`, `month(column)`, `day(column)`, \
      `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.";
 

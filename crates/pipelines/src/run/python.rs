@@ -54,7 +54,7 @@ impl Run {
         Ok(())
     }
 
-    /// Returns the error of a failed call: that of its input query, if the stream of rows failed.
+    /// Returns the error of a failed call. If an input stream failed, it is the error of its query.
     fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<Reading>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<Reading>| Some((reading.at.clone(), reading.cause()?));
@@ -204,7 +204,7 @@ fn asserts(error: &headwater_functions::Error) -> bool {
     )
 }
 
-/// Returns the innermost user frame.
+/// Returns the location of the innermost user frame.
 fn place(error: &headwater_functions::Error) -> Option<Location> {
     match error {
         headwater_functions::Error::FunctionRaised { frames, .. } => {

@@ -13,7 +13,7 @@ use crate::step::{Materialization, Step};
 use headwater_engine::KEYS_PROPERTY;
 
 impl Run {
-    /// Adds a hint if a model appends the same rows in each run.
+    /// Logs a hint if a model appends the same rows in each run.
     fn hint_at_repetition(&self, step: &Step) {
         if step.is_incremental() || step.inputs.is_empty() {
             return;
@@ -39,7 +39,8 @@ impl Run {
         step.is_materialized() && step.materialization != Materialization::Merge
     }
 
-    /// Writes the rows; what that took. `read` is what the snapshot says of the model's inputs.
+    /// Writes the rows and returns the step's progress. `read` holds the snapshot properties with
+    /// the read positions of incremental inputs.
     pub(super) async fn write(
         &self,
         index: usize,

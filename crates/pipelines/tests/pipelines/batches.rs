@@ -58,7 +58,7 @@ def ends_with_three(passed=headwater.Model("passed", batches=True)):
     assert!(shown.contains("| 200000.5 | 400000 |"), "{shown}");
     let shown = world.sql("main", &["SELECT count(*), min(id), max(id) FROM passed"]).await;
     assert!(shown.contains("| 40000 ") && shown.contains("| 399993 "), "{shown}");
-    // What is read twice is counted twice.
+    // A table that is read twice is counted twice.
     let rows = |step: &str| ran.step(step).usage.rows_read;
     assert_eq!((rows("seen"), rows("passed")), (2 * 400_000, 40_000));
     assert!(ran.step("seen").usage.bytes_in > 2 * 400_000 * 16);

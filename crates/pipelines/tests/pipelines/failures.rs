@@ -1,5 +1,5 @@
-//! Steps that fail: with the code that a plain query gets, metered by what they took, and leaving a
-//! branch only where there is something to read.
+//! Failing steps: the error code equals that of a plain query, usage is recorded, and the branch is
+//! kept only if it has changes.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ async fn a_run_stopped_by_a_person_is_cancelled_and_says_so() {
     let waits = format!("{KEPT}SELECT id FROM first CROSS JOIN system.gate");
     let alone = files("", &[("waits.sql", "SELECT * FROM system.gate")]);
     let both = files("", &[("first.sql", &first), ("waits.sql", &waits)]);
-    // While it runs, after it wrote something, and while it is planned.
+    // The step fails while it runs, after it wrote, and while it is planned.
     for (project, wrote, passes) in [(&alone, false, 1), (&both, true, 1), (&alone, false, 0)] {
         let gate = world.gate(passes);
         let stop = async {

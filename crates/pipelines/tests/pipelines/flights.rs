@@ -1,4 +1,4 @@
-//! The example that `headwater demo` runs, on its real data, and the smallest one.
+//! The example that `headwater demo` runs, on its real data, and a minimal project.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
-/// The example's code, as the command line sends it.
+/// Returns the example's files, as the command line sends them.
 fn code(folder: &Path) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for (folder, prefix) in [(folder.to_owned(), ""), (folder.join("models"), "models/")] {

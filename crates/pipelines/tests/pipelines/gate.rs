@@ -1,5 +1,5 @@
-//! A system table that a run cannot get past until the test lets it, so that something else can
-//! happen in the middle of a run.
+//! A system table that blocks a run until the test continues it, so that a test can act in the
+//! middle of a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use headwater_lake::View;
 use headwater_model::Problem;
 use tokio::sync::Notify;
 
-/// `system.gate`: the first reads of it pass, and whoever reads it then waits.
+/// `system.gate`: its first reads return, and the next one blocks.
 #[derive(Clone)]
 pub struct Gate(Arc<Inner>);
 
@@ -28,12 +28,12 @@ impl Gate {
         Gate(Arc::new(Inner { passes: AtomicUsize::new(passes), ..Inner::default() }))
     }
 
-    /// Waits until a step stands before the gate.
+    /// Waits until a step is blocked.
     pub async fn reached(&self) {
         self.0.reached.notified().await;
     }
 
-    /// Lets it go on.
+    /// Unblocks the step.
     pub fn open(&self) {
         self.0.open.notify_one();
     }

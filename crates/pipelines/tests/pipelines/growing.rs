@@ -1,4 +1,4 @@
-//! Tables that grow: rows merged by keys, and models that read only what is new.
+//! Incremental models: rows merged by keys, and inputs read incrementally.
 
 use headwater_model::{
     ErrorCode, JobEventKind, LogStream, MergeRequest, RevertRequest, StepStatus,
@@ -33,7 +33,7 @@ async fn rows_are_merged_by_their_keys() {
     assert_eq!(table(&world, all).await, ["1 a 10", "2 b 20"]);
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
 
-    // What the model no longer gives stays; what it gives anew replaces what was there.
+    // Rows that the model no longer returns stay; rows with an existing key are replaced.
     world
         .sql("main", &["DELETE FROM events WHERE id = 1", "INSERT INTO events VALUES (3, 'c', 30)"])
         .await;
@@ -43,7 +43,7 @@ async fn rows_are_merged_by_their_keys() {
     assert_eq!(table(&world, all).await, ["1 a 10", "2 b 21", "3 c 30"]);
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
 
-    // What others do to it is theirs, and seen by its children.
+    // Changes by others are kept, and visible to the model's children.
     world.sql("main", &["UPDATE latest SET name = 'x' WHERE id = 1"]).await;
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
     let forced = world.run_with(&project, |request| request.no_cache = true).await;
@@ -70,7 +70,7 @@ async fn functions_merge_and_columns_come_and_go() {
     world.run(&files("", &[("m.py", &code("'n', 'name', 'id'"))])).await.report();
     let all = "SELECT id, name, n FROM kept ORDER BY id";
     assert_eq!(table(&world, all).await, ["1 a 10", "2 b 20"]);
-    // A column that is given no more keeps its values.
+    // A column that the model no longer returns keeps its values.
     world.sql("main", &["INSERT INTO events VALUES (1, 'z', 5)"]).await;
     world.run(&first).await.report();
     let all = "SELECT id, name, coalesce(n, -1) FROM kept ORDER BY id, name";
@@ -153,17 +153,17 @@ async fn only_what_is_new_is_read() {
     assert_eq!(ran.step("log").usage.rows_read, 2);
     assert_eq!(table(&world, counted).await, ["4 100"]);
 
-    // Rows that somebody adds to the model's own table are no reason to read anything again.
+    // Rows that another writer adds to the model's table do not make the model out of date.
     world.sql("main", &["INSERT INTO log VALUES (9, 'X', 1)"]).await;
     assert_eq!(world.run(&project).await.steps(), "count succeeded, log unchanged");
-    // Where code changes, what is there stays and what is new is computed by it.
+    // After a change of the code, existing rows stay, and new rows are computed by the new code.
     let lower = files("", &[("log.sql", &log.replace("upper", "lower")), ("count.sql", count)]);
     world.sql("main", &["INSERT INTO events VALUES (5, 'E', 50)"]).await;
     world.run(&lower).await.report();
     let names = "SELECT name FROM log ORDER BY id";
     assert_eq!(table(&world, names).await, ["A", "B", "C", "D", "e", "X"]);
 
-    // Without the cache the table is made anew.
+    // Without the cache, the table is rebuilt.
     world.run_with(&lower, |request| request.no_cache = true).await.report();
     assert_eq!(table(&world, names).await, ["a", "b", "c", "d", "e"]);
     assert!(world.run(&lower).await.all(StepStatus::Unchanged));
@@ -247,11 +247,11 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
     world.run_with(&log, |request| request.no_cache = true).await.report();
     assert_eq!(table(&world, "SELECT n FROM log ORDER BY n").await, ["11", "20"]);
-    // Rows that are merged can be read again.
+    // With `merge`, rows can be read again.
     world.run(&merged).await.report();
     assert_eq!(table(&world, "SELECT n FROM latest ORDER BY n").await, ["11", "20"]);
 
-    // A table made anew is another one.
+    // A recreated table is a different table.
     world
         .sql(
             "main",
@@ -260,7 +260,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
         .await;
     assert!(world.plan(&log).await.starts_with("commit_conflict"));
 
-    // A model that appended all of it so far never said up to where it had read.
+    // The model appended all rows so far, so no read position is recorded.
     let whole = "-- headwater: materialization = append\nSELECT id, n FROM events";
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
@@ -269,7 +269,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
       hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
     ");
 
-    // What is replaced each time has nothing that is new.
+    // A table that is replaced in each run has no new rows.
     let parent = "-- headwater: materialization = replace\nSELECT 1 AS id";
     let child = APPENDED.replace("events", "parent") + "SELECT id FROM parent";
     let project = files("", &[("parent.sql", parent), ("child.sql", &child)]);
@@ -294,7 +294,7 @@ async fn each_branch_knows_what_it_has_read() {
     assert_eq!(on_main.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3"]);
 
-    // Each side's table holds rows of which the other cannot know whether they were read.
+    // Each side's table holds rows whose read position the other side does not know.
     let merge = MergeRequest::new("dev".parse().unwrap());
     world.lake.merge("main", merge, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "4"]);
@@ -329,7 +329,7 @@ async fn what_was_undone_is_not_taken_for_read() {
         serde_json::from_value(serde_json::json!({ "run": second.id.to_string() })).unwrap();
     world.lake.revert("main", revert, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "99"]);
-    // What the undone run had read is new again, and read once.
+    // Rows read by the undone run are new again, and are read once.
     let again = world.run(&project).await;
     assert_eq!(again.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);
@@ -383,7 +383,7 @@ async fn defaults_stay_with_the_table_that_has_them() {
     let anew = "-- headwater: materialization = replace\nSELECT id, name FROM src";
     world.run(&files("", &[("anew.sql", anew)])).await.report();
     assert_eq!(table(&world, "SELECT * FROM anew").await, ["1 none"]);
-    // A column that comes later is null in the rows that were there.
+    // A new column is null in existing rows.
     let grows = |columns: &str| {
         format!("-- headwater: materialization = append\nSELECT {columns} FROM src")
     };

@@ -1,4 +1,4 @@
-//! Projects as people write them: read, refused, planned and run.
+//! Realistic projects: parsed, rejected, planned and run.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails by panicking")]
 

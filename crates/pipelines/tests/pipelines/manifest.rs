@@ -1,4 +1,4 @@
-//! `headwater.toml`: what it gives, and what is refused with its line.
+//! `headwater.toml`: settings, and errors with their line.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

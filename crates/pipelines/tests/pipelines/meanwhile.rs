@@ -1,4 +1,4 @@
-//! What others do while a run is under way: on its target, and on its own branch.
+//! Concurrent changes during a run, on its target and on its run branch.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ async fn world() -> World {
     world
 }
 
-/// Runs a project that writes `a`, then waits before `last`; in between something else happens.
+/// Runs a project that writes `a` and blocks before `last`; meanwhile `between` runs.
 async fn run_while<F: Future<Output = ()>>(
     world: &World,
     last: &str,
@@ -78,7 +78,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
 
 const ADDED: &str = "-- headwater: materialization = append\n";
 
-/// Runs a project that adds to `a`, which is there already, and waits before it ends.
+/// Runs a project that appends to the existing table `a` and blocks before its end.
 async fn add_while(world: &World, checks: &[(&str, &str)], statement: &str) -> Ran {
     let first = format!("{ADDED}SELECT id FROM t");
     let waits = "SELECT count(*) AS n FROM system.gate";
@@ -164,7 +164,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     assert_eq!(refused.code(), ErrorCode::BranchProtected);
     run_on("dev", project.clone()).await.report();
     assert_eq!(merge("dev").await.unwrap().outcome, MergeOutcome::FastForward);
-    // A run of the project may write there; what it checked and what came since are two things.
+    // A run may write to the branch, but its checks do not cover concurrent commits.
     world.sql("dev", &["INSERT INTO t VALUES (3)"]).await;
     let more = [("b.sql", first.as_str()), ("a.sql", &first), ("small.py", SMALL)];
     run_on("main", files("", &more)).await.report();
@@ -174,7 +174,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     let request = MergeRequest { unchecked: true, ..MergeRequest::new("dev".parse().unwrap()) };
     let report = world.lake.merge("main", request, "eva").await.unwrap();
     assert_eq!(report.outcome, MergeOutcome::Merged);
-    // A run of another project has checked nothing of it.
+    // The run of another project did not check this state.
     let other = files("", &[("c.sql", &first)]);
     let other = other.into_iter().map(|(path, text)| (path, text.replace("\"test\"", "\"other\"")));
     let ran = run_on("main", other.collect()).await;
@@ -230,7 +230,7 @@ async fn what_is_undone_on_a_branch_that_requires_checks_leads_back_to_what_was_
         let request = RevertRequest { commit, unchecked, ..RevertRequest::default() };
         world.lake.revert("main", request, "eva")
     };
-    // Without its second commit, the branch is something that nobody has seen.
+    // Without its second commit, the branch is in a state that no run has checked.
     let refused = undo(runs[1], false).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::BranchProtected);
     assert_eq!(undo(runs[2], false).await.unwrap().outcome, MergeOutcome::Merged);

@@ -1,5 +1,4 @@
-//! Rows that are kept in no table: in memory as long as there is room, on disk from then on, and
-//! gone when the run ends.
+//! Intermediate rows: in memory up to the quota, then on disk, and deleted when the run ends.
 
 use std::collections::BTreeMap;
 

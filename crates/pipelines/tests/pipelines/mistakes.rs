@@ -1,4 +1,4 @@
-//! Mistakes that planning finds, before anything is computed.
+//! Errors that planning finds, before anything is computed.
 
 use crate::support::{World, files, refusal};
 
@@ -67,7 +67,7 @@ async fn a_filter_fits_what_it_reads() {
       caused by: there is no function `nothing`
       hint: Mend the query; `headwater table get TABLE` lists a table's columns.
     ");
-    // Of what a model will give, too.
+    // This includes the columns of a model's future output.
     let child = with_filter("parent", "idd = 1");
     let project = files("", &[("parent.sql", "SELECT id FROM t"), ("m.py", &child)]);
     insta::assert_snapshot!(world.plan(&project).await, @r"
@@ -115,7 +115,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     environment_failed: `m` cannot have the Python, packages or programs it asks for (headwater.toml:4)
       caused by: there is no Python `3.99` on this machine
     ");
-    // What does not run needs no Python.
+    // A step that does not run needs no Python.
     let kept = bare.replace("model()", "model(materialization=\"replace\")");
     let good = files("", &[("m.py", &kept.replace("[]", "[{'a': 1}]"))]);
     world.run(&good).await.report();

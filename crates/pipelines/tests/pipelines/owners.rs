@@ -1,4 +1,4 @@
-//! Whose a table is: a model writes over what a model of its project made, and over nothing else.
+//! Ownership of tables: a model replaces only tables that models of its project wrote.
 
 use headwater_model::{ErrorCode, StepStatus};
 
@@ -31,7 +31,7 @@ async fn a_table_that_no_model_made_is_not_written_over() {
     assert!(plan.starts_with("already_exists: model `KEPT`"), "{plan}");
     assert!(kept(&world).await.contains("| 1  |"));
 
-    // A model that keeps nothing may have the name.
+    // A model that stores nothing may have the name of an existing table.
     world.run(&files("", &[("kept.sql", "SELECT 3 AS id")])).await.report();
 
     world.sql("main", &["DROP TABLE kept"]).await;
@@ -46,7 +46,7 @@ async fn a_table_is_taken_over_where_the_model_says_so() {
     let takeover = format!("-- headwater: allow_takeover = true\n{KEPT}");
     world.run(&files("", &[("kept.sql", &takeover)])).await.report();
     assert!(kept(&world).await.contains("| 2  |"));
-    // From then on it is the model's.
+    // Afterwards the model owns the table.
     let changed = KEPT.replace('2', "3");
     world.run(&files("", &[("kept.sql", &changed)])).await.report();
     assert!(kept(&world).await.contains("| 3  |"));
@@ -67,7 +67,7 @@ async fn what_others_did_to_a_models_table_leaves_it_the_models() {
     world.sql("main", &["INSERT INTO kept VALUES (7)"]).await;
     assert_eq!(world.plan(&project).await, "kept: its table was changed");
     world.run(&project).await.report();
-    // A table of its name that somebody made anew is not.
+    // A table that another writer recreated is not the model's.
     world.sql("main", &["DROP TABLE kept", "CREATE TABLE kept AS SELECT 1 AS id"]).await;
     assert!(world.plan(&project).await.starts_with("already_exists"));
 }
@@ -93,7 +93,7 @@ async fn another_projects_table_is_not_written_over() {
 #[tokio::test]
 async fn a_table_of_an_earlier_version_is_still_its_models() {
     let world = world().await;
-    // As models left their tables before they said whose they are.
+    // The state that models of old versions left, which did not record an owner.
     let mut transaction = world.lake.transaction("main", "tester").await.unwrap();
     let name = "public.kept".parse().unwrap();
     transaction.snapshot_property("headwater.fingerprint", "abc");

@@ -1,4 +1,4 @@
-//! Plans: who reads whom, what is refused before anything runs, and why each step would run.
+//! Plans: dependencies, errors before the run, and the reason to run each step.
 
 use crate::support::{World, files, refusal};
 
@@ -103,7 +103,7 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
       caused by: column `orgin` is not in `flights`
       hint: Did you mean `origin`?
     ");
-    // What a Python model declares is all that is known of it.
+    // Only the columns that a Python model declares are known.
     let python = "import headwater\n@headwater.model(columns=[\"x\"])\n\
                   def a(f=headwater.Model(\"FLIGHTS\", columns=[\"ORIGIN\"])): pass\n\n\
                   @headwater.expectation()\ndef c(a=headwater.Model(\"a\", columns=[\"z\"])): pass\n";

@@ -1,4 +1,4 @@
-//! Python files: decorated functions found without running anything, mistakes with their line.
+//! Python files: decorated functions are found without executing code, and errors have their line.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn function(step: &Step) -> &Function {
     }
 }
 
-/// What is wrong with a function under `import headwater`, which stands on the first line.
+/// Returns the error for a function below `import headwater`, which is on the first line.
 fn refused(code: &str) -> String {
     refusal(&files("", &[("models/m.py", &format!("import headwater\n{code}"))]))
 }
@@ -145,7 +145,7 @@ fn decorators_of_other_packages_are_refused_by_name() {
     invalid_project: `@check` of `whole` belongs to the package `other.dsl`, whose projects are not supported (models/m.py:3)
       hint: Write `import headwater` and `@headwater.expectation()`.
     ");
-    // What other decorators do, and the project's own modules, is nobody's concern.
+    // Other decorators and the project's own modules are ignored.
     let fixture = "import pytest\n\n@pytest.fixture\ndef model():\n    return 1\n";
     let own = "import kit\n\n@kit.model\ndef f():\n    return 1\n";
     let all =
@@ -268,7 +268,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
 }
 
-/// Which of two models' code changes when a file does.
+/// Returns which of two models' code differs between two versions of the files.
 fn changed(before: &[(&str, &str)], after: &[(&str, &str)]) -> Vec<String> {
     let (before, after) = (parse(before), parse(after));
     let pairs = before.steps.iter().zip(&after.steps);

@@ -1,4 +1,4 @@
-//! Runs of Python: what functions see, what they give, and how they fail.
+//! Runs of Python: the functions' inputs, outputs and failures.
 
 use std::time::Duration;
 
@@ -210,7 +210,7 @@ async fn expectations_keep_a_run_from_merging_or_warn() {
         .filter_map(|step| step.error.as_ref().map(|error| error.message.as_str()))
         .collect();
     assert_eq!(warned.len(), 2);
-    // What passed is remembered, what warned is checked again.
+    // A passed check is not repeated; a check with a warning is.
     let again = world.run_with(&project, |request| request.strict = Some(false)).await;
     assert_eq!(again.steps(), "asserts warned, kept unchanged, passes unchanged, says_no warned");
 }

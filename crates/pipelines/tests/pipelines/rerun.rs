@@ -1,4 +1,4 @@
-//! Merges that compute derived tables again.
+//! Merges that recompute derived tables.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ fn project(query: &str) -> BTreeMap<String, String> {
     files("", &[("agg.sql", &format!("{REPLACE}{query}"))])
 }
 
-/// `agg` computed from `t` on `main` and on `feat`.
+/// Creates a lake with `agg`, computed from `t`, on `main` and `feat`.
 async fn world() -> World {
     let world = World::new().await;
     world.sql("main", &["CREATE TABLE t AS SELECT 1 AS id"]).await;
@@ -175,7 +175,7 @@ async fn a_table_whose_model_one_side_deleted_is_dropped_where_that_side_dropped
     assert_eq!(ran.report().tables, ["agg", "other"]);
     assert!(world.sql("main", &["SELECT * FROM agg"]).await.contains("`agg`"), "dropped");
 
-    // With the model, the table is computed although one side dropped it.
+    // The model computes the table although one side dropped it.
     let world = self::world().await;
     world.sql("feat", &["DROP TABLE agg"]).await;
     world.sql("main", &["INSERT INTO t VALUES (100)"]).await;

@@ -1,4 +1,4 @@
-//! Runs of SQL: on a branch of their own, merged whole or not at all, and not made twice.
+//! Runs of SQL: on a run branch, merged completely or not at all, and not repeated.
 
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ async fn appended_rows_are_appended_once() {
     assert!(rows().await.contains("| 4 |"), "a child reads the whole table");
     assert!(world.run(&project(2)).await.all(StepStatus::Unchanged));
 
-    // What others append makes nothing be appended again, and is seen by the children.
+    // Rows that others append do not make the model run again, and its children see them.
     world.sql("main", &["INSERT INTO log VALUES (9, 9)"]).await;
     let ran = world.run(&project(2)).await;
     assert_eq!(ran.steps(), "log unchanged, n succeeded");

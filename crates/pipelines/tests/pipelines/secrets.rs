@@ -1,4 +1,4 @@
-//! Secrets of functions: they are environment variables, and never in what a run shows.
+//! Secrets of functions: available as environment variables, and removed from all output.
 
 use headwater_model::ErrorCode;
 

@@ -1,4 +1,5 @@
-//! SQL models: settings in comments, parents and parameters by parsing, mistakes with their line.
+//! SQL models: settings in comments, inputs and parameters found by parsing, errors with their
+//! line.
 
 use headwater_pipelines::{Materialization, Project, Step, StepKind};
 

@@ -1,4 +1,5 @@
-//! A lake in a temporary folder with everything a run needs, and projects written in place.
+//! A lake in a temporary folder with everything that a run needs, and projects defined in the
+//! tests.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,14 +23,14 @@ use headwater_store::MemoryStore;
 
 use crate::gate::Gate;
 
-/// A project's files: a manifest and others by path.
+/// Returns a project's files: a manifest, and others by path.
 pub fn files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String> {
     let manifest = format!("[project]\nname = \"test\"\n{manifest}");
     let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     others.chain([("headwater.toml".to_owned(), manifest)]).collect()
 }
 
-/// An error as a person reads it.
+/// Formats an error as the command line shows it.
 pub fn shown(problem: &Problem) -> String {
     let mut text = format!("{}: {}", problem.code, problem.message);
     for excerpt in problem.excerpts() {
@@ -44,7 +45,7 @@ pub fn shown(problem: &Problem) -> String {
     text
 }
 
-/// What parsing a project says is wrong with it.
+/// Returns the error of parsing a project.
 pub fn refusal(files: &BTreeMap<String, String>) -> String {
     match Project::parse(files) {
         Ok(_) => "nothing is wrong".to_owned(),
@@ -52,7 +53,7 @@ pub fn refusal(files: &BTreeMap<String, String>) -> String {
     }
 }
 
-/// A lake and what runs on it.
+/// A lake with a runner.
 pub struct World {
     pub lake: Lake,
     pub engine: Engine,
@@ -63,7 +64,7 @@ pub struct World {
     pub folder: tempfile::TempDir,
 }
 
-/// How a run went.
+/// The result of a run.
 pub struct Ran {
     pub id: JobId,
     pub outcome: Result<RunReport, Problem>,
@@ -75,7 +76,7 @@ impl World {
         World::with_room(1 << 30).await
     }
 
-    /// A lake whose runs may put so many bytes of rows aside in memory.
+    /// Creates a lake whose runs may keep this many bytes of rows in memory.
     pub async fn with_room(memory_bytes: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open_local(folder.path()).await.unwrap();
@@ -97,15 +98,14 @@ impl World {
         World { lake, engine, jobs, runner, secrets, room, folder }
     }
 
-    /// A gate in the way of whatever reads `system.gate` after that many times; planning reads it
-    /// once.
+    /// Makes reads of `system.gate` block after this many; planning reads it once.
     pub fn gate(&self, passes: usize) -> Gate {
         let gate = Gate::new(passes);
         self.engine.add_system_table(Arc::new(gate.clone()));
         gate
     }
 
-    /// Runs statements at a branch and shows the answer of the last.
+    /// Runs statements on a branch and returns the result of the last as text.
     pub async fn sql(&self, branch: &str, statements: &[&str]) -> String {
         let reference = RefSpec::Name(branch.to_owned());
         let options = SessionOptions { reference, ..SessionOptions::default() };
@@ -124,7 +124,7 @@ impl World {
         shown
     }
 
-    /// Waits until a run has written a table on its branch, and gives the branch.
+    /// Waits until a run has written a table on its branch, and returns the branch.
     pub async fn written(&self, table: &str) -> String {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
@@ -146,7 +146,7 @@ impl World {
         self.lake.catalog().create_branch(request).await.unwrap();
     }
 
-    /// The names of the branches, `main` left out, each with whether it is in quarantine.
+    /// Returns the branches other than `main`, each with true if it is in quarantine.
     pub async fn branches(&self) -> Vec<(String, bool)> {
         let branches = self.lake.catalog().branches(None).await.unwrap();
         let others = branches.into_iter().filter(|branch| branch.name != "main");
@@ -165,7 +165,7 @@ impl World {
         self.start(files, change, None).await
     }
 
-    /// Runs a project and stops it once a step has begun.
+    /// Runs a project and stops it once a step has started.
     pub async fn run_and_stop(&self, files: &BTreeMap<String, String>) -> Ran {
         self.start(files, |_| (), Some(|event| matches!(event, JobEventKind::StepStarted { .. })))
             .await
@@ -201,7 +201,7 @@ impl World {
         Ran { id, outcome, events }
     }
 
-    /// The plan as `name: reason` lines.
+    /// Returns the plan as `name: reason` lines.
     pub async fn plan(&self, files: &BTreeMap<String, String>) -> String {
         let request = RunRequest { files: files.clone(), ..RunRequest::default() };
         match self.runner.plan(&request).await {
@@ -217,7 +217,7 @@ impl World {
 }
 
 impl Ran {
-    /// The steps as `name status` in the order of names.
+    /// Returns the steps as `name status`, sorted by name.
     pub fn steps(&self) -> String {
         let mut steps: Vec<String> = self
             .events
@@ -234,7 +234,7 @@ impl Ran {
         steps.join(", ")
     }
 
-    /// How a step ended.
+    /// Returns the report of a step.
     pub fn step(&self, name: &str) -> &StepReport {
         let reports = self.events.iter().filter_map(|event| match event {
             JobEventKind::StepEnded { report } => Some(&**report),
@@ -243,7 +243,7 @@ impl Ran {
         reports.into_iter().find(|report| report.step == name).unwrap()
     }
 
-    /// What functions printed, as `model file:line text`.
+    /// Returns the printed lines, as `model file:line text`.
     pub fn printed(&self) -> Vec<String> {
         let lines = self.events.iter().filter_map(|event| match event {
             JobEventKind::Log { model: Some(model), file, line, text, .. } => {
@@ -278,7 +278,8 @@ async fn stop_when(jobs: Jobs, id: JobId, when: fn(&JobEventKind) -> bool) {
     }
 }
 
-/// Environments are shared by every test of a machine, so that packages are fetched once.
+/// Returns options with environments that all tests of a machine share, so that packages are
+/// downloaded once.
 fn functions_options() -> FunctionsOptions {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
     let path = std::env::var_os("PATH").unwrap_or_default();

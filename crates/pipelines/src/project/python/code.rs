@@ -46,7 +46,7 @@ pub(super) fn attach(
     }
 }
 
-/// Returns the ranges of the other steps that the remaining code does not mention.
+/// Returns the ranges of the other steps that the remaining code does not use.
 fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();
@@ -76,7 +76,7 @@ fn without(text: &str, hidden: &[TextRange]) -> String {
     kept
 }
 
-/// Returns the names that statements read.
+/// Collector of the names that statements read.
 #[derive(Default)]
 struct Used<'a> {
     names: BTreeSet<&'a str>,
@@ -157,7 +157,7 @@ fn candidates<'f>(
     found
 }
 
-/// Returns every module that a file imports, with the leading dots.
+/// Collector of the modules that a file imports, with the leading dots.
 #[derive(Default)]
 struct Imports {
     modules: Vec<(u32, String)>,
