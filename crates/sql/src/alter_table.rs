@@ -1,6 +1,6 @@
-//! ALTER TABLE. sqlparser reads neither the columns of a column nor partition fields, sort orders,
-//! comments and moves of columns here, and its syntax tree has no node for them. So the statement
-//! has a parser of its own, which leaves to sqlparser what it rejects by name.
+//! ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
+//! moves of columns here, and its syntax tree has no nodes for them. So this module has its own
+//! parser, and calls sqlparser only for changes that it rejects by name.
 
 use std::ops::ControlFlow;
 
@@ -103,7 +103,7 @@ pub enum WrittenAlteration {
     DropPart(WrittenPart),
     /// REPLACE PARTITION FIELD.
     ReplacePart {
-        /// The field that goes.
+        /// The removed field.
         old: WrittenPart,
         /// The new field.
         field: PartitionField,
@@ -112,7 +112,7 @@ pub enum WrittenAlteration {
     },
     /// WRITE ORDERED BY; empty for WRITE UNORDERED.
     SortBy(Vec<WrittenKey>),
-    /// SET TBLPROPERTIES and UNSET TBLPROPERTIES; a property without a value goes.
+    /// SET TBLPROPERTIES and UNSET TBLPROPERTIES; a property without a value is removed.
     Properties(Vec<(String, Option<String>)>),
     /// RENAME TO.
     RenameTable(ObjectName),
@@ -177,7 +177,7 @@ impl VisitMut for TableChange {
     }
 }
 
-/// Whether a parser is at an ALTER TABLE.
+/// Returns true if the next statement is an ALTER TABLE.
 pub(crate) fn is_next(parser: &Parser) -> bool {
     let [first, second] = parser.peek_tokens_ref();
     is_keyword(&first.token, Keyword::ALTER) && is_keyword(&second.token, Keyword::TABLE)
@@ -208,7 +208,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
     Ok(TableChange { name, if_exists, alterations })
 }
 
-/// The error for the next token.
+/// Returns the error for the next token.
 pub(crate) fn expected(parser: &Parser, what: &str) -> ParserError {
     match parser.expected_ref::<()>(what, parser.peek_token_ref()) {
         Err(error) => error,
@@ -216,9 +216,9 @@ pub(crate) fn expected(parser: &Parser, what: &str) -> ParserError {
     }
 }
 
-/// Parses one change. MODIFY COLUMN with a position is two.
+/// Parses one change. MODIFY COLUMN with a position becomes two changes.
 fn operation(parser: &mut Parser, found: &mut Vec<WrittenAlteration>) -> Result<()> {
-    /// What follows ADD or DROP instead of a column.
+    /// Keywords after ADD or DROP that do not start a column.
     const NO_COLUMN: [Keyword; 9] = [
         Keyword::CONSTRAINT,
         Keyword::PRIMARY,
@@ -295,7 +295,7 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<WrittenAlterati
     })
 }
 
-/// An existing partition field.
+/// Parses an existing partition field.
 fn part(text: String) -> Result<WrittenPart> {
     if text.contains('(') {
         partition::parse(&text).map(WrittenPart::Field)
@@ -376,7 +376,8 @@ fn alter_column(parser: &mut Parser) -> Result<WrittenAlteration> {
     Err(expected(parser, changes).into())
 }
 
-/// Parses a change of the table's sort order or properties, or rejects what sqlparser reads.
+/// Parses a change of the table's sort order or properties, or rejects changes that sqlparser
+/// parses.
 fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
     if word(parser, "WRITE") {
         return order(parser);
@@ -402,7 +403,7 @@ fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
     }
 }
 
-/// Parses a word that may be no keyword of sqlparser.
+/// Parses a word that need not be a keyword of sqlparser.
 fn word(parser: &mut Parser, wanted: &str) -> bool {
     let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));

@@ -1,42 +1,40 @@
-//! How long a chain of operators may be.
+//! Limits of the length of operator chains.
 //!
-//! `a + b + c` is a tree as deep as the chain is long, and all that plans it recurses over it; the
-//! parser's own limit counts what is nested by brackets. So chains are measured by their words,
-//! before anything is parsed.
+//! `a + b + c` is a tree as deep as the chain is long, and planning recurses over it. The parser's
+//! own limit counts nested brackets only. So the tokens are counted before parsing.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{Error, Position, Result};
 
-/// `AND` and `OR` in one condition.
+/// Maximum number of `AND` and `OR` in one condition.
 const CONDITIONS_MAX: usize = 2_000;
 
-/// Other operators in one expression.
+/// Maximum number of other operators in one expression.
 const OPERATORS_MAX: usize = 300;
 
-/// Tables that are joined, and queries that are put together, at one level.
+/// Maximum number of joins and set operations at one level.
 const JOINED_MAX: usize = 300;
 
-/// Operators of all kinds between two commas: what is never exceeded, whatever words were taken for
-/// the begin of a clause.
+/// Maximum number of operators between two commas, even if a name was mistaken for a keyword.
 const TOTAL_MAX: usize = 10_000;
 
-/// What a word or a star would be, where the next token stands.
+/// The parse state, which determines the meaning of the next word or star.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Where a list begins: a star is all columns.
+    /// At the start of a list: a star means all columns.
     #[default]
     Start,
-    /// Where a value or a name must follow: a word is a name, whichever it is.
+    /// Before a value or name: any word is a name.
     Name,
-    /// Behind an `AS`: a word is a name, but for the SELECT that a table is made of.
+    /// After `AS`: a word is a name, except for the SELECT of CREATE TABLE AS.
     Alias,
-    /// Behind a value: a word is a keyword, a star multiplies.
+    /// After a value: a word is a keyword, a star multiplies.
     Behind,
 }
 
-/// What stands between two brackets, so far.
+/// The counts of one bracket level.
 #[derive(Default)]
 struct Level {
     conditions: usize,
@@ -49,13 +47,13 @@ struct Level {
 }
 
 impl Level {
-    /// What a CASE is made of. The word may as well be a column's name, and what follows it the
-    /// rest of the chain it stands in: so it goes on with that chain's counts.
+    /// Returns the level of a CASE. The word may be a column name in a longer chain, so the counts
+    /// of that chain are kept.
     fn of_case(&self) -> Self {
         Self { place: Place::Start, is_from: false, is_case: true, ..*self }
     }
 
-    /// Takes over what was counted in a CASE that ends here.
+    /// Merges the counts of a CASE that ends here.
     fn close(&mut self, case: &Self) {
         self.conditions = self.conditions.max(case.conditions);
         self.operators = self.operators.max(case.operators);
@@ -116,8 +114,7 @@ impl Level {
         }
     }
 
-    /// A word that should be a name. If it is none, tables follow it: they are counted all the
-    /// same.
+    /// Reads a word that should be a name. If it is a join or set operation, it is counted.
     fn take_name(&mut self, keyword: Keyword) {
         self.is_from |= keyword == Keyword::FROM;
         let puts_together = matches!(
@@ -156,13 +153,13 @@ impl Level {
             | Keyword::WHEN
             | Keyword::THEN
             | Keyword::ELSE => self.begin_clause(false),
-            // What a join is made on stands among the tables.
+            // The condition of a join is among the tables.
             Keyword::ON => self.begin_clause(self.is_from),
             _ => {}
         }
     }
 
-    /// What there is too much of, and how much there may be.
+    /// Returns the exceeded limit and its description.
     fn excess(&self) -> Option<(&'static str, usize)> {
         [
             ("ANDs and ORs in one condition", self.conditions, CONDITIONS_MAX),
@@ -195,7 +192,7 @@ fn joins_nothing(token: &Token) -> bool {
     )
 }
 
-/// Refuses a statement that would be a tree too deep to plan.
+/// Rejects a statement whose tree would be too deep to plan.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     let mut levels = vec![Level::default()];
     for TokenWithSpan { token, span } in tokens {
@@ -226,7 +223,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     Ok(())
 }
 
-/// A CASE has what it is made of to itself, as brackets have.
+/// A CASE has counts of its own, like a bracket level.
 fn end_case(levels: &mut Vec<Level>) {
     let case = levels.pop_if(|level| level.is_case);
     if let (Some(case), Some(outer)) = (case, levels.last_mut()) {

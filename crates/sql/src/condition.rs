@@ -1,4 +1,4 @@
-//! A condition that stands alone: what could follow WHERE over one table, checked by parsing it.
+//! A standalone condition, as it could follow WHERE over one table; checked by parsing it.
 
 use sqlparser::ast::{Expr, Spanned};
 use sqlparser::tokenizer::Token;

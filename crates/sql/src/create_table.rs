@@ -193,7 +193,7 @@ pub fn column_options(column: &ColumnDef) -> Result<()> {
     Ok(())
 }
 
-/// What `WITH (…)` and TBLPROPERTIES ask for.
+/// Options of `WITH (…)` and TBLPROPERTIES.
 #[derive(Default)]
 struct TableOptions {
     partition: Vec<PartitionField>,
@@ -217,7 +217,7 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// What is said of the table, which sqlparser takes for an option.
+    /// Returns the comment of the table, which sqlparser parses as an option.
     fn of_comment(options: Vec<SqlOption>) -> Result<Self> {
         let mut found = TableOptions::default();
         for option in options {
@@ -230,7 +230,7 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Takes one option in; whether `any` key is a property, and not only those that look like one.
+    /// Adds one option. If `any`, every key is a property; otherwise only keys that look like one.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

@@ -1,4 +1,4 @@
-//! CREATE VIEW as it is honoured.
+//! Converts CREATE VIEW.
 
 use sqlparser::ast::{CreateTableOptions, CreateView, Ident, ObjectName};
 use sqlparser::keywords::Keyword;
@@ -9,22 +9,22 @@ use crate::table_references::inspect;
 use crate::token_rewrites::is_keyword;
 use crate::unsupported_clauses::{empty, none, unset};
 
-/// What CREATE VIEW asks for.
+/// A CREATE VIEW statement.
 #[derive(Debug)]
 pub struct NewView {
-    /// Its name.
+    /// The view's name.
     pub name: ObjectName,
     /// OR REPLACE.
     pub or_replace: bool,
     /// IF NOT EXISTS.
     pub if_not_exists: bool,
-    /// The names of its columns, where they are listed.
+    /// The listed column names; empty without a list.
     pub columns: Vec<Ident>,
-    /// The text of its query.
+    /// The query as text.
     pub sql: String,
 }
 
-/// Takes a CREATE VIEW in, or refuses what it asks for by name.
+/// Converts a CREATE VIEW, or rejects its unsupported parts by name.
 pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
     let CreateView {
         or_alter,
@@ -69,7 +69,7 @@ pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
     Ok(NewView { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
 }
 
-/// Returns the text of the query of a CREATE VIEW that parses: what comes after its AS.
+/// Returns the text of the query of a CREATE VIEW that parses: everything after its AS.
 pub fn text_of_query(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
     let is_end = |token: &Token| matches!(token, Token::SemiColon | Token::EOF);
     let mut words = tokens.iter().skip_while(|word| !is_keyword(&word.token, Keyword::VIEW));
@@ -100,7 +100,7 @@ pub fn offset(sql: &str, place: Location) -> Option<usize> {
     Some(line_start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at))
 }
 
-/// A query that gives the columns of another by other names.
+/// Returns a query that renames the columns of another.
 pub fn renamed(sql: &str, names: &[Ident]) -> String {
     let quoted = names.iter().map(|name| format!("\"{}\"", name.value.replace('"', "\"\"")));
     let columns = quoted.collect::<Vec<_>>().join(", ");

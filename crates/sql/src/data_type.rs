@@ -24,8 +24,8 @@ pub fn settle_types(expr: &mut Expr) {
     }
 }
 
-/// Spells a type so that the planner takes it for what it is: a `TIMESTAMP` has microseconds, as
-/// everywhere but with the planner, unless it says otherwise.
+/// Normalizes a type for the planner: a `TIMESTAMP` without a precision has microseconds, while the
+/// planner would use nanoseconds.
 pub fn settle(data_type: &mut DataType) {
     respell(data_type);
     each_part(data_type, &mut settle);
@@ -34,7 +34,8 @@ pub fn settle(data_type: &mut DataType) {
     }
 }
 
-/// As [`settle`], of a literal: `TIMESTAMP '…'` with more digits of a second has nanoseconds.
+/// Normalizes a literal like [`settle`]: `TIMESTAMP '…'` with more than 6 fractional digits has
+/// nanoseconds.
 fn settle_literal(literal: &mut TypedString) {
     let is_finer = || {
         let text = literal.value.clone().into_string();

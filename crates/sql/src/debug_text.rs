@@ -1,17 +1,17 @@
-//! Messages of the parser and the planner: debug text of a syntax tree, which no message may hold.
+//! Detection of debug text of a syntax tree in messages of the parser and the planner.
 
 use crate::error::Position;
 
-/// What only debug text of Rust holds, and hardly any text that a statement quotes.
+/// Text that occurs only in Rust's debug format, and rarely in a quoted part of a statement.
 const DEBUG: [&str; 8] =
     ["ValueWithSpan {", "Span(", "Location(", "Ident {", "Word(Word", "Some(", "Field {", "Box("];
 
-/// Whether a message holds debug text of a tree.
+/// Returns true if a message contains debug text of a tree.
 pub fn shows_debug(message: &str) -> bool {
     DEBUG.iter().any(|part| message.contains(part))
 }
 
-/// The first place that the debug text of a tree holds.
+/// Returns the first position in the debug text of a tree.
 pub fn debug_position(message: &str) -> Option<Position> {
     message.split("Location(").skip(1).find_map(|rest| {
         let (line, column) = rest.split_once(')')?.0.split_once(',')?;
@@ -21,7 +21,7 @@ pub fn debug_position(message: &str) -> Option<Position> {
     })
 }
 
-/// The same text with a small first letter, unless a word in capitals comes first.
+/// Returns the text with a lower-case first letter, unless it begins with an upper-case word.
 pub fn lower_first(text: &str) -> String {
     let mut letters = text.chars();
     match (letters.next(), letters.next()) {

@@ -1,7 +1,7 @@
-//! The SQL that is understood: sqlparser's generic dialect, with what DuckDB's users write.
+//! The supported SQL dialect: sqlparser's generic dialect with extensions known from DuckDB.
 //!
-//! It parses more than is honoured, on purpose: what parses can be refused by name, and what does
-//! not is only a syntax error.
+//! It parses more than is supported, on purpose: a parsed clause can be rejected by name, and
+//! anything else is only a syntax error.
 
 use std::any::TypeId;
 
@@ -22,7 +22,7 @@ use crate::{integer, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// Where sqlparser asks for a dialect by name, this is the generic one.
+    /// sqlparser treats this dialect as the generic one where it checks for a dialect.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }
@@ -40,7 +40,8 @@ impl Dialect for HeadwaterDialect {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
     }
 
-    /// Parses SUMMARIZE, and `CREATE NAMESPACE` and `DROP NAMESPACE`, Spark's words for a schema.
+    /// Parses SUMMARIZE, and `CREATE NAMESPACE` and `DROP NAMESPACE`, Spark's names for CREATE and
+    /// DROP SCHEMA.
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
         let is = |place: usize, text: &str| {
             matches!(&parser.peek_nth_token_ref(place).token, Token::Word(word)
@@ -77,8 +78,8 @@ impl Dialect for HeadwaterDialect {
         integer::parse(parser)
     }
 
-    /// `IS [NOT] DISTINCT FROM` binds as `=` does; sqlparser takes all that follows for its right
-    /// side.
+    /// `IS [NOT] DISTINCT FROM` has the precedence of `=`; sqlparser parses everything that follows
+    /// as its right side.
     fn parse_infix(
         &self,
         parser: &mut Parser,
@@ -239,12 +240,12 @@ impl Dialect for HeadwaterDialect {
         true
     }
 
-    /// Parsed so that time travel is refused by name.
+    /// Parsed so that time travel can be rejected by name.
     fn supports_table_versioning(&self) -> bool {
         true
     }
 
-    /// Parsed so that the locking and paging clauses of others are refused by name.
+    /// Parsed so that locking and paging clauses of other dialects can be rejected by name.
     fn supports_connect_by(&self) -> bool {
         true
     }
@@ -294,8 +295,8 @@ impl Dialect for HeadwaterDialect {
     }
 }
 
-/// Parses what follows SUMMARIZE, a table or a query, to a DESCRIBE with the flag `estimate`: the
-/// syntax tree has no node for it.
+/// Parses the table or query after SUMMARIZE to a DESCRIBE with the flag `estimate`, because the
+/// syntax tree has no node for SUMMARIZE.
 fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
     const QUERY: [Keyword; 4] = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES];
     let is_query = match &parser.peek_token_ref().token {
@@ -322,7 +323,7 @@ fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
     })
 }
 
-/// Parses what follows DROP NAMESPACE.
+/// Parses the rest of DROP NAMESPACE.
 fn drop_schema(parser: &mut Parser) -> Result<Statement, ParserError> {
     let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
     let names = parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;

@@ -32,7 +32,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// An optional position as the end of a message.
+/// Formats an optional position as the end of a message.
 #[derive(Debug)]
 pub struct At<'a>(pub &'a Option<Position>);
 
@@ -45,7 +45,7 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// Why a statement is refused before it runs.
+/// An error in the text of a statement.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A name that breaks the naming rules.
@@ -54,9 +54,9 @@ pub enum Error {
     /// Text that is not SQL.
     #[error("{message}{}", At(position))]
     Syntax {
-        /// What was expected, and what was found.
+        /// The expected and the found token.
         message: String,
-        /// What to do.
+        /// The hint.
         hint: Option<String>,
         /// The position.
         position: Option<Position>,
@@ -64,9 +64,9 @@ pub enum Error {
     /// An unsupported statement or clause.
     #[error("{what} is not supported{}", At(position))]
     Unsupported {
-        /// The statement or clause, as it is written.
+        /// The statement or clause, as written.
         what: String,
-        /// What to do instead.
+        /// The alternative.
         hint: Option<String>,
         /// The position.
         position: Option<Position>,
@@ -83,7 +83,7 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// A name in double quotes that is no column, and may be meant as text.
+    /// A name in double quotes that is not a column, and may be meant as text.
     #[error("column `{name}` is not in {}{}", sources(relations), At(position))]
     TextInDoubleQuotes {
         /// The name as written.
@@ -106,9 +106,9 @@ pub enum Error {
     /// SQL that parses and has no plan.
     #[error("{message}{}", At(position))]
     Invalid {
-        /// What is wrong.
+        /// The description.
         message: String,
-        /// What to do.
+        /// The hint.
         hint: Option<String>,
         /// The position.
         position: Option<Position>,
@@ -118,7 +118,7 @@ pub enum Error {
     Parameter {
         /// The parameter, without the dollar sign.
         name: String,
-        /// What is wrong with it.
+        /// The description.
         reason: &'static str,
         /// The position.
         position: Option<Position>,
@@ -126,7 +126,7 @@ pub enum Error {
     /// A bug in this crate.
     #[error("the statement failed inside the engine: {message}")]
     Internal {
-        /// What happened.
+        /// The description.
         message: String,
     },
 }
@@ -148,12 +148,12 @@ fn alternatives(names: &[String]) -> String {
 }
 
 impl Error {
-    /// An unsupported statement or clause.
+    /// Creates an error for an unsupported statement or clause.
     pub fn unsupported(what: impl Into<String>) -> Self {
         Error::Unsupported { what: what.into(), hint: None, position: None }
     }
 
-    /// SQL that has no plan, with the reason.
+    /// Creates an error for SQL that has no plan, with the reason.
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::Invalid { message: message.into(), hint: None, position: None }
     }

@@ -1,8 +1,7 @@
-//! Whole numbers in hexadecimal, octal and binary notation, and letters that stand right after a
-//! number.
+//! Integers in hexadecimal, octal and binary notation, and letters directly after a number.
 //!
-//! sqlparser takes `0x10` for the bytes `X'10'`, and `0b11` for `0 AS b11`. Here they are numbers,
-//! as in PostgreSQL, and a word that begins right after a number is an error.
+//! sqlparser parses `0x10` as the bytes `X'10'`, and `0b11` as `0 AS b11`. Here they are numbers,
+//! as in PostgreSQL, and a word that begins directly after a number is an error.
 
 use sqlparser::ast::{Expr, Value};
 use sqlparser::parser::{Parser, ParserError};
@@ -16,7 +15,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     let TokenWithSpan { token, span } = parser.peek_token_ref();
     let mut written = match token {
         Token::Number(digits, _) => digits.clone(),
-        // The quotes of `X'10'` make it one character longer than `0x10`.
+        // `X'10'` has the same token as `0x10`, but is one character longer because of its quotes.
         Token::HexStringLiteral(digits)
             if span.end.column - span.start.column == digits.len() as u64 + 2 =>
         {

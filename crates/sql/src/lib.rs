@@ -1,8 +1,8 @@
-//! SQL text to a checked statement: one dialect, parameters, refusals, and the resolution of names
-//! against tables that the caller gives.
+//! Converts SQL text to checked statements: one dialect, parameters, rejection of unsupported
+//! clauses, and resolution of names against the caller's tables.
 //!
-//! [`Prepared`] is a parsed statement; [`statement::Command`] is what it asks for. Every clause
-//! that is not supported is refused by name. Nothing here reads the lake or plans.
+//! [`Prepared`] is a parsed statement; [`statement::Command`] is a checked one. Every unsupported
+//! clause is rejected by name. Nothing here reads the lake or plans.
 
 pub mod alter_table;
 pub mod change;

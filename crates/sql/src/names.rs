@@ -1,23 +1,23 @@
-//! How names match: as written first, then without case; and which name is near a wrong one.
+//! Matching of names: exact first, then case-insensitive.
 
-/// What a written name fits among others.
+/// The candidates that match a name.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match<'a> {
-    /// One spelling, which may be the written one.
+    /// One spelling, possibly the written one.
     One(&'a str),
-    /// Nothing.
+    /// No candidate.
     None,
-    /// Several spellings that differ in case only.
+    /// Several spellings that differ only in case.
     Many(Vec<&'a str>),
 }
 
-/// Whether two names are the same but for case.
+/// Returns true if two names are equal, ignoring case.
 pub fn same_but_case(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())
 }
 
-/// The spelling that a written name stands for.
+/// Returns the spelling that a name refers to.
 pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> Match<'a> {
     if let Some(exact) = names.clone().find(|name| *name == written) {
         return Match::One(exact);

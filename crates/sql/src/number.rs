@@ -6,7 +6,7 @@ use sqlparser::ast::{Expr, UnaryOperator, Value};
 /// Decimal digits that a double always preserves.
 const DIGITS_OF_FLOATS: usize = 15;
 
-/// Replaces a literal of more digits by text, which is later cast to a decimal.
+/// Replaces a literal with more digits by text, which is later cast to a decimal.
 pub fn exact(expr: &mut Expr) {
     let digits = |text: &String| text.bytes().filter(u8::is_ascii_digit).count();
     if let Some(text) = digits_of(expr).filter(|text| digits(text) > DIGITS_OF_FLOATS) {
@@ -14,7 +14,8 @@ pub fn exact(expr: &mut Expr) {
     }
 }
 
-/// The digits, the point and the sign of a number; none where it has an exponent, or is none.
+/// Returns the digits, the point and the sign of a number; none if it has an exponent or is not a
+/// number.
 fn digits_of(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Plus, expr: inner } => {

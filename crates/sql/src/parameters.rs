@@ -1,8 +1,7 @@
-//! Parameters of a statement: `$name`, `$1`, and `?`, which stands for `$1`, `$2` in its order.
+//! Parameters of a statement: `$name`, `$1`, and `?`, where the n-th `?` is `$n`.
 //!
 //! Values are bound in the syntax tree as literals of their types, never as text that is parsed.
-//! Each literal keeps the position of its parameter, so that errors refer to the text as it was
-//! written.
+//! Each literal keeps the position of its parameter, so that errors refer to the original text.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -28,12 +27,12 @@ pub struct Parameter {
     pub name: String,
     /// Its first position in the text.
     pub position: Option<Position>,
-    /// Whether the text has `?` instead of a name.
+    /// True if the text has `?` instead of a name.
     pub is_unnamed: bool,
 }
 
-/// Returns the `$name` parameters in a text that need not be a whole statement, each once, in the
-/// order of the text.
+/// Returns the `$name` parameters of a text, each once, in order. The text need not be a complete
+/// statement.
 pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     let mut found: Vec<(String, Position)> = Vec::new();
     for token in tokens(sql)? {
@@ -94,13 +93,13 @@ pub fn bind(statement: &mut impl VisitMut, values: &Parameters) -> Result<()> {
     }
 }
 
-/// The error for a parameter without a value.
+/// Returns the error for a parameter without a value.
 pub fn no_value(parameter: &Parameter) -> Error {
     let Parameter { name, position, .. } = parameter.clone();
     Error::Parameter { name, reason: NO_VALUE, position }
 }
 
-/// Finds the placeholders of a statement.
+/// Collector of the placeholders of a statement.
 #[derive(Default)]
 struct Collector {
     named: Vec<(String, Span)>,
@@ -123,7 +122,7 @@ impl VisitorMut for Collector {
     }
 }
 
-/// Renames each `?` to `$n`. Holds the positions of all `?` in the order of the text.
+/// Renames each `?` to `$n`; holds the positions of all `?` in the order of the text.
 struct Numbering(Vec<Span>);
 
 impl VisitorMut for Numbering {
@@ -168,7 +167,7 @@ impl VisitorMut for Binder<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Binds parameters where the syntax has a literal and no expression, such as `DATE $day`.
+    /// Binds parameters where the syntax requires a literal, such as `DATE $day`.
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<Box<Error>> {
         let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
         match self.literal(name, value.span) {
@@ -186,8 +185,8 @@ impl VisitorMut for Binder<'_> {
     }
 }
 
-/// Returns the literal of a value at a position: text, a whole number, another number as a double,
-/// true, false or null.
+/// Returns a JSON value as a literal at a position. Integers stay integers; other numbers become
+/// doubles. Arrays and objects have none.
 fn literal(value: &Json, span: Span) -> Option<Expr> {
     let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
     let number = |digits: String| of(Value::Number(digits, false));

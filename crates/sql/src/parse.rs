@@ -14,7 +14,7 @@ use crate::{alter_table, complexity_limit, create_view, integer, token_rewrites}
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
 
-/// Parses one statement and refuses unsupported clauses. Parameters may have no values.
+/// Parses one statement and rejects unsupported clauses. Parameters need no values.
 pub fn parse(sql: &str) -> Result<Command> {
     Prepared::parse(sql)?.command()
 }
@@ -141,7 +141,8 @@ pub fn syntax(error: ParserError) -> Error {
     }
 }
 
-/// The message for a word after which the parser writes its own tree.
+/// Returns the message for an unexpected word where the parser's message contains debug text of its
+/// tree.
 fn stray(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {

@@ -19,14 +19,14 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Prepared {
     text: Arc<str>,
-    /// The bytes of the text that are this statement.
+    /// The byte range of this statement in the text.
     range: Range<usize>,
     parsed: Parsed,
     parameters: Vec<Parameter>,
     is_bound: bool,
 }
 
-/// What the parser read.
+/// A statement as parsed.
 #[derive(Debug, Clone)]
 pub enum Parsed {
     /// ALTER TABLE.
@@ -96,7 +96,7 @@ impl Prepared {
         &self.text[self.range.clone()]
     }
 
-    /// The parameters that have no value yet, in the order of the text.
+    /// Returns the parameters without a value, in the order of the text.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
@@ -118,7 +118,7 @@ impl Prepared {
         Ok(self)
     }
 
-    /// Checks the statement and returns what it asks for.
+    /// Checks the statement and converts it to a command.
     pub fn command(self) -> Result<Command> {
         let Prepared { text, parsed, is_bound, .. } = self;
         let checked = match parsed {
@@ -137,7 +137,7 @@ impl Prepared {
 }
 
 impl fmt::Display for Prepared {
-    /// Writes the statement as SQL, with the values that are bound.
+    /// Formats the statement as SQL, with the bound values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.parsed {
             Parsed::Alter(_) => f.write_str(self.source()),
@@ -146,7 +146,7 @@ impl fmt::Display for Prepared {
     }
 }
 
-/// Returns the bytes of a text that tokens cover, without whitespace around them.
+/// Returns the byte range that tokens cover, without surrounding whitespace.
 fn range_of(tokens: &[TokenWithSpan], sql: &str) -> Range<usize> {
     let is_word =
         |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
@@ -155,7 +155,7 @@ fn range_of(tokens: &[TokenWithSpan], sql: &str) -> Range<usize> {
     start.unwrap_or(0)..end.unwrap_or(sql.len())
 }
 
-/// What a session runs: text without parameters, or a statement whose parameters are bound.
+/// Input of a session: text without parameters, or a prepared statement with bound parameters.
 pub trait IntoStatement {
     /// Returns the statement. A parameter without a value is an error.
     fn into_statement(self) -> Result<Prepared>;

@@ -1,11 +1,11 @@
-//! Expressions that the planner would take for something else, as what it takes for them.
+//! Rewrites expressions that the planner would interpret differently.
 
 use sqlparser::ast::{BinaryOperator, CharacterLength, DataType, Expr, UnaryOperator, Value};
 
 use crate::expression::{SIMILAR_TO, call};
 
-/// Writes `SIMILAR TO` as a call of its function, a cast to `VARCHAR(n)` as one that cuts the text
-/// off, and `RLIKE` as `~`.
+/// Rewrites `SIMILAR TO` as a call of its function, a cast to `VARCHAR(n)` as one that truncates
+/// the text, and `RLIKE` as `~`.
 pub fn respell(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
@@ -36,7 +36,7 @@ pub fn respell(expr: &mut Expr) {
     }
 }
 
-/// Takes the length off a type of text.
+/// Removes the length from a text type and returns it.
 fn take_length(data_type: &mut DataType) -> Option<u64> {
     match data_type {
         DataType::Varchar(length @ Some(CharacterLength::IntegerLength { .. })) => {

@@ -351,8 +351,8 @@ fn column_of(
     }
 }
 
-/// The spelling of a column among the columns of some relations, or the error that says there is
-/// none.
+/// Returns the spelling of a column among those of some relations, or the error that it does not
+/// exist.
 pub fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

@@ -133,7 +133,7 @@ impl Source {
         &mut self.query
     }
 
-    /// Returns the query with the versions of its tables in their names, and the tables.
+    /// Returns the query, with the versions of its tables in their names, and the tables.
     pub fn into_parts(self, constants: &Evaluate<'_>) -> Result<(Box<Query>, Vec<Mention>)> {
         let Source { mut query, mut mentions } = self;
         mentions.extend(versions_into_names(&mut query, constants)?);
@@ -298,7 +298,7 @@ fn explained(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Whether an EXPLAIN is the SUMMARIZE that the dialect parses to one.
+/// Returns true for the EXPLAIN that the dialect produces from SUMMARIZE.
 fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
     estimate && alias == DescribeAlias::Describe
 }
@@ -370,14 +370,14 @@ fn dropped(statement: Statement) -> Result<Command> {
     }
 }
 
-/// The first words of something as it is written.
+/// Returns the first words of the SQL text of an object.
 pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
     let text = thing.to_string();
     let words: Vec<&str> = text.split_whitespace().take(count).collect();
     words.join(" ")
 }
 
-/// The refusal of a statement by its name.
+/// Returns the error for an unsupported statement.
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {

@@ -1,4 +1,4 @@
-//! Hints for statements that do not parse: a keyword with a typing error, and Jinja.
+//! Hints for statements that do not parse: misspelled keywords, and Jinja.
 
 use headwater_model::nearest;
 use sqlparser::keywords::Keyword;
@@ -8,14 +8,14 @@ use super::parse::tokens;
 use super::table_name::span_start;
 use crate::error::{Error, Position};
 
-/// The keywords that clauses and statements begin with.
+/// The keywords that can start a clause or statement.
 const KEYWORDS: [&str; 28] = [
     "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "JOIN", "INNER",
     "UNION", "INSERT", "INTO", "VALUES", "UPDATE", "DELETE", "MERGE", "CREATE", "TABLE", "ALTER",
     "COLUMN", "WITH", "WHEN", "THEN", "BETWEEN", "DISTINCT", "QUALIFY", "EXPLAIN",
 ];
 
-/// Adds a hint to a syntax error where the text shows what was meant.
+/// Adds a hint to a syntax error if the text suggests one.
 pub(super) fn explain(error: Error, sql: &str) -> Error {
     let (message, position) = match error {
         Error::Syntax { message, hint: None, position } => (message, position),
@@ -33,14 +33,13 @@ pub(super) fn explain(error: Error, sql: &str) -> Error {
     }
 }
 
-/// A keyword with a typing error.
+/// A misspelled keyword and its correction.
 struct Slip {
     meant: String,
     at: Option<Position>,
 }
 
-/// Looks at the word where the parser stopped, and at the one before it, which it took for an
-/// alias.
+/// Examines the word at the error and the one before it, which the parser took for an alias.
 fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();
@@ -60,7 +59,7 @@ fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
     })
 }
 
-/// The error for text that a templating language was to replace.
+/// Returns the error for unrendered template text.
 fn jinja(sql: &str) -> Option<Error> {
     let begin = [sql.find("{{"), sql.find("{%")].into_iter().flatten().min()?;
     let rest = &sql[begin..];

@@ -1,6 +1,6 @@
-//! A table as a statement names it: `flights`, `ns.flights`, `"flights@dev"`, `outer.inner.flights`
-//! in a nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`, and relative to where
-//! the statement runs: `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg
+//! Table names in statements: `flights`, `ns.flights`, `"flights@dev"`, `outer.inner.flights` in a
+//! nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`. Relative to the state that
+//! the statement reads: `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg
 //! snapshot.
 
 use headwater_model::name::{self, LEVEL_SEPARATOR};

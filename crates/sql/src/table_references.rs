@@ -1,6 +1,6 @@
-//! The first pass over a query: every clause is checked, and the tables it names are listed.
+//! The first pass over a query: checks every clause and collects the referenced tables.
 //!
-//! Common table expressions are left out of the list, by the scope in which each is visible.
+//! Common table expressions are excluded, within the scope in which each is visible.
 
 use sqlparser::ast::{
     Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, LimitClause, NamedWindowExpr,
@@ -14,26 +14,25 @@ use crate::names::same_but_case;
 use crate::table_name::{RefKind, WrittenTable, position};
 use crate::unsupported_clauses;
 
-/// A table that a query names.
+/// A table reference in a query.
 #[derive(Debug, Clone)]
 pub struct Mention {
-    /// Its name as written.
+    /// The name as written.
     pub table: WrittenTable,
-    /// Where it is written.
+    /// The position.
     pub position: Option<Position>,
     /// Required kind of the ref.
     pub expected: Option<RefKind>,
 }
 
-/// Checks a query in full and lists the tables it names, in the order of the text where that is
-/// easy.
+/// Checks a query and collects its table references, mostly in the order of the text.
 pub fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
     let mut inspector = Inspector::default();
     inspector.query(query)?;
     Ok(inspector.mentions)
 }
 
-/// Checks an expression that stands alone, such as the rows of VALUES.
+/// Checks a standalone expression, such as a row of VALUES.
 #[derive(Default)]
 struct Inspector {
     ctes: Vec<String>,
@@ -98,7 +97,7 @@ impl Inspector {
                 let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
                 rows.into_iter().try_for_each(|expr| self.expr(expr))
             }
-            // `unsupported_clauses::set_expr` refused the rest.
+            // `unsupported_clauses::set_expr` rejected the others.
             _ => Ok(()),
         }
     }
@@ -154,7 +153,7 @@ impl Inspector {
         unsupported_clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
-            // `Source::into_parts` lists tables with a version.
+            // `Source::into_parts` adds tables with a version.
             TableFactor::Table { name, version, .. } => match version {
                 Some(_) => Ok(()),
                 None => self.table(name),
@@ -165,7 +164,7 @@ impl Inspector {
                 array_exprs.iter_mut().try_for_each(|expr| self.expr(expr))
             }
             TableFactor::NestedJoin { table_with_joins, .. } => self.from(table_with_joins),
-            // `unsupported_clauses::table_factor` refused the rest.
+            // `unsupported_clauses::table_factor` rejected the others.
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
-//! Time travel in the words of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
-//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and
-//! reads the table as it is now. Here each becomes a part of the table's name, which is one thing
-//! to honour.
+//! Time travel in the syntax of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
+//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and then
+//! reads the current table. Here each becomes a part of the table's name, so that only names need
+//! support.
 
 use std::ops::ControlFlow;
 
@@ -25,16 +25,16 @@ enum Place {
     Snapshot(i64),
 }
 
-/// The value of a constant expression, as far as versions tell values apart.
+/// The value of a constant expression, with the types that versions distinguish.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Constant {
     /// NULL of any type.
     Null,
     /// Text.
     Text(String),
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// A date or timestamp; one without a zone is in UTC.
+    /// A date or timestamp; UTC if it has no zone.
     Moment(Timestamp),
     /// Any other value.
     Other,
@@ -43,7 +43,7 @@ pub enum Constant {
 /// Computes a constant expression; none if it is not constant.
 pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
-/// Puts the version behind each table of a query into the table's name, and returns these tables.
+/// Moves the version behind each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,
     constants: &Evaluate<'_>,
@@ -85,7 +85,7 @@ impl VisitorMut for Versions<'_> {
 }
 
 impl Versions<'_> {
-    /// Puts a version into a table's name. Returns the kind of ref that it requires.
+    /// Adds a version to a table's name. Returns the kind of ref that it requires.
     fn put_into_name(
         &self,
         name: &mut ObjectName,
@@ -125,7 +125,7 @@ impl Versions<'_> {
         Ok(expected)
     }
 
-    /// `VERSION AS OF`: a snapshot by its id, or a ref by its name.
+    /// Parses `VERSION AS OF`: a snapshot id or the name of a ref.
     fn version_of(&self, expr: Expr, at: Option<Position>) -> Result<Place> {
         if let Expr::Identifier(ident) = &expr {
             return Ok(Place::Ref(ident.value.parse()?, None));
@@ -137,7 +137,7 @@ impl Versions<'_> {
         }
     }
 
-    /// `AT (BRANCH => 'dev')` and its like; `BEFORE` is not honoured.
+    /// Parses `AT (BRANCH => 'dev')` and similar; `BEFORE` is not supported.
     fn place_of(&self, function: Function, at: Option<Position>) -> Result<Place> {
         let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
         if !function.name.to_string().eq_ignore_ascii_case("AT") {
@@ -181,7 +181,7 @@ impl Versions<'_> {
         }
     }
 
-    /// Evaluates a constant to a timestamp; one without a zone is in UTC.
+    /// Evaluates a constant to a timestamp; UTC if it has no zone.
     fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
         let wrong = || {
             let message =

@@ -1,6 +1,5 @@
-//! Syntax that sqlparser neither reads nor has a hook for, rewritten before parsing to syntax that
-//! it reads. Nothing else changes the tokens of a statement. Each rewrite can go when sqlparser
-//! reads the first form itself:
+//! Rewrites of syntax that sqlparser cannot parse and has no hook for. Nothing else changes the
+//! tokens of a statement. A rewrite can be removed when sqlparser parses the first form itself:
 //!
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, later than 0.62.
@@ -8,7 +7,7 @@
 //!   'dev')`, and `FOR TIMESTAMP AS OF` loses its FOR. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2486> and
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2006>.
-//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect has the one or the other. Upstream:
+//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect supports only one of them. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2345>.
 
 use sqlparser::keywords::Keyword;
@@ -38,7 +37,7 @@ pub(crate) fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     rewriter.words
 }
 
-/// Whether a token is this keyword, and no quoted name.
+/// Returns true for this keyword if it is not a quoted name.
 pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
 }
@@ -63,7 +62,7 @@ impl Rewriter {
         self.words.push(TokenWithSpan { token, span: at.span });
     }
 
-    /// Takes one token over, or what it is rewritten to.
+    /// Copies one token, or its replacement.
     fn take(&mut self, at: &TokenWithSpan) {
         match &at.token {
             Token::Whitespace(_) => {}
@@ -86,7 +85,7 @@ impl Rewriter {
         }
     }
 
-    /// Writes the angle brackets of a map as parentheses. A `>>` closes two brackets.
+    /// Replaces the angle brackets of a map by parentheses. A `>>` closes two brackets.
     fn bracket(&mut self, at: &TokenWithSpan) {
         let is_map = self.follows(&[Keyword::MAP]);
         let Some(open) = &mut self.maps else { return };
@@ -130,7 +129,7 @@ impl Rewriter {
         } else if is(0, "AT") && self.follows_table() {
             let what = VERSIONS.into_iter().find(|what| is(1, what))?;
             let value = *words.get(2)?;
-            // An alias may be called `at`, and `AT TIMESTAMP` may be two columns' names in a row.
+            // An alias may be called `at`, and `AT TIMESTAMP` may be two consecutive column names.
             let is_value = matches!(
                 tokens[value].token,
                 Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)
@@ -149,7 +148,7 @@ impl Rewriter {
         for token in before.into_iter().chain(written) {
             self.push(token, &tokens[0]);
         }
-        // The text of a view may end here.
+        // The tokens need an end position: the text of a view may end here.
         self.push(Token::RParen, &tokens[end - 1]);
         Some(&tokens[end..])
     }
@@ -167,7 +166,7 @@ fn is_word(token: &Token, text: &str) -> bool {
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
 }
 
-/// Returns the end of a value that may be written without quotes: `feature/x`, `dev~1`, `-7`.
+/// Returns the end of a value that needs no quotes: `feature/x`, `dev~1`, `-7`.
 fn end_of_value(tokens: &[TokenWithSpan], value: usize) -> usize {
     let is_part = |token: &Token| {
         matches!(
@@ -185,7 +184,7 @@ fn end_of_value(tokens: &[TokenWithSpan], value: usize) -> usize {
     value + parts.max(1)
 }
 
-/// Returns the value of a version: a number or a string as it is, any other as a string.
+/// Returns the value of a version: numbers and strings unchanged, anything else as a string.
 fn version_value(what: &str, tokens: &[TokenWithSpan]) -> Vec<Token> {
     let is_number = matches!(what, "VERSION" | "SNAPSHOT" | "TIMESTAMP")
         && match tokens {

@@ -1,9 +1,8 @@
-//! The clauses of a query that are honoured. Each struct of the tree is taken apart in full, so
-//! that a clause that a new sqlparser brings does not compile until someone decides about it.
+//! The supported clauses of a query. Each struct of the syntax tree is destructured completely, so
+//! that a clause added by a new sqlparser does not compile until it is handled here.
 //!
-//! DataFusion parses and then ignores several of these (row locks, samples, time travel); the rest
-//! it refuses in words of its own. Here all of them are refused by name, before anything is
-//! planned.
+//! DataFusion parses and then ignores some of these (row locks, samples, time travel), and rejects
+//! others with unclear messages. Here all of them are rejected by name before planning.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
@@ -15,22 +14,22 @@ use sqlparser::ast::{
 use crate::error::{Error, Result};
 use crate::table_name::span_start;
 
-/// Refuses a clause that is there.
+/// Rejects a present clause.
 pub fn none<T>(clause: Option<T>, what: &str) -> Result<()> {
     if clause.is_some() { Err(Error::unsupported(what)) } else { Ok(()) }
 }
 
-/// Refuses a list that is not empty.
+/// Rejects a list that is not empty.
 pub fn empty<T>(list: &[T], what: &str) -> Result<()> {
     if list.is_empty() { Ok(()) } else { Err(Error::unsupported(what)) }
 }
 
-/// Refuses a flag that is set.
+/// Rejects a flag that is set.
 pub fn unset(flag: bool, what: &str) -> Result<()> {
     if flag { Err(Error::unsupported(what)) } else { Ok(()) }
 }
 
-/// Checks the clauses around a query's body, and writes FETCH FIRST as the LIMIT that it is.
+/// Checks the clauses around a query's body, and rewrites FETCH FIRST as LIMIT.
 pub fn query(query: &mut Query) -> Result<()> {
     let Query {
         with: _,
@@ -67,7 +66,7 @@ fn order(order_by: &OrderBy, of_select: bool) -> Result<()> {
     let OrderBy { kind, interpolate } = order_by;
     none(interpolate.as_ref(), "INTERPOLATE")?;
     match kind {
-        // DataFusion drops it there: <https://github.com/apache/datafusion/pull/25243>.
+        // DataFusion ignores it there: <https://github.com/apache/datafusion/pull/25243>.
         OrderByKind::All(_) if !of_select => {
             Err(Error::unsupported("ORDER BY ALL after UNION, INTERSECT or EXCEPT"))
         }
@@ -75,7 +74,7 @@ fn order(order_by: &OrderBy, of_select: bool) -> Result<()> {
     }
 }
 
-/// Checks one key of an ordering.
+/// Checks an ORDER BY expression.
 pub fn ordering(key: &OrderByExpr) -> Result<()> {
     let OrderByExpr { expr: _, options: _, with_fill } = key;
     none(with_fill.as_ref(), "WITH FILL")
@@ -109,7 +108,7 @@ pub fn cte(cte: &Cte, recursive: bool) -> Result<()> {
         return Err(Error::unsupported("AS MATERIALIZED"));
     }
     if recursive && matches!(*query.body, SetExpr::SetOperation { op: SetOperator::Union, .. }) {
-        // DataFusion plans the two sides of the union and drops what stands around it.
+        // DataFusion plans both sides of the union and ignores the clauses around it.
         none(query.with.as_ref(), "WITH inside a recursive query")?;
         none(query.order_by.as_ref(), "ORDER BY in a recursive query")?;
         none(query.limit_clause.as_ref(), "LIMIT in a recursive query")?;
@@ -118,7 +117,7 @@ pub fn cte(cte: &Cte, recursive: bool) -> Result<()> {
     Ok(())
 }
 
-/// Checks the clauses of a SELECT, and writes a bare `FROM t` as the `SELECT * FROM t` that it is.
+/// Checks the clauses of a SELECT, and rewrites a bare `FROM t` as `SELECT * FROM t`.
 pub fn select(select: &mut Select) -> Result<()> {
     let Select {
         select_token: _,
@@ -202,13 +201,13 @@ fn wildcard(options: &WildcardAdditionalOptions) -> Result<()> {
         opt_rename,
         opt_alias,
     } = options;
-    // DataFusion takes it in and answers every column.
+    // DataFusion ignores it and returns every column.
     none(opt_ilike.as_ref(), "ILIKE after `*`")?;
     none(opt_rename.as_ref(), "RENAME after `*`")?;
     none(opt_alias.as_ref(), "AS after `*`")
 }
 
-/// Checks an alias of a table.
+/// Checks a table alias.
 pub fn table_alias(alias: Option<&TableAlias>) -> Result<()> {
     let Some(TableAlias { explicit: _, name: _, columns, at }) = alias else { return Ok(()) };
     none(at.as_ref(), "AT after an alias")?;
@@ -216,7 +215,7 @@ pub fn table_alias(alias: Option<&TableAlias>) -> Result<()> {
     unset(typed, "types in an alias's list of columns")
 }
 
-/// Checks what stands in FROM.
+/// Checks an item of FROM.
 pub fn table_factor(factor: &TableFactor) -> Result<()> {
     match factor {
         TableFactor::Table { .. } => plain_table(factor),
@@ -258,14 +257,14 @@ fn factor_name(factor: &TableFactor) -> &'static str {
     }
 }
 
-/// Checks what stands after the name of a table.
+/// Checks the clauses after a table name.
 pub fn plain_table(factor: &TableFactor) -> Result<()> {
     let TableFactor::Table {
         name: _,
         alias,
         args,
         with_hints,
-        // It became a part of the name.
+        // The version is already part of the name.
         version: _,
         with_ordinality,
         partitions,
@@ -286,7 +285,7 @@ pub fn plain_table(factor: &TableFactor) -> Result<()> {
     none(args.as_ref().and_then(|args| args.settings.as_ref()), "SETTINGS")
 }
 
-/// Checks a join, and writes SEMI and ANTI as the LEFT joins that they are.
+/// Checks a join, and rewrites SEMI and ANTI as LEFT SEMI and LEFT ANTI.
 pub fn join(join: &mut Join) -> Result<()> {
     let Join { relation: _, global, join_operator } = join;
     unset(*global, "GLOBAL JOIN")?;
@@ -318,7 +317,7 @@ pub fn join(join: &mut Join) -> Result<()> {
     Ok(())
 }
 
-/// The condition of a join that [`join`] let through.
+/// Returns the condition of a join that [`join`] accepted.
 pub fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
@@ -370,8 +369,8 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
     }
 }
 
-/// Refuses a word that begins a clause in the place of a column: sqlparser reads `SELECT a + FROM
-/// t` as the sum of `a` and a column `FROM`, named `t`.
+/// Rejects a clause keyword in place of a column: sqlparser reads `SELECT a + FROM t` as the sum of
+/// `a` and a column `FROM`, with the alias `t`.
 pub fn no_clause_word(ident: &Ident) -> Result<()> {
     const WORDS: [&str; 8] =
         ["FROM", "WHERE", "SELECT", "HAVING", "UNION", "INTERSECT", "WHEN", "THEN"];
@@ -383,7 +382,7 @@ pub fn no_clause_word(ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-/// An identifier that is spelled as found in a schema.
+/// Returns an identifier with the spelling of the schema.
 pub fn spell(ident: &mut Ident, spelling: &str) {
     if ident.value != spelling {
         spelling.clone_into(&mut ident.value);

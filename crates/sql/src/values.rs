@@ -1,4 +1,4 @@
-//! Rows of bare values that hold a subquery, which the planner takes in a select list alone.
+//! VALUES with subqueries, which the planner supports only in a select list.
 
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values};
 
@@ -6,11 +6,11 @@ use crate::change::{Parts, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
-/// Rows with a subquery in one statement: each becomes a query, and all of them a tree as deep as
-/// they are many.
+/// Maximum number of rows with a subquery in one statement: each becomes a query, and the tree is
+/// as deep as their number.
 const SUBQUERIES_MAX: usize = 300;
 
-/// A query of rows as several, where it needs to be and nothing is said of all of them.
+/// Splits VALUES into several queries if it has subqueries and no clause applies to all rows.
 pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
         return Ok(vec![query]);
@@ -21,8 +21,8 @@ pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     Ok(parts.into_iter().map(part).collect())
 }
 
-/// The rows in their order: those without a subquery together, each other one as a SELECT. None
-/// where no row has one.
+/// Returns the rows in order, as queries: consecutive rows without a subquery together, every other
+/// row as a SELECT. None if no row has a subquery.
 fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
     let held: Vec<bool> = held.collect();
@@ -47,7 +47,7 @@ fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     Ok(Some(parts))
 }
 
-/// Makes a UNION of rows that hold a subquery.
+/// Replaces VALUES by a UNION if a row has a subquery.
 pub fn take_apart(body: &mut SetExpr) -> Result<()> {
     let SetExpr::Values(values) = body else { return Ok(()) };
     let Some(parts) = rows(values)? else { return Ok(()) };
@@ -63,7 +63,7 @@ pub fn take_apart(body: &mut SetExpr) -> Result<()> {
     Ok(())
 }
 
-/// `SELECT … AS column1, …`
+/// Returns `SELECT … AS column1, …`.
 fn select(row: Vec<Expr>) -> SetExpr {
     let named = |(index, expr)| SelectItem::ExprWithAlias {
         expr,

@@ -1,22 +1,22 @@
-//! `SET a = 1, (b, c) = (2, 3)`: columns and the values they are to have.
+//! `SET a = 1, (b, c) = (2, 3)`: columns and their new values.
 
 use sqlparser::ast::{Assignment, AssignmentTarget, Expr, Ident, ObjectName, Value};
 
 use crate::error::{Error, Result};
 use crate::table_name::{idents, position};
 
-/// A column that is assigned to, as written.
+/// An assigned column, as written.
 #[derive(Debug, Clone)]
 pub struct Assigned {
-    /// What stands before the column: nothing, or the table's name or alias.
+    /// The qualifier: none, or the table's name or alias.
     pub path: Vec<Ident>,
     /// The column.
     pub column: Ident,
-    /// Whether it is to have its default.
+    /// True if the value is DEFAULT.
     pub default: bool,
 }
 
-/// The columns of a list of assignments, and their values.
+/// Returns the columns of assignments and their values.
 pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>> {
     let mut found = Vec::with_capacity(list.len());
     for Assignment { target, value } in list {
@@ -52,7 +52,7 @@ fn assignment(name: &ObjectName, value: Expr) -> Result<(Assigned, Expr)> {
     Ok((Assigned { default, ..assigned(name)? }, value))
 }
 
-/// A column by its name, which may have the table's before it.
+/// Parses a column name, optionally qualified by the table.
 pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
     let mut parts: Vec<Ident> = idents(name)?.into_iter().cloned().collect();
     let nothing = || Error::Internal { message: "a column without a name".to_owned() };
@@ -60,12 +60,12 @@ pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
     Ok(Assigned { path: parts, column, default: false })
 }
 
-/// A value as it is written, and whether it is DEFAULT; what that is, the table says later.
+/// Returns a value, and whether it is DEFAULT, which is resolved later.
 pub(super) fn given(value: Expr) -> (Expr, bool) {
     if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
 }
 
-/// Whether a value is a bare DEFAULT.
+/// Returns true for a bare DEFAULT.
 pub fn is_default(value: &Expr) -> bool {
     let Expr::Identifier(ident) = value else { return false };
     ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT")

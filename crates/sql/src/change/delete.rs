@@ -1,4 +1,4 @@
-//! DELETE as it is honoured.
+//! Converts DELETE.
 
 use sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
 
@@ -7,18 +7,18 @@ use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
 
-/// What DELETE asks for.
+/// A DELETE statement.
 #[derive(Debug, Clone)]
 pub struct RowDelete {
     /// The table.
     pub table: ObjectName,
-    /// The query for where the rows lie that go.
+    /// The query for the locations of the deleted rows.
     pub source: Source,
-    /// Whether all rows go.
+    /// True if all rows are deleted.
     pub everything: bool,
 }
 
-/// Takes a DELETE in, or refuses what it asks for by name.
+/// Converts a DELETE statement, or rejects its unsupported parts by name.
 pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     let Delete {
         delete_token: _,
@@ -37,7 +37,7 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
-        // Too near to a slip to be taken for all rows.
+        // Probably a mistake, so it must not delete all rows.
         return Err(Error::Invalid {
             message: "DELETE has neither FROM nor WHERE".to_owned(),
             hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),

@@ -1,6 +1,6 @@
-//! Statements that change rows, as they are honoured: each becomes a query that finds the rows,
-//! which is planned as any other. DataFusion's own DELETE and UPDATE change every row where a
-//! subquery stands in the condition, and do not heed LIMIT.
+//! Statements that change rows. Each becomes a query that finds the rows and is planned like any
+//! other. DataFusion's own DELETE and UPDATE change every row if the condition has a subquery, and
+//! ignore LIMIT.
 
 mod assignment;
 mod delete;

@@ -1,4 +1,4 @@
-//! The parts of which the queries behind a change are made.
+//! The parts of the queries behind DELETE, UPDATE and MERGE.
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
@@ -11,25 +11,24 @@ use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none, plain_table};
 
-/// The column of the data file's number in the scan plan. No column of a table has a zero
+/// The column of the data file's number in the scan plan. User columns cannot contain a zero
 /// character.
 pub const FILE: &str = "\0f";
 
 /// The column of the row's position in its data file, from 0.
 pub const ROW: &str = "\0r";
 
-/// The name under which a query finds the table that is changed, whatever else it reads of the same
-/// name.
+/// The name of the changed table in the query, unique among its relations.
 pub const TARGET: &str = "\0t";
 
-/// The table that a statement changes, and the relation that stands for it in the query.
+/// The changed table, and its relation in the query.
 pub(super) struct Target {
     pub table: ObjectName,
     pub alias: Option<Ident>,
     pub relation: TableFactor,
 }
 
-/// Takes the table to change out of a statement.
+/// Returns the changed table of a statement.
 pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     plain_table(&factor)?;
     let TableFactor::Table { name, alias, args, version, .. } = factor else {
@@ -54,7 +53,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
 }
 
-/// The one table of a list that may hold several, joined with nothing.
+/// Returns the only table of a FROM list without joins.
 pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
     match (from.pop(), from.is_empty()) {
         (Some(TableWithJoins { relation, joins }), true) => {
@@ -65,23 +64,22 @@ pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<T
     }
 }
 
-/// The columns that say where a row lies.
+/// Returns the columns of a row's location.
 pub(super) fn places() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
 
-/// A column that the statement makes itself, or that a scan adds.
+/// Returns a reference to a column that the statement or a scan adds.
 pub(super) fn column(name: &str) -> Expr {
     Expr::Identifier(Ident::with_quote('"', name))
 }
 
-/// A value that the change needs, under a name that nothing else has.
+/// Returns a value under a unique alias.
 pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
 }
 
-/// Adds columns of a relation to the select list of a query, each under a name that nothing else
-/// has.
+/// Adds columns of a relation to the select list, each under a unique alias.
 pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], prefix: char) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     for (index, name) in columns.iter().enumerate() {
@@ -93,7 +91,7 @@ pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], pref
     }
 }
 
-/// What a query is made of.
+/// The clauses of a query.
 #[derive(Default)]
 pub struct Parts {
     /// WITH.
@@ -110,12 +108,12 @@ pub struct Parts {
     pub limit: Option<Expr>,
 }
 
-/// A checked query, and the tables it names beside the one that is changed.
+/// Creates a checked query, with its table references other than the changed table.
 pub(super) fn source(parts: Parts) -> Result<Source> {
     Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
 }
 
-/// A query of a few parts.
+/// Builds a query from its clauses.
 pub fn query_of(parts: Parts) -> Query {
     let Parts { with, projection, from, selection, order_by, limit } = parts;
     let select = Select {
@@ -165,7 +163,7 @@ pub fn query_of(parts: Parts) -> Query {
     }
 }
 
-/// The WITH that stands before a statement, which sqlparser reads as a query around it.
+/// Returns the WITH clause before a statement, which sqlparser parses as a query around it.
 pub fn unwrapped(query: Query) -> Result<(Option<With>, SetExpr)> {
     let Query {
         with,

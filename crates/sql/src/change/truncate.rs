@@ -1,11 +1,11 @@
-//! TRUNCATE as it is honoured.
+//! Converts TRUNCATE.
 
 use sqlparser::ast::{ObjectName, Truncate, TruncateTableTarget};
 
 use crate::error::Result;
 use crate::unsupported_clauses::{none, unset};
 
-/// What TRUNCATE asks for.
+/// A TRUNCATE statement.
 #[derive(Debug)]
 pub struct Truncation {
     /// The tables.
@@ -14,7 +14,7 @@ pub struct Truncation {
     pub if_exists: bool,
 }
 
-/// Takes a TRUNCATE in, or refuses what it asks for by name.
+/// Converts a TRUNCATE statement, or rejects its unsupported parts by name.
 pub fn truncation(truncate: Truncate) -> Result<Truncation> {
     let Truncate { table_names, partitions, table: _, if_exists, identity, cascade, on_cluster } =
         truncate;

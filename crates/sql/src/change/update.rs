@@ -1,4 +1,4 @@
-//! UPDATE as it is honoured.
+//! Converts UPDATE.
 
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
@@ -8,20 +8,20 @@ use crate::error::Result;
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
 
-/// What UPDATE asks for.
+/// An UPDATE statement.
 #[derive(Debug, Clone)]
 pub struct RowUpdate {
     /// The table.
     pub table: ObjectName,
     /// Its alias.
     pub alias: Option<Ident>,
-    /// The columns that are assigned to.
+    /// The assigned columns.
     pub columns: Vec<Assigned>,
-    /// The query for where the rows lie, and for the values that are assigned, in order.
+    /// The query for the locations of the rows and the assigned values, in order.
     pub source: Source,
 }
 
-/// Takes an UPDATE in, or refuses what it asks for by name.
+/// Converts an UPDATE statement, or rejects its unsupported parts by name.
 pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
     let Update {
         update_token: _,

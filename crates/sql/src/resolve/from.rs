@@ -1,5 +1,5 @@
-//! The relations of FROM: tables, common table expressions, subqueries and functions, each under
-//! its label.
+//! The relations of FROM: tables, common table expressions, subqueries and functions, each with its
+//! label.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Join, JoinConstraint, ObjectName, ObjectNamePart, TableAlias,
@@ -67,7 +67,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Spells a column of USING, which must be spelled alike on both sides.
+    /// Resolves a USING column, whose spelling must be equal on both sides.
     fn using(&mut self, column: &mut ObjectName, before: usize) -> Result<()> {
         let at = position(column);
         let Some(ObjectNamePart::Identifier(ident)) = column.0.first_mut() else { return Ok(()) };
@@ -124,7 +124,7 @@ impl Resolver<'_> {
                 let columns = if *lateral {
                     self.query(subquery)?
                 } else {
-                    // Only a lateral subquery sees what stands before it in the same FROM.
+                    // Only a lateral subquery can refer to earlier relations of the same FROM.
                     let here = self.scopes.0.pop();
                     let columns = self.query(subquery);
                     self.scopes.0.extend(here);
@@ -166,7 +166,7 @@ impl Resolver<'_> {
         self.add(alias, &name.to_string(), Columns::unknown());
     }
 
-    /// Adds a relation under its alias, or under a name of its own.
+    /// Adds a relation under its alias or its name.
     fn add(&mut self, alias: Option<&TableAlias>, own: &str, columns: Columns) {
         let label = alias.map_or_else(|| own.to_owned(), |alias| alias.name.value.clone());
         let names = alias.into_iter().flat_map(|alias| &alias.columns);
@@ -225,7 +225,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// The common table expression of that name, the innermost first.
+    /// Returns the common table expression with this name; the innermost first.
     fn cte(&self, written: &str) -> Option<(String, Columns)> {
         let exact = self.ctes.iter().rev().find(|(name, _)| name == written);
         let without_case = || self.ctes.iter().rev().find(|(name, _)| same_but_case(name, written));

@@ -1,9 +1,9 @@
-//! The second pass over a query: every name becomes what it stands for.
+//! The second pass over a query: resolves every name.
 //!
-//! Tables become the two-part names under which the planner finds them, each with an alias that
-//! labels its columns; columns, aliases, windows and common table expressions become the spelling
-//! of their definition. What cannot be found is refused here, with its place in the text, unless
-//! only the planner can know the name. After this pass names match exactly.
+//! Tables become the two-part names of the planner, each with an alias that qualifies its columns.
+//! Columns, aliases, windows and common table expressions get the spelling of their definition.
+//! Unknown names are rejected with their position, unless only the planner can know them. After
+//! this pass names match exactly.
 
 mod from;
 mod output;

@@ -27,7 +27,7 @@ enum Item {
 pub struct OutputNames(Vec<Item>);
 
 impl OutputNames {
-    /// Takes the texts of a select list down, before its names are resolved.
+    /// Records the texts of a select list before its names are resolved.
     pub(super) fn as_written(body: &SetExpr) -> Self {
         let item = |item: &SelectItem| match item {
             SelectItem::UnnamedExpr(expr) if expands(expr) => Item::Expands(text(expr)),
@@ -38,10 +38,10 @@ impl OutputNames {
         OutputNames(projection(body).iter().map(item).collect())
     }
 
-    /// Names columns, and casts of columns, as the schema spells them.
+    /// Names columns, and casts of columns, as in the schema.
     pub(super) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
-        // Where `*` was written out, what stands after it is counted from the end.
+        // After an expanded `*`, items are counted from the end.
         let many = self.0.iter().position(|item| *item == Item::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
@@ -56,7 +56,7 @@ impl OutputNames {
                         name.clone_from(&column.value);
                     }
                 }
-                // A repeated expression was given an alias.
+                // A repeated expression has a generated alias.
                 SelectItem::ExprWithAlias { .. } => *item = Item::Kept,
                 _ => {}
             }
@@ -64,8 +64,7 @@ impl OutputNames {
         self
     }
 
-    /// Returns the name of each column of an answer; none for a column that keeps the planner's
-    /// name.
+    /// Returns the name of each output column; none for a column that keeps the planner's name.
     pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
         let many = |item: &Item| match item {
             Item::Many => true,

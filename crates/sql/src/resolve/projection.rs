@@ -1,4 +1,4 @@
-//! The select list: what it reads, and the names under which it answers.
+//! The select list: its expressions and output names.
 
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByExpr,
@@ -24,7 +24,7 @@ impl Resolver<'_> {
                     let bare = matches!(expr, Expr::Identifier(_));
                     self.expr(expr)?;
                     if bare && let Expr::Function(_) = expr {
-                        // Of both sides of a join, under its own name.
+                        // A column that both sides of a join have needs a unique name.
                         let name = self.own_name(expr, text);
                         columns.names.push(name.value.clone());
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
@@ -35,7 +35,7 @@ impl Resolver<'_> {
                     let repeats = seen.iter().filter(|other| **other == key).count();
                     seen.push(key);
                     if repeats > 0 {
-                        // DataFusion refuses two columns of one name.
+                        // DataFusion rejects duplicate column names.
                         let text = column_under(expr).map_or(text, |column| column.value.clone());
                         let alias = Ident::with_quote('"', format!("{text}_{}", repeats + 1));
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
@@ -69,8 +69,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// The name of a column that both sides of a join have, which no expression of the SELECT goes
-    /// by.
+    /// Returns an unused name for a column that both sides of a join have.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
         let Some(scope) = self.scopes.here() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
@@ -79,7 +78,7 @@ impl Resolver<'_> {
         Ident::with_quote('"', name)
     }
 
-    /// Spells the table of `t.*` and gives its columns.
+    /// Resolves the table of `t.*` and returns its columns.
     pub(super) fn wildcard_relation(&mut self, name: &mut ObjectName) -> Result<Columns> {
         let at = position(name);
         let parts: Vec<&str> =
@@ -90,7 +89,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Spells the columns in a wildcard's options and gives the columns that are left.
+    /// Resolves the columns in a wildcard's options, and returns the remaining columns.
     fn wildcard(
         &mut self,
         options: &mut WildcardAdditionalOptions,
@@ -125,7 +124,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Leaves columns out of a wildcard.
+/// Removes columns from a wildcard.
 fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
     if hidden.is_empty() {
         return;
@@ -144,8 +143,8 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
     options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
 }
 
-/// Writes the keys of a SELECT DISTINCT that repeat the select list as places in it, which
-/// DataFusion does not find otherwise.
+/// Replaces ORDER BY keys of a SELECT DISTINCT that repeat an item of the select list by its
+/// position, because DataFusion does not find them otherwise.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
 pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
@@ -162,17 +161,17 @@ pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
                         break;
                     }
                 }
-                // From here on places are unknown.
+                // Later positions are unknown.
                 _ => break,
             }
         }
     }
 }
 
-/// Writes the places in an ORDER BY of a grouped query as the computed columns that they refer to.
+/// Replaces positions in an ORDER BY of a grouped query by the computed columns they refer to.
 ///
-/// DataFusion refuses a place of a computed column without an alias there. The regression came with
-/// apache/datafusion#18831; #19412 mends it for columns with an alias only.
+/// DataFusion rejects a position of a computed column without an alias there. The regression came
+/// with apache/datafusion#18831; #19412 fixes it only for columns with an alias.
 pub(super) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
     let is_wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
@@ -184,7 +183,7 @@ pub(super) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
         };
         let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
         let Some(place) = place.filter(|place| *place < items.len()) else { continue };
-        // After a wildcard the place of an item is not known.
+        // After a wildcard the position of an item is unknown.
         if items[..place].iter().any(is_wildcard) {
             continue;
         }
@@ -198,7 +197,7 @@ pub(super) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
     }
 }
 
-/// Whether a query has a GROUP BY.
+/// Returns true if a query has a GROUP BY.
 pub(super) fn is_grouped(group_by: &GroupByExpr) -> bool {
     match group_by {
         GroupByExpr::All(_) => true,
@@ -206,7 +205,8 @@ pub(super) fn is_grouped(group_by: &GroupByExpr) -> bool {
     }
 }
 
-/// Writes ORDER BY ALL as the places of the select list, which DataFusion does for columns only.
+/// Replaces ORDER BY ALL by the positions of the select list; DataFusion expands it for plain
+/// columns only.
 ///
 /// Upstream: <https://github.com/apache/datafusion/pull/25243>
 pub(super) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
@@ -225,7 +225,7 @@ pub(super) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
     order_by.kind = OrderByKind::Expressions((1..=items.len()).map(key).collect());
 }
 
-/// Spells a column in a wildcard's options.
+/// Resolves a column in a wildcard's options.
 fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
     let names = columns.names.iter().map(String::as_str);
     if columns.open && !columns.names.contains(&ident.value) {
@@ -236,7 +236,8 @@ fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// What two expressions have in common where DataFusion gives them one name: it leaves casts out.
+/// Returns the part of an expression that determines DataFusion's generated name, which omits
+/// casts.
 fn plan_name(expr: &Expr) -> String {
     match expr {
         Expr::Cast { expr: inner, .. }
@@ -246,7 +247,7 @@ fn plan_name(expr: &Expr) -> String {
     }
 }
 
-/// The column that a cast, or a cast of a cast, is of.
+/// Returns the column inside nested casts.
 pub(super) fn column_under(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Identifier(ident) => Some(ident),
@@ -258,7 +259,7 @@ pub(super) fn column_under(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// An expression as it is written, with the names of functions small.
+/// Returns the text of an expression, with function names in lower case.
 pub(super) fn text(expr: &Expr) -> String {
     let mut small = expr.clone();
     small_functions(&mut small);
@@ -280,8 +281,7 @@ fn small_functions(expr: &mut Expr) {
     });
 }
 
-/// The name that a select list gives an expression without an alias; none where the planner makes
-/// one.
+/// Returns the output name of an expression without an alias; none if the planner generates it.
 fn output_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(ident.value.clone()),
@@ -293,7 +293,7 @@ fn output_name(expr: &Expr) -> Option<String> {
     }
 }
 
-/// The aliases of a select list.
+/// Returns the aliases of a select list.
 pub(super) fn aliases(items: &[SelectItem]) -> Vec<String> {
     let alias = |item: &SelectItem| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
@@ -302,7 +302,7 @@ pub(super) fn aliases(items: &[SelectItem]) -> Vec<String> {
     items.iter().filter_map(alias).collect()
 }
 
-/// The columns of a recursive query's first part, where they can be read off it.
+/// Returns the columns of a recursive query's first part, if they are known.
 pub(super) fn first_columns(body: &SetExpr) -> Option<Vec<String>> {
     match body {
         SetExpr::SetOperation { left, .. } => first_columns(left),

@@ -1,4 +1,4 @@
-//! The walk over a query that resolves its names.
+//! The traversal of a query that resolves its names.
 
 use std::collections::HashMap;
 
@@ -20,8 +20,7 @@ use crate::table_name::{WrittenTable, position, span_start};
 use crate::unsupported_clauses::spell;
 use crate::values::take_apart;
 
-/// Takes the names in `t.list[1]` for the name that they are: the parser takes those behind the
-/// first for fields.
+/// Converts `t.list[1]` to a qualified name: the parser treats the names after the first as fields.
 pub(super) fn join_names(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     let Expr::Identifier(first) = &**root else { return };
@@ -36,32 +35,33 @@ pub(super) fn join_names(expr: &mut Expr) {
     }
 }
 
-/// A table as it was found for a statement.
+/// A table that a statement refers to.
 #[derive(Debug, Clone)]
 pub struct FoundTable {
-    /// The namespace under which the planner finds it: its own, unless it stands there twice.
+    /// The planner's namespace of the table: its own, unless the statement refers to two tables of
+    /// the same name.
     pub source: String,
-    /// The namespace as it is spelled.
+    /// The namespace in its stored spelling.
     pub namespace: String,
-    /// The table as it is spelled, with its ref if one was written.
+    /// The table's label in its stored spelling, with its ref if one was written.
     pub label: String,
-    /// The table as it is spelled.
+    /// The table in its stored spelling.
     pub name: String,
-    /// Its columns.
+    /// The columns.
     pub columns: Vec<String>,
-    /// Columns after those, which no `*` stands for.
+    /// Further columns, which `*` does not include.
     pub hidden: Vec<String>,
 }
 
-/// What name resolution needs to know of functions.
+/// Properties of functions that name resolution needs.
 pub struct Functions<'a> {
     /// Returns true if a function takes one row at a time.
     pub is_scalar: &'a dyn Fn(&str) -> bool,
-    /// Returns what a call of another dialect's function stands for.
+    /// Returns the equivalent expression for a call of another dialect's function.
     pub respelled: fn(&Function) -> Option<Expr>,
 }
 
-/// Resolves every name of a query, and gives the names under which it answers.
+/// Resolves every name of a query, and returns the output names.
 #[expect(clippy::implicit_hasher, reason = "the one caller has the standard hasher")]
 pub fn resolve(
     query: &mut Query,
@@ -111,7 +111,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Does something with one more level of names around.
+    /// Runs a function within a nested scope.
     pub(super) fn within<T>(
         &mut self,
         scope: Scope,
@@ -319,7 +319,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The error for a name in double quotes that is like no column: it may be meant as text.
+/// Returns the error for an unknown name in double quotes, which may be meant as text.
 pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     match error {
         Error::ColumnNotFound { column: name, relations, near: None, position }
@@ -331,7 +331,7 @@ pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     }
 }
 
-/// A function's name as the planner looks it up.
+/// Returns a function's name as the planner looks it up.
 pub(super) fn function_name(function: &Function) -> String {
     match function.name.0.as_slice() {
         [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() => {
@@ -342,7 +342,8 @@ pub(super) fn function_name(function: &Function) -> String {
     }
 }
 
-/// Refuses what only aggregate and window functions take. DataFusion drops it for the others.
+/// Rejects clauses of aggregate and window functions on other functions, where DataFusion ignores
+/// them.
 pub(super) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [

@@ -1,5 +1,5 @@
-//! `(a, b) IN (SELECT …)` in a condition, which the planner does not know: some row of the query is
-//! equal in every value; under a NOT, some row is not known to differ in any.
+//! Rewrites `(a, b) IN (SELECT …)` in a condition, which the planner does not support: some row of
+//! the query is equal in all values; under NOT, no row may be equal.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
@@ -8,10 +8,10 @@ use sqlparser::ast::{
 
 use crate::change::{Parts, query_of};
 
-/// The name of the subquery.
+/// The alias of the subquery.
 const QUERY: &str = "\0q";
 
-/// Rewrites what needs it in a condition whose names are resolved.
+/// Rewrites all such terms in a condition whose names are resolved.
 pub(super) fn rewrite(condition: &mut Expr) {
     walk(condition, false);
 }
@@ -40,7 +40,7 @@ fn column(index: usize) -> Ident {
     Ident::with_quote('"', format!("\0c{index}"))
 }
 
-/// `(c0 = a AND c1 = b …)`
+/// Returns `(c0 = a AND c1 = b …)`.
 fn equal(columns: &[Ident], values: Vec<Expr>) -> Option<Expr> {
     let pairs = columns.iter().zip(values);
     let pairs = pairs
@@ -53,7 +53,7 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-/// `SELECT 1 FROM (subquery) AS q (c0, c1 …) WHERE …`
+/// Returns `SELECT 1 FROM (subquery) AS q (c0, c1 …) WHERE …`.
 fn rows(subquery: &Query, columns: Vec<Ident>, holds: Expr) -> Box<Query> {
     let column = |name| TableAliasColumnDef { name, data_type: None };
     let relation = TableFactor::Derived {

@@ -1,10 +1,9 @@
-//! Joins by columns of one name: `USING (x)` and `NATURAL`.
+//! Joins by columns with the same name: `USING (x)` and `NATURAL`.
 //!
-//! The bare name of such a column means one value: of the left side, of the right side after RIGHT
-//! JOIN, and after FULL JOIN of whichever side has one. DataFusion always takes the left side's
-//! column, which is null for rows of the right side alone. So bare names are written out here; and
-//! where a FROM has such an outer join its USING becomes ON, and its `*` the columns that it stands
-//! for.
+//! Unqualified, such a column has one value: that of the left side, or of the right side after
+//! RIGHT JOIN, or the first non-null one after FULL JOIN. DataFusion always takes the left side's
+//! column, which is null in rows of the right side only. So unqualified names are replaced by
+//! explicit expressions. In a FROM with such an outer join, USING becomes ON, and `*` is expanded.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/22881>
 
@@ -19,16 +18,16 @@ use crate::expression::call;
 use crate::scope::{Merged, Relation, Scope};
 use crate::unsupported_clauses::constraint;
 
-/// Whose value a column has that both sides of a join share.
+/// The side whose value a shared column has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Right,
-    /// Of either, whichever has one.
+    /// The first non-null value.
     Both,
 }
 
-/// Whose value a join's shared columns have; none where it shows one side alone.
+/// Returns the side whose values a join's shared columns have; none if it outputs one side only.
 pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     match operator {
         JoinOperator::Join(_)
@@ -41,7 +40,7 @@ pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     }
 }
 
-/// Whether DataFusion would take another column than is meant.
+/// Returns true if DataFusion would use another column.
 pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),
@@ -60,7 +59,7 @@ pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
     })
 }
 
-/// The columns that NATURAL joins by, where all columns are known.
+/// Returns the columns of a NATURAL join, if all columns are known.
 pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String>> {
     if left.iter().chain(right).any(|relation| relation.columns.open) {
         return None;
@@ -75,9 +74,8 @@ pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
     Some(shared)
 }
 
-/// Takes down what a shared column means after a join of the relations from `start` to `before`
-/// with those from there on; gives the condition of the join by it. None where that cannot be
-/// written.
+/// Records the meaning of a shared column after a join of the relations `start..before` with those
+/// that follow. Returns its join condition; none if it cannot be expressed.
 pub(super) fn merge(
     scope: &mut Scope,
     name: &str,
@@ -101,7 +99,7 @@ pub(super) fn merge(
     Some(condition)
 }
 
-/// That what is meant cannot be written for DataFusion.
+/// Returns the error for a join that cannot be expressed in DataFusion.
 pub(super) fn refused() -> Error {
     Error::Unsupported {
         what: "RIGHT or FULL JOIN with USING or NATURAL of such relations".to_owned(),
@@ -110,7 +108,7 @@ pub(super) fn refused() -> Error {
     }
 }
 
-/// The name of a column of USING.
+/// Returns the name of a USING column.
 pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
     match column.0.first() {
         Some(ObjectNamePart::Identifier(ident)) => Some(&ident.value),
@@ -119,8 +117,7 @@ pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
 }
 
 impl Resolver<'_> {
-    /// Writes `*` out where its FROM has joins whose shared columns DataFusion takes from the wrong
-    /// side.
+    /// Expands `*` if its FROM has joins whose shared columns DataFusion takes from the wrong side.
     pub(super) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
         let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
         let mut expanded = Vec::with_capacity(items.len());
@@ -151,7 +148,7 @@ impl Resolver<'_> {
     }
 }
 
-/// What `*` stands for: shared columns once, where they stand first.
+/// Returns the columns of `*`: each shared column once, at its first position.
 fn all_columns(scope: &Scope) -> Vec<SelectItem> {
     let mut items = Vec::new();
     for (index, relation) in scope.relations.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Windows: a name becomes the window's definition.
+//! Named windows: replaces each name by the window's definition.
 //!
-//! DataFusion replaces the names in the select list only, and takes `sum(x) OVER w` in QUALIFY or
-//! ORDER BY for an aggregate over everything.
+//! DataFusion replaces the names in the select list only. In QUALIFY or ORDER BY it treats `sum(x)
+//! OVER w` as an aggregate over all rows.
 //!
 //! Upstream: no issue found (November 2026)
 
