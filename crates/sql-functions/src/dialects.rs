@@ -1,7 +1,7 @@
-//! Functions of other dialects, as calls of the functions that are there.
+//! Functions of other dialects, rewritten to functions that exist here.
 //!
 //! Each is a template: `$1` is the first argument, `$0` the name of the function as a literal. A
-//! template is used only for a call with as many arguments.
+//! template applies only to a call with its number of arguments.
 
 use std::ops::ControlFlow;
 
@@ -77,10 +77,10 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["count_if", "countif"], 1, "count(CASE WHEN $1 THEN 1 END)"),
 ];
 
-/// Returns the template of `date_diff(unit, start, end)`: how many bounds of the unit lie between
-/// two times.
+/// Returns the template of `date_diff(unit, start, end)`: the number of unit boundaries between two
+/// times.
 fn difference_in(unit: &str) -> Option<String> {
-    // A week begins on a Monday, and 1970 on a Thursday.
+    // A week begins on a Monday, and 1970-01-01 was a Thursday.
     let (seconds, offset) = match unit {
         "year" => return Some("date_part('year', $2) - date_part('year', $1)".to_owned()),
         "quarter" => return Some(difference_in_parts(unit, 4)),
@@ -96,14 +96,14 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// As [`difference_in`], for a unit of which a year has as many.
+/// Like [`difference_in`], for a unit with a fixed number per year.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
     format!("{} - {}", of("$2"), of("$1"))
 }
 
-/// Returns what a call of a function of another dialect stands for.
+/// Returns the equivalent expression for a call of another dialect's function.
 pub fn respelled(function: &Function) -> Option<Expr> {
     let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
     if name.quote_style.is_some() {
@@ -139,8 +139,8 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(plain).collect()
 }
 
-/// Takes the unit out of the arguments, which is first in DuckDB and Snowflake and last in
-/// `BigQuery`, where the end comes before the start.
+/// Removes the unit from the arguments. It is the first in DuckDB and Snowflake, and the last in
+/// `BigQuery`, where the end precedes the start.
 fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     let template = |unit: &Expr| {
         let unit = match unit {
@@ -160,7 +160,7 @@ fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     Some(template)
 }
 
-/// Puts arguments into a template, whose parts get the position of the function.
+/// Fills arguments into a template. All parts get the position of the function.
 struct Filler<'a> {
     name: &'a str,
     span: Span,
@@ -194,8 +194,8 @@ impl VisitorMut for Filler<'_> {
     }
 }
 
-/// Gives the function of a template the clauses of the written one. Returns none if it has any and
-/// the template is no function.
+/// Adds the clauses of the original call to the template's function. Returns none if there are
+/// clauses and the template is not a function.
 fn with_clauses(mut expr: Expr, written: &Function) -> Option<Expr> {
     let Function { filter, null_treatment, over, within_group, args, .. } = written.clone();
     let (distinct, mut clauses) = match args {

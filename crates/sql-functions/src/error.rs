@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 use headwater_model::{ErrorCode, Fault};
 use headwater_sql::{Error as SqlError, Position};
 
-/// Why a function or operator failed.
+/// The cause of a failed function or operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The arguments are wrong whatever rows there are.
+    /// The arguments are invalid for every row.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// A function's result is larger than a value, or all results of a statement, may be.
+    /// A function's result exceeds the limit of one value, or of all results of a statement.
     #[error("`{function}` asks for {} {scope}, and the limit is {}", format_bytes(*size), format_bytes(*limit))]
     FunctionMemory {
-        /// The function, or the operator.
+        /// The function or operator.
         function: String,
-        /// What it asks for, in bytes.
+        /// The requested size in bytes.
         size: u64,
-        /// `in one value`, `in one batch`, or `in all batches` that the statement holds.
+        /// The scope of the limit: `in one value`, `in one batch`, or `in all batches`.
         scope: &'static str,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A batch is larger than the formats of its columns can hold.
+    /// A batch exceeds the capacity of its columns' formats.
     #[error("{message}")]
     BatchTooLarge {
-        /// What did not fit.
+        /// The Arrow error.
         message: String,
     },
 }

@@ -1,11 +1,11 @@
-//! Messages of DataFusion, Arrow and sqlparser in SQL's words.
+//! Messages of DataFusion, Arrow and sqlparser in SQL terms.
 //!
-//! [`clean`] takes off prefixes, backtraces and advice about DataFusion's settings, and writes
-//! types and literals as SQL does.
+//! [`clean`] removes prefixes, backtraces and advice about DataFusion's settings, and formats types
+//! and literals as SQL.
 
 use headwater_sql::debug_text::lower_first;
 
-/// Nested types of Arrow, as SQL calls them, without their parts.
+/// Nested types of Arrow and their SQL names, without element types.
 const NESTED: [(&str, &str); 7] = [
     ("Struct(", "STRUCT"),
     ("LargeList(", "LIST"),
@@ -16,7 +16,7 @@ const NESTED: [(&str, &str); 7] = [
     ("Dictionary(", "DICTIONARY"),
 ];
 
-/// Writes nested types without their parts: `Struct("b": Float64)` as `STRUCT`.
+/// Formats nested types without element types: `Struct("b": Float64)` as `STRUCT`.
 fn short_types(text: &str) -> String {
     let mut short = String::with_capacity(text.len());
     let mut rest = text;
@@ -36,7 +36,7 @@ fn short_types(text: &str) -> String {
     short
 }
 
-/// Where a parenthesis that is open is closed, after it.
+/// Returns the position after the parenthesis that closes an open one.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.char_indices().find_map(|(at, letter)| {
@@ -49,7 +49,8 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// A message without prefixes, backtraces and advice about DataFusion's settings, on one line.
+/// Returns a message on one line, without prefixes, backtraces and advice about DataFusion's
+/// settings.
 pub fn clean(message: &str) -> String {
     const PREFIXES: [&str; 9] = [
         "Error during planning: ",
@@ -79,8 +80,7 @@ pub fn clean(message: &str) -> String {
     lower_first(sql_words(&short_types(&line.join(" "))).trim_end_matches('.'))
 }
 
-/// Arrow's names for types and literals as SQL writes them: `Int64(5)` as `5`, `Utf8View` as
-/// `VARCHAR`.
+/// Formats Arrow's types and literals as SQL: `Int64(5)` as `5`, `Utf8View` as `VARCHAR`.
 pub fn sql_words(text: &str) -> String {
     let mut words = String::with_capacity(text.len());
     let mut rest = text;
@@ -96,8 +96,7 @@ pub fn sql_words(text: &str) -> String {
             continue;
         };
         match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            // `Decimal128(10, 2)` is a type, and `Timestamp(ns)` one with a unit that SQL does not
-            // write.
+            // `Decimal128(10, 2)` is a type; `Timestamp(ns)` has a unit that SQL omits.
             Some((arguments, after)) if word.starts_with("Decimal") => {
                 words.push_str(&format!("{name}({arguments})"));
                 rest = after;
@@ -119,7 +118,7 @@ pub fn sql_words(text: &str) -> String {
     words
 }
 
-/// Arrow's types and SQL's.
+/// Arrow's types and the SQL names.
 const TYPES: [(&str, &str); 27] = [
     ("Boolean", "BOOLEAN"),
     ("Int8", "TINYINT"),

@@ -1,9 +1,9 @@
-//! Hints for functions that other engines have, and that go by another name here.
+//! Hints for functions of other engines that have another name here.
 
 use datafusion::execution::SessionState;
 use headwater_model::nearest;
 
-/// What to write for functions of other engines: their names, and the hint.
+/// Names of functions of other engines, with a hint for each.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["date_diff", "datediff", "timestampdiff", "timestamp_diff", "months_between"],
@@ -29,7 +29,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["quantile", "percentile"], "Write `approx_percentile_cont(x, 0.5)`."),
 ];
 
-/// Returns what to write for a function that is not there.
+/// Returns the hint for an unknown function.
 pub fn hint(state: &SessionState, function: &str) -> Option<String> {
     let written = function.to_lowercase();
     if written.starts_with("json") || written.starts_with("get_json") || written == "parse_json" {
@@ -46,7 +46,7 @@ pub fn hint(state: &SessionState, function: &str) -> Option<String> {
     Some(format!("Did you mean `{near}`?"))
 }
 
-/// Every function that a statement can call.
+/// Returns every callable function.
 fn names(state: &SessionState) -> impl Iterator<Item = &str> {
     let scalar = state.scalar_functions().keys();
     let names = scalar.chain(state.aggregate_functions().keys());

@@ -1,8 +1,8 @@
 //! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which is
 //! also `text ->> path`.
 //!
-//! A path is a key, an index from 0, or a path of keys and indexes: `$.user.tags[0]`. Text that
-//! is no JSON or has no such part gives null. Wildcards and filters are errors.
+//! A path is a key, an index from 0, or a path of keys and indexes: `$.user.tags[0]`. The result is
+//! null if the text is not JSON or has no such part. Wildcards and filters are errors.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     })
 }
 
-/// Extracts a part of JSON text.
+/// A function that extracts a part of JSON text.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonExtract {
     name: &'static str,
-    /// Returns strings without quotes, instead of JSON.
+    /// True for strings without quotes, instead of JSON.
     is_text: bool,
     signature: Signature,
 }
@@ -144,7 +144,7 @@ fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
     }
 }
 
-/// Parses what follows the `$` of a path.
+/// Parses the rest of a path after `$`.
 fn json_path(mut rest: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     while !rest.is_empty() {

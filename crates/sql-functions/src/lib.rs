@@ -1,7 +1,7 @@
-//! What SQL functions, operators and casts compute: functions of our own, rules that correct
-//! DataFusion's, and limits on the size of results.
+//! SQL functions, operators and casts: own functions, rules that correct DataFusion's results, and
+//! limits on the size of results.
 //!
-//! [`register`] and [`limit_results`] prepare a session's state. Nothing here knows tables.
+//! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
 
 mod aggregates;
 mod bounds;

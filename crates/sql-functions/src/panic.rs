@@ -6,14 +6,14 @@ use datafusion::common::DataFusionError;
 
 use crate::error::Error;
 
-/// Panics of Arrow where a column of a batch has more than its offsets can say.
+/// Panics of Arrow for a column that exceeds the range of its offsets.
 const TOO_LARGE: [&str; 4] =
     ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
 
-/// Message of a panic that is no fault of the statement.
+/// The message of a panic that the statement did not cause.
 pub(crate) const PANICKED: &str = "a part of the statement panicked";
 
-/// A panic as an error. A batch that is too large is an error of the statement, not a fault.
+/// Converts a panic to an error. A batch that is too large is an error of the statement, not a bug.
 pub fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");

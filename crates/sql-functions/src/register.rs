@@ -33,14 +33,14 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Limits the results of all functions that are registered, and of operators and casts.
+/// Limits the results of all registered functions, operators and casts.
 pub fn limit_results(state: &mut SessionState) -> Result<()> {
     bounds::register(state)?;
     state.add_analyzer_rule(Arc::new(BoundResults));
     Ok(())
 }
 
-/// Registers the functions that constants are computed with, with limits and without rules.
+/// Registers the functions for constant expressions, with limits and without rules.
 pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
     state.register_udf(similar::function())?;
     for function in formats::functions().into_iter().chain(json::functions()) {

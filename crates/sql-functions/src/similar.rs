@@ -1,9 +1,8 @@
-//! `SIMILAR TO`, which DataFusion computes as a regular expression that is not anchored.
+//! `SIMILAR TO`, which DataFusion evaluates as an unanchored regular expression.
 //!
-//! [`respell`](headwater_sql::respell) writes `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The
-//! function translates SQL's pattern to a regular expression for the whole text: `%` and `_` as in
-//! `LIKE`, and `| * + ? {m,n} ( ) [ ]` as in a regular expression. Everything else stands for
-//! itself.
+//! [`respell`](headwater_sql::respell) rewrites `a SIMILAR TO b` as a call of [`SIMILAR_TO`]. The
+//! function translates SQL's pattern to an anchored regular expression: `%` and `_` as in `LIKE`,
+//! and `| * + ? {m,n} ( ) [ ]` as in a regular expression. All other characters are literal.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/22263>
 
@@ -81,8 +80,8 @@ impl ScalarUDFImpl for SimilarTo {
     }
 }
 
-/// Compiles one pattern for each run of rows that share it. No pattern is kept: each may take much
-/// memory.
+/// Compiles one pattern for each run of rows with the same one. Patterns are not cached, because
+/// each may use much memory.
 fn by_row(
     text: &StringArray,
     patterns: &StringArray,
@@ -130,7 +129,7 @@ fn escape_of(escape: &ScalarValue) -> Result<Option<char>> {
     Ok(first)
 }
 
-/// Returns the regular expression for the whole text that a pattern stands for.
+/// Returns the anchored regular expression of a pattern.
 fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str> {
     let mut regex = String::from(r"(?s)\A(?:");
     let mut letters = pattern.chars().peekable();
@@ -161,7 +160,7 @@ fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str
     Ok(regex)
 }
 
-/// Appends what stands between brackets, and the brackets.
+/// Appends a bracket expression.
 fn push_class(
     regex: &mut String,
     letters: &mut std::iter::Peekable<std::str::Chars<'_>>,

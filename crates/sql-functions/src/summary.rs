@@ -1,4 +1,5 @@
-//! The statistics of SUMMARIZE: aggregates of all columns in one row, and that row as a table.
+//! The statistics of SUMMARIZE: one row with aggregates of all columns, and its conversion to a
+//! table.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub fn aggregate(
     LogicalPlanBuilder::from(plan).aggregate(Vec::<Expr>::new(), values)?.build()
 }
 
-/// Whether an aggregate takes values of a type.
+/// Returns true if an aggregate accepts values of a type.
 fn applies(aggregate: &str, data_type: &DataType) -> bool {
     match aggregate {
         "count" => true,
@@ -44,7 +45,7 @@ fn applies(aggregate: &str, data_type: &DataType) -> bool {
     }
 }
 
-/// Turns the row of aggregates into one row for each column, of which `types` are the types.
+/// Converts the row of aggregates to one row for each column; `types` are the columns' types.
 pub fn rows(
     columns: &Schema,
     types: Vec<String>,

@@ -1,8 +1,8 @@
 //! `min` and `max` of floating-point numbers by group.
 //!
-//! DataFusion begins each group with the greatest or the least number that is finite, so that a
-//! group of infinities alone has neither of them, and passes over NaN. Without groups it computes
-//! both right: so each group of these types computes as if it were alone.
+//! DataFusion initializes each group with the largest or smallest finite number, so a group that
+//! has only infinities gets a wrong result, and NaN is ignored. Its ungrouped aggregates are
+//! correct, so each group of these types is computed with an ungrouped one.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24432>
 
@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     Signature, StatisticsArgs,
 };
 
-/// The functions, in place of DataFusion's.
+/// Returns the functions that replace DataFusion's.
 pub(crate) fn functions() -> [Arc<AggregateUDF>; 2] {
     [min_udaf(), max_udaf()].map(|of| Arc::new(AggregateUDF::from(Extreme { of })))
 }

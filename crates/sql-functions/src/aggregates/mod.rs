@@ -1,4 +1,4 @@
-//! Aggregates that are not what SQL says in DataFusion, in place of its own.
+//! Aggregates that replace DataFusion's, whose results differ from SQL.
 
 mod extreme;
 mod sum;

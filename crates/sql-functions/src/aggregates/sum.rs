@@ -1,12 +1,12 @@
-//! `sum` that is an error where it does not fit, where DataFusion's wraps around.
+//! `sum` that fails on overflow, where DataFusion's wraps around.
 //!
-//! Whole numbers are added up in a type that holds any sum of them, decimals of the most digits
-//! with a check. What a sum of whole numbers is in between does not matter: neither the order of
-//! the rows nor the number of threads makes one fail that fits. All other types are left to
-//! DataFusion: a decimal of fewer digits has a sum of ten digits more.
+//! Integers are added in a type that holds any sum of them, decimals of maximum precision with a
+//! check. Only the final sum of integers must fit, so the result depends neither on the order of
+//! the rows nor on the number of threads. DataFusion handles all other types: a decimal of lower
+//! precision has a sum with ten more digits.
 //!
-//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for whole numbers, but copies each batch
-//! to values of twice the size with a check of each, and decimals of the most digits would stay
+//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for integers, but it copies each batch to
+//! values of twice the size and checks each value. Decimals of maximum precision would stay
 //! unchecked.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/3520>
@@ -38,12 +38,12 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::NullState;
 
-/// The function.
+/// Returns the function.
 pub(crate) fn checked_sum() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(CheckedSum(Sum::new())))
 }
 
-/// DataFusion's `sum`, but for the types whose sum may not fit.
+/// DataFusion's `sum`, except for types whose sum may overflow.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CheckedSum(Sum);
 
@@ -134,16 +134,16 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// What adds values of a type up.
+/// The accumulators of a type.
 trait Adders: Sync {
-    /// The type of the totals of sums of a type.
+    /// Returns the type of the totals of a sum's type.
     fn total(&self, sum: &DataType) -> DataType;
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_distinct(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_groups(&self, sum: &DataType) -> Box<dyn GroupsAccumulator>;
 }
 
-/// What adds up to sums of a type, where those may not fit.
+/// Returns the accumulators for sums of a type that may overflow; none for other types.
 fn adders(sum: &DataType) -> Option<&'static dyn Adders> {
     match sum {
         DataType::Int64 => Some(&PhantomData::<(Int64Type, Decimal128Type)>),
@@ -177,12 +177,12 @@ impl<T: Summed<W>, W: Wide> Adders for PhantomData<(T, W)> {
     }
 }
 
-/// A type in which others are added up.
+/// A type of totals.
 trait Wide: DecimalType<Native: Hash + Eq> + Debug {}
 
 impl<W: DecimalType<Native: Hash + Eq> + Debug> Wide for W {}
 
-/// A type whose values are added up in another.
+/// A type whose values are added in a wider type.
 trait Summed<W: Wide>: ArrowPrimitiveType<Native: Widens<W::Native>> + Debug + Send + Sync {}
 
 impl<T, W> Summed<W> for T
@@ -192,7 +192,7 @@ where
 {
 }
 
-/// A value that becomes a wider one, and may come back.
+/// A conversion to the wider type and back, with a check.
 trait Widens<W>: Copy + Hash + Eq {
     fn widened(self) -> W;
     fn narrowed(wide: W) -> Option<Self>;
@@ -208,12 +208,12 @@ impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> Widens<W> for N {
     }
 }
 
-/// The type of what adds up to sums of a type.
+/// Returns the accumulators for sums of a type.
 fn total_type<W: Wide>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
 
-/// How many digits a decimal has, and how many of them after its point.
+/// The precision and scale of a decimal.
 fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     match decimal {
         DataType::Decimal32(digits, scale)
@@ -224,14 +224,14 @@ fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     }
 }
 
-/// A total as the sum that it is; an error where it does not fit.
+/// Converts a total to the type of the sum; fails on overflow.
 fn fitted<T: Summed<W>, W: Wide>(total: W::Native, sum: &DataType) -> Result<T::Native> {
     let digits = digits(sum).map_or(W::MAX_PRECISION, |(digits, _)| digits);
     let fits = W::is_valid_decimal_precision(total, digits);
     fits.then(|| T::Native::narrowed(total)).flatten().ok_or_else(|| too_large(sum))
 }
 
-/// Returns Iceberg's name of a type that a sum has.
+/// Returns the Iceberg name of a sum's type.
 fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Int64 => "long".to_owned(),
@@ -268,7 +268,7 @@ impl<T: Summed<W>, W: Wide> All<T, W> {
     }
 }
 
-/// What values add up to.
+/// Returns the total of an array's values.
 fn total<T: Summed<W>, W: Wide>(values: &PrimitiveArray<T>) -> Result<W::Native, ArrowError> {
     let mut total = W::Native::ZERO;
     match values.nulls().filter(|nulls| nulls.null_count() > 0) {
@@ -322,10 +322,10 @@ impl<T: Summed<W>, W: Wide> Accumulator for All<T, W> {
     }
 }
 
-/// The sum of the values that differ, or of those in a window.
+/// The sum of distinct values, or of those in a window.
 #[derive(Debug)]
 struct OfDistinct<T: ArrowPrimitiveType, W: ArrowPrimitiveType> {
-    /// How often each value is there.
+    /// The number of occurrences of each value.
     counts: HashMap<T::Native, usize>,
     total: W::Native,
     sum: DataType,
@@ -383,10 +383,10 @@ impl<T: Summed<W>, W: Wide> Accumulator for OfDistinct<T, W> {
     }
 }
 
-/// A sum for each group.
+/// The sums of groups.
 struct Groups<T, W: ArrowPrimitiveType> {
     totals: Vec<W::Native>,
-    /// Which groups have a value.
+    /// The groups that have a value.
     seen: NullState,
     sum: DataType,
     of: PhantomData<T>,

@@ -1,7 +1,7 @@
 //! Sizes of a call's arguments, by row.
 //!
-//! A size is what the value takes on its own: a dictionary's value counts for each of its rows, a
-//! null of no type counts as a number.
+//! A size is that of an independent copy of the value: a dictionary's value counts for each of its
+//! rows, an untyped null counts as a number.
 
 use std::ops::Range;
 
@@ -11,14 +11,14 @@ use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType}
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
 
-/// Bytes of a value of no type, which can become a number.
+/// Bytes of an untyped null, which may become a number.
 const NULL_BYTES: u64 = 8;
 
-/// One argument of a call.
+/// An argument of a call.
 pub(super) enum Argument<'a> {
-    /// A value for all rows, with its size.
+    /// One value for all rows, with its size.
     Constant { value: &'a ScalarValue, bytes: u64 },
-    /// A value for each row.
+    /// One value for each row.
     Rows(&'a ArrayRef),
 }
 
@@ -36,7 +36,7 @@ impl<'a> Argument<'a> {
         matches!(self, Argument::Constant { .. })
     }
 
-    /// Bytes of the value of a row.
+    /// Returns the bytes of a row's value.
     pub(super) fn bytes(&self, row: usize) -> u64 {
         match self {
             Argument::Constant { bytes, .. } => *bytes,
@@ -44,7 +44,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Bytes of the values of some rows.
+    /// Returns the bytes of the values of some rows.
     pub(super) fn total(&self, rows: Range<usize>) -> u64 {
         match self {
             Argument::Constant { bytes, .. } => bytes.saturating_mul(rows.len() as u64),
@@ -52,7 +52,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Elements of the list of a row.
+    /// Returns the number of list elements of a row.
     pub(super) fn elements(&self, row: usize) -> u64 {
         match self {
             Argument::Constant { value, .. } => match value {
@@ -66,7 +66,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// The text of a row.
+    /// Returns the text of a row.
     pub(super) fn text(&self, row: usize) -> Option<&str> {
         match self {
             Argument::Constant { value, .. } => value.try_as_str().flatten(),
@@ -80,7 +80,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// The interval of a row.
+    /// Returns the interval of a row.
     pub(super) fn interval(&self, row: usize) -> Option<IntervalMonthDayNano> {
         match self {
             Argument::Constant { value: ScalarValue::IntervalMonthDayNano(value), .. } => *value,
@@ -92,7 +92,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// The type of the values.
+    /// Returns the type of the values.
     pub(super) fn data_type(&self) -> DataType {
         match self {
             Argument::Constant { value, .. } => value.data_type(),
@@ -100,7 +100,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// The argument as whole numbers.
+    /// Returns the argument as integers.
     pub(super) fn integers(&self) -> Integers {
         let options = CastOptions { safe: true, ..CastOptions::default() };
         let cast = |values: &dyn Array| {
@@ -121,7 +121,7 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// The whole numbers of an argument.
+/// The integers of an argument.
 pub(super) enum Integers {
     Constant(Option<i64>),
     Rows(Int64Array),
@@ -135,7 +135,7 @@ impl Integers {
         }
     }
 
-    /// The number of a row as a count: zero where it is negative or null.
+    /// Returns the number of a row as a count: zero if it is negative or null.
     pub(super) fn count(&self, row: usize) -> u64 {
         self.get(row).and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
     }
@@ -172,7 +172,7 @@ fn elements(array: &dyn Array, row: usize) -> u64 {
     length.unwrap_or(0)
 }
 
-/// Bytes that each value of a type takes at least, as a null as well.
+/// Returns the minimum bytes of a value of a type, also of a null.
 pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeBinary(width) => u64::try_from(*width).unwrap_or(0),
@@ -188,7 +188,7 @@ pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     }
 }
 
-/// Bytes of some rows of an array, each counted on its own.
+/// Returns the bytes of some rows of an array, each as an independent copy.
 pub(super) fn span_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let offsets = |first: Option<i64>, end: Option<i64>| {
@@ -244,12 +244,12 @@ fn text_span(offsets: &[i32], rows: &Range<usize>) -> u64 {
     u64::try_from(offsets[rows.end] - offsets[rows.start]).unwrap_or(0)
 }
 
-/// A view begins with the length of its text.
+/// Returns the text length of a view, which is its first field.
 fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Bytes of types that few functions take: values that several rows may share.
+/// Returns the bytes of rarely used types, whose values several rows may share.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

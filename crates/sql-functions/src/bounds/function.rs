@@ -34,17 +34,17 @@ use super::hold::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
 use super::rules::{Rule, rule};
 use super::text;
 
-/// Bytes that the text or elements of one array can have, where its offsets have 32 bits.
+/// Maximum bytes of text or elements in one array with 32-bit offsets.
 const OFFSETS_MAX: u64 = i32::MAX as u64;
 
-/// The part of the limit that one slice of a batch may take.
+/// The share of the limit for one slice of a batch.
 const SLICES_PER_LIMIT: u64 = 4;
 
-/// Limits the functions that are registered.
+/// Limits the registered functions.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
     for function in functions {
-        // An alias leads to the function under its own name.
+        // An alias refers to a function that is registered under its own name.
         if let Some(bounded) = bounded(&function) {
             state.register_udf(bounded)?;
         }
@@ -52,12 +52,11 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Functions that the optimizer and the rules of this crate look for by their type. Their values
-/// have a fixed size, or put arguments together without copying them.
+/// Functions that the optimizer and the rules of this crate recognize by type. Their values have a
+/// fixed size, or combine arguments without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
-/// The function with its results limited, or nothing where it is limited already or known by its
-/// type.
+/// Returns the function with limited results; none if it is limited already or recognized by type.
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
     if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<Bounded>() {
@@ -66,12 +65,12 @@ pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     Some(with_rule(Arc::clone(function.inner()), rule))
 }
 
-/// The function with its results limited by a rule.
+/// Returns the function with its results limited by a rule.
 pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: Rule) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(Bounded { inner, rule }))
 }
 
-/// The expression with all its functions limited.
+/// Returns the expression with all its functions limited.
 pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
     let limit = |expr| {
         Ok(match expr {
@@ -85,7 +84,7 @@ pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
     expr.transform_up(limit).data()
 }
 
-/// A function and the rule for its results.
+/// A function with the rule for its results.
 struct Bounded {
     inner: Arc<dyn ScalarUDFImpl>,
     rule: Rule,
@@ -112,7 +111,7 @@ impl Hash for Bounded {
     }
 }
 
-/// A call that is about to run.
+/// A call before its evaluation.
 struct Invocation<'a> {
     inner: &'a dyn ScalarUDFImpl,
     rule: Rule,
@@ -153,8 +152,8 @@ impl Invocation<'_> {
         too_large(self.inner.name(), size, scope, limit)
     }
 
-    /// Evaluates a call of constants. A large result becomes a charged array for all rows, since
-    /// the value would be repeated for each of them.
+    /// Evaluates a call with constant arguments. A large result becomes a charged array, because a
+    /// scalar would be repeated for each row.
     fn constant(self, call: &Call<'_>) -> Result<ColumnarValue> {
         let size = Estimates::new(call, self.rule, 1).total;
         let limit = self.memory.value_limit();
@@ -225,7 +224,7 @@ impl Invocation<'_> {
     }
 }
 
-/// The result with a charge of its real size.
+/// Charges the actual size of the result.
 fn held(
     function: &str,
     result: ColumnarValue,
@@ -234,7 +233,7 @@ fn held(
 ) -> Result<ColumnarValue> {
     match result {
         ColumnarValue::Array(values) => {
-            // Buffers that the result shares with the arguments are not its own.
+            // Buffers that the result shares with the arguments are not charged.
             let size = memory_bytes(&values).min(charge.bytes() as u64);
             charge.resize(function, size)?;
             Ok(ColumnarValue::Array(hold(values, charge)))
@@ -249,8 +248,8 @@ fn held(
     }
 }
 
-/// The error of a call. Where a function meets arguments that its signature lets through and its
-/// implementation does not take, the arguments are at fault.
+/// Returns the error of a call. If the implementation rejects arguments that its signature accepts,
+/// the arguments are invalid.
 fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::Internal(message) => {
@@ -264,7 +263,7 @@ fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// The estimates of a batch.
+/// The size estimates of a batch.
 struct Estimates<'a> {
     rows: Vec<u64>,
     call: &'a Call<'a>,
@@ -309,7 +308,7 @@ impl<'a> Estimates<'a> {
         self.rows.iter().copied().max().unwrap_or(0)
     }
 
-    /// The end of the slice that begins at a row: one row at least.
+    /// Returns the end of the slice that begins at a row; a slice has at least one row.
     fn end_of_slice(&self, begin: usize, most: u64) -> usize {
         let (mut end, mut sum) = (begin, 0_u64);
         while end < self.count {

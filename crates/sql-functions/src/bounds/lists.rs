@@ -1,16 +1,16 @@
-//! Estimates of functions that give lists.
+//! Size estimates of functions that return lists.
 
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::argument::{Argument, Integers, fixed_width};
 use super::call::{Call, Estimate};
 
-/// Bytes of an element that a list holds beside the element's own value.
+/// Bytes of list overhead per element.
 const ELEMENT_BYTES: u64 = 8;
 
 const DAY_NANOSECONDS: i128 = 86_400_000_000_000;
 
-/// `range` and `generate_series`.
+/// The estimate of `range` and `generate_series`.
 pub(super) fn range<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let unit = call.argument(0).map_or(DataType::Null, Argument::data_type);
     let nanoseconds = match unit {
@@ -48,8 +48,8 @@ fn steps(distance: i128, step: i128) -> u64 {
     u64::try_from(distance.unsigned_abs() / step.unsigned_abs() + 1).unwrap_or(u64::MAX)
 }
 
-/// Steps of an interval, whose months have 28 days at least. An interval whose parts have different
-/// signs can go on forever.
+/// Returns the number of steps of an interval, whose months have at least 28 days. An interval with
+/// parts of different signs may never reach the end.
 fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) -> u64 {
     let parts = [i128::from(step.months), i128::from(step.days), i128::from(step.nanoseconds)];
     if parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0) {
@@ -57,7 +57,7 @@ fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) 
     }
     let [months, days, nanoseconds] = parts;
     let step = (months * 28 + days) * DAY_NANOSECONDS + nanoseconds;
-    // Days before the first are taken from the end, which may move it past the other side.
+    // Negative days are subtracted last, which may move the value past the end.
     steps(distance, step).saturating_add(1)
 }
 
@@ -78,7 +78,7 @@ pub(super) fn array_resize<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `array_replace_all` and its like: each element may become the new one.
+/// `array_replace_all` and similar functions: each element may become the new one.
 pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let new = call.elements(0, row).saturating_mul(call.bytes(2, row));
@@ -86,7 +86,7 @@ pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// Positions of elements.
+/// The estimate of functions that return positions of elements.
 pub(super) fn positions<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.elements(0, row).saturating_mul(8).saturating_add(8))
 }

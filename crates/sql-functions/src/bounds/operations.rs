@@ -1,4 +1,4 @@
-//! Operators, casts and constants as functions, so that the same limits hold for them.
+//! Operators, casts and constants as functions, so that the same limits apply.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,19 +16,19 @@ use super::function::with_rule;
 use super::rules::Rule;
 use super::{lists, text};
 
-/// `||` of texts and of bytes.
+/// `||` of strings and binaries.
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), Rule::Within(1)));
 
-/// A constant that is too large to be repeated for each row without a look at its size.
+/// A constant that is too large to be repeated for each row without a check.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Constant(any())), Rule::Within(1)));
 
-/// The list that a lambda goes through, with the columns that the lambda reads after it.
+/// The list of a lambda, followed by the outer columns that the lambda reads.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(LambdaList(any())), Rule::Each(lists::captures)));
 
-/// A cast of values that have parts.
+/// A cast of nested values.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
     with_rule(Arc::new(Cast { to, tries, signature: any() }), Rule::Each(text::cast))
 }
@@ -37,7 +37,7 @@ fn any() -> Signature {
     Signature::variadic_any(Volatility::Immutable)
 }
 
-/// The field that a function gives, which may be null where an argument may be.
+/// Returns the output field, which is nullable if an argument is.
 fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> FieldRef {
     let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
     Arc::new(Field::new(name, to, nullable))

@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// The fuzz test of function calls reads this list. `HEADWATER_UPDATE=1` updates it.
+    /// The fuzz test of function calls reads this list. `HEADWATER_UPDATE=1` rewrites it.
     #[test]
     fn the_list_of_functions_is_complete() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/functions.txt");

@@ -1,4 +1,4 @@
-//! Estimates of functions that give text.
+//! Size estimates of functions that return text.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use datafusion::logical_expr::ColumnarValue;
 
 use super::call::{Call, Estimate};
 
-/// Digits and signs of a number as text, at most; a double has up to 327.
+/// Maximum length of a number as text; a double has up to 327 digits.
 const NUMBER_TEXT_BYTES: u64 = 330;
 
-/// Bytes of a compiled regular expression, at most.
+/// Maximum bytes of a compiled regular expression.
 const PATTERN_BYTES_MAX: u64 = 10 << 20;
 
 pub(super) fn repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
@@ -72,12 +72,12 @@ pub(super) fn concat_ws<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `to_char`: a letter of the format becomes a date and time at most.
+/// `to_char`: a letter of the format becomes at most a date and time.
 pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
-/// A cast: a byte of a list's numbers becomes a number of eight bytes, or its text.
+/// A cast: one byte of a list of numbers becomes a number of eight bytes, or its text.
 pub(super) fn cast<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
@@ -87,19 +87,19 @@ pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let separator = 1;
     Box::new(move |row| {
         let own = call.bytes(0, row);
-        // A number of the list has at least one byte; most of them have eight.
+        // A number of the list has at least one byte; most have eight.
         let cells = leaf_cells(own, call);
         let each = call.bytes(separator, row).saturating_add(call.bytes(2, row));
         cells.saturating_mul(each.saturating_add(leaf_text(call))).saturating_add(own)
     })
 }
 
-/// The most values that a list of so many bytes has.
+/// Returns the maximum number of values in a list of this size.
 fn leaf_cells(bytes: u64, call: &Call<'_>) -> u64 {
     bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
 }
 
-/// The most text that one value of the list becomes, beside its own bytes.
+/// Returns the maximum text overhead of one value of the list.
 fn leaf_text(call: &Call<'_>) -> u64 {
     match leaf(call) {
         Some(leaf) if leaf.is_floating() => NUMBER_TEXT_BYTES,
@@ -133,7 +133,7 @@ pub(super) fn string_to_array<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `regexp_match`: each group of the pattern is a part of the text.
+/// `regexp_match`: each group of the pattern returns a part of the text.
 pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let groups = call.text(1, row).map_or(0, |pattern| pattern.matches('(').count() as u64);
@@ -142,7 +142,7 @@ pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `regexp_replace`: with the flag `g` as many matches as bytes, at most.
+/// `regexp_replace`: with the flag `g`, at most as many matches as bytes.
 pub(super) fn regexp_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
@@ -162,7 +162,7 @@ pub(super) fn regexp<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| pattern_bytes(call, row))
 }
 
-/// Compiled patterns are kept for a batch, one for each pattern that differs.
+/// Compiled patterns are kept during a batch, one for each distinct pattern.
 fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
     let Some(pattern) = call.argument(1).filter(|pattern| !pattern.is_constant()) else { return 0 };
     match pattern.text(row) {

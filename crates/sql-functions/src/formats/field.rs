@@ -1,4 +1,4 @@
-//! The parts of a time that formats ask for, and how each is written.
+//! The fields of a time in formats, and their text forms.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use chrono::{Datelike, FixedOffset, NaiveDate, Timelike};
 
 use super::{Moment, cased};
 
-/// The case of the letters of a name.
+/// The letter case of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Case {
     Upper,
@@ -14,10 +14,10 @@ pub(super) enum Case {
     Title,
 }
 
-/// What a field shows.
+/// A field of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The last digits of the year, or all of it.
+    /// The last digits of the year, or the whole year.
     Year(Option<u32>),
     IsoYear(Option<u32>),
     Era,
@@ -48,13 +48,13 @@ pub(super) enum Kind {
     Minute,
     Second,
     SecondOfDay,
-    /// The first digits of the fraction of the second.
+    /// The first digits of the fractional second.
     Fraction(u32),
     /// `AM`, or `A.M.` with dots.
     Half {
         dots: bool,
     },
-    /// The offset from UTC: `-0230`, or `-02:30` with a colon.
+    /// The UTC offset: `-0230`, or `-02:30` with a colon.
     Offset {
         colon: bool,
         zulu: bool,
@@ -65,14 +65,14 @@ pub(super) enum Kind {
     Zone,
 }
 
-/// One part of a time, as text.
+/// A field with its text form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub kind: Kind,
-    /// The least width: digits are padded with zeros on the left, names with blanks on the right.
+    /// Minimum width: digits are padded with zeros on the left, names with spaces on the right.
     pub width: usize,
     pub case: Case,
-    /// `th` after a number, in its case.
+    /// The suffix `th` after a number, in its case.
     pub ordinal: Option<Case>,
 }
 
@@ -81,7 +81,7 @@ impl Field {
         Field { kind, width, case: Case::Title, ordinal: None }
     }
 
-    /// Appends this part of a moment; the error names what the moment does not have.
+    /// Appends this field of a moment; fails with the name of a field that the moment lacks.
     pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
         if let Some(number) = self.number(moment)? {
             let sign = if number < 0 { "-" } else { "" };
@@ -97,7 +97,7 @@ impl Field {
         Ok(())
     }
 
-    /// The part as a number, if it is one.
+    /// Returns the field as a number, if it is one.
     fn number(&self, moment: &Moment) -> Result<Option<i64>, String> {
         let time = moment.time;
         let number = match self.kind {
@@ -160,7 +160,7 @@ impl Field {
         )
     }
 
-    /// The part as text.
+    /// Returns the field as text.
     fn text(&self, moment: &Moment) -> Result<String, String> {
         const ROMAN: [&str; 12] =
             ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];

@@ -1,4 +1,4 @@
-//! A compiled format, and the values that it writes.
+//! Compiled formats and the values to format.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     .map(|function| Arc::new(ScalarUDF::from(function)))
 }
 
-/// The patterns that a function takes.
+/// The pattern syntax of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Style {
     Postgres,
@@ -29,7 +29,7 @@ pub(super) enum Style {
 pub(super) struct Moment {
     pub(super) date: Option<NaiveDate>,
     pub(super) time: NaiveTime,
-    /// The offset from UTC of a `TIMESTAMPTZ`.
+    /// The UTC offset of a `TIMESTAMPTZ`.
     pub(super) offset: Option<FixedOffset>,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// Compiles a format; the error says what is wrong with it.
+    /// Compiles a format; the error has the reason.
     pub(super) fn parse(text: &str, style: Style) -> Result<Format, String> {
         if text.contains('%') {
             let items = StrftimeItems::new(text).parse_to_owned();
@@ -63,7 +63,7 @@ impl Format {
         .map(Format::Parts)
     }
 
-    /// Appends a moment; the error names what the moment does not have.
+    /// Appends a moment; fails with the name of a field that the moment lacks.
     pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
         match self {
             Format::Chrono(items) => write_chrono(items, moment, to),
@@ -96,7 +96,7 @@ fn write_chrono(items: &[Item<'static>], moment: &Moment, to: &mut String) -> Re
     written.map_err(|_| "it asks for a part that the value does not have".to_owned())
 }
 
-/// Appends letters that name a part of a time, in the case that the pattern has.
+/// Appends the letters of a name in the case of the pattern.
 pub(super) fn cased(text: &str, case: Case) -> String {
     match case {
         Case::Upper => text.to_uppercase(),

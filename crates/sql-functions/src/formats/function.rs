@@ -1,4 +1,4 @@
-//! The functions, over arrays of times and formats.
+//! `to_char` and `date_format` over arrays of times and formats.
 
 use std::sync::Arc;
 
@@ -53,8 +53,7 @@ impl FormatTime {
         Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
     }
 
-    /// Writes each time by its format; a format is compiled once for each run of rows that share
-    /// it.
+    /// Formats each time; a format is compiled once for each run of rows with the same one.
     fn formatted(&self, times: &Times, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
         let mut compiled: Option<(&str, Format)> = None;
@@ -160,7 +159,7 @@ impl Times {
         self.values.is_null(row)
     }
 
-    /// The moment of a row; none where no calendar has it.
+    /// Returns the moment of a row; none if it is outside the calendar's range.
     fn moment(&self, row: usize) -> Option<Moment> {
         let utc: DateTime<Utc> = match self.values.data_type() {
             DataType::Time64(_) => {

@@ -1,9 +1,9 @@
 //! `to_char` and `date_format`: times as text.
 //!
-//! DataFusion's functions take the patterns of chrono alone, and copy every other letter. Here a
-//! format with a `%` is one of chrono's. Otherwise `to_char` takes the template patterns of
-//! PostgreSQL, and `date_format` the pattern letters of Spark. A letter that is none of them is an
-//! error. [`Format`] is a compiled format; [`Moment`] is a value that it writes.
+//! DataFusion's functions only support chrono's patterns and copy all other letters. Here a format
+//! with a `%` is one of chrono's. Otherwise `to_char` supports PostgreSQL's template patterns, and
+//! `date_format` Spark's pattern letters. Any other letter is an error. [`Format`] is a compiled
+//! format, [`Moment`] a value to format.
 //!
 //! Upstream: no issue found (November 2026)
 

@@ -3,7 +3,7 @@
 use super::Part;
 use super::field::{Case, Field, Kind};
 
-/// Patterns whose case does not matter, the longer before those that they begin with.
+/// Case-insensitive patterns; longer ones before their prefixes.
 const PATTERNS: [(&str, Kind, usize); 41] = [
     ("HH24", Kind::Hour24, 2),
     ("HH12", Kind::Hour12, 2),
@@ -48,7 +48,7 @@ const PATTERNS: [(&str, Kind, usize); 41] = [
     ("AD", Kind::Era, 0),
 ];
 
-/// Patterns of names, which are written in the case of the pattern.
+/// Patterns of names, which are formatted in the case of the pattern.
 const NAMES: [(&str, Kind, usize); 10] = [
     ("MONTH", Kind::MonthName, 9),
     ("MON", Kind::MonthShort, 0),
@@ -62,7 +62,7 @@ const NAMES: [(&str, Kind, usize); 10] = [
     ("AD", Kind::Era, 0),
 ];
 
-/// Returns the parts of a template; the error names a letter that is no pattern.
+/// Returns the parts of a template; fails with an unknown letter.
 pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = template;
@@ -87,7 +87,7 @@ pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Takes what stands between double quotes.
+/// Reads a quoted text.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     let mut text = String::new();
     let mut letters = rest.char_indices();
@@ -101,7 +101,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
     Err("a double quote is not closed".to_owned())
 }
 
-/// Takes the pattern that a text begins with.
+/// Returns the pattern at the start of a text.
 fn field(text: &str) -> Option<(Field, &str)> {
     let (padded, text) = match strip(text, "FM") {
         Some(rest) => (false, rest),

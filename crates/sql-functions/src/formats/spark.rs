@@ -3,10 +3,10 @@
 use super::Part;
 use super::field::{Field, Kind};
 
-/// The pattern letters, each of which takes some counts of repetition.
+/// The pattern letters, with their valid repetition counts.
 const LETTERS: &str = "yuMLdDEFqQGaHhkKmsSVzXxZ";
 
-/// Returns the parts of a pattern; the error names a letter that is none of Spark's.
+/// Returns the parts of a pattern; fails with an unknown letter.
 pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = pattern;
@@ -29,7 +29,7 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Takes what stands between single quotes; two of them are one.
+/// Reads a quoted text; two single quotes are one.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     if let Some(after) = rest.strip_prefix('\'') {
         return Ok(("'".to_owned(), after));
@@ -50,7 +50,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
     }
 }
 
-/// Appends what a run of one letter stands for.
+/// Appends the field of a repeated letter.
 fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), String> {
     let number = |kind| Ok::<_, String>(Field::new(kind, count));
     let field = match (letter, count) {

@@ -1,8 +1,8 @@
-//! The difference of dates, as a function: DataFusion alone fails where it looks for the bounds of
-//! it.
+//! The difference of dates as a function, because DataFusion fails to compute the value range of
+//! the operator.
 //!
-//! Upstream: <https://github.com/apache/datafusion/issues/19528>; none found (November 2026) for
-//! the bounds of the difference
+//! Upstream: <https://github.com/apache/datafusion/issues/19528>; no issue found (November 2026)
+//! for the value range
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ use datafusion::physical_expr_common::datum::apply;
 
 use super::rewrite_parts;
 
-/// The plan with the function in place of the operator.
+/// Returns the plan with the function instead of the operator.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, count)
 }
@@ -35,7 +35,7 @@ fn count(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// The days from one date to another.
+/// Returns the number of days between two dates.
 static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
     ScalarUDF::new_from_impl(Days { signature: Signature::any(2, Volatility::Immutable) })
 });

@@ -1,4 +1,4 @@
-//! Comparisons of intervals by their length: a month has thirty days, and a day has 24 hours.
+//! Comparisons of intervals by length: a month has 30 days, a day has 24 hours.
 //!
 //! DataFusion compares months first, then days, then the rest, so that 30 hours are less than a
 //! day.
@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use super::rewrite_parts;
 
-/// The plan with lengths compared.
+/// Returns the plan with compared lengths.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, settle)
 }
@@ -49,7 +49,7 @@ fn length(of: Expr) -> Expr {
     LENGTH.call(vec![of])
 }
 
-/// An interval's nanoseconds.
+/// Returns an interval's length in nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Length {
     signature: Signature,

@@ -1,8 +1,7 @@
-//! `m['key']` of a map, as a function of its own.
+//! `m['key']` of a map, as a separate function.
 //!
-//! DataFusion has one function for the parts of structs and the values of maps, puts one after the
-//! other into one call, and looks such a call up among the columns of a Parquet file, where no map
-//! has its keys.
+//! DataFusion has one function for struct fields and map values, merges nested calls into one, and
+//! pushes it down to the columns of a Parquet file, where a map's keys are not columns.
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -25,7 +24,7 @@ static MAP_VALUE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(MapValue { of_any: GetFieldFunc::new(), signature }))
 });
 
-/// The rewrite that calls it.
+/// The rewrite rule.
 #[derive(Debug)]
 pub(crate) struct ReadMaps;
 
@@ -61,14 +60,14 @@ impl FunctionRewrite for ReadMaps {
     }
 }
 
-/// The type of a map's keys.
+/// Returns the type of a map's keys.
 fn key_type(map: &DataType) -> Option<DataType> {
     let DataType::Map(entries, _) = map else { return None };
     let DataType::Struct(parts) = entries.data_type() else { return None };
     parts.first().map(|key| key.data_type().clone())
 }
 
-/// Gives the value of a map that a key has.
+/// Returns the value of a key in a map.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct MapValue {
     of_any: GetFieldFunc,

@@ -1,7 +1,7 @@
-//! Where what DataFusion makes of a query is not what SQL says: rules that put it right.
+//! Rules that correct queries for which DataFusion's results differ from SQL.
 //!
-//! Functions are rewritten while the types of a plan are found, the analyzer's rules come once they
-//! are known, and the optimizer's are DataFusion's own, some of them guarded.
+//! Functions are rewritten during type resolution, analyzer rules run after it. The optimizer rules
+//! are DataFusion's own; some are wrapped in a check.
 
 mod date_diff;
 mod interval;

@@ -1,9 +1,8 @@
-//! `9 = t.id` as `t.id = 9`.
+//! Rewrites `9 = t.id` as `t.id = 9`.
 //!
-//! A condition of a join that holds for equal columns of both sides is put before each of them, and
-//! again in every round of the optimizer. DataFusion takes two equal conditions for one where they
-//! are written alike, and for two that exclude each other where the first is `9 = s.id` and the
-//! second `s.id = 9`: no row would be left.
+//! The optimizer copies a join condition on equal columns to both sides, again in every round.
+//! DataFusion recognizes duplicates only if they are written alike. It takes `9 = s.id` and `s.id =
+//! 9` for contradictory conditions, and returns no rows.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24763>
 
@@ -13,7 +12,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan};
 
 use super::rewrite_parts;
 
-/// The plan with what has columns on the left of comparisons with what has none.
+/// Returns the plan with columns on the left of comparisons with constants.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, turn)
 }

@@ -60,7 +60,7 @@ fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     Ok(held)
 }
 
-/// Rewrites a value: wraps its lists, and rewrites nested conditions as conditions.
+/// Rewrites a value: wraps its lists, and rewrites the conditions inside it.
 fn apart(value: Expr) -> Result<Expr> {
     let kept = match value {
         Expr::IsTrue(condition) => Expr::IsTrue(Box::new(hold(*condition, false)?)),

@@ -1,5 +1,4 @@
-//! Rules of DataFusion's optimizer that are left out where what they make of a plan is another
-//! query.
+//! Rules of DataFusion's optimizer that are skipped for plans that they would make incorrect.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/11748> for conditions without columns;
 //! no issue found (November 2026) for joins in which null equals null, whose rule was corrected
@@ -14,7 +13,7 @@ use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 
-/// DataFusion's own rules, with those in guarded form that need it.
+/// Returns DataFusion's rules; incorrect ones are wrapped.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let guarded = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
         let errs: fn(&LogicalPlan) -> bool = match rule.name() {
@@ -27,7 +26,7 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     Optimizer::new().rules.into_iter().map(guarded).collect()
 }
 
-/// A rule, and where it errs.
+/// A rule, and the condition under which it is skipped.
 #[derive(Debug)]
 struct Guarded {
     rule: Arc<dyn OptimizerRule + Send + Sync>,
@@ -52,8 +51,8 @@ impl OptimizerRule for Guarded {
     }
 }
 
-/// Whether null equals null in some inner join. The rule puts such a join together with others, and
-/// has it forget that.
+/// Returns true if null equals null in some inner join. The rule would merge such a join with
+/// others and lose this setting.
 fn joins_nulls(plan: &LogicalPlan) -> bool {
     let is_one = |plan: &LogicalPlan| match plan {
         LogicalPlan::Join(join) => {
@@ -69,8 +68,8 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
     found || looked.is_err()
 }
 
-/// Whether a condition that reads no column filters what has a row even where nothing is
-/// aggregated. The rule would have it filter what is aggregated, and the row stay.
+/// Returns true if a constant condition filters an aggregation that always has a row. The rule
+/// would push the condition below the aggregation, which would keep the row.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

@@ -1,4 +1,4 @@
-//! The lists of rules, and the walk over the parts of a plan that they share.
+//! The lists of rules, and the traversal of plans that they share.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::timestamps::Microseconds;
 
-/// The rewrites of functions.
+/// Returns the function rewrites.
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
     [
         Arc::new(super::round::Places),
@@ -22,7 +22,7 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
     ]
 }
 
-/// The analyzer's rules, in their order.
+/// Returns the analyzer rules, in order.
 pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
     let rules: [(_, Rewrite); 7] = [
         ("scalar_subquery", super::scalar_subquery::rewrite),
@@ -38,7 +38,7 @@ pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
 
 type Rewrite = fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>;
 
-/// A rule of the analyzer for each part of a plan, those of its subqueries as well.
+/// An analyzer rule that visits each node of a plan, including its subqueries.
 #[derive(Debug)]
 struct EachPart {
     name: &'static str,
@@ -55,8 +55,7 @@ impl AnalyzerRule for EachPart {
     }
 }
 
-/// The plan with every part of its values as `rewrite` makes it of the columns that there are, each
-/// value under the name that it had.
+/// Rewrites every expression, including nested ones, with the available columns; names are kept.
 pub(super) fn rewrite_parts(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,
@@ -65,7 +64,7 @@ pub(super) fn rewrite_parts(
     rewrite_values(plan, |value| value.transform_up(|part| Ok(rewrite(part, &schema))))
 }
 
-/// The plan with each of its values as `rewrite` makes it, under the name that it had.
+/// Rewrites each top-level expression of a plan; names are kept.
 pub(super) fn rewrite_values(
     plan: LogicalPlan,
     mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
@@ -74,7 +73,7 @@ pub(super) fn rewrite_values(
     plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
 }
 
-/// Grouping sets have no name; what they are made of has.
+/// Grouping sets have no name, but their parts do.
 fn rewrite_value(
     value: Expr,
     names: &NamePreserver,

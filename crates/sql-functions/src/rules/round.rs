@@ -1,6 +1,6 @@
-//! `round(number, places)` with a type that stays: what DataFusion says of a decimal's depends on
-//! whether the places are a literal, which they are no more once they are cast to the type that it
-//! wants. So they have that type from the beginning.
+//! `round(number, places)` with a stable type. DataFusion derives a decimal's type from literal
+//! places, and loses it when it casts the literal. So the places have the required type from the
+//! start.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/23232>
 

@@ -1,8 +1,7 @@
-//! Subqueries that have one row whatever they read, since they aggregate without groups.
+//! Subqueries that always return one row, because they aggregate without groups.
 //!
-//! DataFusion makes semi joins of EXISTS and IN, which find no row where the subquery reads none.
-//! So, before it does, EXISTS of such a subquery is what it always is, and IN compares with its one
-//! row.
+//! DataFusion plans EXISTS and IN as semi joins, which find no row if the subquery reads none. So
+//! EXISTS of such a subquery is replaced by a constant, and IN by a comparison with its row.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24960>
 
@@ -13,7 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr, lit};
 
 use super::rewrite_values;
 
-/// The plan that takes them for what they are.
+/// Returns the plan with such subqueries replaced.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_values(plan, |value| value.transform_up(settle))
 }
@@ -54,7 +53,7 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
     }
 }
 
-/// How many rows a query has.
+/// The number of rows of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rows {
     One,

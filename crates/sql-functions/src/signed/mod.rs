@@ -2,7 +2,7 @@
 //!
 //! Iceberg has no unsigned types: an unsigned 64-bit column becomes `decimal(20, 0)`, and text in
 //! JSON. [`register`] wraps each function of DataFusion that returns unsigned numbers for signed
-//! arguments. The tests walk the registry, so that no such function is left.
+//! arguments. A test checks the registry for functions that are not wrapped.
 //!
 //! Upstream: no issue found (November 2026)
 

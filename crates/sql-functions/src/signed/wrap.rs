@@ -66,7 +66,7 @@ mod tests {
     use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
     use datafusion::logical_expr::{ReturnFieldArgs, Signature};
 
-    /// The types that arguments are drawn from; none of them is unsigned.
+    /// Argument types of the generated calls; all are signed.
     fn types() -> Vec<DataType> {
         let item = Arc::new(Field::new_list_field(DataType::Int64, true));
         vec![
@@ -82,7 +82,7 @@ mod tests {
         ]
     }
 
-    /// Every list of up to three of the types, and those that the signature gives as examples.
+    /// Returns all combinations of up to three types, and the examples of the signature.
     fn arguments(signature: &Signature) -> Vec<Vec<DataType>> {
         let types = types();
         let mut lists = vec![Vec::new()];
@@ -101,7 +101,7 @@ mod tests {
         lists
     }
 
-    /// The calls of a function that return an unsigned type for signed arguments.
+    /// Returns the calls that return an unsigned type for signed arguments.
     fn unsigned_calls<F: UDFCoercionExt>(
         function: &F,
         return_type: impl Fn(&[FieldRef]) -> Result<DataType>,

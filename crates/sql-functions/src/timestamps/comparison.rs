@@ -1,8 +1,8 @@
-//! What is compared with a timestamp of microseconds becomes one, where DataFusion makes
-//! nanoseconds of both.
+//! Comparisons with microsecond timestamps: the other operand is cast to microseconds, where
+//! DataFusion casts both to nanoseconds.
 //!
-//! Whole numbers that are cast to a timestamp are seconds, whatever its digits; DataFusion alone
-//! takes them for seconds only on their way to nanoseconds.
+//! An integer that is cast to a timestamp is in seconds, whatever the precision. DataFusion does
+//! this only for nanoseconds.
 //!
 //! Upstream: no issue found (November 2026); mixed units are coerced to the finer one on purpose,
 //! <https://github.com/apache/datafusion/pull/22759>
@@ -15,10 +15,10 @@ use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
 
-/// Functions that give one of their arguments.
+/// Functions that return one of their arguments.
 const CHOOSING: [&str; 6] = ["coalesce", "greatest", "ifnull", "least", "nullif", "nvl"];
 
-/// The rewrite, which comes before types are made equal.
+/// The rewrite, which runs before type coercion.
 #[derive(Debug)]
 pub(crate) struct Microseconds;
 
@@ -79,8 +79,8 @@ impl FunctionRewrite for Microseconds {
     }
 }
 
-/// Makes timestamps of microseconds of the parts that are no timestamps, where others are such and
-/// none has nanoseconds.
+/// Casts the other operands to microseconds if some are microsecond timestamps and none has
+/// nanoseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,
@@ -117,7 +117,7 @@ fn is_moment(data_type: &DataType) -> bool {
     data_type.is_string() || is_date(data_type)
 }
 
-/// Takes a whole number on its way to a timestamp for seconds.
+/// Interprets an integer that is cast to a timestamp as seconds.
 fn seconds(
     number: &mut Box<Expr>,
     to: &DataType,

@@ -20,13 +20,13 @@ use datafusion::logical_expr::{
 
 use super::zones::AtTimeZone;
 
-/// Microseconds of 400 years, after which the calendar repeats itself, to the day of the week.
+/// Microseconds of 400 years, the period of the calendar including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// A year less than the microseconds around 1970 that nanoseconds can say.
+/// The range around 1970 that nanoseconds can represent, less a year, in microseconds.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
-/// The functions that stand for DataFusion's of the same names, and that of AT TIME ZONE.
+/// Returns the functions that replace DataFusion's, and that of AT TIME ZONE.
 pub(crate) fn functions(config: &ConfigOptions) -> [Arc<ScalarUDF>; 4] {
     let zone: Option<Arc<str>> = config.execution.time_zone.as_deref().map(Arc::from);
     let now = Now { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };
@@ -39,7 +39,7 @@ fn microseconds(zone: Option<Arc<str>>) -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, zone)
 }
 
-/// `now()`: when the statement began.
+/// `now()`: the start time of the statement.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Now {
     zone: Option<Arc<str>>,
@@ -83,8 +83,8 @@ impl ScalarUDFImpl for Now {
     }
 }
 
-/// `to_timestamp`: of texts, of seconds as any number, of dates and timestamps. Texts with formats,
-/// and numbers with a fraction, are DataFusion's, and go through its nanoseconds.
+/// `to_timestamp` of texts, numbers of seconds, dates and timestamps. DataFusion's function handles
+/// texts with formats and fractional numbers, in nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
     any: ToTimestampFunc,
@@ -125,8 +125,8 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// `date_trunc`, which computes in nanoseconds: what is far from them is brought near by as many
-/// times 400 years, and back.
+/// `date_trunc`, which computes in nanoseconds: timestamps out of their range are moved by
+/// multiples of 400 years, and back.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,
@@ -198,7 +198,7 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// How many times 400 years each timestamp of microseconds is away; none where all are near.
+/// Returns the multiple of 400 years for each timestamp; none if all are in range.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);
@@ -218,7 +218,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Timestamps moved by as many times 400 years each.
+/// Moves each timestamp by its multiple of 400 years.
 fn moved(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);

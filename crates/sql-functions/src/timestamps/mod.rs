@@ -1,8 +1,8 @@
-//! Timestamps of the years 1 to 9999, which DataFusion alone takes through nanoseconds and their
-//! few years.
+//! Timestamps of the years 1 to 9999; DataFusion computes in nanoseconds, which cover fewer years.
 //!
-//! A `TIMESTAMP` that says nothing else has microseconds: so do what is compared with one
-//! ([`Microseconds`]) and what functions give ([`functions`]). [`AT_TIME_ZONE`] is a function, too.
+//! A `TIMESTAMP` without a precision has microseconds. Operands of comparisons with it
+//! ([`Microseconds`]) and results of functions ([`functions`]) have microseconds too.
+//! [`AT_TIME_ZONE`] is a function, too.
 
 mod comparison;
 mod functions;

@@ -23,10 +23,10 @@ use headwater_sql::expression::AT_TIME_ZONE;
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
-/// Longer than clocks are ever set forward by.
+/// More than any daylight saving shift.
 const BEFORE: TimeDelta = TimeDelta::hours(3);
 
-/// Takes a time and the name of a zone.
+/// `AT TIME ZONE` as a function of a time and a zone name.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct AtTimeZone(Signature);
 
@@ -90,7 +90,7 @@ impl ScalarUDFImpl for AtTimeZone {
     }
 }
 
-/// Checks that the zones of all columns are known: a time in a zone that is not cannot be written.
+/// Rejects columns with an unknown time zone, whose times cannot be formatted.
 pub fn check_zones(fields: &Fields) -> Result<()> {
     fields.iter().try_for_each(|field| check_zone(field.data_type()))
 }
@@ -119,7 +119,7 @@ fn check_zone(data_type: &DataType) -> Result<()> {
     }
 }
 
-/// A time in microseconds as clocks of a zone show it, or the time at which they show it.
+/// Converts a time to local time in a zone, or local time to a time, in microseconds.
 fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     let Some(read) = DateTime::from_timestamp_micros(time).map(|time| time.naive_utc()) else {
         return exec_err!("a time that no calendar has: {time} microseconds");
@@ -129,7 +129,7 @@ fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     moved.ok_or_else(|| DataFusionError::Execution("a time that no calendar has".to_owned()))
 }
 
-/// How far a zone's clocks are ahead, at a time, or when they show it.
+/// Returns a zone's UTC offset at a time or at a local time.
 fn offset(zone: Tz, read: NaiveDateTime, to_zone: bool) -> impl Offset {
     if to_zone {
         return zone.offset_from_utc_datetime(&read);
