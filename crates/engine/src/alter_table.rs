@@ -63,8 +63,9 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace. The
-    /// rows become readable under the new name, so renaming needs the right to read them.
+    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace.
+    /// Renaming needs the right to read the table, because its rows become readable under the new
+    /// name.
     async fn rename_table(
         &self,
         from: &ObjectName,

@@ -29,8 +29,8 @@ use headwater_sql_functions::error_text::clean;
 /// Name of the marker function; the NUL character keeps users from calling it.
 const GIVEN: &str = "\0given";
 
-/// Marker around an expression in VALUES, so that its casts are told from the planner's. It is
-/// removed before execution.
+/// Marker around an expression in VALUES, which distinguishes its own casts from the planner's. It
+/// is removed before execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(Given(Signature::any(1, Volatility::Immutable)))));
 
@@ -119,8 +119,8 @@ fn unmarked(value: Expr) -> Expr {
     }
 }
 
-/// Prepares a value of VALUES for planning. It is marked if its casts must be told from the
-/// planner's; for a decimal column, number literals keep all their digits.
+/// Prepares a value of VALUES for planning. It is marked if its own casts must be distinguished
+/// from the planner's; for a decimal column, number literals keep all their digits.
 pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         exact(&mut value);

@@ -2,8 +2,8 @@
 //!
 //! A Tokio task can be aborted only where it yields. DataFusion's scans yield every few batches,
 //! but a join can produce millions of batches from one input batch. So each node that can output
-//! more rows than its input also yields. A join condition can be evaluated for hours between two
-//! batches, so it checks a flag.
+//! more rows than its input also yields. A join may evaluate its condition for hours between two
+//! batches, so the condition checks a flag.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

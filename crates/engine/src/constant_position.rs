@@ -1,7 +1,7 @@
-//! The place of a constant that cannot be cast, for errors that name its value alone.
+//! The position of a constant that cannot be cast, for errors that contain only its value.
 //!
-//! DataFusion finds such constants while it computes, when places are gone. So the statement is
-//! parsed again once it failed, and its constant casts are computed one by one.
+//! DataFusion reports such constants during execution, without positions. So a failed statement is
+//! parsed again, and its constant casts are evaluated one by one.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ use crate::error::{Error, Position};
 use crate::planner;
 use headwater_sql_functions::error_text::clean;
 
-/// Adds the place of the constant that an error is about, where the statement shows it.
+/// Adds the position of the constant that caused an error, if the statement contains it.
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Value { message, position: None } => {
@@ -43,7 +43,7 @@ fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
     found.break_value()
 }
 
-/// The one text of a statement without casts that the message quotes.
+/// Returns the only literal without a cast that the message quotes.
 fn only_text(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
     let mut quoted = tokens.iter().filter(|token| match &token.token {
         Token::SingleQuotedString(text) => {
@@ -55,7 +55,7 @@ fn only_text(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
     quoted.next().is_none().then(|| span_start(one.span)).flatten()
 }
 
-/// The place of a constant cast that fails with this message.
+/// Returns the position of a constant cast that fails with this message.
 fn failed_cast(expr: &Expr, message: &str) -> Option<Position> {
     let constant = match expr {
         Expr::Cast { expr, .. } => matches!(&**expr, Expr::Value(_)),

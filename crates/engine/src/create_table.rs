@@ -161,7 +161,7 @@ async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext
 /// Makes all columns of CREATE TABLE AS nullable, because later rows may contain nulls.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
-    // What is said of a column is said of the one that it was selected from.
+    // The metadata of a field describes the source column, not the new one.
     let fields: Fields =
         fields.map(|field| unsaying(field, &FIELD_METADATA_KEYS).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))

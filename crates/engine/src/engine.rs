@@ -243,13 +243,13 @@ fn config(options: &EngineOptions) -> SessionConfig {
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false);
     let settings = config.options_mut();
-    // Names are resolved before DataFusion sees them, so it must compare them exactly.
+    // Names are resolved before planning, so DataFusion must compare them exactly.
     settings.sql_parser.enable_ident_normalization = false;
     settings.sql_parser.collect_spans = true;
     // TIMESTAMP WITH TIME ZONE must keep its zone.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
-    // The schemas differ only in field metadata, which DataFusion drops, for example in a UNION.
+    // The schemas differ only in field metadata, which DataFusion loses, for example in a UNION.
     settings.execution.skip_physical_aggregate_schema_check = true;
     // Struct fields are extracted where they are used. The pushdown would move them to the scans,
     // under names that can collide between two tables.

@@ -42,7 +42,8 @@ impl Session {
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
-        // The target is a table of the lake on the branch, whatever is registered or pinned.
+        // Writes go to the lake, so tables registered in the session and a pinned state are
+        // ignored.
         let head = transaction.view().clone();
         let mut target = Lookup::of_lake(self, &head);
         target
@@ -103,9 +104,9 @@ struct NewRowsInto {
     /// Table name in its stored spelling.
     table: String,
     schema: SchemaRef,
-    /// The columns that are listed, spelled as they are; none where they are not.
+    /// The listed columns in their stored spelling; none without a list.
     listed: Vec<String>,
-    /// What columns are that are not, where that is not null.
+    /// The non-null defaults of omitted columns.
     defaults: HashMap<String, Expr>,
 }
 
@@ -137,7 +138,7 @@ impl NewRowsInto {
         Ok(NewRowsInto { name, table, schema, listed, defaults })
     }
 
-    /// Returns the columns that values are given for, in their order.
+    /// Returns the columns of the given values, in order.
     fn columns(&self) -> Vec<Field> {
         match self.listed.as_slice() {
             [] => self.schema.fields().iter().map(|field| field.as_ref().clone()).collect(),
@@ -167,14 +168,14 @@ impl NewRowsInto {
         Err(Error::Sql(SqlError::Invalid { message, hint: Some(hint.to_owned()), position: None }))
     }
 
-    /// Returns the table source for the planner, which uses only its columns.
+    /// Returns the table source for the planner, which uses only the columns.
     fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
         let [namespace, label] = self.name.clone();
         let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the width of bare values, and replaces DEFAULT in them.
+    /// Checks the width of rows of VALUES, and replaces DEFAULT in them.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
         let (columns, several) = (self.columns(), values.rows.len() > 1);
@@ -204,8 +205,8 @@ impl NewRowsInto {
         let Planning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
-            // DataFusion types bare values by the columns that they go to. It does the same to
-            // VALUES deep inside a query, where that is wrong.
+            // DataFusion gives literals in VALUES the types of the target columns. It does the same
+            // to VALUES deep inside a query, where that is wrong.
             self.complete(&mut insert, query);
             let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
             planner::rows_of(plan, &self.columns(), &self.table)
@@ -218,7 +219,7 @@ impl NewRowsInto {
         plan.map_err(|error| limits.explain(&error))
     }
 
-    /// Completes an INSERT of bare values for the planner.
+    /// Completes an INSERT of VALUES for the planner.
     fn complete(&self, insert: &mut Insert, query: Box<Query>) {
         let quoted = |value: &String| Ident::with_quote('"', value);
         let name = ObjectName::from(self.name.iter().map(quoted).collect::<Vec<_>>());

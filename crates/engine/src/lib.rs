@@ -1,4 +1,4 @@
-//! The `engine` crate plans and runs SQL over the lake with DataFusion.
+//! Plans and runs SQL over the lake with DataFusion.
 //!
 //! An [`Engine`] serves one lake. A [`Session`] runs statements at one ref, for one author. Reads
 //! are native Parquet scans planned from the manifests. Writes are one lake transaction per

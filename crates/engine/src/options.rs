@@ -58,7 +58,7 @@ pub struct SessionOptions {
     /// Pinned catalog state to read, even if `reference` has moved since; writes still go to
     /// `reference`.
     pub view: Option<View>,
-    /// What the statements may do; `None` allows everything.
+    /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
 }
 

@@ -71,7 +71,7 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Plans map types, which DataFusion's planner supports as values only.
+/// Planner of map types, which DataFusion supports only as values.
 #[derive(Debug)]
 struct Maps;
 
@@ -200,7 +200,7 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
     state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
 }
 
-/// Returns what name resolution needs to know of functions.
+/// Returns the properties of functions that name resolution needs.
 pub(crate) fn functions(is_scalar: &dyn Fn(&str) -> bool) -> Functions<'_> {
     Functions { is_scalar, respelled: headwater_sql_functions::respelled }
 }

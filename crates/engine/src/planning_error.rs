@@ -53,7 +53,7 @@ impl Limits {
             DataFusionError::External(inner) => self.external(inner.as_ref()),
             DataFusionError::ExecutionJoin(join) if join.is_cancelled() => Error::Cancelled,
             DataFusionError::ExecutionJoin(_) => internal("a part of the statement panicked"),
-            // DataFusion reports arguments of no signature as an internal error.
+            // DataFusion reports arguments that match no signature as an internal error.
             DataFusionError::Internal(message) if message.contains("match any signature") => {
                 no_signature(message)
             }
@@ -158,8 +158,8 @@ fn missing_file(message: &str) -> Option<&str> {
     rest.split_once(" not found").map(|(file, _)| file)
 }
 
-/// The message for a regular expression that does not compile, from the one of the `regex` crate:
-/// `regex parse error:`, the pattern, a caret under the fault, `error: unclosed group`.
+/// Returns the message for an invalid regular expression. The `regex` crate's message has several
+/// lines: `regex parse error:`, the pattern, a caret, `error: unclosed group`.
 fn regular_expression(message: &str) -> Option<String> {
     let (_, rest) = message.split_once("regex parse error:")?;
     let (shown, reason) = rest.split_once("error: ")?;
@@ -339,7 +339,8 @@ fn debug_error(message: &str) -> Option<Error> {
     Some(Error::Sql(SqlError::Unsupported { what, hint, position }))
 }
 
-/// Two columns of one name, which DataFusion writes as expressions: `t.a`, `Int64(1) AS a`.
+/// Returns the error for two columns with the same name, which DataFusion formats as expressions:
+/// `t.a`, `Int64(1) AS a`.
 fn same_names(message: &str) -> Error {
     let second = message.split("\" at position").nth(1);
     let second = second.and_then(|text| Some(text.split_once("and \"")?.1));
@@ -393,7 +394,7 @@ fn not_implemented(message: &str) -> Error {
         };
         return Error::unsupported(format!("the operator `{sign}` between values of these types"));
     }
-    // `Unsupported SQL type JSON` says once already what is said at the end.
+    // The text ends with "is not supported" below, so this prefix would repeat it.
     let text = text.strip_prefix("unsupported ").unwrap_or(&text);
     let endings = [" is not supported", " not supported", " not implemented", " are not"];
     let end = endings.iter().filter_map(|ending| text.find(ending)).min().unwrap_or(text.len());

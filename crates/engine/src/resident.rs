@@ -33,7 +33,7 @@ pub(crate) struct ResidentWatch(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Growth in bytes that is allowed if memory is already high before the first statement.
+    /// Bytes by which memory may grow if it already exceeds the limit before the first statement.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,

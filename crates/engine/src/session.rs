@@ -33,7 +33,7 @@ use headwater_sql::resolve::{OutputNames, resolve};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
 
-/// Runs statements at one ref, for one author.
+/// A session at one ref, for one author.
 pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Session {
 pub struct Description {
     /// The parameters, in the order of the text.
     pub parameters: Vec<ParameterType>,
-    /// The columns of the result; none for a statement that is no query.
+    /// The columns of the result; none if the statement is not a query.
     pub columns: Option<SchemaRef>,
 }
 

@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use headwater_sql::table_name::WrittenTable;
 
-/// Decides what the statements of a session may do.
+/// Decides which objects the statements of a session may access.
 ///
-/// A session checks every table and view that a statement reads or writes, after its name is
-/// resolved and before it is planned, and so the tables behind views.
+/// A session checks every table and view that a statement reads or writes, including the tables
+/// behind views. It checks after resolving the name and before planning.
 pub trait TableAccess: Debug + Send + Sync {
     /// Checks that an action on an object is allowed, and records the decision.
     ///
@@ -34,8 +34,8 @@ impl Session {
 
     /// Checks that the session may act on a table or view that a statement names.
     ///
-    /// The error names the table as it was written. So it is the same whether the table exists, and
-    /// does not reveal the stored spelling of its name.
+    /// The error contains the name as written. So it does not reveal whether the table exists, or
+    /// the stored spelling of its name.
     pub(crate) fn authorize_found(
         &self,
         action: Action,
@@ -50,19 +50,19 @@ impl Session {
         self.authorize(action, found)
     }
 
-    /// Returns true if a list may contain an object.
+    /// Returns true if the session may see an object in a list.
     pub(crate) fn lists(&self, action: Action, object: &Object) -> bool {
         self.options.access.as_ref().is_none_or(|access| access.allows(action, object))
     }
 
-    /// Returns true if errors may suggest names that exist. A session with limited access gets no
-    /// suggestions: they may be names that it must not see.
+    /// Returns true if errors may suggest existing names. A session with limited access gets no
+    /// suggestions, because it may not be allowed to see these names.
     pub(crate) fn suggests(&self) -> bool {
         self.options.access.as_ref().is_none_or(|access| !access.is_limited())
     }
 }
 
-/// Returns the name of a table as it is written, in its namespace or a default one.
+/// Returns the written name of a table, in its own or the given namespace.
 pub(crate) fn name_as_written(written: &WrittenTable, namespace: &str) -> TableName {
     let namespace = written.namespace.clone().unwrap_or_else(|| namespace.to_owned());
     TableName { namespace, name: written.name.clone() }

@@ -61,7 +61,7 @@ pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> 
     Ok(with_default(normal.field(0).clone(), &value)?)
 }
 
-/// Evaluates an expression that names no column and is independent of the time.
+/// Evaluates an expression that has no columns and does not depend on the time.
 pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
     let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
@@ -132,8 +132,8 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
 }
 
 /// Returns true if a query can return significant nanoseconds: it scans a column with nanoseconds,
-/// or casts to `TIMESTAMP(9)`. The planner types its own functions and literals with nanoseconds
-/// always.
+/// or casts to `TIMESTAMP(9)`. Types in the plan do not tell, because the planner gives its own
+/// functions and literals nanoseconds.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
@@ -162,7 +162,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // A field in a struct; the table resolves it.
+            // A field of a struct, which the table resolves.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;
@@ -171,7 +171,7 @@ pub(crate) fn partition(
     fields.into_iter().map(spelled).collect()
 }
 
-/// Columns to sort by.
+/// Converts sort keys to sort columns.
 pub(crate) fn sort(keys: Vec<WrittenKey>) -> Vec<SortColumn> {
     let key = |key: WrittenKey| SortColumn {
         name: key.column,

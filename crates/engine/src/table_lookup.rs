@@ -99,7 +99,7 @@ impl<'s> Lookup<'s> {
         Lookup { lake_only: true, namespace, chain, ..Lookup::new(session, view) }
     }
 
-    /// Enables the row lineage columns if the query names one of them.
+    /// Enables the row lineage columns if the query uses one of them.
     pub(crate) fn for_query(mut self, query: &Query) -> Self {
         let text = query.to_string().to_ascii_lowercase();
         // A natural join would join on the lineage columns.
@@ -308,7 +308,7 @@ impl<'s> Lookup<'s> {
                 position: at,
             });
         };
-        // The rows of system tables name tables, branches and jobs that the session may not see.
+        // System tables contain names of tables, branches and jobs that the session may not see.
         self.session.authorize(Action::Administer, &Object::lake())?;
         if written.snapshot.is_some() {
             return Err(Error::unsupported("a snapshot of a system table"));
@@ -346,7 +346,7 @@ impl<'s> Lookup<'s> {
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
-        // Spells the name as a statement must write it: unqualified only in the default namespace.
+        // The name as a statement must write it: unqualified only in the default namespace.
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {

@@ -66,7 +66,7 @@ impl Session {
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
-        // A name that does not exist is checked as a view's.
+        // Whether the name does not exist or is a table, access is checked as for a view.
         self.authorize(Action::Create, &Object::view(&name))?;
         if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
             self.authorize(Action::Alter, &Object::view(&name))?;

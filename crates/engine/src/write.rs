@@ -156,7 +156,7 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // A view has no rows of its own; the statement fails on its kind afterwards.
+            // Actions that a view does not have fail later, on the kind of the object.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {
@@ -190,7 +190,7 @@ impl Session {
     }
 }
 
-/// Converts a running plan to a stream of rows to write. The first error is also kept unchanged.
+/// Converts a running plan to a stream of rows to write, and keeps its first error unchanged.
 pub(crate) fn rows(
     running: Running,
     schema: SchemaRef,

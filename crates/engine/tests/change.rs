@@ -20,16 +20,16 @@ struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-/// What became of a statement.
+/// The effect of a statement.
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
-    /// Rows that it concerned.
+    /// Affected rows.
     rows: i64,
-    /// Files that went.
+    /// Removed data files.
     removed: usize,
-    /// Files that came.
+    /// Added data files.
     added: usize,
-    /// Whether any data was read.
+    /// True if any data was read.
     read: bool,
 }
 
@@ -49,7 +49,7 @@ impl Fixture {
         drop(self.execute(sql).await.unwrap());
     }
 
-    /// The one column of a query's answer.
+    /// Returns the only column of a query's result.
     async fn numbers(&self, sql: &str) -> Vec<i64> {
         let answer = self.execute(sql).await.unwrap();
         numbers(&answer.stream.try_collect::<Vec<_>>().await.unwrap())
@@ -77,7 +77,7 @@ impl Fixture {
         }
     }
 
-    /// A table `t` with properties and the columns `id` and `part`.
+    /// Creates a table `t` with properties and the columns `id` and `part`.
     async fn table_with(&self, properties: &[(&str, &str)]) {
         let columns = ["id", "part"].map(|name| Field::new(name, DataType::Int64, true));
         let schema: SchemaRef = Arc::new(Schema::new(columns.to_vec()));
@@ -89,7 +89,7 @@ impl Fixture {
         change.commit("make t").await.unwrap();
     }
 
-    /// Runs a statement each time that `system.meanwhile` is read, so many times; it holds nothing.
+    /// Runs a statement on each of the first `times` reads of `system.meanwhile`, an empty table.
     fn meanwhile(&self, sql: &'static str, times: usize) {
         let engine = self.engine.clone();
         let left = AtomicUsize::new(times);
@@ -102,7 +102,7 @@ fn numbers(batches: &[RecordBatch]) -> Vec<i64> {
     columns.flat_map(|column| column.values().to_vec()).collect()
 }
 
-/// A table that lets another commit happen while a statement is planned.
+/// A table that makes a concurrent commit while a statement is planned.
 struct Meanwhile {
     engine: Engine,
     sql: &'static str,
@@ -217,7 +217,7 @@ async fn a_delete_of_whole_partitions_touches_metadata_only() {
     let day = "at >= '2024-03-02' AND at < '2024-03-03'";
     let change = lake.change(&format!("DELETE FROM t WHERE {day}")).await;
     assert_eq!(change, Change { rows: 24, removed: 2, added: 0, read: false });
-    // Bounds of strings are cut short; the partition knows the whole value.
+    // Bounds of strings are truncated; the partition has the whole value.
     let sql = "DELETE FROM t WHERE place = 'a place with a long name, number 1'";
     assert_eq!(lake.change(sql).await, Change { rows: 36, removed: 3, added: 0, read: false });
     let change = lake.change("DELETE FROM t WHERE at < '2024-03-01 12:00:00'").await;
@@ -254,7 +254,7 @@ async fn a_row_added_in_the_meantime_is_seen() {
     assert_eq!(lake.change(sql).await.rows, 6);
     assert_eq!(lake.numbers("SELECT max(id) FROM t").await, [5]);
 
-    // Rows that the condition cannot concern leave the change as it was made up.
+    // Concurrently added rows outside the condition do not affect the change.
     lake.meanwhile("INSERT INTO t VALUES (100, 1)", 1);
     let sql = "DELETE FROM t WHERE id < 3 AND id NOT IN (SELECT id FROM system.meanwhile)";
     assert_eq!(lake.change(sql).await.rows, 2);
@@ -282,7 +282,7 @@ async fn at_snapshot_isolation_a_row_added_in_the_meantime_stays() {
     let sql = "DELETE FROM t WHERE id > 5 AND id NOT IN (SELECT id FROM system.meanwhile)";
     assert_eq!(lake.change(sql).await.rows, 5);
     assert_eq!(lake.numbers("SELECT part FROM t WHERE id = 7").await, [1]);
-    // Rows of the same file that another statement changed are a conflict at any level.
+    // Concurrent changes of rows in the same file are a conflict at any isolation level.
     lake.meanwhile("DELETE FROM t WHERE id = 1", 1);
     let sql = "DELETE FROM t WHERE id = 2 AND id NOT IN (SELECT id FROM system.meanwhile)";
     assert_eq!(lake.change(sql).await.rows, 1);
@@ -418,7 +418,7 @@ async fn a_large_merge_is_right_row_by_row() {
     assert_eq!(lake.numbers("SELECT sum(id * 7 + n) FROM t").await, [sum]);
 }
 
-/// What a table must say of itself for delete files in place of data files that are written anew.
+/// Table properties for delete files instead of rewritten data files.
 const ON_READ: [(&str, &str); 3] = [
     ("write.delete.mode", "merge-on-read"),
     ("write.update.mode", "merge-on-read"),
@@ -434,7 +434,7 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     let nothing = |rows| Change { rows, removed: 0, added: 0, read: true };
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(20));
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(0));
-    // Counts and bounds, which statistics no longer tell.
+    // Counts and bounds, which file statistics no longer give exactly.
     let counts = "SELECT count(*) FROM t UNION ALL SELECT max(id) FROM t WHERE id < 8";
     let mut counted = lake.numbers(counts).await;
     counted.sort_unstable();
@@ -447,7 +447,7 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     let joined = "SELECT count(*) FROM t JOIN (VALUES (6), (7), (8)) AS v (id) ON t.id = v.id";
     assert_eq!(lake.numbers(joined).await, [2]);
     assert_eq!(lake.numbers("SELECT count(*) FROM \"t~1\"").await, [1980]);
-    // What changes comes in files of its own.
+    // New versions of rows go to new files.
     let update = Change { rows: 10, removed: 0, added: 1, read: true };
     assert_eq!(lake.change("UPDATE t SET part = 7 WHERE id BETWEEN 1 AND 11").await, update);
     let merge = "MERGE INTO t USING (VALUES (12), (7)) AS s (id) ON t.id = s.id \
@@ -456,11 +456,11 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     assert_eq!(lake.change(merge).await, merged);
     assert_eq!(lake.numbers("SELECT count(*) FROM t WHERE part = 7").await, [12]);
     assert_eq!(lake.numbers("SELECT count(*) FROM t").await, [1979]);
-    // A file of which no row is left goes, with its delete file.
+    // A file without remaining rows is removed, with its delete file.
     let gone = Change { rows: 988, removed: 1, added: 0, read: false };
     assert_eq!(lake.change("DELETE FROM t WHERE id > 1000").await, gone);
     assert_eq!(lake.described().await, (991, 1));
-    // Written anew, it needs no delete file any more.
+    // The rewritten file needs no delete file.
     lake.run("INSERT OVERWRITE t SELECT * FROM t").await;
     assert_eq!(lake.described().await, (991, 0));
     assert_eq!(lake.change("TRUNCATE TABLE t").await.rows, 991);
@@ -493,7 +493,7 @@ async fn a_change_on_read_sees_that_its_file_is_gone() {
 }
 
 impl Fixture {
-    /// Rows of the table `t` and its delete files, as it tells them.
+    /// Returns the numbers of rows and delete files of the table `t`, from its metadata.
     async fn described(&self) -> (u64, u64) {
         let view = self.engine.lake().view(&RefSpec::main()).await.unwrap();
         let table = view.table(&"t".parse().unwrap()).await.unwrap();
@@ -510,7 +510,7 @@ async fn ids_of_rows_are_held_to_the_statements_memory() {
     lake.run("CREATE TABLE t (id BIGINT, r BIGINT) TBLPROPERTIES ('format-version' = '3')").await;
     let rows = "SELECT value, (value * 7919) % 400009 FROM generate_series(1, 400000)";
     lake.run(&format!("INSERT INTO t {rows}")).await;
-    // Ids that follow each other take no room.
+    // Consecutive ids use no space.
     lake.run("UPDATE t SET r = r + 1 WHERE id = 400000").await;
     drop(lake.engine.session(small()).unwrap().execute(half).await.unwrap());
     lake.run("ALTER TABLE t WRITE ORDERED BY r").await;

@@ -1,4 +1,4 @@
-//! What differs between two states of a table: columns, layout, files, statistics, rows.
+//! Differences between two states of a table: columns, layout, files, statistics, rows.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -52,7 +52,7 @@ impl Fixture {
         self.engine.diff_table(&at(from), &at(to), options).await
     }
 
-    /// What the last so many commits did to `t`, its rows told apart by `key`.
+    /// Returns the changes of the last commits to `t`, with rows identified by `key`.
     async fn diff(&self, commits: usize, key: &str) -> TableDiff {
         let from = format!("t@main~{commits}");
         self.compare(&from, "t@main", &by(key)).await.unwrap().diff
@@ -77,7 +77,7 @@ fn rows(diff: &TableDiff) -> &[RowDiff] {
     &diff.rows.as_ref().unwrap().rows
 }
 
-/// Rows removed, added and changed.
+/// Returns the numbers of removed, added and changed rows.
 fn counts(diff: &TableDiff) -> (Option<u64>, Option<u64>, Option<u64>) {
     (diff.rows_removed, diff.rows_added, diff.rows_changed)
 }
@@ -86,7 +86,7 @@ fn known(removed: u64, added: u64, changed: u64) -> (Option<u64>, Option<u64>, O
     (Some(removed), Some(added), Some(changed))
 }
 
-/// The rows as `-{..}`, `+{..}` and `~{..} {..} columns`, as often as they differ.
+/// Returns the rows as `-{..}`, `+{..}` and `~{..} {..} columns`, once per difference.
 fn lines(diff: &TableDiff) -> Vec<String> {
     let text = |side: &Option<Value>| side.as_ref().map(ToString::to_string).unwrap_or_default();
     let line = |row: &RowDiff| {

@@ -1,4 +1,4 @@
-//! What scripts of SQL cannot see: which files are read, what is counted, what is spilled.
+//! Behaviour that SQL scripts cannot test: files read, metrics, spilling.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -52,7 +52,7 @@ impl Fixture {
         table(self.execute(sql).await.unwrap()).await
     }
 
-    /// How many files a query plans to read, and its answer.
+    /// Returns the number of files that a query scans, and its result.
     async fn planned(&self, sql: &str) -> (usize, String) {
         let answer = self.execute(sql).await.unwrap();
         let metrics = Arc::clone(&answer.metrics);
@@ -61,7 +61,7 @@ impl Fixture {
     }
 }
 
-/// An answer's rows, a line each, without the frame.
+/// Returns the rows of a result as lines, without the frame.
 async fn table(answer: Answer) -> String {
     let batches: Vec<RecordBatch> = answer.stream.try_collect().await.unwrap();
     let text = pretty_format_batches(&batches).unwrap().to_string();
@@ -301,7 +301,7 @@ async fn a_table_is_read_as_of_a_time_and_at_its_snapshots() {
         let log = lake.engine.lake().catalog().log(&RefSpec::main(), 1, None).await.unwrap();
         times.push(log[0].time);
         snapshots.push(head.table(&"t".parse().unwrap()).await.unwrap().snapshot_id().unwrap());
-        // Times are compared to the microsecond, and a clock may be coarser.
+        // The clock may be coarser than the microseconds that are compared.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         lake.run(&format!("INSERT INTO t VALUES ({id})")).await;
     }
@@ -348,7 +348,7 @@ async fn a_statement_that_nobody_reads_stops() {
     assert_eq!(lake.run("SELECT 1").await, "1");
 }
 
-/// With one thread, the next statement is answered only once the one before has let go of it.
+/// With one thread, the next statement runs only after the previous one has released the thread.
 #[tokio::test]
 async fn a_statement_that_never_gives_a_row_stops() {
     let lake = Fixture::with(|options| options.threads = 1).await;
@@ -384,7 +384,7 @@ async fn deep_and_long_expressions_are_planned() {
     assert_eq!(error.code(), ErrorCode::InvalidSql);
 }
 
-/// One row, and how often somebody has begun to read it.
+/// A table of one row that counts its scans.
 #[derive(Debug, Default)]
 struct Counted(AtomicUsize);
 
@@ -466,7 +466,7 @@ async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
         ("SELECT [1]", "[1]", ""),
         ("VALUES ", "((SELECT 1))", ", "),
         ("SELECT 1 ", "IS NULL", " "),
-        // Words that are names where they stand, and begin nothing.
+        // Keywords in positions where they are names and start no clause.
         ("SELECT * FROM ", "(SELECT 1) AS where", ", "),
         ("SELECT * FROM ", "(SELECT 1) AS select", ", "),
         ("CREATE TABLE u AS SELECT * FROM ", "(SELECT 1)", ", "),

@@ -1,11 +1,11 @@
-//! Whatever text comes in, parsing answers or refuses; it never panics.
+//! Parsing any text returns a statement or an error, and never panics.
 
 use std::collections::BTreeMap;
 
 use headwater_engine::{Prepared, parents};
 use proptest::prelude::*;
 
-/// Words that make up statements, so that some of them parse.
+/// Words of statements, so that some of the random texts parse.
 const WORDS: [&str; 48] = [
     "SELECT",
     "*",

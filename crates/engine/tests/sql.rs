@@ -1,8 +1,8 @@
-//! Runs the scripts of `tests/sql`, each in a lake of its own.
+//! Runs the scripts of `tests/sql`, each in a separate lake.
 //!
-//! Beside SQL a script may say `!branch dev` (make a branch of `main`), `!ref dev` (go on at that
-//! ref),
-//! `!tag v1`, `!protect main` and `!namespace sales` (where bare names lie from then on).
+//! In addition to SQL, a script may contain `!branch dev` (creates a branch of `main`), `!ref dev`
+//! (switches to that ref), `!tag v1`, `!protect main` and `!namespace sales` (sets the namespace of
+//! unqualified names).
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ struct Database {
     options: SessionOptions,
 }
 
-/// An error as a script matches it: code, message and hint.
+/// Formats an error for comparison in scripts: code, message and hint.
 #[derive(Debug)]
 struct Shown(Problem);
 

@@ -1,5 +1,6 @@
-//! TPC-H through our tables against DataFusion on the same files: the same answers and, but for one
-//! that is better, the same plans, whatever our statistics, our labels and our name matching do.
+//! TPC-H through Headwater's tables and through DataFusion on the same files: equal results, and
+//! equal plans except for one better plan. So Headwater's statistics, labels and name matching do
+//! not change plans.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,8 +24,8 @@ use tpchgen_arrow::{
 
 const SCALE: f64 = 0.01;
 
-/// The queries whose joins we order otherwise: DataFusion takes a file for as large as all its
-/// columns, and we for as large as those that are read.
+/// Queries with a better join order: DataFusion estimates a file by the size of all its columns,
+/// and Headwater by the size of the columns that are read.
 const BETTER: [u32; 1] = [14];
 
 const TABLES: [&str; 8] =
@@ -53,7 +54,7 @@ async fn load(lake: &Lake) {
     write(lake, "supplier", SupplierArrow::new(SupplierGenerator::new(SCALE, 1, 1))).await;
 }
 
-/// DataFusion's own tables over our files.
+/// Returns DataFusion's own tables over the files.
 async fn plain(lake: &Lake) -> SessionContext {
     let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
     let view = lake.view(&RefSpec::main()).await.unwrap();
@@ -76,7 +77,7 @@ async fn theirs(session: &SessionContext, sql: &str) -> Vec<RecordBatch> {
     session.sql(sql).await.unwrap().collect().await.unwrap()
 }
 
-/// The operators of a physical plan, without the files that a scan names.
+/// Returns the operators of a physical plan, without file names.
 fn shape(explained: &[RecordBatch]) -> String {
     let text = pretty_format_batches(explained).unwrap().to_string();
     let physical = text.split("physical_plan").nth(1).unwrap_or_default();
@@ -97,7 +98,7 @@ fn shape(explained: &[RecordBatch]) -> String {
     lines.join("\n")
 }
 
-/// The rows of an answer, whatever its columns are called.
+/// Returns the rows of a result, without column names.
 fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     let text = pretty_format_batches(batches).unwrap().to_string();
     let row = |line: &str| line.split('|').map(|value| value.trim().to_owned()).collect();

@@ -130,8 +130,8 @@ struct Join {
 }
 
 impl Join {
-    /// Splits the projection off the join, so that values are computed only for rows to which their
-    /// clause applies.
+    /// Separates the projection from the join, so that values are computed only for rows to which
+    /// their clause applies.
     fn of(
         plan: LogicalPlan,
         clauses: &[Clause],

@@ -36,7 +36,7 @@ const SNAPSHOT_ISOLATION: &str = "snapshot";
 /// Value of the table property `write.<statement>.mode` for delete files.
 const MERGE_ON_READ: &str = "merge-on-read";
 
-/// Column that is true if the row has a new version.
+/// Column that is true for a row with a new version.
 pub(super) const COMES: &str = "\0n";
 
 /// Target table of a change.
@@ -129,7 +129,7 @@ impl Target {
         (written, found)
     }
 
-    /// Returns the numbers of files whose rows all match the plan's filter, by their bounds. The
+    /// Returns for each file whether all its rows match the plan's filter, by their bounds. The
     /// scan then skips these files.
     pub(super) fn settle(
         &self,

@@ -1,5 +1,5 @@
-//! Rows as bytes: equal where the rows are, and in their order. Of any types, NaN and null among
-//! them.
+//! Encoding of rows as bytes: equal rows have equal bytes, in the order of the rows. All types are
+//! supported, including NaN and null.
 
 use std::sync::Arc;
 
@@ -19,25 +19,25 @@ use serde_json::Value;
 
 use crate::scan::{plain_batch, plain_schema};
 
-/// What stands before the bytes of a row: whether any of its values is null.
+/// First byte of an encoded row: 1 if any value is null.
 const WHOLE: u8 = 0;
 const HAS_NULL: u8 = 1;
 
-/// Digits that a double holds whatever they are; a decimal of more is answered as text.
+/// Decimal digits that a double always preserves; larger decimals are returned as text.
 const DOUBLE_DIGITS: u8 = 15;
 
-/// The bytes of a row of expressions.
+/// Returns the expression that encodes a row of expressions.
 pub(super) fn encoded(columns: Vec<Expr>) -> Expr {
     let signature = Signature::variadic_any(Volatility::Immutable);
     ScalarUDF::new_from_impl(RowBytes { signature }).call(columns)
 }
 
-/// Whether bytes are those of a row with a null among its values.
+/// Returns true for an encoded row with a null.
 pub(super) fn has_null(bytes: &[u8]) -> bool {
     bytes.first() == Some(&HAS_NULL)
 }
 
-/// The function that makes bytes of its arguments.
+/// The function that encodes its arguments.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct RowBytes {
     signature: Signature,
@@ -82,8 +82,8 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     LargeBinaryArray::try_new(ends, bytes.into(), None)
 }
 
-/// The column with one zero in place of two, at every level: they are equal, and who writes a file
-/// again may write the other.
+/// Replaces -0.0 by 0.0 at every level: they are equal, and a rewrite of a file may change one into
+/// the other.
 fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Float32 => {
@@ -105,7 +105,7 @@ fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     })
 }
 
-/// Reads rows back out of their bytes.
+/// A decoder of encoded rows.
 #[derive(Debug, Clone)]
 pub(super) struct Codec {
     types: Vec<DataType>,
@@ -116,7 +116,7 @@ impl Codec {
         Codec { types: types.into_iter().collect() }
     }
 
-    /// The columns of some rows.
+    /// Returns the columns of some rows.
     pub(super) fn decode<'a>(
         &self,
         rows: impl Iterator<Item = &'a [u8]>,
@@ -131,7 +131,7 @@ impl Codec {
         converter.convert_rows(rows.iter())
     }
 
-    /// For each column, which rows of two batches of them differ in it.
+    /// Returns for each column the rows in which two batches differ.
     pub(super) fn differing(
         &self,
         before: &[ArrayRef],
@@ -148,7 +148,7 @@ impl Codec {
     }
 }
 
-/// Columns as JSON objects, one for each row.
+/// Converts columns to one JSON object per row.
 pub(super) fn to_json(
     schema: &SchemaRef,
     columns: Vec<ArrayRef>,

@@ -1,4 +1,4 @@
-//! What is kept of the rows that differ: their counts, and one page of them.
+//! The collected differences of rows: counts, and one page of rows.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use super::columns::Compared;
 use super::encode::{Codec, to_json};
 use super::pairing::{Change, Entry};
 
-/// Bytes of rows in one page: what rows take as JSON is a few times that.
+/// Maximum encoded bytes of rows in one page; as JSON they are a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Changed rows, and their bytes, that are looked at at once.
+/// Maximum changed rows, and their bytes, whose columns are compared at once.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
-/// Which of the rows that differ are shown.
+/// The requested page of differing rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub skip: u64,
     pub limit: usize,
-    /// Bytes after which no further row is shown.
+    /// Bytes after which the page ends.
     pub bytes_max: usize,
 }
 
-/// Takes the rows that differ, in order.
+/// A collector of differing rows, in order.
 #[derive(Debug)]
 pub(super) struct Page<'a> {
     compared: &'a Compared,
@@ -35,15 +35,15 @@ pub(super) struct Page<'a> {
     rest: Codec,
     window: Window,
     seen: u64,
-    /// Bytes of the rows that are kept.
+    /// Bytes of the collected rows.
     pub bytes: usize,
     full: bool,
     kept: Vec<Change>,
-    /// Rows that changed, before and after, whose columns are not compared yet.
+    /// Changed rows, before and after, whose columns are not compared yet.
     waiting: Vec<(Vec<u8>, Vec<u8>)>,
     waiting_bytes: usize,
     changed_in: BTreeMap<String, u64>,
-    /// Rows that were removed, added and changed.
+    /// Numbers of removed, added and changed rows.
     pub counts: (u64, u64, u64),
 }
 
@@ -69,7 +69,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Counts a row, and keeps it where it belongs to the page.
+    /// Counts a row, and collects it if it is in the page.
     pub(super) fn take(&mut self, change: Change) -> Result<(), ArrowError> {
         match &change {
             Change::Single(entry) if entry.more < 0 => self.counts.0 += entry.more.unsigned_abs(),
@@ -103,7 +103,7 @@ impl<'a> Page<'a> {
         self.kept.push(change);
     }
 
-    /// Compares the columns of the rows that wait for it.
+    /// Compares the columns of the pending changed rows.
     fn look(&mut self) -> Result<(), ArrowError> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
@@ -122,24 +122,24 @@ impl<'a> Page<'a> {
         rest.iter().map(|place| self.compared.columns[*place].name.clone()).collect()
     }
 
-    /// Whether it has all that it takes, and knows that there is more.
+    /// Returns true if the page is full and more rows follow.
     pub(super) fn is_done(&self) -> bool {
         self.full && self.has_more()
     }
 
-    /// Whether rows come after those of the page.
+    /// Returns true if rows follow the page.
     pub(super) fn has_more(&self) -> bool {
         let shown = self.window.skip + self.kept.len() as u64;
         self.window.limit > 0 && self.seen > shown
     }
 
-    /// In how many of the changed rows each column is other.
+    /// Returns for each column the number of changed rows in which it differs.
     pub(super) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
         self.look()?;
         Ok(std::mem::take(&mut self.changed_in))
     }
 
-    /// The rows of the page.
+    /// Returns the rows of the page.
     pub(super) fn rows(&self) -> Result<Vec<RowDiff>, ArrowError> {
         let sides = |change: &Change| match change {
             Change::Single(entry) if entry.more < 0 => (Some(entry.rest.clone()), None),
@@ -176,8 +176,8 @@ impl<'a> Page<'a> {
         Ok(rows.collect())
     }
 
-    /// The rows of one side as JSON; `rest` has one value for each row of the page, none for one
-    /// that the side does not have.
+    /// Returns the rows of one side as JSON. `rest` has one value for each row of the page, none
+    /// for rows that the side lacks.
     fn json<'b>(
         &self,
         rest: impl Iterator<Item = Option<&'b [u8]>>,
@@ -203,7 +203,7 @@ impl<'a> Page<'a> {
         to_json(&self.compared.schema(), columns)
     }
 
-    /// The columns in which each changed row of the page differs.
+    /// Returns the differing columns of each changed row.
     fn changed(&self) -> Result<Vec<Vec<String>>, ArrowError> {
         let pairs: Vec<(&[u8], &[u8])> = self
             .kept

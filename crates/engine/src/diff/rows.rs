@@ -141,7 +141,7 @@ impl Engine {
         }
     }
 
-    /// The rows of some files of one side, as bytes.
+    /// Returns a plan of the encoded rows of one side's files.
     fn side(&self, compared: &Compared, files: &ScanPlan, after: bool) -> PlanResult<LogicalPlan> {
         let table = LakeTable::new(files.clone(), self.scans().clone());
         let (key, rest) = compared.parts();
@@ -165,7 +165,7 @@ impl Engine {
     }
 }
 
-/// What is left of two sides' rows once those that both have are taken out, in order.
+/// Returns a plan of the rows that are not on both sides, in order.
 fn difference(before: LogicalPlan, after: LogicalPlan) -> PlanResult<LogicalPlan> {
     LogicalPlanBuilder::from(before)
         .union(after)?
@@ -180,7 +180,7 @@ fn order() -> Vec<SortExpr> {
     vec![ascending(col(KEY)), ascending(col(MORE)), ascending(col(REST))]
 }
 
-/// The rows of a batch.
+/// Splits a batch into rows and passes each to `take`.
 fn entries(batch: &RecordBatch, mut take: impl FnMut(Entry)) -> Result<()> {
     let (key, rest, more) = (batch.column(0), batch.column(1), batch.column(2));
     let (Some(key), Some(rest), Some(more)) = (

@@ -1,5 +1,4 @@
-//! Statistics of columns on both sides: as the manifests have them, or found by reading the
-//! columns.
+//! Column statistics of both sides, from the manifests or computed from the rows.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -22,11 +21,11 @@ use crate::error::{Error, Result};
 use crate::options::SessionOptions;
 use crate::scan::{LakeTable, of_scan, view_schema};
 
-/// The columns of the plan that reads a column's statistics: its name and one of these.
+/// The output columns of the statistics plan: a column's name with one of these suffixes.
 const KINDS: [&str; 4] = ["values", "min", "max", "distinct"];
 
 impl Engine {
-    /// The statistics that differ, of the columns that are compared.
+    /// Returns the differing statistics of the compared columns.
     pub(super) async fn diff_statistics(
         &self,
         sides: &Sides<'_>,
@@ -46,7 +45,8 @@ impl Engine {
         Ok(diffs.collect())
     }
 
-    /// The statistics of columns of one side, by their names there; none for those that it lacks.
+    /// Returns the statistics of one side's columns, by their names there; none for missing
+    /// columns.
     async fn statistics(
         &self,
         side: Option<&DiffSide>,
@@ -84,7 +84,7 @@ impl Engine {
         names.into_iter().map(of_column).collect::<PlanResult<_>>().map_err(failed)
     }
 
-    /// The same, found by reading the columns.
+    /// Computes the statistics from the rows.
     async fn read_statistics(
         &self,
         side: &DiffSide,
@@ -155,7 +155,7 @@ fn is_exact(value: &Precision<ScalarValue>) -> bool {
     matches!(value, Precision::Exact(_))
 }
 
-/// Whether values of a type can be counted roughly without being kept.
+/// Returns true if distinct values of a type can be counted approximately.
 fn can_count(data_type: &DataType) -> bool {
     data_type.is_integer()
         || matches!(

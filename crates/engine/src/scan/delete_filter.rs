@@ -78,7 +78,7 @@ impl LiveRowsExec {
         let kept: Vec<usize> = (0..columns).collect();
         let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
-        // The input may have become sorted, and operators above may rely on that order.
+        // Operators above may rely on the sort order of the input.
         let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
             below.equivalence_properties().project(&mapping, schema),

@@ -1,4 +1,4 @@
-//! Changes of the table itself: of its partition fields, order, columns and version of the format.
+//! Table evolution: partition fields, sort order, columns and format version.
 
 use crate::model::{COLUMNS, FIELDS, Names, Row, Value};
 use crate::random::Random;
@@ -6,9 +6,9 @@ use crate::random::Random;
 /// A partition field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// A column as it is.
+    /// The column itself.
     Same(usize),
-    /// A number rounded down to tens, or a text's first letter.
+    /// A number rounded down to tens, or the first letter of a text.
     Cut(usize),
 }
 
@@ -18,24 +18,24 @@ pub enum Evolution {
     DropPart(Part),
     ReplacePart(Part, Part),
     Order(Vec<usize>),
-    /// A column goes and comes again with nothing in it, or with a default.
+    /// Drops a column and adds it again without values, or with a default.
     Anew {
         column: usize,
         default: Option<Value>,
     },
     Upgrade,
-    /// A column of both tables is called otherwise; those within the struct come last.
+    /// Renames a column of both tables; fields of the struct come last.
     Rename {
         column: usize,
         name: &'static str,
     },
-    /// `n`, an INT until then, becomes a BIGINT.
+    /// Changes `n` from INT to BIGINT.
     Widen,
-    /// A column within the structs of both tables goes and comes again with nothing in it.
+    /// Drops a struct field of both tables and adds it again without values.
     AnewField(usize),
 }
 
-/// What columns may be called; a name that one had may become another's.
+/// Column names; a name may be reused by another column.
 const NAMES: [&str; 8] = ["id", "n", "w", "p", "q", "v", "x", "y"];
 
 impl Part {
@@ -62,19 +62,18 @@ impl Part {
     }
 }
 
-/// What a table may become next.
+/// The current state of a table's evolution.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
     parts: Vec<Part>,
-    /// Columns that it is or was partitioned by.
+    /// Columns that are or were partition columns.
     used: Vec<usize>,
-    /// What those were called when it was: names of its partition fields, which no other column may
-    /// have.
+    /// Their names at that time: names of partition fields, which no other column may have.
     taken: Vec<String>,
     order: Vec<usize>,
     upgraded: bool,
     names: Names,
-    /// Whether `n` is a BIGINT.
+    /// True if `n` is a BIGINT.
     pub widened: bool,
 }
 
@@ -113,7 +112,7 @@ impl Shape {
         }
     }
 
-    /// The same, and what only tables with a struct may become.
+    /// Returns an evolution, including those that need a struct.
     pub fn evolve_more(&mut self, random: &mut Random) -> Evolution {
         match random.below(5) {
             0 | 1 => self.rename(random),
@@ -175,7 +174,7 @@ impl Shape {
 }
 
 impl Evolution {
-    /// The statements that make it, one for each table that it concerns.
+    /// Returns the statements, one for each affected table.
     pub fn statements(&self) -> Vec<String> {
         let both = |change: &dyn Fn(&str) -> String| ["t", "s"].map(change).to_vec();
         match self {
@@ -237,7 +236,7 @@ impl Evolution {
     }
 }
 
-/// A column's name, with what it lies in.
+/// Returns a column's name with its path.
 fn column_name(column: usize) -> String {
     match column.checked_sub(COLUMNS.len()) {
         None => COLUMNS[column].to_owned(),

@@ -1,9 +1,9 @@
-//! Expressions as text and as the model understands them, with SQL's three truth values.
+//! Expressions as SQL text and as values of the model, with three-valued logic.
 
 use crate::model::{COLUMNS, FIELDS, STRUCT, Scope, Value};
 use crate::random::Random;
 
-/// A table that an expression may speak of.
+/// A table that an expression refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Target,
@@ -20,7 +20,7 @@ pub enum Expr {
     Case(Box<Test>, Box<Expr>, Box<Expr>),
     /// `(SELECT max(column) FROM s)`
     MaxOfSource(usize),
-    /// A column within the struct.
+    /// A field of the struct.
     Field(Side, usize),
     /// The struct itself.
     Whole(Side),
@@ -44,13 +44,13 @@ pub enum Test {
     Always(bool),
 }
 
-/// What an expression may be made of.
+/// The available columns of an expression.
 #[derive(Debug, Clone, Copy)]
 pub struct Ground {
     pub source: bool,
     pub target: bool,
     pub subqueries: bool,
-    /// Whether the tables have a struct.
+    /// True if the tables have a struct.
     pub fields: bool,
 }
 
@@ -108,7 +108,7 @@ impl Ground {
         }
     }
 
-    /// A struct, as one side has it or of its own.
+    /// Returns a struct: a column of one side, or a new one.
     pub fn whole(self, random: &mut Random) -> Expr {
         if random.one_in(3) {
             return Expr::Whole(self.side(random));
@@ -116,7 +116,7 @@ impl Ground {
         Expr::Struct(self.number(random, 0).into(), self.word(random, 0).into())
     }
 
-    /// The same without subqueries, for where they cannot stand.
+    /// Returns the same without subqueries, for clauses that cannot have any.
     fn plain(self) -> Self {
         Ground { subqueries: false, ..self }
     }
@@ -333,7 +333,7 @@ fn compare(one: &Value, other: &Value) -> Option<std::cmp::Ordering> {
     (*one != Value::Null && *other != Value::Null).then(|| one.cmp(other))
 }
 
-/// SQL's IN: true where one is equal, unknown where a null could be.
+/// SQL's IN: true if a value is equal, unknown if there is a null.
 fn found<'v>(value: &Value, list: impl Iterator<Item = &'v Value>) -> Option<bool> {
     let mut unknown = false;
     let mut empty = true;

@@ -1,10 +1,10 @@
-//! Random programs of statements that change rows and evolve the table, compared with a plain model
-//! of SQL after each statement: the rows, counts and bounds, filtered reads, and the table as it
-//! was before.
+//! Random programs that change rows and evolve the table. After each statement, the table is
+//! compared with a plain model of SQL: rows, counts and bounds, filtered reads, and the previous
+//! state of the table.
 //!
-//! A few hundred run with the tests, the same each time; ten thousand with `cargo xtask soak`, from
-//! the seed that it says on. A program that differs is printed with its seed; `HEADWATER_SEED` runs
-//! one alone.
+//! The tests run a few hundred programs, the same ones each time. `cargo xtask soak` runs ten
+//! thousand, from a new seed, which it prints. A failing program is printed with its seed;
+//! `HEADWATER_SEED` runs a single one.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,7 +42,7 @@ struct Lakeside {
 impl Lakeside {
     async fn new() -> Self {
         let mut tables = TablesOptions::new("memory:///warehouse");
-        // Small files with several row groups each, so that every boundary is met.
+        // Small files with several row groups each, so that all boundaries are covered.
         tables.row_group_rows = 4;
         let options = LakeOptions {
             store: Arc::new(MemoryStore::new()),
@@ -59,7 +59,7 @@ impl Lakeside {
         self.engine.session(SessionOptions::default())?.execute(sql).await
     }
 
-    /// Lets statements write delete files in place of data files from now on.
+    /// Makes further statements write delete files instead of rewriting data files.
     async fn change_on_read(&self) {
         let key = |word: &str| (format!("write.{word}.mode"), "merge-on-read".to_owned());
         let properties = ["delete", "update", "merge"].map(key);
@@ -97,7 +97,7 @@ fn value_of(column: &ArrayRef, row: usize) -> Value {
     }
 }
 
-/// Runs a program, and gives what differs.
+/// Runs a program, and returns an error with the first difference.
 async fn run(program: &Program) -> Result<(), String> {
     let lake = Lakeside::new().await;
     let mut model = Model::default();
@@ -125,7 +125,7 @@ async fn run(program: &Program) -> Result<(), String> {
     Ok(())
 }
 
-/// Executes a statement that must come to what is expected; whether it made a commit.
+/// Executes a statement and checks its result; returns true if it committed.
 async fn execute(lake: &Lakeside, sql: &str, expected: &Outcome) -> Result<bool, String> {
     match (expected, lake.execute(sql).await) {
         (Outcome::MatchedTwice, Err(error)) if error.code().as_str() == "bad_row" => Ok(false),
@@ -145,7 +145,7 @@ async fn execute(lake: &Lakeside, sql: &str, expected: &Outcome) -> Result<bool,
     }
 }
 
-/// Compares what is read with what the model has, which is the last of its history.
+/// Compares the table with the last state of the model.
 async fn check(
     lake: &Lakeside,
     program: &Program,
@@ -171,7 +171,7 @@ async fn check(
     compare(lake, &sql, then.rows("t")).await
 }
 
-/// The counts and bounds of rows.
+/// Returns the counts and bounds of rows.
 fn bounds(rows: &[Row]) -> Row {
     let set = |column: usize| {
         let mut values: Vec<Value> = rows.iter().map(|row| row[column].clone()).collect();
@@ -213,7 +213,7 @@ async fn compare(lake: &Lakeside, sql: &str, mut expected: Vec<Row>) -> Result<(
     Err(text)
 }
 
-/// Runs the programs of some seeds on as many threads as there are processors.
+/// Runs the programs of some seeds, with one thread per CPU.
 fn run_all(seeds: std::ops::Range<u64>) {
     let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
     let next = AtomicU64::new(seeds.start);
@@ -241,7 +241,7 @@ fn run_all(seeds: std::ops::Range<u64>) {
     });
 }
 
-/// Programs that showed a mistake once.
+/// Seeds of programs that once failed.
 const FOUND: [u64; 3] = [588, 1393, 17_953_478_304_313];
 
 #[test]
@@ -254,7 +254,7 @@ fn random_programs_change_rows_as_the_model_does() {
     for seed in FOUND {
         run_all(seed..seed + 1);
     }
-    // The tests' own are the same each time; a soak begins elsewhere each time.
+    // The tests run the same programs each time; a soak uses a new seed.
     if std::env::var_os("HEADWATER_SOAK").is_none() {
         return run_all(0..200);
     }

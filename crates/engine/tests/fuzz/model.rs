@@ -1,4 +1,4 @@
-//! Tables as plain lists of rows, and what each statement makes of them.
+//! Tables as plain lists of rows, and the effect of each statement on them.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use crate::evolution::{Evolution, Part};
 use crate::expression::{Expr, Side, Test};
 use crate::program::{Change, Clause, Statement, When};
 
-/// The columns as statements have them before [`Names::fill`] gives them the names that they have
-/// then.
+/// Placeholders of the columns in statements; [`Names::fill`] replaces them by the current names.
 pub const COLUMNS: [&str; 4] = ["{id}", "{n}", "{w}", "{p}"];
 
-/// The columns within the struct that some programs have as a fifth: a number and a text.
+/// Placeholders of the struct's fields, a number and a text; some programs have the struct as fifth
+/// column.
 pub const FIELDS: [&str; 2] = ["{q}", "{v}"];
 
-/// Where that lies in a row.
+/// Index of the struct in a row.
 pub const STRUCT: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What a struct has in a column; null where there is no struct.
+    /// Returns a field of the struct; null if the struct is null.
     pub fn field(&self, field: usize) -> Value {
         match self {
             Value::Struct(fields) => fields[field].clone(),
@@ -36,14 +36,14 @@ impl Value {
 
 pub type Row = Vec<Value>;
 
-/// What a statement answers.
+/// The outcome of a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Rows(usize),
     MatchedTwice,
 }
 
-/// What columns mean while an expression is computed.
+/// The values of columns while an expression is evaluated.
 pub struct Scope<'m> {
     target: Option<&'m Row>,
     source: Option<&'m Row>,
@@ -64,7 +64,7 @@ impl Scope<'_> {
     }
 }
 
-/// The names that columns have, those within the struct last; both tables have the same.
+/// The current column names, struct fields last; the same in both tables.
 #[derive(Debug, Clone)]
 pub struct Names([String; 6]);
 
@@ -75,7 +75,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// A statement with the names that columns have.
+    /// Replaces the placeholders of a statement by the current column names.
     pub fn fill(&self, sql: &str) -> String {
         let places = COLUMNS.iter().chain(&FIELDS);
         places.zip(&self.0).fold(sql.to_owned(), |sql, (place, name)| sql.replace(place, name))
@@ -89,7 +89,7 @@ impl Names {
         &self.0[column]
     }
 
-    /// Whether a column, or one beside it, is called so.
+    /// Returns true if a column or struct field has this name.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|known| known == name)
     }
@@ -100,7 +100,7 @@ pub struct Model {
     pub names: Names,
     tables: BTreeMap<String, Vec<Row>>,
     parts: Vec<Part>,
-    /// What the columns of `t` are in rows that say nothing of them.
+    /// Defaults of the columns of `t` that a row omits.
     defaults: BTreeMap<usize, Value>,
 }
 
@@ -332,7 +332,7 @@ fn assigned(row: &Row, set: &[(usize, Expr)], scope: &Scope<'_>) -> Row {
     new
 }
 
-/// Which side a clause's expressions may speak of.
+/// Returns the sides that a clause's expressions may refer to.
 pub fn sides(when: When) -> Vec<Side> {
     match when {
         When::Matched => vec![Side::Target, Side::Source],

@@ -9,12 +9,12 @@ use crate::random::Random;
 
 pub struct Program {
     pub seed: u64,
-    /// Names and the statements that make them; a name with a slash has partitions.
+    /// Table names and their CREATE statements; a name with a slash has partitions.
     pub tables: Vec<(String, String)>,
     pub statements: Vec<Statement>,
-    /// Whether rows are changed by delete files.
+    /// True if rows are changed by delete files.
     pub on_read: bool,
-    /// Whether the tables have a struct.
+    /// True if the tables have a struct.
     pub nested: bool,
 }
 
@@ -58,11 +58,11 @@ const TARGET: Ground = Ground { source: false, target: true, subqueries: true, f
 const BOTH: Ground = Ground { source: true, target: true, subqueries: false, fields: false };
 const SOURCE: Ground = Ground { source: true, target: false, subqueries: false, fields: false };
 
-/// What the rows of a program are made of.
+/// The available values for a program's rows.
 #[derive(Clone, Copy)]
 struct Soil {
     nested: bool,
-    /// Whether `n` takes numbers that no INT takes.
+    /// True if `n` may have numbers beyond INT.
     wide: bool,
 }
 
@@ -98,7 +98,7 @@ impl Program {
             statements.push(inserted(&mut random, Soil { nested, wide: false }, table, false));
         }
         for _ in 0..3 + random.below(8) {
-            // Half of the programs leave the table as it is.
+            // Half of the programs do not evolve the table.
             let evolves = seed % 4 > 1 && random.one_in(3);
             let soil = Soil { nested, wide: nested && shape.widened };
             statements.push(match evolves {
@@ -110,7 +110,7 @@ impl Program {
         Program { on_read: seed % 2 == 1, nested, seed, tables, statements }
     }
 
-    /// The columns of a table, in order.
+    /// Returns the columns of a table, in order.
     pub fn columns(&self) -> String {
         let d = self.nested.then_some("d");
         COLUMNS.into_iter().chain(d).collect::<Vec<_>>().join(", ")
@@ -183,7 +183,7 @@ fn inserted(random: &mut Random, soil: Soil, table: &'static str, overwrite: boo
     Statement::Insert { table, rows: rows.collect(), overwrite }
 }
 
-/// A condition that joins the two tables, most often by equality.
+/// Returns a join condition of the two tables, usually an equality.
 fn joined(random: &mut Random, both: Ground) -> Test {
     if random.one_in(4) {
         return both.test(random, 1);
@@ -284,7 +284,7 @@ impl Clause {
 }
 
 impl Statement {
-    /// What is executed for it, in order.
+    /// Returns the statements, in order.
     pub fn statements(&self) -> Vec<String> {
         match self {
             Statement::Evolve(evolution) => evolution.statements(),
@@ -330,7 +330,7 @@ impl Statement {
         }
     }
 
-    /// A condition to read the table by.
+    /// Returns a condition for filtered reads.
     pub fn filter(&self) -> Option<&Test> {
         match self {
             Statement::Delete { test, .. } | Statement::Update { test, .. } => Some(test),

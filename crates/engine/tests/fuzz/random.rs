@@ -1,4 +1,4 @@
-//! Numbers that look random and come from a seed (`SplitMix64`).
+//! A pseudo-random number generator with a seed (`SplitMix64`).
 
 pub struct Random(u64);
 
@@ -15,12 +15,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below a bound.
+    /// Returns a number below a bound.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 
-    /// True once in so many times.
+    /// Returns true with probability 1/n.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

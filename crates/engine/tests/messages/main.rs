@@ -1,14 +1,14 @@
-//! Malformed statements: no message shows Rust's debug text, and none is about the engine's inside.
+//! Malformed statements: no message contains Rust's debug text or internals of the engine.
 //!
-//! `statements.sql` holds statements that are wrong, or nearly. Each is tried as it stands, and
-//! without each of its words in turn.
+//! `statements.sql` contains statements that are wrong or almost right. Each is run unchanged, and
+//! again without each of its words.
 
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, Session, SessionOptions};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Fault, Problem};
 
-/// What Rust and DataFusion write of their own types.
+/// Debug text of Rust's and DataFusion's types.
 const DEBUG: [&str; 24] = [
     " { ",
     "Some(",
@@ -36,7 +36,7 @@ const DEBUG: [&str; 24] = [
     "is not supported is not",
 ];
 
-/// Words of a statement that may stand in a message, since it quotes the statement.
+/// Removes the quoted parts of the statement from a message.
 fn without_quotes(message: &str) -> String {
     message.split('`').step_by(2).collect::<Vec<_>>().join("…")
 }
@@ -49,7 +49,7 @@ async fn problem(session: &Session, sql: &str) -> Option<Problem> {
     answer.err().map(|error| error.to_problem())
 }
 
-/// The statement, and the statement without each of its words.
+/// Returns the statement, and the statement without each of its words.
 fn variants(sql: &str) -> Vec<String> {
     let words: Vec<&str> = sql.split_whitespace().collect();
     let without = |index: usize| [&words[..index], &words[index + 1..]].concat().join(" ");
