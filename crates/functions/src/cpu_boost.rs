@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The longest boost of a call; a process cannot use more CPU time of one processor meanwhile.
+/// The longest boost of a call, which also bounds its boosted CPU time on one processor.
 const BOOST_MAX: Duration = Duration::from_secs(1);
 
 /// CPU time up to which a call does not count.

@@ -38,7 +38,7 @@ impl Functions {
         })
     }
 
-    /// Returns what [`Functions::prune`] would remove now.
+    /// Returns the environments that [`Functions::prune`] would remove now.
     pub async fn prunable(&self, unused_for: Duration) -> PrunedEnvironments {
         let mut pruned = PrunedEnvironments::default();
         let calls = self.calls();
@@ -46,7 +46,7 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Idle instances would be ended.
+            // Idle instances do not count: pruning ends them.
             if calls.iter().any(|call| call.environment == environment.id) {
                 pruned.busy.push(environment.id);
             } else {

@@ -55,7 +55,7 @@ pub enum Error {
         returned: String,
         /// The reason why this value cannot be converted.
         reason: Option<String>,
-        /// What to return instead, if known.
+        /// A supported return type, if known.
         hint: Option<String>,
         /// The expected type.
         wanted: Returns,
@@ -88,7 +88,7 @@ pub enum Error {
         label: String,
         /// Its limit.
         limit: Duration,
-        /// Whether it never started, because its packages were imported for the first time.
+        /// True if it never started, because its packages were imported for the first time.
         importing: bool,
         /// The stack of the user's code, outermost frame first, if the process answered in time.
         frames: Vec<Frame>,
@@ -337,7 +337,8 @@ fn words(wanted: Returns) -> &'static str {
     }
 }
 
-/// Returns, for example, ` and than the 512 MiB that it ran once more with`.
+/// Formats the limit of the second attempt, for example ` and than the 512 MiB that it ran once
+/// more with`.
 fn retried(with: Option<u64>) -> String {
     with.map(|bytes| format!(" and than the {} that it ran once more with", size(bytes)))
         .unwrap_or_default()

@@ -60,7 +60,7 @@ impl Execution<'_> {
         let again = Invocation { limits, ..invocation.clone() };
         self.outside.retries += 1;
         let mut second = match self.run_once(&again, None).await {
-            // Its process holds more memory than an idle instance may.
+            // A second process holds more memory than an idle instance may, so it ends.
             Ok((second, _)) => second,
             // The usage of the first attempt counts in any case.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
@@ -165,7 +165,7 @@ impl Execution<'_> {
         Finish { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
-    /// The origin of a call's instance, whether the call is cold, and the processor time of the
+    /// Returns the origin of a call's instance, true if the call is cold, and the CPU time of the
     /// start.
     async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
         let inner = &self.functions.0;

@@ -127,7 +127,7 @@ impl Functions {
         Ok(self.0.environments.get(spec, on_progress).await?)
     }
 
-    /// Returns true if an environment still exists and was not rebuilt.
+    /// Returns true if an environment still exists and was not rebuilt since.
     pub fn counts(&self, environment: &Environment) -> bool {
         self.0.environments.current_build(&environment.id).as_ref() == Some(&environment.build)
     }

@@ -14,7 +14,7 @@ use crate::worker::Message;
 /// memory takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
-/// Time limit and number of attempts: user code may claim to be idle and run on.
+/// Time limit and number of attempts: user code may report that it is idle and continue to run.
 const RUN_MAX: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 3;
 
@@ -33,7 +33,7 @@ pub(crate) enum ShrinkState {
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // A process without a zygote shares no memory with others.
+        // A process without a zygote shares no memory, so nothing can be returned.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {

@@ -41,7 +41,7 @@ pub(crate) enum Origin {
     Zygote(Arc<Zygote>),
 }
 
-/// How a new instance starts.
+/// The settings of a new instance.
 pub(crate) struct NewInstance<'a> {
     pub(crate) origin: &'a Origin,
     /// Allowed destinations, if it has network access.
@@ -50,7 +50,7 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) pages: Option<Arc<HugePageFs>>,
 }
 
-/// When a call ends at the latest, and how long it is boosted.
+/// The time limit of a call, and the length of its CPU boost.
 pub(crate) struct Finish {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,
@@ -64,7 +64,7 @@ struct SentCall {
     pages: Option<Arc<HugePageFs>>,
     policy: Option<EgressPolicy>,
     started: Instant,
-    /// Whether the process may have ended before the call starts.
+    /// True if the process is a clone, which may have ended before the call starts.
     cloned: bool,
 }
 
@@ -75,12 +75,12 @@ pub(crate) struct Instance {
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
-    /// Whether the zygote may have ended before the call starts.
+    /// True if the process is a clone, whose zygote may have ended before the call starts.
     cloned: bool,
     started: Instant,
     said: oneshot::Receiver<WorkerMessages>,
     printed: [OutputReaders; 2],
-    /// Ends all readers.
+    /// Aborts all readers.
     listening: AbortHandle,
     /// Cancelled when the call has ended and its process remains.
     pause: CancellationToken,
@@ -261,7 +261,8 @@ impl Instance {
                 }
                 said = &mut self.said, if heard.is_none() => {
                     let said = heard.insert(said.unwrap_or_default());
-                    // User code can send this message too; its process is watched until its end.
+                    // User code can send this message as well, so its process is watched until its
+                    // end.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
                     }

@@ -13,7 +13,7 @@ use crate::{Invocation, Limits};
 #[derive(Debug, Default)]
 pub(crate) struct InstanceKeys(Mutex<Vec<(Identity, InstanceKey)>>);
 
-/// What two calls have in common if one can use the instance of the other.
+/// The properties that two calls must share to use the same instance.
 #[derive(Debug)]
 struct Identity {
     module: String,
@@ -26,8 +26,7 @@ struct Identity {
 }
 
 impl InstanceKeys {
-    /// Returns the key of the instances that a call may use; none if the call needs an instance of
-    /// its own.
+    /// Returns the key of the instances that a call may use; none if the call needs a new instance.
     pub(crate) fn of(&self, invocation: &Invocation) -> Option<InstanceKey> {
         if !reusable(invocation) {
             return None;
@@ -42,7 +41,7 @@ impl InstanceKeys {
         Some(key)
     }
 
-    /// Forgets the functions that have no calls and no instances.
+    /// Removes the functions without calls and instances.
     pub(crate) fn forget_unused(&self) {
         self.0.lock().retain(|(_, key)| key.is_used());
     }

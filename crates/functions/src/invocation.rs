@@ -33,11 +33,11 @@ pub struct Invocation {
     /// Memory and disk quota for the rows of a generator function; by default memory without a
     /// limit.
     pub room: Option<TableQuota>,
-    /// Whether its process may be reused by the next call of this function that allows it: with the
-    /// same files, packages and limits, no network, and an empty `/tmp`. Modules and globals keep
-    /// their state.
+    /// True if its process may be reused by later calls of this function that allow it with the
+    /// same files, packages and limits, without network and with an empty `/tmp`. Modules and
+    /// globals keep their state.
     pub reuse: bool,
-    /// Its owner.
+    /// Its owner and priority.
     pub share: Share,
     /// Cancels the call unless it has started.
     pub begins_until: CancellationToken,
@@ -227,7 +227,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the call was cold: there was no zygote.
+    /// Returns true if the call was cold: there was no zygote.
     pub fn is_cold(&self) -> bool {
         self.usage.cold_starts > 0
     }

@@ -52,7 +52,7 @@ impl Functions {
             return;
         }
         let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-        // An unset limit means the default.
+        // A memory limit that was not set needs no message.
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(

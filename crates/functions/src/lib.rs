@@ -1,10 +1,13 @@
 //! The function runtime: instances of Python functions, their zygotes, the call queue and shared
-//! Arrow memory. [`Functions`] is the handle. It builds an [`Environment`] for a set of packages,
-//! and runs a user's Python function in it: in a process of its own, created by the spawner, inside
-//! Linux namespaces and limits. Inputs are mapped from sealed memory files, and the output is
-//! returned the same way. What a function prints reaches the caller while it runs. This crate knows
-//! Arrow and processes, never tables. It reads no environment variable and no home folder, and the
-//! process with [`Functions`] never forks.
+//! Arrow memory.
+//!
+//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
+//! user's Python function in it: in a separate process, which the spawner creates in Linux
+//! namespaces and with limits. Inputs are mapped from sealed memory files, and the output is
+//! returned in the same way. Printed lines reach the caller during the run.
+//!
+//! This crate uses Arrow and processes, never tables of the lake. It reads no environment variables
+//! and no home folder, and the process with [`Functions`] never forks.
 
 mod call_registry;
 mod cpu_boost;

@@ -1,5 +1,5 @@
-//! Options of the function runtime. A library must not discover these itself, for example where
-//! interpreters are.
+//! Options of the function runtime. A library must not discover these itself, such as the locations
+//! of interpreters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -33,16 +33,16 @@ impl std::str::FromStr for Isolation {
 /// Limits of idle zygotes.
 #[derive(Debug, Clone)]
 pub struct ZygoteOptions {
-    /// Whether zygotes are used.
+    /// True if zygotes are used.
     pub enabled: bool,
     /// Idle time after which a zygote ends.
     pub idle_max: Duration,
-    /// Maximum memory of all idle zygotes in bytes, except one that starts.
+    /// Maximum memory of all idle zygotes in bytes, except a zygote that is starting.
     pub memory_bytes_max: u64,
 }
 
 impl Default for ZygoteOptions {
-    /// Returns ten minutes and 2 GiB.
+    /// Returns an idle time of ten minutes and 2 GiB.
     fn default() -> Self {
         ZygoteOptions {
             enabled: true,

@@ -22,7 +22,7 @@ const OUT_OF_MEMORY: [&str; 4] = [
     "pyarrow.lib.ArrowMemoryError",
 ];
 
-/// Returns the usage of a call of a process with this earlier CPU time.
+/// Returns the usage of one call of a process; earlier CPU time of the process is subtracted.
 pub(crate) fn usage(
     elapsed: Duration,
     ended: &ProcessEnd,

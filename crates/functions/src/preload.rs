@@ -1,4 +1,4 @@
-//! The C library that zygotes preload. Clones keep sharing unchanged pages because of it.
+//! The C library that zygotes preload, so that clones keep sharing unchanged pages.
 
 use std::path::{Path, PathBuf};
 

@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use crate::instance_spec::clone_plan;
 use crate::{Limits, Result};
 
-/// Number of clones prepared during bursts of calls, and the time that they remain after the last
+/// Number of clones prepared during bursts of calls, and time for which they remain after the last
 /// call.
 const COUNT_BUSY: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Age at which a clone has certainly started.
+/// Age at which a clone is assumed to have started.
 const STARTED_AFTER: Duration = Duration::from_millis(100);
 
 /// Prepared clones of one zygote, which wait for a call with their limits.

@@ -1,9 +1,12 @@
-//! Streaming input: rows that a function reads batch by batch while they are computed. The function
-//! requests each batch over its own socket. A task replies with the file of the batch, and prepares
-//! a few batches ahead. A file is overwritten once the function has dropped its rows. Rows that it
-//! keeps remain in the call's memory quota, or else on disk. So a function that keeps all rows has
-//! them, and another one uses a few batches only. Each iteration from the first row computes the
-//! rows again. The process is not trusted: a false message about its batches affects only itself.
+//! Streaming input: a function reads rows batch by batch while they are computed.
+//!
+//! The function requests each batch over a separate socket. A task replies with the file of the
+//! batch, and prepares a few batches ahead. A file is overwritten after the function has dropped
+//! its rows. Rows that the function keeps remain in the call's memory quota, or else on disk. So a
+//! function may keep all rows, and otherwise needs memory for a few batches only. Each iteration
+//! computes the rows again from the first one.
+//!
+//! The process is not trusted: a false message about its batches affects only itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,7 +49,7 @@ const GIVEN_MAX: usize = 1024;
 /// Maximum number of messages that are read after a call's end.
 const LATE_MAX: usize = 1_000;
 
-/// Maximum number of files in a reply that the function may forget.
+/// Maximum number of files in a reply that are not used again.
 const GONE_AT_ONCE: usize = 1_000;
 
 /// Rows of one schema, in batches.
@@ -149,16 +152,16 @@ struct BatchRequest {
     /// The iteration whose next batch is requested; the previous one ends.
     #[serde(default)]
     next: Option<u64>,
-    /// Whether it ends an iteration.
+    /// True if it ends an iteration.
     #[serde(default)]
     end: bool,
     /// Files whose rows it has dropped.
     #[serde(default)]
     free: Vec<u64>,
-    /// Files whose rows it has dropped, but that another process may still read.
+    /// Files whose rows it has dropped, but that a child process may still read.
     #[serde(default)]
     lost: Vec<u64>,
-    /// Whether it continued an iteration after it lost a batch.
+    /// True if it continued an iteration after it lost a batch.
     #[serde(default)]
     broken: bool,
 }
@@ -354,7 +357,7 @@ struct PendingRows {
 }
 
 impl PendingRows {
-    /// Returns the rows of the next batch; none after the last one.
+    /// Returns the rows of the next batch; none after the last batch.
     async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>> {
         let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
         loop {

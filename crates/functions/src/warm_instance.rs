@@ -1,6 +1,7 @@
-//! Instances that can execute another call of their function. Modules, globals and the state of
-//! native libraries remain. `/tmp`, the working folder, child processes and output are not kept.
-//! An instance that is idle for long ends.
+//! Instances that can execute another call of their function.
+//!
+//! Modules, globals and the state of native libraries remain. `/tmp`, the working folder, child
+//! processes and output do not. An instance that is idle for too long ends.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -95,7 +95,7 @@ enum TaskArgument<'a> {
     Feed { name: &'a str, feed: usize },
 }
 
-/// What was sent to a worker.
+/// The content of a message to a worker.
 pub(crate) struct SentTask {
     /// The files, by number.
     pub(crate) files: Vec<WorkerFile>,
@@ -221,7 +221,7 @@ pub(crate) enum Message {
         frames: Vec<Frame>,
         #[serde(default)]
         hint: Option<String>,
-        /// Whether a host could not be reached.
+        /// True if a host could not be reached.
         #[serde(default)]
         unreachable: bool,
         /// Size of `/tmp` in bytes, if the user's code failed because it is full.
@@ -241,7 +241,7 @@ pub(crate) enum Message {
 /// The messages of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMessages {
-    /// Whether the worker started.
+    /// True if the user's code was started.
     pub(crate) begun: bool,
     pub(crate) said: FinalMessage,
     /// The file for the result table.
@@ -253,7 +253,7 @@ pub(crate) struct WorkerMessages {
 /// The last message of a worker.
 #[derive(Debug, Default)]
 pub(crate) enum FinalMessage {
-    /// None that ends a call.
+    /// No message that ends a call.
     #[default]
     Nothing,
     /// The result is a table in this memory file.

@@ -1,8 +1,10 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
+//!
 //! Nothing is buffered: each line goes to the sink at once. While the sink is full, nothing is
-//! read, so that a function that prints endlessly blocks instead of filling memory. Reading ends
-//! when all holders have closed the other end, or shortly after the process has ended: without a
-//! sandbox, a child process may remain and keep it open.
+//! read. So a function that prints endlessly blocks instead of filling memory.
+//!
+//! Reading ends when the other end is closed by all processes, or shortly after the process has
+//! ended: without a sandbox, a child process may keep it open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -61,7 +63,7 @@ impl Lines {
     }
 }
 
-/// The readers of an instance, in one task, to wake few threads for a short call.
+/// The readers of an instance in one task, so that a short call wakes few threads.
 pub(crate) struct Readers {
     pub(crate) said: oneshot::Receiver<WorkerMessages>,
     pub(crate) printed: [oneshot::Receiver<Option<Receiver>>; 2],
@@ -84,7 +86,7 @@ impl Readers {
     }
 }
 
-/// A value that is sent as soon as it is known.
+/// Returns a future and a receiver, which gets the future's value as soon as it is known.
 fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
     let (sender, told) = oneshot::channel();
     let tell = async {
@@ -107,7 +109,7 @@ pub(crate) async fn listen(
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
-        // The sandbox sends this before the function can send anything.
+        // The sandbox sends this before the function can send any message.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),

@@ -1,9 +1,10 @@
-//! Zygotes: one process per environment that has imported its packages, and is cloned for each call
-//! instead of starting Python. A zygote has its own sandbox and runs no code but that of the
-//! packages, since all functions with this environment share it. The first call that needs it
-//! starts it and waits for it. It ends when it has been idle for long, or when zygotes use too much
-//! memory. If it cannot be started, functions start in new processes and receive the reason; the
-//! start is repeated later in the background.
+//! Zygotes: one process per environment that has imported its packages. It is cloned for each call,
+//! which is faster than starting Python.
+//!
+//! A zygote has a separate sandbox and runs only code of the packages, because all functions with
+//! this environment share it. The first call that needs it starts it and waits for it. It ends
+//! after a long idle time, or when zygotes use too much memory. If it cannot be started, functions
+//! start in new processes and receive the reason; the start is repeated later in the background.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -68,8 +69,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// The state of a slot; a call accounts for the CPU time of the starts that no other call
-    /// waited for.
+    /// Returns the outcome for a call. Charges the call for the CPU time of starts that no other
+    /// call waited for.
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
@@ -90,7 +91,7 @@ struct Failure {
     reason: String,
     /// Time until the next attempt.
     pause: Duration,
-    /// Whether an attempt is in progress.
+    /// True if an attempt is in progress.
     tried: bool,
 }
 
@@ -158,11 +159,11 @@ pub struct ZygoteReport {
 pub(crate) struct ZygoteLookup {
     /// The zygote to clone; none for a new process.
     pub(crate) zygote: Option<Arc<Zygote>>,
-    /// Whether it was started for this call.
+    /// True if it was started for this call.
     pub(crate) started: bool,
     /// CPU time of starts that this call accounts for, including failed ones, in microseconds.
     pub(crate) cpu_us: u64,
-    /// Whether another start must be attempted for later calls.
+    /// True if another start must be attempted for later calls.
     pub(crate) again: bool,
 }
 

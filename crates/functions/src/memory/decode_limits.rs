@@ -1,8 +1,9 @@
-//! Limits for decoding a table of another process: at most its size, or a small multiple if its
-//! parts refer to other tables. An Arrow message of a few bytes can refer to the same region of the
-//! file a thousand times, or declare that a dictionary consists of a million pieces; a decoder
-//! copies and checks all of that. So each message is inspected before it is decoded, and the
-//! regions it refers to are counted.
+//! Limits for decoding a table of another process: at most its size, or a small multiple of it if
+//! its parts refer to other tables.
+//!
+//! An Arrow message of a few bytes can refer to the same region of the file a thousand times, or
+//! declare that a dictionary has a million pieces. A decoder copies and checks all of that. So each
+//! message is inspected before it is decoded, and the bytes that it refers to are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;

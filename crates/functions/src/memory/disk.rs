@@ -1,7 +1,8 @@
-//! An unnamed file of a table on disk, which ends with its last descriptor. Such a file cannot be
-//! sealed. Functions receive a read-only descriptor of a file that only its owner may write; but a
-//! function that runs as the same user may reopen it. So the server never maps it: each block is
-//! read into memory and checked every time.
+//! An unnamed file of a table on disk, which is deleted when its last descriptor is closed.
+//!
+//! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
+//! owner may write; but a function that runs as the same user may reopen it. So the server never
+//! maps it: each block is read into memory and checked every time.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::ipc::Source;
 use super::quota::QuotaPart;
 
-/// A file that is complete and read-only.
+/// A complete, read-only file.
 #[derive(Debug)]
 pub(crate) struct DiskFile {
     file: File,

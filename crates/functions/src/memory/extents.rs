@@ -143,7 +143,7 @@ impl Extents {
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
                 return Err(wrong("its pieces do not lie side by side"));
             };
-            // Reading a hole would allocate memory for the reader.
+            // Reading a hole would allocate memory for it.
             if !file.has(start, length) {
                 return Err(wrong("a piece has holes"));
             }

@@ -85,7 +85,7 @@ impl MemoryFile {
     }
 
     fn measured(descriptor: OwnedFd) -> Result<Self> {
-        // Huge pages reserved for it have different mapping rules.
+        // Files of hugetlbfs have different mapping rules, so they are rejected.
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
@@ -101,7 +101,7 @@ impl MemoryFile {
     }
 
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
-        // Reading a hole would allocate memory for the reader.
+        // Reading a hole would allocate memory for it.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });

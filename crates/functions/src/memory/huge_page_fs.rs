@@ -1,8 +1,10 @@
-//! The file system for results of functions: in memory, private to the server, with huge pages,
-//! which memory files have only if the host is configured for them. Its files have no names and
-//! cannot be sealed. A file is created for one call, whose process receives the only writable
-//! descriptor; the server keeps one for reading. The file is accepted once no process can
-//! write to it or reopen it for writing: only its owner may open it, and only for reading.
+//! A file system for results of functions: in memory, private to the server, with huge pages.
+//! Memory files have huge pages only if the host is configured for them.
+//!
+//! Its files have no names and cannot be sealed. A file is created for one call, whose process
+//! receives the only writable descriptor; the server keeps a read-only one. The server accepts the
+//! file when no process can write to it or reopen it for writing: only its owner may open it, and
+//! only for reading.
 
 use std::fs::File;
 use std::io;
@@ -14,14 +16,14 @@ use super::write_check::has_writers;
 use crate::Result;
 use crate::memory::MemoryFile;
 
-/// An unlisted mounted file system, which ends with its last file.
+/// A mount without a path, which ends with its last file.
 #[derive(Debug)]
 pub(crate) struct HugePageFs(OwnedFd);
 
 impl HugePageFs {
     /// Mounts it. Errors: missing permission, or no huge pages in the kernel.
     pub(crate) fn open() -> io::Result<HugePageFs> {
-        // The memory limit of functions applies; the file system needs no limit.
+        // The memory limit of functions applies, so the file system needs no limit.
         let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
         let pages = HugePageFs(headwater_sandbox::tmpfs(
             &options.map(|(key, value)| (key, value.to_owned())),

@@ -1,7 +1,9 @@
-//! Encoder of record batches as one Arrow IPC message, which writes each byte once, directly to the
-//! memory that a function reads. Queries return small batches, which suit processor caches; a
-//! function needs large ones, since each batch costs a call of every operation. Only types with a
-//! fixed number of buffers are supported.
+//! Encoder of record batches as one Arrow IPC message. It writes each byte once, directly to the
+//! memory that a function reads.
+//!
+//! Queries return small batches, which suit processor caches. A function needs large ones, because
+//! each batch costs a call of every operation. Only types with a fixed number of buffers are
+//! supported.
 
 use std::sync::Arc;
 

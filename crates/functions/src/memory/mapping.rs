@@ -31,8 +31,8 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps bytes of which the pieces are in immutable files, which cannot be shortened, as the
-    /// caller guarantees; the other bytes are zero.
+    /// Maps `bytes` bytes. The extents are in immutable files that cannot be truncated, as the
+    /// caller guarantees; all other bytes are zero.
     pub(super) fn of_frozen<'a>(
         bytes: usize,
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,

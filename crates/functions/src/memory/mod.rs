@@ -1,12 +1,15 @@
 //! Arrow data in memory files: written once, sealed, and mapped by every process that reads it.
+//!
 //! [`MemoryFile`] is the file, [`SharedTable`] the Arrow IPC file in it. No process can change a
 //! sealed file, so its mapping is immutable memory. Data of another process is checked before an
-//! array is created over it. Results of functions are in files of [`HugePageFs`] if the host
-//! supports them, and may refer to the files of the inputs: [`Extents`] describes which bytes of a
-//! table are in which file. Rows that a function streams are in a few [`ReusableFile`]s, which only
-//! the server writes and reuses. A [`TableQuota`] limits the memory of tables. Beyond the limit
-//! they are in unnamed files on disk, which functions map like others, and which the server reads
-//! piece by piece.
+//! array is created over it.
+//!
+//! Results of functions are in files of [`HugePageFs`] if the host supports them, and may refer to
+//! the files of the inputs: [`Extents`] describes which bytes of a table are in which file. Rows
+//! that a function streams are in a few [`ReusableFile`]s, which only the server writes and reuses.
+//!
+//! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are in unnamed files on
+//! disk. Functions map these like other files; the server reads them in pieces.
 
 mod decode_limits;
 mod disk;

@@ -43,7 +43,7 @@ impl MultipartTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// The error that prevents the combination.
+    /// Returns the error that prevents the combination.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

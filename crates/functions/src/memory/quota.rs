@@ -30,8 +30,8 @@ pub(crate) struct QuotaPart {
 }
 
 impl TableQuota {
-    /// Creates a quota of bytes in memory, and of bytes in a folder, which is created when it is
-    /// first needed. Its files have no names and end with the process.
+    /// Creates a quota of bytes in memory, and of bytes in a folder, which is created when first
+    /// needed. Files in the folder have no names and are deleted when the process ends.
     pub fn new(memory_bytes_max: u64, folder: PathBuf, disk_bytes_max: u64) -> Self {
         TableQuota {
             memory: Arc::new(Quota::new(memory_bytes_max)),

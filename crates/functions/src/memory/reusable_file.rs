@@ -1,8 +1,9 @@
-//! A reusable file for streamed rows: it is overwritten when the function has dropped its rows, so
-//! its pages are allocated once in both processes. Only this process writes to one in memory,
-//! through a mapping that is older than the file's seals: a holder of the descriptor can neither
-//! write to it, nor map it for writing, nor change its size. Without memory quota, the file is on
-//! disk.
+//! A reusable file for streamed rows. It is overwritten when the function has dropped its rows, so
+//! its pages are allocated only once in both processes.
+//!
+//! Only this process writes to a file in memory, through a mapping that is older than the file's
+//! seals. Another holder of the descriptor can neither write to the file, nor map it for writing,
+//! nor change its size. If the memory quota is exhausted, the file is on disk.
 #![expect(
     unsafe_code,
     reason = "writes to a memory file by a mapping, which its seals leave alone"
@@ -55,7 +56,7 @@ struct WritableMapping {
 // SAFETY: the memory never moves and belongs to this value alone; any thread may write to it and
 // drop it.
 unsafe impl Send for WritableMapping {}
-// SAFETY: a shared reference gives nobody access to the memory.
+// SAFETY: a shared reference gives no access to the memory.
 unsafe impl Sync for WritableMapping {}
 
 impl WritableMapping {
@@ -89,7 +90,7 @@ impl Drop for WritableMapping {
 }
 
 impl ReusableFile {
-    /// Creates a file with rows: in memory, or on disk without memory quota.
+    /// Creates a file with rows: in memory, or on disk if the memory quota is exhausted.
     pub(crate) fn of(gathered: &IpcMessage, room: Option<&TableQuota>) -> Result<ReusableFile> {
         let bytes = gathered.bytes().next_multiple_of(STEP);
         let mut taken = room.map(TableQuota::in_memory);
@@ -132,7 +133,7 @@ impl ReusableFile {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
-    /// Returns its quota without the file, for one that a process may hold without reporting.
+    /// Returns its quota without the file, for a file that a process may hold without reporting it.
     pub(crate) fn into_taken(self) -> Option<QuotaPart> {
         self.taken
     }
@@ -198,7 +199,7 @@ mod tests {
                 let both = ProtFlags::READ.union(ProtFlags::WRITE);
                 rustix::mm::mmap(std::ptr::null_mut(), 4096, both, flags, &other, 0)
             };
-            // In a private mapping only its holder sees its writes.
+            // Writes to a private mapping are visible only to its process.
             assert_eq!(mapped.is_ok(), flags == MapFlags::PRIVATE);
         }
         let mut expected = message(&rows(0, 1_000));

@@ -1,7 +1,9 @@
 //! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk beyond the
-//! memory quota. The server writes inputs, an instance writes its result; both are read through
-//! [`SharedTable`]. Record batches in memory refer to the mapping; those on disk are read each
-//! time. A function receives a descriptor in both cases, and maps it.
+//! memory quota.
+//!
+//! The server writes inputs, an instance writes its result; both are read through [`SharedTable`].
+//! Record batches in memory refer to the mapping; those on disk are read each time. A function
+//! receives a descriptor in both cases, and maps it.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
@@ -98,7 +100,7 @@ impl SharedTable {
     }
 
     /// Opens a table that a worker wrote: to its own memory file, or to the file that it was given.
-    /// `outline` describes which bytes are there, and which are in the files of its inputs.
+    /// `outline` describes which bytes are in this file, and which are in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -220,7 +222,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes that were written for it; the others were in a file before.
+    /// Returns the number of bytes that were written for it; the others were in other tables'
+    /// files.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),

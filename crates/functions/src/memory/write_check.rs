@@ -1,5 +1,5 @@
-//! The check whether a file can still be written to. The kernel's leases are the only way for files
-//! that cannot be sealed.
+//! Checks whether a file can still be written to. For files that cannot be sealed, kernel leases
+//! are the only way.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};

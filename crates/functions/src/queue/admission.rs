@@ -31,11 +31,11 @@ pub(crate) struct CallRequest<'a> {
     pub(crate) label: &'a str,
     /// The memory of an instance, in bytes.
     pub(crate) memory_bytes: u64,
-    /// The instances that it may use; none if it needs an instance of its own.
+    /// The instances that it may use; none if it needs a new one.
     pub(crate) instance_key: Option<InstanceKey>,
 }
 
-/// Permits to send, and instances to end, without the lock.
+/// Permits to send and instances to end after the lock is released.
 struct Assigned<W> {
     started: Vec<Started<W>>,
     evicted: Vec<W>,
@@ -173,12 +173,12 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // The queue closes the channel of a call that has its permit.
+        // The queue has closed the channel if it sent the permit.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }
         let removed = self.queue.lock().remove(&self.key, self.number);
-        // Others may have waited behind it.
+        // Calls may have waited behind it.
         if removed {
             self.queue.assign();
         }

@@ -10,21 +10,21 @@ use tokio::sync::oneshot;
 
 use super::state::{Call, MEMORY_UNIT, State, Subqueue};
 
-/// Time for which a call that needs more memory than is free is overtaken; longer by calls whose
-/// owners have no running call.
+/// Time for which other calls may overtake a call that needs more memory than is free; longer for
+/// calls whose owners have no running call.
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
 /// Waiting time after which a call is promoted to the next priority.
 pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 
-/// Maximum position that is distinguished.
+/// The highest position that is computed.
 const POSITION_MAX: usize = 1_000;
 
 /// The rank of an owner: the priority of its best subqueue.
 pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-/// Calls that wait for memory and precede others.
+/// Calls that wait for memory and precede others in the order.
 #[derive(Debug, Default)]
 struct MemoryWaits {
     /// Memory that the first of them needs.
@@ -37,7 +37,7 @@ struct MemoryWaits {
 impl MemoryWaits {
     /// Returns true if another call may overtake them.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
-        // Memory that another owner reserves is no reason to wait for this owner.
+        // Memory that another owner waits for does not block an owner without running calls.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -66,13 +66,13 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // The first call must find memory when a permit is free.
+        // When a permit is free, the first call must find memory.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
         });
         let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
-        // One of the first has its memory as a rule, so the others need not be sorted.
+        // Usually one of the first has its memory, so a heap is cheaper than sorting all.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
         let mut waits = MemoryWaits::default();
@@ -91,7 +91,8 @@ impl<W> State<W> {
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // To end this instance later must help the calls that wait.
+            // Holding this instance back helps the waiting calls only if they can get enough
+            // memory.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -135,7 +136,7 @@ impl<W> State<W> {
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
-        // Within its owner, a subqueue is promoted by its own age, up to the best of them.
+        // Within its owner, a subqueue is promoted by its own age, at most to the owner's rank.
         let own = subqueue.promoted(subqueue.waited(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };

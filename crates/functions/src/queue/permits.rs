@@ -36,7 +36,7 @@ impl<W> Permit<W> {
     /// Ends the call; its instance stays for others, with the memory. The next call may take it at
     /// once; otherwise `pause` is called for it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
-        // A call without a key has an instance of its own, which ends with it.
+        // A call without a key has an instance that ends with the call.
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);

@@ -29,7 +29,7 @@ pub(super) struct State<W> {
     pub(super) functions: HashMap<QueueKey, Load>,
     /// Total number of permits assigned.
     pub(super) assigned: u64,
-    /// True if a call could run but for memory.
+    /// True if the next call waits for memory.
     pub(super) is_memory_short: bool,
 }
 

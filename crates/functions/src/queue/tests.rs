@@ -93,7 +93,7 @@ fn owners_share_permits_regardless_of_arrival() {
     }
     let mut running = stage.started();
     assert_eq!(numbers(&running), [1]);
-    // It has no running call, so it may exceed the limit by one.
+    // Its owner has no running call, so it may exceed the limit by one.
     stage.call("caller", Priority::Normal, 1).unwrap();
     running.extend(stage.started());
     stage.call("caller", Priority::Normal, 1).unwrap();
@@ -162,7 +162,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
     for subqueue in &mut stage.queue.lock().subqueues {
         subqueue.calls.iter_mut().for_each(|call| call.since = since);
     }
-    // A call that arrived just now does not wait behind it, and finds free memory.
+    // The new call does not wait behind it, because there is free memory.
     let new = stage.call("new", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [new]);
     assert_eq!(stage.queue.stats().order[&2].0, 1);
@@ -178,11 +178,11 @@ fn a_backlog_of_many_functions_is_not_promoted() {
     let first = stage.started();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     drop(first);
-    // It had a permit just now, and its other calls are old.
+    // Its owner just got a permit, although its other calls are old.
     let second = stage.started();
     let new = stage.call("new", Priority::Normal, 60).unwrap();
     assert_eq!((second.len(), stage.queue.stats().order[&new].0), (1, 1));
-    // Its own calls are ordered by age.
+    // Calls of the same owner are ordered by age.
     let low = stage.enqueue(&share("backlog", Priority::Low), "low", 60).unwrap();
     assert_eq!(stage.queue.stats().order[&low].0, 5);
 }
@@ -204,7 +204,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // Each of the two repeats its call at once.
+        // Each of the two repeats its call immediately.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }
@@ -291,7 +291,7 @@ fn a_call_too_large_for_its_owners_rest_blocks_no_other_owner() {
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     let other = stage.call("b", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [other]);
-    // A call of an owner without running calls is waited for, too.
+    // Memory is also reserved for a call of an owner without running calls.
     stage.call("c", Priority::Normal, 90).unwrap();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     stage.call("d", Priority::Normal, 10).unwrap();
@@ -366,7 +366,7 @@ fn an_idle_instance_is_evicted_only_where_its_memory_is_enough() {
     let (number, permit) = stage.one();
     assert_eq!((number, permit.bytes()), (large, 70 * MEMORY_UNIT));
     assert_eq!(stage.queue.stats().idle_bytes, 20 * MEMORY_UNIT);
-    // A call that has a running one needs an instance that was just used only after a time.
+    // An owner with a running call evicts a recently used instance only after a time.
     stage.call("a", Priority::Normal, 20).unwrap();
     assert!(stage.started().is_empty());
     pass(&stage.queue, 2 * OVERTAKEN_MAX);
@@ -387,7 +387,7 @@ fn functions_that_do_not_fit_together_take_turns() {
     }
     let other = stage.call_with(&g, "g", 80);
     first.keep("f1", |_| ());
-    // The queued calls of `f` use its instance first, for a time.
+    // For a time, the queued calls of `f` use its instance first.
     let (_, second) = stage.one();
     assert_eq!(second.instance, Some("f1"));
     pass(&stage.queue, 2 * OVERTAKEN_MAX);

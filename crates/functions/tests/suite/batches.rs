@@ -1,4 +1,4 @@
-//! Rows that a function reads batch by batch while they are made.
+//! Rows that a function reads batch by batch while they are computed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -15,20 +15,20 @@ use headwater_functions::{
 
 use crate::support::{answer, ask, call, environment, holds, options, run, start, wait_until};
 
-/// Rows in each batch as it is made.
+/// Number of rows of each computed batch.
 const STEP: i64 = 8_192;
 
-/// Numbers from 0 on, beside their texts, and what became of whoever made them.
+/// Numbers from 0 with their texts, and the state of their producer.
 #[derive(Clone)]
 struct Numbers {
     count: i64,
-    /// At which number making them fails.
+    /// The number at which the producer fails.
     fails_at: i64,
     room: TableQuota,
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
-    /// The most bytes that the room held.
+    /// The most bytes that the quota held.
     held: Arc<AtomicU64>,
 }
 
@@ -99,13 +99,13 @@ impl Numbers {
         Invocation { arguments, room, ..invocation }
     }
 
-    /// Nothing is left of it: nobody makes rows, and none is held.
+    /// Returns true if no rows are produced or held any more.
     fn is_over(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) == 0 && self.room.memory_bytes() == 0
     }
 }
 
-/// Looks at every row of a batch that begins at `at`.
+/// Checks every row of a batch that begins at `at`.
 const CHECKED: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def checked(batch, at):
@@ -245,7 +245,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
         let told = lines.iter().any(|line| line.3.contains("the disk is on fire"));
         assert_eq!(told, body.contains("print"), "{lines:?}");
     }
-    // Nobody asked for the rows that cannot be made.
+    // The failing rows are not requested.
     let body = "    checked(next(iter(data)), 0)\n    return True";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over());
@@ -299,7 +299,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
     let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     let error = returned.unwrap_err();
     assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);
-    // Whoever keeps nothing needs no more than is there.
+    // A function that keeps no rows needs no more memory.
     let body = "    return sum(len(batch) for batch in data) == 2_000_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over() && numbers.room.disk_bytes() == 0);
@@ -414,7 +414,7 @@ async fn a_table_that_is_there_is_given_in_the_same_shape() {
     assert_eq!(answer(&functions, through).await.0.rows(), 300_000);
 }
 
-/// Keeps the descriptor of every file that comes, as a function can that looks for it.
+/// Keeps the descriptor of every received file, as a hostile function can.
 const GREEDY: &str = "
 import headwater_batches, os
 kept = []
@@ -491,7 +491,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
         assert!(numbers.held.load(Ordering::SeqCst) <= 40 << 20);
         wait_until("files are left", || numbers.is_over());
     }
-    // The server is as well as before.
+    // The server still works.
     let numbers = Numbers::new(100_000);
     let body = "    return sum(len(batch) for batch in data) == 100_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
@@ -538,7 +538,7 @@ async fn without_a_sandbox_rows_come_all_the_same() {
     wait_until("files are left", || numbers.is_over());
 }
 
-/// Has what is called so in a module raise a `TimeoutError` the next time, as an alarm would.
+/// Makes a member of a module raise a `TimeoutError` at its next use, like an alarm.
 const INTERRUPTED: &str = "
 import headwater_batches
 def interrupt(module, name):
@@ -642,7 +642,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
-    // It reads none of the answers, until no more can be said to it.
+    // The function reads no replies until the socket is full.
     let source = source(
         "
     line, number = data._source._socket, 0
@@ -666,7 +666,7 @@ async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let room = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
-    // More than one batch, and then nothing for ever.
+    // More than one batch, and then the stream never continues.
     let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
     let streamed = Streamed::new(Numbers::schema(), rows).unwrap();
     let value = ArgumentValue::Streamed(streamed);

@@ -30,7 +30,7 @@ async fn instance(functions: &Functions, invocation: Invocation) -> String {
     }
 }
 
-/// Lets callers make calls one after the other. Returns the names of the instances.
+/// Makes calls in a loop for each caller. Returns the names of the instances.
 async fn loops(
     functions: &Functions,
     callers: usize,

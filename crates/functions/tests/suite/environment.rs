@@ -1,4 +1,4 @@
-//! Environments: shared, content-addressed, and clear about what cannot be.
+//! Environments: shared, content-addressed, with clear errors.
 
 use headwater_environments::Error as EnvironmentError;
 use std::fs::Permissions;
@@ -16,7 +16,7 @@ use headwater_model::Fault;
 use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
-    // What is left over is looked for often.
+    // A short idle time, so that unused environments are found often.
     let zygotes = ZygoteOptions { idle_max: Duration::from_secs(2), ..ZygoteOptions::default() };
     let environments_dir = folder.path().join("environments");
     FunctionsOptions { environments_dir, zygotes, ..options() }
@@ -63,7 +63,7 @@ async fn an_environment_is_built_once_and_then_shared() {
         .count();
     assert_eq!(resolved, 1);
 
-    // Another server finds it, without asking anybody.
+    // Another server finds the environment without network access.
     drop(functions);
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let again = functions.environment(&same, &|event| panic!("{event}")).await.unwrap();
@@ -82,7 +82,7 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;
-    // Beside uv's cache, so that files can be linked.
+    // On the file system of uv's cache, so that files can be linked.
     let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
@@ -153,7 +153,7 @@ async fn what_a_server_had_no_time_to_compile_is_compiled_by_the_next() {
     wait_until("pyarrow is not compiled", compiled);
 }
 
-/// A runtime with environments of its own.
+/// Creates a runtime with a separate folder of environments.
 async fn alone() -> (tempfile::TempDir, Functions) {
     let folder = tempfile::tempdir().unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
@@ -205,7 +205,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let explained = functions.explain(&made.id[..6]).await.unwrap();
     assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
 
-    // It is in use as long as somebody holds it.
+    // An environment is in use as long as it is held.
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
     let id = made.id.clone();
@@ -224,7 +224,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
         let names = left.map(|entry| entry.file_name().into_string().unwrap());
         names.filter(|name| name.starts_with(".building")).count() == 0
     });
-    // Whoever asks again gets it again.
+    // A removed environment is built again on request.
     let again = environment(&functions, &[("six", "1.17.0")]).await;
     assert_eq!((&again.id, again.warm), (&id, false));
     holds(&functions, ask(&again, TRUE)).await;
@@ -234,7 +234,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
-    // As if a version from before a fix had been chosen, back then.
+    // The description is as if an older version had been resolved in the past.
     let description = made.python.parent().unwrap().parent().unwrap();
     let description = description.join("headwater-environment.json");
     let chosen = made.packages["six"].clone();
@@ -291,7 +291,7 @@ async fn who_waits_is_told_what_for() {
     assert!(functions.calls().is_empty());
 }
 
-/// Folders of environments, but for what is about to be removed.
+/// Returns the folders of environments, except those that are about to be removed.
 fn folders(root: &tempfile::TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(root.path().join("environments")).unwrap().flatten();
     let real = entries.filter(|entry| entry.file_type().unwrap().is_dir());
@@ -324,7 +324,8 @@ def f():
     let new = environment(&functions, &[("six", "")]).await;
     assert_eq!((&new.id, new.build == old.build), (&old.id, false));
     assert_eq!(folders(&root).len(), 2);
-    // What waited with the old packages ended; and who still has those goes on with them.
+    // Idle instances with the old packages have ended; a holder of the old environment continues
+    // with it.
     for _ in 0..2 {
         assert_eq!((calls(&new).await, calls(&old).await), ("1".to_owned(), "1".to_owned()));
         functions.rebuild(&old.id, &|_| ()).await.unwrap();
@@ -336,7 +337,7 @@ def f():
     assert!(builds.contains(&old.build) && builds.contains(&new.build), "{builds:?}");
     holds(&functions, ask(&old, source)).await;
 
-    // Another server of this machine takes nothing from under this one.
+    // Another server on this machine does not remove environments of this one.
     let other = Functions::start(fresh(&root)).await.unwrap();
     let pruned = other.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[old.id.clone()][..]));
@@ -371,7 +372,8 @@ def f():
     }
 }
 
-/// A `uv` where other users can write is theirs, however early it is on the path.
+/// A `uv` in a folder that other users can write to is not trusted, even if it is first in the
+/// path.
 #[tokio::test]
 async fn a_planted_program_is_not_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -391,7 +393,7 @@ async fn a_planted_program_is_not_run() {
     functions.environment(&spec(&[]), &|_| ()).await.unwrap();
     assert!(!marker.exists());
     drop(functions);
-    // One that only this user can write to is.
+    // A folder that only this user can write to is trusted.
     set(&planted, 0o755);
     options.environments_dir = folder.path().join("others");
     let functions = Functions::start(options).await.unwrap();

@@ -1,4 +1,4 @@
-//! Fairness: nobody waits for what another has too much of.
+//! Fairness: a caller does not wait for the excess load of another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,7 +129,7 @@ async fn what_matters_more_goes_first() {
     assert_eq!(order, [Priority::Normal, Priority::High, Priority::Normal, Priority::Low]);
 }
 
-/// What a function computes in a second of its own, in seconds of processor time.
+/// A function that returns the CPU time that it gets in one second, in seconds.
 const COMPUTES: &str = "import time\ndef f():
     until = time.monotonic() + 1
     while time.monotonic() < until:
@@ -174,7 +174,7 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
         if warnings.iter().any(|warning| warning.contains("processors")) {
             not_checked("no control group shares out processors on this host");
         } else {
-            // Sixteen to one would leave it a seventeenth.
+            // With sixteen equal competitors, it would get a seventeenth.
             assert!(
                 victims > (hogs / 3.0).min(0.4),
                 "{what}: the victim {victims:.2}, the hog {hogs:.2}"
@@ -183,7 +183,7 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
     }
 }
 
-/// Those that wait for memory hold no place, and who has its memory waits for none.
+/// Calls that wait for memory hold no permit, and calls that wait for a permit hold no memory.
 #[tokio::test]
 async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other() {
     let options = FunctionsOptions { concurrency: 2, memory_bytes_total: 6 << 30, ..options() };
@@ -204,7 +204,7 @@ async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other()
     }
 }
 
-/// The memory that a process holds which only waits is there for who runs out of it.
+/// The memory of an idle process is available to a call that needs more.
 #[tokio::test]
 async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
     let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };

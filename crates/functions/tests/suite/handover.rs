@@ -1,5 +1,5 @@
-//! What goes from function to function: written once, mapped by everybody, referred to where it was
-//! there already.
+//! Tables passed between functions: written once, mapped by all readers, and referred to if they
+//! exist already.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use headwater_functions::{Environment, Functions, Invocation, Limits, SharedTabl
 
 use crate::support::{answer, ask, call, environment, holds, start, table};
 
-/// Rows of a column of 16 MiB.
+/// Number of rows of a column of 16 MiB.
 const ROWS: i64 = 2 << 20;
 
 /// Eight columns, each of 16 MiB.
@@ -35,12 +35,12 @@ fn sum_of(n: i64) -> i64 {
     ROWS * (ROWS - 1) / 2 + n * ROWS
 }
 
-/// What a call may hold that could not hold a copy.
+/// Returns limits under which a call cannot hold a copy.
 fn little() -> Limits {
     Limits { memory_bytes: 100 << 20, ..Limits::default() }
 }
 
-/// How often the kernel had no huge page for a file, since it began.
+/// Returns how often the kernel could not provide a huge page for a file.
 fn huge_pages_refused() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap();
     let of =
@@ -55,8 +55,7 @@ async fn many_children_read_what_their_parent_wrote_once() {
     let refused = huge_pages_refused();
     let written = wide(&functions, &environment).await;
     assert!(written.bytes() >= 128 << 20 && sum(&written, "c3") == sum_of(3));
-    // The next is given it in huge pages where the host has them, and memory is not in too small
-    // pieces.
+    // The next function gets huge pages if the host has them and memory is not fragmented.
     let had = functions.uses_huge_pages() && huge_pages_refused() == refused;
     let huge = if had { "mapped > 100 << 10" } else { "True" };
     let source = format!(
@@ -106,13 +105,13 @@ async fn what_passes_through_is_not_written_again() {
         assert!(outcome.usage.memory_bytes_peak < 80 << 20, "{number}: {outcome:?}");
         last = next.settle(&room).await.unwrap();
     }
-    // Of one column there are 16 MiB that did not lie in any file before.
+    // Only one column, 16 MiB, was not in a file before.
     let more = room.memory_bytes() - held;
     assert!((16 << 20..40 << 20).contains(&more), "{more}");
     let expected: i64 = (1000..1000 + (ROWS - 1000) / 2).map(|n| n + 2).sum();
     assert_eq!(sum(&last, "more"), expected);
     assert_eq!(last.schema().fields().len(), 4);
-    // What it refers to stays as long as it does, and takes no more than it did.
+    // The referenced files remain, without using more memory.
     drop(first);
     assert_eq!(room.memory_bytes(), held + more);
     assert_eq!(sum(&last, "c1"), expected - (ROWS - 1000) / 2);
@@ -213,7 +212,7 @@ def f():
         let arguments = vec![table("data", &first)];
         let next = answer(&functions, Invocation { arguments, ..call(&environment, &source) });
         let next = next.await.0;
-        // Whoever is given it finds the same as whoever computes it.
+        // A function that receives the table finds the same rows as the one that computes it.
         let source = format!(
             "import pyarrow as pa\ndef f(data, next):\n    next.validate(full=True)\n    \
              return next.equals({body})\n"

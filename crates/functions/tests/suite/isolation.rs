@@ -1,4 +1,4 @@
-//! What a function in a sandbox can and cannot reach, and what is left when things die.
+//! Isolation of a sandbox: what a function can access, and the clean-up after processes die.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,11 +72,11 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
         );
         assert!(lines.iter().any(|line| line.starts_with(told)), "{lines:?}");
     }
-    // What has another cause has another hint, or none.
+    // Other causes have other hints, or none.
     let refused =
         "try:\n        socket.gethostbyname('api.example.com')\n    except OSError:\n        pass";
     assert_eq!(fails(&format!("{refused}\n    raise ValueError('no')")).await.0, None);
-    // A name that is listed is no such name, whoever does not know it.
+    // A listed host name that does not resolve has no hint to list it.
     let (hint, lines) = fails("socket.getaddrinfo('listed.invalid', 443, socket.AF_INET6)").await;
     assert!(hint.is_none(), "{hint:?} {lines:?}");
 }
@@ -113,8 +113,8 @@ def f():
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
 
-/// Without a sandbox and without control groups nothing but the function's own first process can
-/// end what the function leaves behind.
+/// Without a sandbox and control groups, only the function's first process can end the processes
+/// that the function leaves.
 #[tokio::test]
 async fn without_walls_or_groups_daemons_end_with_their_function() {
     let marker = format!("stray{}", std::process::id());
@@ -156,7 +156,7 @@ def f():
     wait_until("a daemon lives on", || processes(&marker).is_empty());
 }
 
-/// The processes that a process started, whichever of its threads it was.
+/// Returns the child processes of a process, of all its threads.
 fn children(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let texts = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
@@ -164,7 +164,7 @@ fn children(pid: i32) -> Vec<i32> {
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// The cgroups of a spawner.
+/// Returns the cgroups of a spawner.
 fn cgroups(spawner: i32) -> Vec<std::path::PathBuf> {
     fn below(
         folder: &std::path::Path,
@@ -187,7 +187,7 @@ fn cgroups(spawner: i32) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// This test starts itself again as a server that runs a function which never ends, and kills it.
+/// Starts this test again as a server that runs an endless function, and kills it.
 #[tokio::test]
 async fn when_the_server_dies_nothing_of_it_lives_on() {
     let functions = start().await;
@@ -226,7 +226,7 @@ def f():
         if victim == "server" {
             wait_until("a control group is left", || cgroups(spawner).is_empty());
         } else {
-            // Nobody was left to remove them; the next spawner does.
+            // The dead server could not remove them; the next spawner does.
             let next = start().await;
             wait_until("a control group is left", || cgroups(spawner).is_empty());
             drop(next);
@@ -234,7 +234,7 @@ def f():
     }
 }
 
-/// This test starts itself again, so that the spawners of tests beside it stay alone.
+/// Starts this test again, so that other tests' spawners are not affected.
 #[tokio::test]
 async fn a_spawner_that_died_is_started_again() {
     if std::env::var_os("HEADWATER_TEST_ALONE").is_none() {

@@ -1,4 +1,4 @@
-//! The room as its users see it: real environments, real sandboxes, real functions. The packages
+//! The crate as its users see it: real environments, real sandboxes, real functions. The packages
 //! come from PyPI, once per machine.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 

@@ -1,4 +1,4 @@
-//! Metering: what calls took, one by one, is what the kernel says they took together.
+//! Metering: the sum of the calls' usage equals the usage that the kernel reports.
 
 use crate::support::{answer, call, environment, not_checked, options, run_whole, start};
 use headwater_functions::{
@@ -40,7 +40,7 @@ async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
 async fn the_sum_over_calls_is_the_kernels_total() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // As many sandboxes wait before as after.
+    // The same number of prepared sandboxes exists before and after.
     for _ in 0..10 {
         run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
     }
@@ -59,7 +59,7 @@ async fn the_sum_over_calls_of_one_process_is_the_kernels_total() {
     agrees(&functions, calls.collect()).await;
 }
 
-/// A call with so much memory, for which a sandbox of its own has to be there.
+/// Returns a call with this memory limit, for which a new sandbox is needed.
 fn apart(environment: &Arc<Environment>, number: u64, seconds: f64) -> Invocation {
     let limits = Limits { memory_bytes: (200 + 8 * (number % 6)) << 20, ..Limits::default() };
     Invocation { limits, ..work(environment, seconds, false) }
@@ -76,7 +76,7 @@ async fn what_sandboxes_took_that_nobody_called_is_in_the_sum() {
     agrees(&functions, (0..12).map(|number| apart(&environment, number, 0.6)).collect()).await;
 }
 
-/// A server that has just begun, and an environment that it finds made.
+/// Starts a server, and returns it with an existing environment.
 async fn fresh() -> (Functions, Arc<Environment>) {
     environment(&start().await, &[]).await;
     let functions = start().await;
@@ -84,7 +84,7 @@ async fn fresh() -> (Functions, Arc<Environment>) {
     (functions, environment)
 }
 
-/// What imports take of a processor at the very least, in microseconds.
+/// Minimum CPU time of the imports, in microseconds.
 const IMPORTS_US: u64 = 50_000;
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn who_has_packages_imported_is_metered_by_that_and_told_how_long_it_took(
     }
 }
 
-/// A call that ends while its packages are being imported leaves what that takes to the next.
+/// A call that ends during the imports leaves their CPU time to the next call.
 #[tokio::test]
 async fn who_did_not_wait_for_imports_is_told_so_and_the_next_call_is_metered_by_them() {
     let (functions, environment) = fresh().await;

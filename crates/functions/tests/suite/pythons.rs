@@ -1,5 +1,5 @@
-//! Every Python of the machine from 3.10 on: zygotes, clones, processes that are used again and
-//! tables that are handed over go through each interpreter's insides.
+//! Every Python of the machine from 3.10 on. Zygotes, clones, reused processes and shared tables
+//! depend on interpreter internals.
 
 use headwater_environments::Error as EnvironmentError;
 use std::collections::BTreeSet;
@@ -11,10 +11,10 @@ use headwater_functions::{
 
 use crate::support::{answer, ask, call, holds, not_checked, run, run_whole, spec, start, table};
 
-/// The newest minor version that every package used here is known to be had for.
+/// The newest minor version for which all packages used here are available.
 const KNOWN_MAX: u32 = 13;
 
-/// Minor versions of Python 3 that the machine has.
+/// Returns the minor versions of Python 3 on the machine.
 async fn minors(functions: &Functions) -> BTreeSet<u32> {
     let none = EnvironmentSpec { python: Some("3.99".to_owned()), ..spec(&[]) };
     let refused = functions.environment(&none, &|_| ()).await.unwrap_err();

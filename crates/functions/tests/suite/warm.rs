@@ -1,4 +1,5 @@
-//! Instances that are used again: by the same function alone, and as if nothing had been before.
+//! Reused instances: only by the same function, and without state of earlier calls except modules
+//! and globals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use headwater_functions::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A call that may share its process.
+/// Returns a call that may reuse a process.
 fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation { reuse: true, ..ask(environment, source) }
 }
@@ -24,7 +25,7 @@ async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec
     (answer, outcome, lines)
 }
 
-/// Says whether the process has run this before.
+/// A function that returns true if its process has run it before.
 const BEFORE: &str = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls) > 1\n";
 
 #[tokio::test]
@@ -56,7 +57,7 @@ def f():
         assert!(outcome.usage.cpu_us > 0 && outcome.usage.wall_ms > 0, "{outcome:?}");
         peaks.push(outcome.usage.memory_bytes_peak);
     }
-    // Each call is metered by itself.
+    // Each call is metered separately.
     assert!(peaks[0] > 64 << 20 && peaks[4] < peaks[0], "{peaks:?}");
 }
 
@@ -84,7 +85,7 @@ def f():
 
 #[tokio::test]
 async fn nobody_else_finds_what_a_call_has_left() {
-    // Each that waits holds the memory it was promised.
+    // Each idle instance holds the memory that it reserved.
     let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let bare = environment(&functions, &[]).await;
@@ -110,7 +111,7 @@ async fn nobody_else_finds_what_a_call_has_left() {
         assert!(!answers(&functions, call).await.0, "{what}");
     }
     assert!(answers(&functions, base()).await.0);
-    // Another lake's server knows nothing of it.
+    // The server of another lake does not use it.
     assert!(!answers(&start().await, base()).await.0);
 }
 
@@ -200,7 +201,7 @@ async fn one_that_died_while_it_waited_is_replaced() {
 async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancelled() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The lines come from native code, so that the function itself has long ended.
+    // The lines come from native code, so the function has already ended.
     let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
     for reuse in [true, false] {
         for cancels in [true, false] {
@@ -237,7 +238,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
     let call = tokio::time::timeout(Duration::from_secs(20), answers(&functions, other()));
     assert!(!call.await.expect("it waits for the one that waits").0);
     assert!(!answers(&functions, base()).await.0, "it had to go");
-    // Several that want the same are served one after the other.
+    // Calls for the same instance run one after the other.
     let calls = (0..4).map(|_| answers(&functions, base()));
     let all = futures::future::join_all(calls);
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("they wait for each other");
@@ -247,7 +248,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
 async fn a_process_that_waits_does_nothing() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // It says that it is done, and goes on.
+    // It reports that it is idle, and continues to run.
     let name = format!("busy{}", std::process::id());
     let source = format!("import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n")
         + "
@@ -287,7 +288,8 @@ def f():
     assert!(cpu() - before < 20, "it goes on while nobody calls");
 }
 
-/// What a function only looked at is as it is in its zygote, though looking wrote to it.
+/// Objects that a function only reads remain shared with its zygote, although reading changes their
+/// reference counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_waits_holds_what_it_has_changed_and_no_more() {
     let functions = start().await;
@@ -334,14 +336,14 @@ def f():
     }
 }
 
-/// Memory that is a process's own, in KiB.
+/// Returns the private memory of a process, in KiB.
 fn private_kib(process: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
     let private = text.lines().filter(|line| line.starts_with("Private_"));
     private.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
 }
 
-/// The memory of inputs is the server's, and no limit of the function's counts it.
+/// The memory of inputs belongs to the server and does not count towards the function's limit.
 #[tokio::test]
 async fn a_process_that_keeps_its_inputs_is_not_used_again() {
     let functions = start().await;
@@ -391,7 +393,7 @@ def f(data):
     }
 }
 
-/// Looking at many processes would have everybody else wait.
+/// Checking many processes would delay all other calls.
 #[tokio::test]
 async fn one_that_says_it_goes_on_beside_others_does_not() {
     let functions = start().await;

@@ -1,4 +1,4 @@
-//! Zygotes: instances that begin with their packages imported, and share nothing else.
+//! Zygotes: instances start with their packages imported, and share nothing else.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -17,7 +17,7 @@ use headwater_functions::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// A runtime whose zygotes go soon.
+/// Starts a runtime whose zygotes end soon.
 async fn hasty(idle: Duration, memory_bytes_max: u64) -> Functions {
     let zygotes = ZygoteOptions { enabled: true, idle_max: idle, memory_bytes_max };
     Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap()
@@ -77,7 +77,7 @@ def f():
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
 }
 
-/// A zygote plays calls before it is cloned: nobody is to find anything of that.
+/// A zygote runs trial calls before it is cloned; no clone may see traces of them.
 #[tokio::test]
 async fn a_rehearsal_leaves_nothing() {
     let functions = start().await;
@@ -151,7 +151,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let call = functions.invoke(ask(&environment, source), sink, cancelled.clone());
     let looking = async {
         lines.recv().await.unwrap();
-        // Later, on a busy machine, it may have ended already.
+        // Checked now, because on a busy machine it may end soon.
         assert!(!own_zygotes().is_empty());
         assert_eq!(functions.zygotes().len(), 1);
         cancelled.cancel();
@@ -161,7 +161,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     wait_until("its process lives on", || own_zygotes().is_empty());
 }
 
-/// Whatever a sandbox has come to when nobody wants it any more.
+/// A cancelled call leaves nothing, in any state of its sandbox.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_given_up_leave_nothing() {
     let functions =
@@ -178,7 +178,7 @@ async fn calls_that_are_given_up_leave_nothing() {
     futures::future::join_all(given_up).await;
     let (outcome, _) = works(&functions, &environment).await;
     assert!(!outcome.is_cold());
-    // The zygote and the one that waits for the next call; forks of theirs end at once.
+    // The zygote and one prepared clone; their forks end at once.
     wait_until("a call lives on", || own_zygotes().len() <= 2);
     drop(functions);
     wait_until("something lives on", || own_zygotes().is_empty());
@@ -194,7 +194,7 @@ async fn waiting_for_packages_is_part_of_a_calls_time() {
     let (outcome, _) = run_whole(&functions, hasty).await;
     let Err(Error::TimeLimit { importing, .. }) = outcome.returned else { panic!("{outcome:?}") };
     assert!(importing && began.elapsed() < Duration::from_secs(10));
-    // The packages go on being imported for those who have more time.
+    // The import continues for calls with more time.
     wait_until("the packages are not imported", || !functions.zygotes().is_empty());
     assert!(!works(&functions, &environment).await.0.is_cold());
 }
@@ -216,7 +216,7 @@ async fn zygotes_hold_no_more_memory_than_they_may() {
     works(&functions, &first).await;
     works(&functions, &second).await;
     assert!(functions.zygotes().len() <= 1);
-    // What was ended is started again.
+    // An ended zygote is started again.
     let (outcome, _) = works(&functions, &first).await;
     assert!(outcome.is_cold());
 }
@@ -239,7 +239,7 @@ async fn a_zygote_that_dies_is_started_again() {
     );
     let killing = async {
         lines.recv().await.unwrap();
-        // The others are its forks.
+        // The other processes are its forks.
         let zygote = own_zygotes().into_iter().min().unwrap();
         Command::new("kill").args(["-9", &zygote.to_string()]).status().unwrap();
     };
@@ -247,7 +247,7 @@ async fn a_zygote_that_dies_is_started_again() {
     assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
     assert!(outcome.is_cold());
-    // The first call may find it dying, and start afresh; the next starts another zygote.
+    // The first call may find it dying and use a new process; the next one starts another zygote.
     works(&functions, &environment).await;
     assert!(!works(&functions, &environment).await.0.is_cold());
 }
@@ -335,7 +335,8 @@ def f(number):
     futures::future::join_all(calls).await;
 }
 
-/// The zygotes of this process's spawners, and their forks. Every test is a process of its own.
+/// Returns the zygotes of this process's spawners, and their forks. Every test runs in a separate
+/// process.
 fn own_zygotes() -> Vec<i32> {
     let own = std::process::id() as i32;
     let of_this = |pid: &i32| {

@@ -1,4 +1,4 @@
-//! Files: nothing of the host but its programs, nothing written but `/tmp`, nothing left over.
+//! Files: a function sees only the host's programs, writes only to `/tmp`, and leaves no files.
 
 use super::{held, held_by, held_for_anybody, held_within};
 use crate::support::start;

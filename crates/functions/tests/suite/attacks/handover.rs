@@ -1,4 +1,4 @@
-//! What is handed over: sealed, checked, and never shared with anybody else.
+//! Files passed between processes: sealed, checked, and private to one call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,7 @@ def f():
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// Writes a table to a file of the server's, and hands that over by itself.
+/// Writes a table to a file of the server, and sends it without the worker.
 const HAND_OVER_GIVEN: &str = "
 import io, json, mmap, pyarrow
 server = socket.socket(fileno=os.dup(3))
@@ -121,12 +121,12 @@ async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
         run(&functions, invocation).await.0
     };
     let whole = "hand_over([[0, size, -1, 0]])";
-    // Whoever writes is gone with the call.
+    // The writer ends with the call.
     let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
     let table = run(false, &forks).await;
     let Ok(Returned::Table(table)) = table else { panic!("{table:?}") };
     assert_eq!(table.rows(), 1000);
-    // One that goes on gets none: what it has asked others to write there nobody sees.
+    // A function that continues gets no result: the rows that its child wrote are discarded.
     let error = run(true, "raise ValueError('it got one')").await.unwrap_err();
     assert!(matches!(&error, Error::NotATable { .. }), "{error:?}");
     for extents in ["[[0, 1 << 40, -1, 0]]", "[[0, size, 0, 0]]", "[]", "[[0, size, -1, 4096]]"] {
@@ -148,7 +148,7 @@ os._exit(0)"
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// Two tables in one file; the outline says that it is the second.
+/// Two tables in one file; the layout describes the second.
 const TWO_IN_ONE: &str = "
 import io, json, pyarrow
 def text_of(n):
@@ -219,7 +219,7 @@ return not shown and refused('pidfd_getfd')",
     .await;
 }
 
-/// What a hostile function hands over by itself, in place of the worker.
+/// Returns the error of a hostile function that sends files in place of the worker.
 async fn handed_over(body: &str) -> Error {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
@@ -227,7 +227,7 @@ async fn handed_over(body: &str) -> Error {
     invocation.files = probe(&environment, body).files;
     let (outcome, _) = run(&functions, invocation).await;
     let error = outcome.expect_err("it was taken");
-    // The server is as well as before.
+    // The server still works.
     holds(&functions, probe(&environment, "return True")).await;
     error
 }

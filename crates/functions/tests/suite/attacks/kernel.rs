@@ -1,4 +1,4 @@
-//! The kernel: calls that no data function needs are refused before it looks at them.
+//! The kernel: the filter rejects system calls that functions do not need.
 
 use super::{held, held_for_anybody};
 
@@ -71,7 +71,7 @@ async fn keys_are_out_of_reach() {
     held("return refused('keyctl', 'add_key', 'request_key')").await;
 }
 
-/// The keyring is looked at without the filter's help, through what `/proc` shows of this user.
+/// Reads the keyring through this user's `/proc`, which the filter does not cover.
 #[tokio::test]
 async fn the_servers_session_keyring_is_left_behind() {
     held(
@@ -172,7 +172,7 @@ return all([fails(fcntl.ioctl, 1, request, b'x') for request in (0x5412, 0x541c)
     .await;
 }
 
-/// `/proc` is a process's own and can be written there by everything but landlock's rules.
+/// `/proc` belongs to the process; only landlock's rules prevent writes to it.
 #[tokio::test]
 async fn a_process_cannot_write_its_own_knobs() {
     held_for_anybody(

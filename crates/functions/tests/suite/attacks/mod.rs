@@ -1,5 +1,5 @@
-//! The attack suite: short Python probes, each run as a function in a real sandbox, each its own
-//! test. A probe answers true where the sandbox held.
+//! The attack suite: short Python probes, each run as a function in a real sandbox, with one test
+//! each. A probe returns true if the sandbox prevented the attack.
 
 mod files;
 mod handover;
@@ -14,10 +14,10 @@ use headwater_functions::{Functions, FunctionsOptions, Invocation, Limits, Zygot
 
 use crate::support::{ask, environment, holds, options, ordinary};
 
-/// What probes share, which they import.
+/// Functions that the probes import.
 const PROBE: &str = include_str!("probe.py");
 
-/// A probe's imports; the rest of its source is the body of `f`.
+/// Returns the source of a probe: its imports, and `f` with this body.
 fn source(body: &str) -> String {
     let indented = body.replace('\n', "\n    ");
     format!(
@@ -33,13 +33,13 @@ fn probe(environment: &std::sync::Arc<headwater_functions::Environment>, body: &
     invocation
 }
 
-/// Runs a probe, which must answer true.
+/// Runs a probe, which must return true.
 async fn held(body: &str) {
     held_within(Limits::default(), body).await;
 }
 
-/// The same where the server is an ordinary user's, too: namespaces, landlock and the filter of
-/// system calls are all that stands there, without users and control groups of the functions' own.
+/// Runs a probe also with an unprivileged server. There only namespaces, landlock and the system
+/// call filter protect the host, without separate users and control groups.
 async fn held_for_anybody(body: &str) {
     held(body).await;
     let Some((_folder, mut options, environment)) = ordinary().await else { return };
@@ -50,7 +50,7 @@ async fn held_for_anybody(body: &str) {
     }
 }
 
-/// Runs a probe under limits: in a clone of a zygote, and in a fresh process.
+/// Runs a probe with limits: in a clone of a zygote, and in a new process.
 async fn held_within(limits: Limits, body: &str) {
     held_where(options(), limits, body).await;
 }

@@ -1,5 +1,4 @@
-//! Another lake's functions on the same machine, at the same time: nothing of theirs is to be
-//! found.
+//! Functions of another lake on the same machine at the same time must not be visible.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{probe, source};
 use crate::support::{ask, environment, holds, processes, start, table};
 
-/// What the neighbour has everywhere where it may have something, until it is told to end.
+/// The neighbour stores its mark in every place that it can, until it is told to end.
 const NEIGHBOUR: &str = "import mmap
 mark = 'KRAM'[::-1]
 held = [bytearray(mark * 1000, 'ascii') for _ in range(100)]
@@ -42,7 +41,7 @@ print('ready', flush=True)
 time.sleep(1000)
 return False";
 
-/// Looks for the neighbour by every name there is, and for its mark in all memory that can be had.
+/// Searches for the neighbour by all its names, and for its mark in all accessible memory.
 const SEARCH: &str = "mark = 'KRAM'[::-1].encode()
 found = []
 own = {name for name in os.listdir('/proc') if name.isdigit()}
@@ -106,12 +105,12 @@ if pages.find(mark) >= 0:
 print(found)
 return not found";
 
-/// A word that this process, too, has nowhere but where it is looked for.
+/// Returns a random word that occurs nowhere else in this process.
 fn mark() -> String {
     format!("neighbour-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple())
 }
 
-/// The probe with its words; the mark backwards, so that the text itself does not have it.
+/// Fills a probe. The mark is reversed, so that the source does not contain it.
 fn with(body: &str, mark: &str, name: &str, pids: &[i32]) -> String {
     let backwards: String = mark.chars().rev().collect();
     let body = body.replace("KRAM", &backwards).replace("PIDS", &format!("{pids:?}"));
@@ -126,7 +125,7 @@ fn neighbour(environment: &Arc<Environment>, body: &str, input: &SharedTable) ->
     invocation
 }
 
-/// Whether a process has these bytes somewhere in its memory.
+/// Returns true if a process has these bytes in its memory.
 fn has(pid: i32, mark: &[u8]) -> bool {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let Ok(mut memory) = fs::File::open(format!("/proc/{pid}/mem")) else { return false };
@@ -141,7 +140,7 @@ fn has(pid: i32, mark: &[u8]) -> bool {
     })
 }
 
-/// That all which is looked for is there indeed.
+/// Checks that the searched mark and names exist.
 fn is_there(mark: &str, name: &str) {
     let pids = processes("headwater_zygote.py");
     if !rustix::process::geteuid().is_root() {
@@ -161,7 +160,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
     let text: ArrayRef = Arc::new(StringArray::from(vec![mark.repeat(1000); 100]));
     let batch = RecordBatch::try_from_iter([("text", text)]).unwrap();
     let input = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
-    // An abstract socket of the host's own, too.
+    // The mark is also the name of an abstract socket on the host.
     let hosts = SocketAddr::from_abstract_name(format!("host{name}")).unwrap();
     let hosts = UnixListener::bind_addr(&hosts).unwrap();
     assert!(hosts.as_raw_fd() > 0);
@@ -185,7 +184,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
             let again = Invocation { reuse: true, ..probe(&mine, &body) };
             holds(one, again).await;
         }
-        // Nor does another call of its own lake find it.
+        // Another call of its own lake does not find it either.
         if fresh {
             holds(other, probe(&theirs, &with(SEARCH, &mark, &name, &pids))).await;
         }
@@ -193,7 +192,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
     };
     let (outcome, ()) = tokio::join!(running, searching);
     assert!(outcome.returned.is_err(), "{outcome:?}");
-    // And not after it has ended, in what its memory has become.
+    // After its end, its freed memory does not contain the mark either.
     holds(other, ask(&theirs, "def f():\n    return True\n")).await;
     let body = with(SEARCH, &mark, &name, &[]);
     holds(other, probe(&theirs, &body)).await;

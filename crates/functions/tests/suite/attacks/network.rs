@@ -1,4 +1,4 @@
-//! The network: none unless asked for, and never another's.
+//! The network: no access by default, and never the network of another sandbox.
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -21,7 +21,7 @@ fn hosts(hosts: &[String]) -> Limits {
     with(Network::Hosts(hosts.iter().map(|host| host.parse().unwrap()).collect()))
 }
 
-/// Whether a service on the host answers.
+/// A function that returns true if a service on the host responds.
 const REACHED: &str = "def reached(host, port):
     try:
         with socket.create_connection((host, port), timeout=5) as one:
@@ -128,7 +128,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
     held_within(with(Network::On), &body).await;
     held(&body).await;
     assert!(service.accept().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
-    // The host itself can.
+    // The host itself can connect.
     let mut connected = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
     connected.set_nonblocking(true).unwrap();
     assert!(connected.read(&mut [0]).is_err());
@@ -175,7 +175,8 @@ async fn the_host_is_not_there_at_its_other_addresses_either() {
     assert_eq!(count.load(Ordering::Relaxed), 0);
 }
 
-/// A service that says `!` to whoever connects, and lets nobody go before it is told to.
+/// Starts a service that sends `!` to each client, and keeps the connections open until it is
+/// released.
 fn holding(address: IpAddr, released: std::sync::mpsc::Receiver<()>) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind((address, 0)).unwrap();
     let own = listener.local_addr().unwrap();
@@ -205,7 +206,7 @@ async fn connections_leave_the_server_its_descriptors() {
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let (host, port) = (other.ip(), other.port());
-    // Each call holds as many as it gets; together they get no more than there are places for.
+    // Each call opens as many connections as possible; together they are limited.
     let body = format!(
         "held = []
 for _ in range(4):
@@ -312,7 +313,7 @@ async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
     held_by(&functions, with(Network::Off), &nobody).await;
 }
 
-/// An answer to a question for an address of version 4; none to any other.
+/// Returns a DNS response to a query for an IPv4 address; none to any other query.
 fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
     let name = question[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
     let found = question[name..name + 2] == [0, 1];

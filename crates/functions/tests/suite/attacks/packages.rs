@@ -15,10 +15,10 @@ use crate::support::{
     ask, environment, holds, not_checked, options, own_address, processes, service, wait_until,
 };
 
-/// Writes the wheels.
+/// The script that writes the wheels.
 const WHEELS: &str = include_str!("wheels.py");
 
-/// A folder of its own with wheels and environments, on the file system of uv's cache.
+/// A folder with wheels and environments, on the file system of uv's cache.
 struct Market {
     folder: tempfile::TempDir,
 }
@@ -36,7 +36,7 @@ impl Market {
         self.folder.path().join(name)
     }
 
-    /// Writes a wheel by one of the script's recipes.
+    /// Writes a wheel with one of the script's recipes.
     fn wheel(&self, recipe: &str, arguments: &[&str]) {
         let folder = self.path("wheels");
         let mut python = Command::new("python3");
@@ -45,7 +45,7 @@ impl Market {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// A runtime that knows these wheels, with its environments below the folder.
+    /// Returns options of a runtime with these wheels and with environments in the folder.
     fn options(&self, environments: &str) -> FunctionsOptions {
         let mut options =
             FunctionsOptions { environments_dir: self.path(environments), ..options() };
@@ -61,7 +61,7 @@ impl Market {
     }
 }
 
-/// Everything below a folder, without following links.
+/// Returns all files below a folder, without following links.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![folder.to_owned()];
@@ -76,7 +76,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Where an environment has its packages.
+/// Returns the folder of an environment's packages.
 fn packages(environment: &Environment) -> PathBuf {
     environment.python.ancestors().nth(2).unwrap().join("lib/python3.11/site-packages")
 }
@@ -139,7 +139,7 @@ return not os.path.exists(folder + '/root/etc')";
     assert_eq!(fs::read_to_string(&secret).unwrap(), "the host's secret");
 }
 
-/// What runs before any wall of its own making could: everything that must fail is tried.
+/// Code that runs when the package is imported; it tries everything that must fail.
 const TRAP: &str = "
 import builtins, ctypes, os, socket, subprocess, sys
 
@@ -210,7 +210,7 @@ return found['passed'] == [] and zygote == {0} and alone",
             holds(&functions, probe(&trapped, &body)).await;
         }
         assert_eq!(processes(&marker).is_empty(), !enabled);
-        // Nor does anybody else of the lake meet it.
+        // No other function of the lake is affected.
         let body = "import builtins
 seen = [name for name in os.listdir('/proc') if name.isdigit()]
 return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir('/tmp') == []";
@@ -224,7 +224,7 @@ return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir
     }
 }
 
-/// Bytecode is kept for all environments by what a package says of its files.
+/// All environments share bytecode, by the file hashes in a package's RECORD.
 #[tokio::test]
 async fn a_package_cannot_pass_its_code_off_as_anothers() {
     let market = Market::new();
@@ -246,14 +246,14 @@ async fn a_package_cannot_pass_its_code_off_as_anothers() {
     holds(&functions, ask(&honest, &source("honest"))).await;
 }
 
-/// Waits until what an environment brought is compiled.
+/// Waits until the bytecode of an environment is compiled.
 async fn compiled(environment: &Environment) {
     let folder = packages(environment);
     let begun = || {
         let compiled = below(&folder.join("__pycache__"));
         compiled.iter().any(|path| path.to_string_lossy().contains("headwater_liar.cpython"))
     };
-    // The compiler is told the folder.
+    // The folder is an argument of the compiler.
     let compiler = folder.to_string_lossy().into_owned();
     let waiting = async {
         while !begun() || !processes(&compiler).is_empty() {
@@ -263,7 +263,7 @@ async fn compiled(environment: &Environment) {
     tokio::time::timeout(std::time::Duration::from_secs(120), waiting).await.unwrap();
 }
 
-/// What tries to change a file that other environments and uv's cache have as well.
+/// Attempts to change a file that is shared with other environments and uv's cache.
 const CHANGES: &str = "import mmap
 file = next(path for path in map(os.path.abspath, FILES) if os.path.exists(path))
 folder = os.path.dirname(file)
@@ -301,7 +301,7 @@ async fn a_file_that_environments_share_is_changed_by_none_of_them() {
         [options().cache_dir, market.path("environments"), market.path("wheels")]
     );
     holds(&functions, probe(&one, &places)).await;
-    // A package that brings a file of the same name takes its place where it is, and nowhere else.
+    // A package with a file of the same name replaces it only in its own environment.
     let both = [("headwater-honest", "1.0"), ("headwater-squatter", "1.0")];
     environment(&functions, &both).await;
     for environment in [&one, &other] {

@@ -1,4 +1,4 @@
-//! Processes: none but its own, none that outlives it.
+//! Processes: a function sees only its own, and none outlives it.
 
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ return all(kind == '/dev/null' for number, kind in kinds.items() if number > 3 a
     .await;
 }
 
-/// Nothing that functions do every day is refused.
+/// Common operations of functions are permitted.
 #[tokio::test]
 async fn processes_and_threads_can_be_started() {
     let functions = start().await;

@@ -1,4 +1,4 @@
-//! Resources: whoever takes too much is stopped, and nobody else notices.
+//! Resources: a call that exceeds its limits is stopped, and others are not affected.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ while True:
             held_by(&functions, Limits::default(), STILL_THERE).await;
         }
     };
-    // The runtime of a test has one thread, which the time limit needs as well.
+    // The test's runtime has one thread, which must also run the time limit.
     let ((outcome, _), ()) = tokio::join!(flood, beside);
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
