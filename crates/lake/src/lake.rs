@@ -25,7 +25,7 @@ pub struct LakeOptions {
     pub object_store: Arc<dyn ObjectStore>,
     /// The options for table files.
     pub tables: TablesOptions,
-    /// Returns the clock.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 

@@ -67,7 +67,8 @@ pub fn with_rerun_hint(
     problem.with_hint(hint)
 }
 
-/// `planes: both changed the same rows: 3 rows in 2 files (a.parquet, b.parquet), such as {"id":1}`
+/// Formats a cause: `planes: both changed the same rows: 3 rows in 2 files (a.parquet, b.parquet),
+/// such as {"id":1}`.
 fn describe_cause(table: &TableName, cause: &ConflictCause) -> String {
     let count = |count: u64, what: &str| match count {
         1 => format!("1 {what}"),
@@ -91,7 +92,7 @@ fn describe_cause(table: &TableName, cause: &ConflictCause) -> String {
     format!("{table}: {}{about}{row}", cause.message)
 }
 
-/// `planes: row {"id":1}: seats 4 before, 5 on main, 6 on dev`
+/// Formats a changed row: `planes: row {"id":1}: seats 4 before, 5 on main, 6 on dev`.
 fn changed(target: &str, source: &str, table: &TableName, row: &RowConflict) -> String {
     let same = row.columns.iter().filter(|column| !column.changed).take(COLUMNS_SHOWN);
     let same: serde_json::Map<_, _> =
@@ -113,7 +114,8 @@ fn changed(target: &str, source: &str, table: &TableName, row: &RowConflict) -> 
     format!("{table}: row {}: {}", serde_json::Value::Object(same), parts.join("; "))
 }
 
-/// `planes: appended on main by @3fa9c1d2abcd (ada: INSERT INTO planes), dropped on dev by …`
+/// Formats a conflict: `planes: appended on main by @3fa9c1d2abcd (ada: INSERT INTO planes),
+/// dropped on dev by …`.
 fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
     let ours = by(conflict.target.as_ref(), conflict.target_after.as_ref());
     let theirs = by(conflict.source.as_ref(), conflict.source_after.as_ref());
@@ -122,8 +124,8 @@ fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
     format!("{}: {ours}, {theirs}", conflict.table)
 }
 
-/// ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or ` between @1c0f77aa90e1 and @3fa9c1d2abcd
-/// (ada: …)`
+/// Formats the commit of a change: ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or ` between
+/// @1c0f77aa90e1 and @3fa9c1d2abcd (ada: …)`.
 fn by(commit: Option<&Commit>, after: Option<&Commit>) -> String {
     let Some(commit) = commit else { return String::new() };
     let subject: String =

@@ -16,7 +16,7 @@ pub const AZURITE_KEY: &str =
 const PYTHON_PACKAGES: [&str; 2] = ["moto[server]==5.2.5", "azure-storage-blob==12.31.1"];
 const NODE_PACKAGE: &str = "azurite@3.37.0";
 
-/// Azurite's program, below the folder that npm puts it into.
+/// The path of Azurite's program below npm's folder.
 const AZURITE: &str = "node_modules/azurite/dist/src/blob/main.js";
 
 /// The time to wait for an emulator to listen.
@@ -29,7 +29,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// moto's S3, with a bucket.
+    /// Starts moto's S3 with a bucket.
     pub fn moto(bucket: &str) -> Self {
         let programs = programs();
         let emulator = Self::start(|port| {
@@ -46,7 +46,7 @@ impl Emulator {
         emulator
     }
 
-    /// Azurite, with a container.
+    /// Starts Azurite with a container.
     pub fn azurite(container: &str) -> Self {
         let programs = programs();
         let emulator = Self::start(|port| {
@@ -70,7 +70,7 @@ impl Emulator {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Starts a program on a port that is free now, and waits until it listens.
+    /// Starts a program on a free port, and waits until it listens.
     fn start(command: impl FnOnce(&str) -> Command) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("a port").port();
@@ -117,7 +117,7 @@ fn programs() -> PathBuf {
         run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON_PACKAGES));
         let npm = ["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE, "--prefix"];
         run(Command::new("npm").args(npm).arg(&folder));
-        // npm that is stopped half-way says nothing of it.
+        // An interrupted npm reports no error.
         assert!(folder.join(AZURITE).exists(), "Azurite is not whole");
         std::fs::write(folder.join("ready"), "").expect("a file");
     }

@@ -9,13 +9,13 @@ use crate::front::Fault;
 use crate::lake::{CloudLake, LONG, SHORT, ids};
 use crate::provider::Provider;
 
-/// The files that an append writes, by a part of their addresses.
+/// The files that an append writes, each by a part of its URL.
 const WRITTEN: [&str; 4] = [".parquet", "snap-", "-m0.avro", ".metadata.json"];
 
 const BUSY: Fault = Fault::Answer(503, "SlowDown");
 const DENIED: Fault = Fault::Answer(403, "AccessDenied");
 
-/// How long any of these may take to be told.
+/// The maximum time until a fault is reported.
 const IN_TIME: Duration = Duration::from_secs(15);
 
 pub async fn transient_faults_are_retried(cloud: Provider) {
@@ -24,7 +24,7 @@ pub async fn transient_faults_are_retried(cloud: Provider) {
         BUSY,
         Fault::Answer(429, "TooManyRequests"),
         Fault::Answer(500, "InternalError"),
-        // As from a server that was asked before, and did it.
+        // The response of a server that has already executed an earlier attempt.
         lake.cloud.words.taken,
         Fault::CutBefore,
         Fault::CutAfter,
@@ -104,7 +104,7 @@ pub async fn permanent_read_faults_fail_in_time(cloud: Provider) {
     }
 }
 
-/// Numbers enough for a file of several parts: they do not compress.
+/// Returns enough numbers for a file of several parts: they do not compress.
 fn many() -> impl Iterator<Item = i64> {
     let mut state = 7_u64;
     let next = move || {
@@ -127,7 +127,8 @@ pub async fn multipart_uploads_leave_no_parts(cloud: Provider) {
         lake.settle(&before, &format!("a refusal of {method} {part}")).await;
     }
     assert_eq!(lake.ids().await, [1]);
-    // What passes is not noticed, even where the answer to the last request is lost.
+    // A temporary fault is retried without an error, even if the response to the last request is
+    // lost.
     if let Some((method, part)) = words.begin_parts {
         lake.front().fail(method, part, Fault::CutBefore, 1);
     }

@@ -122,7 +122,7 @@ impl State {
     }
 }
 
-/// A part of an address as it was before it was written with `%`.
+/// Returns a part of a URL without percent-encoding.
 pub fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -145,7 +145,7 @@ async fn serve(listener: std::net::TcpListener, service: Service, state: Arc<Sta
         });
         tokio::spawn(async move {
             let builder = Builder::new(TokioExecutor::new());
-            // A connection that is cut is one that a test cut.
+            // A connection is cut only by a test.
             let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
         });
     }
@@ -157,7 +157,7 @@ fn cut() -> Error {
     Error::other("cut by the test")
 }
 
-/// An answer that an object store gives in so many words.
+/// Returns an error response of an object store.
 pub fn refusal(status: u16, code: &str) -> Response<Bytes> {
     let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
     Response::builder().status(status).body(text.into()).expect("what a test needs")
@@ -190,7 +190,7 @@ async fn answer(
     }
 }
 
-/// The first half of an answer's body, and what follows instead of the rest.
+/// Sends the first half of a response's body, and then `rest`.
 fn halve(
     answer: Response<Bytes>,
     then: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,

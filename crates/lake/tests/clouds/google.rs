@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::front::{Front, decoded, refusal};
 
-/// Objects of one page of a list. Google's own has up to a thousand.
+/// The number of objects on one page of a list; Google's limit is a thousand.
 const PAGE: usize = 50;
 
 const IF_GENERATION_MATCH: &str = "x-goog-if-generation-match";
@@ -49,7 +49,7 @@ struct Upload {
     parts: BTreeMap<u32, Bytes>,
 }
 
-/// What is asked for.
+/// A request.
 struct Asked {
     method: Method,
     key: String,
@@ -69,7 +69,7 @@ impl Google {
         Google { front, bucket }
     }
 
-    /// What a client is told to reach it, as variables of the environment.
+    /// Returns the environment variables that make a client use this server.
     pub fn variables(&self) -> Vec<(String, String)> {
         let account = json!({
             "gcs_base_url": format!("http://{}", self.front.address()),
@@ -236,7 +236,7 @@ impl Object {
         )
     }
 
-    /// All of it, or the bytes that are asked for, of the state that is asked for.
+    /// Returns an object or a range of it, of the requested generation.
     fn read(&self, asked: &Asked) -> Response<Bytes> {
         let other = |wanted: Option<&str>, own: &str| wanted.is_some_and(|wanted| wanted != own);
         if other(asked.header(IF_MATCH.as_str()), &self.etag()) {
@@ -263,7 +263,7 @@ impl Object {
     }
 }
 
-/// The bytes that `bytes=1-5`, `bytes=7-` or `bytes=-3` means; none where there are none.
+/// Parses `bytes=1-5`, `bytes=7-` or `bytes=-3`; `None` for an empty range.
 fn range_of(range: &str, size: usize) -> Option<(usize, usize)> {
     let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (from, to) = match (from.parse::<usize>(), to.parse::<usize>()) {

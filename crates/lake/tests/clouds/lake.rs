@@ -15,7 +15,7 @@ use headwater_tables::{CloudUrl, TablesOptions};
 use crate::front::Front;
 use crate::provider::Provider;
 
-/// Patience that is soon at its end, and one that outlasts two faults.
+/// A timeout that expires soon, and one that is longer than two faults.
 pub const SHORT: Duration = Duration::from_millis(600);
 pub const LONG: Duration = Duration::from_secs(10);
 
@@ -45,7 +45,7 @@ impl CloudLake {
         lake
     }
 
-    /// Where requests are made to fail.
+    /// Returns the server that injects faults.
     pub fn front(&self) -> &Front {
         self.cloud.front()
     }

@@ -22,7 +22,7 @@ use crate::front::{Answer, Fault, Front};
 use crate::google::Google;
 use crate::s3::S3;
 
-/// What starts a server.
+/// A function that starts a server.
 type Start = fn() -> Provider;
 
 /// The cloud providers; each test has its own server.
@@ -40,22 +40,21 @@ pub struct Provider {
 enum Server {
     S3(TempDir, S3),
     Google(Google),
-    /// Azurite behind a front.
+    /// Azurite behind a proxy.
     Azure(Front, #[expect(dead_code, reason = "it ends when it is dropped")] Emulator),
 }
 
-/// How a cloud says what they all say, and what it calls what they all do: methods, and parts of
-/// addresses.
+/// Provider-specific responses and requests: methods, and parts of URLs.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,
-    /// Where it is a request of its own.
+    /// The request that begins a multipart upload, if there is one.
     pub begin_parts: Option<(&'static str, &'static str)>,
     pub part: (&'static str, &'static str),
     pub end_parts: (&'static str, &'static str),
 }
 
-/// Google took S3's words.
+/// Google's XML API uses the same requests as S3.
 const S3_WORDS: Words = Words {
     expired: Fault::Answer(403, "ExpiredToken"),
     taken: Fault::Answer(412, "PreconditionFailed"),
@@ -97,7 +96,7 @@ impl Provider {
         Provider { server, scheme: "az", variables, words: AZURE_WORDS }
     }
 
-    /// Where requests are made to fail.
+    /// Returns the server that injects faults.
     pub fn front(&self) -> &Front {
         match &self.server {
             Server::S3(_, s3) => s3,
@@ -106,29 +105,29 @@ impl Provider {
         }
     }
 
-    /// A place in the bucket.
+    /// Returns the URL of a key in the bucket.
     pub fn url(&self, key: &str) -> String {
         format!("{}://lakes/{key}", self.scheme)
     }
 
-    /// How it is reached.
+    /// Returns the client settings.
     pub fn settings(&self) -> CloudSettings {
         CloudSettings::new(self.variables.clone())
     }
 
-    /// The same, in no mood to wait for long.
+    /// Returns the client settings with a short timeout.
     pub fn hurried(&self, total: Duration) -> CloudSettings {
         let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
         self.settings().with_patience(Patience { request, total })
     }
 
-    /// The whole bucket.
+    /// Returns the object store of the whole bucket.
     pub fn bucket(&self) -> Arc<dyn ObjectStore> {
         CloudUrl::parse(&self.url("")).unwrap().open_bucket(&self.settings()).unwrap()
     }
 
-    /// What is in the bucket, and uploads that have neither ended nor been called off; Azure
-    /// deletes those by itself, and does not list them.
+    /// Lists the objects in the bucket and the open uploads. Azure deletes open uploads itself and
+    /// does not list them.
     pub async fn contents(&self) -> Vec<String> {
         let objects = self.bucket().list(None).map_ok(|object| object.location.to_string());
         let mut found: Vec<String> = objects.try_collect().await.unwrap();
@@ -141,14 +140,14 @@ impl Provider {
     }
 }
 
-/// Where the S3 server keeps the parts of what is being uploaded.
+/// Lists the parts of open uploads in the S3 server's folder.
 fn parts_in(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.to_string_lossy().into_owned());
     names.filter(|name| name.contains("upload")).collect()
 }
 
-/// Asks a server behind this one.
+/// Forwards a request to the server behind the proxy.
 async fn hand_on(address: String, request: Request<Bytes>) -> Answer {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(Error::other)?;

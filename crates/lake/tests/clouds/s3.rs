@@ -62,7 +62,7 @@ impl S3 {
         s3
     }
 
-    /// What a client is told to reach it, as variables of the environment.
+    /// Returns the environment variables that make a client use this server.
     pub fn variables(&self) -> [(String, String); 5] {
         [
             ("AWS_ACCESS_KEY_ID".to_owned(), KEY.to_owned()),
@@ -81,7 +81,7 @@ async fn answer(service: &S3Service, request: Request<Bytes>) -> Answer {
         .call(request.map(Body::from))
         .await
         .map_err(|error: HttpError| Error::other(format!("{error:?}")))?;
-    // What the server itself leaves out.
+    // The server ignores this precondition.
     if wanted.is_some_and(|wanted| answer.headers().get(ETAG) != Some(&wanted)) {
         return Ok(refusal(412, "PreconditionFailed"));
     }

@@ -40,8 +40,8 @@ async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::Mai
     Box::pin(lake.maintain("main", Some(&table()), &request, progress, cancelled)).await.unwrap()
 }
 
-/// Writers at once, a branch and its merge, many small files that become one, a list of several
-/// pages, and the removal of what a change left that died, although removing fails at first.
+/// Concurrent writers, a branch and its merge, compaction of many small files, a list of several
+/// pages, and the removal of a crashed change's files, although the first removals fail.
 async fn a_lake_lives_there(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     for id in (2..32).step_by(3) {
@@ -60,7 +60,7 @@ async fn a_lake_lives_there(cloud: Provider) {
     let compact = MaintainRequest { compact: true, ..MaintainRequest::default() };
     let report = maintain(&lake.lake, compact).await;
     assert_eq!((report.tables[0].files_rewritten, report.tables[0].files_after), (33, 1));
-    // What only they needed goes in time, although the first requests of that are lost.
+    // Files that only the branch needed are removed, although the first requests fail.
     lake.lake.catalog().delete_branch("dev").await.unwrap();
     lake.clock.advance(Duration::from_hours(24 * 7));
     for method in ["DELETE", "POST"] {
@@ -75,8 +75,7 @@ async fn a_lake_lives_there(cloud: Provider) {
     assert_eq!(lake.ids().await, expected);
 }
 
-/// Many make one object on the condition that there is none: one does, and what is there is its
-/// own.
+/// Concurrent conditional writes of one object: one succeeds, and the object has its content.
 async fn one_makes_it(cloud: Provider) {
     let bucket = cloud.bucket();
     for round in 0..10 {
@@ -102,7 +101,7 @@ async fn one_makes_it(cloud: Provider) {
     }
 }
 
-/// Lakes that are made at one place at the same moment: it becomes one's, and the others are told.
+/// Concurrent lakes with the same prefix: one gets it, and the others get an error.
 async fn one_has_the_place(cloud: Provider) {
     let (folder, url) = (tempfile::tempdir().unwrap(), cloud.url("shop"));
     let open = |number: usize| {
@@ -122,7 +121,7 @@ async fn one_has_the_place(cloud: Provider) {
         }
     }
     assert_eq!(owners.len(), 1, "{owners:?}");
-    // The one that has it may come again.
+    // The owner can open it again.
     let again = owners.into_iter().map(open);
     assert!(join_all(again).await.iter().all(Result::is_ok));
 }

@@ -317,8 +317,7 @@ async fn read(lake: &Fixture, table: &Table, files: &[Arc<DataFile>]) -> Vec<Rec
     rows.try_collect().await.unwrap()
 }
 
-/// Writes every file anew that holds such rows, or a delete file for it, without them or with them
-/// changed.
+/// Rewrites every file with such rows, or writes a delete file for it; rows are removed or changed.
 async fn rewrite(
     lake: &Fixture,
     change: &mut Transaction,

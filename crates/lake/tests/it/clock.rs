@@ -69,7 +69,7 @@ async fn a_clock_that_goes_back_loses_nothing() {
         assert_eq!(count(&lake, "main").await, 3 + 2 * at, "{hours} hours");
         assert_eq!(count(&lake, "dev").await, 2 + at, "{hours} hours");
     }
-    // What came later stands later, whatever the clock said.
+    // Commits are listed in their order, regardless of the clock.
     let log = lake.catalog().log(&RefSpec::main(), 100, None).await.unwrap();
     let appended: Vec<&str> = log.iter().map(|commit| commit.message.as_str()).collect();
     let place = |message: &str| appended.iter().position(|it| *it == message).unwrap();

@@ -89,7 +89,8 @@ async fn free(lake: &Lake) -> Result<RemovedFiles, headwater_lake::Error> {
     Ok(report.removed_files.unwrap_or_default())
 }
 
-/// A lake with a branch of its own rows and tables, from before which `main` is as the files say.
+/// Creates a lake and a branch with its own rows and tables. Returns the files from before the
+/// branch.
 async fn parted(disk: &Disk) -> (Lake, Vec<String>) {
     let lake = disk.open(disk.objects.clone()).await;
     create(&lake, "main", "t").await;
@@ -107,7 +108,7 @@ async fn parted(disk: &Disk) -> (Lake, Vec<String>) {
 async fn files_of_a_deleted_branch_are_removed() {
     let disk = Disk::new();
     let (lake, before) = parted(&disk).await;
-    // What nobody knows of may be a lost database's, and stays.
+    // An unknown file may belong to a lost database, so it is kept.
     let stray = Path::from(format!("{}/stray.parquet", before[0].rsplit_once('/').unwrap().0));
     disk.objects.put(&stray, Bytes::from("rows").into()).await.unwrap();
     let (commit, all) = (head(&lake, "dev").await, disk.files().await);
@@ -138,7 +139,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     let disk = Disk::new();
     let (lake, _) = parted(&disk).await;
     let at = head(&lake, "dev").await;
-    // By a merge, by a branch, by a tag, and by a branch that is made after all.
+    // Referenced by a merge, a branch, a tag, and a branch created afterwards.
     branch(&lake, "other", &at).await;
     append(&lake, "other", "u", 2).await;
     let tag =

@@ -26,7 +26,7 @@ async fn insert(lake: &Fixture, author: &str, id: i64) -> Result<(), headwater_l
     change.property("headwater.job", format!("job-{id}"));
     change.append_rows(&name("t"), rows_of(numbers("id", [id]))).await?;
     let commit = change.commit("insert into t").await?.unwrap();
-    // What was answered can be read.
+    // An acknowledged append is visible.
     assert!(commits(lake).await.iter().any(|known| known.id == commit.id));
     Ok(())
 }
@@ -197,7 +197,7 @@ async fn a_lost_response_duplicates_no_row() {
             change.commit("insert into t").await
         }
     };
-    // The first is held up at the database, so that the others become a group.
+    // The first append is blocked at the database, so that the others form a group.
     store.permits.forget_permits(usize::MAX);
     let before = store.asked.load(SeqCst);
     let first = tokio::spawn(insert(0));
@@ -222,7 +222,7 @@ async fn a_lost_response_duplicates_no_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_end_of_one_queue_does_not_affect_others() {
     let lake = with_table(Fixture::in_memory().await).await;
-    // One after the other in each task, so that queues end and begin all the time.
+    // The appends of a task are sequential, so that queues begin and end all the time.
     let tasks = (0..8).map(|task| {
         let lake = lake.clone();
         tokio::spawn(async move {

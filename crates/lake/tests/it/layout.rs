@@ -37,7 +37,7 @@ async fn manifests_are_merged_without_changing_rows() {
     assert!(kept.commit.is_some());
     assert_eq!(sorted(lake.rows("t").await), sorted(rows));
     assert_eq!(plan(&lake.lake).await.files().len(), files);
-    // Nor are they forgotten by those who come later.
+    // Later manifests keep them, too.
     append(&lake, "main", 14).await;
     assert_eq!(ids(&lake, "main").await, (0..15).collect::<Vec<i64>>());
     assert_eq!(only(&maintain(&lake, manifests()).await).commit, None, "few are left alone");
@@ -48,7 +48,7 @@ const WIDTH: i64 = 512;
 const HEIGHT: i64 = 256;
 
 fn grid() -> RecordBatch {
-    // Prime to the number of pairs, so that each comes once.
+    // Coprime to the number of pairs, so that each pair occurs once.
     let places = (0..WIDTH * HEIGHT).map(|place| place * 52_711 % (WIDTH * HEIGHT));
     let places: Vec<i64> = places.collect();
     let column = |value: fn(i64) -> i64| -> ArrayRef {
@@ -133,7 +133,7 @@ async fn compaction_keeps_partitions_by_nested_columns_separate() {
     assert!(one_each && partitions.len() >= 3, "{partitions:?}");
     assert_eq!(report.tables[0].files_after, partitions.len() as u64);
     assert_eq!(sorted(lake.rows("u").await), before);
-    // The files say truly where their rows belong: a row is removed from its own partition alone.
+    // The files' partitions are correct: a delete affects only the row's own partition.
     let delete = serde_json::from_value(json!({"delete": {"id": 7}})).unwrap();
     make(&lake, "main", "main", &table, &delete).await;
     assert_eq!(lake.rows("u").await.len(), 59);

@@ -81,13 +81,13 @@ enum Step {
     Create(String, String),
     /// Changes several tables in one commit.
     Append(String, Vec<(String, Rows)>),
-    /// Uses delete files or rewritten files.
+    /// True for delete files instead of rewritten files.
     Delete(String, String, Rows, bool),
     Replace(String, String, Rows),
     Drop(String, String),
     Fork(String),
     Forget(String),
-    /// Into `main`.
+    /// A merge into `main`.
     Merge(String),
     Maintain(String, String),
 }
@@ -174,8 +174,8 @@ impl Model {
                 Step::Delete(branch, table, gone, random.below(2) == 0)
             }
             10 => Step::Replace(branch, table, fresh(2)),
-            // A table that one side dropped and the other changed is a conflict, which is told
-            // elsewhere.
+            // A table that one side dropped and the other changed is a conflict, which other tests
+            // cover.
             11 if others.is_empty() && tables.len() > 1 => Step::Drop(branch, table),
             12 | 13 if others.len() < 2 => Step::Fork(format!("b{number}")),
             14..17 if !others.is_empty() => Step::Merge((*random.of(&others)).clone()),
@@ -198,7 +198,7 @@ fn merge(ours: &Tables, theirs: &Tables, base: &Tables) -> Tables {
             }
             (Some(our), None, None) => our.clone(),
             (None, Some(their), None) => their.clone(),
-            // One of them dropped it.
+            // One side dropped it.
             _ => return None,
         };
         Some((name.clone(), rows))
@@ -332,7 +332,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     for number in 0..steps {
         let step = model.choose(&mut random, number);
         if matches!(step, Step::Maintain(..)) {
-            // What was written so far is old.
+            // The files written so far become old enough for removal.
             disk.clock.advance(Duration::from_hours(24 * 5));
         }
         let after = model.after(&step);

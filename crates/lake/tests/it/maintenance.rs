@@ -19,7 +19,7 @@ use crate::support::{Fixture, name, numbers, rows_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A lake with a table of a number and a text, and its clock.
+/// Creates a lake with a table of a number and a text, and returns it with its clock.
 pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
@@ -276,7 +276,7 @@ async fn a_compaction_skips_files_changed_by_an_earlier_commit() {
     let error = compaction.commit("arrange").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert_eq!(ids(&lake, "main").await, [1, 3]);
-    // Rows that others only added stand in nobody's way.
+    // Concurrent appends do not conflict.
     let mut compaction = lake.lake.transaction("main", "maintenance").await.unwrap();
     let table = compaction.table(&name("t")).await.unwrap();
     let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
@@ -328,7 +328,7 @@ async fn expiry_removes_only_files_of_expired_states() {
     let error: headwater_lake::Error = table.unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");
     assert!(error.hint().unwrap().contains("maintenance"));
-    // Branches that parted before are merged all the same.
+    // Branches that diverged before can still be merged.
     let merge = MergeRequest::new("dev".parse().unwrap());
     let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
     assert_eq!(merged.outcome, MergeOutcome::Conflict, "all rows were replaced: {merged:?}");
@@ -339,7 +339,7 @@ async fn expiry_removes_only_files_of_expired_states() {
 async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     for (picks, forgets) in [(true, false), (true, true), (false, true)] {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
-        // What is gone is not remembered either.
+        // Removed metadata must not be read from the cache.
         let forget = |tables: &mut TablesOptions| tables.manifest_cache_bytes = 0;
         let lake = Fixture::at_with(clock.clone(), forget).await;
         let columns = json!([{"id": "long"}, {"text": "string"}]);
@@ -575,7 +575,7 @@ async fn a_table_with_an_unreadable_old_state_is_skipped() {
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert_eq!((removed.orphans, removed.skipped_tables.len()), (1, 1), "{removed:?}");
     assert_eq!(lake.data_files(), files - 1);
-    // The state may lose its files, so that nothing need be known of it.
+    // The state may lose its files, so it need not be readable.
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
     let removed = maintain(&lake, request).await.removed_files.unwrap();

@@ -52,7 +52,7 @@ impl Disk {
     async fn open(&self, object_store: Arc<dyn ObjectStore>) -> Lake {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();
-        // So that what is read twice shows.
+        // Without the cache, repeated reads are counted.
         tables.manifest_cache_bytes = 0;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
@@ -94,13 +94,13 @@ async fn a_sweep_reads_states_concurrently_and_none_twice() {
     disk.clock.advance(Duration::from_hours(24 * 30));
     let request = MaintainRequest { orphans: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    // Apart, as a server does it.
+    // In a separate task, as in the server.
     let maintain = tokio::spawn(async move {
         Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await
     });
     let report = maintain.await.unwrap();
     assert_eq!(report.unwrap().removed_files.unwrap().orphans, 1);
-    // Of each of two states of a table its metadata, its list and its manifest; and each table once
-    // before.
+    // For each of two states of a table: its metadata, manifest list and manifest. In addition one
+    // read per table at the start.
     check(&life, opened, (2 * 3 + 1) * TABLES + 5);
 }

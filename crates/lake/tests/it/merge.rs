@@ -133,7 +133,7 @@ async fn a_cancelled_merge_leaves_no_files() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    // A data file, a manifest, their list and the metadata file of the first table.
+    // A data file, a manifest, the manifest list and the metadata file of the first table.
     assert!(most >= before.len() + 4, "it was given up late as well: {most}");
     assert_eq!(lake.rows("t").await, [json!({"id": 2})]);
     assert_eq!(lake.rows("u").await, [json!({"id": 1})]);
@@ -257,7 +257,7 @@ async fn rows_cherry_picked_through_another_branch_are_merged_once() {
                 let own = if branch == "main" { 8 } else { 9 };
                 commit(&lake, branch, json!({"append": [[own, own]]})).await;
             }
-            // Written anew where it is picked, for the rows that are gone.
+            // The cherry-pick rewrites the file without the removed rows.
             commit(&lake, "work", json!({"append": [[3, 3], [4, 4]]})).await;
             let changed = json!({"update": {"rows": {"id": 1}, "set": {"n": 10}, "add": [[5, 5]]}});
             let changed = commit(&lake, "work", changed).await;
@@ -360,7 +360,7 @@ async fn a_revert_keeps_later_changes() {
         assert_eq!(made.properties[PROPERTY_REVERTED], commit.to_string().trim_start_matches('@'));
         assert!(made.message.starts_with("Revert \"a step\"\n"), "{}", made.message);
     }
-    // What was undone can be done again, and undone again.
+    // A revert can itself be reverted, and repeated.
     let undone = head(&lake, "main").await;
     lake.lake.revert("main", undo(&undone), "eva").await.unwrap();
     assert_eq!(ids(&lake, "main").await, [[1, 10], [2, 2], [4, 4]]);
@@ -497,7 +497,7 @@ async fn row_ids_of_another_branch_are_not_reused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
     let lake = Fixture::new().await;
-    // As another process has it: no lock is shared.
+    // Without shared locks, like another process.
     let other = crate::place::open_lake(&lake.lake_folder()).await;
     for round in 0..6 {
         let table = name(&format!("t{round}"));
@@ -541,7 +541,7 @@ async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
 
 #[tokio::test]
 async fn an_incomplete_search_for_a_commit_reports_a_range() {
-    // The merge compares three rows of each state, and the search reads as many at each step.
+    // The merge compares three rows of each state, and each step of the search reads as many.
     for (rows_max, exact) in [(1_000, true), (20, false)] {
         let lake = Fixture::with(|tables| tables.merge_rows_max = rows_max).await;
         let update = |id: i64, to: i64| json!({"update": {"rows": {"id": id}, "set": {"id": to}}});

@@ -275,8 +275,8 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
     Some(model)
 }
 
-/// Whether a side changed rows and arranged files, which are then not told apart where the other
-/// side replaced all of them.
+/// Returns true if one side changed rows and also compacted files, while the other replaced all
+/// rows. Then the merge cannot tell these changes apart.
 fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
     let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
@@ -284,8 +284,8 @@ fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     arranges && one.iter().any(changes) && other.iter().any(replaces)
 }
 
-/// Two sides change a table. Where each side's changes find what they saw also after the other
-/// side's, the merge is what they come to, in either direction.
+/// Changes a table on two branches. If each side's changes are still valid after the other side's,
+/// the merge has the effect of both, in either direction.
 async fn both_orders(
     how: [bool; 2],
     files: Vec<Vec<u8>>,
@@ -329,7 +329,7 @@ enum Move {
     Make(usize, Change),
     Remember(usize, usize),
     Merge(usize, usize),
-    /// Makes what a branch did last again on another.
+    /// Repeats the last change of one branch on another.
     Pick(usize, usize),
 }
 
@@ -352,7 +352,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 const BRANCHES: [&str; 3] = ["main", "dev", "third"];
 
-/// What ever came and went, on the way to a commit.
+/// All rows and columns that were added or removed before a commit.
 #[derive(Debug, Clone, Default)]
 struct Past {
     came: BTreeMap<i64, Row>,
@@ -381,7 +381,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
     two.lake.lake.catalog().create_branch(third).await.unwrap();
     let past = Past { came: base.rows.clone(), ..Past::default() };
     let mut heads = [past.clone(), past.clone(), past.clone()];
-    // The newest commit of each branch that changed something, and what it did.
+    // The newest commit of each branch that changed rows, with its effect.
     let mut newest: [Option<(CommitId, Past)>; 3] = [None, None, None];
     let start = two.lake.lake.catalog().branch("main").await.unwrap().commit;
     let mut places: Vec<(CommitId, Past)> = vec![(start, past); 4];
@@ -407,7 +407,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
                     _ => {}
                 }
                 heads[*branch].take(&did);
-                // Columns come along that the other branch never had.
+                // The cherry-pick also adds columns that the other branch never had.
                 did.columns = heads[*branch].columns.clone();
                 let head = two.lake.lake.catalog().branch(BRANCHES[*branch]).await.unwrap();
                 if head.commit != before.commit {
@@ -420,7 +420,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
                 let request = serde_json::from_value(request).unwrap();
                 let picked = two.lake.lake.cherry_pick(BRANCHES[*branch], request, "eva").await;
                 let outcome = picked.unwrap().outcome;
-                // What is not there does not go.
+                // Rows that do not exist are not removed.
                 let here = heads[*branch].model().rows;
                 did.went.retain(|id| here.contains_key(id));
                 if outcome == MergeOutcome::Merged {
@@ -444,11 +444,11 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Nothing can be changed on both sides; but of a row that both removed, one side may as well have
-/// made one of the rows that it added to rewritten files, which cannot be detected.
+/// Checks that a conflict is allowed. No row is changed by both sides. But of a row that both
+/// removed, one side may have added a copy in a rewritten file, which cannot be detected.
 fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
     for cause in &conflict.causes {
-        // Rows that came with a pick, and were changed so that they cannot be told from others.
+        // Cherry-picked rows were changed so that they cannot be distinguished from others.
         if cause.kind == ConflictKind::DuplicateCherryPick {
             continue;
         }

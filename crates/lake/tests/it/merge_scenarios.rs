@@ -131,7 +131,7 @@ async fn play_one(
     direction: Direction,
     (on_read, version): (bool, &'static str),
 ) {
-    // Few, so that merges have to look further back than a metadata file tells.
+    // A short list, so that merges must read states that the metadata file no longer lists.
     let mut lake = Fixture::with(|tables| tables.snapshots_listed_max = 10).await;
     (lake.on_read, lake.version) = (on_read, version);
     let table = name("t");
@@ -235,7 +235,7 @@ async fn check_merged(
         let found: Vec<String> = described.partition.iter().map(ToString::to_string).collect();
         assert_eq!(&found, wanted);
     }
-    // Where rows are changed by delete files, fewer files and rows are written anew.
+    // With delete files, fewer files are rewritten.
     if let (Some(wanted), false) = (expected.files, lake.on_read) {
         assert_eq!(described.files, wanted, "data files");
     }

@@ -8,12 +8,12 @@ use headwater_tables::TablesOptions;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
-/// The lake in a folder, as a process of its own opens it.
+/// Opens the lake in a folder, like another process.
 pub async fn open_lake(folder: &Path) -> Lake {
     Lake::open_local(folder).await.unwrap()
 }
 
-/// The files in a folder, in no hurry to be durable.
+/// Returns the files in a folder, without fsync.
 pub fn open_files(warehouse: &Path) -> (TablesOptions, Arc<dyn ObjectStore>) {
     let tables = TablesOptions::new(format!("file://{}", warehouse.display()));
     (tables, Arc::new(LocalFileSystem::new_with_prefix(warehouse).unwrap()))

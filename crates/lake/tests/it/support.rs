@@ -23,13 +23,13 @@ use crate::place;
 pub struct Fixture {
     folder: tempfile::TempDir,
     pub lake: Lake,
-    /// Whether rows are changed by delete files, and not by files written anew.
+    /// True if rows are changed by delete files instead of rewritten files.
     pub on_read: bool,
-    /// The version of the table format that scenarios make tables of.
+    /// The table format version of tables that scenarios create.
     pub version: &'static str,
 }
 
-/// A folder with a warehouse in it and a place for files, and how its tables are kept there.
+/// Creates a folder with a warehouse and import files, with the options for its tables.
 fn warehouse() -> (tempfile::TempDir, TablesOptions, Arc<dyn ObjectStore>) {
     let folder = tempfile::tempdir().unwrap();
     let warehouse = folder.path().join("lake/warehouse");
@@ -47,7 +47,7 @@ impl Fixture {
         Fixture { folder, lake, on_read: false, version: "2" }
     }
 
-    /// A lake without a folder, for tests that need many.
+    /// Creates a lake without a folder, for tests that need many.
     pub async fn in_memory() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tables = TablesOptions::new("memory://lake");
@@ -55,8 +55,8 @@ impl Fixture {
         Fixture { folder, lake, on_read: false, version: "2" }
     }
 
-    /// A lake in memory whose every file takes its time, so that whatever is done can be given up
-    /// meanwhile.
+    /// Creates a lake in memory with slow file operations, so that every operation can be cancelled
+    /// in progress.
     pub async fn slow() -> Self {
         let wait = std::time::Duration::from_millis(1);
         let waits = ThrottleConfig {
@@ -69,7 +69,7 @@ impl Fixture {
         Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
-    /// A lake in memory over a database of the test's own.
+    /// Creates a lake in memory over the test's own database.
     pub async fn over(store: Arc<dyn Store>) -> Self {
         let (object_store, tables) =
             (Arc::new(InMemory::new()), TablesOptions::new("memory://lake"));
@@ -78,20 +78,19 @@ impl Fixture {
         Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
-    /// A lake whose tables lie in a folder and are kept otherwise than is usual, in no hurry to be
-    /// durable.
+    /// Creates a lake in a folder with changed table options, without fsync.
     pub async fn with(change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, store) = warehouse();
         change(&mut tables);
         Fixture { folder, lake: open(store, tables).await, on_read: false, version: "2" }
     }
 
-    /// A lake in a folder, whose time is what a test makes it.
+    /// Creates a lake in a folder with a clock that the test sets.
     pub async fn at(clock: Arc<FixedClock>) -> Self {
         Self::at_with(clock, |_| ()).await
     }
 
-    /// The same, with tables that are kept otherwise than is usual.
+    /// Creates a lake like [`Fixture::at`], with changed table options.
     pub async fn at_with(clock: Arc<FixedClock>, change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, object_store) = warehouse();
         tables.clock = clock.clone();
@@ -101,7 +100,7 @@ impl Fixture {
         Fixture { folder, lake, on_read: false, version: "2" }
     }
 
-    /// The same warehouse beside a database that knows nothing of it.
+    /// Opens the same warehouse with an empty database.
     pub async fn with_new_database(&self, clock: Arc<FixedClock>) -> Lake {
         let warehouse = self.lake_folder().join("warehouse").canonicalize().unwrap();
         let (mut tables, object_store) = place::open_files(&warehouse);

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{Fixture, name, numbers, rows_of, schema};
 
-/// A table `t` with the rows 1 and 2.
+/// Creates a table `t` with the rows 1 and 2.
 async fn with_table() -> Fixture {
     let lake = Fixture::new().await;
     let mut transaction = lake.lake.transaction("main", "me").await.unwrap();
@@ -89,14 +89,14 @@ async fn added_columns_and_rows_are_rebased_together() {
     append.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
     append.commit("c").await.unwrap();
     adds.commit("a").await.unwrap();
-    // Other columns were added meanwhile, and theirs have ids of their own.
+    // Concurrently added columns have different ids.
     also_adds.commit("b").await.unwrap();
     let rows = lake.rows("t").await;
     assert_eq!(rows.len(), 5);
     assert!(rows.contains(&json!({"id": null, "n": 7, "m": null})));
     assert!(rows.contains(&json!({"id": null, "n": null, "m": 8})));
 
-    // The same column is another matter.
+    // Adding the same column is a conflict.
     let mut late = lake.lake.transaction("main", "d").await.unwrap();
     late.add_columns(&name("t"), column("k")).await.unwrap();
     let mut first = lake.lake.transaction("main", "e").await.unwrap();
@@ -286,11 +286,12 @@ async fn files_of_a_failed_commit_are_removed() {
     first.commit("first").await.unwrap();
     let after_first = lake.metadata_files();
     assert!(matches!(refused.commit("late").await, Err(Error::CommitConflict { .. })));
-    // A commit of one append: a metadata file, a manifest and their list.
+    // The files of a commit of one append: metadata, manifest and manifest list.
     assert_eq!(lake.metadata_files(), before + 3, "{after_first}");
     assert_eq!(ids(&lake, "t").await, [1, 2, 3]);
 
-    // Made once for what it saw and again for what it found, it leaves what counts.
+    // A change that is applied twice, at first and after a rebase, leaves only the files of the
+    // second.
     let mut late = begin().await;
     late.append(&name("t"), rows_of(numbers("id", [5]))).await.unwrap();
     late.table(&name("t")).await.unwrap();

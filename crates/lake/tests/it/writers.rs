@@ -54,7 +54,7 @@ async fn check(lake: &Fixture, writers: i64) {
     let log = lake.lake.catalog().log(&RefSpec::main(), 10_000, None).await.unwrap();
     let rows = log.iter().filter(|commit| commit.message.starts_with("row ")).count();
     assert_eq!(rows as i64, writers * COMMITS);
-    // Every data file belongs to a commit: nothing was written twice, nothing was left behind.
+    // Every data file belongs to a commit: nothing was written twice, and nothing is left over.
     assert_eq!(lake.data_files() as i64, 2 * writers * COMMITS);
 }
 
@@ -62,7 +62,7 @@ async fn check(lake: &Fixture, writers: i64) {
 async fn eight_writers_lose_no_commit() {
     let lake = Arc::new(Fixture::new().await);
     make_table(&lake.lake, "shared").await;
-    // Half of them have a handle of their own, as another process has: no lock is shared with them.
+    // Half of the writers have separate handles without shared locks, like another process.
     let writers: Vec<_> = (0..8)
         .map(|writer| {
             let lake = lake.clone();

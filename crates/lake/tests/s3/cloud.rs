@@ -1,5 +1,5 @@
-//! A warehouse in a bucket: chosen once, this lake's alone, and said clearly where it cannot be
-//! had.
+//! A warehouse in a bucket: it is chosen once, belongs to one lake, and clear errors are returned
+//! if it cannot be used.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::place::{hurried, settings};
 use crate::s3::S3;
 use crate::support::{name, numbers, rows_of, schema};
 
-/// A folder with a bucket in it, and the server of that.
+/// Creates a folder with a bucket, and its server.
 fn bucket() -> (TempDir, S3) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("s3/lakes")).unwrap();
@@ -41,7 +41,7 @@ async fn the_warehouse_is_chosen_once_and_kept() {
     let url = "s3://lakes/team/one/";
     let opened = open(&lake, Some(url), settings(&s3)).await.unwrap();
     assert_eq!(opened.tables().root_url(), "s3://lakes/team/one");
-    // Nothing is there yet, so that it may still be chosen anew.
+    // The lake has no tables, so the warehouse can still be changed.
     open(&lake, Some("local"), settings(&s3)).await.unwrap();
     let opened = open(&lake, Some(url), settings(&s3)).await.unwrap();
     let location = make_table(&opened).await;
@@ -64,11 +64,11 @@ async fn a_bucket_is_one_lakes_alone() {
     let error =
         open(&folder.path().join("two"), Some("s3://lakes"), settings(&s3)).await.unwrap_err();
     assert_eq!(error.to_string(), "`s3://lakes` is the warehouse of another lake");
-    // Lakes beside each other are fine.
+    // Lakes with different prefixes can share a bucket.
     open(&folder.path().join("two"), Some("s3://lakes/two"), settings(&s3)).await.unwrap();
 }
 
-/// What a lake says that cannot open its warehouse.
+/// Returns the message and hint of a warehouse that cannot be opened.
 async fn refusal(url: &str, cloud: CloudSettings) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let error = open(folder.path(), Some(url), cloud).await.unwrap_err();
@@ -107,7 +107,7 @@ async fn what_is_wrong_with_a_bucket_is_said() {
 
 #[tokio::test]
 async fn a_store_that_nobody_answers_for_is_given_up_in_time() {
-    // A port that nobody listens on.
+    // A port without a listener.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_folder, s3) = bucket();
     let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];

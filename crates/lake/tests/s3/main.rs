@@ -1,5 +1,4 @@
-//! The lake as its users see it, once more, with its tables on S3, and files that are imported from
-//! there.
+//! The integration tests of the lake again, with tables on S3, and imports from S3.
 
 #[cfg(test)]
 mod cloud;

@@ -1,5 +1,5 @@
-//! Where the lakes of these tests keep their tables: on S3, whose buckets are folders behind it, so
-//! that a test can look into them.
+//! The table storage of these tests: S3, whose buckets are folders, so that a test can inspect
+//! them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use object_store::ObjectStore;
 
 use crate::s3::S3;
 
-/// The bucket, which is the folder that other lakes have their files in.
+/// The bucket: the folder that other tests use directly.
 const BUCKET: &str = "s3://warehouse";
 
-/// How a server is reached.
+/// Returns the client settings of a server.
 pub fn settings(s3: &S3) -> CloudSettings {
     CloudSettings::new(s3.variables())
 }
 
-/// The same, in no mood to wait for long.
+/// Returns the client settings with a short timeout.
 pub fn hurried(s3: &S3, total: Duration) -> CloudSettings {
     let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
     settings(s3).with_patience(Patience { request, total })
 }
 
-/// The lake in a folder, as a process of its own opens it.
+/// Opens the lake in a folder, like another process.
 pub async fn open_lake(folder: &Path) -> Lake {
     std::fs::create_dir_all(folder.join("warehouse")).unwrap();
     let cloud = settings(&S3::of(folder));
@@ -34,7 +34,7 @@ pub async fn open_lake(folder: &Path) -> Lake {
         .unwrap()
 }
 
-/// The files in a folder, by way of S3.
+/// Returns the files in a folder, through S3.
 pub fn open_files(warehouse: &Path) -> (TablesOptions, Arc<dyn ObjectStore>) {
     let settings = settings(&S3::of(warehouse.parent().unwrap()));
     let store = CloudUrl::warehouse(BUCKET).unwrap().open(&settings).unwrap();
