@@ -92,7 +92,7 @@ impl Table {
     ) -> Self {
         let schema = arrow_schema(metadata.current_schema().as_struct().fields());
         let schema = with_names(&schema, name_mapping(&metadata));
-        // ParsedManifest metadata takes about three times the bytes of its JSON.
+        // Parsed metadata takes about three times the bytes of its JSON.
         let weight = u32::try_from(encoded_bytes.saturating_mul(3)).unwrap_or(u32::MAX);
         Table(Arc::new(Inner { metadata_location, metadata, schema, totals, weight }))
     }

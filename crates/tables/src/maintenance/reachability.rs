@@ -173,7 +173,7 @@ impl Tables {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // Must not wait in between: other tasks may wait for the cells being initialised here.
+        // No other await in between: other tasks may wait for the cells being initialised here.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
