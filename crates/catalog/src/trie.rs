@@ -17,8 +17,8 @@ use crate::codec::{self, Child, Node};
 use crate::objects::{Objects, Pending};
 use crate::{Result, TableEntry};
 
-/// The maximum number of tables in a leaf, which keeps a leaf at a few kilobytes, reuse an inner
-/// node.
+/// The maximum number of tables in a leaf, which keeps a leaf as small as an inner node: a few
+/// kilobytes.
 const LEAF_TABLES_MAX: u64 = 32;
 
 /// Returns a table's key in the trie.

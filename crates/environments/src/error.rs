@@ -14,9 +14,9 @@ pub enum Error {
     /// The environment cannot be built.
     #[error("{message}")]
     Failed {
-        /// What went wrong, in uv's words if uv failed.
+        /// The failure, with uv's message if uv failed.
         message: String,
-        /// What to do.
+        /// The suggested fix.
         hint: String,
     },
     /// The host has no such Python version.

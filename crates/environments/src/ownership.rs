@@ -1,4 +1,4 @@
-//! Ownership of paths: programs and packages are used only where no other user can replace them.
+//! Ownership of paths: programs and packages are used only if no other user can replace them.
 //!
 //! [`resolve`] walks a path from the root folder, through every symbolic link. Each folder on the
 //! way must belong to root or to this user, and no other user may write to it. A folder with the
@@ -21,7 +21,7 @@ const STICKY: u32 = 0o1000;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 
-/// Why a path is not used.
+/// The reason why a path is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     /// The path cannot be read.
@@ -126,8 +126,8 @@ impl User {
         if self.trusts(owner) { Ok(()) } else { Err(Refused::Owner { path: path.into(), owner }) }
     }
 
-    /// Checks the folder that an entry lies in. Under the sticky bit only an entry's owner can
-    /// replace it, but anybody can add a program, or a link to one.
+    /// Checks the folder of an entry. With the sticky bit only the owner of an entry can replace
+    /// it, but anyone can add a program, or a link to one.
     fn check_entry(&self, at: &Path, folder: &Metadata, entry: &Metadata) -> Result<(), Refused> {
         if folder.mode() & STICKY != 0 && entry.is_dir() {
             return Ok(());
@@ -157,8 +157,8 @@ impl User {
     }
 }
 
-/// The members of a group: those that list it as theirs, and those that it lists, none for a name
-/// without an entry.
+/// Returns the members of a group: the users whose primary group it is, and the users that the
+/// group lists. None for a listed name without a user entry.
 fn users_of<'a>(
     users: &'a str,
     groups: &'a str,

@@ -176,8 +176,8 @@ pub(crate) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
     found
 }
 
-/// The folders that a search folder stands for. A folder of pyenv's shims stands for the versions
-/// it chooses from, the person's own choice first and then the newest.
+/// Returns the folders that a search folder stands for. A folder of pyenv's shims stands for its
+/// installed versions: the user's selected version first, then the newest.
 fn folders(folder: &Path) -> Vec<PathBuf> {
     let Some(home) = folder.parent().filter(|_| folder.ends_with("shims")) else {
         return vec![folder.to_owned()];
@@ -196,7 +196,8 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     versions.into_iter().map(|path| path.join("bin")).collect()
 }
 
-/// The interpreters in one folder: what `python3` is first, then by version, newest first.
+/// Returns the interpreters in one folder: the target of `python3` first, then the others by
+/// version, newest first.
 fn inside(folder: &Path) -> Vec<Interpreter> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut minors: Vec<u32> = entries

@@ -16,7 +16,7 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Output {
     /// True if the exit code is 0.
     pub(crate) success: bool,
-    /// How it ended.
+    /// The exit status.
     pub(crate) exit: Exit,
     /// Standard output and error, interleaved.
     pub(crate) text: String,

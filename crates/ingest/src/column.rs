@@ -335,7 +335,7 @@ mod tests {
 
     use super::*;
 
-    /// Checks the values as `data_type`; `!` stands for one that does not fit.
+    /// Parses the values as `data_type`; `!` marks a value that does not fit.
     fn check(data_type: &DataType, values: &[&str], expected: &[&str]) {
         let mut column = Column::new(data_type).unwrap();
         let misfits: Vec<bool> = values

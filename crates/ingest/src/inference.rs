@@ -472,7 +472,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// The type that was inferred from some texts takes every one of them.
+        /// A type inferred from texts accepts all of them.
         #[test]
         fn inferred_types_accept_the_values(
             values in proptest::collection::vec(

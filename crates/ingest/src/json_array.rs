@@ -56,7 +56,7 @@ enum State {
     Next,
     /// In an element, or in blanks after it.
     Element,
-    /// In a string of an element; after a backslash where `escaped`.
+    /// In a string of an element; `escaped` is set after a backslash.
     Text { escaped: bool },
     /// After the array.
     Done,

@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// The types that were inferred from some lines take every one of them.
+        /// Types inferred from lines accept all of them.
         #[test]
         fn inferred_types_accept_the_values(
             rows in proptest::collection::vec(

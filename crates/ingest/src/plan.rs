@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     pub skipped: Vec<String>,
     /// The columns of the table after the import.
     pub schema: SchemaRef,
-    /// How many of them exist already.
+    /// Number of columns that exist already.
     pub columns_existing: usize,
     pub partition: Vec<PartitionField>,
     reasons: Vec<Because>,

@@ -174,7 +174,7 @@ pub(crate) fn field<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &
 mod tests {
     use super::*;
 
-    /// Returns one byte per read, so that every record is split at every position.
+    /// A reader that returns one byte per read, so that every record is split at every position.
     struct Drip<'a>(&'a [u8]);
 
     impl Read for Drip<'_> {

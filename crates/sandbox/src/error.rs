@@ -11,7 +11,7 @@ pub enum Error {
     /// The spawner failed to start, or ended.
     #[error("the spawner {reason}")]
     Spawner {
-        /// What happened.
+        /// A description of the failure.
         reason: String,
     },
     /// A system call failed.

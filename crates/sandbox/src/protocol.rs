@@ -55,7 +55,7 @@ pub struct ProcessSpec {
     pub inherit: bool,
     /// If true, the process gets a control socket as descriptor 3.
     pub control: bool,
-    /// How the process is isolated.
+    /// The isolation of the process.
     pub confinement: Confinement,
     /// Memory limit in bytes.
     pub memory_bytes: Option<u64>,
@@ -144,7 +144,7 @@ pub struct HostReport {
 /// End of a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessEnd {
-    /// How it ended.
+    /// The exit status.
     pub exit: Exit,
     /// CPU time of the process and its descendants, in microseconds.
     pub cpu_us: u64,
@@ -172,7 +172,7 @@ impl ResourceUsage {
     }
 }
 
-/// How a process ended.
+/// The exit status of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// With this exit code.

@@ -1,4 +1,4 @@
-//! Which files of a project travel to a run: its `headwater.toml`, SQL and Python files.
+//! The files of a project that a run receives: `headwater.toml`, SQL and Python files.
 //!
 //! Data never does: hidden folders, virtual environments and folders called `data` are left out,
 //! and so are other projects within the folder.

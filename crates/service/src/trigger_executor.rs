@@ -25,9 +25,9 @@ use crate::{executors, template_params};
 
 /// Delivers events.
 pub struct TriggerExecutor {
-    /// What imports.
+    /// The executor of imports.
     pub imports: ImportExecutor,
-    /// What runs the project.
+    /// The runner of the project.
     pub runner: Runner,
     /// The folder that paths of triggers are relative to.
     pub project: PathBuf,

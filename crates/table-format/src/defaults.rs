@@ -37,7 +37,7 @@ pub fn without_defaults(field: &Field) -> Field {
     unsaying(field, &[INITIAL, WRITE])
 }
 
-/// Returns a column, and its nested columns, without these metadata keys.
+/// Returns a column, and its nested columns, without some metadata keys.
 pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));

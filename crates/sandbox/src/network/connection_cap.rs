@@ -1,5 +1,5 @@
-//! Limits that the connections of all sandboxes share: host addresses that they must not reach, and
-//! the number of connections, so that the server keeps file descriptors for itself.
+//! Limits that all sandboxes share: the addresses of the host, which they must not reach, and the
+//! number of connections, so that the server keeps file descriptors for itself.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -59,7 +59,7 @@ mod tests {
         for text in ["127.0.0.1", "127.8.9.10", "::1", "255.255.255.255"] {
             assert!(is_own(text.parse().unwrap()), "{text}");
         }
-        // Whatever this machine reaches, these addresses for documents are not its own.
+        // These addresses are reserved for documentation, so they are never the host's own.
         for text in ["203.0.113.9", "198.51.100.7"] {
             assert!(!is_own(text.parse().unwrap()), "{text}");
         }

@@ -53,7 +53,7 @@ pub fn spawner_main() -> ExitCode {
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How sandboxes are created on this host.
+/// The sandbox support of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privilege {
     /// With the privileges of root.

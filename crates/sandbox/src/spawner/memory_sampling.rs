@@ -1,9 +1,10 @@
-//! Memory limits where no control group enforces them.
+//! Memory limits on hosts where control groups cannot enforce them.
 //!
 //! The spawner samples the resident memory of each function's processes, and kills a function that
-//! holds more than its limit. Only private memory counts, swapped out or not: inputs are mapped,
-//! shared memory. What a clone inherits from its zygote does not count. Between two samples a
-//! function can pass its limit; [`data_bytes_max`] bounds what it can reserve meanwhile.
+//! exceeds its limit. Only private memory counts, including swap: inputs are mapped as shared
+//! memory. Memory that a clone inherits from its zygote does not count. Between two samples a
+//! function can exceed its limit; [`data_bytes_max`] bounds the memory that it can reserve
+//! meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -15,14 +16,15 @@ use super::managed_process::ManagedProcess;
 /// The interval between two samples.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// Address space that libraries reserve and never touch: allocators' arenas, stacks of threads.
+/// Address space that libraries reserve without using it: allocator arenas and thread stacks.
 const RESERVED_BYTES: u64 = 8 << 30;
 
 /// The most processes of one function that are sampled.
 const PROCESSES_MAX: usize = 10_000;
 
-/// The most private memory, in bytes, that one process may reserve beyond what it begins with.
-/// Reserved memory costs nothing: the limit on it only stops what no sample could stop in time.
+/// Returns the maximum private memory that a process may reserve in addition to its initial memory,
+/// in bytes. Reserved memory costs nothing, so this limit only prevents growth that is too fast for
+/// sampling.
 pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_mul(2).saturating_add(RESERVED_BYTES)
 }
@@ -30,9 +32,9 @@ pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
 /// The memory of one function as the spawner samples it.
 #[derive(Debug, Default)]
 pub(super) struct MemorySampler {
-    /// The limit, in bytes; none where a control group enforces it.
+    /// The limit in bytes; none if a control group enforces it.
     limit: Option<u64>,
-    /// A clone's process, which is no descendant of its sandbox's first process.
+    /// The process of a clone, which is not a descendant of its sandbox's first process.
     function: Option<i32>,
     /// Private memory that a clone shares with its zygote, in bytes.
     inherited_bytes: u64,
@@ -47,20 +49,20 @@ impl MemorySampler {
         MemorySampler { limit, ..MemorySampler::default() }
     }
 
-    /// Records the process of a clone that no call uses yet.
+    /// Starts sampling the process of a clone that no call uses yet.
     fn begin(&mut self, function: i32) {
         self.function = Some(function);
         self.inherited_bytes = private_bytes(function);
     }
 
-    /// Samples the memory of the processes below `first`. Returns whether it passes the limit.
+    /// Samples the memory of `first` and its descendants. Returns true if it exceeds the limit.
     fn sample(&mut self, first: i32) -> bool {
         let Some(limit) = self.limit else { return false };
         let processes = descendants([first].into_iter().chain(self.function));
         let own = |process: &i32| private_bytes(*process).saturating_sub(self.inherited_bytes);
         let mut bytes: u64 = processes.iter().map(own).sum();
         if bytes > limit && processes.len() > 2 {
-            // Forked processes share what neither has written to.
+            // Forked processes share the pages that none of them has written to.
             let shares = processes.iter().map(|process| proportional_bytes(*process));
             let shared: Option<u64> = shares.sum();
             bytes = shared.map_or(bytes, |shared| shared.saturating_sub(self.inherited_bytes));
@@ -77,7 +79,7 @@ impl MainLoop {
         self.processes.values().any(is_sampled)
     }
 
-    /// Kills the functions that hold more memory than their limit.
+    /// Kills the functions that exceed their limits.
     pub(super) fn limit_memory(&mut self) {
         let now = Instant::now();
         if self.sampled.is_some_and(|last| now.duration_since(last) < SAMPLE_EVERY) {
@@ -110,15 +112,15 @@ impl MainLoop {
     }
 }
 
-/// A zygote's clones are its descendants, and sampled each by itself. A clone waits until a call
-/// comes.
+/// Returns true if a process is sampled. A zygote is not: its clones are its descendants, and are
+/// sampled separately. Neither is a clone before its call begins.
 fn is_sampled(process: &ManagedProcess) -> bool {
     let waits = process.zygote.is_some() && !process.begun;
     let is_zygote = process.namespaces.is_some();
     process.sampler.limit.is_some() && !process.sampler.exceeded && !is_zygote && !waits
 }
 
-/// Processes and all that descend from them.
+/// Returns processes and all their descendants.
 fn descendants(of: impl Iterator<Item = i32>) -> HashSet<i32> {
     let mut processes: HashSet<i32> = of.collect();
     let mut left: Vec<i32> = processes.iter().copied().collect();
@@ -141,14 +143,14 @@ fn children_of(process: i32) -> Vec<i32> {
     lists.flat_map(numbers).collect()
 }
 
-/// Private memory of a process, in bytes; 0 for one that has ended.
+/// Returns the private memory of a process, in bytes; 0 if it has ended.
 fn private_bytes(process: i32) -> u64 {
     let status = read(process, "status");
     kibibytes(&status, "RssAnon:").unwrap_or(0) + kibibytes(&status, "VmSwap:").unwrap_or(0)
 }
 
-/// Its share of private memory, in bytes: what it has with others is divided by their number. None
-/// where it cannot be read.
+/// Returns the proportional private memory of a process, in bytes: a page shared by n processes
+/// counts as 1/n. None if it cannot be read.
 fn proportional_bytes(process: i32) -> Option<u64> {
     let rollup = read(process, "smaps_rollup");
     Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "SwapPss:").unwrap_or(0))

@@ -194,7 +194,7 @@ pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, String>) -> io
     Ok(())
 }
 
-/// Folder of the files of name resolution, which each call has its own of.
+/// Folder of the files for name resolution, which differ for each call.
 const CALL: &str = "call";
 
 fn configuration(stage: &Path, user: u32) -> io::Result<()> {

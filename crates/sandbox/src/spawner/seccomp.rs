@@ -115,8 +115,8 @@ const TYPING: [u32; 2] = [0x5412, 0x541c];
 pub(super) enum For {
     /// A function.
     Function,
-    /// A zygote, whose clones enter the sandbox that was made for them before they become a
-    /// function's, with a function's filter on top.
+    /// A zygote. Its clones enter a prepared sandbox before they run a function; then the
+    /// function's filter is added.
     Zygote,
 }
 
@@ -154,8 +154,8 @@ fn program(whose: For) -> Vec<Instruction> {
     program
 }
 
-/// What follows where the call is `number`, with the lower half of an argument loaded; where none
-/// of it answers the call is allowed.
+/// Returns instructions that run `then` for the call `number`, with the lower half of an argument
+/// loaded. The call is allowed if `then` returns no result.
 fn argument(number: libc::c_long, index: u32, then: &[Instruction]) -> Vec<Instruction> {
     let length = then.len() as u8 + 2;
     let mut part = vec![jump(EQUAL, number as u32, 0, length), load(ARGUMENTS + 8 * index)];
@@ -164,7 +164,7 @@ fn argument(number: libc::c_long, index: u32, then: &[Instruction]) -> Vec<Instr
     part
 }
 
-/// Sets the filter for this thread and all it starts. It must have given up new privileges.
+/// Installs the filter for this thread and its descendants. Requires `no_new_privs`.
 pub(super) fn install(whose: For) -> Result<()> {
     let program = program(whose);
     let filter =
@@ -176,8 +176,8 @@ pub(super) fn install(whose: For) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// A function's filter as the kernel reads it, in hexadecimal digits, for a process that sets it
-/// itself.
+/// Returns a function's filter in the kernel's format, in hexadecimal digits, for a process that
+/// installs it itself.
 pub(super) fn digits() -> String {
     let instructions = program(For::Function).into_iter();
     let bytes = instructions.flat_map(|i| {
@@ -192,7 +192,7 @@ fn load(offset: u32) -> Instruction {
     Instruction { code: LOAD, jt: 0, jf: 0, k: offset }
 }
 
-/// Goes on `yes` instructions further where the comparison holds, else `no` further.
+/// Returns a conditional jump: skips `yes` instructions if the comparison holds, else `no`.
 fn jump(code: u16, constant: u32, yes: u8, no: u8) -> Instruction {
     Instruction { code, jt: yes, jf: no, k: constant }
 }
@@ -209,7 +209,7 @@ fn refusal(errno: i32) -> u32 {
 mod tests {
     use super::*;
 
-    /// What the program answers to a call: the kernel's machine in miniature.
+    /// Returns the filter's result for a call; a small interpreter of the kernel's instructions.
     fn decide(program: &[Instruction], number: libc::c_long, arguments: [u64; 2]) -> u32 {
         let (mut at, mut held) = (0, 0);
         loop {

@@ -31,7 +31,7 @@ pub struct Change {
     pub path: RequestPath,
     /// The body.
     pub body: Bytes,
-    /// What identifies the request, and the message of its commit.
+    /// The id of the request, and the message of its commit.
     pub request: ChangeRequest,
     headers: HeaderMap,
 }

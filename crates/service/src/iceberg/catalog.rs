@@ -11,7 +11,7 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Iceberg(pub(crate) Arc<Components>);
 
-/// How a client reads and writes the files of the warehouse itself.
+/// Client access to the files of the warehouse.
 #[derive(Debug, Clone, Default)]
 pub struct StorageAccess {
     /// The URL of the warehouse.

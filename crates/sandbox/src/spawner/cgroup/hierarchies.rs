@@ -152,7 +152,7 @@ impl Cgroups {
                 Kind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
-                    // Otherwise a host with swap only becomes slow.
+                    // Without a limit on swap, a host with swap would only become slow.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
@@ -166,7 +166,7 @@ impl Cgroups {
                 let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
             }
         }
-        // No call waits for tools and zygotes.
+        // Tools and zygotes have a low weight, because no call waits for them.
         if spec.serves_a_call() {
             group.set_weight(Weight::Boosted);
         }
