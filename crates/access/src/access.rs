@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Clone)]
 pub struct Access(pub(crate) Arc<Shared>);
 
-/// What the clones of a handle share.
+/// State shared by the clones of a handle.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,

@@ -1,4 +1,4 @@
-//! Ownership: the user that created an object may do everything to it.
+//! Ownership: the user that created an object may perform every action on it.
 
 use headwater_model::{Object, ObjectPattern, Principal};
 use headwater_store::Append;

@@ -33,7 +33,7 @@ pub(crate) const VERSION: &str = "access/version";
 /// Maximum length of the name of a user or role, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Names with a meaning of their own.
+/// Reserved names.
 const RESERVED: [&str; 6] = ["owner", "anonymous", "public", "system", "all", "none"];
 
 /// A stored user.

@@ -1,4 +1,4 @@
-//! Users, roles, grants and tokens as their callers use them.
+//! Users, roles, grants and tokens, through the public API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -269,6 +269,6 @@ async fn a_decision_on_many_grants_is_fast() {
     for _ in 0..100 {
         assert!(!f.may(&ana, Action::Select, &object));
     }
-    // Far above what it takes: this finds a wrong order of growth.
+    // Much longer than expected: this detects a wrong order of growth.
     assert!(started.elapsed() / 100 < Duration::from_millis(5), "{:?}", started.elapsed() / 100);
 }

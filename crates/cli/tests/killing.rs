@@ -170,7 +170,7 @@ impl Round<'_> {
         until(&format!("{what} after {} ({})", self.which, self.name), done);
     }
 
-    /// Runs the round. Returns whether a process was killed.
+    /// Runs the round. Returns true if a process was killed.
     fn execute(&mut self, server: &mut Child, random: u64) -> bool {
         let pid = pid_of(server);
         let answer = self.workspace.run(&["function", "invoke", "again"]);

@@ -163,7 +163,7 @@ impl Environments {
             known.remove(id);
         }
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else { return Ok(Removal::InUse) };
-        // Requests from here on build a new one.
+        // Requests after this point build a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("move an environment aside"))?;

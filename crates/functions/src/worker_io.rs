@@ -144,7 +144,7 @@ pub(crate) async fn listen(
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // Later messages have the same limit in total.
+                // The remaining messages together have the same limit.
                 let whole = std::mem::replace(&mut parts, MultipartTable::new(room.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Result};
 
-/// Permissions of a key file that let other users in.
+/// Permissions of a key file that give other users access.
 const SHARED: u32 = 0o077;
 
 /// Size of a key in bytes.

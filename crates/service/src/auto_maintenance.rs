@@ -152,7 +152,7 @@ impl Schedule {
         }
     }
 
-    /// Removes what only deleted branches and tags referenced, if there is any.
+    /// Removes the files that only deleted branches and tags referenced, if there are any.
     async fn prune_deleted_refs(&mut self) {
         match self.lake.has_freed().await {
             Ok(true) => {

@@ -164,8 +164,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Undoes a commit of a branch, or all that a run wrote there, as a job. Conflicts are errors
-    /// as in a merge.
+    /// Undoes a commit of a branch, or everything that a run wrote there, as a job. Conflicts are
+    /// errors as in a merge.
     pub async fn revert(
         &self,
         principal: &Principal,

@@ -19,11 +19,11 @@ pub struct ServiceConfig {
     pub project_dir: Option<PathBuf>,
     /// Version that the server reports; a command of another version replaces it.
     pub version: String,
-    /// Whether triggers fire.
+    /// True if triggers fire.
     pub triggers: bool,
-    /// Whether tables are maintained automatically after writes.
+    /// True if tables are maintained automatically after writes.
     pub maintenance: bool,
-    /// Whether orphan files are removed automatically.
+    /// True if orphan files are removed automatically.
     pub remove_orphans: bool,
     /// Command line of this program's hidden spawner.
     pub spawner: SpawnCommand,
@@ -37,7 +37,7 @@ pub struct ServiceConfig {
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
-    /// Whether Iceberg REST clients that request credentials for the warehouse get the server's
+    /// True if Iceberg REST clients that request credentials for the warehouse get the server's
     /// own.
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.

@@ -39,7 +39,7 @@ enum State {
     #[default]
     Nothing,
     Active(Version),
-    /// A version that an earlier release accepted and this one cannot read.
+    /// A version that an earlier release accepted and this one cannot parse.
     Unreadable(Problem),
 }
 
@@ -72,7 +72,7 @@ pub struct Deployer {
     secrets: SecretStore,
     /// Held while the active version is replaced.
     activation: tokio::sync::Mutex<()>,
-    /// Whether the triggers are still those of an earlier version.
+    /// True if the triggers are still those of an earlier version.
     triggers_outdated: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! Imports: plan, or start as a job. `executors.rs` carries the jobs out.
+//! Imports: plan, or start as a job. `executors.rs` executes the jobs.
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ pub struct WriteTarget {
     pub branch: String,
     /// The table, which is created if missing.
     pub table: TableName,
-    /// Whether rows are added to those of the table or replace them.
+    /// The mode: append the rows, or replace those of the table.
     pub mode: WriteMode,
 }
 

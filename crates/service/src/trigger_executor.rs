@@ -166,7 +166,7 @@ fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
     reference.map_err(|error| headwater_model::Fault::to_problem(&error))
 }
 
-/// A source of a schedule's import, which is relative to the project's root.
+/// Returns a source of an import as an absolute path; relative sources are in the project's root.
 fn absolute(project: &Path, source: &str) -> String {
     // A bucket lies in no project.
     if source.contains("://") {
@@ -174,12 +174,12 @@ fn absolute(project: &Path, source: &str) -> String {
     }
     let is_pattern = source.contains(['*', '?', '[', '{']);
     let project = project.to_string_lossy();
-    // Only what the project says is a pattern; the folder it lies in is not.
+    // The source may be a pattern, but not the path of the project.
     let project = if is_pattern { globset::escape(&project) } else { project.into_owned() };
     Path::new(&project).join(source).to_string_lossy().into_owned()
 }
 
-/// A part's report; null where an earlier try had committed it already.
+/// Returns the report of a part; null if an earlier attempt had committed it.
 fn once<T: Serialize>(
     report: Result<T, Problem>,
     part: Option<&str>,

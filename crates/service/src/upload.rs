@@ -1,6 +1,6 @@
 //! Uploads: files that a client without access to the server's disk sends, for an import.
 //!
-//! They are in the lake's folder, each in a folder of its own, for a day. An upload deletes the
+//! Each is kept in a separate folder in the lake's folder for one day. The next upload deletes
 //! expired ones.
 
 use std::fs::DirBuilder;

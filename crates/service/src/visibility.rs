@@ -19,8 +19,9 @@ impl Components {
         self.check_named(principal, reference, Action::Select, name).await
     }
 
-    /// Checks that a principal may act on a table or view at a ref, whose name matches as written,
-    /// otherwise without case. The error names it as written, so it is the same whether it exists.
+    /// Checks that a principal may act on a table or view at a ref. The name matches exactly, or
+    /// else case-insensitively. The error contains the name as written, so it does not reveal
+    /// whether it exists.
     pub(crate) async fn check_named(
         &self,
         principal: &Principal,
@@ -48,7 +49,8 @@ impl Components {
         self.authorize(principal, action, &object)
     }
 
-    /// Checks that a namespace exists, for the principal: one that it may not see does not exist.
+    /// Checks that a namespace exists for the principal. A namespace that it may not see does not
+    /// exist for it.
     pub(crate) async fn check_namespace(
         &self,
         principal: &Principal,

@@ -70,7 +70,7 @@ async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Opti
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // Jobs of events that are kept are kept as well.
+        // Jobs of events are kept as long as the events.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

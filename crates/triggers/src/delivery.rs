@@ -198,7 +198,7 @@ fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     }
 }
 
-/// When a failed attempt is followed by another.
+/// The conditions and pauses of another attempt after a failure.
 struct RetryPolicy {
     retries: u32,
     pause: Duration,

@@ -1,7 +1,7 @@
 //! Files that arrive in a folder.
 //!
-//! The folder is listed periodically; notifications of the kernel only make it be listed sooner. A
-//! file is taken once it has not changed for the debounce time. The version that was taken last is
+//! The folder is listed periodically; kernel notifications only cause an earlier listing. A file is
+//! recorded once it has not changed for the debounce time. The version that was recorded last is
 //! stored in the journal `trigger_files`, under trigger and path.
 
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ struct Taken {
 /// A watched folder.
 pub(crate) struct FileSource {
     folder: Folder,
-    /// The files that were taken, by path; none until read from the store.
+    /// The recorded files, by path; none until read from the store.
     taken: Option<HashMap<String, Taken>>,
     debounce: Debounce,
     watcher: Option<FileWatcher>,

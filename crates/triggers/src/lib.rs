@@ -1,8 +1,9 @@
-//! Triggers: files that arrive, scheduled times and changes of tables become events, and each event
-//! is delivered to the targets of its trigger by a job.
+//! Triggers: arriving files, scheduled times and table changes become events, and each event is
+//! delivered to the targets of its trigger by a job.
 //!
-//! - An event is stored, in one batch with the position of its source, before it is delivered. A
-//! - Events of one trigger are delivered in order and one at a time. Triggers do not wait for each
+//! - An event is stored in one batch with the position of its source, before it is delivered.
+//! - Events of one trigger are delivered in order, one at a time. Triggers do not wait for each
+//!   other.
 //! - A failed delivery is retried with back-off. After the last retry the event is kept as failed.
 
 mod commits;

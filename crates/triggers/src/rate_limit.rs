@@ -56,7 +56,7 @@ impl RateLimit {
     }
 
     fn recover(&mut self, per_minute: u32, now: Timestamp) {
-        // A clock that was set back counts from where it is.
+        // If the clock was set back, no time has passed.
         let passed = self.at.map_or(Duration::ZERO, |at| (now - at).to_std().unwrap_or_default());
         self.at = Some(now);
         let less = passed.as_secs_f64() / 60.0 * f64::from(per_minute);

@@ -13,7 +13,7 @@ use crate::delivery_log::DeliveryLog;
 use crate::event_queue::EventQueue;
 use crate::{Result, TriggersOptions};
 
-/// Pause between two looks for a folder or branch that does not exist.
+/// Pause between two polls of a folder or branch that does not exist.
 pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);

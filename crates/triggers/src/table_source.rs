@@ -35,7 +35,8 @@ const AHEAD_MAX: usize = 100_000;
 /// earlier examines them again.
 const SKIPPED_MAX: usize = 100;
 
-/// Multiple of the debounce time after which an event is recorded even if commits keep coming.
+/// Maximum time before an event is recorded although commits continue, as a multiple of the
+/// debounce time.
 const DEBOUNCE_FACTOR_MAX: u32 = 10;
 
 /// The position on a branch.
@@ -83,9 +84,9 @@ struct Match {
 #[derive(Debug, Clone, Copy)]
 struct Debounced {
     newest: CommitId,
-    /// Time at which it was found.
+    /// Time at which the commit was found.
     since: Timestamp,
-    /// Time at which the first was found.
+    /// Time at which the first commit was found.
     first: Timestamp,
 }
 

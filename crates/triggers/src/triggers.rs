@@ -92,8 +92,8 @@ impl Triggers {
         Ok(queue.clone())
     }
 
-    /// Replaces the triggers. Unchanged ones continue undisturbed; the events of removed ones wait
-    /// until a trigger of that name is defined again.
+    /// Replaces the triggers. Unchanged ones keep running; the events of removed ones wait until a
+    /// trigger of that name is defined again.
     ///
     /// Error: `invalid_project`; nothing changes then.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {

@@ -144,7 +144,7 @@ fn fuzz(server: &Server, calls: &mut Calls, count: usize) -> (usize, usize) {
     (answered, refused)
 }
 
-/// Returns the fault of a response, if any. Panics if the server exited or exceeded its memory.
+/// Returns the error of a response, if any. Panics if the server exited or exceeded its memory.
 fn fault(server: &Server, sql: &str, reply: &Reply) -> Option<String> {
     let peak = server.peak_bytes();
     assert!(peak < MEMORY_BYTES_MAX, "{} MiB\n{sql}", peak >> 20);

@@ -54,7 +54,7 @@ pub fn family(root: i32) -> BTreeMap<Process, Member> {
     all.into_iter().filter(|((pid, _), _)| members.contains(pid)).collect()
 }
 
-/// Returns whether any of these processes is alive.
+/// Returns true if any of these processes is alive.
 pub fn alive(some: &BTreeSet<Process>) -> bool {
     let all = processes();
     some.iter().any(|process| all.contains_key(process))
@@ -134,7 +134,7 @@ fn link(path: &Path) -> Option<String> {
     Some(fs::read_link(path).ok()?.to_string_lossy().into_owned())
 }
 
-/// Returns whether a file never had a name: a memfd, a file of an internal mount, or an
+/// Returns true if a file never had a name: a memfd, a file of an internal mount, or an
 /// `O_TMPFILE`. Removed files, such as a rebuilt program, had one.
 fn has_no_name(target: &str) -> bool {
     let Some(path) = target.strip_suffix(" (deleted)") else { return false };

@@ -91,8 +91,8 @@ impl<W> State<W> {
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // Holding this instance back helps the waiting calls only if they can get enough
-            // memory.
+            // The instance is held back only if its memory, once free, would be enough for the
+            // waiting calls.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }

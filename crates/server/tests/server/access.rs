@@ -1,4 +1,4 @@
-//! Tests of users and grants over HTTP: what a user with few grants can find out and change.
+//! Tests of users and grants over HTTP: what a user with few grants can read and change.
 
 use headwater_model::{Action, NewToken, Permission, Principal};
 use headwater_server::{Access, NewUser};

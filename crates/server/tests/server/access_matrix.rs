@@ -22,8 +22,8 @@ pub fn trials() -> Vec<Trial> {
 /// The answer to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
-    /// Any answer but 401 and 403: lists leave out what the user may not see, and a name that does
-    /// not exist is not found.
+    /// Any response but 401 and 403: lists omit objects that the user may not see, and an unknown
+    /// name is not found.
     Works,
     /// 403.
     Forbidden,
@@ -35,8 +35,8 @@ use Expected::{Forbidden as No, Works as Ok};
 /// read, and with all grants but administration. A token without scopes has the first answer.
 type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3]);
 
-/// The table: first the operations on the lake, then those on access. Names that do not exist keep the operations from changing
-/// anything.
+/// The table: first operations on the lake, then operations on access. They use names that do not
+/// exist, so that they change nothing.
 const OPERATIONS: [Row; 78] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, No]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
@@ -118,14 +118,14 @@ const OPERATIONS: [Row; 78] = [
     ("whoami", "GET", "/v1/whoami", "", [Ok, Ok, Ok]),
 ];
 
-/// The operations that need no credential. A login with a token in its body has tests of its own.
+/// The operations that need no credential. Other tests cover a login with a token in its body.
 const PUBLIC: [&str; 4] = ["get_health", "create_session", "delete_session", "get_session"];
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const GRANT: &str = r#"{"grantee":"none","actions":["select"],"object":"table:a.b"}"#;
 const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 
-/// Stands for a body with rows.
+/// Placeholder for a body with rows.
 const ARROW: &str = "arrow";
 
 /// All grants but administration.
@@ -163,7 +163,7 @@ async fn matrix() {
     for row in &OPERATIONS {
         if !PUBLIC.contains(&row.0) {
             for invalid in ["", &revoked, &expired, "hwp_00"] {
-                // Many failures lock the address out.
+                // Many failures would lock the address.
                 let status = status(&users, row, invalid).await;
                 assert!(matches!(status, 401 | 429), "{} without a credential: {status}", row.0);
             }

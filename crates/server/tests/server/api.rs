@@ -1,8 +1,8 @@
 //! Tests of the HTTP API: `tests/api/<noun>.yaml` contains requests and the expected responses.
 //!
-//! Each file is played from top to bottom against a server and a lake of its own. Objects in an
-//! expected answer name the fields that matter; `*` in a text stands for anything; `${name}` is a
-//! value that an earlier step saved, `${dir}` the project's folder.
+//! Each file runs from top to bottom against a server with a new lake. Objects in an expected
+//! response contain only the compared fields. `*` in a text matches anything. `${name}` is a value
+//! that an earlier step saved, `${dir}` the project's folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ struct Case {
     /// Files of the project's folder, written before the server starts.
     #[serde(default)]
     files: BTreeMap<String, String>,
-    /// Whether what is fetched and put together is shared with no other test.
+    /// True for a package cache that is not shared with other tests.
     #[serde(default)]
     own_cache: bool,
-    /// Whether the project is deployed before the first step.
+    /// True if the project is deployed before the first step.
     #[serde(default)]
     deploy: bool,
     steps: Vec<Step>,
@@ -32,7 +32,7 @@ struct Case {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Step {
-    /// What a user relies on.
+    /// The expected behaviour.
     name: String,
     /// Method and path.
     request: String,
@@ -51,7 +51,7 @@ struct Step {
     save: BTreeMap<String, String>,
 }
 
-/// Every noun and its file.
+/// Returns all nouns with their files.
 pub fn files() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/api");
     let entries = std::fs::read_dir(folder).expect("the folder `tests/api`");
@@ -62,7 +62,7 @@ pub fn files() -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Plays a file.
+/// Runs the steps of a file.
 pub async fn play(noun: String, path: PathBuf) {
     let text = std::fs::read_to_string(&path).expect("the noun's file");
     let case: Case = serde_yaml_ng::from_str(&text).expect("a case");
@@ -140,7 +140,7 @@ fn parse(text: &str, what: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{what}: {error}: {text}"))
 }
 
-/// Whether the answer is what was expected, as far as that goes.
+/// Compares a response with the expected one, which may omit fields.
 fn check(expected: &Value, found: &Value, what: &str) {
     match (expected, found) {
         (Value::Object(expected), Value::Object(fields)) => {
@@ -164,7 +164,7 @@ fn check(expected: &Value, found: &Value, what: &str) {
     }
 }
 
-/// Whether a text fits a pattern in which `*` stands for anything.
+/// Returns true if a text matches a pattern in which `*` matches anything.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((before, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(before) else { return false };

@@ -1,7 +1,7 @@
-//! Other engines, unmodified, over real connections: PyIceberg, DuckDB, polars and Spark work on a
-//! branch, and PyIceberg's own tests of what a catalog does are run against ours.
+//! Unmodified clients over real connections: PyIceberg, DuckDB, polars and Spark work on a branch,
+//! and PyIceberg's own catalog tests run.
 //!
-//! They come from PyPI into a virtual environment in the target folder, made once.
+//! The clients are installed once from PyPI into a virtual environment in the target folder.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// What the scripts need. The environment's name changes with it, so that a new list makes a new
-/// one.
+/// The packages of the scripts. The environment's name contains their hash, so a new list creates a
+/// new environment.
 const PACKAGES: [&str; 14] = [
     "pyiceberg[pyarrow]==0.12.0",
     "pyiceberg-core==0.11.0",
@@ -42,21 +42,21 @@ const PACKAGES: [&str; 14] = [
     "fsspec==2026.9.0",
 ];
 
-/// What the script with Spark needs besides.
+/// Additional packages of the script with Spark.
 const SPARK: [&str; 2] = ["pyspark==3.5.9", "snowpark-connect-deps-iceberg==1.0.3"];
 
-/// What Spark needs from Debian: a client of HTTP, and Java where there is none.
+/// Debian packages that Spark needs: an HTTP client, and Java if it is missing.
 const CLIENT: [&str; 2] = ["libhttpclient5-java", "libhttpcore5-java"];
 const JAVA: &str = "openjdk-17-jre-headless";
 
 /// The source archive of PyIceberg, which holds its tests.
 const SOURCE: &str = "pyiceberg==0.12.0";
 
-/// The environment, made where it is not there yet, or was not finished.
+/// Returns the environment; creates it if it is missing or incomplete.
 fn environment() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = cache.join("iceberg-rest-pyiceberg-0.12.0-duckdb-1.5.5-polars-2.1.0");
-    // Each test is a process of its own, and the first one makes it.
+    // Each test is a separate process; the first one creates the environment.
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     if !folder.join("ready").exists() {
@@ -73,7 +73,7 @@ fn environment() -> PathBuf {
     folder
 }
 
-/// The environment with Spark and the jars it needs; the folder that holds them.
+/// Returns the environment with Spark, and the folder with its jars.
 fn environment_with_spark() -> PathBuf {
     let folder = environment();
     let jars = folder.join("spark-3.5.9-iceberg-1.10.2");

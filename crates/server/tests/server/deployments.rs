@@ -95,7 +95,7 @@ async fn broken() {
     let job = run(&models).await;
     assert_eq!(job["error"]["code"], "invalid_project", "{job}");
 
-    // What is only in the working folder can be deployed.
+    // A function in the working folder cannot be called before it is deployed.
     let problem = server.post("/v1/functions/one/invoke", json!({})).await;
     assert_eq!(problem["code"], "function_not_found", "{problem}");
     assert!(problem["hint"].to_string().contains("headwater deploy"), "{problem}");
@@ -155,7 +155,7 @@ async fn kills() {
             let number: u64 = found[0]["name"].as_str().expect("a name")[1..].parse().expect("one");
             assert!(number >= acknowledged, "`f{acknowledged}` was in force: {found}");
         }
-        // What is in force is whole.
+        // The active version is complete.
         let in_force = active.first().map_or(json!([]), |one| one["functions"].clone());
         let names = found.as_array().expect("functions").iter().map(|one| one["name"].clone());
         assert_eq!(json!(names.collect::<Vec<_>>()), in_force);

@@ -89,7 +89,8 @@ def endless():
     time.sleep(1000)
 "#;
 
-/// A server with a project of functions, and with packages that all tests of this machine share.
+/// Starts a server with a project of functions, and with packages that all tests of this machine
+/// share.
 async fn start() -> TestServer {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(&folder, CALLS);
@@ -186,7 +187,7 @@ async fn tables() {
         assert_eq!(column.values().to_vec(), vec![by, 2 * by, 3 * by]);
         assert!(reader.next().is_none());
     }
-    // A message that says it holds 32 TiB, and one that is longer than any body.
+    // A message that declares 32 TiB, and one that is longer than the body limit.
     let huge = |number: i64, by: i64| {
         let mut bytes = bytes.clone();
         for at in (0..bytes.len() - 8).step_by(8) {
@@ -205,7 +206,7 @@ async fn tables() {
     let long = "x".repeat((8 << 20) + 1);
     let problem = server.post("/v1/functions/value/invoke", json!({"arguments": {"given": long}}));
     assert!(problem.await["hint"].as_str().is_some_and(|hint| hint.contains("8 MiB")));
-    // Whatever the body holds, the server answers.
+    // The server responds to any body.
     for end in [0, 3, 20, bytes.len() / 2] {
         let mut sent = request(Method::POST, "/v1/functions/double/invoke", None);
         sent.headers_mut().insert(CONTENT_TYPE, ARROW.parse().expect("a value"));
@@ -267,7 +268,7 @@ async fn gone() {
     assert_eq!(marked(), Vec::<i32>::new());
 }
 
-/// Asks over a connection of its own, which ends with the task.
+/// Sends a request over a separate connection, which ends with the task.
 async fn ask(address: std::net::SocketAddr, sent: Request<http_body_util::Full<bytes::Bytes>>) {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let io = hyper_util::rt::TokioIo::new(stream);

@@ -30,7 +30,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Where a table of `public` lies on a branch.
+/// Returns the URL path of a table of `public` on a branch.
 fn table(branch: &str, name: &str) -> String {
     format!("/iceberg/v1/{branch}/namespaces/public/tables/{name}")
 }
@@ -57,8 +57,8 @@ async fn commits(server: &TestServer, branch: &str) -> usize {
     commits.as_array().expect("commits").len()
 }
 
-/// A server with table `t` of one row on `main`, and `dev`, which lacks the row; and the commit
-/// that would bring it there, as another engine would make it.
+/// Starts a server with a table `t` of one row on `main`, and `dev` without the row. Also returns
+/// the commit that adds the row to `dev`, as another engine would send it.
 async fn one_row_ahead() -> (TestServer, Value) {
     let server = TestServer::start().await;
     sql(&server, "main", "CREATE TABLE t (id BIGINT)").await;
@@ -69,7 +69,7 @@ async fn one_row_ahead() -> (TestServer, Value) {
     (server, commit)
 }
 
-/// The commit that brings a table's only snapshot to the table before it.
+/// Returns the commit that adds a table's only snapshot to its previous state.
 fn append_of(metadata: &Value) -> Value {
     let snapshot = metadata["snapshots"][0].clone();
     let id = snapshot["snapshot-id"].clone();

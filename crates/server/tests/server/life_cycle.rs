@@ -1,4 +1,4 @@
-//! Tests of the server's life cycle: lock, shutdown by request, when idle, and by a kill.
+//! Tests of the server's life cycle: lock, shutdown by request and after idle time, and kill.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,7 +30,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Never ends by itself.
+/// A query that never ends.
 pub const ENDLESS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
      SELECT sum(a.x + p.x) AS n \
      FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
@@ -52,7 +52,7 @@ async fn one_per_lake() {
     for part in [&info.pid.to_string(), &info.version, &socket] {
         assert!(text.contains(part), "{text}");
     }
-    // The one that holds the lake is not disturbed by the one that was refused.
+    // The rejected server does not affect the one that holds the lake.
     assert_eq!(server.get("/health").await["status"], "ok");
 }
 
@@ -85,7 +85,7 @@ async fn graceful() {
     let client = async {
         server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await;
         server.post("/v1/shutdown?drain_ms=60000", json!({})).await;
-        // It still answers, and takes nothing new.
+        // It still responds, and accepts no new work.
         assert_eq!(server.get("/health").await["status"], "stopping");
         assert_eq!(server.rows("SELECT 1").await["code"], "unavailable");
         let jobs = server.get("/v1/jobs?status=running").await;
@@ -111,20 +111,20 @@ async fn idle() {
     assert!(ended.is_ok() && started.elapsed() >= Duration::from_secs(2));
 }
 
-/// What this program does as a server that is killed.
+/// Runs as the server that a test kills.
 pub async fn serve_until_killed(project: &Path) {
     let running = support::start(support::config(project)).await;
     running.wait().await;
 }
 
-/// A server in a process of its own, which can be killed.
+/// A server in a separate process, which can be killed.
 pub struct Killable {
     child: Child,
     info: ServerInfo,
 }
 
 impl Killable {
-    /// Starts it and waits until it answers.
+    /// Starts the server and waits until it responds.
     pub async fn start(project: &Path) -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut command = Command::new(program);
@@ -139,13 +139,13 @@ impl Killable {
         send_http2(connect_socket(socket).await.expect("a connection"), request).await
     }
 
-    /// Asks it for JSON.
+    /// Sends a request and returns the JSON response.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let uri = format!("http://localhost{path}");
         json(self.send(request(method, &uri, body)).await).await
     }
 
-    /// Asks it until the answer's text is as wanted.
+    /// Polls a resource until its text matches.
     pub async fn until(&self, path: &str, wanted: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let uri = format!("http://localhost{path}");
@@ -161,13 +161,13 @@ impl Killable {
         }
     }
 
-    /// SIGKILL, without waiting for the end.
+    /// Sends SIGKILL without waiting for the end.
     pub fn signal(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
     }
 
-    /// SIGKILL: nothing of it gets to put anything away.
+    /// Kills the server with SIGKILL, so it cannot clean up.
     pub fn kill(&mut self) {
         self.child.kill().expect("a signal");
         self.child.wait().expect("an end");
@@ -176,13 +176,13 @@ impl Killable {
 
 impl Drop for Killable {
     fn drop(&mut self) {
-        // A test that failed before it killed its server leaves none behind either.
+        // After a failed test, the server must end as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Waits until the server of another process answers.
+/// Waits until the server of another process responds.
 async fn ready(project: &Path) -> ServerInfo {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! Tests of what other machines and web pages may do: addresses, hosts, origins, failed logins.
+//! Tests of access by other machines and web pages: addresses, hosts, origins, failed logins.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Invalid tokens that are answered before the first lock-out.
+/// Number of invalid tokens before the first lock.
 const FREE: usize = 10;
 
 async fn serve(change: impl FnOnce(&mut ServerConfig)) -> (ServerHandle, TempDir) {
@@ -104,7 +104,7 @@ async fn hosts() {
         let response = get(&server, "/v1/branches", &[("host", host)]).await;
         assert_eq!(response.status(), status, "{host}");
     }
-    // A refused host is answered before the token is checked, also on public paths.
+    // An unknown host is rejected before the token is checked, also on public paths.
     let response = get(&server, "/health", &[("host", "evil.example")]).await;
     let problem = json(response).await;
     assert_eq!(problem["code"], "forbidden");
@@ -121,7 +121,7 @@ async fn origins() {
     let response = get(&server, "/v1/branches", &[("origin", "https://evil.example")]).await;
     assert_eq!(response.status(), 403);
     assert!(!response.headers().contains_key("access-control-allow-origin"));
-    // Browsers ask before a request with a token, without one.
+    // A browser sends a preflight request without a token first.
     let preflight = async |origin: &str| {
         let mut request = request(Method::OPTIONS, "/v1/query", None);
         let headers = request.headers_mut();
@@ -138,7 +138,7 @@ async fn origins() {
     assert!(allowed.contains("authorization") && !allowed.contains('*'), "{allowed}");
     assert!(!headers.contains_key("access-control-allow-credentials"));
     assert_eq!(preflight("https://evil.example").await.status(), 403);
-    // Without configured origins, no page of another origin may ask.
+    // Without configured origins, pages of other origins are rejected.
     let (closed, _folder) = serve(|_| {}).await;
     let response = get(&closed, "/v1/branches", &[("origin", app)]).await;
     assert_eq!(response.status(), 403);
@@ -163,7 +163,7 @@ async fn failed_logins() {
     let response = support::send(&server, exchange).await;
     assert_eq!(response.status(), 429);
     assert!(response.headers().contains_key("retry-after"));
-    // The token cannot be guessed, so its holder is not locked out with others of the address.
+    // The token cannot be guessed, so it stays valid although the address is locked.
     assert_eq!(get(&server, "/v1/branches", &[]).await.status(), 200);
     let stream = connect_socket(server.socket().expect("a socket")).await.expect("a connection");
     let health = request(Method::GET, "http://localhost/v1/branches", None);

@@ -16,7 +16,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// One model that is made, and one that never is.
+/// Returns a project with a model that succeeds, and one that never ends.
 fn endless_project() -> Value {
     json!({"files": {
         "headwater.toml": "[project]\nname = \"endless\"\n",
@@ -29,7 +29,7 @@ fn id(job: &Value) -> String {
     job["id"].as_str().expect("an id").to_owned()
 }
 
-/// Until the second model runs, while the first is done.
+/// Returns true if the second model runs and the first has ended.
 fn is_endless(events: &str) -> bool {
     events.contains(r#""step":"endless""#) && events.contains(r#""type":"step_ended""#)
 }
@@ -41,7 +41,7 @@ async fn check_aftermath(server: &TestServer, id: &str) {
     let source = json!({"source": branches[0]["name"]});
     let refused = server.post("/v1/branches/main/merge", source).await;
     assert_eq!(refused["code"], "branch_protected", "{refused}");
-    // What it had made can be read.
+    // The output of the failed run is readable.
     let query = json!({"sql": "SELECT n FROM first", "ref": branches[0]["name"]});
     assert_eq!(server.post("/v1/query", query).await, json!([{"n": 1}]));
 }

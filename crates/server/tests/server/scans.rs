@@ -35,7 +35,7 @@ async fn ask(
     (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-/// Where a table of `public` lies on `dev`.
+/// Returns the URL path of a table of `public` on `dev`.
 fn table(name: &str) -> String {
     format!("/iceberg/v1/dev/namespaces/public/tables/{name}")
 }
@@ -51,7 +51,7 @@ async fn sql(server: &TestServer, sql: &str) {
     assert!(answer.get("code").is_none(), "{sql}: {answer}");
 }
 
-/// Plans a scan; the whole answer.
+/// Plans a scan and returns the response.
 async fn planned(server: &TestServer, name: &str, asked: Value) -> Value {
     let path = format!("{}/plan", table(name));
     let (status, answer) = ask(server, Method::POST, &path, Some(&asked)).await;
@@ -154,7 +154,7 @@ async fn filters() {
         |test: &str, term: &str, value: Value| json!({"type": test, "term": term, "value": value});
     check(json!(true), &["0", "1", "2", "3", "null"]).await;
     check(json!(false), &[]).await;
-    // What a partition says.
+    // Pruned by partition.
     check(one("eq", "k", json!(2)), &["2"]).await;
     check(one("not-eq", "k", json!(2)), &["0", "1", "3", "null"]).await;
     check(one("lt", "k", json!(2)), &["0", "1"]).await;
@@ -163,7 +163,7 @@ async fn filters() {
     check(json!({"type": "not-in", "term": "k", "values": [1, 3]}), &["0", "2", "null"]).await;
     check(json!({"type": "is-null", "term": "k"}), &["null"]).await;
     check(json!({"type": "not-null", "term": "k"}), &["0", "1", "2", "3"]).await;
-    // What bounds say.
+    // Pruned by bounds.
     check(one("eq", "n", json!(15)), &["1"]).await;
     check(one("lt-eq", "n", json!(10)), &["0", "1"]).await;
     check(one("gt", "n", json!(29)), &["3"]).await;
@@ -171,7 +171,7 @@ async fn filters() {
     check(one("starts-with", "s", json!("b")), &["1"]).await;
     check(one("not-starts-with", "s", json!("b")), &["0", "1", "2", "3", "null"]).await;
     check(json!({"type": "is-null", "term": "n"}), &["null"]).await;
-    // What nobody can say leaves everything in.
+    // A filter that bounds cannot decide prunes nothing.
     check(json!({"type": "not-nan", "term": "f"}), &["0", "1", "2", "3", "null"]).await;
     check(one("lt", "n", json!(3_000_000_000_i64)), &["0", "1", "2", "3", "null"]).await;
     let both =
@@ -225,10 +225,10 @@ async fn deletes() {
         } else {
             assert_eq!(delete["file-format"], "parquet");
         }
-        // Delete files that concern no file of the plan are not sent.
+        // Delete files that apply to no planned file are not sent.
         let odd = json!({"filter": {"type": "eq", "term": "p", "value": 1}});
         assert_eq!(planned(&server, name, odd).await["delete-files"], json!([]));
-        // Rows that may be gone are not counted on.
+        // Rows that may be deleted do not count towards the minimum.
         let few = planned(&server, name, json!({"min-rows-requested": 5})).await;
         assert!(!tasks(&few).is_empty());
     }
@@ -261,7 +261,7 @@ async fn specs() {
         (2, json!(["ab"])),
     ];
     assert_eq!(seen, expected);
-    // Of each file, what its own spec says; nothing where it says nothing.
+    // Residual filters follow from the file's own spec.
     let february = json!({"type": "lt", "term": "at", "value": "2024-02-01T00:00:00"});
     let text = json!({"type": "starts-with", "term": "name", "value": "ab"});
     let both = json!({"filter": {"type": "and", "left": february, "right": text}});
@@ -348,12 +348,12 @@ async fn columns() {
     let path = format!("{}/plan", table("t"));
     let wrong = json!({"snapshot-id": first, "filter": is("old")});
     assert_eq!(ask(&server, Method::POST, &path, Some(&wrong)).await.0, 400);
-    // Bounds from before the column was widened count on.
+    // Bounds from before the type promotion remain valid.
     let large = json!({"filter": {"type": "gt", "term": "id", "value": 5}});
     assert_eq!(tasks(&planned(&server, "t", large).await).len(), 1);
     let small = json!({"filter": {"type": "lt", "term": "id", "value": 5}});
     assert_eq!(tasks(&planned(&server, "t", small).await).len(), 1);
-    // And so do the values of partitions.
+    // Partition values from before the promotion remain valid, too.
     sql(&server, "CREATE TABLE p (id INT) PARTITIONED BY (id)").await;
     sql(&server, "INSERT INTO p VALUES (1), (2)").await;
     let fields = json!([{"id": 1, "name": "id", "type": "long", "required": false}]);
@@ -381,7 +381,7 @@ async fn pages() {
     let further = answer["plan-tasks"].as_array().expect("plan tasks");
     assert_eq!((tasks(&answer).len(), further.len()), (1_000, 1));
     let mut found = partitions(&answer);
-    // As many rows as are wanted, and no page more.
+    // Pages end when the requested number of rows is reached.
     for (wanted, expected) in [(1, 1), (1_000, 1_000), (5_000, 1_150)] {
         let filter = json!({"type": "gt", "term": "id", "value": 50});
         let asked = json!({"filter": filter, "min-rows-requested": wanted});
@@ -402,12 +402,12 @@ async fn pages() {
         found.extend(partitions(&page));
     }
     assert_eq!(found.len(), 1_150);
-    // Rows that come later do not change the plan.
+    // Later rows do not change the plan.
     sql(&server, "INSERT INTO t VALUES (5000)").await;
     let id = answer["plan-id"].as_str().expect("an id");
     let again = server.get(&format!("{}/plan/{id}", table("t"))).await;
     assert_eq!(again, answer);
-    // A filter that is long for each file makes more pages, and no longer ones.
+    // A filter that is repeated for each file results in more pages, not in longer ones.
     let many: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
     sql(&server, "ALTER TABLE t ADD COLUMN name VARCHAR").await;
     let long = planned(
@@ -496,11 +496,11 @@ async fn refused() {
     for name in ["missing", "seen", "none.such"] {
         assert_eq!(kind(name, json!({})).await, (404, "NoSuchTableException".to_owned()));
     }
-    // A set as large as may be, of which nobody is hurt.
+    // The largest allowed set is accepted.
     let many: Vec<i32> = (0..150_000).collect();
     let asked = json!({"filter": {"type": "in", "term": "id", "values": many}});
     assert_eq!(kind("t", asked).await.0, 200);
-    // Deep, and longer than may be.
+    // Nested too deeply, and too long.
     let send = async |text: String| {
         let sent = Request::post(format!("{}/plan", table("t")))
             .header("host", "localhost")

@@ -30,7 +30,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Rows without end, that come at once.
+/// An endless query that returns rows immediately.
 const ROWS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
      SELECT a.x AS n FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
 
@@ -63,7 +63,7 @@ async fn abandoned() {
         let job = async {
             server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await
         };
-        // Whichever comes first: the rows begin, or the job is seen to run. Then we go away.
+        // Disconnects as soon as rows arrive or the job is running.
         let id = tokio::select! {
             response = sent => job_of(&response),
             jobs = job => jobs[0]["id"].as_str().expect("an id").to_owned(),

@@ -1,4 +1,4 @@
-//! Triggers of the deployed version that act, and rates of the project's file that count.
+//! Triggers of the deployed version, and the rate card of the project's file.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,7 @@ async fn landed_before() {
     config.idle = Some(std::time::Duration::from_millis(10));
     let running = support::start(config).await;
     let server = TestServer { running, folder };
-    // With a trigger deployed the server is never idle.
+    // With a deployed trigger the server is never idle.
     check_rows(&server).await;
     server.running.shutdown().await;
 }
@@ -152,7 +152,7 @@ run = true
 parameters = { tables = "{tables}", commit = "{commit}" }
 "#;
 
-/// What it makes is watched as well.
+/// The trigger also watches the output of this model.
 const SEEN: &str = "-- headwater: materialization = replace\n\
      SELECT count(*) AS orders, $tables AS tables, $commit AS commit FROM orders\n";
 
@@ -162,7 +162,7 @@ fn write_following(folder: &std::path::Path) {
     std::fs::write(folder.join("models/seen.sql"), SEEN).expect("a file");
 }
 
-/// A server whose project follows `dev`, where there is an empty table.
+/// Starts a server whose project follows `dev`, with an empty table.
 async fn following() -> TestServer {
     let server = TestServer::start().await;
     server.post("/v1/branches", json!({"name": "dev"})).await;
@@ -203,7 +203,8 @@ async fn tables_change() {
     sql("dev", "CREATE SCHEMA raw").await;
     sql("dev", "INSERT INTO orders VALUES (1)").await;
     assert_eq!(done(1).await, (json!(1), json!(["public.orders"])));
-    // Others, other branches, maintenance, properties and what the run made are no changes.
+    // Changes of other tables and branches, maintenance, properties and the run's own output fire
+    // nothing.
     sql("dev", "CREATE TABLE other (id INT)").await;
     sql("main", "CREATE TABLE orders (id INT)").await;
     sql("dev", "ALTER TABLE orders SET TBLPROPERTIES ('owner' = 'ada')").await;
@@ -211,7 +212,8 @@ async fn tables_change() {
     assert_eq!(done(2).await, (json!(2), json!(["public.orders"])));
     let kept = server.post("/v1/branches/dev/tables/orders/maintain", json!({"force": true})).await;
     assert!(kept.get("code").is_none(), "{kept}");
-    // An import, a merge, a row that is deleted, a column, and another engine.
+    // An import, a merge, a deleted row, a new column, and a commit of another engine fire the
+    // trigger.
     std::fs::write(server.folder.path().join("three.csv"), "id\n3\n").expect("a file");
     let source = server.folder.path().join("three.csv");
     let import = json!({"table": "raw.three", "sources": [source], "ref": "dev"});
@@ -254,11 +256,11 @@ async fn made_again() {
     assert_eq!(done(&server, 1).await, (json!(1), orders.clone()));
     post("revert", json!({"commit": picked})).await;
     assert_eq!(done(&server, 2).await, (json!(0), orders.clone()));
-    // What a run made is a change when somebody undoes it, though not when the run makes it.
+    // The run's own output does not fire the trigger, but its revert by a client does.
     let events = server.get("/v1/trigger-events?status=done").await;
     post("revert", json!({"run": events[0]["job"]})).await;
     assert_eq!(done(&server, 3).await, (json!(0), json!(["public.seen"])));
-    // Without the working folder's files the deployed ones count.
+    // Without a project file in the working folder, the deployed version is used.
     std::fs::remove_file(server.folder.path().join("headwater.toml")).expect("a file");
     sql(&server, "dev", "INSERT INTO orders VALUES (2)").await;
     assert_eq!(done(&server, 4).await, (json!(1), orders));
@@ -285,7 +287,7 @@ async fn tables_and_kills() {
         sql(&child, &format!("INSERT INTO orders VALUES ({number})")).await;
         if number % 4 == 3 {
             child.kill();
-            // What the killed server said of itself is not what the next one says.
+            // The file of the killed server must not be taken for that of the next one.
             let said = folder.path().join(".headwater/server.json");
             std::fs::remove_file(said).expect("a file");
             child = Killable::start(folder.path()).await;

@@ -18,7 +18,7 @@ pub struct StorageAccess {
     pub prefix: String,
     /// Properties of Iceberg's `FileIO`, including credentials if they were granted.
     pub properties: BTreeMap<String, String>,
-    /// Whether the properties contain credentials.
+    /// True if the properties contain credentials.
     pub has_credentials: bool,
 }
 
@@ -43,7 +43,7 @@ impl Iceberg {
     ) -> Result<StorageAccess, Problem> {
         self.0.authenticated(principal)?;
         let tables = self.0.lake.tables();
-        // Credentials open the whole warehouse.
+        // Credentials give access to the whole warehouse.
         let grants =
             wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
         let properties = tables.for_clients(grants);

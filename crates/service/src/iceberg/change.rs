@@ -26,7 +26,7 @@ pub struct ChangeRequest {
     pub reference: RefSpec,
     /// A hash of all that distinguishes the request from others, its idempotency key included.
     pub digest: String,
-    /// Whether the client sent an idempotency key: then the request is recorded with its commit.
+    /// True if the client sent an idempotency key. Then the request is recorded with its commit.
     pub has_key: bool,
     /// The commit message, if the client sent one.
     pub message: Option<String>,
@@ -194,8 +194,8 @@ impl Change {
         self.request.message(&self.description)
     }
 
-    /// Finds out whether a change with an error was committed all the same: by another attempt of
-    /// the same request, or by this one whose answer was lost.
+    /// Determines whether a change that returned an error was committed nevertheless: by another
+    /// attempt of the same request, or by this one, whose response was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),

@@ -94,8 +94,8 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain the updates. Updates are applied together, so one that is
-/// recognised proves that all were; but none of the recognisable ones may be missing.
+/// Returns true if the tables contain the updates. Updates are applied together, so one recognised
+/// update proves that all were applied; but no recognisable one may be missing.
 fn contains(states: &States, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());

@@ -24,7 +24,7 @@ pub struct LoadedTable {
 pub struct RegisteredMetadata {
     /// Its location in the warehouse.
     pub location: String,
-    /// Whether an existing table is replaced.
+    /// True if an existing table is replaced.
     pub overwrite: bool,
 }
 
@@ -34,7 +34,7 @@ impl LoadedTable {
         Ok(LoadedTable { table, last_column_id })
     }
 
-    /// Loads a table after a commit, which is answered even if the store cannot be read now.
+    /// Loads a table after a commit. A commit is answered even if the store cannot be read now.
     pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
         let known = lake.last_column_id(&table).await;
         let last_column_id = known.unwrap_or(table.last_column_id());

@@ -1,4 +1,4 @@
-//! A crash at every call of the store: no file is missing, none is taken twice.
+//! A crash at every call of the store: no file is lost, and none is recorded twice.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,7 +34,7 @@ async fn open(
     Ok(triggers)
 }
 
-/// A process: looks, waits until the files have settled, takes them and acts.
+/// A process that polls, waits until the files are complete, records and delivers them.
 async fn live(
     store: &Arc<dyn Store>,
     clock: &Arc<FixedClock>,
@@ -50,7 +50,8 @@ async fn live(
     Ok(triggers)
 }
 
-/// Lets a process die at its call number `calls`, and another do the rest; answers whether it died.
+/// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
+/// if the first crashed.
 async fn crash_at(calls: i64, dying: Dying, project: &Path) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
     let mortal = Mortal::new(&store, calls, dying);
@@ -112,7 +113,7 @@ async fn a_store_that_fails_for_a_while_loses_and_doubles_nothing_in_the_same_pr
         triggers.tick().await.expect("a look");
         clock.advance(Duration::from_secs(1));
         mortal.die_at(calls);
-        // Whether it is an error or a remark in the status, the next tick takes it from there.
+        // The error may be returned or shown in the status; the next tick continues in both cases.
         let _failed = triggers.tick().await;
         mortal.revive();
         for _ in 0..3 {

@@ -56,7 +56,7 @@ impl Stage {
         self.triggers.tick().await.expect("a tick");
     }
 
-    /// Looks, waits until files have settled, looks again and acts.
+    /// Polls, waits until files are complete, polls again and delivers.
     async fn settle(&self) {
         self.tick().await;
         self.clock.advance(Duration::from_secs(1));
@@ -318,7 +318,7 @@ async fn more_times_than_may_wait_are_recorded_as_room_comes() {
     assert!(times.into_iter().eq(expected));
 }
 
-/// By itself, with the system's clock and notices.
+/// Runs with the system's clock and file notifications.
 async fn alive(project: &Path, store: &Arc<dyn Store>, tables: &Arc<Tables>) -> (Jobs, Triggers) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let jobs = Jobs::open(store.clone(), clock.clone(), headwater_jobs::JobsOptions::default());

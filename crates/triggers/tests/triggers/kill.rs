@@ -1,4 +1,4 @@
-//! Processes that are killed, over the store that lakes have.
+//! Killed processes, with the store that lakes use.
 //!
 //! The test starts itself again as another process, which watches a folder until it is killed.
 
@@ -22,11 +22,11 @@ use serde_json::{Value, json};
 use crate::support::until;
 use crate::targets::{file, trigger};
 
-/// Names the folder for the process that is killed.
+/// The environment variable with the folder of the killed process.
 const FOLDER: &str = "HEADWATER_JOBS_TEST_FOLDER";
 const FILES: usize = 600;
 
-/// Commits an event's files to a journal, with the event's id as a unique key, as lakes do.
+/// Commits an event's files to a journal, with the event's id as a unique key, like a lake.
 struct Commits(Arc<dyn Store>);
 
 #[async_trait]
@@ -74,7 +74,7 @@ async fn open(folder: &Path) -> (Arc<dyn Store>, Jobs, Triggers) {
     (store, jobs, triggers)
 }
 
-/// The process that is killed; does nothing unless another test started it.
+/// The process that is killed. Does nothing unless another test started it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_that_is_killed() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };

@@ -1,4 +1,4 @@
-//! What users of the crate rely on, over a store in memory that can fail at any call.
+//! Behaviour that users of the crate rely on, over an in-memory store that can fail at any call.
 
 mod crash;
 mod deliveries;

@@ -1,4 +1,4 @@
-//! Triggers on tables: from commits to events, and each commit once.
+//! Triggers on tables: each commit belongs to one event.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -28,7 +28,7 @@ struct Branch {
     commits: Mutex<Vec<TableCommit>>,
     missing: Mutex<bool>,
     made: watch::Sender<u64>,
-    /// How often it was asked what a commit changed.
+    /// Number of requests for the changes of a commit.
     looks: AtomicUsize,
 }
 
@@ -153,7 +153,7 @@ impl Stage {
         self.triggers.tick().await.expect("a tick");
     }
 
-    /// Looks, waits until commits have settled, looks again and acts.
+    /// Polls, waits for the debounce time, polls again and delivers.
     async fn settle(&self) {
         for _ in 0..3 {
             self.tick().await;
@@ -162,7 +162,7 @@ impl Stage {
         self.tick().await;
     }
 
-    /// All events, oldest first.
+    /// Returns all events, oldest first.
     async fn events(&self) -> Vec<TriggerEvent> {
         events(&self.triggers).await
     }
@@ -191,7 +191,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     let half = Duration::from_millis(500);
     let mut last = stage.branch.commit(&["orders"], None);
     let mut acted = 0;
-    // Ten minutes at full speed.
+    // Ten minutes without pauses.
     for _ in 0..1_200 {
         stage.tick().await;
         if stage.tables.tries() > acted {
@@ -203,7 +203,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     assert!((155..=162).contains(&acted), "a burst, and then ten a minute: {acted}");
     let error = stage.triggers.list()[0].error.clone().expect("it is said");
     assert_eq!((error.code, error.hint.is_some()), (ErrorCode::TooBusy, true));
-    // What others change meanwhile waits, and is taken together.
+    // Changes by others wait meanwhile, and become one event.
     for _ in 0..20 {
         last = stage.branch.commit(&["orders"], None);
         stage.tick().await;
@@ -314,7 +314,7 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
     stage.branch.commit(&["x"], None);
     stage.settle().await;
     let first = stage.events().await.pop().expect("an event");
-    // What `a` makes concerns `b`, and what `b` makes of that neither of them.
+    // A change caused by `a` fires `b`; a change caused by that fires neither.
     stage.branch.commit(&["y"], caused(&first));
     stage.settle().await;
     let second = stage.events().await.pop().expect("an event");
@@ -325,7 +325,7 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
     stage.branch.commit(&["x", "y"], caused(&second));
     let job = second.job.expect("a job").to_string();
     stage.branch.commit(&["x", "y"], Some((PROPERTY_JOB, job.clone())));
-    // Whatever else a client calls the cause.
+    // A client may set any value as the cause.
     let theirs = (PROPERTY_EVENT, "theirs".to_owned());
     stage.branch.commit(&["x", "y"], [theirs, (PROPERTY_JOB, job)]);
     stage.settle().await;
@@ -446,7 +446,7 @@ async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
 #[tokio::test]
 async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
-    // The same trigger, with other tables, has read how far the branch was looked at as well.
+    // A trigger of the same name with other tables has already read the position.
     let changed = || vec![follows("t", &["raw"], 1)];
     let opened = open((&stage.store, &stage.clock, &stage.jobs), &stage.branch, &stage.tables);
     let other = opened.await.expect("triggers");
@@ -490,11 +490,12 @@ async fn live(
     Ok(triggers)
 }
 
-/// Lets a process die at its call number `calls`, and another do the rest; answers whether it died.
+/// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
+/// if the first crashed.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
-    // One that has followed the branch from its first commit.
+    // A process that has followed the branch from its first commit.
     let first = jobs(&store, &clock).await;
     let triggers = open((&store, &clock, &first), &branch, &tables).await.expect("triggers");
     triggers.reload(vec![follows("t", &["orders"], 7)]).await.expect("a trigger");

@@ -1,4 +1,4 @@
-//! Acts on events as tables do: an event's files are taken in one commit, and at most once.
+//! A target like tables: the files of an event are committed at once, and at most once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -11,14 +11,14 @@ use headwater_store::Store;
 use headwater_triggers::{TargetExecutor, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
-/// Tables, as far as triggers see them; they outlive a process.
+/// The tables as triggers see them; they outlive a process.
 #[derive(Default)]
 pub struct Tables {
     /// Committed events by id.
     pub commits: Mutex<BTreeMap<String, Event>>,
-    /// Every try, in order.
+    /// All attempts, in order.
     pub tries: Mutex<Vec<Event>>,
-    /// Problems for the next tries.
+    /// Errors for the next attempts.
     pub problems: Mutex<VecDeque<Problem>>,
 }
 
@@ -29,7 +29,7 @@ impl Tables {
         commits.values().flat_map(Event::files).map(|file| file.path.clone()).collect()
     }
 
-    /// How many tries there were.
+    /// Returns the number of attempts.
     pub fn tries(&self) -> usize {
         self.tries.lock().expect("tries").len()
     }
@@ -75,7 +75,7 @@ pub fn trigger(definition: Value) -> Trigger {
     serde_json::from_value(definition).expect("a trigger")
 }
 
-/// Triggers that move only by `tick`.
+/// Opens triggers that only `tick` advances.
 pub async fn by_hand(
     store: &Arc<dyn Store>,
     clock: &Arc<FixedClock>,
