@@ -69,7 +69,7 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Lets callers make calls one after the other, and returns the calls per second and the latencies.
+/// Makes calls in a loop for each caller, and returns the calls per second and the latencies.
 fn run(
     callers: usize,
     connect: impl Fn() -> Outcome<Connection> + Sync,

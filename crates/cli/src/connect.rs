@@ -43,10 +43,10 @@ pub struct ServerRecord {
     pub socket: Option<PathBuf>,
     /// The HTTP address.
     pub http: Option<String>,
-    /// Whether HTTP needs TLS.
+    /// True if HTTP needs TLS.
     #[serde(default)]
     pub tls: bool,
-    /// Whether a command started it in the background.
+    /// True if a command started it in the background.
     #[serde(default)]
     pub background: bool,
 }

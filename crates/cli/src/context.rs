@@ -21,7 +21,7 @@ pub struct Context {
     pub cloud: CloudSettings,
     /// The output format.
     pub output: OutputFormat,
-    /// Whether the server runs inside the command.
+    /// True if the server runs inside the command.
     pub in_process: bool,
     /// The style of messages on standard error.
     pub style: Style,

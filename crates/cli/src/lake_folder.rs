@@ -73,7 +73,7 @@ pub fn nearest(start: &Path) -> Result<LakeFolder> {
     Err(missing("no lake in this folder or its parents"))
 }
 
-/// Returns whether root, this user or the owner of `start` owns the folder.
+/// Returns true if root, this user or the owner of `start` owns the folder.
 fn is_trusted(folder: &Path, start: &Path) -> bool {
     let owner = |path: &Path| path.metadata().ok().map(|found| found.uid());
     let own = rustix::process::geteuid().as_raw();

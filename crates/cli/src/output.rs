@@ -12,7 +12,7 @@ pub use crate::grid::Grid;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether standard output has content; a second JSON document must not follow.
+/// Returns true if standard output has content. Then no second JSON document may follow.
 pub fn began() -> bool {
     BEGAN.load(Ordering::Relaxed)
 }

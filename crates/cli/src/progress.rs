@@ -43,7 +43,7 @@ impl ProgressLine {
         ProgressLine { style, began: Instant::now(), bar: None }
     }
 
-    /// Returns whether the stream supports a progress line.
+    /// Returns true if the stream supports a progress line.
     pub fn is_possible(&self) -> bool {
         self.style.is_animated()
     }

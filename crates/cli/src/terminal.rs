@@ -12,11 +12,11 @@ use crate::arguments::ColorArgument;
 pub struct Appearance {
     /// `--color`.
     pub color: ColorArgument,
-    /// Whether `NO_COLOR` is set.
+    /// True if `NO_COLOR` is set.
     pub no_color: bool,
-    /// Whether the terminal has no escape codes: `TERM=dumb`.
+    /// True if the terminal has no escape codes: `TERM=dumb`.
     pub is_dumb: bool,
-    /// Whether rows are printed as lists.
+    /// True if rows are printed as lists.
     pub expanded: bool,
 }
 
@@ -69,17 +69,17 @@ impl Style {
         Style { terminal: false, colors: false, animated: false, width: None, expanded: false }
     }
 
-    /// Returns whether the stream is a terminal.
+    /// Returns true if the stream is a terminal.
     pub fn is_terminal(self) -> bool {
         self.terminal
     }
 
-    /// Returns whether the stream supports a progress line.
+    /// Returns true if the stream supports a progress line.
     pub fn is_animated(self) -> bool {
         self.animated
     }
 
-    /// Returns whether rows are printed as lists, one line per column.
+    /// Returns true if rows are printed as lists, one line per column.
     pub fn is_expanded(self) -> bool {
         self.expanded
     }

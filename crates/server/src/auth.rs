@@ -1,8 +1,8 @@
 //! Authentication of requests over TCP.
 //!
-//! Every program of the machine can connect to a loopback port, and other machines to a public one,
-//! so every path that is not public needs a token, or the session of a browser that has shown it.
-//! The file system protects the Unix socket, which needs neither.
+//! Every program of the machine can connect to a loopback port, and other machines to a public one.
+//! So every path that is not public needs a token, or the session of a browser that logged in with
+//! it. The Unix socket needs neither, because file permissions protect it.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -17,7 +17,7 @@ pub struct ServerConfig {
     pub http: Option<SocketAddr>,
     /// TLS, hosts and origins of the HTTP listener.
     pub network: NetworkConfig,
-    /// Whether requests over TCP need the token in the lake's folder.
+    /// True if requests over TCP need the token in the lake's folder.
     pub auth: bool,
     /// Time after which a TCP client that reads nothing of its response is disconnected.
     pub write_timeout: Duration,

@@ -22,7 +22,7 @@ pub struct ServerHandle {
     task: JoinHandle<()>,
 }
 
-/// What a handle needs of its server.
+/// The parts of a server that its handle uses.
 pub(crate) struct ServerParts {
     pub state: App,
     pub router: Router,

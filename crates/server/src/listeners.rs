@@ -246,7 +246,7 @@ fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Durat
     }
 }
 
-/// What connections of the TCP listener need.
+/// Settings that connections of the TCP listener need.
 #[derive(Clone)]
 struct TcpProtocol {
     router: Router,

@@ -33,7 +33,7 @@ pub struct ServerInfo {
     pub socket: Option<PathBuf>,
     /// The address of its HTTP listener.
     pub http: Option<SocketAddr>,
-    /// Whether HTTP needs TLS.
+    /// True if HTTP needs TLS.
     #[serde(default)]
     pub tls: bool,
     /// The self-signed certificate that clients must trust; none if it is not self-signed.
@@ -42,10 +42,10 @@ pub struct ServerInfo {
     /// The file with the token for HTTP; none if it needs no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// Whether a command started it in the background: then it ends when idle, and may be replaced.
+    /// True if a command started it in the background. Then it ends when idle, and may be replaced.
     #[serde(default)]
     pub background: bool,
-    /// When it started.
+    /// The start time.
     pub started: Timestamp,
 }
 

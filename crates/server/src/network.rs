@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub struct NetworkConfig {
     /// Certificate of the HTTP listener. None: plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// Whether a proxy terminates TLS and sends the client's address in `X-Forwarded-For`.
+    /// True if a proxy terminates TLS and sends the client's address in `X-Forwarded-For`.
     pub behind_proxy: bool,
     /// Names and addresses of this server, in addition to loopback names.
     pub hosts: Vec<String>,

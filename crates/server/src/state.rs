@@ -1,5 +1,5 @@
-//! State of a running server, shared by every protocol: the service, and what belongs to
-//! connections and requests rather than to the lake.
+//! State of a running server, shared by all protocols: the service, and the state of connections
+//! and requests.
 
 use std::sync::Arc;
 use std::time::Duration;

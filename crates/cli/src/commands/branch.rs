@@ -152,7 +152,7 @@ async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> 
     Ok(())
 }
 
-/// Returns whether the branch belongs to a running or failed run.
+/// Returns true if the branch belongs to a running or failed run.
 fn is_of_run(branch: &BranchRow) -> bool {
     branch.quarantine.is_some() || branch.name.starts_with(RUN_PREFIX)
 }

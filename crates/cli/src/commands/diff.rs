@@ -212,7 +212,7 @@ const FORMAT_VERSION: &str = "2";
 /// The prefix of Headwater's own properties.
 const OWN_PROPERTY: &str = "headwater.";
 
-/// Returns whether every new table has this property.
+/// Returns true if every new table has this property.
 fn is_of_every_new_table(kind: ChangeKind, value: &PropertyDiff) -> bool {
     let is_default =
         value.key == "format-version" && value.after.as_deref() == Some(FORMAT_VERSION);

@@ -78,7 +78,7 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     (!rows.is_empty()).then_some(grid)
 }
 
-/// Returns whether a column's values changed.
+/// Returns true if a column's values changed.
 fn is_changed(rows: &[RowDiff], column: &str) -> bool {
     let values = |side: fn(&RowDiff) -> Option<&Value>| {
         let mut values: Vec<String> =

@@ -140,7 +140,8 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Ser
 /// Logs to standard error; in the foreground also each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
-        // A background server's log is a growing file, and its jobs are recorded anyway.
+        // A background server logs less, because its log is a growing file and its jobs are
+        // recorded anyway.
         "warn,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
         "warn,headwater=info"

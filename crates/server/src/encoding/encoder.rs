@@ -147,7 +147,7 @@ fn bytes_of(array: &ArrayRef) -> usize {
     views.iter().map(|view| size_of::<u128>() + *view as u32 as usize).sum()
 }
 
-/// A batch whose columns hold no texts of other rows, which would go along with each piece.
+/// Copies a batch without the texts of other rows, which would be sent with each piece.
 fn apart(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
@@ -158,7 +158,7 @@ fn apart(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(batch.schema(), columns.collect(), &options)
 }
 
-/// The batch under names of which no two are alike, as JSON objects need them.
+/// Renames the columns of a batch so that the names are unique, as JSON objects require.
 fn with_names(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)

@@ -1,8 +1,8 @@
 //! Rows as JSON objects.
 //!
 //! An object has every column, also null ones. `NaN` and infinities are null; timestamps, dates and
-//! times are text as in RFC 3339; binary is hexadecimal. A decimal is a number if a reader of
-//! doubles gets it exactly, otherwise text.
+//! times are text as in RFC 3339; binary is hexadecimal. A decimal is a number if a double
+//! represents it exactly, otherwise text.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};

@@ -26,7 +26,7 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
     renamed(schema, names)
 }
 
-/// A schema with other names for its columns.
+/// Returns a schema with other column names.
 fn renamed(schema: &Schema, names: Vec<String>) -> SchemaRef {
     let fields = schema.fields().iter().zip(names);
     let fields: Vec<_> = fields

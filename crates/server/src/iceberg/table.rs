@@ -207,7 +207,7 @@ pub struct Registration {
     pub name: String,
     /// Location of its metadata file.
     pub metadata_location: String,
-    /// Whether an existing table is replaced.
+    /// True if an existing table is replaced.
     #[serde(default)]
     pub overwrite: bool,
 }

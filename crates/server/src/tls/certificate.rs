@@ -21,7 +21,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// What changes when a file is replaced or rewritten.
+/// File attributes that change when a file is replaced or rewritten.
 type Version = [i64; 4];
 
 /// The certificate in use.
