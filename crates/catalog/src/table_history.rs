@@ -16,7 +16,7 @@ pub struct TableState {
 
 impl Catalog {
     /// Lists the commits that changed a table between the bases and a head, newest first, `limit`
-    /// at most. A merge of two changed tables counts as a change, and the walk goes on with its
+    /// at most. A merge of two changed tables counts as a change, and the walk continues with its
     /// first parent.
     pub async fn table_history(
         &self,

@@ -15,7 +15,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Rewrites a value as `YYYY-MM-DD`, or with a decimal point; none to use it as it is.
+    /// Rewrites a value as `YYYY-MM-DD`, or with a decimal point; none if it needs no change.
     #[inline]
     pub fn plain(&self, value: &str) -> Option<String> {
         if self.dates.is_none() && !self.decimal_comma {

@@ -78,7 +78,7 @@ impl Waiting {
     }
 }
 
-/// Which of the jobs with something to write are written.
+/// The selection of jobs with unstored changes to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     All,

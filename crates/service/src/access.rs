@@ -1,8 +1,8 @@
 //! The one place that decides what a principal may do.
 //!
 //! Every operation calls [`Components::authorize`] with the action and the object it concerns. An
-//! operation without a check of its own needs [`Components::administer`]. Decisions are recorded in
-//! the audit log once a user exists; without users, only the owner reaches the service.
+//! operation without its own action needs [`Components::administer`]. Decisions are recorded in the
+//! audit log once a user exists; without users, only the owner reaches the service.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Components {
         authorize(&self.access, principal, action, object)
     }
 
-    /// Checks that a principal may do everything. For operations without a check of their own.
+    /// Checks that a principal may do everything. Used by operations without their own action.
     pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
         self.authorize(principal, Action::Administer, &Object::lake())
     }

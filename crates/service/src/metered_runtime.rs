@@ -1,7 +1,7 @@
-//! Threads for computing work, separate from the threads that answer requests.
+//! Threads for computations, separate from the threads that answer requests.
 //!
-//! A work item has a runtime of its own while it runs. It blocks nothing else, and the processor
-//! time of the runtime's threads is the usage of the work.
+//! Each work item has its own runtime while it runs. It blocks nothing else, and the CPU time of
+//! the runtime's threads is the usage of the work.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -168,7 +168,7 @@ fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
 
 /// Returns a source of an import as an absolute path; relative sources are in the project's root.
 fn absolute(project: &Path, source: &str) -> String {
-    // A bucket lies in no project.
+    // A URL of a bucket is absolute already.
     if source.contains("://") {
         return source.to_owned();
     }

@@ -225,8 +225,8 @@ pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<R
     table_response(&table, false, &change.storage_access(&app)?)
 }
 
-/// Returns credentials for a table's files, if the server may grant them. The request itself asks
-/// for them.
+/// Returns credentials for a table's files, if the server may grant them. The request implies that
+/// the client wants them.
 pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
     check(&app, &client).await?;
     let access = app.service.iceberg().storage_access(&client.principal, true)?;

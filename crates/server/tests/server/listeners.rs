@@ -161,7 +161,7 @@ async fn silent_clients() {
     let running = support::start(config).await;
     let address = running.http_addr().expect("an address");
     let socket = running.socket().expect("a socket").to_owned();
-    // Nothing at all; what could become HTTP/2; half a head.
+    // No bytes, bytes that could start HTTP/2, and half of a request head.
     for said in ["", "P", "PRI * HTTP/2.0\r\n", "GET /health HTTP/1.1\r\nHost: loc"] {
         let tcp = TcpStream::connect(address).await.expect("a connection");
         let unix = connect_socket(&socket).await.expect("a connection");

@@ -1,4 +1,4 @@
-//! Checks that concurrent commits did not change what an operation was based on.
+//! Checks that concurrent commits did not change the state that an operation is based on.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

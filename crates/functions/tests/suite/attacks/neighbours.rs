@@ -184,7 +184,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
             let again = Invocation { reuse: true, ..probe(&mine, &body) };
             holds(one, again).await;
         }
-        // Another call of its own lake does not find it either.
+        // A call of another function of the same lake does not find it either.
         if fresh {
             holds(other, probe(&theirs, &with(SEARCH, &mark, &name, &pids))).await;
         }
