@@ -19,7 +19,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Creates one writer per line.
+/// The log's writer; creates one line writer per line.
 #[derive(Clone)]
 pub struct LogWriter(SyncSender<Message>);
 

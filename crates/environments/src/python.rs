@@ -226,7 +226,7 @@ fn interpreter(file: &Path) -> Option<Interpreter> {
     Some(Interpreter { path, minor, patch, asked: None })
 }
 
-/// The folder that an interpreter was installed into.
+/// Returns the installation folder of an interpreter.
 pub(crate) fn prefix_of(interpreter: &Path) -> Option<&Path> {
     interpreter.parent()?.parent()
 }

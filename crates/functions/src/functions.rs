@@ -20,8 +20,8 @@ use crate::{
     ZygoteReport, housekeeping,
 };
 
-/// Builds environments and runs functions. Cheap to clone; dropping the last clone ends the spawner
-/// and all processes that it started.
+/// The function runtime's handle, which builds environments and runs functions. Cheap to clone;
+/// dropping the last clone ends the spawner and all processes that it started.
 #[derive(Debug, Clone)]
 pub struct Functions(pub(crate) Arc<Inner>);
 

@@ -102,7 +102,7 @@ impl FeedUsage {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The error that ended the rows.
+    /// Takes the error that ended the rows.
     pub(crate) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().take()
     }

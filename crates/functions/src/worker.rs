@@ -41,7 +41,7 @@ const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehe
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
-/// The files in every instance, by path below the worker's folder.
+/// Returns the files in every instance, by path below the worker's folder.
 pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let sdk = SDK.files().filter(|file| file.path().extension().is_some_and(|e| e == "py"));
     let sdk = sdk.filter_map(|file| {

@@ -217,7 +217,7 @@ pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
     }
 }
 
-/// The server's end of a pipe.
+/// Opens the server's end of a pipe.
 pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     rustix::io::ioctl_fionbio(&pipe, true)
         .map_err(|errno| Error::io("read a pipe")(errno.into()))?;

@@ -30,7 +30,7 @@ pub enum Error {
     NoFiles {
         /// The source as given.
         path: String,
-        /// The reason, if more is known than that the path does not exist.
+        /// The reason; none if the path does not exist.
         note: Option<&'static str>,
     },
     /// Files without a column, for a table that does not exist yet.

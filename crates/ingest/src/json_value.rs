@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// Reads an object and passes each field to `take`, which may reject it.
+/// A reader of an object, which passes each field to `take`; that may reject it.
 struct Object<'f, F> {
     take: F,
     fault: &'f mut Option<JsonFault>,
@@ -188,7 +188,7 @@ pub(crate) fn read_object<'de>(
     }
 }
 
-/// Reads a list and appends each element to a column.
+/// A reader of a list, which appends each element to a column.
 struct Elements<'c, 'f> {
     column: &'c mut Column,
     fault: &'f mut Option<JsonFault>,

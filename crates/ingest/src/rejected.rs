@@ -37,7 +37,7 @@ pub(crate) fn rejected_schema() -> SchemaRef {
     ]))
 }
 
-/// Collects rejected rows and sends them in batches.
+/// A collector of rejected rows, which sends them in batches.
 pub(crate) struct Rejected {
     batches: Option<Sender<RecordBatch>>,
     imported_at: Timestamp,

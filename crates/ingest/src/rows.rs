@@ -25,7 +25,7 @@ const BATCH_ROWS: usize = 16 * 1024;
 /// Approximate maximum bytes of text in a batch.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// Builds record batches from rows.
+/// A builder of record batches from rows.
 #[derive(Debug)]
 pub(crate) struct Rows {
     schema: SchemaRef,

@@ -251,7 +251,7 @@ impl Fault for Error {
 }
 
 impl Error {
-    /// The hint of a variant whose hint does not depend on its data.
+    /// Returns the hint of a variant whose hint does not depend on its data.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),

@@ -67,7 +67,7 @@ pub struct RunningProcess {
     is_boost_ended: bool,
 }
 
-/// Reads the usage of a process from its control groups, which is faster than a request. Only the
+/// The usage of a process, read from its control groups, which is faster than a request. Only the
 /// spawner freezes groups, because writes to a group may block.
 #[derive(Debug)]
 struct GroupMeter {
@@ -177,7 +177,8 @@ impl RunningProcess {
         !self.ended
     }
 
-    /// Returns the usage of the process so far. Returns none if the process cannot be frozen, if its
+    /// Returns the usage of the process so far. Returns none if the process cannot be frozen, if
+    /// its
     /// usage is unknown, or if it still has one of these files, given by inode, open or mapped.
     ///
     /// Freezes the process, unless it was measured before and has no files: then it runs on, until

@@ -15,7 +15,7 @@ const REPLACEMENT: &str = "***";
 /// Length in bytes below which a value or a line of one is not replaced: it would occur by chance.
 const BYTES_MIN: usize = 4;
 
-/// Replaces known values in text. Without values it changes nothing.
+/// A replacer of known values in text. Without values it changes nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor(Option<AhoCorasick>);
 

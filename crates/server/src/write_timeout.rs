@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-/// Ends a response of which nothing was read for the timeout.
+/// Aborts a response if the client reads nothing for the timeout.
 pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     // A complete response holds no resources but its bytes.

@@ -63,7 +63,7 @@ impl Deployed {
     }
 }
 
-/// Replaces the active version.
+/// The owner of the active version, which replaces it.
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<Deployed>,

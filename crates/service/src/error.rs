@@ -24,7 +24,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A component's own error.
+    /// Wraps the error of a component.
     pub(crate) fn component(error: &impl Fault) -> Self {
         Error::Component(Box::new(error.to_problem()))
     }

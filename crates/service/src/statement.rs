@@ -231,7 +231,7 @@ impl StatementRows {
     }
 }
 
-/// The error of a statement that was stopped.
+/// Returns the error of a statement that was stopped.
 fn stopped() -> Problem {
     Problem::new(ErrorCode::Cancelled, "the statement was stopped")
 }

@@ -23,7 +23,7 @@ use crate::executors::ImportExecutor;
 use crate::run::run_queue;
 use crate::{executors, template_params};
 
-/// Delivers events.
+/// The executor that delivers events to targets.
 pub struct TriggerExecutor {
     /// The executor of imports.
     pub imports: ImportExecutor,

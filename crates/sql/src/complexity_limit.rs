@@ -223,7 +223,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     Ok(())
 }
 
-/// A CASE has counts of its own, like a bracket level.
+/// Ends a CASE, which has separate counts, like a bracket level.
 fn end_case(levels: &mut Vec<Level>) {
     let case = levels.pop_if(|level| level.is_case);
     if let (Some(case), Some(outer)) = (case, levels.last_mut()) {

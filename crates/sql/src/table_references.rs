@@ -32,7 +32,7 @@ pub fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
     Ok(inspector.mentions)
 }
 
-/// Checks a standalone expression, such as a row of VALUES.
+/// The pass over a query, with the visible common table expressions and the references so far.
 #[derive(Default)]
 struct Inspector {
     ctes: Vec<String>,

@@ -109,7 +109,7 @@ pub struct Rewrite {
     pub unseen: Option<Unseen>,
 }
 
-/// Returns true if any of the files may contain a row affected by a change.
+/// A check that returns true if any of the files may contain a row affected by a change.
 pub type Unseen = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {

@@ -196,7 +196,7 @@ impl Tables {
     }
 }
 
-/// The same path without `.` and trailing separators, so that one file has one key.
+/// Returns the path without `.` and trailing separators, so that one file has one key.
 fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }

@@ -47,7 +47,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// A delivery that is due now.
+    /// Creates a delivery that is due now.
     pub(crate) fn new(event: String, trigger: &str, now: Timestamp) -> Self {
         Delivery {
             event,

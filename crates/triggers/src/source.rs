@@ -35,12 +35,12 @@ pub(crate) struct Polled {
 }
 
 impl Polled {
-    /// A poll without a fault.
+    /// Creates the result of a poll without a fault.
     pub(crate) fn after(pause: Duration) -> Self {
         Polled { pause, fault: None }
     }
 
-    /// A poll that found neither folder nor branch.
+    /// Creates the result of a poll that found neither folder nor branch.
     pub(crate) fn absent(fault: Problem) -> Self {
         Polled { pause: ABSENT_PAUSE, fault: Some(fault) }
     }

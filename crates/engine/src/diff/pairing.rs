@@ -33,7 +33,7 @@ impl Change {
     }
 }
 
-/// Finds pairs among rows in key order.
+/// Finder of pairs among rows in key order.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     keyed: bool,

@@ -17,7 +17,7 @@ use parquet::arrow::RowNumber;
 
 use super::align::AlignExpr;
 
-/// Creates adapters that find a table's columns in a file by field id. In a file without ids,
+/// Factory of adapters that find a table's columns in a file by field id. In a file without ids,
 /// columns are found by the table's name mapping, or else by their names.
 #[derive(Debug)]
 pub(crate) struct FieldIdAdapterFactory;

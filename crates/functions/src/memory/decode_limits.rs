@@ -22,7 +22,7 @@ const TIMES_VIEWED: u64 = 64;
 /// Limit for the texts of any table.
 const BYTES_MIN: u64 = 1 << 20;
 
-/// A message with its prefix.
+/// Parses a message with its prefix.
 pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
     let message = metadata.get(prefix..).ok_or_else(malformed)?;
@@ -87,7 +87,8 @@ impl Allowance {
             return Ok(());
         }
         let schema = schema.ok_or_else(malformed)?;
-        // Older versions have no views, and unions have an additional buffer.
+        // Messages of older versions have no views, and their unions have an additional buffer,
+        // which the walk does not expect.
         if message.version() != MetadataVersion::V5 {
             return Err(refused("is of an older kind than what it holds"));
         }
@@ -114,7 +115,7 @@ impl Allowance {
         Ok(())
     }
 
-    /// A dictionary of views; only the number of buffers is known of their type.
+    /// Inspects a dictionary of views. Only the number of buffers is known, not their type.
     fn look_at_dictionary(
         &mut self,
         values: &RecordBatch<'_>,
@@ -132,7 +133,7 @@ impl Allowance {
     }
 }
 
-/// Walks the buffers of a batch by type, and inspects views.
+/// A walk over the buffers of a batch by type, which inspects views.
 struct Walk<'a, 'b> {
     allowance: &'a mut Allowance,
     batch: RecordBatch<'b>,

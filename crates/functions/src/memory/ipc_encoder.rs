@@ -341,7 +341,7 @@ fn width(kind: &DataType) -> Option<usize> {
     }
 }
 
-/// A bitmap and its offset.
+/// Returns a bitmap and its offset.
 fn bits(bits: &BooleanBuffer) -> (Buffer, usize) {
     (bits.inner().clone(), bits.offset())
 }

@@ -240,7 +240,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
 }
 
-/// Walks the nodes and buffers of a batch by type.
+/// A walk over the nodes and buffers of a batch by type.
 struct Walk<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,

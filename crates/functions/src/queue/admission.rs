@@ -173,7 +173,7 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // The queue has closed the channel if it sent the permit.
+        // The call is no longer queued if its permit was sent or the channel is closed.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }

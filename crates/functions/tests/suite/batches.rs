@@ -105,7 +105,7 @@ impl Numbers {
     }
 }
 
-/// Checks every row of a batch that begins at `at`.
+/// A function that checks every row of a batch that begins at `at`.
 const CHECKED: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def checked(batch, at):
@@ -414,7 +414,7 @@ async fn a_table_that_is_there_is_given_in_the_same_shape() {
     assert_eq!(answer(&functions, through).await.0.rows(), 300_000);
 }
 
-/// Keeps the descriptor of every received file, as a hostile function can.
+/// Code that keeps the descriptor of every received file, as a hostile function can.
 const GREEDY: &str = "
 import headwater_batches, os
 kept = []

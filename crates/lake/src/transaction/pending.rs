@@ -113,7 +113,7 @@ impl Pending {
         Pending { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
-    /// The branch's entry when the transaction first used the table.
+    /// Returns the branch's entry when the transaction first used the table.
     pub fn entry(&self) -> Option<&TableEntry> {
         self.entry.as_ref()
     }
@@ -123,7 +123,7 @@ impl Pending {
         self.table.as_ref()
     }
 
-    /// The store objects of the applied changes.
+    /// Returns the store objects of the applied changes.
     pub fn objects(&self) -> &[Bytes] {
         &self.objects
     }

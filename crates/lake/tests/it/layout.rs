@@ -43,7 +43,8 @@ async fn manifests_are_merged_without_changing_rows() {
     assert_eq!(only(&maintain(&lake, manifests()).await).commit, None, "few are left alone");
 }
 
-/// Returns each pair of numbers below the limits once, in an order uncorrelated with both.
+/// Limits of the two numbers in the rows: each pair occurs once, in an order uncorrelated with
+/// both.
 const WIDTH: i64 = 512;
 const HEIGHT: i64 = 256;
 

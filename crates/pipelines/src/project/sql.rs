@@ -247,7 +247,6 @@ pub(super) fn materialization(text: &str, at: &Location) -> Result<Materializati
     })
 }
 
-/// Parses comma-separated partition fields.
 /// Hint with the syntax of a partition field.
 pub(super) const PARTITIONS: &str = "Write `column`, `year(column)`, `month(column)`, `day(column)`, \
      `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.";

@@ -132,7 +132,7 @@ fn descendants(of: impl Iterator<Item = i32>) -> HashSet<i32> {
     processes
 }
 
-/// The children of a process, those of all its threads.
+/// Returns the children of a process, of all its threads.
 fn children_of(process: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let lists =
@@ -156,7 +156,7 @@ fn proportional_bytes(process: i32) -> Option<u64> {
     Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "SwapPss:").unwrap_or(0))
 }
 
-/// The id of a process one pid namespace below this one.
+/// Returns the id of a process in the next inner pid namespace.
 fn pid_below(process: i32) -> Option<i32> {
     let status = read(process, "status");
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;

@@ -120,7 +120,7 @@ pub(super) enum For {
     Zygote,
 }
 
-/// The program of a filter.
+/// Returns the program of a filter.
 fn program(whose: For) -> Vec<Instruction> {
     let mut program = vec![
         load(ARCHITECTURE),

@@ -82,7 +82,7 @@ fn value(array: &dyn Array, row: usize) -> Option<i128> {
     Some(i128::from(numbers(array.slice(row, 1).as_ref())?.value(0)))
 }
 
-/// The unit of a date or time.
+/// Returns an array's dates or times as numbers of their unit.
 fn numbers(array: &dyn Array) -> Option<Int64Array> {
     let plain = match array.data_type() {
         DataType::Date32 | DataType::Time32(_) => {

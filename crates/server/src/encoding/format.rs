@@ -20,7 +20,7 @@ pub enum Format {
 impl Format {
     const ALL: [Format; 4] = [Format::Json, Format::Arrow, Format::Ndjson, Format::Csv];
 
-    /// The media type.
+    /// Returns the media type.
     pub const fn media_type(self) -> &'static str {
         match self {
             Format::Arrow => "application/vnd.apache.arrow.stream",

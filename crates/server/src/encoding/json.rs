@@ -28,12 +28,12 @@ pub type LinesWriter = Writer<Vec<u8>, LineDelimited>;
 /// Maximum number of decimal digits that a double always represents.
 const DOUBLE_DIGITS: u8 = 15;
 
-/// A writer of a JSON array.
+/// Creates a writer of a JSON array.
 pub fn array_writer() -> ArrayWriter {
     builder().build(Vec::new())
 }
 
-/// A writer of JSON lines.
+/// Creates a writer of JSON lines.
 pub fn lines_writer() -> LinesWriter {
     builder().build(Vec::new())
 }
@@ -42,7 +42,7 @@ fn builder() -> WriterBuilder {
     WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
-/// The encoders that replace Arrow's own; shared with CSV.
+/// Returns the encoders that replace Arrow's own; shared with CSV.
 pub fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }

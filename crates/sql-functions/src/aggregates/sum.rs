@@ -213,7 +213,7 @@ fn total_type<W: Wide>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
 
-/// The precision and scale of a decimal.
+/// Returns the precision and scale of a decimal.
 fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     match decimal {
         DataType::Decimal32(digits, scale)

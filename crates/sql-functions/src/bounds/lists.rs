@@ -10,7 +10,7 @@ const ELEMENT_BYTES: u64 = 8;
 
 const DAY_NANOSECONDS: i128 = 86_400_000_000_000;
 
-/// The estimate of `range` and `generate_series`.
+/// Estimates `range` and `generate_series`.
 pub(super) fn range<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let unit = call.argument(0).map_or(DataType::Null, Argument::data_type);
     let nanoseconds = match unit {
@@ -86,7 +86,7 @@ pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// The estimate of functions that return positions of elements.
+/// Estimates functions that return positions of elements.
 pub(super) fn positions<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.elements(0, row).saturating_mul(8).saturating_add(8))
 }
@@ -100,7 +100,8 @@ pub(super) fn arrays_zip<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// A lambda's columns are repeated for each element of its list, the first argument.
+/// Estimates the columns that a lambda reads, which are repeated for each element of the list, its
+/// first argument.
 pub(super) fn captures<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);

@@ -28,7 +28,7 @@ pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(LambdaList(any())), Rule::Each(lists::captures)));
 
-/// A cast of nested values.
+/// Returns a cast of nested values as a function.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
     with_rule(Arc::new(Cast { to, tries, signature: any() }), Rule::Each(text::cast))
 }

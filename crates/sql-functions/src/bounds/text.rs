@@ -77,7 +77,7 @@ pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
-/// A cast: one byte of a list of numbers becomes a number of eight bytes, or its text.
+/// Estimates a cast: one byte of a list of numbers becomes a number of eight bytes, or its text.
 pub(super) fn cast<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))

@@ -35,7 +35,7 @@ fn count(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// Returns the number of days between two dates.
+/// The function that returns the number of days between two dates.
 static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
     ScalarUDF::new_from_impl(Days { signature: Signature::any(2, Volatility::Immutable) })
 });

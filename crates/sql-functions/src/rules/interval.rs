@@ -49,7 +49,7 @@ fn length(of: Expr) -> Expr {
     LENGTH.call(vec![of])
 }
 
-/// Returns an interval's length in nanoseconds.
+/// A function that returns an interval's length in nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Length {
     signature: Signature,

@@ -67,7 +67,7 @@ fn key_type(map: &DataType) -> Option<DataType> {
     parts.first().map(|key| key.data_type().clone())
 }
 
-/// Returns the value of a key in a map.
+/// A function that returns the value of a key in a map.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct MapValue {
     of_any: GetFieldFunc,

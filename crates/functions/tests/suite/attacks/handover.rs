@@ -82,7 +82,7 @@ def f():
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// Writes a table to a file of the server, and sends it without the worker.
+/// Code that writes a table to a file of the server, and sends it without the worker.
 const HAND_OVER_GIVEN: &str = "
 import io, json, mmap, pyarrow
 server = socket.socket(fileno=os.dup(3))
