@@ -1,7 +1,7 @@
 //! Passwords as Argon2id hashes.
 //!
-//! A hash takes tens of milliseconds and 19 MiB on purpose. It is computed on a thread for blocking
-//! work, and only a few at a time, so that logins cannot use up the memory of the server.
+//! A hash takes tens of milliseconds and 19 MiB on purpose. Threads for blocking work compute only
+//! a few at a time, so that logins cannot exhaust the server's memory.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, Params};

@@ -2,7 +2,7 @@
 //!
 //! [`Environments`] returns the existing folder of an [`EnvironmentSpec`], or lets `uv` resolve and
 //! install the packages into a new one. Each build has its own folder, which never changes. A link,
-//! named by a hash over the Python version and the requirements, leads to the current build, so an
+//! named by a hash over the Python version and the requirements, leads to the current build. So an
 //! existing environment needs neither network nor `uv`. The resolved versions are kept in the
 //! folder as `requirements.txt`.
 

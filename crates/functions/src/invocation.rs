@@ -33,9 +33,9 @@ pub struct Invocation {
     /// Memory and disk quota for the rows of a generator function; by default memory without a
     /// limit.
     pub room: Option<TableQuota>,
-    /// True if its process may be reused by later calls of this function that allow it with the
-    /// same files, packages and limits, without network and with an empty `/tmp`. Modules and
-    /// globals keep their state.
+    /// True if later calls of this function may reuse its process. They need the same files,
+    /// packages and limits, no network, and find an empty `/tmp`. Modules and globals keep their
+    /// state.
     pub reuse: bool,
     /// Its owner and priority.
     pub share: Share,

@@ -1,7 +1,7 @@
 //! Rows between a file and a table: collected into record batches and sent to the writer.
 //!
-//! [`Rows`] builds batches column by column. A row that turns out bad after some of its fields were
-//! appended is filled with nulls and removed from the finished batch, so that good rows have no
+//! [`Rows`] builds batches column by column. A row may fail after some of its fields were appended.
+//! It is then filled with nulls and removed from the finished batch, so that good rows have no
 //! extra cost. [`Output`] sends batches to the writer and waits for it, which bounds memory. Bad
 //! rows end the import or go to the table of rejected rows.
 

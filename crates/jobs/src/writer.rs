@@ -4,8 +4,8 @@
 //! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
 //! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
 //! server never) unless it has the end of a background job. If the store fails, the jobs are
-//! written one by one, so that one job cannot block the others, and the rest is retried until it
-//! is stored.
+//! written one by one, so that one job cannot block the others. The rest is retried until it is
+//! stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -177,9 +177,9 @@ impl RunningProcess {
         !self.ended
     }
 
-    /// Returns the usage of the process so far. Returns none if the process cannot be frozen, if
-    /// its
-    /// usage is unknown, or if it still has one of these files, given by inode, open or mapped.
+    /// Returns the usage of the process so far. Returns none if the process cannot be frozen, or if
+    /// its usage is unknown. Returns none, too, if it still has one of these files (by inode) open
+    /// or mapped.
     ///
     /// Freezes the process, unless it was measured before and has no files: then it runs on, until
     /// its next call or [`RunningProcess::pause_later`]. What it uses meanwhile counts for the next

@@ -1,9 +1,9 @@
 //! Secrets of functions: encrypted values in the store, and their removal from output.
 //!
 //! [`SecretStore`] sets, lists and deletes secrets, and decrypts them for a call. A value is
-//! encrypted by AES-256-GCM with a key that is outside the lake ([`KeySource`]), so that a copy of
-//! the lake's folder or database does not contain it. [`Redactor`] removes known values from the
-//! output of a function. No operation returns a value to a client, and no error contains one.
+//! encrypted by AES-256-GCM. The key is outside the lake ([`KeySource`]), so that a copy of the
+//! lake's folder or database does not contain it. [`Redactor`] removes known values from the output
+//! of a function. No operation returns a value to a client, and no error contains one.
 
 mod cipher;
 mod error;

@@ -1,7 +1,7 @@
 //! Rules for the `Host` and `Origin` of requests over TCP.
 //!
 //! A web page can send requests to any address that its browser reaches and, by DNS rebinding, read
-//! the responses. So the `Host` must be a loopback name or a configured one, and an `Origin`, which
+//! the responses. So the `Host` must be a loopback name or a configured one. An `Origin`, which
 //! browsers send with requests of pages, must be the server's own or a configured one. Pages of
 //! configured origins may read responses (CORS).
 

@@ -82,9 +82,9 @@ impl Past {
 }
 
 impl History {
-    /// Returns the changes from the base to the side. If the side does not descend from the base,
-    /// for example when a commit is reverted or cherry-picked, these are the reverse of the base's
-    /// changes since the common ancestor, and then the side's changes.
+    /// Returns the changes from the base to the side. A side may not descend from the base, for
+    /// example when a commit is reverted or cherry-picked. Then the changes are the reverse of the
+    /// base's changes since the common ancestor, followed by the side's changes.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);

@@ -70,8 +70,8 @@ impl<W> State<W> {
     /// Evicts idle instances until this memory is free for the first call of a subqueue. Evicts
     /// nothing if that is not enough.
     ///
-    /// Instances that queued calls are about to use remain until the call has waited for long, and
-    /// instances that were just used remain if the call's function has others. So two functions
+    /// Instances that queued calls are about to use remain until the call has waited for long.
+    /// Instances that were just used remain if the call's function has others. So two functions
     /// that do not fit into memory together take turns of a second, not of one call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];

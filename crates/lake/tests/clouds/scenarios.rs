@@ -41,7 +41,7 @@ async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::Mai
 }
 
 /// Concurrent writers, a branch and its merge, compaction of many small files, a list of several
-/// pages, and the removal of a crashed change's files, although the first removals fail.
+/// pages. Then the files of a crashed change are removed, although the first removals fail.
 async fn a_lake_lives_there(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     for id in (2..32).step_by(3) {

@@ -5,7 +5,7 @@
 //! the rows nor on the number of threads. DataFusion handles all other types: a decimal of lower
 //! precision has a sum with ten more digits.
 //!
-//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for integers, but it copies each batch to
+//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for integers. But it copies each batch to
 //! values of twice the size and checks each value. Decimals of maximum precision would stay
 //! unchecked.
 //!

@@ -1,7 +1,7 @@
 //! The manifests of a new snapshot: unchanged, rewritten and added ones.
 //!
-//! A commit adds one manifest. Sixteen manifests of similar size are merged into one, so that a
-//! table of n commits has O(log n) manifests, and each entry is rewritten O(log n) times.
+//! A commit adds one manifest. Sixteen manifests of similar size are merged into one, so a table of
+//! n commits has O(log n) manifests. Each entry is rewritten O(log n) times.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //!
 //! [`attach`] finds the delete files that apply to each data file. [`Tables::deleted`] reads them
 //! and returns the deleted positions, for all kinds of deletes. Delete files of one partition that
-//! may refer to many data files are read together and only once, so that the work is linear in the
-//! number of files.
+//! may refer to many data files are read together, once. So the work is linear in the number of
+//! files.
 
 mod attach;
 mod equality;

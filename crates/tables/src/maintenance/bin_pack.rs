@@ -21,8 +21,8 @@ pub struct BinPackOptions {
     pub folds_all: bool,
     /// Files added after this time are skipped: a concurrent change may not have seen them.
     pub before: Option<headwater_model::Timestamp>,
-    /// True to skip a file that is much larger than the rest of its bin, so that a row is
-    /// rewritten only when its file's size doubles.
+    /// True to skip a file that is much larger than the rest of its bin. Then a row is rewritten
+    /// only when its file's size doubles.
     pub skip_large: bool,
 }
 

@@ -1,9 +1,9 @@
 //! Source code covered by a function's fingerprint.
 //!
-//! It consists of the function's file, without other steps and callable functions that it does not
-//! mention, and of every project module imported from it, directly or not. A change to one of
-//! several models in a file leaves the others unchanged. Imports by computed names are not
-//! detected.
+//! It consists of the function's file and of every project module imported from it, directly or
+//! not. Other steps and callable functions of the file are excluded unless the function mentions
+//! them. A change to one of several models in a file leaves the others unchanged. Imports by
+//! computed names are not detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,8 @@
 //! match a filter, their delete files, and their residual filters.
 //!
 //! [`Tables::scan`] plans files as for Headwater's own reads. The caller prunes that plan by the
-//! bounds in the manifests, sets it in the scan and returns the tasks in pages, so that no response
-//! exceeds a few megabytes. The same scan of the same state has the same pages.
+//! bounds in the manifests and sets it in the scan. It returns the tasks in pages, so that no
+//! response exceeds a few megabytes. The same scan of the same state has the same pages.
 
 mod content;
 mod filter;
