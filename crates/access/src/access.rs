@@ -137,7 +137,7 @@ impl Access {
     }
 }
 
-/// Returns the compare-and-swap of the version that makes a change exclusive.
+/// Returns the ref change that increments the version, which fails after a concurrent change.
 fn next_version(directory: &Directory) -> Result<RefChange> {
     let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
     let number = match &directory.version {

@@ -53,8 +53,8 @@ impl Access {
         .await
     }
 
-    /// Lists grants by grantee and object, those of a user or role if one is given. Grants that it
-    /// has by its roles are not included.
+    /// Lists grants by grantee and object, those of a user or role if one is given. Grants of its
+    /// roles are not included.
     pub fn grants(&self, grantee: Option<&str>) -> Vec<Grant> {
         let directory = self.directory();
         let all = directory.grants.values().flatten();

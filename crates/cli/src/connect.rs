@@ -235,8 +235,8 @@ pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Resu
     Server::start_with_listener(config, listener).await.map_err(error::from_fault)
 }
 
-/// Folders to search for interpreters and uv: `PATH`, the installs of pyenv and uv, and the folder
-/// of this binary, to which a wheel's installer adds uv.
+/// Returns the folders to search for interpreters and uv: `PATH`, the installs of pyenv and uv, and
+/// this binary's folder, where a wheel's installer puts uv.
 fn python_folders(context: &Context) -> Vec<PathBuf> {
     let mut folders = context.program_folders.clone();
     for root in &context.interpreter_folders {

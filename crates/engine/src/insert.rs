@@ -42,8 +42,7 @@ impl Session {
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
-        // Writes go to the lake, so tables registered in the session and a pinned state are
-        // ignored.
+        // Writes go to the lake: registered tables and a pinned state are ignored.
         let head = transaction.view().clone();
         let mut target = Lookup::of_lake(self, &head);
         target

@@ -339,8 +339,7 @@ fn debug_error(message: &str) -> Option<Error> {
     Some(Error::Sql(SqlError::Unsupported { what, hint, position }))
 }
 
-/// Returns the error for two columns with the same name, which DataFusion formats as expressions:
-/// `t.a`, `Int64(1) AS a`.
+/// Returns the error for two columns of one name, in DataFusion's format: `t.a`, `Int64(1) AS a`.
 fn same_names(message: &str) -> Error {
     let second = message.split("\" at position").nth(1);
     let second = second.and_then(|text| Some(text.split_once("and \"")?.1));

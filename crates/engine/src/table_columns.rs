@@ -132,7 +132,7 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
 }
 
 /// Returns true if a query can return significant nanoseconds: it scans a column with nanoseconds,
-/// or casts to `TIMESTAMP(9)`. Types in the plan do not tell, because the planner gives its own
+/// or casts to `TIMESTAMP(9)`. The plan's types are no evidence, because the planner gives its own
 /// functions and literals nanoseconds.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {

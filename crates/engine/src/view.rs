@@ -66,8 +66,7 @@ impl Session {
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
-        // The name may also be new, or that of a table; access is checked as for a view in every
-        // case.
+        // Access is checked as for a view, even if the name is new or that of a table.
         self.authorize(Action::Create, &Object::view(&name))?;
         if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
             self.authorize(Action::Alter, &Object::view(&name))?;

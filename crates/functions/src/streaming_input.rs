@@ -1,12 +1,9 @@
 //! Streaming input: a function reads rows batch by batch while they are computed.
 //!
-//! The function requests each batch over a separate socket. A task replies with the file of the
-//! batch, and prepares a few batches ahead. A file is overwritten after the function has dropped
-//! its rows. Rows that the function keeps remain in the call's memory quota, or else on disk. So a
-//! function may keep all rows, and otherwise needs memory for a few batches only. Each iteration
-//! computes the rows again from the first one.
-//!
-//! The process is not trusted: a false message about its batches affects only itself.
+//! The function requests each batch over a separate socket. A task replies with the batch's file
+//! and prepares a few batches ahead. A file is overwritten after the function has dropped its rows.
+//! Rows that it keeps remain in the call's memory quota, or else on disk. Each iteration computes
+//! the rows again. A false message of the process about its batches affects only itself.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -61,7 +61,7 @@ struct State {
     ended: bool,
     /// True if the record changed since the last collection.
     changed: bool,
-    /// True if the store may have the job's ref of an open job.
+    /// True if the store may still list the job as open.
     listed: bool,
     /// Entries to write in one batch with the end.
     with: Vec<Append>,

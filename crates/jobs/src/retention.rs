@@ -16,7 +16,7 @@ use crate::usage::{Sum, day_of};
 use crate::writer::Shared;
 
 const SUMS: &str = "query_sums";
-/// The key of the entry with the key up to which records are aggregated.
+/// The key under which the end of the aggregated range is stored.
 const THROUGH: &str = "through";
 /// Key prefixes of the totals of each brief kind.
 const DAYS: [(JobKind, &str); 7] = [

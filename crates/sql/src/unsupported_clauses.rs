@@ -382,7 +382,7 @@ pub fn no_clause_word(ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-/// Returns an identifier with the spelling of the schema.
+/// Sets an identifier to the spelling of the schema.
 pub fn spell(ident: &mut Ident, spelling: &str) {
     if ident.value != spelling {
         spelling.clone_into(&mut ident.value);

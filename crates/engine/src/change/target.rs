@@ -129,7 +129,7 @@ impl Target {
         (written, found)
     }
 
-    /// Returns for each file whether all its rows match the plan's filter, by their bounds. The
+    /// Returns the numbers of files whose rows all match the plan's filter, by their bounds. The
     /// scan then skips these files.
     pub(super) fn settle(
         &self,

@@ -13,8 +13,7 @@ use arrow::ipc::{
     Precision, RecordBatch, TimeUnit, Type, UnionMode as IpcUnionMode,
 };
 
-/// Maximum number of rows of a message, so that products of row counts and value widths do not
-/// overflow.
+/// Maximum number of rows of a message, so that row counts times value widths do not overflow.
 const ROWS_MAX: i64 = 1 << 32;
 
 /// Maximum nesting depth of types.

@@ -1,9 +1,7 @@
 //! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk beyond the
-//! memory quota.
-//!
-//! The server writes inputs, an instance writes its result; both are read through [`SharedTable`].
-//! Record batches in memory refer to the mapping; those on disk are read each time. A function
-//! receives a descriptor in both cases, and maps it.
+//! memory quota. The server writes inputs, an instance writes its result; both are read through
+//! [`SharedTable`]. Record batches in memory refer to the mapping; those on disk are read each
+//! time. A function receives a descriptor in both cases, and maps it.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
@@ -222,8 +220,7 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes that were written for it; the others were in other tables'
-    /// files.
+    /// Returns the number of bytes that were written for it; others are in files of other tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),

@@ -59,7 +59,8 @@ impl Tables {
         Err(Error::Refused { reason })
     }
 
-    /// Locks location checks, if the client gives a location, until a table is created there.
+    /// Takes the lock of location checks if the client gives a location. It is held until the table
+    /// is created.
     pub(super) async fn lock_location(&self, is_given: bool) -> Option<MutexGuard<'_, ()>> {
         if is_given { Some(self.location_lock().lock().await) } else { None }
     }

@@ -37,7 +37,7 @@ impl Stage {
         stage
     }
 
-    /// The process ends, and another begins.
+    /// Ends the process and starts another.
     async fn again(self, definitions: Vec<Trigger>) -> Self {
         self.triggers.stop();
         let jobs = jobs(&self.store, &self.clock).await;

@@ -490,8 +490,7 @@ async fn live(
     Ok(triggers)
 }
 
-/// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
-/// if the first crashed.
+/// Runs a process that crashes at this call, and another. Returns true if the first crashed.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
