@@ -73,7 +73,7 @@ impl AppState {
         }
     }
 
-    /// Waits until the server has been idle for the configured time; never if none is configured.
+    /// Waits until the server has been idle for the configured time; forever if none is configured.
     pub async fn idle(&self) {
         let Some(timeout) = self.config.idle else { return std::future::pending().await };
         let interval = (timeout / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));

@@ -59,8 +59,7 @@ impl Tables {
         Err(Error::Refused { reason })
     }
 
-    /// Takes the lock of location checks if the client gives a location. It is held until the table
-    /// is created.
+    /// Locks location checks until a table is created, if the client gives a location.
     pub(super) async fn lock_location(&self, is_given: bool) -> Option<MutexGuard<'_, ()>> {
         if is_given { Some(self.location_lock().lock().await) } else { None }
     }
