@@ -42,8 +42,8 @@ pub struct KindLimits {
 }
 
 impl KindLimits {
-    /// Returns the default of a kind: queries share the engine's memory, so many may run; imports
-    /// and runs are few and large.
+    /// Returns the default of a kind: many queries may run, because they share the engine's memory;
+    /// imports and runs are few and large.
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },

@@ -257,7 +257,7 @@ impl Storage {
     }
 }
 
-/// Returns true unless the error says that the store does not support conditional puts.
+/// Returns true unless the error means that the store does not support conditional puts.
 fn supports_conditional_puts(error: &object_store::Error) -> bool {
     match error {
         object_store::Error::NotImplemented { .. } => false,

@@ -175,8 +175,8 @@ impl Range {
     }
 }
 
-/// Converts a Parquet statistic to an Iceberg value. Parquet stores small decimals as little-endian
-/// integers; other types have the same encoding as in Iceberg.
+/// Converts a Parquet statistic to an Iceberg value. Small decimals are integers in Parquet, with
+/// the lowest byte first; other types have the same encoding as in Iceberg.
 fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
     let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
     let big_endian = match statistics {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{probe, source};
 use crate::support::{ask, environment, holds, processes, start, table};
 
-/// The neighbour stores its mark in every place that it can, until it is told to end.
+/// The neighbour stores its mark in every place that it can, until it must end.
 const NEIGHBOUR: &str = "import mmap
 mark = 'KRAM'[::-1]
 held = [bytearray(mark * 1000, 'ascii') for _ in range(100)]
