@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, Fault, Problem};
 use serde_json::Value;
 
 use crate::bad_row::BadRow;
@@ -132,6 +132,9 @@ pub enum Error {
     /// An import that was cancelled.
     #[error("the import was cancelled")]
     Cancelled,
+    /// The import is not allowed to perform an action on a table.
+    #[error("{0}")]
+    Denied(Box<Problem>),
     /// An internal error, such as a reader that ended before its writer.
     #[error("{message}")]
     Internal {
@@ -165,6 +168,7 @@ impl Fault for Error {
             | Error::NotPacked { .. } => ErrorCode::BadRow,
             Error::File { source, .. } => io_code(source),
             Error::Cancelled => ErrorCode::Cancelled,
+            Error::Denied(problem) => problem.code,
             Error::Internal { .. } => ErrorCode::Internal,
         }
     }
@@ -176,6 +180,7 @@ impl Fault for Error {
                 Some(format!("Did you mean `{near}`?"))
             }
             Error::BadRow(row) => Some(row.hint()),
+            Error::Denied(problem) => problem.hint.clone(),
             Error::NoFiles { note, .. } => Some(note.unwrap_or(NO_FILES_HINT).to_owned()),
             Error::InvalidRequest { hint, .. } => Some((*hint).to_owned()),
             other => other.fixed_hint().map(str::to_owned),
@@ -186,6 +191,7 @@ impl Fault for Error {
         match self {
             Error::Lake(error) => error.context(),
             Error::BadRow(row) => row.context(),
+            Error::Denied(problem) => problem.context.clone(),
             _ => BTreeMap::new(),
         }
     }

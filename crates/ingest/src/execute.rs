@@ -20,6 +20,7 @@ use super::rejected::{Rejected, rejected_name, rejected_schema};
 use super::request::{Checked, check};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
+use super::table_check::{Rights, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
@@ -36,12 +37,19 @@ const ATTEMPTS_MAX: u32 = 10;
 #[derive(Debug, Clone)]
 pub struct Importer {
     lake: Lake,
+    pub(crate) rights: Rights,
 }
 
 impl Importer {
     /// Creates an importer for a lake.
     pub fn new(lake: Lake) -> Self {
-        Importer { lake }
+        Importer { lake, rights: Rights::default() }
+    }
+
+    /// Returns an importer that performs only the actions on tables that `check` allows.
+    #[must_use]
+    pub fn with_check(self, check: Option<TableCheck>) -> Self {
+        Importer { rights: Rights(check), ..self }
     }
 
     /// Returns the lake that the importer writes to.

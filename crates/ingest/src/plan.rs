@@ -96,6 +96,7 @@ impl Importer {
             Some((name, table)) => (name, Some(table)),
             None => (checked.table.clone(), None),
         };
+        self.rights.check_rows(&table, existing.is_some())?;
         let imports = existing.as_ref().and_then(|t| t.summary().get(IMPORTS_KEY).cloned());
         let (files, skipped) = if request.again {
             (files, Vec::new())
@@ -112,7 +113,7 @@ impl Importer {
         let partition = columns.partition(request, existing.as_ref())?;
         let columns_existing = columns.existing();
         let (schema, reasons) = columns.resolve(&files)?;
-        Ok(Plan {
+        let plan = Plan {
             view,
             table,
             existing,
@@ -123,7 +124,9 @@ impl Importer {
             columns_existing,
             partition,
             reasons,
-        })
+        };
+        self.rights.check_plan(&plan, checked).await?;
+        Ok(plan)
     }
 
     /// Reads files in parallel and merges their columns in file order.

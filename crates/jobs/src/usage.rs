@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Timestamp, Usage, UsageLine};
+use headwater_model::{Job, Timestamp, Usage, UsageLine};
 use serde::{Deserialize, Serialize};
 
 use crate::list::JobFilter;
@@ -55,11 +55,34 @@ impl Jobs {
         until: Option<Timestamp>,
         by: UsageGroup,
     ) -> Result<Vec<UsageLine>> {
-        let mut sums = self.retired(since, until, by).await?;
+        let sums = self.retired(since, until, by).await?;
         let filter = JobFilter { since, until, limit: usize::MAX, ..JobFilter::default() };
-        let mut records = self.inner.shared.records(&filter);
+        self.sum_up(sums, &filter, by, |_| true).await
+    }
+
+    /// Sums up like [`Jobs::usage`], over the jobs of some authors. Queries and calls that are no
+    /// longer kept are left out: their authors are not known.
+    pub async fn usage_of(
+        &self,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        by: UsageGroup,
+        is_wanted: impl Fn(&Job) -> bool + Send,
+    ) -> Result<Vec<UsageLine>> {
+        let filter = JobFilter { since, until, limit: usize::MAX, ..JobFilter::default() };
+        self.sum_up(BTreeMap::new(), &filter, by, is_wanted).await
+    }
+
+    async fn sum_up(
+        &self,
+        mut sums: BTreeMap<String, Sum>,
+        filter: &JobFilter,
+        by: UsageGroup,
+        is_wanted: impl Fn(&Job) -> bool + Send,
+    ) -> Result<Vec<UsageLine>> {
+        let mut records = self.inner.shared.records(filter);
         while let Some(record) = records.next().await? {
-            if record.job.status.is_final() {
+            if record.job.status.is_final() && is_wanted(&record.job) {
                 add_record(&mut sums, &record, by);
             }
         }

@@ -2,7 +2,8 @@
 //!
 //! An object has a kind and a name, and is written `table:sales.orders`; the lake is `lake`. In a
 //! pattern, `*` stands for any text, `.` and `/` included. Names and patterns match with case. The
-//! pattern of a namespace also selects the tables, views and namespaces in it, at any depth.
+//! pattern of a namespace also selects the tables, views and namespaces in it, at any depth, and
+//! that of a location the files and folders below it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::name::{is_system, parent};
 use crate::permission::named;
-use crate::{Action, PermissionError, TableName};
+use crate::{Action, PermissionError, RefSpec, TableName};
 
 /// Maximum length of a pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 1_280;
@@ -45,6 +46,10 @@ pub enum ObjectKind {
     Trigger,
     /// A Python environment.
     Environment,
+    /// A secret.
+    Secret,
+    /// A location of files to import, and the files and folders below it.
+    Location,
     /// The jobs and the usage of a user.
     Usage,
     /// The lake as a whole.
@@ -53,7 +58,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All kinds.
-    pub const ALL: [ObjectKind; 10] = [
+    pub const ALL: [ObjectKind; 12] = [
         ObjectKind::Table,
         ObjectKind::View,
         ObjectKind::Namespace,
@@ -62,6 +67,8 @@ impl ObjectKind {
         ObjectKind::Project,
         ObjectKind::Trigger,
         ObjectKind::Environment,
+        ObjectKind::Secret,
+        ObjectKind::Location,
         ObjectKind::Usage,
         ObjectKind::Lake,
     ];
@@ -77,6 +84,8 @@ impl ObjectKind {
             ObjectKind::Project => "project",
             ObjectKind::Trigger => "trigger",
             ObjectKind::Environment => "environment",
+            ObjectKind::Secret => "secret",
+            ObjectKind::Location => "location",
             ObjectKind::Usage => "usage",
             ObjectKind::Lake => "lake",
         }
@@ -86,7 +95,7 @@ impl ObjectKind {
     pub const fn actions(self) -> &'static [Action] {
         use Action::{
             Administer, Alter, Create, Delete, Deploy, Drop, Insert, Invoke, Maintain, Merge, Read,
-            Run, Select, Update, Write,
+            Run, Select, Set, Update, Use, Write,
         };
         match self {
             ObjectKind::Table | ObjectKind::Namespace => {
@@ -98,7 +107,8 @@ impl ObjectKind {
             ObjectKind::Project => &[Run, Deploy],
             ObjectKind::Trigger => &[Read, Run],
             ObjectKind::Environment => &[Read, Drop],
-            ObjectKind::Usage => &[Read],
+            ObjectKind::Secret => &[Set, Use],
+            ObjectKind::Location | ObjectKind::Usage => &[Read],
             ObjectKind::Lake => &[Maintain, Administer],
         }
     }
@@ -144,6 +154,16 @@ impl Object {
         Self::new(ObjectKind::Branch, name)
     }
 
+    /// Creates the object that stands for a ref: its branch or tag, or the commit, which only a
+    /// pattern for all branches selects.
+    pub fn reference(reference: &RefSpec) -> Self {
+        match reference {
+            RefSpec::Name(name) | RefSpec::At { name, .. } => Self::branch(name),
+            RefSpec::Commit(hash) => Self::branch(&format!("@{hash}")),
+            RefSpec::Before { of, .. } => Self::reference(of),
+        }
+    }
+
     /// Creates a function.
     pub fn function(name: &str) -> Self {
         Self::new(ObjectKind::Function, name)
@@ -162,6 +182,16 @@ impl Object {
     /// Creates an environment.
     pub fn environment(name: &str) -> Self {
         Self::new(ObjectKind::Environment, name)
+    }
+
+    /// Creates a secret.
+    pub fn secret(name: &str) -> Self {
+        Self::new(ObjectKind::Secret, name)
+    }
+
+    /// Creates a location of files: a path or URL.
+    pub fn location(location: &str) -> Self {
+        Self::new(ObjectKind::Location, location)
     }
 
     /// Creates the jobs and the usage of a user.
@@ -270,8 +300,16 @@ impl ObjectPattern {
             (Namespace, Table | View) => {
                 parent(&object.name).is_some_and(|namespace| self.covers_namespace(namespace))
             }
+            (ObjectKind::Location, ObjectKind::Location) => self.covers_location(&object.name),
             (own, other) => own == other && matches(&self.pattern, &object.name),
         }
+    }
+
+    /// Returns true if the pattern selects a location or one above it.
+    fn covers_location(&self, location: &str) -> bool {
+        let pattern = self.pattern.trim_end_matches('/');
+        let above = location.match_indices('/').map(|(at, _)| &location[..at]);
+        above.chain([location]).any(|location| matches(pattern, location))
     }
 
     fn covers_namespace(&self, namespace: &str) -> bool {
@@ -365,6 +403,18 @@ mod tests {
         check("branch:dev/*", &["branch:dev/a/b"], &["branch:dev", "branch:xdev/a"]);
         check("branch:*/a*b", &["branch:x/ab", "branch:x/a/b"], &["branch:x/a", "branch:x/b"]);
         check("lake", &["lake"], &["table:lake"]);
+        check("secret:STRIPE_*", &["secret:STRIPE_KEY"], &["secret:stripe_key"]);
+    }
+
+    #[test]
+    fn a_location_selects_what_is_below_it() {
+        let below = ["location:/in", "location:/in/a.csv", "location:/in/b/c.csv"];
+        check("location:/in", &below, &["location:/inner/a.csv", "location:/", "location:/i"]);
+        check("location:/in/", &below, &["location:/inner"]);
+        check("location:/", &below, &["location:s3://b/a"]);
+        check("location:s3://b/in", &["location:s3://b/in/a"], &["location:s3://bb/in/a"]);
+        check("location:s3://b", &["location:s3://b/a/b"], &["location:s3://ba"]);
+        check("location:/*/x", &["location:/a/x/y"], &["location:/a/y"]);
     }
 
     #[test]

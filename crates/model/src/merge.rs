@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Commit, CommitId, RefSpec, TableName};
+use crate::{Commit, CommitId, DEFAULT_NAMESPACE, RefSpec, TableName};
 
 /// Request to merge a ref into a branch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -88,6 +88,27 @@ pub struct MergeReport {
     /// that commit restores them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<Commit>,
+}
+
+impl MergeReport {
+    /// Removes the tables that a reader may not see. A conflict in one of them remains, without the
+    /// table's name and rows.
+    pub fn retain(&mut self, is_visible: impl Fn(&TableName) -> bool) {
+        self.tables.retain(&is_visible);
+        self.merged.retain(|merged| is_visible(&merged.table));
+        for conflict in self.conflicts.iter_mut().filter(|it| !is_visible(&it.table)) {
+            conflict.causes.clear();
+            conflict.table = hidden_table();
+            conflict.project = None;
+            (conflict.target, conflict.target_after) = (None, None);
+            (conflict.source, conflict.source_after) = (None, None);
+        }
+    }
+}
+
+/// Returns the name in place of that of a table that a reader may not see.
+fn hidden_table() -> TableName {
+    TableName { namespace: DEFAULT_NAMESPACE.to_owned(), name: "(hidden)".to_owned() }
 }
 
 /// The outcome of a merge.

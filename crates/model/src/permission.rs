@@ -29,7 +29,8 @@ pub enum Action {
     Alter,
     /// Remove the object.
     Drop,
-    /// See a branch and its commits, a trigger, an environment, or the jobs of a user.
+    /// See a branch and its commits, a trigger, an environment, or the jobs of a user; import from
+    /// a location.
     Read,
     /// Commit to a branch.
     Write,
@@ -37,11 +38,15 @@ pub enum Action {
     Merge,
     /// Call a function.
     Invoke,
+    /// Set the value of a secret, or delete the secret.
+    Set,
+    /// Give a secret's value to functions.
+    Use,
     /// Run a project, or replay an event of a trigger.
     Run,
     /// Deploy a version of a project.
     Deploy,
-    /// Maintain tables, stop jobs of others, remove environments.
+    /// Maintain tables, stop jobs of others.
     Maintain,
     /// Everything, the rights of users included.
     Administer,
@@ -49,7 +54,7 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 15] = [
+    pub const ALL: [Action; 17] = [
         Action::Select,
         Action::Insert,
         Action::Update,
@@ -61,6 +66,8 @@ impl Action {
         Action::Write,
         Action::Merge,
         Action::Invoke,
+        Action::Set,
+        Action::Use,
         Action::Run,
         Action::Deploy,
         Action::Maintain,
@@ -81,6 +88,8 @@ impl Action {
             Action::Write => "write",
             Action::Merge => "merge",
             Action::Invoke => "invoke",
+            Action::Set => "set",
+            Action::Use => "use",
             Action::Run => "run",
             Action::Deploy => "deploy",
             Action::Maintain => "maintain",

@@ -35,7 +35,7 @@ pub enum Identity {
 }
 
 /// A user or service account that showed a valid credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthenticatedUser {
     /// The name.
     pub name: String,
@@ -48,6 +48,51 @@ pub struct AuthenticatedUser {
     pub token: Option<String>,
     /// The permissions that the token is limited to; none: all of the user's.
     pub scopes: Option<Vec<Permission>>,
+}
+
+/// The identity that started a job or deployed a version, as it is stored with the job or the
+/// version. The work has the rights of this identity while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The owner of the lake. Records of earlier releases, which name no identity, are the owner's
+    /// and those of administrators.
+    #[default]
+    Owner,
+    /// A user.
+    User(Box<AuthenticatedUser>),
+    /// A client without a credential, which may do nothing.
+    Anonymous,
+}
+
+impl Actor {
+    /// Returns the identity of a principal.
+    pub fn of(principal: &Principal) -> Self {
+        match principal.identity() {
+            Identity::Owner => Actor::Owner,
+            Identity::User(user) => Actor::User(Box::new((**user).clone())),
+            Identity::Anonymous => Actor::Anonymous,
+        }
+    }
+
+    /// Returns the identity without the token, which may expire before the work starts. The
+    /// token's scopes remain.
+    #[must_use]
+    pub fn without_token(mut self) -> Self {
+        if let Actor::User(user) = &mut self {
+            user.token = None;
+        }
+        self
+    }
+
+    /// Returns the principal.
+    pub fn principal(&self) -> Principal {
+        match self {
+            Actor::Owner => Principal::owner(),
+            Actor::User(user) => Principal::user((**user).clone()),
+            Actor::Anonymous => Principal::anonymous(),
+        }
+    }
 }
 
 /// The kind of a credential.

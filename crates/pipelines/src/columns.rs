@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_engine::{Engine, Prepared, Session, SessionOptions};
+use headwater_engine::{Prepared, Session, SessionOptions};
 use headwater_model::{ErrorCode, Fault};
 use headwater_tables::Tables;
 
@@ -74,7 +74,6 @@ impl Plan {
     }
 
     async fn check_step(&self, runner: &Runner, index: usize) -> Result<Columns> {
-        let engine = &runner.engine;
         let step = &self.project.steps[index];
         let inputs: Vec<Columns> =
             (0..step.inputs.len()).map(|input| self.input_columns(index, input)).collect();
@@ -82,11 +81,11 @@ impl Plan {
             check_names(step, input, columns)?;
         }
         let given = match &step.body {
-            Body::Sql(sql) => self.check_query(engine, step, sql, &step.inputs, &inputs).await?,
+            Body::Sql(sql) => self.check_query(runner, step, sql, &step.inputs, &inputs).await?,
             Body::Python(function) => {
                 self.check_environment(runner, step, function)?;
                 for (input, columns) in step.inputs.iter().zip(&inputs) {
-                    self.check_filter(engine, step, input, columns).await?;
+                    self.check_filter(runner, step, input, columns).await?;
                 }
                 step.columns.clone().map_or(Columns::Unknown, Columns::Names)
             }
@@ -146,7 +145,7 @@ impl Plan {
     /// Checks the row filter of a Python input as a condition over its columns.
     async fn check_filter(
         &self,
-        engine: &Engine,
+        runner: &Runner,
         step: &Step,
         input: &Input,
         columns: &Columns,
@@ -155,7 +154,7 @@ impl Plan {
             return Ok(());
         }
         let inputs = (std::slice::from_ref(input), std::slice::from_ref(columns));
-        let checked = self.check_query(engine, step, &input.query(), inputs.0, inputs.1).await;
+        let checked = self.check_query(runner, step, &input.query(), inputs.0, inputs.1).await;
         checked.map(|_| ()).map_err(|error| match error {
             Error::Sql { step, mut problem, .. } => {
                 // The position is in the generated query, not in the user's filter.
@@ -172,13 +171,13 @@ impl Plan {
     /// Plans a query and returns its columns, if those of all its inputs are known.
     async fn check_query(
         &self,
-        engine: &Engine,
+        runner: &Runner,
         step: &Step,
         sql: &str,
         inputs: &[Input],
         columns: &[Columns],
     ) -> Result<Columns> {
-        let session = self.planning_session(engine)?;
+        let session = self.planning_session(runner)?;
         let mut typed = true;
         for (input, columns) in inputs.iter().zip(columns) {
             if self.graph.model(input).is_none() {
@@ -208,14 +207,15 @@ impl Plan {
         }
     }
 
-    fn planning_session(&self, engine: &Engine) -> Result<Session> {
+    fn planning_session(&self, runner: &Runner) -> Result<Session> {
         let options = SessionOptions {
             reference: self.view.spec().clone(),
             namespace: self.project.defaults.namespace.clone(),
             view: Some(self.view.clone()),
+            access: runner.access.clone(),
             ..SessionOptions::default()
         };
-        engine.session(options).map_err(|error| Error::other(&error))
+        runner.engine.session(options).map_err(|error| Error::other(&error))
     }
 
     /// Returns the name under which a model's rows are registered in a session.

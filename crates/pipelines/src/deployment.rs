@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, Timestamp,
+    Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, Timestamp,
 };
 use headwater_store::{Append, Batch, Expected, KeyRange, RefChange, Store};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ struct Record {
     project: String,
     deployed: Timestamp,
     author: String,
+    /// The identity whose rights the triggers of the version have.
+    #[serde(default)]
+    actor: Actor,
     functions: Vec<String>,
     triggers: Vec<String>,
     models: u64,
@@ -52,7 +55,7 @@ struct Record {
 
 impl Record {
     fn deployment(self, version: ObjectId, active: Option<ObjectId>) -> Deployment {
-        let Record { project, deployed, author, functions, triggers, models, files } = self;
+        let Record { project, deployed, author, functions, triggers, models, files, .. } = self;
         let active = active == Some(version);
         Deployment {
             version,
@@ -83,6 +86,16 @@ impl DeploymentStore {
         self.store.reference(ACTIVE).await.map_err(|error| Error::other(&error))
     }
 
+    /// Returns the identity that deployed a version last. Error: `corrupt`.
+    pub async fn actor(&self, version: ObjectId) -> Result<Actor> {
+        let range = KeyRange::default();
+        let entries = self.store.scan(JOURNAL, &range).await;
+        let entries = entries.map_err(|error| Error::other(&error))?;
+        let entry = entries.into_iter().find(|entry| entry.key == version.to_string());
+        let record = entry.and_then(|it| serde_json::from_slice::<Record>(&it.value).ok());
+        Ok(record.ok_or_else(|| corrupt(version))?.actor)
+    }
+
     /// Returns the files of a version, by path. Error: `corrupt` if one is missing.
     pub async fn files(&self, version: ObjectId) -> Result<BTreeMap<String, String>> {
         let manifest = self.objects(version, &[version]).await?.remove(0);
@@ -104,14 +117,15 @@ impl DeploymentStore {
     /// Returns the deployment that a project would create.
     pub fn preview(&self, project: &Project, author: &str) -> Deployment {
         let (manifest, _) = objects(project);
-        self.record(project, author).deployment(ObjectId::of(&manifest), None)
+        self.record(project, author, Actor::Owner).deployment(ObjectId::of(&manifest), None)
     }
 
-    fn record(&self, project: &Project, author: &str) -> Record {
+    fn record(&self, project: &Project, author: &str, actor: Actor) -> Record {
         Record {
             project: project.name.clone(),
             deployed: self.clock.now(),
             author: author.to_owned(),
+            actor,
             functions: project.callables.keys().cloned().collect(),
             triggers: project.triggers.iter().map(|trigger| trigger.name.clone()).collect(),
             models: project.models().count() as u64,
@@ -122,11 +136,16 @@ impl DeploymentStore {
     /// Stores a project as a version and activates it; durable when it returns.
     ///
     /// Error: `commit_conflict` if another version was activated concurrently.
-    pub async fn deploy(&self, project: &Project, author: &str) -> Result<Deployment> {
+    pub async fn deploy(
+        &self,
+        project: &Project,
+        author: &str,
+        actor: Actor,
+    ) -> Result<Deployment> {
         let (manifest, mut objects) = objects(project);
         let version = ObjectId::of(&manifest);
         objects.push(manifest);
-        let record = self.record(project, author);
+        let record = self.record(project, author, actor);
         let value = serde_json::to_vec(&record).map_err(|_| corrupt(version))?;
         let entry = Append {
             journal: JOURNAL.to_owned(),
@@ -276,9 +295,9 @@ mod tests {
         let deployments = DeploymentStore::new(Arc::new(MemoryStore::new()), clock.clone());
         assert_eq!(deployments.active().await.expect("none"), None);
         let (one, two) = (project("one"), project("two"));
-        let first = deployments.deploy(&one, "ada").await.expect("a version");
+        let first = deployments.deploy(&one, "ada", Actor::Owner).await.expect("a version");
         clock.advance(std::time::Duration::from_secs(1));
-        let second = deployments.deploy(&two, "bob").await.expect("a version");
+        let second = deployments.deploy(&two, "bob", Actor::Owner).await.expect("a version");
         assert_ne!(first.version, second.version);
         assert_eq!(deployments.active().await.expect("a ref"), Some(second.version));
         assert_eq!(deployments.files(first.version).await.expect("files"), *one.files);

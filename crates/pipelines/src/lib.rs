@@ -23,6 +23,7 @@ mod invocation;
 mod plan;
 mod project;
 mod rerun;
+mod rights;
 mod run;
 mod runner;
 mod source;

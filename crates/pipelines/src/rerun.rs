@@ -174,7 +174,7 @@ impl Runner {
             ..MergeOptions::default()
         };
         let report = self.lake().merge_with(branch, request, options).await;
-        let report = report.map_err(|error| Error::other(&error))?;
+        let report = self.visible(report.map_err(|error| Error::other(&error))?);
         if report.outcome == MergeOutcome::Conflict {
             return Err(Error::Other(Box::new(conflict_problem(target, &named, &report))));
         }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_catalog::EVENT_SCOPE;
-use headwater_engine::Engine;
+use headwater_engine::{Engine, TableAccess};
 use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
-    CommitId, JobEventKind, JobId, MergeOutcome, MergeRequest, PROPERTY_EVENT, PROPERTY_JOB,
-    RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
+    Action, CommitId, JobEventKind, JobId, MergeOutcome, MergeRequest, Object, PROPERTY_EVENT,
+    PROPERTY_JOB, RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
 use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, Unique};
@@ -27,6 +27,8 @@ pub struct Runner {
     /// Storage for intermediate rows between steps.
     pub(crate) room: TableQuota,
     pub(crate) secrets: SecretStore,
+    /// The rights of runs; none: everything.
+    pub(crate) access: Option<Arc<dyn TableAccess>>,
     jobs: Jobs,
 }
 
@@ -50,7 +52,7 @@ impl Runner {
         secrets: SecretStore,
         room: TableQuota,
     ) -> Self {
-        Runner { engine, functions, room, secrets, jobs }
+        Runner { engine, functions, room, secrets, access: None, jobs }
     }
 
     /// Returns the storage for tables passed to and from functions.
@@ -65,6 +67,7 @@ impl Runner {
     /// Plans a run. Finds every error that can be found without running it.
     pub async fn plan(&self, request: &RunRequest) -> Result<RunPlan> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
+        self.check_target(&reference, request).await?;
         if request.merge.is_some() {
             let target = self.target(&reference).await?;
             return Box::pin(self.plan_merged(&target, request)).await;
@@ -74,7 +77,7 @@ impl Runner {
     }
 
     /// Returns the target branch of a run.
-    async fn target(&self, reference: &RefSpec) -> Result<String> {
+    pub(crate) async fn target(&self, reference: &RefSpec) -> Result<String> {
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)
     }
@@ -86,14 +89,16 @@ impl Runner {
         reference: &RefSpec,
     ) -> Result<Plan> {
         let values = project.parameter_values(&request.parameters)?;
+        let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
+        plan::branch_of(&view, reference)?;
+        self.check_rights(&project, &view).await?;
         let functions = project.steps.iter().filter_map(Step::function);
         let secrets: Vec<String> = functions.flat_map(|it| it.secrets.iter().cloned()).collect();
         let checked = self.secrets.check(&secrets).await;
         checked.map_err(|error| Error::other(&error))?;
-        let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
-        plan::branch_of(&view, reference)?;
         let options = PlanOptions { no_cache: request.no_cache, priority: request.priority };
-        Plan::new(self, project, view, values, options).await
+        let plan = Plan::new(self, project, view, values, options).await;
+        plan.map_err(|error| self.conceal(error))
     }
 
     /// Runs a project as part of a job. If it fails, the target is unchanged, and the run branch is
@@ -101,6 +106,7 @@ impl Runner {
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let branch = run_branch(context.id());
+        self.check_target(&reference, &request).await?;
         if request.merge.is_some() {
             let target = self.target(&reference).await?;
             return Box::pin(self.merge_and_run(target, branch, request, context)).await;
@@ -252,6 +258,7 @@ impl Runner {
         let options = MergeOptions { author, properties, with: with.clone(), whole, passed };
         let merged = self.lake().merge_with(&work.target, request, options).await;
         let report = merged.map_err(|error| work.not_merged(error, &closes))?;
+        let report = self.visible(report);
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();
         match report.outcome {
             MergeOutcome::Conflict => Err(Error::Conflict {
@@ -298,6 +305,7 @@ impl Runner {
         let transaction = self.lake().transaction(&work.branch, &author).await;
         let mut transaction = transaction.map_err(|error| Error::other(&error))?;
         for name in missing {
+            self.authorize(Action::Create, &Object::namespace(name))?;
             transaction.create_namespace(name, BTreeMap::new());
         }
         let made = transaction.commit("Namespaces of the models").await;

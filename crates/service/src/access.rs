@@ -10,11 +10,14 @@ use headwater_access::{Access, Credential, Decision, Denial};
 use headwater_engine::TableAccess;
 use headwater_model::{
     Action, AuditOutcome, ErrorCode, Identity, Object, ObjectKind, OrProblem, Principal, Problem,
-    RefSpec,
 };
 use serde_json::json;
 
 use crate::service::{Components, Service};
+
+/// A name that only a pattern for all names selects. It stands for all objects of a kind, and for
+/// one that does not exist.
+pub(crate) const EVERY: &str = "*";
 
 impl Components {
     /// Checks that a principal may perform an action on an object, and records the decision.
@@ -72,22 +75,18 @@ impl Components {
     /// Returns the decisions of a session that acts for a principal; none if it may do everything
     /// by being the owner.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
-        if *principal.identity() == Identity::Owner && !self.access.has_users() {
-            return None;
-        }
-        let (access, principal) = (self.access.clone(), principal.clone());
-        Some(Arc::new(SessionAccess { access, principal }))
+        table_access(&self.access, principal)
     }
 }
 
-/// Returns the object that stands for a ref: its branch or tag, or the commit, which only a pattern
-/// for all branches selects.
-pub(crate) fn ref_object(reference: &RefSpec) -> Object {
-    match reference {
-        RefSpec::Name(name) | RefSpec::At { name, .. } => Object::branch(name),
-        RefSpec::Commit(hash) => Object::branch(&format!("@{hash}")),
-        RefSpec::Before { of, .. } => ref_object(of),
+/// Returns the decisions of a session that acts for a principal; none if it may do everything by
+/// being the owner.
+pub(crate) fn table_access(access: &Access, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
+    if *principal.identity() == Identity::Owner && !access.has_users() {
+        return None;
     }
+    let (access, principal) = (access.clone(), principal.clone());
+    Some(Arc::new(SessionAccess { access, principal }))
 }
 
 /// The decisions of an SQL session.
@@ -111,7 +110,8 @@ impl TableAccess for SessionAccess {
     }
 }
 
-fn authorize(
+/// Checks that a principal may perform an action on an object, and records the decision.
+pub(crate) fn authorize(
     access: &Access,
     principal: &Principal,
     action: Action,

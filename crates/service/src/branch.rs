@@ -5,9 +5,9 @@ use std::sync::Arc;
 use headwater_jobs::NewJob;
 use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
-    Action, Branch, CherryPickRequest, CreateRef, DEFAULT_NAMESPACE, ErrorCode, JobKind,
-    MergeOutcome, MergeReport, MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest,
-    TableName, UpdateRef, nearest,
+    Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
+    MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest, TableName, UpdateRef,
+    nearest,
 };
 
 use crate::service::Components;
@@ -202,15 +202,7 @@ impl Branches {
     fn visible(&self, principal: &Principal, mut report: MergeReport) -> MergeReport {
         let allows =
             |table: &TableName| self.0.allows(principal, Action::Select, &Object::table(table));
-        report.tables.retain(allows);
-        report.merged.retain(|merged| allows(&merged.table));
-        for conflict in report.conflicts.iter_mut().filter(|conflict| !allows(&conflict.table)) {
-            conflict.causes.clear();
-            conflict.table = hidden_table();
-            conflict.project = None;
-            (conflict.target, conflict.target_after) = (None, None);
-            (conflict.source, conflict.source_after) = (None, None);
-        }
+        report.retain(allows);
         report
     }
 
@@ -221,9 +213,4 @@ impl Branches {
     ) -> (headwater_lake::Lake, String, String) {
         (self.0.lake.clone(), target.to_owned(), principal.author().to_owned())
     }
-}
-
-/// Returns the name in place of that of a table that a principal may not read.
-fn hidden_table() -> TableName {
-    TableName { namespace: DEFAULT_NAMESPACE.to_owned(), name: "(hidden)".to_owned() }
 }

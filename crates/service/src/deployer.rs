@@ -9,8 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use headwater_engine::TableAccess;
 use headwater_lake::Lake;
-use headwater_model::{DeployReport, Deployment, ErrorCode, Fault, ObjectId, OrProblem, Problem};
+use headwater_model::{
+    Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem, Problem,
+};
 use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
 use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
@@ -26,6 +29,18 @@ pub struct Version {
     pub id: ObjectId,
     /// The project.
     pub project: Arc<Project>,
+    /// The identity whose rights its triggers have.
+    pub actor: Actor,
+}
+
+/// The identity that deploys a version.
+pub struct DeployedBy {
+    /// The author of the deployment.
+    pub author: String,
+    /// The identity whose rights the triggers have.
+    pub actor: Actor,
+    /// Its decisions; none: everything is allowed.
+    pub access: Option<Arc<dyn TableAccess>>,
 }
 
 /// The active version.
@@ -130,7 +145,8 @@ impl Deployer {
         let active = self.versions.active().await.map_err(|error| error.to_problem())?;
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
-        Ok(Some(Version { id, project: Arc::new(parse(files).await?) }))
+        let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
+        Ok(Some(Version { id, project: Arc::new(parse(files).await?), actor }))
     }
 
     /// Loads the triggers of the active version if that is pending. Returns the reason if it fails.
@@ -165,26 +181,38 @@ impl Deployer {
     pub async fn deploy(
         &self,
         files: BTreeMap<String, String>,
-        author: &str,
+        by: DeployedBy,
         dry_run: bool,
     ) -> Result<DeployReport, Problem> {
         let project = parse(files).await?;
-        self.check_secrets(&project).await?;
+        self.check_secrets(&project, by.access.as_deref()).await?;
+        let DeployedBy { author, actor, .. } = by;
         let _guard = self.activation.lock().await;
         let before = self.deployed.version().ok().flatten();
         let deployment = if dry_run {
-            self.versions.preview(&project, author)
+            self.versions.preview(&project, &author)
         } else {
-            self.stored_or_reload(self.versions.deploy(&project, author).await).await?
+            let deployed = self.versions.deploy(&project, &author, actor.clone()).await;
+            self.stored_or_reload(deployed).await?
         };
-        Ok(self.report(before, project, deployment, dry_run).await)
+        let version = Version { id: deployment.version, project: Arc::new(project), actor };
+        Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that the secrets that functions name exist.
-    async fn check_secrets(&self, project: &Project) -> Result<(), Problem> {
+    /// Checks that the secrets that functions name exist, and that they may be used.
+    async fn check_secrets(
+        &self,
+        project: &Project,
+        access: Option<&dyn TableAccess>,
+    ) -> Result<(), Problem> {
         let callables = project.callables.values();
         let names = callables.flat_map(|callable| callable.function.secrets.iter().cloned());
         let names: Vec<String> = names.collect();
+        if let Some(access) = access {
+            for name in &names {
+                access.check(Action::Use, &Object::secret(name))?;
+            }
+        }
         self.secrets.check(&names).await.or_problem()
     }
 
@@ -195,8 +223,11 @@ impl Deployer {
         let files = self.versions.files(found.version).await;
         let project = parse(files.map_err(|error| error.to_problem())?).await?;
         let before = self.deployed.version().ok().flatten();
+        let actor = self.versions.actor(found.version).await;
+        let actor = actor.map_err(|error| error.to_problem())?;
         self.stored_or_reload(self.versions.activate(found.version).await).await?;
-        Ok(self.report(before, project, Deployment { active: true, ..found }, false).await)
+        let version = Version { id: found.version, project: Arc::new(project), actor };
+        Ok(self.report(before, version, Deployment { active: true, ..found }, false).await)
     }
 
     /// Reloads the active version after an error, since the store may have the new one.
@@ -216,15 +247,15 @@ impl Deployer {
     async fn report(
         &self,
         before: Option<Version>,
-        project: Project,
+        version: Version,
         deployment: Deployment,
         dry_run: bool,
     ) -> DeployReport {
+        let project = version.project.clone();
         let changes = deploy_changes(before.as_ref().map(|before| &*before.project), &project);
-        let (previous, project) = (before.map(|before| before.id), Arc::new(project));
+        let previous = before.map(|before| before.id);
         let mut warnings = Vec::new();
         if !dry_run {
-            let version = Version { id: deployment.version, project: project.clone() };
             self.deployed.set(State::Active(version));
             self.triggers_outdated.store(true, Ordering::Relaxed);
             let failed = self.update_triggers().await;

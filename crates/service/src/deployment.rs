@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    DeployReport, DeployRequest, Deployment, ErrorCode, OrProblem, Principal, Problem,
+    Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Object, OrProblem,
+    Principal, Problem,
 };
 
+use crate::access::EVERY;
+use crate::deployer::DeployedBy;
+use crate::run::project_object;
 use crate::service::Components;
 
 /// Operations on deployments.
@@ -13,16 +17,37 @@ use crate::service::Components;
 pub struct Deployments(pub(crate) Arc<Components>);
 
 impl Deployments {
-    /// Lists the deployed versions of the project, the last deployed first.
+    /// Lists the deployed versions of projects that the principal may deploy, the last deployed
+    /// first.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Deployment>, Problem> {
-        self.0.administer(principal)?;
-        self.0.deployer.versions().list().await.or_problem()
+        self.0.authenticated(principal)?;
+        let mut versions = self.0.deployer.versions().list().await.or_problem()?;
+        let allows = |name: &str| self.0.allows(principal, Action::Deploy, &Object::project(name));
+        versions.retain(|version| allows(&version.project));
+        Ok(versions)
     }
 
     /// Returns a deployed version, by its id or a unique prefix of it.
     pub async fn get(&self, principal: &Principal, version: &str) -> Result<Deployment, Problem> {
-        self.0.administer(principal)?;
-        self.0.deployer.versions().get(version).await.or_problem()
+        let found = self.0.deployer.versions().get(version).await.or_problem();
+        let project = found.as_ref().map_or(EVERY, |found| found.project.as_str());
+        self.0.authorize(principal, Action::Deploy, &Object::project(project))?;
+        found
+    }
+
+    /// Checks that a principal may replace the active version by one of a project: it must have the
+    /// right to deploy both.
+    fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
+        self.0.authorize(principal, Action::Deploy, project)?;
+        match self.0.deployer.deployed().version() {
+            Ok(None) => Ok(()),
+            Ok(Some(active)) => {
+                let active = Object::project(&active.project.name);
+                self.0.authorize(principal, Action::Deploy, &active)
+            }
+            // The name of a version that cannot be read is unknown.
+            Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
+        }
     }
 
     /// Validates a project and activates it as a version: function calls and triggers then use it.
@@ -34,16 +59,20 @@ impl Deployments {
         principal: &Principal,
         request: DeployRequest,
     ) -> Result<DeployReport, Problem> {
-        self.0.administer(principal)?;
+        self.check_deploy(principal, &project_object(&request.files))?;
         if request.files.is_empty() {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
             return Err(problem.with_hint("Send its files in `files`."));
         }
-        let author = principal.author().to_owned();
+        let by = DeployedBy {
+            author: principal.author().to_owned(),
+            actor: Actor::of(principal).without_token(),
+            access: self.0.table_access(principal),
+        };
         let components = self.0.clone();
-        complete(async move {
-            components.deployer.deploy(request.files, &author, request.dry_run).await
-        })
+        complete(
+            async move { components.deployer.deploy(request.files, by, request.dry_run).await },
+        )
         .await
     }
 
@@ -53,7 +82,8 @@ impl Deployments {
         principal: &Principal,
         version: String,
     ) -> Result<DeployReport, Problem> {
-        self.0.administer(principal)?;
+        let found = self.get(principal, &version).await?;
+        self.check_deploy(principal, &Object::project(&found.project))?;
         let components = self.0.clone();
         complete(async move { components.deployer.activate(&version).await }).await
     }

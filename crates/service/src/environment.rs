@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use headwater_functions::EnvironmentEvent;
 use headwater_model::{
-    EnvironmentExplained, EnvironmentSummary, OrProblem, Principal, Problem, PruneEnvironments,
-    PrunedEnvironments, RebuiltEnvironment,
+    Action, EnvironmentExplained, EnvironmentSummary, Object, OrProblem, Principal, Problem,
+    PruneEnvironments, PrunedEnvironments, RebuiltEnvironment,
 };
 
+use crate::access::EVERY;
 use crate::service::Components;
 
 /// Operations on environments.
@@ -16,10 +17,13 @@ use crate::service::Components;
 pub struct Environments(pub(crate) Arc<Components>);
 
 impl Environments {
-    /// Lists environments, the last used first.
+    /// Lists environments that the principal may read, the last used first.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<EnvironmentSummary>, Problem> {
-        self.0.administer(principal)?;
-        Ok(self.0.functions.environments().await)
+        self.0.authenticated(principal)?;
+        let mut environments = self.0.functions.environments().await;
+        environments
+            .retain(|one| self.0.allows(principal, Action::Read, &Object::environment(&one.id)));
+        Ok(environments)
     }
 
     /// Returns an environment's packages, its zygote and its calls. An id may be shortened.
@@ -28,7 +32,7 @@ impl Environments {
         principal: &Principal,
         id: &str,
     ) -> Result<EnvironmentExplained, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Read, &Object::environment(id))?;
         self.0.functions.explain(id).await.or_problem()
     }
 
@@ -39,7 +43,7 @@ impl Environments {
         principal: &Principal,
         request: &PruneEnvironments,
     ) -> Result<PrunedEnvironments, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Drop, &Object::environment(EVERY))?;
         let unused_for = Duration::from_secs(request.unused_seconds);
         if request.dry_run {
             return Ok(self.0.functions.prunable(unused_for).await);
@@ -53,7 +57,7 @@ impl Environments {
         principal: &Principal,
         id: &str,
     ) -> Result<RebuiltEnvironment, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Drop, &Object::environment(id))?;
         let ignore = |_: EnvironmentEvent| ();
         self.0.functions.rebuild(id, &ignore).await.or_problem()
     }

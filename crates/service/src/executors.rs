@@ -4,17 +4,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use headwater_access::Access;
 use headwater_ingest::{ImportProgress, Importer};
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    ErrorCode, Fault, ImportReport, ImportRequest, JobEventKind, Problem, RunReport, RunRequest,
-    Usage,
+    Actor, ErrorCode, Fault, ImportReport, ImportRequest, JobEventKind, Object, Problem, RunReport,
+    RunRequest, Usage,
 };
 use headwater_pipelines::Runner;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::access::table_access;
+use crate::import_rights::ImportRights;
 use crate::metered_runtime::MeteredRuntime;
 
 /// Executes imports.
@@ -24,24 +28,69 @@ pub struct ImportExecutor {
     pub lake: Lake,
     /// The threads of imports.
     pub runtime: MeteredRuntime,
+    /// What imports may read and write.
+    pub rights: ImportRights,
 }
 
 #[async_trait]
 impl Executor for ImportExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let request: ImportRequest = read(payload)?;
-        Ok(json!(self.import(request, &context).await?))
+        let ActingRequest { request, actor } = read(payload)?;
+        Ok(json!(self.import(request, &actor, &context).await?))
     }
 }
 
+/// A request with the identity whose rights its job has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ActingRequest<T> {
+    /// The request.
+    #[serde(flatten)]
+    pub request: T,
+    /// The identity.
+    #[serde(default)]
+    pub actor: Actor,
+}
+
 /// Executes runs.
-pub struct RunExecutor(pub Runner);
+#[derive(Clone)]
+pub struct RunExecutor {
+    /// Runs projects, with all rights.
+    pub runner: Runner,
+    /// The lake.
+    pub lake: Lake,
+    /// The rights of users.
+    pub access: Access,
+}
 
 #[async_trait]
 impl Executor for RunExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let request: RunRequest = read(payload)?;
-        Ok(json!(run(&self.0, request, &context).await?))
+        let ActingRequest { request, actor } = read(payload)?;
+        Ok(json!(self.run(request, &actor, &context).await?))
+    }
+}
+
+impl RunExecutor {
+    /// Runs a project within a job, with the rights of an identity. A user owns the branch that its
+    /// failed run leaves, so that it can read and delete it.
+    pub async fn run(
+        &self,
+        request: RunRequest,
+        actor: &Actor,
+        context: &JobContext,
+    ) -> Result<RunReport, Problem> {
+        let principal = actor.principal();
+        let runner = self.runner.with_access(table_access(&self.access, &principal));
+        let ran = runner.run(request, context.clone()).await.map_err(|error| error.to_problem());
+        let branch = format!("run/{}", context.id());
+        if principal.user_name().is_some()
+            && ran.is_err()
+            && self.lake.catalog().branch(&branch).await.is_ok()
+            && let Err(error) = self.access.set_owner(&principal, &Object::branch(&branch)).await
+        {
+            tracing::warn!("the owner of branch `{branch}` cannot be recorded: {error}");
+        }
+        ran
     }
 }
 
@@ -54,13 +103,17 @@ pub fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
 }
 
 impl ImportExecutor {
-    /// Imports files within a job.
+    /// Imports files within a job, with the rights of an identity.
     pub async fn import(
         &self,
         request: ImportRequest,
+        actor: &Actor,
         context: &JobContext,
     ) -> Result<ImportReport, Problem> {
-        let (importer, context) = (Importer::new(self.lake.clone()), context.clone());
+        let (principal, context) = (actor.principal(), context.clone());
+        self.rights.check(&principal, &request)?;
+        let check = self.rights.table_check(&principal);
+        let importer = Importer::new(self.lake.clone()).with_check(check);
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();
@@ -86,13 +139,4 @@ fn progress_event(progress: ImportProgress) -> JobEventKind {
         total: Some(progress.bytes_total),
         unit: "bytes".to_owned(),
     }
-}
-
-/// Runs a project within a job.
-pub async fn run(
-    runner: &Runner,
-    request: RunRequest,
-    context: &JobContext,
-) -> Result<RunReport, Problem> {
-    runner.run(request, context.clone()).await.map_err(|error| error.to_problem())
 }

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use headwater_ingest::Importer;
 use headwater_jobs::NewJob;
-use headwater_model::{ImportPlan, ImportRequest, Job, JobKind, OrProblem, Principal, Problem};
+use headwater_model::{
+    Action, Actor, Fault, ImportPlan, ImportRequest, Job, JobKind, NameError, OrProblem, Principal,
+    Problem, RefSpec, TableName,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::executors::ActingRequest;
 use crate::service::Components;
 
 /// Operations on imports.
@@ -22,10 +26,11 @@ impl Imports {
         principal: &Principal,
         request: &ImportRequest,
     ) -> Result<ImportPlan, Problem> {
-        self.0.administer(principal)?;
+        self.check(principal, request).await?;
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
-        let importer = Importer::new(self.0.lake.clone());
+        let check = self.0.import_rights.table_check(principal);
+        let importer = Importer::new(self.0.lake.clone()).with_check(check);
         importer.plan(request, Arc::new(|_| {}), cancelled).await.or_problem()
     }
 
@@ -35,18 +40,37 @@ impl Imports {
         principal: &Principal,
         mut request: ImportRequest,
     ) -> Result<Job, Problem> {
-        self.0.administer(principal)?;
+        self.check(principal, &request).await?;
         let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
         request.author = Some(author.clone());
+        let new = NewJob::new(JobKind::Import, summary(&request), author);
         let new = NewJob {
             reference: Some(branch),
             event: request.event.clone(),
-            payload: json!(request),
-            ..NewJob::new(JobKind::Import, summary(&request), author)
+            payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
+            ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;
         self.0.jobs.job(id).await.or_problem()
+    }
+
+    /// Checks that a principal may read the sources, write to the branch and add rows to the table.
+    /// The job checks it again, and whether it may add columns.
+    async fn check(&self, principal: &Principal, request: &ImportRequest) -> Result<(), Problem> {
+        self.0.import_rights.check(principal, request)?;
+        if self.0.is_unlimited(principal) {
+            return Ok(());
+        }
+        let table: TableName =
+            request.table.parse().map_err(|error: NameError| error.to_problem())?;
+        let main = RefSpec::main();
+        let reference = request.reference.as_ref().unwrap_or(&main);
+        self.0.check_named(principal, reference, Action::Insert, &table).await?;
+        if !self.0.has_table(reference, &table).await? {
+            self.0.check_named(principal, reference, Action::Create, &table).await?;
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::deployer::{nothing_deployed, parse_folder};
 use crate::operation::EndedJob;
+use crate::run::project_object;
 use crate::service::Components;
 
 /// Operations on functions.
@@ -98,7 +99,7 @@ impl Invocations {
         name: &str,
     ) -> Result<FoundFunction, Problem> {
         // The files are code of the caller, which no deployment has reviewed.
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Run, &project_object(&files))?;
         let wanted = name.to_owned();
         let read = move || {
             let parsed = Parsed::read(&files).or_problem()?;
@@ -109,6 +110,9 @@ impl Invocations {
         })?;
         let (project, callable) = read?;
         let callable = callable.ok_or_else(|| not_found(&project, name))?;
+        for secret in &callable.function.secrets {
+            self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
+        }
         Ok(FoundFunction { project: Arc::new(project), callable })
     }
 

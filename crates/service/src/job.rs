@@ -11,6 +11,7 @@ use headwater_model::{
     Timestamp, UsageLine,
 };
 
+use crate::access::EVERY;
 use crate::service::Components;
 
 /// Operations on jobs.
@@ -96,7 +97,8 @@ impl Jobs {
         self.0.jobs.stop(id).await.or_problem()
     }
 
-    /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group.
+    /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group: of all
+    /// jobs if the principal may read the usage of every user, otherwise of those that it may see.
     pub async fn usage(
         &self,
         principal: &Principal,
@@ -104,8 +106,12 @@ impl Jobs {
         until: Option<Timestamp>,
         group: UsageGroup,
     ) -> Result<Vec<UsageLine>, Problem> {
-        self.0.administer(principal)?;
+        self.0.authenticated(principal)?;
         self.0.settings.refresh().await;
-        self.0.jobs.usage(since, until, group).await.or_problem()
+        if self.0.allows(principal, Action::Read, &Object::usage(EVERY)) {
+            return self.0.jobs.usage(since, until, group).await.or_problem();
+        }
+        let is_visible = |job: &Job| self.is_visible(principal, job);
+        self.0.jobs.usage_of(since, until, group, is_visible).await.or_problem()
     }
 }

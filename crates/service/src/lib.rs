@@ -20,6 +20,7 @@ mod executors;
 mod grant;
 pub mod iceberg;
 mod import;
+mod import_rights;
 mod invocation;
 mod job;
 mod maintenance;

@@ -9,7 +9,6 @@ use headwater_model::{
     ResolvedRef, TableComparison,
 };
 
-use crate::access::ref_object;
 use crate::service::Components;
 
 /// Operations on refs.
@@ -23,7 +22,7 @@ impl Refs {
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<ResolvedRef, Problem> {
-        self.0.authorize(principal, Action::Read, &ref_object(reference))?;
+        self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
         let resolved = self.0.lake.catalog().resolve(reference).await.or_problem();
         let resolved = resolved.map_err(|problem| self.0.conceal(principal, problem))?;
         Ok(ResolvedRef { commit: resolved.commit, branch: resolved.branch })
@@ -38,10 +37,10 @@ impl Refs {
         limit: usize,
         after: Option<CommitId>,
     ) -> Result<Vec<Commit>, Problem> {
-        self.0.authorize(principal, Action::Read, &ref_object(reference))?;
+        self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
         if let Some(after) = after {
             let after = RefSpec::Commit(after.to_string());
-            self.0.authorize(principal, Action::Read, &ref_object(&after))?;
+            self.0.authorize(principal, Action::Read, &Object::reference(&after))?;
         }
         let log = self.0.lake.catalog().log(reference, limit, after).await.or_problem();
         log.map_err(|problem| self.0.conceal(principal, problem))
@@ -56,7 +55,7 @@ impl Refs {
         options: DiffOptions,
     ) -> Result<Diff, Problem> {
         for reference in [&from, &to] {
-            self.0.authorize(principal, Action::Read, &ref_object(reference))?;
+            self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
         }
         let new = new_job(principal, format!("{from} with {to}"), &to);
         let engine = self.0.engine.clone();

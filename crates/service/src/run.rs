@@ -1,14 +1,18 @@
 //! Runs of a project: plan, or start as a job.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, Job, JobKind, OrProblem, Principal, Problem, RunPlan, RunRequest,
+    Action, Actor, ErrorCode, Job, JobKind, Object, OrProblem, Principal, Problem, RunPlan,
+    RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
 
+use crate::access::EVERY;
+use crate::executors::ActingRequest;
 use crate::service::Components;
 
 /// Operations on runs.
@@ -22,9 +26,10 @@ impl Runs {
         principal: &Principal,
         request: &RunRequest,
     ) -> Result<RunPlan, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_files(request)?;
-        self.0.runner.plan(request).await.or_problem()
+        let runner = self.0.runner.with_access(self.0.table_access(principal));
+        runner.plan(request).await.or_problem()
     }
 
     /// Starts a run. Returns its job, which waits for earlier runs of the project on the branch.
@@ -33,19 +38,22 @@ impl Runs {
         principal: &Principal,
         mut request: RunRequest,
     ) -> Result<Job, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_files(&request)?;
         self.0.settings.refresh().await;
         let author = principal.author().to_owned();
-        let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
+        let branch = self.0.branch_to_write(request.reference.as_ref()).await;
+        let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
+        self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
         request.author = Some(author.clone());
         let project = project_name(&request);
+        let new = NewJob::new(JobKind::Run, summary(&project, &request), author);
         let new = NewJob {
             event: request.event.clone(),
             queue: Some(run_queue(&project, &branch)),
             reference: Some(branch),
-            payload: json!(request),
-            ..NewJob::new(JobKind::Run, summary(&project, &request), author)
+            payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
+            ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;
         self.0.jobs.job(id).await.or_problem()
@@ -64,6 +72,13 @@ fn check_files(request: &RunRequest) -> Result<(), Problem> {
 /// concurrent runs would conflict.
 pub fn run_queue(project: &str, branch: &str) -> String {
     format!("run of {project} on {branch}")
+}
+
+/// Returns the object of a project by its files. Without a readable name, only a grant on every
+/// project selects it.
+pub fn project_object(files: &BTreeMap<String, String>) -> Object {
+    let name = Project::read_name(files).unwrap_or_else(|_| EVERY.to_owned());
+    Object::project(&name)
 }
 
 /// Returns the name of a run's project. The job parses the project's other files.

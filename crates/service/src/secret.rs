@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{OrProblem, Principal, Problem, Secret, SetSecret};
+use headwater_model::{Action, Object, OrProblem, Principal, Problem, Secret, SetSecret};
 
 use crate::service::Components;
 
@@ -11,10 +11,12 @@ use crate::service::Components;
 pub struct Secrets(pub(crate) Arc<Components>);
 
 impl Secrets {
-    /// Lists the secrets by name, without their values.
+    /// Lists the secrets that the principal may set or use by name, without their values.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Secret>, Problem> {
-        self.0.administer(principal)?;
-        self.0.secrets.list().await.or_problem()
+        self.0.authenticated(principal)?;
+        let mut secrets = self.0.secrets.list().await.or_problem()?;
+        secrets.retain(|one| self.0.access.may_see(principal, &Object::secret(&one.name)));
+        Ok(secrets)
     }
 
     /// Sets a secret: the first version, or the next. Calls that start later get the new value.
@@ -24,13 +26,13 @@ impl Secrets {
         name: &str,
         request: SetSecret,
     ) -> Result<Secret, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Set, &Object::secret(name))?;
         self.0.secrets.set(name, &request.value, principal.author()).await.or_problem()
     }
 
     /// Deletes a secret. Functions that name it fail from now on.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Set, &Object::secret(name))?;
         self.0.secrets.delete(name).await.or_problem()
     }
 }

@@ -25,6 +25,7 @@ use crate::environment::Environments;
 use crate::executors::{ImportExecutor, RunExecutor};
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
+use crate::import_rights::ImportRights;
 use crate::invocation::Invocations;
 use crate::job::Jobs;
 use crate::maintenance::{Maintenance, MaintenanceExecutor};
@@ -39,7 +40,7 @@ use crate::table::Tables;
 use crate::tag::Tags;
 use crate::trigger::Triggers;
 use crate::trigger_executor::TriggerExecutor;
-use crate::upload::Uploads;
+use crate::upload::{self, Uploads};
 use crate::view::Views;
 use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
 
@@ -212,6 +213,8 @@ pub(crate) struct Components {
     pub lake: Lake,
     /// Users, roles, grants and credentials.
     pub access: Access,
+    /// What imports may read and write.
+    pub import_rights: ImportRights,
     /// SHA-256 of the server's token, which authenticates the owner.
     pub owner_token: RwLock<Option<ObjectId>>,
     /// The SQL engine.
@@ -268,11 +271,15 @@ impl Components {
         let runner =
             Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
-        let imports = ImportExecutor { lake: lake.clone(), runtime: MeteredRuntime::default() };
+        let import_rights =
+            ImportRights { access: access.clone(), uploads: folder.join(upload::FOLDER) };
+        let imports = import_executor(&lake, &import_rights);
+        let runs = run_executor(&lake, &runner, &access);
         let deployed = Arc::new(Deployed::default());
         let given = Arc::<Given>::default();
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             imports: imports.clone(),
+            runs: runs.clone(),
             runner: runner.clone(),
             given: given.clone(),
             project,
@@ -284,7 +291,7 @@ impl Components {
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         jobs.register(JobKind::Import, Arc::new(imports));
-        jobs.register(JobKind::Run, Arc::new(RunExecutor(runner.clone())));
+        jobs.register(JobKind::Run, Arc::new(runs));
         let maintenance =
             MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
         jobs.register(JobKind::Maintenance, Arc::new(maintenance));
@@ -295,6 +302,7 @@ impl Components {
             config,
             lake,
             access,
+            import_rights,
             owner_token: RwLock::default(),
             engine,
             jobs,
@@ -339,6 +347,15 @@ impl Components {
                 .with_hint("Create a branch from it and write there.")
         })
     }
+}
+
+fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
+    let (lake, rights) = (lake.clone(), rights.clone());
+    ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
+}
+
+fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {
+    RunExecutor { runner: runner.clone(), lake: lake.clone(), access: access.clone() }
 }
 
 async fn start_functions(config: &ServiceConfig) -> Result<Functions> {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    ErrorCode, Fault, MAIN_BRANCH, OrProblem, Principal, Problem, Trigger, TriggerEvent,
-    TriggerStatus,
+    Action, ErrorCode, Fault, MAIN_BRANCH, Object, OrProblem, Principal, Problem, Trigger,
+    TriggerEvent, TriggerStatus,
 };
 use headwater_triggers::TriggerEventFilter;
 
+use crate::access::EVERY;
 use crate::service::Components;
 
 /// Operations on triggers.
@@ -15,27 +16,42 @@ use crate::service::Components;
 pub struct Triggers(pub(crate) Arc<Components>);
 
 impl Triggers {
-    /// Lists the triggers of the deployed version by name.
+    /// Lists the triggers of the deployed version that the principal may read, by name.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<TriggerStatus>, Problem> {
-        self.0.administer(principal)?;
+        self.0.authenticated(principal)?;
         self.0.deployer.deployed().version()?;
         let triggers = self.0.triggers.as_ref();
         let mut listed = triggers.map(headwater_triggers::Triggers::list).unwrap_or_default();
+        listed.retain(|status| self.is_visible(principal, &status.trigger.name));
         for status in listed.iter_mut().filter(|status| status.error.is_none()) {
             status.error = missing_branch(&self.0.lake, &status.trigger).await?;
         }
         Ok(listed)
     }
 
-    /// Lists events, newest first.
+    /// Returns true if a principal may see a trigger and its events.
+    fn is_visible(&self, principal: &Principal, trigger: &str) -> bool {
+        self.0.allows(principal, Action::Read, &Object::trigger(trigger))
+    }
+
+    /// Lists events of triggers that the principal may read, newest first.
     pub async fn events(
         &self,
         principal: &Principal,
         filter: &TriggerEventFilter,
     ) -> Result<Vec<TriggerEvent>, Problem> {
-        self.0.administer(principal)?;
+        match &filter.trigger {
+            Some(trigger) => {
+                self.0.authorize(principal, Action::Read, &Object::trigger(trigger))?;
+            }
+            None => self.0.authenticated(principal)?,
+        }
         match (&self.0.triggers, &filter.trigger) {
-            (Some(triggers), _) => triggers.events(filter).await.or_problem(),
+            (Some(triggers), _) => {
+                let mut events = triggers.events(filter).await.or_problem()?;
+                events.retain(|event| self.is_visible(principal, &event.trigger));
+                Ok(events)
+            }
             (None, None) => Ok(Vec::new()),
             (None, Some(name)) => Err(triggers_disabled(&format!("trigger `{name}`"))),
         }
@@ -47,7 +63,13 @@ impl Triggers {
         principal: &Principal,
         event: &str,
     ) -> Result<TriggerEvent, Problem> {
-        self.0.administer(principal)?;
+        self.0.authenticated(principal)?;
+        let found = match &self.0.triggers {
+            Some(triggers) => triggers.event(event).await.ok(),
+            None => None,
+        };
+        let trigger = found.map_or_else(|| EVERY.to_owned(), |event| event.trigger);
+        self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))?;
         let triggers = self.0.triggers.as_ref();
         let triggers =
             triggers.ok_or_else(|| triggers_disabled(&format!("trigger event `{event}`")))?;

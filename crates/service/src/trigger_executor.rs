@@ -19,15 +19,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::deployer::Deployed;
-use crate::executors::ImportExecutor;
+use crate::executors::{ImportExecutor, RunExecutor};
 use crate::run::run_queue;
-use crate::{executors, template_params};
+use crate::template_params;
 
 /// The executor that delivers events to targets.
 pub struct TriggerExecutor {
     /// The executor of imports.
     pub imports: ImportExecutor,
-    /// The runner of the project.
+    /// The executor of runs.
+    pub runs: RunExecutor,
+    /// The runner of functions.
     pub runner: Runner,
     /// The folder that paths of triggers are relative to.
     pub project: PathBuf,
@@ -45,19 +47,20 @@ impl TargetExecutor for TriggerExecutor {
         event: &Event,
         context: JobContext,
     ) -> Result<Value, Problem> {
+        let actor = &self.deployed.require()?.actor;
         let mut result = serde_json::Map::new();
         for target in trigger.targets() {
             match target {
                 Target::Import(import) => {
                     let request = self.import_request(trigger, import, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.imports.import(request, &context).await;
+                    let report = self.imports.import(request, actor, &context).await;
                     result.insert("import".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Run => {
                     let request = self.run_request(trigger, event, &context)?;
                     let part = request.event.clone();
-                    let report = executors::run(&self.runner, request, &context).await;
+                    let report = self.runs.run(request, actor, &context).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(name) => {

@@ -12,14 +12,17 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use headwater_model::{ErrorCode, Principal, Problem, Upload};
+use headwater_model::{
+    Action, ErrorCode, Identity, Object, Permission, Principal, Problem, TableName, Upload,
+};
 use tokio::io::AsyncWriteExt;
-use uuid::Uuid;
 
+use crate::access::EVERY;
+use crate::import_rights::upload_folder;
 use crate::service::Components;
 
 /// Folder of the uploads in the lake's folder.
-const FOLDER: &str = "uploads";
+pub const FOLDER: &str = "uploads";
 
 /// Maximum length of a file, in bytes.
 const BYTES_MAX: u64 = 4 << 30;
@@ -48,9 +51,9 @@ impl Uploads {
         name: &str,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,
     ) -> Result<Upload, Problem> {
-        self.0.administer(principal)?;
+        self.check_upload(principal)?;
         let name = file_name(name)?;
-        let root = self.0.config.lake_dir.join(FOLDER);
+        let root = self.0.import_rights.uploads.clone();
         let count = tokio::task::spawn_blocking({
             let root = root.clone();
             move || delete_expired(&root, SystemTime::now())
@@ -60,7 +63,7 @@ impl Uploads {
             let hint = "Wait until they expire, a day after they were sent.";
             return Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint));
         }
-        let folder = root.join(Uuid::now_v7().to_string());
+        let folder = root.join(upload_folder(principal));
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|it| failed(&it))?;
         let path = folder.join(name);
         match write(&path, content).await {
@@ -74,6 +77,23 @@ impl Uploads {
                 Err(problem)
             }
         }
+    }
+}
+
+impl Uploads {
+    /// Checks that a principal may add rows to some table, since uploads take space.
+    fn check_upload(&self, principal: &Principal) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
+        let Identity::User(user) = principal.identity() else { return Ok(()) };
+        let inserts = |permission: &Permission| {
+            permission.is_administration() || permission.actions.contains(&Action::Insert)
+        };
+        let is_in_scope = user.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(inserts));
+        if is_in_scope && self.0.access.permissions(&user.name).iter().any(inserts) {
+            return Ok(());
+        }
+        let any = TableName { namespace: EVERY.to_owned(), name: EVERY.to_owned() };
+        self.0.authorize(principal, Action::Insert, &Object::table(&any))
     }
 }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_engine::Session;
 use headwater_functions::SharedTable;
 use headwater_lake::{new_columns, nullable};
-use headwater_model::TableName;
+use headwater_model::{Action, TableName};
 
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
@@ -47,6 +47,7 @@ impl Run {
         };
         let new = new_columns(&nullable(&rows.schema(), None), &table.schema());
         if !new.is_empty() {
+            self.check_change(&[Action::Alter], &name)?;
             transaction.add_columns(&name, new).await.map_err(failed)?;
             self.commit(step, transaction).await?;
         }

@@ -74,6 +74,7 @@ impl Run {
             memory_bytes: step.memory_bytes.filter(|_| step.kind == StepKind::Sql),
             properties: [(PROPERTY_JOB.to_owned(), self.context.id().to_string())].into(),
             snapshot_properties,
+            access: self.runner.access_on(&self.branch),
             ..SessionOptions::default()
         };
         self.runner.engine.session(options).map_err(|error| Error::other(&error))

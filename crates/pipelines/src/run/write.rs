@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
-use headwater_model::{JobEventKind, LogStream, PROPERTY_JOB, Usage};
+use headwater_model::{Action, JobEventKind, LogStream, Object, PROPERTY_JOB, TableName, Usage};
 
 use super::Run;
 use crate::Result;
@@ -59,6 +59,7 @@ impl Run {
         let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
         match existing {
             None => {
+                self.check_change(&[Action::Create, Action::Insert], &step.table)?;
                 let properties =
                     [(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone())].into();
                 let table = &step.table;
@@ -67,20 +68,32 @@ impl Run {
                 transaction.append(table, rows).await.map_err(failed)?;
             }
             Some((name, table)) if adds => {
+                self.check_change(&[Action::Insert], &name)?;
                 self.hint_at_repetition(step);
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
+                    self.check_change(&[Action::Alter], &name)?;
                     transaction.add_columns(&name, new).await.map_err(failed)?;
                 }
                 transaction.append(&name, rows).await.map_err(failed)?;
             }
-            Some((name, _)) => {
+            Some((name, table)) => {
+                self.check_change(&[Action::Insert, Action::Delete], &name)?;
+                if !has_same_columns(&schema, &table.schema()) {
+                    self.check_change(&[Action::Alter], &name)?;
+                }
                 transaction.replace(&name, schema, partition, rows).await.map_err(failed)?;
             }
         }
         let written = transaction.written();
         self.commit(step, transaction).await?;
         Ok(written)
+    }
+
+    /// Checks that the run may perform actions on a table.
+    pub(super) fn check_change(&self, actions: &[Action], table: &TableName) -> Result<()> {
+        let object = Object::table(table);
+        actions.iter().try_for_each(|action| self.runner.authorize(*action, &object))
     }
 
     /// Creates a change of the run branch, with the model as its author.
@@ -124,4 +137,13 @@ impl Run {
         self.note_commit(commit.map(|commit| commit.id));
         Ok(())
     }
+}
+
+/// Returns true if two schemas have the same columns in the same order.
+fn has_same_columns(one: &Schema, other: &Schema) -> bool {
+    let columns = |schema: &Schema| {
+        let fields = schema.fields().iter();
+        fields.map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>()
+    };
+    columns(one) == columns(other)
 }

@@ -80,7 +80,7 @@ impl Users {
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    async fn get(&self, token: &str, path: &str) -> (StatusCode, Value) {
+    pub async fn get(&self, token: &str, path: &str) -> (StatusCode, Value) {
         self.send(token, Method::GET, path, None).await
     }
 

@@ -38,56 +38,56 @@ type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
 const OPERATIONS: [Row; 78] = [
-    ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, No]),
+    ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
-    ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, No]),
+    ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, Ok]),
     ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
-    ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, No]),
+    ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, Ok]),
     ("diff_refs", "GET", "/v1/refs/main/diff/main", "", [No, Ok, Ok]),
     ("diff_table", "GET", "/v1/refs/main/diff/main/tables/sales.orders", "", [No, Ok, Ok]),
     ("drop_table", "DELETE", "/v1/branches/main/tables/none", "", [No, No, Ok]),
     ("drop_view", "DELETE", "/v1/branches/main/views/none", "", [No, No, Ok]),
-    ("explain_environment", "GET", "/v1/environments/x", "", [No, No, No]),
+    ("explain_environment", "GET", "/v1/environments/x", "", [No, No, Ok]),
     ("get_branch", "GET", "/v1/branches/main", "", [No, Ok, Ok]),
-    ("get_deployment", "GET", "/v1/deployments/x", "", [No, No, No]),
+    ("get_deployment", "GET", "/v1/deployments/x", "", [No, No, Ok]),
     ("get_health", "GET", "/health", "", [Ok, Ok, Ok]),
     ("get_job", "GET", "/v1/jobs/x", "", [Ok, Ok, Ok]),
     ("get_ref", "GET", "/v1/refs/main", "", [No, Ok, Ok]),
     ("get_table", "GET", "/v1/refs/main/tables/sales.orders", "", [No, Ok, Ok]),
     ("get_tag", "GET", "/v1/tags/none", "", [No, Ok, Ok]),
-    ("get_usage", "GET", "/v1/usage", "", [No, No, No]),
+    ("get_usage", "GET", "/v1/usage", "", [Ok, Ok, Ok]),
     ("get_view", "GET", "/v1/refs/main/views/shop.best", "", [No, Ok, Ok]),
-    ("import_files", "POST", "/v1/imports", r#"{"table":"t","sources":["x.csv"]}"#, [No, No, No]),
+    ("import_files", "POST", "/v1/imports", r#"{"table":"t","sources":["x.csv"]}"#, [No, No, Ok]),
     ("invoke_function", "POST", "/v1/functions/f/invoke", "{}", [No, No, Ok]),
     ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]),
     ("list_commits", "GET", "/v1/refs/main/commits", "", [No, Ok, Ok]),
-    ("list_deployments", "GET", "/v1/deployments", "", [No, No, No]),
-    ("list_environments", "GET", "/v1/environments", "", [No, No, No]),
+    ("list_deployments", "GET", "/v1/deployments", "", [Ok, Ok, Ok]),
+    ("list_environments", "GET", "/v1/environments", "", [Ok, Ok, Ok]),
     ("list_functions", "GET", "/v1/functions", "", [Ok, Ok, Ok]),
     ("list_job_events", "GET", "/v1/jobs/x/events", "", [Ok, Ok, Ok]),
     ("list_jobs", "GET", "/v1/jobs", "", [Ok, Ok, Ok]),
     ("list_namespaces", "GET", "/v1/refs/main/namespaces", "", [Ok, Ok, Ok]),
-    ("list_secrets", "GET", "/v1/secrets", "", [No, No, No]),
+    ("list_secrets", "GET", "/v1/secrets", "", [Ok, Ok, Ok]),
     ("list_tables", "GET", "/v1/refs/main/tables", "", [Ok, Ok, Ok]),
     ("list_tags", "GET", "/v1/tags", "", [Ok, Ok, Ok]),
-    ("list_trigger_events", "GET", "/v1/trigger-events", "", [No, No, No]),
-    ("list_triggers", "GET", "/v1/triggers", "", [No, No, No]),
+    ("list_trigger_events", "GET", "/v1/trigger-events", "", [Ok, Ok, Ok]),
+    ("list_triggers", "GET", "/v1/triggers", "", [Ok, Ok, Ok]),
     ("list_views", "GET", "/v1/refs/main/views", "", [Ok, Ok, Ok]),
     ("maintain_table", "POST", "/v1/branches/none/tables/t/maintain", "{}", [No, No, Ok]),
     ("maintain_tables", "POST", "/v1/branches/none/maintain", "{}", [No, No, Ok]),
     ("merge_branch", "POST", "/v1/branches/none/merge", r#"{"source":"main"}"#, [No, No, Ok]),
-    ("prune_environments", "POST", "/v1/environments/prune", r#"{"dry_run":true}"#, [No, No, No]),
+    ("prune_environments", "POST", "/v1/environments/prune", r#"{"dry_run":true}"#, [No, No, Ok]),
     ("query", "POST", "/v1/query", r#"{"sql":"SELECT * FROM sales.orders"}"#, [No, Ok, Ok]),
-    ("rebuild_environment", "POST", "/v1/environments/x/rebuild", "", [No, No, No]),
-    ("replay_trigger_event", "POST", "/v1/trigger-events/x/replay", "", [No, No, No]),
+    ("rebuild_environment", "POST", "/v1/environments/x/rebuild", "", [No, No, Ok]),
+    ("replay_trigger_event", "POST", "/v1/trigger-events/x/replay", "", [No, No, Ok]),
     ("revert", "POST", "/v1/branches/none/revert", r#"{"commit":"main"}"#, [No, No, Ok]),
-    ("run_project", "POST", "/v1/runs", r#"{"files":{"a.sql":"SELECT 1"}}"#, [No, No, No]),
-    ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, No]),
+    ("run_project", "POST", "/v1/runs", RUN, [No, No, Ok]),
+    ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, Ok]),
     ("shut_down", "POST", "/v1/shutdown", "", [No, No, No]),
     ("stop_job", "POST", "/v1/jobs/x/stop", "", [Ok, Ok, Ok]),
     ("update_branch", "PATCH", "/v1/branches/none", r#"{"name":"x"}"#, [No, No, Ok]),
@@ -97,7 +97,7 @@ const OPERATIONS: [Row; 78] = [
     ("create_session", "POST", "/v1/session", "{}", [Ok, Ok, Ok]),
     ("create_session_code", "POST", "/v1/session/codes", "", [Ok, Ok, Ok]),
     ("create_token", "POST", "/v1/tokens", r#"{"user":"none","label":""}"#, [No, No, No]),
-    ("create_upload", "POST", "/v1/uploads?name=x.csv", "", [No, No, No]),
+    ("create_upload", "POST", "/v1/uploads?name=x.csv", "", [No, No, Ok]),
     ("create_user", "POST", "/v1/users", r#"{"name":"u","kind":"person"}"#, [No, No, No]),
     ("delete_role", "DELETE", "/v1/roles/none", "", [No, No, No]),
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
@@ -122,6 +122,7 @@ const OPERATIONS: [Row; 78] = [
 const PUBLIC: [&str; 4] = ["get_health", "create_session", "delete_session", "get_session"];
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
+const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
 const GRANT: &str = r#"{"grantee":"none","actions":["select"],"object":"table:a.b"}"#;
 const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 
@@ -129,7 +130,7 @@ const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 const ARROW: &str = "arrow";
 
 /// All grants but administration.
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
@@ -138,6 +139,8 @@ const ALL: [&str; 10] = [
     "run,deploy on project:*",
     "read,run on trigger:*",
     "read,drop on environment:*",
+    "set,use on secret:*",
+    "read on location:*",
     "read on usage:*",
     "maintain on lake",
 ];

@@ -5,6 +5,7 @@
 
 mod access;
 mod access_matrix;
+mod access_projects;
 mod api;
 mod clients;
 mod console;
@@ -64,6 +65,7 @@ fn trials() -> Vec<Trial> {
     }
     trials.extend(access::trials());
     trials.extend(access_matrix::trials());
+    trials.extend(access_projects::trials());
     trials.extend(clients::trials());
     trials.extend(console::trials());
     trials.extend(listeners::trials());

@@ -1,0 +1,49 @@
+//! The rights of an import: a check of each action on a table before the import performs it.
+
+use std::sync::Arc;
+
+use headwater_model::{Action, Problem, TableName};
+
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::rejected::rejected_name;
+use crate::request::Checked;
+
+/// Checks that an action on a table is allowed. Error: `forbidden`.
+pub type TableCheck = Arc<dyn Fn(Action, &TableName) -> Result<(), Problem> + Send + Sync>;
+
+/// The check of an importer; without one, everything is allowed.
+#[derive(Clone, Default)]
+pub(crate) struct Rights(pub(crate) Option<TableCheck>);
+
+impl std::fmt::Debug for Rights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rights").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Rights {
+    fn check(&self, action: Action, table: &TableName) -> Result<()> {
+        let Some(check) = &self.0 else { return Ok(()) };
+        check(action, table).map_err(|problem| Error::Denied(Box::new(problem)))
+    }
+
+    /// Checks that the import may add rows to a table, and create it if it is missing.
+    pub(crate) fn check_rows(&self, table: &TableName, exists: bool) -> Result<()> {
+        self.check(Action::Insert, table)?;
+        if exists { Ok(()) } else { self.check(Action::Create, table) }
+    }
+
+    /// Checks the columns that a planned import adds, and its table of rejected rows.
+    pub(crate) async fn check_plan(&self, plan: &Plan, checked: &Checked) -> Result<()> {
+        if plan.existing.is_some() && !plan.new_columns().is_empty() {
+            self.check(Action::Alter, &plan.table)?;
+        }
+        if self.0.is_none() || !checked.reject {
+            return Ok(());
+        }
+        let rejected = rejected_name(&plan.table)?;
+        let found = plan.view.find(&rejected.namespace, &rejected.name).await?;
+        self.check_rows(&rejected, found.is_some())
+    }
+}

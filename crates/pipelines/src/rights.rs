@@ -1,0 +1,185 @@
+//! Rights of runs: the tables that models read and write, the branches, and the secrets of
+//! functions.
+//!
+//! A run checks what it will do before its first step, so that a missing right wastes no work.
+//! Sessions and writes check it again, since the columns of a model are known only then.
+
+use std::sync::Arc;
+
+use headwater_engine::TableAccess;
+use headwater_lake::View;
+use headwater_model::{
+    Action, MergeReport, Object, Problem, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
+};
+
+use crate::graph::Graph;
+use crate::step::{Materialization, Step};
+use crate::{Error, Project, Result, Runner};
+
+/// The rights of a run's statements: those of its principal, and all on the run's own branch.
+#[derive(Debug)]
+struct RunAccess {
+    access: Arc<dyn TableAccess>,
+    branch: Object,
+}
+
+impl TableAccess for RunAccess {
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        if *object == self.branch {
+            return Ok(());
+        }
+        self.access.check(action, object)
+    }
+
+    fn allows(&self, action: Action, object: &Object) -> bool {
+        *object == self.branch || self.access.allows(action, object)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.access.is_limited()
+    }
+}
+
+impl Runner {
+    /// Returns a runner whose runs may do only what `access` allows; none: everything.
+    #[must_use]
+    pub fn with_access(&self, access: Option<Arc<dyn TableAccess>>) -> Runner {
+        let mut runner = self.clone();
+        runner.access = access;
+        runner
+    }
+
+    /// Returns the rights of sessions on a run branch.
+    pub(crate) fn access_on(&self, branch: &str) -> Option<Arc<dyn TableAccess>> {
+        let access = self.access.clone()?;
+        Some(Arc::new(RunAccess { access, branch: Object::branch(branch) }))
+    }
+
+    /// Checks that the runner may act on an object.
+    pub(crate) fn authorize(&self, action: Action, object: &Object) -> Result<()> {
+        let Some(access) = &self.access else { return Ok(()) };
+        access.check(action, object).map_err(Error::from)
+    }
+
+    /// Checks that a run may change its target, and merge what it is to merge.
+    pub(crate) async fn check_target(
+        &self,
+        reference: &RefSpec,
+        request: &RunRequest,
+    ) -> Result<()> {
+        if self.access.is_none() {
+            return Ok(());
+        }
+        let branch = Object::branch(&self.target(reference).await?);
+        self.authorize(Action::Write, &branch)?;
+        let Some(merge) = &request.merge else { return Ok(()) };
+        self.authorize(Action::Merge, &branch)?;
+        self.authorize(Action::Read, &Object::reference(&merge.source))
+    }
+
+    /// Checks that a run may read and write the tables of a project's models, and use the secrets
+    /// of their functions.
+    pub(crate) async fn check_rights(&self, project: &Project, view: &View) -> Result<()> {
+        if self.access.is_none() {
+            return Ok(());
+        }
+        let graph = Graph::new(project)?;
+        for step in &project.steps {
+            for secret in step.function().into_iter().flat_map(|function| &function.secrets) {
+                self.authorize(Action::Use, &Object::secret(secret))?;
+            }
+            self.check_reads(project, &graph, step, view).await?;
+            if step.is_materialized() {
+                self.check_write(step, view).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_reads(
+        &self,
+        project: &Project,
+        graph: &Graph,
+        step: &Step,
+        view: &View,
+    ) -> Result<()> {
+        for input in &step.inputs {
+            if let Some(parent) = graph.model(input) {
+                let parent = &project.steps[parent];
+                if parent.is_materialized() {
+                    self.check_table(Action::Select, &parent.table, view).await?;
+                }
+                continue;
+            }
+            if input.table.namespace == SYSTEM_NAMESPACE {
+                self.authorize(Action::Administer, &Object::lake())?;
+                continue;
+            }
+            match &input.reference {
+                Some(reference) => {
+                    let view = view_at(view, reference).await?;
+                    self.check_table(Action::Select, &input.table, &view).await?;
+                }
+                None => self.check_table(Action::Select, &input.table, view).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_write(&self, step: &Step, view: &View) -> Result<()> {
+        let table = &step.table;
+        let found = view.state().find(&table.namespace, &table.name).await;
+        let exists = found.map_err(|error| Error::other(&error))?.is_some();
+        let actions: &[Action] = match step.materialization {
+            _ if !exists => &[Action::Create, Action::Insert],
+            Materialization::Append => &[Action::Insert],
+            Materialization::Merge => &[Action::Select, Action::Insert, Action::Update],
+            _ => &[Action::Insert, Action::Delete],
+        };
+        for action in actions {
+            self.check_table(*action, table, view).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks an action on a table or view. An error names it as written, so that it is the same
+    /// whether the table exists.
+    async fn check_table(&self, action: Action, written: &TableName, view: &View) -> Result<()> {
+        let Some(access) = &self.access else { return Ok(()) };
+        let found = view.state().find(&written.namespace, &written.name).await;
+        let object = match found.map_err(|error| Error::other(&error))? {
+            Some((name, entry)) if entry.is_view() && action == Action::Select => {
+                Object::view(&name)
+            }
+            Some((name, _)) => Object::table(&name),
+            None => Object::table(written),
+        };
+        if !access.allows(action, &object) {
+            self.authorize(action, &Object::table(written))?;
+        }
+        self.authorize(action, &object)
+    }
+
+    /// Removes the names of tables that the runner may not read from an error of a plan.
+    pub(crate) fn conceal(&self, mut error: Error) -> Error {
+        let is_limited = self.access.as_ref().is_some_and(|access| access.is_limited());
+        if let Error::TableMissing { nearest, .. } = &mut error
+            && is_limited
+        {
+            *nearest = None;
+        }
+        error
+    }
+
+    /// Removes the tables that the runner may not read from the report of a merge.
+    pub(crate) fn visible(&self, mut report: MergeReport) -> MergeReport {
+        if let Some(access) = &self.access {
+            report.retain(|table| access.allows(Action::Select, &Object::table(table)));
+        }
+        report
+    }
+}
+
+async fn view_at(view: &View, reference: &RefSpec) -> Result<View> {
+    view.lake().view(reference).await.map_err(|error| Error::other(&error))
+}

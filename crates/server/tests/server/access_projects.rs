@@ -1,0 +1,210 @@
+//! Tests of users that are no administrators and work on a project: runs, imports, deployments and
+//! secrets, with the rights of the user.
+
+use headwater_model::Principal;
+use hyper::Method;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::access::{Users, permission};
+use crate::support::PATIENCE;
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("access_projects::a_run_has_the_rights_of_its_user", runs),
+        trial("access_projects::the_branch_of_a_failed_run_belongs_to_its_user", failed_run),
+        trial("access_projects::an_import_needs_its_table_branch_and_location", imports),
+        trial("access_projects::a_deployment_has_the_rights_of_its_user", deployments),
+        trial("access_projects::secrets_are_set_and_used_by_grants", secrets),
+    ]
+}
+
+impl Users {
+    async fn grant(&self, user: &str, grants: &[&str]) {
+        for grant in grants {
+            let granted = self.access.grant(&Principal::owner(), user, permission(grant)).await;
+            granted.expect(grant);
+        }
+    }
+
+    async fn post(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
+        let (status, answer) = self.send(token, Method::POST, path, Some(body)).await;
+        (status.as_u16(), answer)
+    }
+
+    /// Starts a job and waits for its end. Returns the status, or the code of the error.
+    async fn job(&self, token: &str, path: &str, body: Value) -> String {
+        let (status, started) = self.post(token, path, body).await;
+        if status >= 400 {
+            return started["code"].as_str().unwrap_or_default().to_owned();
+        }
+        let job = format!("/v1/jobs/{}", started["id"].as_str().expect("an id"));
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let (_, job) = self.get(token, &job).await;
+            match job["status"].as_str().expect("a status") {
+                "queued" | "running" => {}
+                "succeeded" => return "succeeded".to_owned(),
+                _ => return job["error"]["code"].as_str().unwrap_or_default().to_owned(),
+            }
+            assert!(std::time::Instant::now() < deadline, "the job does not end: {job}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A project whose one model reads a table.
+fn project(sql: &str) -> Value {
+    json!({"files": {
+        "headwater.toml": "[project]\nname = \"shop\"\n[defaults]\nnamespace = \"shop\"\n",
+        "models/copy.sql": format!("-- headwater: materialization = replace\n{sql}\n"),
+    }})
+}
+
+async fn runs() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["read on branch:*", "select on table:shop.items"]).await;
+    let reads = project("SELECT id FROM items");
+    let run = async |body: &Value| users.job(&ana, "/v1/runs", body.clone()).await;
+    // Each of the rights is necessary.
+    for grant in ["run on project:shop", "write on branch:main", "insert,create on table:shop.copy"]
+    {
+        assert_eq!(run(&reads).await, "forbidden", "before {grant}");
+        users.grant("ana", &[grant]).await;
+    }
+    assert_eq!(run(&reads).await, "succeeded");
+    let hidden = project("SELECT id FROM sales.orders");
+    let by_view = project("SELECT id FROM best");
+    let elsewhere = project("SELECT id FROM sales.orders@main");
+    let system = project("SELECT summary FROM system.jobs");
+    for body in [&hidden, &elsewhere, &system, &by_view] {
+        assert_eq!(run(body).await, "forbidden", "{body}");
+        let mut dry = body.clone();
+        dry["dry_run"] = json!(true);
+        let (status, answer) = users.post(&ana, "/v1/runs", dry).await;
+        assert_eq!(status, 403, "{answer}");
+    }
+    // The view alone does not open the table behind it.
+    users.grant("ana", &["select on view:shop.best"]).await;
+    assert_eq!(run(&by_view).await, "forbidden");
+    // Replacing rows and columns of a table needs more than creating it.
+    let changed = project("SELECT id, 2 AS more FROM items");
+    assert_eq!(run(&changed).await, "forbidden");
+    users.grant("ana", &["delete on table:shop.copy"]).await;
+    assert_eq!(run(&changed).await, "forbidden");
+    users.grant("ana", &["alter on table:shop.copy"]).await;
+    assert_eq!(run(&changed).await, "succeeded");
+    let other = json!({"files": {"headwater.toml": "[project]\nname = \"other\"\n"}});
+    assert_eq!(run(&other).await, "forbidden");
+}
+
+async fn failed_run() {
+    let users = Users::start().await;
+    let grants = [
+        "run on project:shop",
+        "write,read on branch:main",
+        "select,insert,create on namespace:shop",
+    ];
+    let ana = users.user("ana", &grants).await;
+    let bob = users.user("bob", &grants).await;
+    let mut body = project("SELECT id FROM items");
+    body["files"]["models/broken.sql"] =
+        json!("-- headwater: materialization = replace\nSELECT 1 / (id - 1) AS n FROM copy\n");
+    assert_ne!(users.job(&ana, "/v1/runs", body).await, "succeeded");
+    let (_, branches) = users.get(&ana, "/v1/branches?prefix=run/").await;
+    let name = branches[0]["name"].as_str().expect("a branch").to_owned();
+    let (_, others) = users.get(&bob, "/v1/branches?prefix=run/").await;
+    assert_eq!(others, json!([]));
+    let path = format!("/v1/branches/{}", name.replace('/', "%2F"));
+    assert_eq!(users.send(&bob, Method::DELETE, &path, None).await.0, 403);
+    assert_eq!(users.send(&ana, Method::DELETE, &path, None).await.0, 204);
+}
+
+async fn imports() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["read on branch:*"]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (allowed, denied) = (folder.path().join("in"), folder.path().join("other"));
+    for path in [&allowed, &denied] {
+        std::fs::create_dir(path).expect("a folder");
+        std::fs::write(path.join("a.csv"), "id\n5\n").expect("a file");
+        std::fs::write(path.join("wide.csv"), "id,more\n6,7\n").expect("a file");
+    }
+    let import = async |table: &str, path: String| {
+        let body = json!({"table": table, "sources": [path]});
+        users.job(&ana, "/v1/imports", body).await
+    };
+    let file = |folder: &std::path::Path, name: &str| folder.join(name).display().to_string();
+    let location = format!("read on location:{}", allowed.display());
+    for grant in ["insert on table:shop.items", "write on branch:main", location.as_str()] {
+        assert_eq!(import("shop.items", file(&allowed, "a.csv")).await, "forbidden", "{grant}");
+        users.grant("ana", &[grant]).await;
+    }
+    assert_eq!(import("shop.items", file(&allowed, "a.csv")).await, "succeeded");
+    for source in [
+        file(&denied, "a.csv"),
+        file(folder.path(), "*/a.csv"),
+        file(&allowed, "../other/a.csv"),
+        file(&allowed, "{a,../../other/a}.csv"),
+        file(folder.path(), "in{,/../other}/a.csv"),
+    ] {
+        assert_eq!(import("shop.items", source.clone()).await, "forbidden", "{source}");
+    }
+    // A new column needs `alter`, a new table `create`.
+    assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "forbidden");
+    assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "forbidden");
+    users.grant("ana", &["alter on table:shop.items", "insert,create on table:shop.new"]).await;
+    assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "succeeded");
+    assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "succeeded");
+    // An upload is a location of its user.
+    let bob = users.user("bob", &["insert on table:shop.items", "write on branch:main"]).await;
+    let upload =
+        users.send(&bob, Method::POST, "/v1/uploads?name=a.csv", Some(json!("id"))).await.1;
+    let path = upload["path"].as_str().expect("a path").to_owned();
+    assert_eq!(import("shop.items", path.clone()).await, "forbidden");
+    let body = json!({"table": "shop.items", "sources": [path]});
+    assert_eq!(users.job(&bob, "/v1/imports", body).await, "succeeded");
+}
+
+async fn deployments() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["deploy on project:shop"]).await;
+    let bob = users.user("bob", &["deploy on project:other"]).await;
+    let other = json!({"files": {"headwater.toml": "[project]\nname = \"other\"\n"}});
+    let shop = project("SELECT id FROM items");
+    assert_eq!(users.post(&bob, "/v1/deployments", shop.clone()).await.0, 403);
+    let (status, report) = users.post(&ana, "/v1/deployments", shop).await;
+    assert_eq!(status, 201, "{report}");
+    // Replacing the version of another project needs the right to deploy that one too.
+    assert_eq!(users.post(&bob, "/v1/deployments", other.clone()).await.0, 403);
+    assert_eq!(users.post(&ana, "/v1/deployments", other).await.0, 403);
+    let (_, versions) = users.get(&bob, "/v1/deployments").await;
+    assert_eq!(versions, json!([]));
+    let version = report["deployment"]["version"].as_str().expect("a version");
+    let path = format!("/v1/deployments/{version}");
+    assert_eq!(users.get(&bob, &path).await.0, 403);
+    assert_eq!(users.get(&ana, &path).await.0, 200);
+}
+
+async fn secrets() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["set on secret:SHOP_*", "deploy on project:shop"]).await;
+    let put = async |name: &str| {
+        let body = Some(json!({"value": "not to be seen"}));
+        users.send(&ana, Method::PUT, &format!("/v1/secrets/{name}"), body).await.0.as_u16()
+    };
+    assert_eq!((put("SHOP_KEY").await, put("OTHER_KEY").await), (200, 403));
+    let code =
+        "import headwater\n@headwater.function(secrets=[\"SHOP_KEY\"])\ndef f():\n    pass\n";
+    let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
+    let body = json!({"files": files});
+    let (status, answer) = users.post(&ana, "/v1/deployments", body.clone()).await;
+    assert_eq!(status, 403, "{answer}");
+    assert_eq!(answer["message"], "user `ana` may not use secret `SHOP_KEY`");
+    users.grant("ana", &["use on secret:SHOP_KEY"]).await;
+    let (status, answer) = users.post(&ana, "/v1/deployments", body).await;
+    assert_eq!(status, 201, "{answer}");
+    let (_, listed) = users.get(&ana, "/v1/secrets").await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}

@@ -1,0 +1,114 @@
+//! Rights of imports: the locations that they read, and the tables and branches that they write.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use headwater_access::Access;
+use headwater_ingest::TableCheck;
+use headwater_model::{Action, ImportRequest, Object, Principal, Problem, RefSpec};
+use uuid::Uuid;
+
+use crate::access::{EVERY, authorize, table_access};
+
+/// Characters that begin the pattern in a source.
+const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
+
+/// Decides what an import may read and write.
+#[derive(Debug, Clone)]
+pub struct ImportRights {
+    /// The rights of users.
+    pub access: Access,
+    /// The folder of uploads.
+    pub uploads: PathBuf,
+}
+
+impl ImportRights {
+    /// Checks that a principal may read the sources of an import and write to its branch.
+    ///
+    /// Errors: `forbidden`.
+    pub fn check(&self, principal: &Principal, request: &ImportRequest) -> Result<(), Problem> {
+        let main = RefSpec::main();
+        let branch = Object::reference(request.reference.as_ref().unwrap_or(&main));
+        authorize(&self.access, principal, Action::Write, &branch)?;
+        for source in &request.sources {
+            if !self.is_own_upload(principal, source) {
+                let location = Object::location(location(source));
+                authorize(&self.access, principal, Action::Read, &location)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the check of each action on a table; none if the principal may do everything by
+    /// being the owner.
+    pub fn table_check(&self, principal: &Principal) -> Option<TableCheck> {
+        let access = table_access(&self.access, principal)?;
+        Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
+    }
+
+    /// Returns true if a source is a file that the principal uploaded.
+    fn is_own_upload(&self, principal: &Principal, source: &str) -> bool {
+        let Some(user) = principal.user_name() else { return false };
+        let Ok(below) = Path::new(source).strip_prefix(&self.uploads) else { return false };
+        let mut parts = below.components();
+        let (Some(Component::Normal(folder)), Some(Component::Normal(_)), None) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        is_folder_of(&folder.to_string_lossy(), user)
+    }
+}
+
+/// Returns the name of the folder of an upload, from which its user can be seen.
+pub fn upload_folder(principal: &Principal) -> String {
+    let id = Uuid::now_v7();
+    principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))
+}
+
+fn is_folder_of(folder: &str, user: &str) -> bool {
+    let Some((id, owner)) = folder.split_once('.') else { return false };
+    owner == user && Uuid::try_parse(id).is_ok()
+}
+
+/// Returns the location of a source that a grant must contain: the source, or the folder above the
+/// first wildcard. Only a grant on every location contains a source with `..`.
+fn location(source: &str) -> &str {
+    if source.contains("..") {
+        return EVERY;
+    }
+    let Some(at) = source.find(WILDCARDS) else { return source };
+    let folder = source[..at].rfind('/').map_or(EVERY, |end| &source[..end]);
+    if folder.is_empty() { "/" } else { folder }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_needs_a_grant_on_the_folder_above_it() {
+        for (source, expected) in [
+            ("/in/a.csv", "/in/a.csv"),
+            ("/in/*.csv", "/in"),
+            ("/in/a{b,/etc}/x", "/in"),
+            ("/*.csv", "/"),
+            ("s3://b/in/??.csv", "s3://b/in"),
+            ("/in/../etc/passwd", EVERY),
+            ("/in/{a,../b}", EVERY),
+            ("*.csv", EVERY),
+        ] {
+            assert_eq!(location(source), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn an_upload_belongs_to_its_user() {
+        let id = Uuid::nil();
+        assert!(is_folder_of(&format!("{id}.ana"), "ana"));
+        assert!(is_folder_of(&format!("{id}.a.b"), "a.b"));
+        for folder in [format!("{id}"), format!("{id}.bob"), "x.ana".to_owned(), "*.ana".into()] {
+            assert!(!is_folder_of(&folder, "ana"), "{folder}");
+        }
+    }
+}
