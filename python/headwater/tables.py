@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .connection import segments
@@ -112,11 +112,30 @@ class Tables(Requests):
         path = segments("v1", "branches", self._at(ref), "views", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
-    # Triggers.
+    # Triggers and events.
 
     def triggers(self) -> list[dict[str, Any]]:
         """Lists the project's triggers, by name."""
         return self._list("/v1/triggers")
+
+    def invoke_async(
+        self,
+        function: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        order_key: str | None = None,
+    ) -> str:
+        """Calls a function of the deployed version later, and returns the id of the event.
+
+        The event is durable on return. The call is attempted at least once and retried after
+        errors. A second call with the same `key` causes no second event. Calls with the same
+        `order_key` are executed one after the other.
+        """
+        keys = without_none({"key": key, "order_key": order_key})
+        request = {"arguments": dict(arguments or {}), **keys}
+        path = segments("v1", "functions", function, "invoke-async")
+        return str(self._dict("POST", path, request)["event"])
 
     def trigger_events(
         self, *, status: str | None = None, trigger: str | None = None, limit: int = 100
@@ -127,6 +146,14 @@ class Tables(Requests):
         """
         filters = {"status": status, "trigger": trigger, "limit": limit}
         return self._list("/v1/trigger-events", filters)
+
+    def trigger_event(self, id: str) -> dict[str, Any]:
+        """Returns an event and its delivery; a unique prefix or suffix of the id is enough."""
+        return self._dict("GET", segments("v1", "trigger-events", id))
+
+    def remove_trigger_event(self, id: str) -> dict[str, Any]:
+        """Removes a pending or failed event; it is not delivered any more."""
+        return self._dict("DELETE", segments("v1", "trigger-events", id))
 
     def replay_trigger_event(self, id: str) -> dict[str, Any]:
         """Delivers an event again: one that failed starts over, a pending one is due at once."""

@@ -160,6 +160,11 @@ fn team() {
 }
 
 #[test]
+fn events() {
+    run_document(&root().join("docs/events.md"));
+}
+
+#[test]
 fn triggers() {
     run_document(&root().join("docs/triggers.md"));
 }

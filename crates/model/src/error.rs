@@ -37,6 +37,8 @@ pub enum ErrorCode {
     FunctionNotFound,
     /// The trigger or event does not exist.
     TriggerNotFound,
+    /// The event does not exist.
+    EventNotFound,
     /// Nothing is deployed, or the version does not exist.
     DeploymentNotFound,
     /// The secret does not exist.
@@ -75,6 +77,8 @@ pub enum ErrorCode {
     TempLimit,
     /// A time limit was reached.
     TimeLimit,
+    /// An event reached its maximum age before it was delivered.
+    EventExpired,
     /// A queue or another limited resource is full.
     TooBusy,
     /// The disk is full, or a disk limit was reached.
@@ -99,7 +103,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 41] = [
+const TABLE: [Row; 43] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -113,6 +117,7 @@ const TABLE: [Row; 41] = [
     (ErrorCode::EnvironmentNotFound, "environment_not_found", 404, "02000", 3),
     (ErrorCode::FunctionNotFound, "function_not_found", 404, "02000", 3),
     (ErrorCode::TriggerNotFound, "trigger_not_found", 404, "02000", 3),
+    (ErrorCode::EventNotFound, "event_not_found", 404, "02000", 3),
     (ErrorCode::DeploymentNotFound, "deployment_not_found", 404, "02000", 3),
     (ErrorCode::SecretNotFound, "secret_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
@@ -132,6 +137,7 @@ const TABLE: [Row; 41] = [
     (ErrorCode::MemoryLimit, "memory_limit", 422, "53200", 6),
     (ErrorCode::TempLimit, "temp_limit", 422, "53100", 6),
     (ErrorCode::TimeLimit, "time_limit", 422, "57014", 6),
+    (ErrorCode::EventExpired, "event_expired", 422, "57014", 6),
     (ErrorCode::TooBusy, "too_busy", 429, "53300", 7),
     (ErrorCode::DiskFull, "disk_full", 507, "53100", 6),
     (ErrorCode::Cancelled, "cancelled", 409, "57014", 130),

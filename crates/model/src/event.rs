@@ -1,7 +1,10 @@
 //! Events: occurrences that triggers deliver, with the fields of
 //! [CloudEvents 1.0](https://github.com/cloudevents/spec).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
@@ -35,7 +38,7 @@ impl Event {
     pub fn files(&self) -> &[ArrivedFile] {
         match &self.data {
             EventData::FileArrived { files } => files,
-            EventData::ScheduleFired { .. } | EventData::TableChanged { .. } => &[],
+            _ => &[],
         }
     }
 
@@ -43,7 +46,7 @@ impl Event {
     pub fn tables(&self) -> &[String] {
         match &self.data {
             EventData::TableChanged { tables, .. } => tables,
-            EventData::FileArrived { .. } | EventData::ScheduleFired { .. } => &[],
+            _ => &[],
         }
     }
 
@@ -51,7 +54,7 @@ impl Event {
     pub fn commit(&self) -> Option<CommitId> {
         match &self.data {
             EventData::TableChanged { commit, .. } => Some(*commit),
-            EventData::FileArrived { .. } | EventData::ScheduleFired { .. } => None,
+            _ => None,
         }
     }
 }
@@ -92,6 +95,14 @@ pub enum EventData {
         /// The last of the commits.
         #[schema(value_type = String)]
         commit: CommitId,
+    },
+    /// A client called a function asynchronously.
+    #[serde(rename = "headwater.function.invoked")]
+    FunctionInvoked {
+        /// The function.
+        function: String,
+        /// Argument values by name.
+        arguments: BTreeMap<String, Value>,
     },
 }
 

@@ -80,6 +80,35 @@ pub struct FunctionArgument {
     pub required: bool,
 }
 
+/// Request to call a function asynchronously.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InvokeAsyncRequest {
+    /// Argument values by name.
+    #[serde(default)]
+    pub arguments: BTreeMap<String, Value>,
+    /// Idempotency key, at most 200 characters: a second request with the key of an earlier one
+    /// causes no second event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Order key, at most 200 characters: events of the function with the same order key are
+    /// delivered one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<String>,
+    /// The author; the header `x-headwater-author` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+}
+
+/// An accepted asynchronous call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AcceptedEvent {
+    /// Id of the event, which is durable.
+    pub event: String,
+    /// True if an earlier request with the same key caused the event.
+    pub duplicate: bool,
+}
+
 /// Request to call a function.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -62,7 +62,9 @@ pub use environment::{
 };
 pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
 pub use event::{ArrivedFile, Event, EventData, SpecVersion};
-pub use function::{FunctionArgument, FunctionSummary, InvokeRequest, Priority};
+pub use function::{
+    AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
+};
 pub use health::Health;
 pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,

@@ -43,6 +43,39 @@ pub struct Trigger {
     /// Retries before an event is kept as failed; 5 by default.
     #[serde(default = "retries_default")]
     pub retries: u32,
+    /// Age at which an event that failed or was throttled is kept as failed, such as `6h`; `24h`
+    /// by default. It is attempted at least once.
+    #[serde(default = "max_age_default", with = "duration_text")]
+    #[schema(value_type = String)]
+    pub max_age: Duration,
+    /// For functions: the number of events that are delivered at the same time, at most 1,000; 16
+    /// by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// For functions: the path of a value in events, such as `subject`. Events with the same value
+    /// are delivered one after the other, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_by: Option<String>,
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        Trigger {
+            name: String::new(),
+            files: None,
+            schedule: None,
+            tables: None,
+            branch: None,
+            import: None,
+            run: false,
+            function: None,
+            parameters: BTreeMap::new(),
+            retries: retries_default(),
+            max_age: max_age_default(),
+            concurrency: None,
+            order_by: None,
+        }
+    }
 }
 
 impl Trigger {
@@ -77,6 +110,10 @@ impl fmt::Display for Target<'_> {
 
 fn retries_default() -> u32 {
     5
+}
+
+fn max_age_default() -> Duration {
+    Duration::from_hours(24)
 }
 
 /// Watches a folder.
@@ -289,4 +326,7 @@ pub struct TriggerEvent {
     /// Error of the last attempt.
     #[serde(default)]
     pub error: Option<Problem>,
+    /// The principal that called the function; none for events of triggers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
 }

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use headwater_functions::{Argument, Returned, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, ErrorCode, FunctionSummary, JobKind, Object, OrProblem, Principal, Problem, nearest,
+    AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, Object,
+    OrProblem, Principal, Problem, nearest,
 };
 use headwater_pipelines::{Callable, Parsed, Project};
+use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::deployer::{nothing_deployed, parse_folder};
@@ -159,6 +161,30 @@ impl Invocations {
         });
         drop(leaving.disarm());
         Ok(EndedJob { job, result })
+    }
+
+    /// Accepts an asynchronous call of a function of the deployed version. The event is durable on
+    /// return.
+    ///
+    /// Errors: `function_not_found`; `invalid_argument` for wrong arguments or keys; `too_busy` if
+    /// the function's queue is full.
+    pub async fn accept(
+        &self,
+        principal: &Principal,
+        name: &str,
+        request: InvokeAsyncRequest,
+    ) -> Result<AcceptedEvent, Problem> {
+        let function = self.find(principal, name).await?;
+        function.check_arguments(&request.arguments, None)?;
+        let Some(triggers) = &self.0.triggers else {
+            let message = "asynchronous calls are disabled on this server, like triggers";
+            return Err(Problem::new(ErrorCode::Unavailable, message));
+        };
+        let InvokeAsyncRequest { arguments, key, order_key, author } = request;
+        let author = principal.clone().with_author(author).author().to_owned();
+        let function = function.callable.name;
+        let call = NewCall { function, arguments, key, order_key, author };
+        triggers.accept(call).await.or_problem()
     }
 
     /// Returns true if the working folder defines a function.

@@ -180,7 +180,10 @@ impl Service {
 
     /// Returns true while a job runs or a deployed trigger may start one.
     pub fn is_busy(&self) -> bool {
-        self.0.jobs.running() > 0 || self.0.deployer.has_triggers()
+        let triggers = self.0.triggers.as_ref();
+        self.0.jobs.running() > 0
+            || self.0.deployer.has_triggers()
+            || triggers.is_some_and(headwater_triggers::Triggers::has_calls)
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.

@@ -34,6 +34,13 @@ impl Triggers {
         self.0.allows(principal, Action::Read, &Object::trigger(trigger))
     }
 
+    /// Returns true if a principal may see an event: it caused it, or may read its trigger.
+    fn is_event_visible(&self, principal: &Principal, event: &TriggerEvent) -> bool {
+        let user = principal.user_name();
+        let is_own = user.is_some() && event.author.as_deref() == user;
+        is_own || self.is_visible(principal, &event.trigger)
+    }
+
     /// Lists events of triggers that the principal may read, newest first.
     pub async fn events(
         &self,
@@ -49,12 +56,52 @@ impl Triggers {
         match (&self.0.triggers, &filter.trigger) {
             (Some(triggers), _) => {
                 let mut events = triggers.events(filter).await.or_problem()?;
-                events.retain(|event| self.is_visible(principal, &event.trigger));
+                events.retain(|event| self.is_event_visible(principal, event));
                 Ok(events)
             }
             (None, None) => Ok(Vec::new()),
             (None, Some(name)) => Err(triggers_disabled(&format!("trigger `{name}`"))),
         }
+    }
+
+    /// Returns an event of a trigger that the principal may read, or that it caused.
+    pub async fn event(&self, principal: &Principal, event: &str) -> Result<TriggerEvent, Problem> {
+        self.0.authenticated(principal)?;
+        let found = match &self.0.triggers {
+            Some(triggers) => triggers.event(event).await.or_problem(),
+            None => Err(triggers_disabled(&format!("event `{event}`"))),
+        };
+        if self.0.is_unlimited(principal) {
+            return found;
+        }
+        // The error of a short id would name other events.
+        let visible = found.ok().filter(|found| self.is_event_visible(principal, found));
+        visible.ok_or_else(|| {
+            Problem::new(ErrorCode::EventNotFound, format!("there is no event `{event}`"))
+        })
+    }
+
+    /// Checks that a principal may run the trigger of an event.
+    async fn authorize_run(&self, principal: &Principal, event: &str) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
+        let found = match &self.0.triggers {
+            Some(triggers) => triggers.event(event).await.ok(),
+            None => None,
+        };
+        let trigger = found.map_or_else(|| EVERY.to_owned(), |event| event.trigger);
+        self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))
+    }
+
+    /// Removes an event that is pending or failed; it is not delivered any more.
+    pub async fn remove(
+        &self,
+        principal: &Principal,
+        event: &str,
+    ) -> Result<TriggerEvent, Problem> {
+        self.authorize_run(principal, event).await?;
+        let triggers = self.0.triggers.as_ref();
+        let triggers = triggers.ok_or_else(|| triggers_disabled(&format!("event `{event}`")))?;
+        triggers.remove(event).await.or_problem()
     }
 
     /// Delivers an event again: a failed one starts over, a waiting one is due at once.
@@ -63,13 +110,7 @@ impl Triggers {
         principal: &Principal,
         event: &str,
     ) -> Result<TriggerEvent, Problem> {
-        self.0.authenticated(principal)?;
-        let found = match &self.0.triggers {
-            Some(triggers) => triggers.event(event).await.ok(),
-            None => None,
-        };
-        let trigger = found.map_or_else(|| EVERY.to_owned(), |event| event.trigger);
-        self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))?;
+        self.authorize_run(principal, event).await?;
         let triggers = self.0.triggers.as_ref();
         let triggers =
             triggers.ok_or_else(|| triggers_disabled(&format!("trigger event `{event}`")))?;

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    ErrorCode, Event, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec, RunRequest, Target,
-    Trigger, TriggerImport,
+    ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
+    RunRequest, Target, Trigger, TriggerImport,
 };
-use headwater_pipelines::{Given, Runner};
+use headwater_pipelines::{Callable, Given, Runner};
 use headwater_triggers::{TargetExecutor, event_part};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -92,8 +92,7 @@ impl TriggerExecutor {
             Problem::new(ErrorCode::FunctionNotFound, message)
                 .with_hint("Define it and run `headwater deploy`.")
         })?;
-        let argument = callable.event_argument().or_problem()?.to_owned();
-        let arguments = vec![Argument { name: argument, value: ArgumentValue::Json(json!(event)) }];
+        let arguments = arguments(callable, event)?;
         let with = (&*project, &*self.given);
         let returned = self.runner.call(with, callable, (arguments, Returns::Any), context).await;
         kept(returned.or_problem()?, context)
@@ -137,6 +136,20 @@ impl TriggerExecutor {
             ..RunRequest::default()
         })
     }
+}
+
+/// Returns the arguments of a call: those that a client gave, or else the event.
+fn arguments(callable: &Callable, event: &Event) -> Result<Vec<Argument>, Problem> {
+    let EventData::FunctionInvoked { arguments, .. } = &event.data else {
+        let name = callable.event_argument().or_problem()?.to_owned();
+        return Ok(vec![Argument { name, value: ArgumentValue::Json(json!(event)) }]);
+    };
+    callable.check(arguments, None).or_problem()?;
+    let argument = |(name, value): (&String, &Value)| Argument {
+        name: name.clone(),
+        value: ArgumentValue::Json(value.clone()),
+    };
+    Ok(arguments.iter().map(argument).collect())
 }
 
 /// The largest result of a function that is kept with its job, in bytes.

@@ -8,6 +8,9 @@ use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
 
+use crate::calls::{CALLS, CallSource};
+use crate::event_path::EventPath;
+use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
 use crate::schedule::Schedule;
 use crate::schedule_source::{self, ScheduleSource};
@@ -15,11 +18,18 @@ use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
 use crate::{Error, Result};
 
+/// Events that a function takes at the same time, by default and at most.
+const CONCURRENCY_DEFAULT: u32 = 16;
+const CONCURRENCY_MAX: u32 = 1_000;
+
 /// A trigger with its parsed source.
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub trigger: Trigger,
     pub source: Source,
+    pub concurrency: Concurrency,
+    /// The path of the order key in events.
+    pub order_by: Option<EventPath>,
 }
 
 /// The parsed source of a trigger.
@@ -28,6 +38,8 @@ pub(crate) enum Source {
     Files(Folder),
     Schedule(Box<Schedule>),
     Tables(Tables),
+    /// Asynchronous calls of a function.
+    Calls,
 }
 
 /// Watched tables of a branch.
@@ -68,6 +80,10 @@ impl Definition {
             let hint = "Give the trigger a name of letters, digits and underscores.";
             return Err(invalid(trigger, "its name is empty or has control characters", hint));
         }
+        if name.starts_with(CALLS) {
+            let hint = "Choose another name.";
+            return Err(invalid(trigger, format!("names with `{CALLS}` are reserved"), hint));
+        }
         if trigger.targets().is_empty() {
             let hint = "Add `import`, `run = true` or `function`.";
             return Err(invalid(trigger, "it has no target", hint));
@@ -95,7 +111,21 @@ impl Definition {
                 return Err(invalid(trigger, reason, hint));
             }
         };
-        Ok(Definition { trigger: trigger.clone(), source })
+        let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
+        Ok(Definition { trigger: trigger.clone(), source, concurrency, order_by })
+    }
+}
+
+impl Definition {
+    /// Returns the definition of the queue of a function's asynchronous calls.
+    pub(crate) fn of_calls(function: &str) -> Self {
+        let trigger = Trigger {
+            name: format!("{CALLS}{function}"),
+            function: Some(function.to_owned()),
+            ..Trigger::default()
+        };
+        let concurrency = Concurrency::AtMost(CONCURRENCY_DEFAULT as usize);
+        Definition { trigger, source: Source::Calls, concurrency, order_by: None }
     }
 }
 
@@ -106,6 +136,7 @@ impl Source {
             Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
             Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
+            Source::Calls => Box::new(CallSource),
         }
     }
 
@@ -113,7 +144,7 @@ impl Source {
     /// is deployed again starts at the current time or commit.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
-            Source::Files(_) => None,
+            Source::Files(_) | Source::Calls => None,
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
         }
@@ -123,7 +154,7 @@ impl Source {
     pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match self {
             Source::Schedule(schedule) => schedule.next_after(time),
-            Source::Files(_) | Source::Tables(_) => None,
+            Source::Files(_) | Source::Tables(_) | Source::Calls => None,
         }
     }
 }
@@ -196,6 +227,32 @@ impl Tables {
     }
 }
 
+/// Returns the number of events that are delivered at the same time.
+fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
+    if trigger.function.is_none() {
+        if trigger.concurrency.is_some() || trigger.order_by.is_some() {
+            let reason = "`concurrency` and `order_by` are only for functions";
+            let hint = "Remove them; imports and runs take events in order, one at a time.";
+            return Err(invalid(trigger, reason, hint));
+        }
+        return Ok(Concurrency::Serial);
+    }
+    let count = trigger.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+    if !(1..=CONCURRENCY_MAX).contains(&count) {
+        let reason = format!("its concurrency `{count}` is not between 1 and {CONCURRENCY_MAX}");
+        return Err(invalid(trigger, reason, "Write a number such as `concurrency = 4`."));
+    }
+    Ok(Concurrency::AtMost(count as usize))
+}
+
+fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {
+    let Some(text) = &trigger.order_by else { return Ok(None) };
+    EventPath::parse(text).map(Some).ok_or_else(|| {
+        let hint = "Name a value of events, such as `subject`, `source` or `data.branch`.";
+        invalid(trigger, format!("events have no value `{text}` to order by"), hint)
+    })
+}
+
 /// Returns the path without `.` and trailing separators, so that one file has one key.
 fn clean(path: &Path) -> PathBuf {
     path.components().collect()
@@ -252,6 +309,10 @@ mod tests {
         check(with("run", json!(true)), "besides importing or running");
         check(with("import", json!({"table": "t"})), "besides importing or running");
         check(with("parameters", json!({"a": "b"})), "only for runs");
+        check(with("concurrency", json!(0)), "not between 1 and 1000");
+        check(with("order_by", json!("subjekt")), "no value `subjekt`");
+        let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
+        check(ordered, "only for functions");
         check(json!({"name": "", "run": true, "files": files}), "name is empty");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");

@@ -1,20 +1,21 @@
-//! Delivery of events: in order, one at a time, with retries.
+//! Delivery of events, with retries.
 //!
 //! The start and the end of an attempt are each one batch with the record of its job, so that
 //! delivery and job agree. An attempt that the process did not survive does not count, and neither
-//! does one that was throttled.
+//! does one that was throttled. An event is attempted at least once, and not after its maximum age.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use headwater_jobs::{Error as JobsError, NewJob, StopReason};
 use headwater_model::{
-    ErrorCode, Event, Fault, JobKind, MAIN_BRANCH, Problem, Target, Timestamp, Trigger,
+    ErrorCode, Event, EventData, Fault, JobKind, MAIN_BRANCH, Problem, Target, Timestamp, Trigger,
     TriggerEventStatus,
 };
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
+use crate::event_queue::Taken;
 use crate::worker::Worker;
 use crate::{Error, Result, event_part, report};
 
@@ -25,44 +26,20 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Deliveries of a trigger after which old ones are trimmed.
 const TRIM_EVERY: u64 = 1_000;
 
-/// The result of [`Worker::deliver_next`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// An attempt was made.
-    Delivered,
-    /// The next event is due after this time.
-    NotDue(Duration),
-    /// There is no event.
-    Idle,
-}
-
 impl Worker {
-    /// Delivers the next event if it is due.
-    pub(crate) async fn deliver_next(&self) -> Result<Step> {
-        let queue = &self.context.queue;
-        let mut throttle = queue.delivering.lock().await;
-        if self.stop().is_cancelled() {
-            return Ok(Step::Idle);
-        }
-        let Some(delivery) = queue.next() else { return Ok(Step::Idle) };
-        if let Ok(pause) = (delivery.due - self.context.now()).to_std()
-            && !pause.is_zero()
-        {
-            return Ok(Step::NotDue(pause));
-        }
-        match self.attempt(delivery, throttle.0).await {
-            Ok(outcome) => {
-                throttle.0 = if outcome == Outcome::Throttled { throttle.0 + 1 } else { 0 };
-                Ok(Step::Delivered)
-            }
+    /// Makes an attempt to deliver an event.
+    pub(crate) async fn deliver(&self, taken: Taken) -> Result<()> {
+        match self.attempt(taken.delivery.clone()).await {
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
-                Ok(Step::NotDue(THROTTLE_PAUSE))
+                let now = self.context.now();
+                self.context.queue.throttle(now + THROTTLE_PAUSE, now);
+                Ok(())
             }
-            Err(error) => Err(error),
+            outcome => outcome,
         }
     }
 
-    async fn attempt(&self, delivery: Delivery, throttled: u32) -> Result<Outcome> {
+    async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
         let id = options.jobs.new_id();
         let event = match log.event(&delivery.event).await {
@@ -72,7 +49,7 @@ impl Worker {
             event => event?,
         };
         let running = Delivery { status: TriggerEventStatus::Running, job: Some(id), ..delivery };
-        let new = self.new_job(&event);
+        let new = self.new_job(&event, &running);
         let started = options.jobs.begin(id, &new, vec![running.open_entry()?]).await;
         let (context, guard) = match started {
             Err(JobsError::Stopped { .. }) => return self.give_up(running, was_stopped()).await,
@@ -94,44 +71,52 @@ impl Worker {
             retries: self.trigger().retries,
             pause: options.retry_pause,
             pause_max: options.retry_pause_max,
+            age_max: self.trigger().max_age,
             now: self.context.now(),
         };
-        let ended = policy.apply(running, &outcome, throttled);
         let queue = &self.context.queue;
+        let ended = policy.apply(running, &outcome, queue.throttled());
+        if outcome == Outcome::Throttled {
+            queue.throttle(ended.due, policy.now);
+        } else {
+            queue.end_throttling();
+        }
         let entries = ended.entries(queue.done() + 1)?;
         guard.finish_with(job_result(result, &outcome), entries).await;
         queue.update(ended);
         if queue.done() % TRIM_EVERY == TRIM_EVERY - 1 {
             log.trim(options.done_kept).await?;
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// Ends the delivery as failed before its job began.
-    async fn give_up(&self, delivery: Delivery, problem: Problem) -> Result<Outcome> {
-        let error = Some(problem.clone());
+    async fn give_up(&self, delivery: Delivery, problem: Problem) -> Result<()> {
+        let error = Some(problem);
         let failed = Delivery { status: TriggerEventStatus::Failed, error, ..delivery };
         self.context.log.store_open(std::slice::from_ref(&failed)).await?;
         self.context.queue.update(failed);
-        Ok(Outcome::Stopped(problem))
+        Ok(())
     }
 
-    fn new_job(&self, event: &Event) -> NewJob {
+    fn new_job(&self, event: &Event, delivery: &Delivery) -> NewJob {
         let trigger = self.trigger();
         let branch = || trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned());
         let (kind, reference) = match trigger.targets().as_slice() {
             [Target::Function(_)] => (JobKind::Function, None),
             _ => (JobKind::Trigger, Some(branch())),
         };
+        let author = delivery.author.clone();
+        let author = author.unwrap_or_else(|| format!("trigger {}", trigger.name));
+        let summary = match &event.data {
+            EventData::FunctionInvoked { function, .. } => function.clone(),
+            data => format!("{}: {}", trigger.name, report::summary(data)),
+        };
         NewJob {
             reference,
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
-            ..NewJob::new(
-                kind,
-                format!("{}: {}", trigger.name, report::summary(&event.data)),
-                format!("trigger {}", trigger.name),
-            )
+            ..NewJob::new(kind, summary, author)
         }
     }
 }
@@ -179,7 +164,7 @@ fn judge(
 
 fn was_stopped() -> Problem {
     Problem::new(ErrorCode::Cancelled, "the job was stopped")
-        .with_hint("Deliver the event again with `headwater trigger replay`.")
+        .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
 /// Returns the part of an event that was committed before.
@@ -203,10 +188,16 @@ struct RetryPolicy {
     retries: u32,
     pause: Duration,
     pause_max: Duration,
+    age_max: Duration,
     now: Timestamp,
 }
 
 impl RetryPolicy {
+    fn is_expired(&self, delivery: &Delivery) -> bool {
+        let since = delivery.replayed.unwrap_or(delivery.created);
+        (self.now - since).to_std().is_ok_and(|age| age >= self.age_max)
+    }
+
     fn apply(&self, delivery: Delivery, outcome: &Outcome, throttled: u32) -> Delivery {
         let attempts = delivery.attempts + 1;
         let ended = |status, error| Delivery { status, attempts, error, ..delivery.clone() };
@@ -216,6 +207,10 @@ impl RetryPolicy {
             Outcome::Failed(problem) if attempts > self.retries => {
                 ended(TriggerEventStatus::Failed, Some(problem.clone()))
             }
+            Outcome::Failed(problem) if self.is_expired(&delivery) => {
+                let expired = expired(self.age_max, Some(problem));
+                ended(TriggerEventStatus::Failed, Some(expired))
+            }
             Outcome::Failed(problem) => Delivery {
                 due: self.now + pause(&delivery, self.pause, self.pause_max, attempts),
                 ..ended(TriggerEventStatus::Pending, Some(problem.clone()))
@@ -223,12 +218,34 @@ impl RetryPolicy {
             Outcome::Interrupted => {
                 Delivery { status: TriggerEventStatus::Pending, due: self.now, ..delivery }
             }
+            Outcome::Throttled if self.is_expired(&delivery) => Delivery {
+                attempts: delivery.attempts,
+                ..ended(TriggerEventStatus::Failed, Some(expired(self.age_max, None)))
+            },
             Outcome::Throttled => {
                 let pause = pause(&delivery, THROTTLE_PAUSE, THROTTLE_PAUSE_MAX, throttled + 1);
                 let due = self.now + pause;
                 Delivery { status: TriggerEventStatus::Pending, due, ..delivery }
             }
         }
+    }
+}
+
+/// Returns the error of an event that reached its maximum age; `last` is that of its last attempt.
+fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
+    let age = age_text(age_max);
+    let message = match last {
+        Some(last) => format!("the event reached its maximum age of {age}: {}", last.message),
+        None => format!("the event reached its maximum age of {age} while functions were busy"),
+    };
+    Problem::new(ErrorCode::EventExpired, message)
+        .with_hint("Deliver the event again with `headwater event replay`.")
+}
+
+fn age_text(age: Duration) -> String {
+    match age.as_secs() {
+        seconds if seconds > 0 && seconds.is_multiple_of(3_600) => format!("{}h", seconds / 3_600),
+        _ => format!("{}s", age.as_secs_f64()),
     }
 }
 
@@ -255,7 +272,8 @@ mod tests {
 
     fn policy(retries: u32) -> RetryPolicy {
         let (pause, pause_max) = (Duration::from_secs(1), Duration::from_secs(10));
-        RetryPolicy { retries, pause, pause_max, now: Timestamp::UNIX_EPOCH }
+        let age_max = Duration::from_hours(1);
+        RetryPolicy { retries, pause, pause_max, age_max, now: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
@@ -275,6 +293,24 @@ mod tests {
         delivery = policy(5).apply(delivery, &failed, 0);
         assert_eq!((delivery.status, delivery.attempts), (TriggerEventStatus::Failed, 6));
         assert_eq!(delivery.error.map(|error| error.code), Some(ErrorCode::BadRow));
+    }
+
+    #[test]
+    fn an_event_is_attempted_once_and_not_after_its_maximum_age() {
+        let failed = Outcome::Failed(Problem::new(ErrorCode::BadRow, "no"));
+        let late = |created: Delivery, outcome: &Outcome| {
+            let policy =
+                RetryPolicy { now: Timestamp::UNIX_EPOCH + Duration::from_hours(2), ..policy(9) };
+            let ended = policy.apply(created, outcome, 0);
+            (ended.status, ended.attempts, ended.error.map(|error| error.code))
+        };
+        let expired = Some(ErrorCode::EventExpired);
+        assert_eq!(late(delivery(), &failed), (TriggerEventStatus::Failed, 1, expired));
+        assert_eq!(late(delivery(), &Outcome::Throttled), (TriggerEventStatus::Failed, 0, expired));
+        assert_eq!(late(delivery(), &Outcome::Done), (TriggerEventStatus::Done, 1, None));
+        let replayed = Some(Timestamp::UNIX_EPOCH + Duration::from_mins(90));
+        let replayed = Delivery { replayed, ..delivery() };
+        assert_eq!(late(replayed, &failed).0, TriggerEventStatus::Pending);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{decode, encode, read, read_all};
-use crate::source::Detected;
+use crate::source::{Detected, SourceContext};
 use crate::{Error, Result, report};
 
 const EVENTS: &str = "trigger_events";
@@ -44,6 +44,15 @@ pub(crate) struct Delivery {
     pub job: Option<JobId>,
     /// Error of the last attempt.
     pub error: Option<Problem>,
+    /// Order key: deliveries with the same key start one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The principal that caused the event; none if a trigger's source did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Time of the last replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Timestamp>,
 }
 
 impl Delivery {
@@ -58,6 +67,9 @@ impl Delivery {
             attempts: 0,
             job: None,
             error: None,
+            key: None,
+            author: None,
+            replayed: None,
         }
     }
 
@@ -72,6 +84,11 @@ impl Delivery {
             Append::put(DONE, &self.event, encode(self)?),
             Append::put(COUNTS, &self.trigger, encode(&done)?),
         ])
+    }
+
+    /// Returns the entries that store a new delivery and its event.
+    pub(crate) fn new_entries(&self, event: &Event) -> Result<Vec<Append>> {
+        Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
     }
 
     pub(crate) fn open_entry(&self) -> Result<Append> {
@@ -90,19 +107,19 @@ impl DeliveryLog {
     /// Records events and the position of their source. Returns the deliveries in order.
     pub(crate) async fn record(
         &self,
-        trigger: &str,
+        context: &SourceContext,
         detected: Detected,
-        now: Timestamp,
     ) -> Result<Vec<Delivery>> {
+        let (trigger, now) = (context.trigger.as_str(), context.now());
         let Detected { events, entries, unique } = detected;
         let mut batch = Batch { entries, unique, ..Batch::default() };
         let new_id = || self.jobs.new_id().to_string();
         let events: Vec<Event> = events.into_iter().map(|event| event.with_id(new_id())).collect();
         let mut deliveries = Vec::with_capacity(events.len());
         for event in &events {
-            let delivery = Delivery::new(event.id.clone(), trigger, now);
-            batch.entries.push(delivery.open_entry()?);
-            batch.entries.push(Append::put(EVENTS, &event.id, encode(event)?));
+            let key = context.order_by.as_ref().and_then(|path| path.key(event));
+            let delivery = Delivery { key, ..Delivery::new(event.id.clone(), trigger, now) };
+            batch.entries.extend(delivery.new_entries(event)?);
             deliveries.push(delivery);
         }
         self.store.apply(batch).await?;
@@ -124,7 +141,7 @@ impl DeliveryLog {
         Ok(deliveries)
     }
 
-    /// Returns an event. Error: `trigger_not_found`.
+    /// Returns an event. Error: `event_not_found`.
     pub(crate) async fn event(&self, id: &str) -> Result<Event> {
         let event = read(&*self.store, EVENTS, id).await?;
         event.ok_or_else(|| Error::EventNotFound { id: id.to_owned(), several: false })
@@ -141,8 +158,8 @@ impl DeliveryLog {
     /// Returns a delivery with its event.
     pub(crate) async fn with_event(&self, delivery: Delivery) -> Result<TriggerEvent> {
         let event = self.event(&delivery.event).await?;
-        let Delivery { event: _, trigger, status, created, due, attempts, job, error } = delivery;
-        Ok(TriggerEvent { event, trigger, status, created, due, attempts, job, error })
+        let Delivery { trigger, status, created, due, attempts, job, error, author, .. } = delivery;
+        Ok(TriggerEvent { event, trigger, status, created, due, attempts, job, error, author })
     }
 
     /// Returns the number of a trigger's deliveries that are done.
@@ -157,6 +174,13 @@ impl DeliveryLog {
         if !entries.is_empty() {
             self.store.apply(Batch { entries, ..Batch::default() }).await?;
         }
+        Ok(())
+    }
+
+    /// Removes a delivery that is not done, and its event.
+    pub(crate) async fn remove(&self, event: &str) -> Result<()> {
+        let entries = vec![Append::tombstone(OPEN, event), Append::tombstone(EVENTS, event)];
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
         Ok(())
     }
 

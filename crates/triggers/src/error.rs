@@ -30,7 +30,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// No event, or several, have the id.
-    #[error("there is {} trigger event `{id}`", if *.several { "more than one" } else { "no" })]
+    #[error("there is {} event `{id}`", if *.several { "more than one" } else { "no" })]
     EventNotFound {
         /// The id as given.
         id: String,
@@ -44,6 +44,28 @@ pub enum Error {
         id: String,
         /// Its status.
         status: &'static str,
+    },
+    /// The status of an event forbids its removal.
+    #[error("event `{id}` is {status} and cannot be removed")]
+    EventNotRemovable {
+        /// The event.
+        id: String,
+        /// Its status.
+        status: &'static str,
+    },
+    /// The queue of a function is full.
+    #[error("queue full: {pending} events of function `{function}` are pending")]
+    QueueFull {
+        /// The function.
+        function: String,
+        /// The number of its events.
+        pending: usize,
+    },
+    /// An idempotency key is empty or too long.
+    #[error("the key `{key}` is not 1 to 200 characters without control characters")]
+    InvalidEventId {
+        /// The key, shortened.
+        key: String,
     },
     /// A stored value cannot be decoded.
     #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
@@ -73,10 +95,12 @@ impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidTrigger { .. } => ErrorCode::InvalidProject,
-            Error::TriggerNotFound { .. } | Error::EventNotFound { .. } => {
-                ErrorCode::TriggerNotFound
-            }
-            Error::EventNotReplayable { .. } => ErrorCode::InvalidArgument,
+            Error::TriggerNotFound { .. } => ErrorCode::TriggerNotFound,
+            Error::EventNotFound { .. } => ErrorCode::EventNotFound,
+            Error::EventNotReplayable { .. }
+            | Error::EventNotRemovable { .. }
+            | Error::InvalidEventId { .. } => ErrorCode::InvalidArgument,
+            Error::QueueFull { .. } => ErrorCode::TooBusy,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::Encode { .. } => ErrorCode::Internal,
             Error::Jobs(error) => error.code(),
@@ -97,10 +121,17 @@ impl Fault for Error {
                 Some("Give more digits of the id.".into())
             }
             Error::EventNotFound { several: false, .. } => {
-                Some("List the events with `headwater trigger events`.".into())
+                Some("List the events with `headwater event ls`.".into())
             }
             Error::EventNotReplayable { .. } => {
                 Some("Play again only events that are pending or failed.".into())
+            }
+            Error::EventNotRemovable { .. } => {
+                Some("Remove only events that are pending or failed.".into())
+            }
+            Error::QueueFull { .. } => Some("Send the event again later.".into()),
+            Error::InvalidEventId { .. } => {
+                Some("Use a short id that is unique for each event.".into())
             }
             Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Jobs(error) => error.hint(),

@@ -4,13 +4,16 @@
 //! outlives changes of its trigger's definition, and the removal of the trigger.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use headwater_model::{Timestamp, TriggerEventStatus};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::delivery_log::Delivery;
+use crate::delivery_order::{DeliveryOrder, Next};
 use crate::rate_limit::RateLimit;
 
 /// Limit of pending and running deliveries of one trigger. Sources wait while it is reached.
@@ -20,15 +23,16 @@ pub(crate) const OPEN_MAX: usize = 1_000;
 /// before the store knows.
 const ENDED_MAX: usize = 100;
 
-/// The deliveries of one trigger, ordered by event.
+/// Pause after an attempt that could not be recorded.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The deliveries of one trigger.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     deliveries: Mutex<Deliveries>,
     done: AtomicU64,
     /// The schedule was not polled since the process started.
     fresh: AtomicBool,
-    /// Held during a delivery.
-    pub delivering: tokio::sync::Mutex<Throttle>,
     /// A delivery may be due.
     pub due: Notify,
     /// There may be capacity for more events.
@@ -37,16 +41,59 @@ pub(crate) struct EventQueue {
     pub rate_limit: Mutex<RateLimit>,
 }
 
-/// Number of consecutive attempts that were throttled.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(pub u32);
+/// The number of deliveries that run at the same time, and their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concurrency {
+    /// One after the other, in the order of their events.
+    Serial,
+    /// At most this many; in order only for events with the same order key.
+    AtMost(usize),
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Deliveries {
+    concurrency: Concurrency,
     open: BTreeMap<String, Delivery>,
+    order: DeliveryOrder,
+    /// Events whose deliveries run.
+    running: BTreeSet<String>,
     failed: BTreeSet<String>,
     /// The last ones that ended; the store may not know yet.
     ended: VecDeque<String>,
+    /// Number of consecutive attempts that were throttled.
+    throttled: u32,
+    /// No delivery starts before this time.
+    resume: Option<Timestamp>,
+}
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Deliveries {
+            concurrency: Concurrency::Serial,
+            open: BTreeMap::new(),
+            order: DeliveryOrder::default(),
+            running: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            ended: VecDeque::new(),
+            throttled: 0,
+            resume: None,
+        }
+    }
+}
+
+/// A delivery that was taken from its queue. On drop, one that has not ended is put back.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub delivery: Delivery,
+    queue: Arc<EventQueue>,
+    /// Earliest time of the next attempt if this one has no result.
+    retry: Timestamp,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.queue.put_back(&self.delivery.event, self.retry);
+    }
 }
 
 impl EventQueue {
@@ -56,6 +103,18 @@ impl EventQueue {
             fresh: AtomicBool::new(true),
             ..EventQueue::default()
         }
+    }
+
+    /// Changes the concurrency.
+    pub(crate) fn configure(&self, concurrency: Concurrency) {
+        let mut deliveries = self.deliveries.lock();
+        if deliveries.concurrency == concurrency {
+            return;
+        }
+        deliveries.concurrency = concurrency;
+        deliveries.rebuild_order();
+        drop(deliveries);
+        self.due.notify_one();
     }
 
     /// Adds a delivery, unless it is known.
@@ -70,7 +129,47 @@ impl EventQueue {
         if delivery.status == TriggerEventStatus::Failed {
             deliveries.failed.insert(delivery.event);
         } else {
-            deliveries.open.insert(delivery.event.clone(), delivery);
+            deliveries.add(delivery);
+        }
+        drop(deliveries);
+        self.due.notify_one();
+    }
+
+    /// Takes the next delivery that is due.
+    pub(crate) fn take(self: &Arc<Self>, now: Timestamp) -> Next<Taken> {
+        let mut deliveries = self.deliveries.lock();
+        if deliveries.running.len() >= deliveries.running_max() {
+            return Next::Idle;
+        }
+        if let Some(resume) = deliveries.resume
+            && let Ok(pause) = (resume - now).to_std()
+            && !pause.is_zero()
+        {
+            return Next::NotDue(pause);
+        }
+        let event = match deliveries.order.take(now) {
+            Next::Due(event) => event,
+            Next::NotDue(pause) => return Next::NotDue(pause),
+            Next::Idle => return Next::Idle,
+        };
+        let Some(delivery) = deliveries.open.get(&event).cloned() else { return Next::Idle };
+        deliveries.running.insert(event);
+        Next::Due(Taken { delivery, queue: self.clone(), retry: now + STORE_PAUSE })
+    }
+
+    /// Puts a delivery back whose attempt has no result.
+    fn put_back(&self, event: &str, retry: Timestamp) {
+        let mut deliveries = self.deliveries.lock();
+        if deliveries.running.remove(event) {
+            let due = deliveries.open.get_mut(event).map(|delivery| {
+                delivery.status = TriggerEventStatus::Pending;
+                delivery.due = delivery.due.max(retry);
+                delivery.due
+            });
+            let key = deliveries.key_of(event);
+            if let Some(due) = due {
+                deliveries.order.put_back(event, key.as_deref(), due);
+            }
         }
         drop(deliveries);
         self.due.notify_one();
@@ -80,22 +179,17 @@ impl EventQueue {
     pub(crate) fn update(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
         let was_full = deliveries.open.len() >= OPEN_MAX;
-        if matches!(delivery.status, TriggerEventStatus::Done | TriggerEventStatus::Failed) {
-            deliveries.ended.push_back(delivery.event.clone());
-            if deliveries.ended.len() > ENDED_MAX {
-                deliveries.ended.pop_front();
-            }
-        }
         match delivery.status {
-            TriggerEventStatus::Pending | TriggerEventStatus::Running => {
+            TriggerEventStatus::Running => {
                 deliveries.open.insert(delivery.event.clone(), delivery);
             }
+            TriggerEventStatus::Pending => deliveries.set_pending(delivery),
             TriggerEventStatus::Done => {
-                deliveries.open.remove(&delivery.event);
+                deliveries.end(&delivery);
                 self.done.fetch_add(1, Ordering::Relaxed);
             }
             TriggerEventStatus::Failed => {
-                deliveries.open.remove(&delivery.event);
+                deliveries.end(&delivery);
                 deliveries.failed.insert(delivery.event);
             }
         }
@@ -107,11 +201,6 @@ impl EventQueue {
         }
     }
 
-    /// Returns the oldest delivery that is pending or running.
-    pub(crate) fn next(&self) -> Option<Delivery> {
-        self.deliveries.lock().open.values().next().cloned()
-    }
-
     /// Returns the delivery of an event if it is pending or running.
     pub(crate) fn open(&self, event: &str) -> Option<Delivery> {
         self.deliveries.lock().open.get(event).cloned()
@@ -120,9 +209,12 @@ impl EventQueue {
     /// Makes a pending delivery due now. Returns none if it is neither pending nor running.
     pub(crate) fn expedite(&self, event: &str, now: Timestamp) -> Option<Delivery> {
         let mut deliveries = self.deliveries.lock();
-        let delivery = deliveries.open.get_mut(event)?;
-        if delivery.status == TriggerEventStatus::Pending {
-            delivery.due = delivery.due.min(now);
+        let key = deliveries.key_of(event);
+        let Deliveries { open, order, .. } = &mut *deliveries;
+        let delivery = open.get_mut(event)?;
+        if delivery.status == TriggerEventStatus::Pending && delivery.due > now {
+            order.change_due(event, key.as_deref(), [delivery.due, now]);
+            delivery.due = now;
         }
         let delivery = delivery.clone();
         drop(deliveries);
@@ -133,6 +225,47 @@ impl EventQueue {
     /// Removes a failed delivery. Returns false if another caller did.
     pub(crate) fn take_failed(&self, event: &str) -> bool {
         self.deliveries.lock().failed.remove(event)
+    }
+
+    /// Adds a delivery that was removed.
+    pub(crate) fn restore(&self, delivery: Delivery) {
+        self.deliveries.lock().ended.retain(|event| *event != delivery.event);
+        self.push(delivery);
+    }
+
+    /// Removes a pending delivery that does not run. Returns none if there is none.
+    pub(crate) fn take_pending(&self, event: &str) -> Option<Delivery> {
+        let mut deliveries = self.deliveries.lock();
+        if deliveries.running.contains(event) {
+            return None;
+        }
+        let delivery = deliveries.open.get(event).cloned()?;
+        deliveries.end(&delivery);
+        drop(deliveries);
+        self.due.notify_one();
+        self.capacity.notify_one();
+        Some(delivery)
+    }
+
+    /// Returns the number of consecutive throttled attempts.
+    pub(crate) fn throttled(&self) -> u32 {
+        self.deliveries.lock().throttled
+    }
+
+    /// Records that an attempt was throttled: no delivery starts before `resume`.
+    pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
+        let mut deliveries = self.deliveries.lock();
+        // Attempts that ran at the same time count once.
+        if deliveries.resume.is_none_or(|before| before <= now) {
+            deliveries.throttled = deliveries.throttled.saturating_add(1);
+            deliveries.resume = Some(resume);
+        }
+    }
+
+    /// Records that an attempt was not throttled.
+    pub(crate) fn end_throttling(&self) {
+        let mut deliveries = self.deliveries.lock();
+        (deliveries.throttled, deliveries.resume) = (0, None);
     }
 
     pub(crate) fn open_count(&self) -> usize {
@@ -154,5 +287,68 @@ impl EventQueue {
 
     pub(crate) fn clear_fresh(&self) {
         self.fresh.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Deliveries {
+    fn running_max(&self) -> usize {
+        match self.concurrency {
+            Concurrency::Serial => 1,
+            Concurrency::AtMost(count) => count,
+        }
+    }
+
+    /// Returns the order key of an event.
+    fn key_of(&self, event: &str) -> Option<String> {
+        match self.concurrency {
+            Concurrency::Serial => Some(String::new()),
+            Concurrency::AtMost(_) => self.open.get(event).and_then(|one| one.key.clone()),
+        }
+    }
+
+    fn add(&mut self, delivery: Delivery) {
+        let (event, due) = (delivery.event.clone(), delivery.due);
+        self.open.insert(event.clone(), delivery);
+        let key = self.key_of(&event);
+        self.order.add(&event, key.as_deref(), due);
+    }
+
+    fn set_pending(&mut self, delivery: Delivery) {
+        if !self.running.remove(&delivery.event) {
+            self.add(delivery);
+            return;
+        }
+        let (event, due) = (delivery.event.clone(), delivery.due);
+        self.open.insert(event.clone(), delivery);
+        let key = self.key_of(&event);
+        self.order.put_back(&event, key.as_deref(), due);
+    }
+
+    fn end(&mut self, delivery: &Delivery) {
+        let event = &delivery.event;
+        let key = self.key_of(event);
+        let due = self.open.remove(event).map_or(delivery.due, |stored| stored.due);
+        self.running.remove(event);
+        self.order.remove(event, key.as_deref(), due);
+        self.ended.push_back(event.clone());
+        if self.ended.len() > ENDED_MAX {
+            self.ended.pop_front();
+        }
+    }
+
+    fn rebuild_order(&mut self) {
+        self.order = DeliveryOrder::default();
+        let entries: Vec<_> = self.open.values().map(|one| (one.event.clone(), one.due)).collect();
+        let is_running = |event: &String| self.running.contains(event);
+        let (running, pending): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|(event, _)| is_running(event));
+        for (event, _) in running {
+            let key = self.key_of(&event);
+            self.order.add_running(&event, key.as_deref());
+        }
+        for (event, due) in pending {
+            let key = self.key_of(&event);
+            self.order.add(&event, key.as_deref(), due);
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! Triggers: arriving files, scheduled times and table changes become events, and each event is
 //! delivered to the targets of its trigger by a job.
 //!
-//! - An event is stored in one batch with the position of its source, before it is delivered.
-//! - Events of one trigger are delivered in order, one at a time. Triggers do not wait for each
-//!   other.
+//! - An event is stored, in one batch with the position of its source, before it is delivered.
+//! - Imports and runs take the events of a trigger in order, one at a time. Functions take several
+//!   at the same time, and in order only for events with the same order key.
 //! - A failed delivery is retried with back-off. After the last retry the event is kept as failed.
 
+mod calls;
 mod commits;
 mod definition;
 mod delivery;
 mod delivery_log;
+mod delivery_order;
 mod error;
+mod event_path;
 mod event_queue;
 mod file_listing;
 mod file_source;
@@ -27,6 +30,7 @@ mod target;
 mod triggers;
 mod worker;
 
+pub use calls::NewCall;
 pub use commits::{Commits, TableCommit};
 pub use definition::check_trigger;
 pub use error::{Error, Result};

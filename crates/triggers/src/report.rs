@@ -21,6 +21,7 @@ pub(crate) fn summary(data: &EventData) -> String {
         EventData::ScheduleFired { scheduled } => {
             scheduled.format("%Y-%m-%d %H:%M:%S UTC").to_string()
         }
+        EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         EventData::TableChanged { tables, .. } => match tables.as_slice() {
             [table] => format!("{table} changed"),
             tables => format!("{} tables changed", tables.len()),

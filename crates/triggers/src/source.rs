@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery_log::DeliveryLog;
+use crate::event_path::EventPath;
 use crate::event_queue::EventQueue;
 use crate::{Result, TriggersOptions};
 
@@ -79,6 +80,8 @@ pub(crate) struct SourceContext {
     pub trigger: String,
     pub options: Arc<TriggersOptions>,
     pub log: DeliveryLog,
+    /// The path of the order key in events.
+    pub order_by: Option<EventPath>,
     pub queue: Arc<EventQueue>,
     /// Requests a poll.
     pub wake: Arc<Notify>,
@@ -97,7 +100,7 @@ impl SourceContext {
 
     /// Records events and queues their deliveries.
     pub(crate) async fn record(&self, detected: Detected) -> Result<()> {
-        for delivery in self.log.record(&self.trigger, detected, self.now()).await? {
+        for delivery in self.log.record(self, detected).await? {
             self.queue.push(delivery);
         }
         Ok(())

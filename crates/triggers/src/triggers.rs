@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::calls::CALLS;
 use crate::definition::Definition;
 use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN};
 use crate::event_queue::EventQueue;
@@ -31,6 +32,8 @@ struct Inner {
     log: DeliveryLog,
     targets: Arc<dyn TargetExecutor>,
     workers: Mutex<BTreeMap<String, Arc<Worker>>>,
+    /// The workers of the queues of asynchronous calls, by queue.
+    call_workers: Mutex<BTreeMap<String, Arc<Worker>>>,
     queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
     stop: CancellationToken,
     reload: tokio::sync::Mutex<()>,
@@ -51,6 +54,7 @@ impl Triggers {
                 log,
                 targets,
                 workers: Mutex::default(),
+                call_workers: Mutex::default(),
                 queues: Mutex::default(),
                 stop: CancellationToken::new(),
                 reload: tokio::sync::Mutex::default(),
@@ -105,6 +109,7 @@ impl Triggers {
             queues.insert(name.clone(), self.queue(name).await?);
         }
         let new = self.replace(definitions, &queues);
+        self.start_call_workers().await?;
         if !self.inner.options.manual {
             // Their positions must be those at the deployment.
             let positioned =
@@ -160,7 +165,8 @@ impl Triggers {
                     if let Some(old) = &old {
                         old.stop().cancel();
                     }
-                    let context = self.inner.source_context(&name, queue.clone());
+                    queue.configure(definition.concurrency);
+                    let context = self.inner.source_context(&definition, queue.clone());
                     let worker = Worker::new(context, self.inner.targets.clone(), definition, old);
                     if !self.inner.options.manual {
                         worker.spawn();
@@ -188,7 +194,8 @@ impl Triggers {
 
     /// Polls each source once and delivers all events that are due.
     pub async fn tick(&self) -> Result<()> {
-        let workers = self.workers();
+        let mut workers = self.workers();
+        workers.extend(self.inner.call_workers.lock().values().cloned());
         let ticks = workers.iter().map(async |worker| {
             loop {
                 let pause = worker.poll().await;
@@ -254,13 +261,11 @@ impl Triggers {
 
     /// Delivers an event again: a failed one starts over, a pending one is due at once.
     ///
-    /// Errors: `trigger_not_found` if there is no such event, or its trigger is not defined any
-    /// more; `invalid_argument` if it is running or done.
+    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined any more;
+    /// `invalid_argument` if it is running or done.
     pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
         let delivery = self.delivery(text).await?;
-        let worker = self.inner.workers.lock().get(&delivery.trigger).cloned();
-        let worker = worker.ok_or_else(|| self.no_trigger(&delivery.trigger))?;
-        let queue = &worker.context.queue;
+        let queue = &self.queue_of(&delivery).await?;
         let refused = |status| Error::EventNotReplayable { id: delivery.event.clone(), status };
         let replayed = match delivery.status {
             TriggerEventStatus::Running => return Err(refused("running")),
@@ -277,11 +282,87 @@ impl Triggers {
         self.inner.log.with_event(replayed).await
     }
 
+    /// Returns the queue of a delivery, which a worker observes.
+    async fn queue_of(&self, delivery: &Delivery) -> Result<Arc<EventQueue>> {
+        let trigger = delivery.trigger.as_str();
+        let worker = match trigger.strip_prefix(CALLS) {
+            Some(function) => Some(self.call_worker(function).await?),
+            None => self.inner.workers.lock().get(trigger).cloned(),
+        };
+        let worker = worker.ok_or_else(|| self.no_trigger(trigger))?;
+        Ok(worker.context.queue.clone())
+    }
+
+    /// Removes an event that is pending or failed; it is not delivered any more.
+    ///
+    /// Errors: `event_not_found`; `invalid_argument` if it is running or done.
+    pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
+        let delivery = self.delivery(text).await?;
+        let refused = |status| Error::EventNotRemovable { id: delivery.event.clone(), status };
+        match delivery.status {
+            TriggerEventStatus::Running => return Err(refused("running")),
+            TriggerEventStatus::Done => return Err(refused("done")),
+            TriggerEventStatus::Pending | TriggerEventStatus::Failed => {}
+        }
+        let event = self.inner.log.with_event(delivery.clone()).await?;
+        let queue = self.queue(&delivery.trigger).await?;
+        let id = &delivery.event;
+        if !queue.take_failed(id) && queue.take_pending(id).is_none() {
+            return Err(refused("running"));
+        }
+        if let Err(error) = self.inner.log.remove(id).await {
+            queue.restore(delivery);
+            return Err(error);
+        }
+        Ok(event)
+    }
+
+    /// Returns the worker of a function's asynchronous calls.
+    pub(crate) async fn call_worker(&self, function: &str) -> Result<Arc<Worker>> {
+        let definition = Definition::of_calls(function);
+        let name = definition.trigger.name.clone();
+        if let Some(worker) = self.inner.call_workers.lock().get(&name) {
+            return Ok(worker.clone());
+        }
+        let queue = self.queue(&name).await?;
+        let mut workers = self.inner.call_workers.lock();
+        if let Some(worker) = workers.get(&name) {
+            return Ok(worker.clone());
+        }
+        queue.configure(definition.concurrency);
+        let context = self.inner.source_context(&definition, queue);
+        let worker = Worker::new(context, self.inner.targets.clone(), definition, None);
+        if !self.inner.options.manual {
+            worker.spawn();
+        }
+        workers.insert(name, worker.clone());
+        Ok(worker)
+    }
+
+    /// Starts the workers of calls that an earlier process accepted.
+    async fn start_call_workers(&self) -> Result<()> {
+        let queues = self.inner.queues.lock().keys().cloned().collect::<Vec<_>>();
+        for queue in queues {
+            if let Some(function) = queue.strip_prefix(CALLS) {
+                self.call_worker(function).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns true if asynchronous calls are pending or running.
+    pub fn has_calls(&self) -> bool {
+        let workers = self.inner.call_workers.lock();
+        workers.values().any(|worker| worker.context.queue.open_count() > 0)
+    }
+
     async fn start_over(&self, queue: &EventQueue, failed: Delivery) -> Result<Delivery> {
+        let now = self.inner.options.clock.now();
         let pending = Delivery {
             status: TriggerEventStatus::Pending,
-            due: self.inner.options.clock.now(),
+            due: now,
             attempts: 0,
+            replayed: Some(now),
             ..failed.clone()
         };
         if let Err(error) = self.inner.log.store_open(std::slice::from_ref(&pending)).await {
@@ -337,9 +418,10 @@ impl Triggers {
 }
 
 impl Inner {
-    fn source_context(&self, trigger: &str, queue: Arc<EventQueue>) -> SourceContext {
+    fn source_context(&self, definition: &Definition, queue: Arc<EventQueue>) -> SourceContext {
         SourceContext {
-            trigger: trigger.to_owned(),
+            trigger: definition.trigger.name.clone(),
+            order_by: definition.order_by.clone(),
             options: self.options.clone(),
             log: self.log.clone(),
             queue,

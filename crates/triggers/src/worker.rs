@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::TargetExecutor;
 use crate::definition::Definition;
-use crate::delivery::Step;
+use crate::delivery_order::Next;
+use crate::event_queue::Taken;
 use crate::source::{EventSource, SourceContext};
 
 /// Longest sleep, in case the machine was suspended or its clock was set.
@@ -120,14 +121,13 @@ impl Worker {
 
     async fn deliver_loop(self: Arc<Self>) {
         while !self.stop().is_cancelled() {
-            let pause = match self.deliver_next().await {
-                Ok(Step::Delivered) => continue,
-                Ok(Step::NotDue(pause)) => pause.min(SLEEP_MAX),
-                Ok(Step::Idle) => SLEEP_MAX,
-                Err(error) => {
-                    tracing::warn!(trigger = self.context.trigger, %error, "cannot deliver events");
-                    STORE_PAUSE
+            let pause = match self.context.queue.take(self.context.now()) {
+                Next::Due(taken) => {
+                    tokio::spawn(self.clone().deliver_taken(taken));
+                    continue;
                 }
+                Next::NotDue(pause) => pause.min(SLEEP_MAX),
+                Next::Idle => SLEEP_MAX,
             };
             tokio::select! {
                 () = self.stop().cancelled() => {}
@@ -135,11 +135,23 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        // The worker of the next definition may not have seen the notification.
+        self.context.queue.due.notify_one();
+    }
+
+    async fn deliver_taken(self: Arc<Self>, taken: Taken) {
+        if let Err(error) = self.deliver(taken).await {
+            tracing::warn!(trigger = self.context.trigger, %error, "cannot deliver events");
+        }
     }
 
     /// Delivers all events that are due.
     pub(crate) async fn deliver_all(&self) -> crate::Result<()> {
-        while self.deliver_next().await? == Step::Delivered {}
+        while !self.stop().is_cancelled()
+            && let Next::Due(taken) = self.context.queue.take(self.context.now())
+        {
+            self.deliver(taken).await?;
+        }
         Ok(())
     }
 }

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     Access, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
-    Environment, Function, Grant, Init, Job, Log, Namespace, OutputFormat, Query, Revoke, Role,
-    Run, Secret, Serve, Table, Tag, Token, Trigger, Usage, User, View,
+    Environment, Event, Function, Grant, Init, Job, Log, Namespace, OutputFormat, Query, Revoke,
+    Role, Run, Secret, Serve, Table, Tag, Token, Trigger, Usage, User, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -111,6 +111,9 @@ pub enum Command {
     /// Python environments of functions: list, explain, prune, rebuild
     #[command(subcommand)]
     Environment(Environment),
+    /// Events of triggers and asynchronous calls: list, show, replay, remove
+    #[command(subcommand)]
+    Event(Event),
     /// Deployed functions: list, call
     #[command(subcommand)]
     Function(Function),
@@ -120,7 +123,7 @@ pub enum Command {
     /// Show usage and its cost
     #[command(after_help = "Examples:\n  headwater usage\n  headwater usage --by model")]
     Usage(Usage),
-    /// Triggers: list, show events, replay
+    /// Triggers: list, show
     #[command(subcommand)]
     Trigger(Trigger),
     /// Users and service accounts: list, create, disable, drop

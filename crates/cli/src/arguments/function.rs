@@ -10,7 +10,7 @@ pub enum Function {
     Ls,
     /// Call a function of the deployed version and print what it returns
     #[command(
-        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder"
+        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder\n  headwater function invoke score --arg flight=UA17 --async"
     )]
     Invoke(FunctionInvoke),
 }
@@ -29,4 +29,13 @@ pub struct FunctionInvoke {
     /// Call the function in the working folder, not the deployed one
     #[arg(long, short = 'w')]
     pub working_folder: bool,
+    /// Return once the call is durable; the server executes it later, and retries it after errors
+    #[arg(long = "async", conflicts_with = "working_folder")]
+    pub asynchronous: bool,
+    /// With `--async`: a key for which the function is called once, however often this is repeated
+    #[arg(long, requires = "asynchronous")]
+    pub key: Option<String>,
+    /// With `--async`: calls with the same order key are executed one after the other
+    #[arg(long, requires = "asynchronous")]
+    pub order_key: Option<String>,
 }

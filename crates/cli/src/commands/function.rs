@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    DeployedKind, ErrorCode, FunctionArgument, FunctionSummary, InvokeRequest, Problem,
+    AcceptedEvent, DeployedKind, ErrorCode, FunctionArgument, FunctionSummary, InvokeAsyncRequest,
+    InvokeRequest, Problem,
 };
 use hyper::Method;
 use serde_json::Value;
@@ -20,6 +21,9 @@ use crate::output::{self, Grid};
 pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
     match arguments {
         Function::Ls => list(context, api).await,
+        Function::Invoke(arguments) if arguments.asynchronous => {
+            invoke_async(context, api, &arguments).await
+        }
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
             // Closing the connection stops the function.
@@ -52,6 +56,27 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     }
     grid.print("no functions are deployed; `@headwater.function()` defines one");
     deployment::note_differences(context, api, DeployedKind::Function).await;
+    Ok(())
+}
+
+/// Calls a function asynchronously.
+async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Result<()> {
+    let request = InvokeAsyncRequest {
+        arguments: given(arguments)?,
+        key: arguments.key.clone(),
+        order_key: arguments.order_key.clone(),
+        author: None,
+    };
+    let path = format!("/v1/functions/{}/invoke-async", segment(&arguments.name));
+    let accepted: AcceptedEvent = api.post(path, &request).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&accepted);
+        return Ok(());
+    }
+    output::line(&accepted.event);
+    if accepted.duplicate {
+        context.style.say("an earlier call had the same key; the function is not called again");
+    }
     Ok(())
 }
 

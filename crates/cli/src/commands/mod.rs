@@ -9,6 +9,7 @@ mod deployment;
 mod diff;
 mod diff_rows;
 mod environment;
+mod event;
 mod function;
 mod grant;
 mod init;
@@ -77,6 +78,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Namespace(arguments) => namespace::namespace(context, api, arguments).await,
         Command::Job(arguments) => job::job(context, api, arguments).await,
         Command::Environment(arguments) => environment::environment(context, api, arguments).await,
+        Command::Event(arguments) => event::event(context, api, arguments).await,
         Command::Function(arguments) => function::function(context, api, arguments).await,
         Command::Secret(arguments) => secret::secret(context, api, arguments).await,
         Command::Usage(arguments) => usage::usage(context, api, &arguments).await,

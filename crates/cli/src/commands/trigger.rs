@@ -1,16 +1,13 @@
-//! `headwater trigger`: lists triggers and their events.
+//! `headwater trigger`: lists triggers.
 
-use headwater_model::{
-    DeployedKind, ErrorCode, Event, EventData, MAIN_BRANCH, Problem, TriggerEvent,
-    TriggerEventStatus, TriggerStatus, nearest,
-};
+use headwater_model::{DeployedKind, ErrorCode, MAIN_BRANCH, Problem, TriggerStatus, nearest};
 
-use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Trigger, TriggerEvents};
+use crate::api::Api;
+use crate::arguments::{OutputFormat, Trigger};
 use crate::commands::deployment;
 use crate::context::Context;
 use crate::error::Result;
-use crate::output::{self, Cell, Grid};
+use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
 /// Runs `headwater trigger`.
@@ -25,18 +22,6 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
         Trigger::Get(arguments) => {
             let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await?;
             show(context, find(&triggers, &arguments.trigger)?);
-        }
-        Trigger::Events(arguments) => events(context, api, arguments).await?,
-        Trigger::Replay(arguments) => {
-            let path = format!("/v1/trigger-events/{}/replay", segment(&arguments.event));
-            let event: TriggerEvent = api.post(path, &serde_json::json!({})).await?;
-            if context.output == OutputFormat::Json {
-                output::print_json(&event);
-            } else {
-                context
-                    .style
-                    .say(format!("event {} of {} is queued again", event.event.id, event.trigger));
-            }
         }
     }
     Ok(())
@@ -135,54 +120,4 @@ fn targets(trigger: &headwater_model::Trigger) -> String {
 
 fn branch(trigger: &headwater_model::Trigger) -> String {
     trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned())
-}
-
-/// Describes an event: its files, its tables or its scheduled time.
-fn describe(event: &Event) -> String {
-    match &event.data {
-        EventData::FileArrived { files } => match files.as_slice() {
-            [file] => file.path.rsplit('/').next().unwrap_or(&file.path).to_owned(),
-            files => format!("{} files", output::count(files.len() as u64)),
-        },
-        EventData::ScheduleFired { scheduled } => output::moment(*scheduled),
-        EventData::TableChanged { tables, .. } => tables.join(", "),
-    }
-}
-
-async fn events(context: &Context, api: &Api, arguments: TriggerEvents) -> Result<()> {
-    let mut path = format!("/v1/trigger-events?limit={}", arguments.limit);
-    for (name, value) in [("trigger", arguments.trigger), ("status", arguments.status)] {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", segment(&value)));
-        }
-    }
-    let events: Vec<TriggerEvent> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&events);
-        return Ok(());
-    }
-    let style = context.answer_style;
-    let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
-    let mut grid = Grid::new(style, &headings).hide_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
-    for event in events {
-        let (word, tone) = match event.status {
-            TriggerEventStatus::Pending => ("pending", Tone::Strong),
-            TriggerEventStatus::Running => ("running", Tone::Strong),
-            TriggerEventStatus::Done => ("done", Tone::Good),
-            TriggerEventStatus::Failed => ("failed", Tone::Bad),
-        };
-        let what = describe(&event.event);
-        grid.row([
-            Cell::from(event.event.id),
-            event.trigger.into(),
-            Cell::toned(tone, word),
-            output::moment(event.created).into(),
-            what.into(),
-            event.attempts.to_string().into(),
-            event.job.map_or(String::new(), |job| job.to_string()).into(),
-            event.error.map_or(String::new(), |problem| problem.message).into(),
-        ]);
-    }
-    grid.print("no events");
-    Ok(())
 }

@@ -6,11 +6,14 @@ use axum::Json;
 use axum::body::Body as ResponseBody;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use headwater_model::{ErrorCode, FunctionSummary, InvokeRequest, Principal, Problem};
+use headwater_model::{
+    AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Principal,
+    Problem,
+};
 use headwater_service::{Argument, ArgumentValue, CallInput, FoundFunction, Returned, Returns};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,7 +23,7 @@ use utoipa_axum::routes;
 
 use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
-use super::extract::{Caller, Parameters, Segments};
+use super::extract::{Body, Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
 use crate::encoding::{Encoder, Format};
 use crate::request::check_content_type;
@@ -32,7 +35,7 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 pub(super) fn routes() -> OpenApiRouter<App> {
     // The quota of bodies limits their length.
     let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
-    OpenApiRouter::new().routes(routes!(list)).merge(invoke)
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
 }
 
 /// Lists the functions of the deployed version by name: those with `@headwater.function()`.
@@ -98,6 +101,25 @@ async fn invoke(
         response.headers_mut().insert(JOB_HEADER, id);
     }
     Ok(response)
+}
+
+/// Accepts a call of a function of the deployed version, which is executed later.
+///
+/// The event is durable before the response is sent. The call is attempted at least once and
+/// retried after errors; `get_trigger_event` returns its status.
+#[utoipa::path(post, path = "/v1/functions/{function}/invoke-async",
+    operation_id = "invoke_function_async", tag = "function",
+    params(("function" = String, Path)), request_body = InvokeAsyncRequest,
+    responses(
+    (status = 202, body = AcceptedEvent), (status = "default", body = Problem)))]
+async fn invoke_async(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(name): Segments<String>,
+    Body(request): Body<InvokeAsyncRequest>,
+) -> HandlerResult<(StatusCode, Json<AcceptedEvent>)> {
+    let accepted = app.service.invocations().accept(&principal, &name, request).await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
 /// A call whose function and arguments are checked.

@@ -17,7 +17,11 @@ use crate::state::App;
 const EVENTS_MAX: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(events)).routes(routes!(replay))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(events))
+        .routes(routes!(event, remove))
+        .routes(routes!(replay))
 }
 
 /// Lists the triggers of the deployed version by name.
@@ -61,6 +65,32 @@ async fn events(
         limit: filter.limit.unwrap_or(100).min(EVENTS_MAX),
     };
     Ok(Json(app.service.triggers().events(&principal, &filter).await?))
+}
+
+/// Returns an event and its delivery. The id may be shortened to a unique prefix or suffix.
+#[utoipa::path(get, path = "/v1/trigger-events/{event}",
+    operation_id = "get_trigger_event", tag = "trigger",
+    params(("event" = String, Path)),
+    responses((status = 200, body = TriggerEvent), (status = "default", body = Problem)))]
+async fn event(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(event): Segments<String>,
+) -> HandlerResult<Json<TriggerEvent>> {
+    Ok(Json(app.service.triggers().event(&principal, &event).await?))
+}
+
+/// Removes an event that is pending or failed; it is not delivered any more.
+#[utoipa::path(delete, path = "/v1/trigger-events/{event}",
+    operation_id = "delete_trigger_event", tag = "trigger",
+    params(("event" = String, Path)),
+    responses((status = 200, body = TriggerEvent), (status = "default", body = Problem)))]
+async fn remove(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(event): Segments<String>,
+) -> HandlerResult<Json<TriggerEvent>> {
+    Ok(Json(app.service.triggers().remove(&principal, &event).await?))
 }
 
 /// Delivers an event again: a failed one starts over, a waiting one is due at once.

@@ -37,7 +37,7 @@ type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-const OPERATIONS: [Row; 78] = [
+const OPERATIONS: [Row; 81] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -47,6 +47,7 @@ const OPERATIONS: [Row; 78] = [
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
     ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, Ok]),
     ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
+    ("delete_trigger_event", "DELETE", "/v1/trigger-events/x", "", [No, No, Ok]),
     ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, Ok]),
     ("diff_refs", "GET", "/v1/refs/main/diff/main", "", [No, Ok, Ok]),
     ("diff_table", "GET", "/v1/refs/main/diff/main/tables/sales.orders", "", [No, Ok, Ok]),
@@ -60,10 +61,12 @@ const OPERATIONS: [Row; 78] = [
     ("get_ref", "GET", "/v1/refs/main", "", [No, Ok, Ok]),
     ("get_table", "GET", "/v1/refs/main/tables/sales.orders", "", [No, Ok, Ok]),
     ("get_tag", "GET", "/v1/tags/none", "", [No, Ok, Ok]),
+    ("get_trigger_event", "GET", "/v1/trigger-events/x", "", [Ok, Ok, Ok]),
     ("get_usage", "GET", "/v1/usage", "", [Ok, Ok, Ok]),
     ("get_view", "GET", "/v1/refs/main/views/shop.best", "", [No, Ok, Ok]),
     ("import_files", "POST", "/v1/imports", r#"{"table":"t","sources":["x.csv"]}"#, [No, No, Ok]),
     ("invoke_function", "POST", "/v1/functions/f/invoke", "{}", [No, No, Ok]),
+    ("invoke_function_async", "POST", "/v1/functions/f/invoke-async", "{}", [No, No, Ok]),
     ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]),
     ("list_commits", "GET", "/v1/refs/main/commits", "", [No, Ok, Ok]),
     ("list_deployments", "GET", "/v1/deployments", "", [Ok, Ok, Ok]),

@@ -195,7 +195,7 @@ async fn failures_are_tried_again_later_and_later_and_kept_at_last_and_played_ag
     let error = stage.triggers.replay(&event.event.id).await.expect_err("it is done");
     assert!(matches!(error, Error::EventNotReplayable { .. }));
     let error = stage.triggers.replay("nonsense").await.expect_err("no event");
-    assert_eq!(error.code(), ErrorCode::TriggerNotFound);
+    assert_eq!(error.code(), ErrorCode::EventNotFound);
 }
 
 #[tokio::test]

@@ -1,0 +1,41 @@
+//! `headwater event`.
+
+use clap::{Args, Subcommand};
+
+/// `headwater event`
+#[derive(Debug, Subcommand)]
+pub enum Event {
+    /// List the events, newest first
+    #[command(after_help = "Example:\n  headwater event ls --status failed")]
+    Ls(EventLs),
+    /// Show an event and its delivery
+    #[command(after_help = "Example:\n  headwater event show EVENT")]
+    Show(EventId),
+    /// Deliver an event again
+    #[command(after_help = "Example:\n  headwater event replay EVENT")]
+    Replay(EventId),
+    /// Remove a pending or failed event; it is not delivered any more
+    #[command(after_help = "Example:\n  headwater event rm EVENT")]
+    Rm(EventId),
+}
+
+/// `headwater event ls`
+#[derive(Debug, Args)]
+pub struct EventLs {
+    /// Only this trigger; `/functions/NAME` for asynchronous calls of a function
+    #[arg(long)]
+    pub trigger: Option<String>,
+    /// Only this status: pending, running, done, failed
+    #[arg(long)]
+    pub status: Option<String>,
+    /// The maximum number of events
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// An event.
+#[derive(Debug, Args)]
+pub struct EventId {
+    /// The event's id; a unique prefix or suffix is enough
+    pub event: String,
+}

@@ -1,0 +1,123 @@
+//! `headwater event`: lists, shows, replays and removes events.
+
+use headwater_model::{Event, EventData, TriggerEvent, TriggerEventStatus};
+use hyper::Method;
+
+use crate::api::{Api, segment};
+use crate::arguments::{Event as Arguments, EventId, EventLs, OutputFormat};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Cell, Grid};
+use crate::terminal::Tone;
+
+/// Runs `headwater event`.
+pub async fn event(context: &Context, api: &Api, arguments: Arguments) -> Result<()> {
+    match arguments {
+        Arguments::Ls(arguments) => list(context, api, arguments).await?,
+        Arguments::Show(arguments) => show(context, &api.get(path(&arguments)).await?),
+        Arguments::Replay(arguments) => {
+            let path = format!("{}/replay", path(&arguments));
+            let event: TriggerEvent = api.post(path, &serde_json::json!({})).await?;
+            report(context, &event, "is queued again");
+        }
+        Arguments::Rm(arguments) => {
+            let body = serde_json::json!({});
+            let event: TriggerEvent = api.call(Method::DELETE, path(&arguments), &body).await?;
+            report(context, &event, "is removed");
+        }
+    }
+    Ok(())
+}
+
+fn path(arguments: &EventId) -> String {
+    format!("/v1/trigger-events/{}", segment(&arguments.event))
+}
+
+fn report(context: &Context, event: &TriggerEvent, outcome: &str) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(event);
+    }
+    context.style.say(format!("event {} of {} {outcome}", event.event.id, event.trigger));
+}
+
+fn show(context: &Context, event: &TriggerEvent) {
+    if context.output == OutputFormat::Json {
+        return output::print_json(event);
+    }
+    let style = context.answer_style;
+    output::line(style.paint(Tone::Strong, &event.event.id));
+    let (status, tone) = status_cell(event.status);
+    for (name, value) in [
+        ("trigger", event.trigger.clone()),
+        ("what", describe(&event.event)),
+        ("status", style.paint(tone, status).to_string()),
+        ("recorded", output::moment(event.created)),
+        ("tries", event.attempts.to_string()),
+        ("due", output::moment(event.due)),
+        ("job", event.job.map_or_else(|| "-".to_owned(), |job| job.to_string())),
+        ("author", event.author.clone().unwrap_or_else(|| "-".to_owned())),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
+    }
+    let data = serde_json::to_string_pretty(&event.event.data).unwrap_or_default();
+    output::line(data);
+    if let Some(problem) = &event.error {
+        context.style.print_problem(problem);
+    }
+}
+
+/// Returns the word for a status and its tone.
+fn status_cell(status: TriggerEventStatus) -> (&'static str, Tone) {
+    match status {
+        TriggerEventStatus::Pending => ("pending", Tone::Strong),
+        TriggerEventStatus::Running => ("running", Tone::Strong),
+        TriggerEventStatus::Done => ("done", Tone::Good),
+        TriggerEventStatus::Failed => ("failed", Tone::Bad),
+    }
+}
+
+/// Describes an event: its files, its tables or its scheduled time.
+fn describe(event: &Event) -> String {
+    match &event.data {
+        EventData::FileArrived { files } => match files.as_slice() {
+            [file] => file.path.rsplit('/').next().unwrap_or(&file.path).to_owned(),
+            files => format!("{} files", output::count(files.len() as u64)),
+        },
+        EventData::ScheduleFired { scheduled } => output::moment(*scheduled),
+        EventData::TableChanged { tables, .. } => tables.join(", "),
+        EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
+    }
+}
+
+async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
+    let mut path = format!("/v1/trigger-events?limit={}", arguments.limit);
+    for (name, value) in [("trigger", arguments.trigger), ("status", arguments.status)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", segment(&value)));
+        }
+    }
+    let events: Vec<TriggerEvent> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&events);
+        return Ok(());
+    }
+    let style = context.answer_style;
+    let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
+    let mut grid = Grid::new(style, &headings).hide_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
+    for event in events {
+        let (word, tone) = status_cell(event.status);
+        let what = describe(&event.event);
+        grid.row([
+            Cell::from(event.event.id),
+            event.trigger.into(),
+            Cell::toned(tone, word),
+            output::moment(event.created).into(),
+            what.into(),
+            event.attempts.to_string().into(),
+            event.job.map_or(String::new(), |job| job.to_string()).into(),
+            event.error.map_or(String::new(), |problem| problem.message).into(),
+        ]);
+    }
+    grid.print("no events");
+    Ok(())
+}

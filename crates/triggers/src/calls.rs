@@ -1,0 +1,118 @@
+//! Asynchronous calls of functions: events that clients cause.
+//!
+//! The calls of a function have a queue like the events of a trigger, named `/functions/NAME`. The
+//! event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps
+//! idempotency keys, under the queue, to events; a unique key makes the first request win.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{AcceptedEvent, Event, EventData, SpecVersion};
+use headwater_store::{Append, Batch, Error as StoreError, Unique};
+use serde_json::Value;
+
+use crate::delivery_log::Delivery;
+use crate::record::{encode, read};
+use crate::source::{EventSource, Polled, SourceContext};
+use crate::{Error, Result, Triggers};
+
+/// Prefix of the names of queues.
+pub(crate) const CALLS: &str = "/functions/";
+
+const KEYS: &str = "trigger_call_keys";
+
+/// Limit of pending and running calls of one function.
+const CALLS_MAX: usize = 100_000;
+/// Longest key, in characters.
+const KEY_CHARACTERS_MAX: usize = 200;
+
+/// An asynchronous call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewCall {
+    /// The function.
+    pub function: String,
+    /// Argument values by name.
+    pub arguments: BTreeMap<String, Value>,
+    /// Idempotency key.
+    pub key: Option<String>,
+    /// Order key.
+    pub order_key: Option<String>,
+    /// The principal that calls.
+    pub author: String,
+}
+
+/// The source of a queue of calls, which detects nothing.
+pub(crate) struct CallSource;
+
+#[async_trait]
+impl EventSource for CallSource {
+    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
+        // After an error of the store it is unknown whether a call was accepted.
+        context.catch_up().await?;
+        Ok(Polled::after(Duration::MAX))
+    }
+}
+
+impl Triggers {
+    /// Accepts an asynchronous call. The event is durable on return.
+    ///
+    /// A call with the idempotency key of an earlier one of the same function is not executed
+    /// again; the answer names the earlier event. Errors: `too_busy` if the function's queue is
+    /// full; `invalid_argument` for an invalid key.
+    pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
+        for key in [&call.key, &call.order_key].into_iter().flatten() {
+            check_key(key)?;
+        }
+        let worker = self.call_worker(&call.function).await?;
+        let context = &worker.context;
+        let pending = context.queue.open_count();
+        if pending >= CALLS_MAX {
+            return Err(Error::QueueFull { function: call.function, pending });
+        }
+        let now = context.now();
+        let event = Event {
+            specversion: SpecVersion::default(),
+            id: context.options.jobs.new_id().to_string(),
+            source: context.trigger.clone(),
+            subject: None,
+            time: now,
+            data: EventData::FunctionInvoked { function: call.function, arguments: call.arguments },
+            caused_by: Vec::new(),
+        };
+        let delivery = Delivery {
+            key: call.order_key,
+            author: Some(call.author),
+            ..Delivery::new(event.id.clone(), &context.trigger, now)
+        };
+        let mut batch = Batch { entries: delivery.new_entries(&event)?, ..Batch::default() };
+        let stored_key = call.key.map(|key| format!("{}\n{key}", context.trigger));
+        if let Some(key) = &stored_key {
+            batch.entries.push(Append::put(KEYS, key, encode(&event.id)?));
+            batch.unique.push(Unique { scope: KEYS.to_owned(), key: key.clone() });
+        }
+        match (context.store().apply(batch).await, stored_key) {
+            (Ok(_), _) => {
+                context.queue.push(delivery);
+                Ok(AcceptedEvent { event: event.id, duplicate: false })
+            }
+            (Err(StoreError::NotUnique { .. }), Some(key)) => {
+                let first = read::<String>(context.store(), KEYS, &key).await?;
+                Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
+            }
+            (Err(error), _) => {
+                // The batch may have been applied.
+                context.wake.notify_one();
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn check_key(key: &str) -> Result<()> {
+    let is_valid = !key.is_empty()
+        && key.chars().count() <= KEY_CHARACTERS_MAX
+        && !key.contains(char::is_control);
+    let shortened = || key.chars().take(50).filter(|c| !c.is_control()).collect();
+    if is_valid { Ok(()) } else { Err(Error::InvalidEventId { key: shortened() }) }
+}

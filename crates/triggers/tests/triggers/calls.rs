@@ -1,0 +1,180 @@
+//! Asynchronous calls of functions, and deliveries at the same time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{
+    ErrorCode, Event, EventData, Fault, FixedClock, Trigger, TriggerEventStatus,
+};
+use headwater_store::Store;
+use headwater_triggers::{NewCall, TriggerEventFilter, Triggers};
+use serde_json::json;
+
+use crate::support::{clock, jobs, memory};
+use crate::targets::{Tables, by_hand, file};
+
+struct Stage {
+    store: Arc<dyn Store>,
+    clock: Arc<FixedClock>,
+    tables: Arc<Tables>,
+    triggers: Triggers,
+}
+
+impl Stage {
+    async fn new(project: &Path, definitions: Vec<Trigger>) -> Self {
+        let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+        let jobs = jobs(&store, &clock).await;
+        let triggers = by_hand(&store, &clock, &jobs, project, &tables).await.expect("triggers");
+        triggers.reload(definitions).await.expect("definitions");
+        Stage { store, clock, tables, triggers }
+    }
+
+    /// The process ends, and another begins.
+    async fn again(self, project: &Path) -> Self {
+        self.triggers.stop();
+        let jobs = jobs(&self.store, &self.clock).await;
+        let triggers = by_hand(&self.store, &self.clock, &jobs, project, &self.tables).await;
+        let triggers = triggers.expect("triggers");
+        triggers.reload(Vec::new()).await.expect("definitions");
+        Stage { triggers, ..self }
+    }
+
+    async fn tick(&self) {
+        self.triggers.tick().await.expect("a tick");
+    }
+
+    async fn statuses(&self) -> Vec<TriggerEventStatus> {
+        let events = self.triggers.events(&TriggerEventFilter::default()).await.expect("events");
+        events.iter().rev().map(|event| event.status).collect()
+    }
+
+    /// The arguments `n` of the attempts so far, or the subjects of files.
+    fn tries(&self) -> Vec<String> {
+        let tries = self.tables.tries.lock().expect("tries");
+        let text = |event: &Event| match &event.data {
+            EventData::FunctionInvoked { arguments, .. } => arguments["n"].to_string(),
+            _ => event.subject.clone().unwrap_or_default(),
+        };
+        tries.iter().map(text).collect()
+    }
+}
+
+fn call(number: u64) -> NewCall {
+    NewCall {
+        function: "notify".into(),
+        arguments: BTreeMap::from([("n".to_owned(), json!(number))]),
+        key: None,
+        order_key: None,
+        author: "ada".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_accepted_once_per_key_and_survives_the_process() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(dir.path(), Vec::new()).await;
+    let keyed = || NewCall { key: Some("order-7".into()), ..call(1) };
+    let first = stage.triggers.accept(keyed()).await.expect("accepted");
+    assert!(!first.duplicate);
+    assert!(stage.triggers.has_calls());
+
+    let stage = stage.again(dir.path()).await;
+    let second = stage.triggers.accept(keyed()).await.expect("accepted");
+    assert_eq!((&second.event, second.duplicate), (&first.event, true));
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1"]);
+    assert!(!stage.triggers.has_calls());
+    let event = stage.triggers.event(&first.event).await.expect("an event");
+    assert_eq!((event.status, event.author.as_deref()), (TriggerEventStatus::Done, Some("ada")));
+    assert_eq!(
+        (event.trigger.as_str(), event.event.source.as_str()),
+        ("/functions/notify", "/functions/notify")
+    );
+    assert!(stage.triggers.list().is_empty());
+    for key in [String::new(), "x".repeat(201), "a\nb".into()] {
+        let wrong = NewCall { key: Some(key), ..call(1) };
+        let error = stage.triggers.accept(wrong).await.expect_err("an error");
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn a_failing_call_holds_up_only_the_calls_with_its_order_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(dir.path(), Vec::new()).await;
+    let ordered = |number| NewCall { order_key: Some("a".into()), ..call(number) };
+    stage.tables.fail(ErrorCode::FunctionFailed, 1);
+    for new in [ordered(1), ordered(2), call(3)] {
+        stage.triggers.accept(new).await.expect("accepted");
+    }
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1", "3"]);
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1", "3", "1", "2"]);
+    assert_eq!(stage.statuses().await, [TriggerEventStatus::Done; 3]);
+}
+
+#[tokio::test]
+async fn a_throttled_call_pauses_its_queue_and_counts_as_no_attempt() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(dir.path(), Vec::new()).await;
+    stage.tables.fail(ErrorCode::TooBusy, 1);
+    stage.triggers.accept(call(1)).await.expect("accepted");
+    let second = stage.triggers.accept(call(2)).await.expect("accepted");
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1"]);
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    assert_eq!(stage.tries().len(), 3);
+    let event = stage.triggers.event(&second.event).await.expect("an event");
+    assert_eq!(event.attempts, 1);
+    assert_eq!(stage.statuses().await, [TriggerEventStatus::Done; 2]);
+}
+
+#[tokio::test]
+async fn a_failed_or_pending_event_is_removed_and_frees_its_order_key() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(dir.path(), Vec::new()).await;
+    let ordered = |number| NewCall { order_key: Some("a".into()), ..call(number) };
+    stage.tables.fail(ErrorCode::FunctionFailed, 1);
+    let first = stage.triggers.accept(ordered(1)).await.expect("accepted");
+    let second = stage.triggers.accept(ordered(2)).await.expect("accepted");
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1"]);
+    stage.triggers.remove(&first.event).await.expect("removed");
+    let error = stage.triggers.event(&first.event).await.expect_err("gone");
+    assert_eq!(error.code(), ErrorCode::EventNotFound);
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1", "2"]);
+    let error = stage.triggers.remove(&second.event).await.expect_err("an error");
+    assert_eq!(
+        error.to_string(),
+        format!("event `{}` is done and cannot be removed", second.event)
+    );
+    let stage = stage.again(dir.path()).await;
+    assert_eq!(stage.statuses().await, [TriggerEventStatus::Done]);
+}
+
+#[tokio::test]
+async fn a_file_that_a_function_rejects_does_not_delay_other_files() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let definition = json!({"name": "landing", "function": "f", "retries": 1,
+        "files": {"folder": "in", "batch": 1}});
+    let definition = serde_json::from_value(definition).expect("a trigger");
+    let stage = Stage::new(dir.path(), vec![definition]).await;
+    stage.tables.fail(ErrorCode::FunctionFailed, 1);
+    for name in ["a.csv", "b.csv", "c.csv"] {
+        file(&dir.path().join("in").join(name), "1");
+    }
+    stage.tick().await;
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["a.csv", "b.csv", "c.csv"]);
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["a.csv", "b.csv", "c.csv", "a.csv"]);
+}
