@@ -31,6 +31,7 @@ CODES = (
     "secret_not_found",
     "file_not_found",
     "route_not_found",
+    "transaction_failed",
     "already_exists",
     "commit_conflict",
     "merge_conflict",

@@ -46,6 +46,9 @@ pub struct ServerRecord {
     /// True if HTTP needs TLS.
     #[serde(default)]
     pub tls: bool,
+    /// The PostgreSQL address.
+    #[serde(default)]
+    pub postgres: Option<String>,
     /// True if a command started it in the background.
     #[serde(default)]
     pub background: bool,

@@ -150,6 +150,11 @@ fn iceberg_rest() {
 }
 
 #[test]
+fn postgres() {
+    run_document(&root().join("docs/postgres.md"));
+}
+
+#[test]
 fn secrets() {
     run_document(&root().join("docs/secrets.md"));
 }

@@ -47,7 +47,7 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use external_rows::StoredRows;
 pub use headwater_sql::{
-    IntoStatement, Parameter, Parameters, Prepared, check_condition, placeholders,
+    IntoStatement, Parameter, Parameters, Prepared, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
 pub use referenced_tables::{TableRef, parents};

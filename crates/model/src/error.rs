@@ -47,6 +47,8 @@ pub enum ErrorCode {
     FileNotFound,
     /// The path does not exist in the API.
     RouteNotFound,
+    /// An earlier statement of the transaction failed.
+    TransactionFailed,
     /// The object to create exists.
     AlreadyExists,
     /// Another commit changed the same object first.
@@ -103,7 +105,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 43] = [
+const TABLE: [Row; 44] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -122,6 +124,7 @@ const TABLE: [Row; 43] = [
     (ErrorCode::SecretNotFound, "secret_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
     (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),
+    (ErrorCode::TransactionFailed, "transaction_failed", 409, "25P02", 4),
     (ErrorCode::AlreadyExists, "already_exists", 409, "42P07", 4),
     (ErrorCode::CommitConflict, "commit_conflict", 409, "40001", 4),
     (ErrorCode::MergeConflict, "merge_conflict", 409, "40001", 4),

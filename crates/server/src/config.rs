@@ -15,8 +15,12 @@ pub struct ServerConfig {
     pub service: ServiceConfig,
     /// Address of the HTTP listener; port 0 selects a free port. None: no TCP listener.
     pub http: Option<SocketAddr>,
-    /// TLS, hosts and origins of the HTTP listener.
+    /// TLS of the listeners; hosts and origins of the HTTP listener.
     pub network: NetworkConfig,
+    /// Address of the PostgreSQL listener; port 0 selects a free port. None: no listener.
+    pub postgres: Option<SocketAddr>,
+    /// Maximum number of PostgreSQL connections.
+    pub postgres_connections_max: usize,
     /// True if requests over TCP need the token in the lake's folder.
     pub auth: bool,
     /// Time after which a TCP client that reads nothing of its response is disconnected.
@@ -44,6 +48,8 @@ impl ServerConfig {
             service: ServiceConfig::new(lake_dir, spawner),
             http: None,
             network: NetworkConfig::default(),
+            postgres: None,
+            postgres_connections_max: 100,
             auth: true,
             write_timeout: Duration::from_secs(300),
             header_timeout: Duration::from_secs(30),

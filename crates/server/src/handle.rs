@@ -40,6 +40,11 @@ impl ServerHandle {
         self.parts.info.http
     }
 
+    /// Returns the address of the PostgreSQL listener, with the actual port.
+    pub fn postgres_addr(&self) -> Option<SocketAddr> {
+        self.parts.info.postgres
+    }
+
     /// Returns the path of the Unix socket.
     pub fn socket(&self) -> Option<&Path> {
         self.parts.info.socket.as_deref()

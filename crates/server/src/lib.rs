@@ -1,4 +1,5 @@
-//! The protocols of a Headwater server: the HTTP API and Iceberg REST, over TCP and a Unix socket.
+//! The protocols of a Headwater server: the HTTP API and Iceberg REST, over TCP and a Unix socket,
+//! and the PostgreSQL wire protocol.
 //!
 //! [`Server::start`] locks a lake, starts its [`Service`](headwater_service::Service) and opens the
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
@@ -11,7 +12,6 @@ mod activity;
 mod auth;
 mod config;
 mod console;
-mod encoding;
 mod error;
 mod handle;
 mod http;
@@ -21,6 +21,7 @@ mod lock;
 mod login_limit;
 mod network;
 mod panic;
+mod postgres;
 mod preface_timeout;
 mod protocol;
 mod request;

@@ -1,4 +1,5 @@
-//! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket.
+//! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket;
+//! the PostgreSQL protocol on a TCP port.
 //!
 //! TCP needs a token, and on an address that other machines reach also TLS. Only the owner can open
 //! the socket.
@@ -29,8 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::auth::TcpPeer;
+use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
 use crate::socket::short_path;
+use crate::state::App;
 use crate::tls::{Tls, first_byte};
 use crate::token::{Token, TokenFile};
 use crate::web_rules::{self, WebRules};
@@ -80,6 +83,7 @@ pub struct BoundListeners {
     token: Option<TokenFile>,
     timeouts: Timeouts,
     socket: Option<(UnixListener, PathBuf)>,
+    postgres: Option<PostgresListener>,
 }
 
 impl BoundListeners {
@@ -89,20 +93,28 @@ impl BoundListeners {
             (None, Some(address)) => Some(HttpListener::bind(address, config).await?),
             (http, _) => http,
         };
-        let (tcp, tls) = http.map_or((None, None), |HttpListener { tcp, tls }| (Some(tcp), tls));
+        let (tcp, tls) = match http {
+            Some(HttpListener { tcp, tls }) => (Some(tcp), tls),
+            None if config.postgres.is_some() => {
+                (None, Tls::load(&config.network, &config.service.lake_dir)?)
+            }
+            None => (None, None),
+        };
         let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
         let rules = address.map(|address| Arc::new(WebRules::new(&config.network, address)));
-        let token = match &tcp {
-            Some(_) if config.auth => Some(create_token(&config.service.lake_dir)?),
-            _ => None,
+        let postgres = match config.postgres {
+            Some(address) => Some(PostgresListener::bind(address, config).await?),
+            None => None,
         };
+        let needs_token = config.auth && (tcp.is_some() || postgres.is_some());
+        let token = needs_token.then(|| create_token(&config.service.lake_dir)).transpose()?;
         let socket = match &config.socket {
             Some(path) => Some((bind_socket(path)?, path.clone())),
             None => None,
         };
         let timeouts =
             Timeouts { header: config.header_timeout, write: Some(config.write_timeout) };
-        Ok(BoundListeners { tcp, tls, rules, token, timeouts, socket })
+        Ok(BoundListeners { tcp, tls, rules, token, timeouts, socket, postgres })
     }
 
     /// Returns the HTTP address, with the actual port.
@@ -115,7 +127,12 @@ impl BoundListeners {
         self.tls.as_ref()
     }
 
-    /// Returns the path of the file with the token for HTTP.
+    /// Returns the PostgreSQL address, with the actual port.
+    pub fn postgres_addr(&self) -> Option<SocketAddr> {
+        self.postgres.as_ref()?.address()
+    }
+
+    /// Returns the path of the file with the token for TCP.
     pub fn token_file(&self) -> Option<PathBuf> {
         self.token.as_ref().map(|token| token.path.clone())
     }
@@ -126,9 +143,14 @@ impl BoundListeners {
     }
 
     /// Starts to accept connections.
-    pub fn open(self, router: &Router) -> OpenListeners {
+    pub fn open(self, router: &Router, app: &App) -> OpenListeners {
         let closing = CancellationToken::new();
         let mut loops = JoinSet::new();
+        let token = self.token.as_ref().map(|file| file.token.clone());
+        if let Some(listener) = self.postgres {
+            let shared = postgres::Shared::new(app.clone(), self.tls.clone(), token.is_some());
+            loops.spawn(postgres::serve(listener, shared, closing.clone()));
+        }
         if let Some(tls) = self.tls.clone() {
             let closing = closing.clone();
             loops
@@ -138,7 +160,7 @@ impl BoundListeners {
             let protocol = TcpProtocol {
                 router: tcp_router(router, self.rules, self.timeouts.write),
                 tls: self.tls,
-                token: self.token.as_ref().map(|file| file.token.clone()),
+                token,
                 timeouts: self.timeouts,
             };
             let start = move |stream, address, watcher| {

@@ -39,7 +39,10 @@ pub struct ServerInfo {
     /// The self-signed certificate that clients must trust; none if it is not self-signed.
     #[serde(default)]
     pub certificate_file: Option<PathBuf>,
-    /// The file with the token for HTTP; none if it needs no token.
+    /// The address of its PostgreSQL listener.
+    #[serde(default)]
+    pub postgres: Option<SocketAddr>,
+    /// The file with the token for TCP; none if it needs no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// True if a command started it in the background. Then it ends when idle, and may be replaced.

@@ -37,6 +37,7 @@ impl Server {
             http: bound.http_addr(),
             tls: bound.tls().is_some(),
             certificate_file: bound.tls().and_then(Tls::self_signed).map(Path::to_owned),
+            postgres: bound.postgres_addr(),
             token_file: bound.token_file(),
             background: config.idle.is_some(),
             started: chrono::Utc::now(),
@@ -47,7 +48,7 @@ impl Server {
         }
         let router = router::router(&state);
         let tls = bound.tls().cloned();
-        let listeners = bound.open(&router);
+        let listeners = bound.open(&router, &state);
         lock.publish(&info)?;
         #[cfg(target_os = "linux")]
         crate::startup::release_code_pages();

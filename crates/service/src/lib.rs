@@ -77,7 +77,9 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{Access, AuditLog, Credential, Decision, Denial, NewUser, Reason};
-pub use headwater_engine::{DiffOptions, TableAt};
+pub use headwater_engine::{
+    Description, DiffOptions, Prepared as PreparedStatement, TableAt, split_script,
+};
 pub use headwater_functions::{
     Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,
     answer_promptly, make_folder, spawner_main,

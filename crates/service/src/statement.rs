@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
-use headwater_engine::{Answer, BatchStream, Metrics, Prepared, SessionOptions};
+use headwater_engine::{Answer, BatchStream, Description, Metrics, Prepared, SessionOptions};
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
@@ -77,6 +77,37 @@ impl Statements {
         Ok(StartedStatement { job, rows })
     }
 
+    /// Returns the types of a statement's parameters and columns. `request` is its context.
+    pub async fn describe(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+        statement: &Prepared,
+    ) -> Result<Description, Problem> {
+        self.0.authenticated(principal)?;
+        let author = principal.author().to_owned();
+        let mut options = session_options(request, author, BTreeMap::new());
+        options.access = self.0.table_access(principal);
+        let session = self.0.engine.session(options).or_problem()?;
+        let described = Box::pin(session.describe(statement)).await.or_problem();
+        described.map_err(|problem| self.0.conceal(principal, problem))
+    }
+
+    /// Executes a prepared statement whose parameters are bound, as a job. `request` is its
+    /// context.
+    pub async fn start_prepared(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+        statement: Prepared,
+    ) -> Result<StartedStatement, Problem> {
+        self.0.authenticated(principal)?;
+        let checked = self.check_namespace(request).await;
+        checked.map_err(|problem| self.0.conceal(principal, problem))?;
+        let source = statement.source().to_owned();
+        self.start_one(principal, request, &source, Ok(statement)).await
+    }
+
     async fn start_one(
         &self,
         principal: &Principal,
@@ -108,7 +139,9 @@ impl Statements {
         running: &mut Running,
     ) -> Result<Answer, Problem> {
         let author = principal.author().to_owned();
-        let mut options = session_options(request, author, running.context.id());
+        let job = running.context.id().to_string();
+        let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job)]);
+        let mut options = session_options(request, author, properties);
         options.access = self.0.table_access(principal);
         let session = self.0.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
@@ -278,13 +311,17 @@ fn new_job(request: &QueryRequest, source: &str, author: &str) -> NewJob {
     }
 }
 
-fn session_options(request: &QueryRequest, author: String, id: JobId) -> SessionOptions {
+fn session_options(
+    request: &QueryRequest,
+    author: String,
+    properties: BTreeMap<String, String>,
+) -> SessionOptions {
     SessionOptions {
         reference: request.reference.clone().unwrap_or_else(RefSpec::main),
         namespace: request.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
         author,
         memory_bytes: request.memory_bytes_max,
-        properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), id.to_string())]),
+        properties,
         snapshot_properties: BTreeMap::new(),
         view: None,
         access: None,

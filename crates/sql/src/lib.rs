@@ -38,5 +38,5 @@ pub mod values;
 pub use condition::check_condition;
 pub use error::{At, Error, Position, Result};
 pub use parameters::{Parameter, Parameters, placeholders};
-pub use prepared::{IntoStatement, Prepared};
+pub use prepared::{IntoStatement, Prepared, split_script};
 pub use token_rewrites::is_keyword;

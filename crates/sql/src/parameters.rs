@@ -11,10 +11,12 @@ use sqlparser::ast::{
     CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan, VisitMut,
     VisitorMut,
 };
+use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Span, Token};
 
+use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, NO_VALUE, Position, Result};
-use crate::parse::tokens;
+use crate::parse::{syntax, tokens};
 use crate::table_name::span_start;
 
 /// Values of parameters by their names, without the dollar sign. The n-th `?` is called `n`.
@@ -93,6 +95,19 @@ pub fn bind(statement: &mut impl VisitMut, values: &Parameters) -> Result<()> {
     }
 }
 
+/// Casts parameters to SQL types. A parameter where the syntax has a literal, such as `DATE $day`,
+/// is not cast.
+pub fn cast(statement: &mut impl VisitMut, types: &BTreeMap<String, String>) -> Result<()> {
+    let parse = |(name, text): (&String, &String)| {
+        let parser = Parser::new(&HeadwaterDialect).try_with_sql(text);
+        let data_type = parser.and_then(|mut parser| parser.parse_data_type());
+        data_type.map(|data_type| (format!("${name}"), data_type)).map_err(syntax)
+    };
+    let types = types.iter().map(parse).collect::<Result<BTreeMap<_, _>>>()?;
+    let _ = statement.visit(&mut Caster(types));
+    Ok(())
+}
+
 /// Returns the error for a parameter without a value.
 pub fn no_value(parameter: &Parameter) -> Error {
     let Parameter { name, position, .. } = parameter.clone();
@@ -135,6 +150,29 @@ impl VisitorMut for Numbering {
             && let Some(index) = self.0.iter().position(|known| known == span)
         {
             *text = format!("${}", index + 1);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Adds casts to placeholders of these names.
+struct Caster(BTreeMap<String, DataType>);
+
+impl VisitorMut for Caster {
+    type Break = ();
+
+    // After the visit of its parts, so that the placeholder in the cast is not cast again.
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr
+            && let Some(data_type) = self.0.get(name)
+        {
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(expr.clone()),
+                data_type: data_type.clone(),
+                array: false,
+                format: None,
+            };
         }
         ControlFlow::Continue(())
     }
@@ -257,6 +295,16 @@ mod tests {
         );
         check("INSERT INTO t VALUES ($1)", "INSERT INTO t VALUES ('first')");
         check("UPDATE t SET a = $1", "UPDATE t SET a = 'first'");
+    }
+
+    #[test]
+    fn parameters_are_cast_to_types() {
+        let types = BTreeMap::from([("1".to_owned(), "DECIMAL(3, 2)".to_owned())]);
+        let values = BTreeMap::from([("1".to_owned(), json!("1.50"))]);
+        let bound =
+            Prepared::parse("SELECT $1 + 1").and_then(|prepared| prepared.with_casts(&types));
+        let bound = bound.and_then(|prepared| prepared.bind(&values));
+        assert_eq!(bound.unwrap().to_string(), "SELECT CAST('1.50' AS DECIMAL(3,2)) + 1");
     }
 
     #[test]

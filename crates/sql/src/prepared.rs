@@ -1,5 +1,6 @@
 //! Statements that are parsed once, with parameters that are bound later.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -101,6 +102,21 @@ impl Prepared {
         &self.parameters
     }
 
+    /// Returns the name of the statement, such as `SELECT`. Fails if it is not supported.
+    pub fn name(&self) -> Result<&'static str> {
+        Ok(self.clone().command()?.name())
+    }
+
+    /// Casts parameters to SQL types, so that their values can be bound as text.
+    pub fn with_casts(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
+        if let Parsed::Other { statement, .. } = &mut self.parsed
+            && !types.is_empty()
+        {
+            parameters::cast(&mut **statement, types)?;
+        }
+        Ok(self)
+    }
+
     /// Binds all parameters. Values without a parameter are ignored.
     pub fn bind(mut self, values: &Parameters) -> Result<Self> {
         if !self.parameters.is_empty() {
@@ -144,6 +160,12 @@ impl fmt::Display for Prepared {
             Parsed::Other { statement, .. } => statement.fmt(f),
         }
     }
+}
+
+/// Splits a script into the texts of its statements, without parsing them.
+pub fn split_script(sql: &str) -> Result<Vec<&str>> {
+    let statements = split(sql)?.into_iter().map(|tokens| &sql[range_of(&tokens, sql)]);
+    Ok(statements.collect())
 }
 
 /// Returns the byte range that tokens cover, without surrounding whitespace.

@@ -21,7 +21,11 @@ pub struct Serve {
     /// TLS, hosts and origins
     #[command(flatten)]
     pub network: ServeNetwork,
-    /// Require no token over HTTP: any program and user of this machine can use the lake
+    /// Also listen on this address for the PostgreSQL protocol; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:5432")]
+    pub postgres: Option<SocketAddr>,
+    /// Require no token over TCP: any program and user of this machine can use the lake
     #[arg(long)]
     pub no_auth: bool,
     /// How functions are isolated

@@ -1,6 +1,7 @@
 //! `headwater serve` and `headwater stop`.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
 use headwater_server::{HttpListener, Isolation, ServerConfig};
@@ -60,6 +61,7 @@ async fn serve_lake(
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
         config.service.maintenance = !arguments.no_maintenance;
+        config.postgres = arguments.postgres;
         config.service.remove_orphans = arguments.remove_orphans;
         config.service.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;
@@ -123,6 +125,9 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Ser
     }
     let trust = server.self_signed().map(|file| format!("--cacert '{}' ", file.display()));
     let trust = trust.unwrap_or_default();
+    if let Some(address) = server.postgres_addr() {
+        announce_postgres(context, address, server.token_file());
+    }
     match server.token_file() {
         Some(file) => style.say(format!(
             "commands and `headwater.Client()` in this folder find it by themselves; \
@@ -135,6 +140,17 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Ser
              change the lake",
         ),
     }
+}
+
+/// Prints the PostgreSQL address and an example command.
+fn announce_postgres(context: &Context, address: SocketAddr, token_file: Option<&Path>) {
+    let (host, port) = (address.ip(), address.port());
+    let password = token_file.map(|file| format!("PGPASSWORD=$(cat '{}') ", file.display()));
+    context.style.say(format!(
+        "PostgreSQL clients connect to {address}, with a branch as the database:\n  \
+         {}psql -h {host} -p {port} -d main",
+        password.unwrap_or_default()
+    ));
 }
 
 /// Logs to standard error; in the foreground also each job and trigger event.

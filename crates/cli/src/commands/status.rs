@@ -40,9 +40,14 @@ pub async fn status(context: &Context) -> Result<()> {
             let scheme = if record.tls { "https" } else { "http" };
             let http = record.http.as_deref().map(|http| format!(", {scheme}://{http}"));
             let jobs = output::plural(health.jobs_running.unwrap_or_default(), "job");
-            let (pid, version, http) =
-                (health.pid.unwrap_or(record.pid), &health.version, http.unwrap_or_default());
-            format!("{}, process {pid}, version {version}{http}, {jobs} running", health.status)
+            let postgres =
+                record.postgres.as_deref().map(|address| format!(", postgres {address}"));
+            let listeners = [http, postgres].map(Option::unwrap_or_default).concat();
+            let (pid, version) = (health.pid.unwrap_or(record.pid), &health.version);
+            format!(
+                "{}, process {pid}, version {version}{listeners}, {jobs} running",
+                health.status
+            )
         }
     };
     let project = lake.project().map_or("none".into(), |path| path.display().to_string());

@@ -25,9 +25,9 @@ use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
-use crate::encoding::{Encoder, Format};
 use crate::request::check_content_type;
 use crate::state::App;
+use headwater_encoding::{Encoder, Format};
 
 /// Maximum length of a JSON result that is validated on the request's thread, in bytes.
 const INLINE_BYTES_MAX: usize = 64 << 10;

@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
-use crate::encoding::{Encoder, Format};
 use crate::state::App;
+use headwater_encoding::{Encoder, Format};
 
 /// Header with the id of a request's job.
 pub(super) const JOB_HEADER: &str = "x-headwater-job";

@@ -15,8 +15,8 @@ use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
-use crate::encoding::Format;
 use crate::state::App;
+use headwater_encoding::Format;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     // The quota of bodies limits their length.

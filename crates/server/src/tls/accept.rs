@@ -29,6 +29,8 @@ const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    /// For protocols other than HTTP, which it does not offer.
+    requested: TlsAcceptor,
     certificate: Arc<Certificate>,
     /// The self-signed certificate, which clients must trust explicitly.
     self_signed: Option<PathBuf>,
@@ -53,9 +55,10 @@ impl Tls {
         let builder = builder.with_safe_default_protocol_versions().map_err(failed)?;
         let mut config =
             builder.with_no_client_auth().with_cert_resolver(Arc::clone(&certificate) as _);
+        let requested = TlsAcceptor::from(Arc::new(config.clone()));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Some(Tls { acceptor, certificate, self_signed }))
+        Ok(Some(Tls { acceptor, requested, certificate, self_signed }))
     }
 
     /// Returns the fingerprint of the certificate.
@@ -101,13 +104,16 @@ impl Tls {
             refuse_plain(stream).await;
             return None;
         }
-        match self.acceptor.accept(stream).await {
-            Ok(stream) => Some(stream),
-            Err(error) => {
-                tracing::debug!("a TLS handshake failed: {error}");
-                None
-            }
-        }
+        let accepted = self.acceptor.accept(stream).await;
+        accepted.inspect_err(|error| tracing::debug!("a TLS handshake failed: {error}")).ok()
+    }
+
+    /// Accepts the handshake of a client that requested TLS in a protocol other than HTTP.
+    pub async fn accept_requested<Io>(&self, stream: Io) -> std::io::Result<TlsStream<Io>>
+    where
+        Io: AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        self.requested.accept(stream).await
     }
 }
 

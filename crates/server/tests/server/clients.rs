@@ -73,6 +73,21 @@ fn environment() -> PathBuf {
     folder
 }
 
+/// Returns an environment with packages, created once.
+pub fn environment_of(name: &str, packages: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let lock = File::create(folder.with_extension("lock")).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !folder.join("ready").exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+        let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install"];
+        run(Command::new(folder.join("bin/python")).args(pip).args(packages));
+        std::fs::write(folder.join("ready"), "").expect("a file");
+    }
+    folder
+}
+
 /// Returns the environment with Spark, and the folder with its jars.
 fn environment_with_spark() -> PathBuf {
     let folder = environment();
@@ -105,7 +120,7 @@ fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name)
 }
 
-fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.output().expect("a process");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

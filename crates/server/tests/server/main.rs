@@ -25,6 +25,7 @@ mod maintenance;
 mod names;
 mod network;
 mod object_stores;
+mod postgres;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
@@ -78,6 +79,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(names::trials());
     trials.extend(network::trials());
     trials.extend(object_stores::trials());
+    trials.extend(postgres::trials());
     trials.extend(runs::trials());
     trials.extend(scans::trials());
     trials.extend(statements::trials());

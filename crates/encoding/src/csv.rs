@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
+use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::csv::{Writer, WriterBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::json::writer::make_encoder;
 use bytes::Bytes;
 
 use super::calendar;
+use super::json::json_texts;
 
 /// A writer of CSV.
 pub struct CsvWriter {
@@ -73,21 +73,12 @@ fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if !has_parts && !calendar::has_far_times(array) {
         return Ok(array.clone());
     }
-    let options = super::json::options();
-    let mut encoder = make_encoder(field, array, &options)?;
-    let mut texts = StringBuilder::new();
-    let mut text = Vec::new();
-    for row in 0..array.len() {
-        if encoder.is_null(row) {
-            texts.append_null();
-            continue;
-        }
-        text.clear();
-        encoder.encode(row, &mut text);
-        let text = String::from_utf8_lossy(&text);
-        texts.append_value(if has_parts { &text } else { text.trim_matches('"') });
+    let texts = json_texts(field, array)?;
+    if has_parts {
+        return Ok(Arc::new(texts));
     }
-    Ok(Arc::new(texts.finish()))
+    let plain = texts.iter().map(|text| text.map(|text| text.trim_matches('"')));
+    Ok(Arc::new(plain.collect::<StringArray>()))
 }
 
 /// The buffer that the writer fills and its owner takes.

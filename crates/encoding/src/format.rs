@@ -1,8 +1,8 @@
 //! The format of a response, selected by `Accept`.
 
-use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
 use headwater_model::{ErrorCode, Problem};
+use hyper::HeaderMap;
+use hyper::header::ACCEPT;
 
 /// The format of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,3 +12,4 @@ mod names;
 
 pub use encoder::Encoder;
 pub use format::Format;
+pub use json::json_texts;

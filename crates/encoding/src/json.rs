@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{Array, AsArray, FixedSizeBinaryArray};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{
@@ -42,8 +42,26 @@ fn builder() -> WriterBuilder {
     WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
-/// Returns the encoders that replace Arrow's own; shared with CSV.
-pub fn options() -> EncoderOptions {
+/// Returns the JSON text of each value of a column.
+pub fn json_texts(field: &FieldRef, array: &ArrayRef) -> Result<StringArray, ArrowError> {
+    let options = options();
+    let mut encoder = make_encoder(field, array, &options)?;
+    let mut texts = StringBuilder::new();
+    let mut text = Vec::new();
+    for row in 0..array.len() {
+        if encoder.is_null(row) {
+            texts.append_null();
+            continue;
+        }
+        text.clear();
+        encoder.encode(row, &mut text);
+        texts.append_value(String::from_utf8_lossy(&text));
+    }
+    Ok(texts.finish())
+}
+
+/// Returns the encoders that replace Arrow's own.
+fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
@@ -147,8 +165,7 @@ impl Encoder for Uuids<'_> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        ArrayRef, BinaryArray, Decimal128Array, Float64Array, RecordBatch, StringArray,
-        TimestampMicrosecondArray,
+        BinaryArray, Decimal128Array, Float64Array, RecordBatch, TimestampMicrosecondArray,
     };
 
     use super::super::{Encoder, Format};

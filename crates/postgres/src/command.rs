@@ -1,0 +1,294 @@
+//! Statements of the session itself, which are not SQL over tables: `SET`, `BEGIN`, `FETCH` and
+//! the like. Every other statement is parsed by the service.
+
+use headwater_model::{ErrorCode, Problem};
+
+/// A statement of the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionCommand {
+    /// `SET name = value`
+    Set(String, String),
+    /// `SHOW name`
+    Show(String),
+    /// `SHOW ALL`
+    ShowAll,
+    /// `RESET name`, or all settings.
+    Reset(Option<String>),
+    /// `BEGIN`
+    Begin,
+    /// `COMMIT`
+    Commit,
+    /// `ROLLBACK`
+    Rollback,
+    /// `DISCARD ALL`
+    DiscardAll,
+    /// `DEALLOCATE name`, or all statements.
+    Deallocate(Option<String>),
+    /// `DECLARE name CURSOR FOR query`
+    Declare(String, String),
+    /// `FETCH count FROM name`; none for all rows.
+    Fetch(String, Option<u64>),
+    /// `CLOSE name`, or all cursors.
+    Close(Option<String>),
+    /// A statement without an effect here, with its tag.
+    Nothing(&'static str),
+}
+
+impl SessionCommand {
+    /// Parses a statement; none if it is not one of the session.
+    pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
+        let mut words = Words { rest: sql };
+        let first = words.next()?.to_ascii_uppercase();
+        let command = match first.as_str() {
+            "SET" => set(&mut words),
+            "SHOW" => return show(&mut words).map(Ok),
+            "RESET" => words.name().map(|name| SessionCommand::Reset(unless_all(name))),
+            "BEGIN" | "START" => Some(SessionCommand::Begin),
+            "COMMIT" | "END" => Some(SessionCommand::Commit),
+            "ROLLBACK" | "ABORT" if !words.clone().any(|word| word.eq_ignore_ascii_case("to")) => {
+                Some(SessionCommand::Rollback)
+            }
+            "ROLLBACK" | "SAVEPOINT" | "RELEASE" | "LISTEN" | "NOTIFY" | "MOVE" => {
+                return Some(Err(refused(&first)));
+            }
+            "DISCARD" => Some(SessionCommand::DiscardAll),
+            "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
+            "DEALLOCATE" => {
+                words.skip_word("PREPARE");
+                words.name().map(|name| SessionCommand::Deallocate(unless_all(name)))
+            }
+            "DECLARE" => declare(&mut words),
+            "FETCH" => fetch(&mut words),
+            "CLOSE" => words.name().map(|name| SessionCommand::Close(unless_all(name))),
+            _ => return None,
+        };
+        Some(command.ok_or_else(|| {
+            let message = format!("the statement `{first}` is not complete");
+            Problem::new(ErrorCode::InvalidSql, message)
+        }))
+    }
+}
+
+fn refused(name: &str) -> Problem {
+    let message = format!("{name} is not supported");
+    let problem = Problem::new(ErrorCode::UnsupportedStatement, message);
+    match name {
+        "LISTEN" | "NOTIFY" => problem.with_hint("Use a trigger of the project."),
+        "MOVE" => problem.with_hint("Use `FETCH`."),
+        _ => problem.with_hint("Use `COMMIT` or `ROLLBACK` for the whole transaction."),
+    }
+}
+
+fn unless_all(name: String) -> Option<String> {
+    Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
+}
+
+fn set(words: &mut Words<'_>) -> Option<SessionCommand> {
+    let start = words.clone();
+    let mut name = words.name()?;
+    if matches!(name.to_ascii_uppercase().as_str(), "SESSION" | "LOCAL")
+        && words.clone().next().is_none_or(|word| word != "=")
+    {
+        name = words.name()?;
+    }
+    match name.to_ascii_uppercase().as_str() {
+        "TRANSACTION" | "CHARACTERISTICS" | "CONSTRAINTS" => {
+            return Some(SessionCommand::Nothing("SET"));
+        }
+        "AUTHORIZATION" | "ROLE" if start.clone().nth(1)? != "=" => {
+            return Some(SessionCommand::Nothing("SET"));
+        }
+        "TIME" => {
+            words.next()?;
+            return Some(SessionCommand::Set("TimeZone".to_owned(), words.value()));
+        }
+        "NAMES" => return Some(SessionCommand::Set("client_encoding".to_owned(), words.value())),
+        _ => {}
+    }
+    let sign = words.next()?;
+    let is_sign = sign == "=" || sign.eq_ignore_ascii_case("to");
+    let value = is_sign.then(|| words.value())?;
+    if value.eq_ignore_ascii_case("default") {
+        return Some(SessionCommand::Reset(Some(name)));
+    }
+    Some(SessionCommand::Set(name, value))
+}
+
+/// Parses SHOW of a setting. `SHOW TABLES` and the like are SQL over tables.
+fn show(words: &mut Words<'_>) -> Option<SessionCommand> {
+    let name = words.name()?;
+    match name.to_ascii_uppercase().as_str() {
+        "ALL" => Some(SessionCommand::ShowAll),
+        "TRANSACTION" => Some(SessionCommand::Show("transaction_isolation".to_owned())),
+        "TIME" => Some(SessionCommand::Show("TimeZone".to_owned())),
+        "TABLES" | "VIEWS" | "SCHEMAS" | "NAMESPACES" | "DATABASES" | "COLUMNS" | "CREATE"
+        | "FUNCTIONS" | "BRANCHES" | "TAGS" => None,
+        _ => Some(SessionCommand::Show(name)),
+    }
+}
+
+fn declare(words: &mut Words<'_>) -> Option<SessionCommand> {
+    let name = words.name()?;
+    loop {
+        if words.next()?.eq_ignore_ascii_case("for") {
+            return Some(SessionCommand::Declare(name, words.rest.trim().to_owned()));
+        }
+    }
+}
+
+fn fetch(words: &mut Words<'_>) -> Option<SessionCommand> {
+    let mut count = Some(1);
+    loop {
+        let word = words.name()?;
+        match word.to_ascii_uppercase().as_str() {
+            "NEXT" | "FORWARD" | "FROM" | "IN" => {}
+            "ALL" => count = None,
+            // A cursor is read in one direction only.
+            "PRIOR" | "BACKWARD" | "FIRST" | "LAST" | "ABSOLUTE" | "RELATIVE" => return None,
+            _ => match word.parse() {
+                Ok(number) => count = Some(number),
+                Err(_) => return Some(SessionCommand::Fetch(word, count)),
+            },
+        }
+    }
+}
+
+/// The words of a statement, without comments: names, texts in quotes, and single signs.
+#[derive(Clone)]
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl Words<'_> {
+    /// Returns the next word as a name, without its quotes.
+    fn name(&mut self) -> Option<String> {
+        let word = self.next()?;
+        let inner = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
+        Some(inner.map_or_else(|| word.to_owned(), |inner| inner.replace("\"\"", "\"")))
+    }
+
+    /// Returns the rest as a value: words or texts, separated by commas.
+    fn value(&mut self) -> String {
+        let mut value = String::new();
+        for word in self {
+            if word == ";" {
+                break;
+            }
+            let inner = word.strip_prefix('\'').and_then(|word| word.strip_suffix('\''));
+            match inner {
+                Some(inner) => value.push_str(&inner.replace("''", "'")),
+                None if word == "," => value.push_str(", "),
+                None => value.push_str(word),
+            }
+        }
+        value
+    }
+
+    fn skip_word(&mut self, wanted: &str) {
+        let mut after = self.clone();
+        if after.next().is_some_and(|word| word.eq_ignore_ascii_case(wanted)) {
+            *self = after;
+        }
+    }
+
+    fn skip_space(&mut self) {
+        loop {
+            self.rest = self.rest.trim_start();
+            let end = match self.rest.as_bytes() {
+                [b'-', b'-', ..] => self.rest.find('\n').map(|end| end + 1),
+                [b'/', b'*', ..] => self.rest.find("*/").map(|end| end + 2),
+                _ => return,
+            };
+            self.rest = &self.rest[end.unwrap_or(self.rest.len())..];
+        }
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.skip_space();
+        let first = self.rest.chars().next()?;
+        let is_part = |c: char| c.is_alphanumeric() || "_$.-+".contains(c);
+        let length = match first {
+            '\'' | '"' => {
+                let end = self.rest[1..].find(first).map_or(self.rest.len(), |end| end + 2);
+                // A doubled quote stands for one.
+                let mut end = end;
+                while self.rest[end..].starts_with(first) {
+                    let next = self.rest[end + 1..].find(first);
+                    end = next.map_or(self.rest.len(), |next| end + next + 2);
+                }
+                end
+            }
+            first if is_part(first) => self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len()),
+            first => first.len_utf8(),
+        };
+        let (word, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        Some(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected: SessionCommand) {
+        assert_eq!(SessionCommand::parse(sql), Some(Ok(expected)), "{sql}");
+    }
+
+    #[test]
+    fn settings_are_set_in_every_form() {
+        let set = |name: &str, value: &str| SessionCommand::Set(name.into(), value.into());
+        check("SET extra_float_digits = 3", set("extra_float_digits", "3"));
+        check("set session application_name to 'it''s'", set("application_name", "it's"));
+        check(
+            "/* a */ SET -- b\n search_path = \"$user\", sales;",
+            set("search_path", "\"$user\", sales"),
+        );
+        check("SET TIME ZONE 'Europe/Paris'", set("TimeZone", "Europe/Paris"));
+        check("SET NAMES 'UTF8'", set("client_encoding", "UTF8"));
+        check(
+            "SET statement_timeout TO DEFAULT",
+            SessionCommand::Reset(Some("statement_timeout".into())),
+        );
+        check(
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+            SessionCommand::Nothing("SET"),
+        );
+        check(
+            "SHOW TRANSACTION ISOLATION LEVEL",
+            SessionCommand::Show("transaction_isolation".into()),
+        );
+        check("RESET ALL", SessionCommand::Reset(None));
+    }
+
+    #[test]
+    fn transactions_and_cursors() {
+        check("BEGIN ISOLATION LEVEL SERIALIZABLE", SessionCommand::Begin);
+        check("START TRANSACTION", SessionCommand::Begin);
+        check("rollback", SessionCommand::Rollback);
+        let declare = SessionCommand::Declare("c".into(), "SELECT 1".into());
+        check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare);
+        check("FETCH FORWARD 10 FROM c", SessionCommand::Fetch("c".into(), Some(10)));
+        check("FETCH ALL IN c", SessionCommand::Fetch("c".into(), None));
+        check("fetch c", SessionCommand::Fetch("c".into(), Some(1)));
+        check("DEALLOCATE PREPARE s", SessionCommand::Deallocate(Some("s".into())));
+        check("CLOSE ALL", SessionCommand::Close(None));
+    }
+
+    #[test]
+    fn other_statements_are_sql() {
+        for sql in ["SELECT 1", "SHOW TABLES", "", "-- BEGIN", "'SET'", "(SELECT 1)"] {
+            assert_eq!(SessionCommand::parse(sql), None, "{sql}");
+        }
+        for sql in ["SET", "SET a", "SET a =", "SAVEPOINT s", "ROLLBACK TO s", "FETCH PRIOR FROM c"]
+        {
+            let refused = matches!(SessionCommand::parse(sql), Some(Err(_)));
+            let empty = sql == "SET a =";
+            assert!(refused || empty, "{sql}");
+        }
+    }
+}

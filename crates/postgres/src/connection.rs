@@ -1,0 +1,116 @@
+//! A connection: its messages in order, each with its reply.
+
+use std::io;
+
+use headwater_model::{ErrorCode, Problem};
+use tokio_util::sync::CancellationToken;
+
+use crate::message::Message;
+use crate::reply::{Reply, Severity, Status};
+use crate::session::{Failure, Outcome, Session};
+use crate::wire::MESSAGE_BYTES_MAX;
+
+impl Session {
+    /// Serves the client until it ends the connection or `closing` is cancelled. `begin` is called
+    /// for each message, and its result dropped after the reply.
+    pub async fn serve<B>(
+        &mut self,
+        closing: &CancellationToken,
+        begin: impl Fn() -> B,
+    ) -> io::Result<()> {
+        let ended = self.messages(closing, begin).await;
+        if closing.is_cancelled() {
+            let message = "the server is shutting down";
+            self.end(&Problem::new(ErrorCode::Interrupted, message)).await?;
+        }
+        match ended {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.end(&Problem::new(ErrorCode::InvalidArgument, error.to_string())).await
+            }
+            ended => ended,
+        }
+    }
+
+    async fn messages<B>(
+        &mut self,
+        closing: &CancellationToken,
+        begin: impl Fn() -> B,
+    ) -> io::Result<()> {
+        // After an error in the extended protocol, messages up to the next Sync are skipped.
+        let mut skipping = false;
+        loop {
+            let message = tokio::select! {
+                message = self.wire.message(MESSAGE_BYTES_MAX) => message?,
+                () = closing.cancelled() => return Ok(()),
+            };
+            let Some((kind, content)) = message else { return Ok(()) };
+            if skipping && kind != b'S' && kind != b'X' {
+                continue;
+            }
+            let is_simple = kind == b'Q';
+            let busy = begin();
+            let reply = match Message::decode(kind, content) {
+                Ok(Message::Terminate) => return Ok(()),
+                Ok(message) => self.reply(message).await,
+                Err(problem) => Err(Failure::Problem(problem)),
+            };
+            self.cancel.end();
+            drop(busy);
+            match reply {
+                Ok(()) => skipping = false,
+                Err(Failure::Closed(error)) => return Err(error),
+                Err(Failure::Problem(problem)) => {
+                    self.fail(&problem);
+                    skipping = !is_simple;
+                }
+            }
+            if is_simple || kind == b'S' {
+                self.wire.output.ready(self.status);
+                self.wire.send().await?;
+            } else {
+                self.wire.send_if_full().await?;
+            }
+        }
+    }
+
+    /// Reports an error, which fails the transaction.
+    fn fail(&mut self, problem: &Problem) {
+        self.wire.output.error(Severity::Error, problem);
+        if self.status == Status::Transaction {
+            self.status = Status::Failed;
+        }
+    }
+
+    async fn reply(&mut self, message: Message) -> Outcome {
+        match message {
+            Message::Query(sql) => self.query(&sql).await,
+            Message::Parse(parse) => self.parse(parse).await,
+            Message::Bind(bind) => self.bind(bind),
+            Message::Describe(target) => self.describe_target(&target),
+            Message::Execute(portal, limit) => self.execute(&portal, limit).await,
+            Message::Close(target) => {
+                self.close(&target);
+                Ok(())
+            }
+            Message::Flush => Ok(self.wire.send().await?),
+            Message::Sync => {
+                if self.status == Status::Idle {
+                    // Portals live as long as their transaction.
+                    self.portals.clear();
+                }
+                Ok(())
+            }
+            Message::Copy | Message::Terminate => Ok(()),
+            Message::Password(_) => {
+                let message = "a password was not requested";
+                Err(Problem::new(ErrorCode::InvalidArgument, message).into())
+            }
+        }
+    }
+
+    /// Ends the connection with an error.
+    async fn end(&mut self, problem: &Problem) -> io::Result<()> {
+        self.wire.output.error(Severity::Fatal, problem);
+        self.wire.send().await
+    }
+}

@@ -1,0 +1,152 @@
+//! The rows of a statement, sent as the client takes them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, Schema};
+use arrow::error::ArrowError;
+use bytes::BufMut;
+use headwater_model::{ErrorCode, Problem};
+use headwater_service::StatementRows;
+use tokio_util::sync::CancellationToken;
+
+use crate::column::Column;
+use crate::message::Format;
+use crate::reply::{ColumnType, Reply};
+use crate::session::{Outcome, until_stopped};
+use crate::types::PgType;
+use crate::wire::Wire;
+
+/// Number of rows that are converted at once.
+const PIECE_ROWS: usize = 1_024;
+
+/// A statement that runs.
+pub struct Cursor {
+    rows: StatementRows,
+    /// Name of the statement: `SELECT`.
+    name: &'static str,
+    columns: Vec<ColumnType>,
+    /// Rows that were computed and not sent.
+    batch: Option<RecordBatch>,
+    /// Number of rows that were sent, or changed by a write.
+    count: u64,
+    token: CancellationToken,
+    timeout: Option<Duration>,
+}
+
+impl Cursor {
+    /// Creates a cursor before the first row.
+    pub fn new(
+        rows: StatementRows,
+        name: &'static str,
+        formats: &[Format],
+        token: CancellationToken,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let columns = column_types(rows.schema(), formats);
+        Cursor { rows, name, columns, batch: None, count: 0, token, timeout }
+    }
+
+    /// Returns the columns; none if the statement returns no rows.
+    pub fn columns(&self) -> Option<&[ColumnType]> {
+        returns_rows(self.name).then_some(self.columns.as_slice())
+    }
+
+    /// Continues with a statement that another message began.
+    pub fn resume(&mut self, token: CancellationToken) {
+        self.token = token;
+    }
+
+    /// Returns the number of rows that were sent.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns the tag of the statement: `SELECT 3`.
+    pub fn tag(&self) -> String {
+        match self.name {
+            "INSERT" => format!("INSERT 0 {}", self.count),
+            "SELECT" | "UPDATE" | "DELETE" | "MERGE" => format!("{} {}", self.name, self.count),
+            "TRUNCATE" => "TRUNCATE TABLE".to_owned(),
+            "SHOW TABLES" | "SHOW VIEWS" | "DESCRIBE" => "SHOW".to_owned(),
+            other => other.to_owned(),
+        }
+    }
+
+    /// Sends at most `limit` rows. Returns true after the last one. A write has none to send.
+    pub async fn send(&mut self, limit: u64, wire: &mut Wire) -> Outcome<bool> {
+        let mut left = limit;
+        while left > 0 {
+            let Some(batch) = self.piece(left, wire).await? else { return Ok(true) };
+            left -= batch.num_rows() as u64;
+            if !returns_rows(self.name) {
+                self.count += changed_rows(&batch);
+                continue;
+            }
+            self.count += batch.num_rows() as u64;
+            let columns = convert(&batch);
+            let columns = columns.map_err(|error| self.rows.fail(not_encoded(&error)))?;
+            for row in 0..batch.num_rows() {
+                wire.output.message(b'D', |out| {
+                    out.put_u16(columns.len() as u16);
+                    for (column, described) in columns.iter().zip(&self.columns) {
+                        column.write(row, described.is_binary, out);
+                    }
+                });
+                wire.send_if_full().await?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the next rows, a few of a batch at once.
+    async fn piece(&mut self, limit: u64, wire: &mut Wire) -> Outcome<Option<RecordBatch>> {
+        let batch = if let Some(batch) = self.batch.take() {
+            batch
+        } else {
+            let next = self.rows.next();
+            let next = until_stopped(next, &self.token, self.timeout, wire).await??;
+            let Some(batch) = next else { return Ok(None) };
+            batch
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let length = batch.num_rows().min(PIECE_ROWS).min(limit);
+        if length < batch.num_rows() {
+            self.batch = Some(batch.slice(length, batch.num_rows() - length));
+        }
+        Ok(Some(batch.slice(0, length)))
+    }
+}
+
+/// Returns true if a statement returns rows, by its name.
+pub fn returns_rows(name: &str) -> bool {
+    matches!(name, "SELECT" | "EXPLAIN" | "SHOW TABLES" | "SHOW VIEWS" | "DESCRIBE")
+}
+
+/// Returns the columns of a schema, in the formats that the client requested.
+pub fn column_types(schema: &Arc<Schema>, formats: &[Format]) -> Vec<ColumnType> {
+    let fields = schema.fields().iter().enumerate();
+    let column = |(index, field): (usize, &Arc<arrow::datatypes::Field>)| ColumnType {
+        name: field.name().clone(),
+        pg_type: PgType::of_field(field),
+        is_binary: Format::at(formats, index) == Format::Binary,
+    };
+    fields.map(column).collect()
+}
+
+fn convert(batch: &RecordBatch) -> Result<Vec<Column>, ArrowError> {
+    let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+    fields.map(|(field, array)| Column::new(field, array)).collect()
+}
+
+/// Returns the number of rows that a write changed, which is its first column.
+fn changed_rows(batch: &RecordBatch) -> u64 {
+    let rows = batch.columns().first().and_then(|rows| rows.as_primitive_opt::<Int64Type>());
+    rows.map_or(0, |rows| rows.values().iter().map(|count| count.unsigned_abs()).sum())
+}
+
+fn not_encoded(error: &ArrowError) -> Problem {
+    Problem::new(ErrorCode::InvalidSql, format!("the rows cannot be encoded: {error}"))
+        .with_hint("Cast the column to a type that PostgreSQL has, such as VARCHAR.")
+}

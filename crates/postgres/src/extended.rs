@@ -1,0 +1,206 @@
+//! The extended protocol: prepare, bind, describe, execute, close.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_service::{PreparedStatement, split_script};
+use serde_json::Value;
+
+use crate::cursor::{column_types, returns_rows};
+use crate::message::{Bind, Format, Parse, Target};
+use crate::parameter;
+use crate::reply::Reply;
+use crate::session::{Action, Outcome, Portal, Progress, Session, Statement};
+use crate::simple::{columns_of, missing};
+use crate::types::PgType;
+
+impl Session {
+    /// Prepares a statement.
+    pub async fn parse(&mut self, message: Parse) -> Outcome {
+        let statements = split_script(&message.sql).or_problem()?;
+        let action = match statements.as_slice() {
+            [] => Action::Empty,
+            [one] => Action::parse(one)?,
+            [_, ..] => {
+                let text = "a prepared statement cannot have several statements";
+                return Err(Problem::new(ErrorCode::InvalidSql, text).into());
+            }
+        };
+        self.check_status(&action)?;
+        let mut statement = match &action {
+            Action::Sql(prepared) => self.describe(prepared).await?,
+            Action::Session(command) => {
+                let columns = columns_of(command);
+                Statement { action: Action::Empty, parameters: Vec::new(), columns }
+            }
+            Action::Empty => {
+                Statement { action: Action::Empty, parameters: Vec::new(), columns: None }
+            }
+        };
+        statement.action = action;
+        declare_types(&mut statement, &message.types);
+        if message.name.is_empty() {
+            self.statements.remove("");
+        }
+        self.add_statement(message.name, statement)?;
+        self.wire.output.simple(b'1');
+        Ok(())
+    }
+
+    /// Returns a statement with its types. Parameters are in the order of their numbers.
+    pub async fn describe(&mut self, prepared: &PreparedStatement) -> Outcome<Statement> {
+        let name = prepared.name().or_problem()?;
+        let statements = self.service.statements();
+        let described =
+            statements.describe(&self.principal, &self.request(), prepared).boxed().await?;
+        let mut parameters: Vec<(String, PgType)> = described
+            .parameters
+            .iter()
+            .map(|one| {
+                let pg_type = one.data_type.as_ref().map_or(PgType::TEXT, PgType::of_data_type);
+                (one.parameter.name.clone(), pg_type)
+            })
+            .collect();
+        parameters.sort_by_key(|(name, _)| name.parse::<u32>().unwrap_or(u32::MAX));
+        let columns = match described.columns {
+            Some(schema) => Some(column_types(&schema, &[])),
+            // Only its execution tells the columns of EXPLAIN, SHOW and DESCRIBE.
+            None if returns_rows(name) && parameters.is_empty() => {
+                let cursor = self.start(prepared.clone(), &[]).await?;
+                cursor.columns().map(<[_]>::to_vec)
+            }
+            None => None,
+        };
+        Ok(Statement { action: Action::Sql(prepared.clone()), parameters, columns })
+    }
+
+    /// Binds values to a statement.
+    pub fn bind(&mut self, message: Bind) -> Outcome {
+        let statement = self.statements.get(&message.statement).cloned();
+        let statement =
+            statement.ok_or_else(|| missing("prepared statement", &message.statement))?;
+        self.check_status(&statement.action)?;
+        let action = bind_values(&statement, &message)?;
+        let mut columns = statement.columns.clone();
+        for (index, column) in columns.iter_mut().flatten().enumerate() {
+            column.is_binary = Format::at(&message.results, index) == Format::Binary
+                && matches!(action, Action::Sql(_));
+        }
+        if message.portal.is_empty() {
+            self.portals.remove("");
+        }
+        let portal =
+            Portal { action, columns, formats: message.results, progress: Progress::Bound };
+        self.add_portal(message.portal, portal)?;
+        self.wire.output.simple(b'2');
+        Ok(())
+    }
+
+    /// Describes a statement or portal.
+    pub fn describe_target(&mut self, target: &Target) -> Outcome {
+        let columns = match target {
+            Target::Statement(name) => {
+                let statement = self.statements.get(name).cloned();
+                let statement = statement.ok_or_else(|| missing("prepared statement", name))?;
+                let types: Vec<PgType> = statement.parameters.iter().map(|one| one.1).collect();
+                self.wire.output.parameter_description(&types);
+                statement.columns.clone()
+            }
+            Target::Portal(name) => self.portal(name)?.columns.clone(),
+        };
+        match columns {
+            Some(columns) => self.wire.output.row_description(&columns),
+            None => self.wire.output.simple(b'n'),
+        }
+        Ok(())
+    }
+
+    /// Executes a portal: at most `limit` rows, 0 for all.
+    pub async fn execute(&mut self, name: &str, limit: u32) -> Outcome {
+        let action = self.portal(name)?.action.clone();
+        self.check_status(&action)?;
+        match action {
+            Action::Empty => self.wire.output.simple(b'I'),
+            Action::Session(command) => return self.execute_command(command).await,
+            Action::Sql(_) => {
+                let limit = if limit == 0 { u64::MAX } else { u64::from(limit) };
+                self.run_portal(name, limit).await?;
+                match self.portals.get(name).map(|portal| &portal.progress) {
+                    Some(Progress::Complete(tag)) => self.wire.output.complete(tag),
+                    _ => self.wire.output.simple(b's'),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends rows of a portal of SQL. Returns their number.
+    pub async fn run_portal(&mut self, name: &str, limit: u64) -> Outcome<u64> {
+        let portal = self.portal(name)?;
+        let formats = portal.formats.clone();
+        let started = std::mem::replace(&mut portal.progress, Progress::Complete(String::new()));
+        let mut cursor = match (started, &portal.action) {
+            (Progress::Suspended(mut cursor), _) => {
+                cursor.resume(self.cancel.begin());
+                cursor
+            }
+            (Progress::Bound, Action::Sql(prepared)) => {
+                let prepared = prepared.clone();
+                Box::new(self.start(prepared, &formats).await?)
+            }
+            (Progress::Complete(_), _) => {
+                self.portal(name)?.progress = Progress::Complete("SELECT 0".to_owned());
+                return Ok(0);
+            }
+            (Progress::Bound, _) => return Ok(0),
+        };
+        let before = cursor.count();
+        let is_complete = cursor.send(limit, &mut self.wire).await?;
+        let sent = cursor.count() - before;
+        self.portal(name)?.progress = if is_complete {
+            Progress::Complete(cursor.tag())
+        } else {
+            Progress::Suspended(cursor)
+        };
+        Ok(sent)
+    }
+
+    /// Removes a statement or portal; one that does not exist is no error.
+    pub fn close(&mut self, target: &Target) {
+        match target {
+            Target::Statement(name) => drop(self.statements.remove(name)),
+            Target::Portal(name) => drop(self.portals.remove(name)),
+        }
+        self.wire.output.simple(b'3');
+    }
+}
+
+/// Replaces inferred types of parameters by those that the client declares.
+fn declare_types(statement: &mut Statement, types: &[u32]) {
+    for (parameter, declared) in statement.parameters.iter_mut().zip(types) {
+        if let Some(declared) = PgType::from_oid(*declared) {
+            parameter.1 = declared;
+        }
+    }
+}
+
+fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<Action, Problem> {
+    let (count, expected) = (message.values.len(), statement.parameters.len());
+    if count != expected {
+        let text = format!("the statement has {expected} parameters, and {count} values are given");
+        return Err(Problem::new(ErrorCode::InvalidArgument, text));
+    }
+    let Action::Sql(prepared) = &statement.action else { return Ok(statement.action.clone()) };
+    let mut values: BTreeMap<String, Value> = BTreeMap::new();
+    let mut casts: BTreeMap<String, String> = BTreeMap::new();
+    for (index, (name, pg_type)) in statement.parameters.iter().enumerate() {
+        let format = Format::at(&message.formats, index);
+        let bound = parameter::decode(name, *pg_type, format, message.values[index].clone())?;
+        casts.extend(bound.cast.map(|cast| (name.clone(), cast)));
+        values.insert(name.clone(), bound.value);
+    }
+    let prepared = prepared.clone().with_casts(&casts).or_problem()?;
+    Ok(Action::Sql(prepared.bind(&values).or_problem()?))
+}

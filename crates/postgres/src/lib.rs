@@ -1,0 +1,32 @@
+//! The PostgreSQL wire protocol, version 3, after the authentication of a client.
+//!
+//! A [`Session`] reads a message, executes it, and writes the reply before it reads the next one.
+//! Rows are encoded as the client reads them, so neither a slow client nor a large result uses
+//! memory. Listeners, TLS and authentication are the server's.
+//!
+//! Messages are decoded here and not by a library, since every length in them is the client's
+//! claim: each read is checked, and no buffer is larger than the bytes that have arrived.
+
+mod cancel;
+mod column;
+mod command;
+mod connection;
+mod cursor;
+mod extended;
+mod message;
+mod numeric;
+mod parameter;
+mod reply;
+mod session;
+mod settings;
+mod simple;
+mod text;
+mod types;
+mod wire;
+
+pub use cancel::{CancelHandle, Cancels};
+pub use message::{Fields, Message};
+pub use reply::{Reply, Severity, Status};
+pub use session::{Client, Session};
+pub use settings::Settings;
+pub use wire::{STARTUP_BYTES_MAX, Stream, Wire};

@@ -1,0 +1,231 @@
+//! Messages of a client.
+
+use bytes::{Buf, Bytes};
+use headwater_model::{ErrorCode, Problem};
+
+/// A message after the startup.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message {
+    /// SQL in the simple protocol.
+    Query(String),
+    /// Prepares a statement.
+    Parse(Parse),
+    /// Binds values to a statement.
+    Bind(Bind),
+    /// Requests the types of a statement or portal.
+    Describe(Target),
+    /// Executes a portal; at most this number of rows, 0 for all.
+    Execute(String, u32),
+    /// Removes a statement or portal.
+    Close(Target),
+    /// Ends a group of messages, and the search for it after an error.
+    Sync,
+    /// Requests the replies so far.
+    Flush,
+    /// Ends the connection.
+    Terminate,
+    /// Rows or their end, of a COPY that is not in progress any more.
+    Copy,
+    /// An answer to a request for a password.
+    Password(Bytes),
+}
+
+/// Content of [`Message::Parse`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parse {
+    /// Name of the statement; empty for the unnamed one.
+    pub name: String,
+    /// The SQL.
+    pub sql: String,
+    /// Types of the first parameters; 0 for a type that the server infers.
+    pub types: Vec<u32>,
+}
+
+/// Content of [`Message::Bind`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// Name of the portal; empty for the unnamed one.
+    pub portal: String,
+    /// Name of the statement.
+    pub statement: String,
+    /// Formats of the values: none, one for all, or one each.
+    pub formats: Vec<Format>,
+    /// The values; none for null.
+    pub values: Vec<Option<Bytes>>,
+    /// Formats of the columns: none, one for all, or one each.
+    pub results: Vec<Format>,
+}
+
+/// A format of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Text.
+    #[default]
+    Text,
+    /// The binary form of the type.
+    Binary,
+}
+
+impl Format {
+    /// Returns the format at an index of a list: none means text, one applies to all.
+    pub fn at(formats: &[Format], index: usize) -> Format {
+        match formats {
+            [] => Format::Text,
+            [one] => *one,
+            all => all.get(index).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// A statement or portal.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A statement, by its name.
+    Statement(String),
+    /// A portal, by its name.
+    Portal(String),
+}
+
+impl Message {
+    /// Decodes a message.
+    ///
+    /// Errors: `invalid_argument` for an unknown type, missing or additional bytes.
+    pub fn decode(kind: u8, content: Bytes) -> Result<Self, Problem> {
+        let mut fields = Fields(content);
+        let message = fields.message(kind).ok_or_else(|| malformed(kind))?;
+        if fields.0.has_remaining() && message != Message::Copy {
+            return Err(malformed(kind));
+        }
+        Ok(message)
+    }
+}
+
+fn malformed(kind: u8) -> Problem {
+    let message = format!("the message `{}` is malformed", kind.escape_ascii());
+    Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Use a client for version 3 of the PostgreSQL protocol.")
+}
+
+/// Fields of a message; every read is none at its end.
+pub struct Fields(pub Bytes);
+
+impl Fields {
+    fn message(&mut self, kind: u8) -> Option<Message> {
+        Some(match kind {
+            b'Q' => Message::Query(self.text()?),
+            b'P' => Message::Parse(Parse {
+                name: self.text()?,
+                sql: self.text()?,
+                types: self.list(|fields| fields.0.try_get_u32().ok())?,
+            }),
+            b'B' => Message::Bind(Bind {
+                portal: self.text()?,
+                statement: self.text()?,
+                formats: self.list(Self::format)?,
+                values: self.list(Self::value)?,
+                results: self.list(Self::format)?,
+            }),
+            b'D' => Message::Describe(self.target()?),
+            b'C' => Message::Close(self.target()?),
+            b'E' => {
+                let portal = self.text()?;
+                Message::Execute(portal, u32::try_from(self.0.try_get_i32().ok()?).unwrap_or(0))
+            }
+            b'S' => Message::Sync,
+            b'H' => Message::Flush,
+            b'X' => Message::Terminate,
+            b'd' | b'c' | b'f' => Message::Copy,
+            b'p' => Message::Password(std::mem::take(&mut self.0)),
+            _ => return None,
+        })
+    }
+
+    /// Reads a text that ends with a zero byte.
+    pub fn text(&mut self) -> Option<String> {
+        let end = self.0.iter().position(|byte| *byte == 0)?;
+        let text = self.0.split_to(end);
+        self.0.advance(1);
+        String::from_utf8(text.to_vec()).ok()
+    }
+
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.0.try_get_u16().ok()?;
+        // No capacity: the count is only the client's claim.
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Some(items)
+    }
+
+    fn format(&mut self) -> Option<Format> {
+        match self.0.try_get_u16().ok()? {
+            0 => Some(Format::Text),
+            1 => Some(Format::Binary),
+            _ => None,
+        }
+    }
+
+    /// Reads a value; the length of null is -1.
+    #[expect(clippy::option_option, reason = "the end of the message, null, or a value")]
+    fn value(&mut self) -> Option<Option<Bytes>> {
+        match self.0.try_get_i32().ok()? {
+            -1 => Some(None),
+            length => {
+                let length = usize::try_from(length).ok()?;
+                (length <= self.0.len()).then(|| Some(self.0.split_to(length)))
+            }
+        }
+    }
+
+    fn target(&mut self) -> Option<Target> {
+        match self.0.try_get_u8().ok()? {
+            b'S' => Some(Target::Statement(self.text()?)),
+            b'P' => Some(Target::Portal(self.text()?)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: u8, content: &'static [u8], expected: Option<Message>) {
+        assert_eq!(Message::decode(kind, Bytes::from_static(content)).ok(), expected);
+    }
+
+    #[test]
+    fn messages_are_decoded() {
+        check(b'Q', b"SELECT 1\0", Some(Message::Query("SELECT 1".into())));
+        let parse = Parse { name: "a".into(), sql: "b".into(), types: vec![23] };
+        check(b'P', b"a\0b\0\0\x01\0\0\0\x17", Some(Message::Parse(parse)));
+        let bind = Bind {
+            portal: String::new(),
+            statement: "s".into(),
+            formats: vec![Format::Binary],
+            values: vec![None, Some(Bytes::from_static(b"ab"))],
+            results: Vec::new(),
+        };
+        let bytes = b"\0s\0\0\x01\0\x01\0\x02\xff\xff\xff\xff\0\0\0\x02ab\0\0";
+        check(b'B', bytes, Some(Message::Bind(bind)));
+        check(b'E', b"\0\0\0\0\x05", Some(Message::Execute(String::new(), 5)));
+        check(b'C', b"Sx\0", Some(Message::Close(Target::Statement("x".into()))));
+        check(b'S', b"", Some(Message::Sync));
+    }
+
+    #[test]
+    fn a_message_with_wrong_lengths_is_an_error() {
+        check(b'Q', b"SELECT 1", None);
+        check(b'Q', b"a\0b\0", None);
+        check(b'Q', b"\xff\0", None);
+        check(b'P', b"a\0b\0\xff\xff\0\0\0\x17", None);
+        check(b'B', b"\0\0\0\0\0\x01\x7f\xff\xff\xff", None);
+        check(b'B', b"\0\0\0\0\0\x01\x80\0\0\0\0\0", None);
+        check(b'B', b"\0\0\0\x01\0\x07\0\0\0\0", None);
+        check(b'D', b"Zx\0", None);
+        check(b'E', b"", None);
+        check(b'S', b"x", None);
+        check(0xff, b"", None);
+    }
+}

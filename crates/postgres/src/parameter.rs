@@ -1,0 +1,200 @@
+//! Values of parameters, from the format of the client to values of a statement.
+//!
+//! Numbers, truth values and texts are bound as they are. Every other value is bound as its text
+//! with a cast to its type, so that `$1` has the same type as the value.
+
+use bytes::{Buf, Bytes};
+use headwater_model::{ErrorCode, Problem};
+use serde_json::Value;
+
+use crate::column::{EPOCH_DAYS, EPOCH_MICROS};
+use crate::message::Format;
+use crate::numeric;
+use crate::text;
+use crate::types::{PgType, Scalar};
+
+/// A value, and the SQL type that its text is cast to.
+#[derive(Debug, PartialEq)]
+pub struct Bound {
+    /// The value.
+    pub value: Value,
+    /// The SQL type; none if the value has its type already.
+    pub cast: Option<String>,
+}
+
+impl Bound {
+    fn plain(value: impl Into<Value>) -> Self {
+        Bound { value: value.into(), cast: None }
+    }
+
+    fn cast(text: String, sql_type: &str) -> Self {
+        Bound { value: Value::String(text), cast: Some(sql_type.to_owned()) }
+    }
+}
+
+/// Decodes the value of a parameter.
+pub fn decode(
+    name: &str,
+    pg_type: PgType,
+    format: Format,
+    bytes: Option<Bytes>,
+) -> Result<Bound, Problem> {
+    let Some(bytes) = bytes else { return Ok(Bound::plain(Value::Null)) };
+    if pg_type.is_array {
+        let message = format!("parameter `${name}` is an array");
+        return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
+            .with_hint("Write the array in the statement, or bind its elements one by one."));
+    }
+    let decoded = match format {
+        Format::Text => {
+            std::str::from_utf8(&bytes).ok().and_then(|text| from_text(pg_type.scalar, text))
+        }
+        Format::Binary => from_binary(pg_type.scalar, bytes),
+    };
+    decoded.ok_or_else(|| {
+        let message = format!("the value of parameter `${name}` is no {:?}", pg_type.scalar);
+        Problem::new(ErrorCode::BadRow, message.to_lowercase())
+    })
+}
+
+fn from_text(scalar: Scalar, text: &str) -> Option<Bound> {
+    Some(match scalar {
+        Scalar::Bool => Bound::plain(match text.trim().to_ascii_lowercase().as_str() {
+            "t" | "true" | "y" | "yes" | "on" | "1" => true,
+            "f" | "false" | "n" | "no" | "off" | "0" => false,
+            _ => return None,
+        }),
+        Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => {
+            Bound::plain(text.trim().parse::<i64>().ok()?)
+        }
+        Scalar::Float4 | Scalar::Float8 => float(text.trim().parse().ok()?),
+        Scalar::Numeric => decimal(text.trim())?,
+        Scalar::Text | Scalar::Json | Scalar::Uuid => Bound::plain(text),
+        Scalar::Bytea => bytea(&match text.strip_prefix("\\x") {
+            Some(digits) => hex::decode(digits).ok()?,
+            None => text.as_bytes().to_vec(),
+        })?,
+        Scalar::Date => Bound::cast(text.to_owned(), "DATE"),
+        Scalar::Time => Bound::cast(text.to_owned(), "TIME"),
+        Scalar::Timestamp => Bound::cast(text.to_owned(), "TIMESTAMP"),
+        Scalar::Timestamptz => Bound::cast(text.to_owned(), "TIMESTAMP WITH TIME ZONE"),
+        Scalar::Interval => Bound::cast(text.to_owned(), "INTERVAL"),
+    })
+}
+
+fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<Bound> {
+    let bound = match scalar {
+        Scalar::Bool => Bound::plain(bytes.try_get_u8().ok()? != 0),
+        Scalar::Int2 => Bound::plain(bytes.try_get_i16().ok()?),
+        Scalar::Int4 => Bound::plain(bytes.try_get_i32().ok()?),
+        Scalar::Int8 => Bound::plain(bytes.try_get_i64().ok()?),
+        Scalar::Float4 => float(bytes.try_get_f32().ok()?.into()),
+        Scalar::Float8 => float(bytes.try_get_f64().ok()?),
+        Scalar::Numeric => decimal(&numeric::read_binary(std::mem::take(&mut bytes))?)?,
+        Scalar::Text | Scalar::Json => {
+            Bound::plain(String::from_utf8(std::mem::take(&mut bytes).to_vec()).ok()?)
+        }
+        Scalar::Uuid => {
+            let uuid = uuid::Uuid::from_slice(&std::mem::take(&mut bytes)).ok()?;
+            Bound::plain(uuid.to_string())
+        }
+        Scalar::Bytea => bytea(&std::mem::take(&mut bytes))?,
+        Scalar::Date => {
+            let days = i64::from(bytes.try_get_i32().ok()?) + i64::from(EPOCH_DAYS);
+            Bound::cast(written(|out| text::put_date(days, out)), "DATE")
+        }
+        Scalar::Time => {
+            let micros = bytes.try_get_i64().ok()?;
+            Bound::cast(written(|out| text::put_time(micros, out)), "TIME")
+        }
+        Scalar::Timestamp | Scalar::Timestamptz => {
+            let micros = bytes.try_get_i64().ok()?.checked_add(EPOCH_MICROS)?;
+            let is_zoned = scalar == Scalar::Timestamptz;
+            let sql_type = if is_zoned { "TIMESTAMP WITH TIME ZONE" } else { "TIMESTAMP" };
+            Bound::cast(written(|out| text::put_timestamp(micros, is_zoned, out)), sql_type)
+        }
+        Scalar::Interval => {
+            let micros = bytes.try_get_i64().ok()?;
+            let (days, months) = (bytes.try_get_i32().ok()?, bytes.try_get_i32().ok()?);
+            let text = format!("{months} months {days} days {micros} microseconds");
+            Bound::cast(text, "INTERVAL")
+        }
+    };
+    (!bytes.has_remaining()).then_some(bound)
+}
+
+fn written(write: impl FnOnce(&mut bytes::BytesMut) -> std::fmt::Result) -> String {
+    let mut out = bytes::BytesMut::new();
+    // Writing to memory cannot fail.
+    let _ = write(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn float(value: f64) -> Bound {
+    match serde_json::Number::from_f64(value) {
+        Some(number) => Bound::plain(Value::Number(number)),
+        None => Bound::cast(value.to_string(), "DOUBLE"),
+    }
+}
+
+/// Binds a decimal with the digits that it has.
+fn decimal(text: &str) -> Option<Bound> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !is_number(whole) || !is_number(fraction) {
+        // Numbers with an exponent have no fixed digits.
+        return text.parse::<f64>().ok().filter(|value| value.is_finite()).map(float);
+    }
+    let precision = (whole.trim_start_matches('0').len() + fraction.len()).clamp(1, 76);
+    Some(Bound::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
+}
+
+/// Binds bytes that are text; others have no literal.
+fn bytea(bytes: &[u8]) -> Option<Bound> {
+    let text = String::from_utf8(bytes.to_vec()).ok()?;
+    Some(Bound::cast(text, "BYTEA"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(scalar: Scalar, text: &str, binary: &[u8], value: Value, cast: Option<&str>) {
+        let expected = Bound { value, cast: cast.map(str::to_owned) };
+        assert_eq!(from_text(scalar, text).as_ref(), Some(&expected), "{text}");
+        let bytes = Bytes::copy_from_slice(binary);
+        assert_eq!(from_binary(scalar, bytes).as_ref(), Some(&expected), "{text}, binary");
+    }
+
+    #[test]
+    fn both_formats_are_the_same_value() {
+        check(Scalar::Bool, "t", &[1], json!(true), None);
+        check(Scalar::Int2, "-2", &(-2_i16).to_be_bytes(), json!(-2), None);
+        check(Scalar::Int8, "7", &7_i64.to_be_bytes(), json!(7), None);
+        check(Scalar::Float8, "0.5", &0.5_f64.to_be_bytes(), json!(0.5), None);
+        check(Scalar::Text, "O'Hare", b"O'Hare", json!("O'Hare"), None);
+        let days = 1_i32.to_be_bytes();
+        check(Scalar::Date, "2000-01-02", &days, json!("2000-01-02"), Some("DATE"));
+        let micros = 1_000_000_i64.to_be_bytes();
+        let moment = json!("2000-01-01 00:00:01");
+        check(Scalar::Timestamp, "2000-01-01 00:00:01", &micros, moment, Some("TIMESTAMP"));
+        let digits = b"\0\x02\0\0\0\0\0\x02\0\x01\x13\x88";
+        check(Scalar::Numeric, "1.50", digits, json!("1.50"), Some("DECIMAL(3, 2)"));
+    }
+
+    #[test]
+    fn values_of_other_types_are_rejected() {
+        for (scalar, text) in [(Scalar::Int4, "x"), (Scalar::Bool, "maybe"), (Scalar::Numeric, "-")]
+        {
+            assert_eq!(from_text(scalar, text), None);
+        }
+        for (scalar, bytes) in
+            [(Scalar::Int4, &b"\0"[..]), (Scalar::Text, b"\xff"), (Scalar::Date, b"12345")]
+        {
+            assert_eq!(from_binary(scalar, Bytes::from_static(bytes)), None);
+        }
+    }
+}

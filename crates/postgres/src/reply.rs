@@ -1,0 +1,177 @@
+//! Replies of the server.
+
+use bytes::{BufMut, BytesMut};
+use headwater_model::Problem;
+
+use crate::types::PgType;
+
+/// State of the session between statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Outside of a transaction.
+    #[default]
+    Idle,
+    /// In a transaction.
+    Transaction,
+    /// In a transaction that failed.
+    Failed,
+}
+
+/// How severe an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The statement failed.
+    Error,
+    /// The connection ends.
+    Fatal,
+}
+
+/// A column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnType {
+    /// The name.
+    pub name: String,
+    /// The type.
+    pub pg_type: PgType,
+    /// Whether the format is binary.
+    pub is_binary: bool,
+}
+
+/// Writes messages of the server into a buffer.
+pub trait Reply {
+    /// Writes a message: its type, and what `content` writes.
+    fn message(&mut self, kind: u8, content: impl FnOnce(&mut BytesMut));
+
+    /// Writes a message without content.
+    fn simple(&mut self, kind: u8) {
+        self.message(kind, |_| {});
+    }
+
+    /// Requests a password in clear text.
+    fn password_request(&mut self) {
+        self.message(b'R', |out| out.put_i32(3));
+    }
+
+    /// Confirms the authentication.
+    fn authenticated(&mut self) {
+        self.message(b'R', |out| out.put_i32(0));
+    }
+
+    /// Rejects a newer minor version of the protocol, and options that do not exist.
+    fn negotiate(&mut self, options: &[&str]) {
+        self.message(b'v', |out| {
+            out.put_i32(3 << 16);
+            out.put_i32(options.len() as i32);
+            for option in options {
+                put_text(out, option);
+            }
+        });
+    }
+
+    /// Reports a setting.
+    fn setting(&mut self, name: &str, value: &str) {
+        self.message(b'S', |out| {
+            put_text(out, name);
+            put_text(out, value);
+        });
+    }
+
+    /// Sends the key with which another connection may cancel statements of this one.
+    fn cancel_key(&mut self, process: i32, secret: i32) {
+        self.message(b'K', |out| {
+            out.put_i32(process);
+            out.put_i32(secret);
+        });
+    }
+
+    /// Reports that the next message is expected.
+    fn ready(&mut self, status: Status) {
+        let letter = match status {
+            Status::Idle => b'I',
+            Status::Transaction => b'T',
+            Status::Failed => b'E',
+        };
+        self.message(b'Z', |out| out.put_u8(letter));
+    }
+
+    /// Reports the end of a statement, for example `SELECT 3`.
+    fn complete(&mut self, tag: &str) {
+        self.message(b'C', |out| put_text(out, tag));
+    }
+
+    /// Describes the columns of rows.
+    fn row_description(&mut self, columns: &[ColumnType]) {
+        self.message(b'T', |out| {
+            out.put_u16(columns.len() as u16);
+            for column in columns {
+                put_text(out, &column.name);
+                // No table and no column number: the result may be any expression.
+                out.put_u32(0);
+                out.put_u16(0);
+                out.put_u32(column.pg_type.oid());
+                out.put_i16(column.pg_type.size());
+                out.put_i32(-1);
+                out.put_u16(u16::from(column.is_binary));
+            }
+        });
+    }
+
+    /// Describes the parameters of a statement.
+    fn parameter_description(&mut self, types: &[PgType]) {
+        self.message(b't', |out| {
+            out.put_u16(types.len() as u16);
+            for one in types {
+                out.put_u32(one.oid());
+            }
+        });
+    }
+
+    /// Reports an error.
+    fn error(&mut self, severity: Severity, problem: &Problem) {
+        let name = match severity {
+            Severity::Error => "ERROR",
+            Severity::Fatal => "FATAL",
+        };
+        self.message(b'E', |out| put_report(out, name, problem.code.sqlstate(), problem));
+    }
+
+    /// Reports something that is no error.
+    fn notice(&mut self, problem: &Problem) {
+        self.message(b'N', |out| put_report(out, "NOTICE", "00000", problem));
+    }
+}
+
+impl Reply for BytesMut {
+    fn message(&mut self, kind: u8, content: impl FnOnce(&mut BytesMut)) {
+        self.put_u8(kind);
+        let start = self.len();
+        self.put_u32(0);
+        content(self);
+        let length = (self.len() - start) as u32;
+        self[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn put_report(out: &mut BytesMut, severity: &str, sqlstate: &str, problem: &Problem) {
+    let causes = problem.causes.join("; ");
+    let hint = problem.hint.as_deref().unwrap_or_default();
+    let fields = [
+        (b'S', severity),
+        (b'V', severity),
+        (b'C', sqlstate),
+        (b'M', &problem.message),
+        (b'D', &causes),
+        (b'H', hint),
+    ];
+    for (kind, text) in fields.into_iter().filter(|(_, text)| !text.is_empty()) {
+        out.put_u8(kind);
+        put_text(out, text);
+    }
+    out.put_u8(0);
+}
+
+/// Writes a text and a zero byte. A zero byte in the text would end it.
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.extend(text.bytes().filter(|byte| *byte != 0));
+    out.put_u8(0);
+}

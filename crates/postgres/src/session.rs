@@ -1,0 +1,262 @@
+//! A session: the state of one connection between its messages.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use headwater_model::{ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec};
+use headwater_service::{PreparedStatement, Service};
+use tokio_util::sync::CancellationToken;
+
+use crate::cancel::CancelHandle;
+use crate::command::SessionCommand;
+use crate::cursor::Cursor;
+use crate::message::Format;
+use crate::reply::Status;
+use crate::settings::Settings;
+use crate::types::PgType;
+use crate::wire::Wire;
+
+/// Maximum number of prepared statements, and of portals, of a session.
+const NAMES_MAX: usize = 1_000;
+
+/// Why a message has no regular reply.
+#[derive(Debug)]
+pub enum Failure {
+    /// The statement failed; the connection remains usable.
+    Problem(Problem),
+    /// The connection ended.
+    Closed(io::Error),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Failure::Problem(problem)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Closed(error)
+    }
+}
+
+/// The result of a message.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// What a statement asks for.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Nothing: the text has no statement.
+    Empty,
+    /// A statement of the session.
+    Session(SessionCommand),
+    /// SQL over tables.
+    Sql(PreparedStatement),
+}
+
+impl Action {
+    /// Parses the text of one statement.
+    pub fn parse(sql: &str) -> Result<Self, Problem> {
+        match SessionCommand::parse(sql) {
+            Some(command) => Ok(Action::Session(command?)),
+            None => Ok(Action::Sql(PreparedStatement::parse(sql).or_problem()?)),
+        }
+    }
+}
+
+/// A prepared statement with its types.
+#[derive(Debug)]
+pub struct Statement {
+    /// What it asks for.
+    pub action: Action,
+    /// Names and types of its parameters.
+    pub parameters: Vec<(String, PgType)>,
+    /// Its columns, in text format; none if it returns no rows.
+    pub columns: Option<Vec<crate::reply::ColumnType>>,
+}
+
+/// A statement with values.
+pub struct Portal {
+    /// The statement, whose parameters are bound.
+    pub action: Action,
+    /// Its columns, in the formats that the client requested; none if it returns no rows.
+    pub columns: Option<Vec<crate::reply::ColumnType>>,
+    /// Formats of the columns.
+    pub formats: Vec<Format>,
+    /// Progress of its execution.
+    pub progress: Progress,
+}
+
+/// Progress of a portal.
+pub enum Progress {
+    /// It was not executed yet.
+    Bound,
+    /// It has rows that were not requested yet.
+    Suspended(Box<Cursor>),
+    /// It ended, with this tag.
+    Complete(String),
+}
+
+/// An authenticated client.
+pub struct Client {
+    /// The identity.
+    pub principal: Principal,
+    /// The ref that statements read and write.
+    pub reference: RefSpec,
+    /// Settings of the startup message.
+    pub settings: Settings,
+}
+
+/// The state of a connection.
+pub struct Session {
+    /// The connection.
+    pub wire: Wire,
+    /// The operations.
+    pub service: Service,
+    /// The identity of the client.
+    pub principal: Principal,
+    /// The ref that statements read and write.
+    pub reference: RefSpec,
+    /// Settings.
+    pub settings: Settings,
+    /// State of the transaction.
+    pub status: Status,
+    /// Prepared statements by name.
+    pub statements: HashMap<String, Arc<Statement>>,
+    /// Portals by name; cursors of SQL are portals.
+    pub portals: HashMap<String, Portal>,
+    /// Receives cancel requests.
+    pub cancel: CancelHandle,
+}
+
+impl Session {
+    /// Creates a session outside of a transaction.
+    pub fn new(wire: Wire, service: Service, client: Client, cancel: CancelHandle) -> Self {
+        let Client { principal, reference, settings } = client;
+        Session {
+            wire,
+            service,
+            principal,
+            reference,
+            settings,
+            status: Status::default(),
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            cancel,
+        }
+    }
+
+    /// Returns the context of a statement.
+    pub fn request(&self) -> QueryRequest {
+        QueryRequest {
+            reference: Some(self.reference.clone()),
+            namespace: self.settings.namespace(),
+            ..QueryRequest::default()
+        }
+    }
+
+    /// Rejects a statement while the transaction has failed, unless it ends the transaction.
+    pub fn check_status(&self, action: &Action) -> Result<(), Problem> {
+        let ends = matches!(
+            action,
+            Action::Session(SessionCommand::Commit | SessionCommand::Rollback) | Action::Empty
+        );
+        if self.status != Status::Failed || ends {
+            return Ok(());
+        }
+        let message = "the transaction has failed";
+        Err(Problem::new(ErrorCode::TransactionFailed, message).with_hint("Send `ROLLBACK`."))
+    }
+
+    /// Adds a portal; the unnamed one replaces its predecessor.
+    pub fn add_portal(&mut self, name: String, portal: Portal) -> Result<(), Problem> {
+        check_count(self.portals.len())?;
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            return Err(exists("cursor", &name));
+        }
+        self.portals.insert(name, portal);
+        Ok(())
+    }
+
+    /// Adds a prepared statement; the unnamed one replaces its predecessor.
+    pub fn add_statement(&mut self, name: String, statement: Statement) -> Result<(), Problem> {
+        check_count(self.statements.len())?;
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            return Err(exists("prepared statement", &name));
+        }
+        self.statements.insert(name, Arc::new(statement));
+        Ok(())
+    }
+
+    /// Starts a statement of the lake.
+    pub async fn start(
+        &mut self,
+        statement: PreparedStatement,
+        formats: &[Format],
+    ) -> Outcome<Cursor> {
+        let name = statement.name().or_problem()?;
+        self.check_transaction(name)?;
+        let token = self.cancel.begin();
+        let (request, timeout) = (self.request(), self.settings.statement_timeout());
+        let statements = self.service.statements();
+        let principal = self.principal.clone();
+        let starting = statements.start_prepared(&principal, &request, statement).boxed();
+        let started = until_stopped(starting, &token, timeout, &mut self.wire).await;
+        let rows = started?.and_then(|started| started.rows)?;
+        Ok(Cursor::new(rows, name, formats, token, timeout))
+    }
+
+    /// Rejects a write in a transaction, which would not be undone by ROLLBACK.
+    fn check_transaction(&self, name: &str) -> Result<(), Problem> {
+        if self.status == Status::Idle || crate::cursor::returns_rows(name) {
+            return Ok(());
+        }
+        let message = format!("{name} in a transaction is not supported");
+        Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(
+            "Connect in autocommit mode; for several writes at once, use a branch and merge it.",
+        ))
+    }
+}
+
+/// Waits for a result. A cancel request, the timeout, and the end of the connection stop it.
+pub async fn until_stopped<T>(
+    work: impl Future<Output = T>,
+    token: &CancellationToken,
+    timeout: Option<Duration>,
+    wire: &mut Wire,
+) -> Outcome<T> {
+    let expired = async {
+        match timeout {
+            Some(timeout) => tokio::time::sleep(timeout).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = token.cancelled() => {
+            Err(Problem::new(ErrorCode::Cancelled, "the client cancelled the statement").into())
+        }
+        done = work => Ok(done),
+        () = expired => {
+            let message = "the statement ran longer than `statement_timeout`";
+            Err(Problem::new(ErrorCode::TimeLimit, message).into())
+        }
+        () = wire.closed() => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Problem> {
+    if count < NAMES_MAX {
+        return Ok(());
+    }
+    let message = format!("the session has {count} statements or cursors (limit {NAMES_MAX})");
+    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close those that are not used."))
+}
+
+fn exists(what: &str, name: &str) -> Problem {
+    Problem::new(ErrorCode::AlreadyExists, format!("the {what} `{name}` exists"))
+}

@@ -1,0 +1,216 @@
+//! Settings of a session: those that clients set at the start, with the values they may have.
+
+use std::time::Duration;
+
+use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
+
+/// The version of PostgreSQL whose catalogs and dialect clients expect.
+pub const SERVER_VERSION: &str = "15.0";
+
+/// Which values a setting accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepts {
+    /// Any value.
+    Any,
+    /// Values that mean the same as the default: these.
+    Only(&'static [&'static str]),
+    /// None: it can only be shown.
+    Nothing,
+}
+
+/// A setting: name, default, accepted values, and whether changes are reported to the client.
+type Row = (&'static str, &'static str, Accepts, bool);
+
+const ON: Accepts = Accepts::Only(&["on", "true", "yes", "1"]);
+const ANY: Accepts = Accepts::Any;
+const SHOWN: Accepts = Accepts::Nothing;
+
+const TABLE: [Row; 33] = [
+    ("application_name", "", ANY, true),
+    ("bytea_output", "hex", Accepts::Only(&["hex"]), false),
+    ("client_encoding", "UTF8", Accepts::Only(&["utf8", "utf-8", "unicode"]), true),
+    ("client_min_messages", "notice", ANY, false),
+    ("DateStyle", "ISO, MDY", Accepts::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]), true),
+    ("default_transaction_isolation", "repeatable read", ANY, false),
+    ("default_transaction_read_only", "off", Accepts::Only(&["off", "false"]), true),
+    ("extra_float_digits", "1", ANY, false),
+    ("idle_in_transaction_session_timeout", "0", ANY, false),
+    ("in_hot_standby", "off", SHOWN, true),
+    ("integer_datetimes", "on", SHOWN, true),
+    ("IntervalStyle", "postgres", Accepts::Only(&["postgres"]), true),
+    ("is_superuser", "on", SHOWN, true),
+    ("jit", "off", ANY, false),
+    ("lc_collate", "C.UTF-8", SHOWN, false),
+    ("lc_ctype", "C.UTF-8", SHOWN, false),
+    ("lc_messages", "C.UTF-8", ANY, false),
+    ("lc_monetary", "C.UTF-8", ANY, false),
+    ("lock_timeout", "0", ANY, false),
+    ("max_identifier_length", "255", SHOWN, false),
+    ("row_security", "on", ON, false),
+    ("search_path", DEFAULT_NAMESPACE, ANY, false),
+    ("server_encoding", "UTF8", SHOWN, true),
+    ("server_version", SERVER_VERSION, SHOWN, true),
+    ("server_version_num", "150000", SHOWN, false),
+    ("session_authorization", "", SHOWN, true),
+    ("standard_conforming_strings", "on", ON, true),
+    ("statement_timeout", "0", ANY, false),
+    ("synchronous_commit", "on", ON, false),
+    ("TimeZone", "UTC", ANY, true),
+    ("transaction_isolation", "repeatable read", ANY, false),
+    ("transaction_read_only", "off", Accepts::Only(&["off", "false"]), false),
+    ("xmloption", "content", ANY, false),
+];
+
+/// The settings of a session.
+#[derive(Debug, Clone)]
+pub struct Settings([String; TABLE.len()]);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings(TABLE.map(|(_, default, ..)| default.to_owned()))
+    }
+}
+
+impl Settings {
+    /// Sets a value. Returns the setting if changes are reported: its name and its value.
+    ///
+    /// Errors: `invalid_argument` for an unknown setting, and for a value that it does not accept.
+    pub fn set(
+        &mut self,
+        name: &str,
+        value: &str,
+    ) -> Result<Option<(&'static str, &str)>, Problem> {
+        let index = index_of(name)?;
+        let (known, default, accepts, is_reported) = TABLE[index];
+        // Drivers quote values in the startup message too.
+        let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
+        let compact: String = value.chars().filter(|c| !c.is_whitespace()).collect();
+        match accepts {
+            Accepts::Any if known == "TimeZone" => {}
+            Accepts::Any if known == "statement_timeout" => {
+                parse_timeout(value)?;
+                value.clone_into(&mut self.0[index]);
+            }
+            Accepts::Any => value.clone_into(&mut self.0[index]),
+            Accepts::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
+            _ => {
+                let message = format!("the setting `{known}` cannot be `{value}`");
+                return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                    .with_hint(format!("It is `{default}`.")));
+            }
+        }
+        Ok(is_reported.then_some((known, &self.0[index])))
+    }
+
+    /// Sets a value that clients cannot set.
+    pub fn fix(&mut self, name: &str, value: &str) {
+        if let Ok(index) = index_of(name) {
+            value.clone_into(&mut self.0[index]);
+        }
+    }
+
+    /// Returns a value.
+    pub fn get(&self, name: &str) -> Result<&str, Problem> {
+        Ok(&self.0[index_of(name)?])
+    }
+
+    /// Restores the default of a setting.
+    pub fn reset(&mut self, name: &str) -> Result<(), Problem> {
+        let index = index_of(name)?;
+        if TABLE[index].2 != Accepts::Nothing {
+            TABLE[index].1.clone_into(&mut self.0[index]);
+        }
+        Ok(())
+    }
+
+    /// Restores the defaults of all settings.
+    pub fn reset_all(&mut self) {
+        for (name, ..) in TABLE {
+            // Every name of the table is known.
+            let _ = self.reset(name);
+        }
+    }
+
+    /// Returns all settings with their values, and whether they are reported to clients.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
+        TABLE
+            .iter()
+            .zip(&self.0)
+            .map(|((name, _, _, reported), value)| (*name, value.as_str(), *reported))
+    }
+
+    /// Returns the namespace of unqualified names: the first one of `search_path`.
+    pub fn namespace(&self) -> Option<String> {
+        let path = self.get("search_path").ok()?;
+        let names = path.split(',').map(|name| name.trim().trim_matches(['"', '\'']));
+        let namespace = names.into_iter().find(|name| {
+            !name.is_empty() && *name != "$user" && *name != "pg_catalog" && *name != "pg_temp"
+        });
+        namespace.map(str::to_owned)
+    }
+
+    /// Returns the time limit of a statement.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        let timeout = self.get("statement_timeout").and_then(parse_timeout).ok()?;
+        (!timeout.is_zero()).then_some(timeout)
+    }
+}
+
+fn index_of(name: &str) -> Result<usize, Problem> {
+    TABLE.iter().position(|(known, ..)| known.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        let message = format!("there is no setting `{name}`");
+        Problem::new(ErrorCode::InvalidArgument, message).with_hint("See `SHOW ALL`.")
+    })
+}
+
+/// Parses a duration as PostgreSQL has them: milliseconds without a unit.
+fn parse_timeout(text: &str) -> Result<Duration, Problem> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let millis = match text[end..].trim() {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => 0,
+    };
+    let number = text[..end].parse::<u32>().ok().filter(|_| millis > 0);
+    number.map(|number| Duration::from_millis(u64::from(number) * millis)).ok_or_else(|| {
+        let message = format!("`{text}` is not a duration");
+        Problem::new(ErrorCode::InvalidArgument, message)
+            .with_hint("Write milliseconds, or a number with `ms`, `s`, `min`, `h` or `d`.")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_accept_what_the_server_does() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.set("client_encoding", "utf-8"), Ok(Some(("client_encoding", "UTF8"))));
+        assert!(settings.set("client_encoding", "'utf-8'").is_ok());
+        assert!(settings.set("client_encoding", "LATIN1").is_err());
+        assert!(settings.set("datestyle", "ISO, DMY").is_ok());
+        assert!(settings.set("server_version", "1").is_err());
+        assert!(settings.set("nothing", "1").is_err());
+        assert_eq!(settings.set("search_path", "\"$user\", sales, public"), Ok(None));
+        assert_eq!(settings.namespace().as_deref(), Some("sales"));
+        settings.reset_all();
+        assert_eq!(settings.namespace().as_deref(), Some("public"));
+    }
+
+    #[test]
+    fn timeouts_have_units() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.statement_timeout(), None);
+        for (value, millis) in [("250", 250), ("3s", 3_000), ("1 min", 60_000)] {
+            settings.set("statement_timeout", value).expect("a duration");
+            assert_eq!(settings.statement_timeout(), Some(Duration::from_millis(millis)));
+        }
+        assert!(settings.set("statement_timeout", "soon").is_err());
+        assert!(settings.set("statement_timeout", "99999999999").is_err());
+    }
+}

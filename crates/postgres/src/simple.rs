@@ -1,0 +1,216 @@
+//! The simple protocol: a text with one or more statements, each of which is executed.
+
+use headwater_model::OrProblem;
+use headwater_model::{ErrorCode, Problem};
+use headwater_service::split_script;
+
+use crate::command::SessionCommand;
+use crate::message::Format;
+use crate::reply::{ColumnType, Reply, Status};
+use crate::session::{Action, Outcome, Portal, Progress, Session};
+use crate::types::PgType;
+
+impl Session {
+    /// Executes the statements of a text in order, until one fails. The statements before it remain
+    /// committed, unless they were in a transaction.
+    pub async fn query(&mut self, sql: &str) -> Outcome {
+        let statements = split_script(sql).or_problem()?;
+        if statements.is_empty() {
+            self.wire.output.simple(b'I');
+        }
+        for statement in statements {
+            let action = Action::parse(statement)?;
+            self.check_status(&action)?;
+            match action {
+                Action::Empty => self.wire.output.simple(b'I'),
+                Action::Session(command) => self.run_command(command).await?,
+                Action::Sql(prepared) => {
+                    if let Some(parameter) = prepared.parameters().first() {
+                        let message = format!("parameter `${}` has no value", parameter.name);
+                        return Err(Problem::new(ErrorCode::InvalidSql, message).into());
+                    }
+                    let mut cursor = self.start(prepared, &[]).await?;
+                    if let Some(columns) = cursor.columns() {
+                        self.wire.output.row_description(columns);
+                    }
+                    cursor.send(u64::MAX, &mut self.wire).await?;
+                    self.wire.output.complete(&cursor.tag());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Executes a statement of the session, with the description of its rows.
+    async fn run_command(&mut self, command: SessionCommand) -> Outcome {
+        if let SessionCommand::Fetch(name, _) = &command {
+            let columns = self.portal(name)?.columns.clone();
+            self.wire.output.row_description(&columns.unwrap_or_default());
+        } else if let Some(columns) = columns_of(&command) {
+            self.wire.output.row_description(&columns);
+        }
+        self.execute_command(command).await
+    }
+
+    /// Executes a statement of the session: its rows and its tag.
+    pub async fn execute_command(&mut self, command: SessionCommand) -> Outcome {
+        let tag = match command {
+            SessionCommand::Set(name, value) => self.set(&name, &value)?,
+            SessionCommand::Show(name) => self.show(&name)?,
+            SessionCommand::ShowAll => self.show_all(),
+            SessionCommand::Reset(name) => self.reset(name.as_deref())?,
+            SessionCommand::Begin => self.begin(),
+            SessionCommand::Commit => self.end_transaction(true),
+            SessionCommand::Rollback => self.end_transaction(false),
+            SessionCommand::DiscardAll => {
+                self.reset(None)?;
+                self.statements.clear();
+                self.portals.clear();
+                "DISCARD ALL"
+            }
+            SessionCommand::Deallocate(name) => self.deallocate(name)?,
+            SessionCommand::Declare(name, sql) => {
+                self.declare(name, &sql).await?;
+                "DECLARE CURSOR"
+            }
+            SessionCommand::Fetch(name, count) => return self.fetch(&name, count).await,
+            SessionCommand::Close(name) => self.close_cursor(name)?,
+            SessionCommand::Nothing(tag) => tag,
+        };
+        self.wire.output.complete(tag);
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<&'static str, Problem> {
+        if name.eq_ignore_ascii_case("TimeZone") && !is_utc(value) {
+            let message = format!("times are shown in UTC, not in `{value}`");
+            self.wire.output.notice(&Problem::new(ErrorCode::InvalidArgument, message));
+        }
+        if let Some((name, value)) = self.settings.set(name, value)? {
+            self.wire.output.setting(name, value);
+        }
+        Ok("SET")
+    }
+
+    fn show(&mut self, name: &str) -> Result<&'static str, Problem> {
+        let value = self.settings.get(name)?.to_owned();
+        self.put_texts(&[&value]);
+        Ok("SHOW")
+    }
+
+    fn show_all(&mut self) -> &'static str {
+        let settings = self.settings.clone();
+        for (name, value, _) in settings.all() {
+            self.put_texts(&[name, value, ""]);
+        }
+        "SHOW"
+    }
+
+    fn put_texts(&mut self, texts: &[&str]) {
+        self.wire.output.message(b'D', |out| {
+            use bytes::BufMut;
+            out.put_u16(texts.len() as u16);
+            for text in texts {
+                out.put_u32(text.len() as u32);
+                out.extend_from_slice(text.as_bytes());
+            }
+        });
+    }
+
+    fn reset(&mut self, name: Option<&str>) -> Result<&'static str, Problem> {
+        match name {
+            Some(name) => self.settings.reset(name)?,
+            None => self.settings.reset_all(),
+        }
+        for (name, value, is_reported) in self.settings.all() {
+            if is_reported {
+                self.wire.output.setting(name, value);
+            }
+        }
+        Ok("RESET")
+    }
+
+    fn begin(&mut self) -> &'static str {
+        if self.status == Status::Idle {
+            self.status = Status::Transaction;
+        }
+        "BEGIN"
+    }
+
+    fn end_transaction(&mut self, commits: bool) -> &'static str {
+        let commits = commits && self.status != Status::Failed;
+        self.status = Status::Idle;
+        self.portals.clear();
+        if commits { "COMMIT" } else { "ROLLBACK" }
+    }
+
+    fn deallocate(&mut self, name: Option<String>) -> Result<&'static str, Problem> {
+        match name {
+            Some(name) => {
+                self.statements
+                    .remove(&name)
+                    .ok_or_else(|| missing("prepared statement", &name))?;
+            }
+            None => self.statements.clear(),
+        }
+        Ok("DEALLOCATE")
+    }
+
+    /// Declares a cursor of SQL, which is a portal in text format.
+    async fn declare(&mut self, name: String, sql: &str) -> Outcome {
+        let action = Action::parse(sql)?;
+        let Action::Sql(prepared) = &action else {
+            let message = "a cursor needs a query";
+            return Err(Problem::new(ErrorCode::InvalidSql, message).into());
+        };
+        let columns = self.describe(prepared).await?.columns;
+        let progress = Progress::Bound;
+        self.add_portal(name, Portal { action, columns, formats: Vec::new(), progress })?;
+        Ok(())
+    }
+
+    async fn fetch(&mut self, name: &str, count: Option<u64>) -> Outcome {
+        let sent = self.run_portal(name, count.unwrap_or(u64::MAX)).await?;
+        self.wire.output.complete(&format!("FETCH {sent}"));
+        Ok(())
+    }
+
+    fn close_cursor(&mut self, name: Option<String>) -> Result<&'static str, Problem> {
+        match name {
+            Some(name) => {
+                self.portals.remove(&name).ok_or_else(|| missing("cursor", &name))?;
+            }
+            None => self.portals.clear(),
+        }
+        Ok("CLOSE CURSOR")
+    }
+
+    /// Returns a portal.
+    pub fn portal(&mut self, name: &str) -> Result<&mut Portal, Problem> {
+        self.portals.get_mut(name).ok_or_else(|| missing("cursor", name))
+    }
+}
+
+/// Returns the columns of a statement of the session; none if it returns no rows.
+pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
+    let column = |name: &str| ColumnType {
+        name: name.to_owned(),
+        pg_type: PgType::TEXT,
+        is_binary: Format::default() == Format::Binary,
+    };
+    match command {
+        SessionCommand::Show(name) => Some(vec![column(name)]),
+        SessionCommand::ShowAll => Some(["name", "setting", "description"].map(column).to_vec()),
+        _ => None,
+    }
+}
+
+fn is_utc(zone: &str) -> bool {
+    ["utc", "etc/utc", "gmt", "z", "0", "+00", "+00:00", "default"]
+        .contains(&zone.to_ascii_lowercase().as_str())
+}
+
+/// The error for a statement or cursor that does not exist.
+pub fn missing(what: &str, name: &str) -> Problem {
+    Problem::new(ErrorCode::InvalidArgument, format!("there is no {what} `{name}`"))
+}

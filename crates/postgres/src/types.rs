@@ -1,0 +1,197 @@
+//! Types of PostgreSQL, and the types of columns and parameters that correspond to them.
+
+use arrow::datatypes::{DataType, Field};
+
+/// A type of single values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scalar {
+    /// `boolean`
+    Bool,
+    /// `bytea`
+    Bytea,
+    /// `smallint`
+    Int2,
+    /// `integer`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `real`
+    Float4,
+    /// `double precision`
+    Float8,
+    /// `numeric`
+    Numeric,
+    /// `text`
+    Text,
+    /// `json`, for structs, maps and lists of them
+    Json,
+    /// `date`
+    Date,
+    /// `time`
+    Time,
+    /// `timestamp`
+    Timestamp,
+    /// `timestamp with time zone`
+    Timestamptz,
+    /// `interval`
+    Interval,
+    /// `uuid`
+    Uuid,
+}
+
+/// A row of the table: type, its oid, the oid of its array, and its size; -1 if that varies.
+type Row = (Scalar, u32, u32, i16);
+
+/// The table, in the order of the enum.
+const TABLE: [Row; 16] = [
+    (Scalar::Bool, 16, 1000, 1),
+    (Scalar::Bytea, 17, 1001, -1),
+    (Scalar::Int2, 21, 1005, 2),
+    (Scalar::Int4, 23, 1007, 4),
+    (Scalar::Int8, 20, 1016, 8),
+    (Scalar::Float4, 700, 1021, 4),
+    (Scalar::Float8, 701, 1022, 8),
+    (Scalar::Numeric, 1700, 1231, -1),
+    (Scalar::Text, 25, 1009, -1),
+    (Scalar::Json, 114, 199, -1),
+    (Scalar::Date, 1082, 1182, 4),
+    (Scalar::Time, 1083, 1183, 8),
+    (Scalar::Timestamp, 1114, 1115, 8),
+    (Scalar::Timestamptz, 1184, 1185, 8),
+    (Scalar::Interval, 1186, 1187, 16),
+    (Scalar::Uuid, 2950, 2951, 16),
+];
+
+/// Types that clients name for parameters, whose values are read as another type's.
+const ALIASES: [(u32, Scalar); 7] = [
+    (18, Scalar::Text),
+    (19, Scalar::Text),
+    (26, Scalar::Int4),
+    (1042, Scalar::Text),
+    (1043, Scalar::Text),
+    (3802, Scalar::Json),
+    (705, Scalar::Text),
+];
+
+/// A type of single values or of arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PgType {
+    /// The type of the value or of the elements.
+    pub scalar: Scalar,
+    /// Whether it is an array.
+    pub is_array: bool,
+}
+
+impl PgType {
+    /// `text`
+    pub const TEXT: PgType = PgType::of(Scalar::Text);
+
+    /// Returns the type of single values.
+    pub const fn of(scalar: Scalar) -> Self {
+        PgType { scalar, is_array: false }
+    }
+
+    const fn row(self) -> &'static Row {
+        &TABLE[self.scalar as usize]
+    }
+
+    /// Returns the number that clients know the type by.
+    pub const fn oid(self) -> u32 {
+        if self.is_array { self.row().2 } else { self.row().1 }
+    }
+
+    /// Returns the size of a value in bytes; -1 if it varies.
+    pub const fn size(self) -> i16 {
+        if self.is_array { -1 } else { self.row().3 }
+    }
+
+    /// Returns the type of a parameter by its oid; none if it is unknown.
+    pub fn from_oid(oid: u32) -> Option<Self> {
+        let alias = ALIASES.iter().find(|(known, _)| *known == oid).map(|(_, scalar)| *scalar);
+        alias.map(PgType::of).or_else(|| {
+            TABLE.iter().find_map(|(scalar, single, array, _)| match oid {
+                _ if oid == *single => Some(PgType::of(*scalar)),
+                _ if oid == *array => Some(PgType { scalar: *scalar, is_array: true }),
+                _ => None,
+            })
+        })
+    }
+
+    /// Returns the type of a column.
+    pub fn of_field(field: &Field) -> Self {
+        if is_uuid(field) {
+            return PgType::of(Scalar::Uuid);
+        }
+        match field.data_type() {
+            DataType::List(item) | DataType::LargeList(item) => match PgType::of_field(item) {
+                PgType { is_array: true, .. } | PgType { scalar: Scalar::Json, .. } => {
+                    PgType::of(Scalar::Json)
+                }
+                PgType { scalar, .. } => PgType { scalar, is_array: true },
+            },
+            other => PgType::of(scalar_of(other)),
+        }
+    }
+
+    /// Returns the type of a parameter that the planner inferred.
+    pub fn of_data_type(data_type: &DataType) -> Self {
+        PgType::of_field(&Field::new("", data_type.clone(), true))
+    }
+}
+
+fn is_uuid(field: &Field) -> bool {
+    field.data_type() == &DataType::FixedSizeBinary(16)
+        && field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
+}
+
+fn scalar_of(data_type: &DataType) -> Scalar {
+    match data_type {
+        DataType::Boolean => Scalar::Bool,
+        DataType::Int8 | DataType::UInt8 | DataType::Int16 => Scalar::Int2,
+        DataType::UInt16 | DataType::Int32 => Scalar::Int4,
+        DataType::UInt32 | DataType::Int64 => Scalar::Int8,
+        DataType::Float16 | DataType::Float32 => Scalar::Float4,
+        DataType::Float64 => Scalar::Float8,
+        DataType::UInt64
+        | DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => Scalar::Numeric,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => Scalar::Bytea,
+        DataType::Date32 | DataType::Date64 => Scalar::Date,
+        DataType::Time32(_) | DataType::Time64(_) => Scalar::Time,
+        DataType::Timestamp(_, None) => Scalar::Timestamp,
+        DataType::Timestamp(_, Some(_)) => Scalar::Timestamptz,
+        DataType::Interval(_) | DataType::Duration(_) => Scalar::Interval,
+        DataType::Dictionary(_, value) => scalar_of(value),
+        DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Scalar::Text,
+        _ => Scalar::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_at_its_own_type() {
+        for (index, (scalar, single, array, _)) in TABLE.iter().enumerate() {
+            assert_eq!(*scalar as usize, index);
+            assert_eq!(PgType::from_oid(*single), Some(PgType::of(*scalar)));
+            assert_eq!(PgType::from_oid(*array).map(|found| found.is_array), Some(true));
+        }
+        assert_eq!(PgType::from_oid(1043), Some(PgType::TEXT));
+        assert_eq!(PgType::from_oid(0), None);
+    }
+
+    #[test]
+    fn lists_of_lists_are_json() {
+        let list = |item| DataType::new_list(item, true);
+        assert_eq!(PgType::of_data_type(&list(DataType::Int32)).oid(), 1007);
+        assert_eq!(PgType::of_data_type(&list(list(DataType::Int32))).oid(), 114);
+        assert_eq!(PgType::of_data_type(&DataType::UInt64).oid(), 1700);
+    }
+}

@@ -1,0 +1,110 @@
+//! The listener: accepts connections, up to a limit, until it is closed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, Problem};
+use headwater_postgres::{Reply, Severity, Wire};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+use super::startup::{self, Peer, Shared};
+use crate::{Error, NetworkConfig, Result, ServerConfig};
+
+/// Time that connections have to end after the listener is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time to wait after a connection could not be accepted, for example without file descriptors.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A bound address, which does not accept connections yet.
+#[derive(Debug)]
+pub struct PostgresListener(TcpListener);
+
+impl PostgresListener {
+    /// Binds an address; port 0 selects a free port.
+    ///
+    /// Errors: [`Error::NoTls`] or [`Error::NoAuth`] if the configuration does not protect the
+    /// address; [`Error::Listen`] if another program uses it.
+    pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
+        // A proxy for HTTP does not encrypt this protocol.
+        let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
+        network.check_address(address, config.auth)?;
+        let failed = |source| Error::Listen { address: address.to_string(), source };
+        TcpListener::bind(address).await.map(PostgresListener).map_err(failed)
+    }
+
+    /// Returns the address, with the actual port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()
+    }
+}
+
+/// Accepts and serves connections until `closing` is cancelled.
+pub async fn serve(listener: PostgresListener, shared: Shared, closing: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(shared.app.config.postgres_connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, address) = tokio::select! {
+            () = closing.cancelled() => break,
+            accepted = listener.0.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!("a PostgreSQL connection was not accepted: {error}");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                    continue;
+                }
+            },
+            Some(_) = connections.join_next() => continue,
+        };
+        let wire = accept(stream, shared.app.config.write_timeout);
+        let permit = permits.clone().try_acquire_owned().ok();
+        let (shared, closing) = (shared.clone(), closing.clone());
+        connections.spawn(async move {
+            let served = match permit {
+                Some(_) => serve_connection(wire, Peer { address, shared }, closing).await,
+                None => reject(wire, shared.app.config.postgres_connections_max).await,
+            };
+            if let Err(error) = served {
+                tracing::debug!("a PostgreSQL connection was aborted: {error}");
+            }
+        });
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // Connections that remain are closed when the set is dropped.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
+}
+
+/// Serves a connection until it ends. The start must end within the header timeout.
+async fn serve_connection(
+    wire: Wire,
+    peer: Peer,
+    closing: CancellationToken,
+) -> std::io::Result<()> {
+    let app = &peer.shared.app;
+    let started = tokio::time::timeout(app.config.header_timeout, startup::start(wire, &peer));
+    let Some(mut session) = started.await?? else { return Ok(()) };
+    session.serve(&closing, || app.activity.begin()).await
+}
+
+/// Prepares the stream of a connection.
+fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
+    // Replies of several messages must not wait for acknowledgements, and a client that is gone
+    // without a word must be noticed.
+    let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_timeout));
+    Wire::new(Box::new(Box::pin(stream)))
+}
+
+async fn reject(mut wire: Wire, limit: usize) -> std::io::Result<()> {
+    let message = format!("there are too many connections (limit {limit})");
+    wire.output.error(Severity::Fatal, &Problem::new(ErrorCode::TooBusy, message));
+    wire.send().await
+}

@@ -1,0 +1,289 @@
+//! The start of a connection: encryption, authentication, the ref, and the first settings.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::{Buf, Bytes};
+use headwater_model::{ErrorCode, Principal, Problem, RefSpec};
+use headwater_postgres::{
+    CancelHandle, Cancels, Client, Fields, Message, Reply, STARTUP_BYTES_MAX, Session, Settings,
+    Severity, Status, Wire,
+};
+use headwater_service::Credential;
+
+use crate::login_limit::LoginAttempt;
+use crate::state::App;
+use crate::tls::Tls;
+
+/// Instead of a version: a cancel request.
+const CANCEL: u32 = 80_877_102;
+
+/// Instead of a version: a request for TLS.
+const TLS: u32 = 80_877_103;
+
+/// Instead of a version: a request for encryption by GSSAPI.
+const GSSAPI: u32 = 80_877_104;
+
+/// Number of requests for encryption that a connection may send.
+const REQUESTS_MAX: usize = 2;
+
+/// What connections share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The server.
+    pub app: App,
+    tls: Option<Tls>,
+    needs_token: bool,
+    cancels: Cancels,
+}
+
+impl Shared {
+    /// Creates the state of a listener. With TLS, connections without it are rejected.
+    pub fn new(app: App, tls: Option<Tls>, needs_token: bool) -> Self {
+        Shared { app, tls, needs_token, cancels: Cancels::default() }
+    }
+}
+
+/// A client before its authentication.
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The listener.
+    pub shared: Shared,
+}
+
+/// Parameters of the startup message.
+struct Startup {
+    minor: u32,
+    parameters: HashMap<String, String>,
+}
+
+impl Startup {
+    fn parse(minor: u32, content: Bytes) -> Option<Self> {
+        let mut fields = Fields(content);
+        let mut parameters = HashMap::new();
+        loop {
+            let name = fields.text()?;
+            if name.is_empty() {
+                return Some(Startup { minor, parameters });
+            }
+            parameters.insert(name, fields.text()?);
+        }
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.parameters.get(name).map_or("", String::as_str)
+    }
+}
+
+/// Performs the start of a connection. None if the client ended it, sent a cancel request, or was
+/// rejected.
+pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
+    let Some((mut wire, startup)) = read_startup(wire, &peer.shared).await? else {
+        return Ok(None);
+    };
+    let opened = open(&mut wire, &startup, peer).await?;
+    let client = match opened {
+        Ok(client) => client,
+        Err(problem) => {
+            wire.output.error(Severity::Fatal, &problem);
+            wire.send().await?;
+            return Ok(None);
+        }
+    };
+    let cancel = peer.shared.cancels.register();
+    greet(&mut wire, &client.settings, &cancel);
+    wire.send().await?;
+    Ok(Some(Session::new(wire, peer.shared.app.service.clone(), client, cancel)))
+}
+
+/// Reads messages up to the startup message, which it returns.
+async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wire, Startup)>> {
+    let mut is_encrypted = false;
+    for _ in 0..=REQUESTS_MAX {
+        let Some(mut content) = wire.startup_message().await? else { return Ok(None) };
+        let Ok(version) = content.try_get_u32() else { return Ok(None) };
+        match (version, &shared.tls) {
+            (TLS, Some(tls)) if !is_encrypted => {
+                wire.output.extend_from_slice(b"S");
+                wire.send().await?;
+                wire = Wire::new(Box::new(tls.accept_requested(wire.into_stream()?).await?));
+                is_encrypted = true;
+            }
+            (TLS | GSSAPI, _) => {
+                // `N` rejects encryption; the client then decides whether to go on without it.
+                wire.output.extend_from_slice(b"N");
+                wire.send().await?;
+            }
+            (CANCEL, _) => {
+                let key = (content.try_get_i32().ok(), content.try_get_i32().ok());
+                if let (Some(process), Some(secret)) = key {
+                    shared.cancels.cancel((process, secret));
+                }
+                return Ok(None);
+            }
+            (_, Some(_)) if !is_encrypted => {
+                let problem = Problem::new(ErrorCode::Unauthenticated, "the connection has no TLS");
+                reject(&mut wire, &problem.with_hint("Connect with `sslmode=require`.")).await?;
+                return Ok(None);
+            }
+            _ => return read_parameters(wire, version, content).await,
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the content of a startup message.
+async fn read_parameters(
+    mut wire: Wire,
+    version: u32,
+    content: Bytes,
+) -> io::Result<Option<(Wire, Startup)>> {
+    let (major, minor) = (version >> 16, version & 0xffff);
+    let message = match Startup::parse(minor, content) {
+        Some(startup) if major == 3 => return Ok(Some((wire, startup))),
+        _ if major == 3 => "the startup message is malformed".to_owned(),
+        _ => format!("version {major}.{minor} of the protocol is not supported"),
+    };
+    reject(&mut wire, &Problem::new(ErrorCode::InvalidArgument, message)).await?;
+    Ok(None)
+}
+
+async fn reject(wire: &mut Wire, problem: &Problem) -> io::Result<()> {
+    wire.output.error(Severity::Fatal, problem);
+    wire.send().await
+}
+
+/// Authenticates the client and resolves its ref.
+async fn open(
+    wire: &mut Wire,
+    startup: &Startup,
+    peer: &Peer,
+) -> io::Result<Result<Client, Problem>> {
+    let names = startup.parameters.keys().map(String::as_str);
+    let unknown: Vec<&str> = names.filter(|name| name.starts_with("_pq_.")).collect();
+    if startup.minor > 0 || !unknown.is_empty() {
+        wire.output.negotiate(&unknown);
+    }
+    let principal = match authenticate(wire, startup, peer).await? {
+        Ok(principal) => principal,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let settings = match settings(startup) {
+        Ok(settings) => settings,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let reference = resolve(&principal, startup, &peer.shared).await;
+    Ok(reference.map(|reference| Client { principal, reference, settings }))
+}
+
+/// Requests the password: that of the user, one of the user's access tokens, or the server's token,
+/// with which the user name is the author of commits.
+///
+/// Passwords are sent as they are, since the server's side of SCRAM needs the password or its
+/// SCRAM verifier, and a hashed token is neither.
+async fn authenticate(
+    wire: &mut Wire,
+    startup: &Startup,
+    peer: &Peer,
+) -> io::Result<Result<Principal, Problem>> {
+    let (shared, user) = (&peer.shared, startup.get("user"));
+    let named = |principal: Principal| principal.with_author(Some(user.to_owned()));
+    if !shared.needs_token && !shared.app.service.has_users() {
+        return Ok(Ok(named(Principal::owner())));
+    }
+    wire.output.password_request();
+    wire.send().await?;
+    let Some((kind, content)) = wire.message(STARTUP_BYTES_MAX).await? else {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    };
+    let password = match Message::decode(kind, content) {
+        Ok(Message::Password(password)) => password,
+        Ok(_) => {
+            let message = "the client sent no password";
+            return Ok(Err(Problem::new(ErrorCode::Unauthenticated, message)));
+        }
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let password = password.strip_suffix(&[0]).unwrap_or(&password);
+    let password = std::str::from_utf8(password).unwrap_or_default();
+    Ok(check_password(user, password, peer).await.map(named))
+}
+
+/// Checks a password. A wrong one counts as a failed login.
+async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Principal, Problem> {
+    let app = &peer.shared.app;
+    let attempt = LoginAttempt { address: peer.address.ip(), user: Some(user) };
+    app.logins.check(attempt)?;
+    let checked = app.service.authenticate(Credential::Password { user, password }).await;
+    checked.map_err(|problem| {
+        if problem.code != ErrorCode::Unauthenticated {
+            return problem;
+        }
+        app.logins.record_failure(attempt);
+        let message = format!("the password of user `{user}` is wrong");
+        Problem::new(ErrorCode::Unauthenticated, message).with_hint(
+            "Use the user's password or access token, or with any user name the contents of \
+             `server.token` in the lake's folder.",
+        )
+    })
+}
+
+/// Reads the settings of the startup message. Unknown ones are ignored, as drivers send many.
+fn settings(startup: &Startup) -> Result<Settings, Problem> {
+    let mut settings = Settings::default();
+    settings.fix("session_authorization", startup.get("user"));
+    for (name, value) in &startup.parameters {
+        if name == "options" {
+            for (name, value) in options(value) {
+                settings.set(name, value)?;
+            }
+        } else if name == "client_encoding" || settings.get(name).is_ok() {
+            settings.set(name, value)?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Returns the settings of `-c name=value` options.
+fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let words = text.split_whitespace().filter(|word| *word != "-c");
+    let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));
+    words.filter_map(|word| word.split_once('='))
+}
+
+/// Resolves the database name, which is a ref. Without one it is the user name, as in PostgreSQL.
+async fn resolve(
+    principal: &Principal,
+    startup: &Startup,
+    shared: &Shared,
+) -> Result<RefSpec, Problem> {
+    let name = match startup.get("database") {
+        "" => startup.get("user"),
+        name => name,
+    };
+    let wrong = |problem: Problem| {
+        let hint = problem.hint.unwrap_or_default();
+        let hint = format!("{hint} The database name is a ref: connect to `main` or a branch.");
+        Problem { hint: Some(hint.trim().to_owned()), ..problem }
+    };
+    let reference: RefSpec = name.parse().map_err(|error: headwater_model::NameError| {
+        wrong(Problem::new(ErrorCode::RefNotFound, error.to_string()))
+    })?;
+    shared.app.service.refs().resolve(principal, &reference).await.map_err(wrong)?;
+    Ok(reference)
+}
+
+/// Confirms the authentication and reports settings and the cancel key.
+fn greet(wire: &mut Wire, settings: &Settings, cancel: &CancelHandle) {
+    wire.output.authenticated();
+    for (name, value, is_reported) in settings.all() {
+        if is_reported {
+            wire.output.setting(name, value);
+        }
+    }
+    let (process, secret) = cancel.key;
+    wire.output.cancel_key(process, secret);
+    wire.output.ready(Status::Idle);
+}

@@ -1,0 +1,224 @@
+//! Tests of the PostgreSQL protocol: with `psql`, with drivers, and with bytes that no client
+//! sends.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use headwater_server::{ServerConfig, TlsConfig};
+use libtest_mimic::Trial;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::clients;
+use crate::life_cycle::ENDLESS;
+use crate::support::{TestServer, bearer, config, start};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("postgres::psql_prints_rows_and_errors", psql),
+        trial("postgres::statements_of_a_script_run_until_one_fails", scripts),
+        trial("postgres::the_database_is_a_ref", databases),
+        trial("postgres::the_password_is_that_of_the_user_or_a_token", passwords),
+        trial("postgres::connections_are_encrypted_on_a_server_with_tls", encryption),
+        trial("postgres::a_killed_client_cancels_its_statement", disconnect),
+        trial("postgres::malformed_messages_end_the_connection_only", malformed),
+        trial("postgres::drivers_write_and_read_every_type", drivers),
+    ]
+}
+
+/// What the script of drivers needs.
+const PACKAGES: [&str; 2] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0"];
+
+/// The password of a user.
+const PASSWORD: &str = "correct horse battery";
+
+/// Starts a server that also listens for this protocol.
+async fn started() -> TestServer {
+    started_with(|_| {}).await
+}
+
+async fn started_with(change: impl FnOnce(&mut ServerConfig)) -> TestServer {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(folder.path());
+    config.postgres = Some("127.0.0.1:0".parse().expect("an address"));
+    change(&mut config);
+    TestServer { running: start(config).await, folder }
+}
+
+/// The server's token.
+fn token(server: &TestServer) -> String {
+    let header = bearer(&server.running);
+    header.to_str().expect("text").trim_start_matches("Bearer ").to_owned()
+}
+
+fn address(server: &TestServer) -> SocketAddr {
+    server.running.postgres_addr().expect("an address")
+}
+
+/// Returns the command that runs `psql` on a database.
+fn psql_command(server: &TestServer, database: &str, sql: &str) -> Command {
+    let address = address(server);
+    let mut command = Command::new("psql");
+    command.env("PGPASSWORD", token(server)).env("PGCONNECT_TIMEOUT", "20");
+    command.args(["-X", "-A", "-t", "-h", &address.ip().to_string()]);
+    command.args(["-p", &address.port().to_string(), "-U", "ann", "-d", database, "-c", sql]);
+    command
+}
+
+/// Runs a command. Returns what it printed, and its errors.
+async fn run(mut command: Command) -> (String, String) {
+    let work = move || command.output().expect("psql, of the package postgresql-client");
+    let output: Output = tokio::task::spawn_blocking(work).await.expect("psql");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+async fn psql() {
+    let server = started().await;
+    server.rows("CREATE TABLE trips AS SELECT 1 AS id, 'Oslo' AS city, [1, 2] AS stops").await;
+    let shown = run(psql_command(&server, "main", "SELECT *, NULL AS n FROM trips")).await;
+    assert_eq!(shown, ("1|Oslo|{1,2}|\n".to_owned(), String::new()));
+    for (sql, expected) in [
+        ("SELECT * FROM tripz", "Did you mean"),
+        ("SELEC 1", "syntax"),
+        ("SAVEPOINT s", "is not supported"),
+        ("SET client_encoding = 'LATIN1'", "cannot be `LATIN1`"),
+    ] {
+        let (_, errors) = run(psql_command(&server, "main", sql)).await;
+        assert!(errors.starts_with("ERROR:"), "{errors}");
+        assert!(errors.contains(expected) || expected == "syntax", "{errors}");
+    }
+}
+
+async fn scripts() {
+    let server = started().await;
+    let script = "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (1), (2); SELECT sum(n) FROM t; \
+         BEGIN; DECLARE c CURSOR FOR SELECT n FROM t ORDER BY n; FETCH 1 FROM c; COMMIT; \
+         SET application_name = 'a'; SHOW application_name";
+    let (shown, errors) = run(psql_command(&server, "main", script)).await;
+    let expected = "CREATE TABLE\nINSERT 0 2\n3\nBEGIN\nDECLARE CURSOR\n1\nCOMMIT\nSET\na\n";
+    assert_eq!((shown.as_str(), errors.as_str()), (expected, ""));
+    let script = "INSERT INTO t VALUES (3); SELECT nothing FROM t; INSERT INTO t VALUES (4)";
+    let (_, errors) = run(psql_command(&server, "main", script)).await;
+    assert!(errors.contains("nothing"), "{errors}");
+    let (shown, _) = run(psql_command(&server, "main", "SELECT max(n) FROM t")).await;
+    assert_eq!(shown, "3\n");
+}
+
+async fn databases() {
+    let server = started().await;
+    server.post("/v1/branches", json!({"name": "dev"})).await;
+    run(psql_command(&server, "dev", "CREATE TABLE only_here AS SELECT 1 AS n")).await;
+    let (shown, _) = run(psql_command(&server, "dev", "SELECT n FROM only_here")).await;
+    assert_eq!(shown, "1\n");
+    let (_, errors) = run(psql_command(&server, "main", "SELECT n FROM only_here")).await;
+    assert!(errors.contains("only_here"), "{errors}");
+    let (_, errors) = run(psql_command(&server, "dve", "SELECT 1")).await;
+    assert!(errors.contains("`dve`") && errors.contains("`dev`"), "{errors}");
+}
+
+async fn passwords() {
+    let server = started().await;
+    server.post("/v1/users", json!({"name": "eva", "password": PASSWORD})).await;
+    let grant = json!({"grantee": "eva", "actions": ["read"], "object": "branch:main"});
+    server.post("/v1/grants", grant).await;
+    let as_user = |user: &str, password: &str| {
+        let mut command = psql_command(&server, "main", "SELECT 1");
+        command.env("PGPASSWORD", password).args(["-U", user]);
+        command
+    };
+    let (_, errors) = run(as_user("eva", PASSWORD)).await;
+    assert_eq!(errors, "");
+    for (user, password) in [("eva", "wrong"), ("bob", PASSWORD), ("eva", "")] {
+        let (shown, errors) = run(as_user(user, password)).await;
+        assert!(shown.is_empty(), "{shown}");
+        assert!(errors.contains("wrong") || errors.contains("no password"), "{errors}");
+    }
+    server.rows("CREATE TABLE private AS SELECT 1 AS n").await;
+    let mut command = psql_command(&server, "main", "SELECT n FROM private");
+    command.env("PGPASSWORD", PASSWORD).args(["-U", "eva"]);
+    let (_, errors) = run(command).await;
+    assert!(errors.contains("private"), "{errors}");
+}
+
+async fn encryption() {
+    let server = started_with(|config| config.network.tls = Some(TlsConfig::SelfSigned)).await;
+    let with_mode = |mode: &str| {
+        let mut command = psql_command(&server, "main", "SELECT 7");
+        command.env("PGSSLMODE", mode);
+        command
+    };
+    assert_eq!(run(with_mode("require")).await, ("7\n".to_owned(), String::new()));
+    let (_, errors) = run(with_mode("disable")).await;
+    assert!(errors.contains("the connection has no TLS"), "{errors}");
+}
+
+async fn disconnect() {
+    let server = started().await;
+    let mut client = psql_command(&server, "main", ENDLESS).spawn().expect("psql");
+    server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await;
+    client.kill().expect("a signal");
+    client.wait().expect("its end");
+    server.until("/v1/jobs?limit=1", |jobs| jobs[0]["status"] == "cancelled").await;
+}
+
+async fn malformed() {
+    let server = started().await;
+    let startup = |content: &[u8]| {
+        let mut bytes = (content.len() as u32 + 4).to_be_bytes().to_vec();
+        bytes.extend_from_slice(content);
+        bytes
+    };
+    let token = token(&server);
+    let with_password = |message: &[u8]| {
+        let mut bytes = startup(b"\0\x03\0\0user\0a\0database\0main\0\0");
+        bytes.push(b'p');
+        bytes.extend((token.len() as u32 + 5).to_be_bytes());
+        bytes.extend(token.as_bytes());
+        bytes.push(0);
+        bytes.extend(message);
+        bytes
+    };
+    let cases = [
+        Vec::new(),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"\xff\xff\xff\xff\0\0\0\0".to_vec(),
+        b"\0\0\0\0\0\0\0\0".to_vec(),
+        startup(b"\0\x02\0\0"),
+        startup(b"\0\x03\0\0user"),
+        startup(b"\x04\xd2\x16\x2e\0"),
+        with_password(b"Q\x7f\xff\xff\xff"),
+        with_password(b"Q\0\0\0\0"),
+        with_password(b"B\0\0\0\x0b\0\0\0\0\0\xff\xff"),
+        with_password(b"\xff\0\0\0\x04"),
+        with_password(b"Q\0\0\0\x09SELE"),
+    ];
+    for bytes in cases {
+        let mut stream = TcpStream::connect(address(&server)).await.expect("a connection");
+        // The server may have closed the connection already.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply).await;
+        assert!(reply.len() < 10_000, "{bytes:?}");
+    }
+    let (shown, _) = run(psql_command(&server, "main", "SELECT 3")).await;
+    assert_eq!(shown, "3\n");
+}
+
+async fn drivers() {
+    let server = started().await;
+    let (address, token) = (address(&server), token(&server));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/postgres.py");
+    let work = move || {
+        let python = clients::environment_of("postgres-psycopg-3.3.9-asyncpg-0.32.0", &PACKAGES);
+        let mut command = Command::new(python.join("bin/python"));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
+        command.args([address.ip().to_string(), address.port().to_string(), token]);
+        clients::run(&mut command);
+    };
+    tokio::task::spawn_blocking(work).await.expect("the script");
+}
