@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::calendar;
 use super::json::json_texts;
+use super::output::Output;
 
 /// A writer of CSV.
 pub struct CsvWriter {
@@ -79,27 +80,6 @@ fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     }
     let plain = texts.iter().map(|text| text.map(|text| text.trim_matches('"')));
     Ok(Arc::new(plain.collect::<StringArray>()))
-}
-
-/// The buffer that the writer fills and its owner takes.
-#[derive(Debug, Clone, Default)]
-struct Output(Arc<parking_lot::Mutex<Vec<u8>>>);
-
-impl Output {
-    fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock()).into()
-    }
-}
-
-impl std::io::Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 
 use super::format::Format;
-use super::{csv, json, names};
+use super::{csv, json, names, parquet};
 
 /// Number of rows of the first piece of text.
 const PIECE_ROWS: usize = 64;
@@ -39,6 +39,8 @@ enum Writer {
     Ndjson(SchemaRef, Box<json::LinesWriter>),
     /// CSV.
     Csv(Box<csv::CsvWriter>),
+    /// A Parquet file.
+    Parquet(Box<parquet::ParquetWriter>),
 }
 
 impl Encoder {
@@ -51,6 +53,7 @@ impl Encoder {
                 Writer::Ndjson(names::distinct(schema), Box::new(json::lines_writer()))
             }
             Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema)?)),
+            Format::Parquet => Writer::Parquet(Box::new(parquet::ParquetWriter::new(schema)?)),
         };
         Ok(Encoder { writer, rows: PIECE_ROWS })
     }
@@ -62,7 +65,7 @@ impl Encoder {
         batch: RecordBatch,
     ) -> Result<(Bytes, Option<RecordBatch>), ArrowError> {
         let rows = batch.num_rows();
-        let first = if let Writer::Arrow(_) = self.writer {
+        let first = if let Writer::Arrow(_) | Writer::Parquet(_) = self.writer {
             rows_within(&batch, ARROW_PIECE_BYTES)
         } else {
             self.rows.min(rows_within(&batch, PIECE_BYTES))
@@ -99,6 +102,7 @@ impl Encoder {
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Writer::Csv(writer) => writer.batch(batch),
+            Writer::Parquet(writer) => writer.batch(batch),
         }
     }
 
@@ -118,6 +122,7 @@ impl Encoder {
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Writer::Csv(writer) => Ok(writer.end()),
+            Writer::Parquet(writer) => writer.end(),
         }
     }
 }

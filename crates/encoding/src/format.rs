@@ -15,10 +15,13 @@ pub enum Format {
     Ndjson,
     /// Comma-separated values under a line of names.
     Csv,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Format {
-    const ALL: [Format; 4] = [Format::Json, Format::Arrow, Format::Ndjson, Format::Csv];
+    const ALL: [Format; 5] =
+        [Format::Json, Format::Arrow, Format::Ndjson, Format::Csv, Format::Parquet];
 
     /// Returns the media type.
     pub const fn media_type(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Format {
             Format::Json => "application/json",
             Format::Ndjson => "application/x-ndjson",
             Format::Csv => "text/csv",
+            Format::Parquet => "application/vnd.apache.parquet",
         }
     }
 
@@ -51,6 +55,7 @@ impl Format {
         match item {
             "*/*" | "application/*" => Some(Format::Json),
             "text/*" => Some(Format::Csv),
+            "application/x-parquet" | "application/parquet" => Some(Format::Parquet),
             "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
             _ => Format::ALL.into_iter().find(|format| format.media_type() == item),
         }
@@ -74,6 +79,7 @@ mod tests {
         check("Application/X-NDJSON; charset=utf-8", Some(Format::Ndjson));
         check("application/vnd.apache.arrow.stream, */*", Some(Format::Arrow));
         check("text/html, application/json;q=0.9", Some(Format::Json));
+        check("application/vnd.apache.parquet", Some(Format::Parquet));
         check("image/png", None);
         assert_eq!(Format::accepted(&HeaderMap::new()), Ok(Format::Json));
     }

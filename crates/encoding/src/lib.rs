@@ -9,6 +9,8 @@ mod format;
 mod json;
 mod map;
 mod names;
+mod output;
+mod parquet;
 
 pub use encoder::Encoder;
 pub use format::Format;

@@ -17,7 +17,6 @@ use crate::lane::Place;
 use crate::live::Live;
 use crate::outcome::lost;
 use crate::queue::Turn;
-use crate::record::{self, PAYLOADS};
 use crate::{Error, Executor, JobContext, Result};
 
 impl Inner {
@@ -63,11 +62,7 @@ impl Inner {
     /// Records the start before executing. Otherwise a job in progress would start again after a
     /// restart.
     async fn start(&self, live: &Arc<Live>) -> Result<Value> {
-        let payload = self.shared.store.latest(PAYLOADS, &live.id.to_string()).await?;
-        let payload = match payload {
-            Some(entry) => record::decode(PAYLOADS, &entry.key, &entry.value)?,
-            None => Value::Null,
-        };
+        let payload = self.shared.payload(live.id).await?.unwrap_or_default();
         live.begin(self.shared.clock.now());
         self.shared.store.apply(record_batch(live, true)?).await?;
         live.set_stored();

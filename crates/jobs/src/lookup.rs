@@ -1,7 +1,8 @@
 //! Lookup of a job by a part of its id.
 
-use headwater_model::Job;
+use headwater_model::{Job, JobId};
 use headwater_store::ReverseScan;
+use serde_json::Value;
 
 use crate::record::{JOBS, QUERIES};
 use crate::writer::Shared;
@@ -39,6 +40,11 @@ impl Jobs {
                 Err(Error::AmbiguousJob { id: text.to_owned(), matches })
             }
         }
+    }
+
+    /// Returns a job's payload; none if the job had none, or if it is no longer kept.
+    pub async fn payload(&self, id: JobId) -> Result<Option<Value>> {
+        self.inner.shared.payload(id).await
     }
 }
 

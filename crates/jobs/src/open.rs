@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use headwater_model::{ErrorCode, JobId, JobKind, JobStatus, Problem};
 use headwater_store::{Batch, Expected, KeyRange, RefChange};
+use serde_json::Value;
 
 use crate::Result;
 use crate::live::Live;
 use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
 use crate::writer::Shared;
+
+/// Number of payloads that are kept after their jobs have ended, so that these can run again.
+const PAYLOADS_KEPT: usize = 100;
 
 /// The open jobs of the last process.
 #[derive(Default)]
@@ -97,12 +101,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Deletes the executor inputs of ended jobs.
+    /// Deletes the executor inputs of ended jobs, except the newest ones.
     pub(crate) async fn trim_payloads(&self) -> Result<()> {
+        let newest = KeyRange { reverse: true, limit: PAYLOADS_KEPT, ..KeyRange::default() };
+        let newest = self.store.scan(PAYLOADS, &newest).await?;
+        let Some(kept) = newest.into_iter().nth(PAYLOADS_KEPT - 1) else { return Ok(()) };
         let oldest = self.live.lock().keys().next().map(ToString::to_string);
-        let range = KeyRange { until: oldest, ..KeyRange::default() };
+        let until = oldest.map_or(kept.key.clone(), |oldest| oldest.min(kept.key));
+        let range = KeyRange { until: Some(until), ..KeyRange::default() };
         self.store.trim(PAYLOADS, &range).await?;
         Ok(())
+    }
+
+    /// Returns a job's payload; none if the job had none, or if it is no longer kept.
+    pub(crate) async fn payload(&self, id: JobId) -> Result<Option<Value>> {
+        let entry = self.store.latest(PAYLOADS, &id.to_string()).await?;
+        entry.map(|entry| record::decode(PAYLOADS, &entry.key, &entry.value)).transpose()
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `jobs`, `query_jobs` | job id | the record; the newest entry counts |
 //! | `job_events`, `query_events` | job id `/` first sequence | events, one JSON object a line |
-//! | `job_payloads` | job id | the executor's input; deleted after the job's end |
+//! | `job_payloads` | job id | the executor's input; deleted some time after the job's end |
 //!
 //! Queries have journals of their own, because they are many and their number is limited. Each open
 //! job has a ref `jobs/open/<id>`, so that opening a lake reads only these.

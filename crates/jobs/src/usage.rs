@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Job, Timestamp, Usage, UsageLine};
+use headwater_model::{Job, JobKind, Timestamp, Usage, UsageLine};
 use serde::{Deserialize, Serialize};
 
 use crate::list::JobFilter;
@@ -22,6 +22,12 @@ pub enum UsageGroup {
     Job,
     /// A model or expectation, over all its runs.
     Model,
+    /// A function, over all calls that are kept.
+    Function,
+    /// The ref that jobs worked on; jobs without a ref have no line. Only jobs that are kept.
+    Branch,
+    /// The author of jobs that are kept.
+    Author,
 }
 
 /// An aggregated usage.
@@ -141,6 +147,13 @@ fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup)
             }
             return;
         }
+        UsageGroup::Function if job.kind != JobKind::Function => return,
+        UsageGroup::Function => job.summary.clone(),
+        UsageGroup::Branch => match &job.reference {
+            Some(reference) => reference.clone(),
+            None => return,
+        },
+        UsageGroup::Author => job.author.clone(),
     };
     sums.entry(group).or_default().add(&Sum::of(record));
 }

@@ -9,7 +9,7 @@ use crate::RefSpec;
 
 /// Request to execute SQL statements. The response is a stream of the last one's rows in the format
 /// that `Accept` selects: `application/vnd.apache.arrow.stream`, `application/json` (an array of
-/// objects), `application/x-ndjson` or `text/csv`.
+/// objects), `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct QueryRequest {
     /// One or more statements, separated by semicolons.

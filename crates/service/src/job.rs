@@ -7,11 +7,12 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use headwater_jobs::{JobFilter, UsageGroup};
 use headwater_model::{
-    Action, ErrorCode, FunctionCall, Job, JobEvent, Object, OrProblem, Principal, Problem,
-    Timestamp, UsageLine,
+    Action, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, OrProblem, Principal, Problem,
+    RunRequest, Timestamp, UsageLine,
 };
 
 use crate::access::EVERY;
+use crate::run::Runs;
 use crate::service::Components;
 
 /// Operations on jobs.
@@ -95,6 +96,26 @@ impl Jobs {
         }
         let id = job.id;
         self.0.jobs.stop(id).await.or_problem()
+    }
+
+    /// Starts a run again with the same request: files, parameters and branch.
+    pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
+        let job = self.find(principal, id).await?;
+        if job.kind != JobKind::Run {
+            let message = format!("the job `{}` is not a run", job.id);
+            let problem = Problem::new(ErrorCode::InvalidArgument, message);
+            return Err(problem.with_hint("Send its request again."));
+        }
+        let payload = self.0.jobs.payload(job.id).await.or_problem()?;
+        let request = payload.and_then(|payload| serde_json::from_value(payload).ok());
+        let Some(request) = request else {
+            let message = format!("the files of the run `{}` are no longer kept", job.id);
+            let problem = Problem::new(ErrorCode::FileNotFound, message);
+            return Err(problem.with_hint("Run the project with `headwater run`."));
+        };
+        // The event's changes are committed at most once.
+        let request = RunRequest { event: None, ..request };
+        Runs(self.0.clone()).start(principal, request).await
     }
 
     /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group: of all

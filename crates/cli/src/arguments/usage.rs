@@ -28,4 +28,10 @@ pub enum UsageBy {
     Model,
     /// Jobs
     Job,
+    /// Functions that are called by name
+    Function,
+    /// Branches and other refs
+    Branch,
+    /// Authors
+    Author,
 }

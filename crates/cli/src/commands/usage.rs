@@ -18,6 +18,9 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
         UsageBy::Kind => "kind",
         UsageBy::Model => "model",
         UsageBy::Job => "job",
+        UsageBy::Function => "function",
+        UsageBy::Branch => "branch",
+        UsageBy::Author => "author",
     };
     let mut path = format!("/v1/usage?by={by}");
     if let Some(days) = arguments.days {

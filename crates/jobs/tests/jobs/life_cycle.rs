@@ -103,6 +103,25 @@ async fn a_job_runs_and_its_record_holds_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn the_newest_payloads_are_kept_after_their_jobs() {
+    let (store, clock) = (memory(), clock());
+    let first = jobs(&store, &clock).await;
+    first.register(JobKind::Run, Work::new());
+    let mut ids = Vec::new();
+    for _ in 0..101 {
+        let id = first.submit(run("nothing")).await.expect("a job");
+        first.wait(id).await.expect("a job");
+        ids.push(id);
+    }
+    let second = jobs(&store, &clock).await;
+    assert_eq!(second.payload(ids[0]).await.expect("an answer"), None);
+    for id in [ids[1], ids[100]] {
+        let payload = second.payload(id).await.expect("an answer");
+        assert_eq!(payload, Some(json!({"do": "nothing"})));
+    }
+}
+
+#[tokio::test]
 async fn a_failure_and_a_panic_end_the_job_and_nothing_else() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Body as AnswerBody;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show))
         .routes(routes!(events))
         .routes(routes!(stop))
+        .routes(routes!(rerun))
 }
 
 /// Selection of jobs.
@@ -136,4 +138,19 @@ async fn stop(
     Segments(id): Segments<String>,
 ) -> HandlerResult<Json<Job>> {
     Ok(Json(app.service.jobs().stop(&principal, &id).await?))
+}
+
+/// Starts a run again as a new job, with the same files, parameters and branch. The files of the
+/// last runs are kept; error `file_not_found` if those of this run are not.
+#[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
+    operation_id = "rerun_job", tag = "job",
+    params(("job" = String, Path)), responses(
+    (status = 202, description = "The new job.", body = Job),
+    (status = "default", body = Problem)))]
+async fn rerun(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(id): Segments<String>,
+) -> HandlerResult<(StatusCode, Json<Job>)> {
+    Ok((StatusCode::ACCEPTED, Json(app.service.jobs().rerun(&principal, &id).await?)))
 }

@@ -26,7 +26,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Executes one SQL statement. `Accept` selects the format of the rows: `application/json` (an
-/// array of objects, the default), `application/x-ndjson`, `text/csv`, or
+/// array of objects, the default), `application/x-ndjson`, `text/csv`,
+/// `application/vnd.apache.parquet`, or
 /// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` contains the id of its job.
 ///
 /// Rows are streamed while they are computed. An error before the first row is a `Problem`; a later
@@ -38,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     (status = 200, description = "The rows.", content(
         (Vec<serde_json::Value> = "application/json"),
         (String = "application/x-ndjson"),
+        (Vec<u8> = "application/vnd.apache.parquet"),
         (String = "text/csv"),
         (Vec<u8> = "application/vnd.apache.arrow.stream"))),
     (status = "default", body = Problem)))]

@@ -37,7 +37,7 @@ type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-const OPERATIONS: [Row; 81] = [
+const OPERATIONS: [Row; 82] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -88,6 +88,7 @@ const OPERATIONS: [Row; 81] = [
     ("query", "POST", "/v1/query", r#"{"sql":"SELECT * FROM sales.orders"}"#, [No, Ok, Ok]),
     ("rebuild_environment", "POST", "/v1/environments/x/rebuild", "", [No, No, Ok]),
     ("replay_trigger_event", "POST", "/v1/trigger-events/x/replay", "", [No, No, Ok]),
+    ("rerun_job", "POST", "/v1/jobs/x/rerun", "", [Ok, Ok, Ok]),
     ("revert", "POST", "/v1/branches/none/revert", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("run_project", "POST", "/v1/runs", RUN, [No, No, Ok]),
     ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, Ok]),
