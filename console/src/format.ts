@@ -24,7 +24,7 @@ export function count(value: number): string {
 }
 
 export function plural(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
+  return `${count(value)} ${noun}${value === 1 ? "" : /(s|ch)$/.test(noun) ? "es" : "s"}`;
 }
 
 export function cost(value: number, currency = "USD"): string {

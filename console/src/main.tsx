@@ -2,10 +2,12 @@
 
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { AccessScreen } from "./access/screen";
 import { type Problem, call, storeKey, toProblem, whenLoggedOut } from "./api";
 import { CatalogScreen } from "./catalog/screen";
 import { FunctionsScreen } from "./functions/screen";
 import { Login, logIn, takeCode } from "./login";
+import { Keys, Palette, type Target } from "./palette";
 import { QueryScreen } from "./query/screen";
 import { go, link, useRoute } from "./route";
 import { RunsScreen } from "./runs/screen";
@@ -29,6 +31,21 @@ const SCREENS: Screen[] = [
   { name: "runs", title: "Runs", key: "r", icon: "M5 3l8 5-8 5z", show: () => <RunsScreen /> },
   { name: "functions", title: "Functions", key: "f", icon: "M10 3c-3 0-3 2-3 5s0 5-3 5M4 8h6", show: () => <FunctionsScreen /> },
   { name: "usage", title: "Usage", key: "u", icon: "M3 13V8M8 13V3M13 13V6", show: () => <UsageScreen /> },
+  { name: "access", title: "Access", key: "a", icon: "M8 8a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5zM3 13.5c.6-3 2.4-4 5-4s4.4 1 5 4", show: () => <AccessScreen /> },
+];
+
+/** The screens and their parts, for the palette. */
+const TARGETS: Target[] = [
+  ...SCREENS.map(({ title, name }) => ({ title, path: [name] })),
+  { title: "Branches", path: ["catalog", "branches"] },
+  { title: "Commits", path: ["catalog", "commits"] },
+  { title: "Jobs", path: ["functions", "jobs"] },
+  { title: "Queue", path: ["functions", "queue"] },
+  { title: "Environments", path: ["functions", "environments"] },
+  { title: "Triggers", path: ["functions", "triggers"] },
+  { title: "Roles and grants", path: ["access", "grants"] },
+  { title: "Tokens", path: ["access", "tokens"] },
+  { title: "Secrets", path: ["access", "secrets"] },
 ];
 
 function App() {
@@ -63,7 +80,8 @@ function App() {
 function Shell({ logOut }: { logOut: () => void }) {
   const route = useRoute();
   const screen = SCREENS.find(({ name }) => name === (route.path[0] ?? "query"));
-  useGoKeys();
+  const [dialog, setDialog] = useState<"palette" | "keys" | null>(null);
+  useKeys(setDialog);
   useEffect(() => {
     document.title = screen ? `${screen.title} · Headwater` : "Headwater";
   }, [screen]);
@@ -90,6 +108,12 @@ function Shell({ logOut }: { logOut: () => void }) {
         <h1>{screen?.title ?? "Not found"}</h1>
         <RefPicker />
         <span class="grow" />
+        <button type="button" class="quiet wide-only" title="Ctrl K" onClick={() => setDialog("palette")}>
+          Go to… <kbd>Ctrl K</kbd>
+        </button>
+        <button type="button" class="quiet wide-only" aria-label="Keys" title="Keys (?)" onClick={() => setDialog("keys")}>
+          ?
+        </button>
         <button type="button" class="quiet" onClick={logOut}>
           Log out
         </button>
@@ -101,21 +125,31 @@ function Shell({ logOut }: { logOut: () => void }) {
           </Empty>
         )}
       </main>
+      {dialog === "palette" && <Palette targets={TARGETS} close={() => setDialog(null)} />}
+      {dialog === "keys" && <Keys close={() => setDialog(null)} />}
     </div>
   );
 }
 
-/** `g` and a letter goes to a screen, unless a field has the focus. */
-function useGoKeys() {
+/** The keys of the page. Keys without Ctrl do nothing while a field has the focus. */
+function useKeys(open: (dialog: "palette" | "keys") => void) {
   useEffect(() => {
     let armed = false;
     const onKey = (event: KeyboardEvent) => {
+      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+        event.preventDefault();
+        return open("palette");
+      }
       const target = event.composedPath()[0] as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
       if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable) return;
       const screen = armed && SCREENS.find(({ key }) => key === event.key);
       armed = event.key === "g";
       if (screen) go([screen.name]);
+      else if (event.key === "?") open("keys");
+      else if (event.key === "b") document.querySelector<HTMLElement>(".ref")?.click();
+      else return;
+      event.preventDefault();
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);

@@ -43,6 +43,7 @@ export interface Table {
   files: number;
   bytes: number;
   snapshot?: number | null;
+  metadata_location?: string;
   updated?: string | null;
 }
 

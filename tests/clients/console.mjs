@@ -5,7 +5,7 @@
 // `theirs`, which changed the same row of `orders`; `added` has a further row. A run of the project
 // `shop` has ended.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -89,6 +89,43 @@ async function marksErrors(page) {
   await problem.getByText("Did you mean `name`?").waitFor();
   const marked = page.getByTestId("editor").locator(".cm-lintRange-error");
   assert.equal(await marked.innerText(), "nam");
+}
+
+/** A pause in typing shows what the statement reads, or its error. */
+async function checksWhileTyping(page) {
+  await write(page, "SELECT id FROM orders");
+  const check = page.getByTestId("check");
+  await check.getByText(/reads at most \d+ B in 1 file of orders/).waitFor();
+  await page.keyboard.insertText("x");
+  await check.getByText("`ordersx`").waitFor();
+  await page.keyboard.press("Backspace");
+  await check.getByText(/reads at most/).waitFor();
+}
+
+async function downloads(page) {
+  for (const [format, start] of [["CSV", "id,amount"], ["Parquet", "PAR1"]]) {
+    await run(page, "SELECT id, amount FROM orders ORDER BY id");
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByLabel("Download").selectOption(format),
+    ]);
+    const bytes = readFileSync(await download.path());
+    assert.equal(bytes.subarray(0, start.length).toString(), start);
+  }
+}
+
+async function goesByKeys(page) {
+  await page.keyboard.press("Control+k");
+  await page.getByRole("textbox", { name: "Go to" }).fill("custo");
+  await page.getByRole("option", { name: /customers/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "customers" }).waitFor();
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("g");
+  await page.keyboard.press("q");
+  await page.getByRole("heading", { name: "Query" }).waitFor();
 }
 
 async function cancels(page) {
@@ -205,6 +242,42 @@ async function readsRuns(page) {
   await page.getByRole("row", { name: /doubled sql/ }).waitFor();
 }
 
+const SLOW = `import time
+
+import headwater
+
+
+@headwater.model(materialization="replace")
+def slow(orders=headwater.Model("orders")):
+    for number in range(4):
+        print(f"line {number}", flush=True)
+        time.sleep(0.5)
+    return orders
+
+
+@headwater.expectation()
+def slow_has_rows(slow=headwater.Model("slow")):
+    return slow.num_rows > 0
+`;
+
+/** Follows a run from its start to its end without a reload, and starts it again. */
+async function watchesRun(page) {
+  const files = { "headwater.toml": '[project]\nname = "watched"\n', "models/slow.py": SLOW };
+  const job = await api(page, "/v1/runs", { files });
+  await page.goto(`${address}/#/runs/${job.id}`);
+  await page.getByRole("button", { name: "slow: running" }).waitFor();
+  await page.locator(".log").getByText("line 0").waitFor();
+  await page.getByRole("button", { name: "slow: succeeded" }).waitFor();
+  await page.getByRole("button", { name: "slow_has_rows: succeeded" }).waitFor();
+  await page.locator(".log").getByText("line 3").waitFor();
+  await page.getByRole("button", { name: "Run again" }).click();
+  await page.getByRole("button", { name: "slow: unchanged" }).waitFor();
+  assert(!page.url().includes(job.id));
+  await page.goto(`${address}/#/catalog/table/public.slow`);
+  await page.getByRole("tab", { name: "Lineage" }).click();
+  await page.getByRole("button", { name: /^orders:/ }).waitFor();
+}
+
 async function readsJobsAndUsage(page) {
   await page.getByRole("link", { name: "Functions" }).click();
   await page.getByText("No function is deployed").waitFor();
@@ -214,11 +287,24 @@ async function readsJobsAndUsage(page) {
   await page.getByRole("heading", { name: /big_cities from/ }).waitFor();
   await page.getByRole("link", { name: "Usage" }).click();
   await page.getByRole("cell", { name: "import" }).waitFor();
+  await page.getByLabel(/^By/).selectOption("branch");
+  await page.getByRole("cell", { name: "ours" }).waitFor();
+}
+
+async function setsSecret(page) {
+  await page.goto(`${address}/#/access/secrets`);
+  await page.getByRole("button", { name: "New secret" }).click();
+  const dialog = page.getByRole("dialog", { name: "New secret" });
+  await dialog.getByLabel("Name").fill("API_KEY");
+  await dialog.getByLabel("Value").fill("not shown");
+  await dialog.getByRole("button", { name: "Set" }).click();
+  await page.getByRole("cell", { name: "API_KEY" }).waitFor();
+  assert.equal(await page.getByText("not shown").count(), 0);
 }
 
 async function fitsPhone(page) {
   await page.setViewportSize({ width: 390, height: 800 });
-  for (const screen of ["query", "catalog", "catalog/branches", "runs", "functions", "usage"]) {
+  for (const screen of ["query", "catalog", "catalog/branches", "runs", "functions", "usage", "access"]) {
     await page.goto(`${address}/#/${screen}`);
     await page.locator("main").waitFor();
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
@@ -236,12 +322,16 @@ async function logsOut(page) {
 }
 
 /** Sends a request as the page does. */
-function api(page, path) {
-  return page.evaluate(async (path) => {
-    const key = localStorage.getItem("headwater.session");
-    const response = await fetch(path, { headers: { "x-headwater-session": key } });
-    return response.json();
-  }, path);
+function api(page, path, body) {
+  return page.evaluate(
+    async ([path, body]) => {
+      const key = localStorage.getItem("headwater.session");
+      const headers = { "x-headwater-session": key, "content-type": "application/json" };
+      const options = body ? { method: "POST", headers, body: JSON.stringify(body) } : { headers };
+      return (await fetch(path, options)).json();
+    },
+    [path, body],
+  );
 }
 
 async function until(holds) {
@@ -257,6 +347,9 @@ const STEPS = [
   needsKey,
   completes,
   marksErrors,
+  checksWhileTyping,
+  downloads,
+  goesByKeys,
   cancels,
   showsManyRows,
   drawsAndExplains,
@@ -266,7 +359,9 @@ const STEPS = [
   seesConflicts,
   importsFile,
   readsRuns,
+  watchesRun,
   readsJobsAndUsage,
+  setsSecret,
   fitsPhone,
   logsOut,
 ];

@@ -2,18 +2,19 @@
 
 import { useState } from "preact/hooks";
 import { type Problem, call, segment, toProblem } from "../api";
-import { ago } from "../format";
+import { ago, plural } from "../format";
 import { changes, ref as chosen, loadRefs, useLoad } from "../lake";
 import { link } from "../route";
 import { useStore } from "../store";
 import type { Branch, Commit } from "../types";
 import { Dialog, Loading, ProblemBox, toast } from "../ui/parts";
 import { CommitGraph } from "./commit_graph";
+import { CommitLink } from "./table";
 
 /** Maximum number of branches whose commits are in the graph. */
 const GRAPH_BRANCHES_MAX = 12;
 
-const GRAPH_COMMITS = 40;
+const GRAPH_COMMITS = 60;
 
 async function load(signal: AbortSignal) {
   const { branches, tags } = await loadRefs(signal);
@@ -25,7 +26,21 @@ async function load(signal: AbortSignal) {
       call<Commit[]>(`/v1/refs/${segment(name)}/commits?limit=${GRAPH_COMMITS}`, { signal }),
     ),
   );
-  return { branches, tags, commits: histories.flat() };
+  const known = new Map(shown.map(({ name }, index) => [name, histories[index]!]));
+  const rest = branches.filter(({ name }) => name !== "main");
+  return { branches: [...main, ...rest], tags, commits: histories.flat(), known };
+}
+
+/** Returns how many commits a branch has that main lacks, and the reverse; empty if not known. */
+function distance(branch: Commit[] | undefined, main: Commit[] | undefined): string {
+  if (!branch || !main) return "";
+  const [own, other] = [new Set(branch.map(({ id }) => id)), new Set(main.map(({ id }) => id))];
+  // Both histories must reach back to a common commit.
+  if (!branch.some(({ id }) => other.has(id))) return "";
+  const ahead = branch.filter(({ id }) => !other.has(id)).length;
+  const behind = main.filter(({ id }) => !own.has(id)).length;
+  const parts = [ahead && `${ahead} ahead`, behind && `${behind} behind`].filter(Boolean);
+  return parts.join(", ") || "same";
 }
 
 export function Branches() {
@@ -35,11 +50,11 @@ export function Branches() {
   const [creating, setCreating] = useState(false);
   if (found.problem) return <ProblemBox problem={found.problem} retry={found.reload} />;
   if (!found.value) return <Loading what="branches" />;
-  const { branches, tags, commits } = found.value;
+  const { branches, tags, commits, known } = found.value;
   return (
     <>
       <div class="toolbar flush">
-        <span class="muted">{branches.length} branches, {tags.length} tags</span>
+        <span class="muted">{plural(branches.length, "branch")}, {plural(tags.length, "tag")}</span>
         <span class="grow" />
         <button type="button" class="primary" onClick={() => setCreating(true)}>New branch</button>
       </div>
@@ -49,12 +64,13 @@ export function Branches() {
             <tr>
               <th>Branch</th>
               <th>Head</th>
+              <th>Against main</th>
               <th>Created</th>
               <th />
             </tr>
           </thead>
           <tbody>
-            {branches.map((branch) => <BranchRow branch={branch} key={branch.name} active={branch.name === at} />)}
+            {branches.map((branch) => <BranchRow branch={branch} key={branch.name} active={branch.name === at} distance={branch.name === "main" ? "" : distance(known.get(branch.name), known.get("main"))} />)}
           </tbody>
         </table>
       </div>
@@ -65,7 +81,7 @@ export function Branches() {
   );
 }
 
-function BranchRow({ branch, active }: { branch: Branch; active: boolean }) {
+function BranchRow({ branch, active, distance }: { branch: Branch; active: boolean; distance: string }) {
   const { name, commit, created } = branch;
   const remove = async () => {
     if (!confirm(`Delete the branch ${name}? Its commits that no other ref has are lost.`)) return;
@@ -87,7 +103,8 @@ function BranchRow({ branch, active }: { branch: Branch; active: boolean }) {
         {branch.protected && <small class="chip">protected</small>}
         {branch.quarantine && <small class="chip">failed run</small>}
       </td>
-      <td><code>{commit.slice(0, 8)}</code></td>
+      <td><CommitLink commit={{ id: commit }} /></td>
+      <td>{distance}</td>
       <td>{ago(created)}</td>
       <td class="actions">
         {name !== "main" && <a class="button" href={link(["catalog", "compare", name, "main"])}>Compare and merge</a>}

@@ -148,7 +148,7 @@ function Plan({ plan }: { plan: ImportPlan }) {
             <tr>
               <td><b>{name}</b></td>
               <td><code>{type}</code></td>
-              <td class="muted">{reason}{hint && ` – ${hint}`}</td>
+              <td class="muted wide">{reason}{hint && ` – ${hint}`}</td>
             </tr>
           ))}
         </tbody>

@@ -9,7 +9,8 @@ import { Grid } from "../query/grid";
 import { run } from "../query/result";
 import { useStore } from "../store";
 import type { Column, Commit, Table, View } from "../types";
-import { Loading, ProblemBox } from "../ui/parts";
+import { Empty, Loading, ProblemBox } from "../ui/parts";
+import { Lineage } from "./lineage";
 
 type Found = { kind: "table"; table: Table } | { kind: "view"; view: View };
 
@@ -26,7 +27,7 @@ async function load(at: string, name: string, signal: AbortSignal): Promise<Foun
   }
 }
 
-const TABS = ["Columns", "Rows", "Snapshots", "Files", "Properties"] as const;
+const TABS = ["Columns", "Rows", "Snapshots", "Partitions", "Files", "Lineage", "Properties"] as const;
 type Tab = (typeof TABS)[number];
 
 export function TablePage({ at, name }: { at: string; name: string }) {
@@ -40,7 +41,7 @@ export function TablePage({ at, name }: { at: string; name: string }) {
   const sql = tableName(one.namespace, one.name);
   const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
   const where = `WHERE namespace = ${literal(one.namespace)} AND "table" = ${literal(one.name)}`;
-  const shown = isView ? TABS.slice(0, 2) : TABS;
+  const shown = isView ? (["Columns", "Rows", "Lineage"] as const) : TABS;
   return (
     <article>
       <header class="title">
@@ -75,6 +76,13 @@ export function TablePage({ at, name }: { at: string; name: string }) {
           sql={`SELECT content, rows, bytes, "partition", format, sequence_number, location FROM system.files ${where}`}
         />
       )}
+      {tab === "Partitions" && (
+        <Rows
+          at={at}
+          sql={`SELECT "partition", count(*) AS files, sum(rows) AS rows, sum(bytes) AS bytes FROM system.files ${where} AND content = 'data' GROUP BY 1 ORDER BY 1`}
+        />
+      )}
+      {tab === "Lineage" && <Lineage at={at} name={name} />}
       {tab === "Properties" && found.value.kind === "table" && <Properties table={found.value.table} />}
     </article>
   );
@@ -114,7 +122,7 @@ function Columns({ columns }: { columns: Column[] }) {
                 <code>{type}</code>
               </td>
               <td>{nullable ? "yes" : "no"}</td>
-              <td>{comment}</td>
+              <td class="wide">{comment}</td>
             </tr>
           ))}
         </tbody>
@@ -127,6 +135,7 @@ function Rows({ at, sql }: { at: string; sql: string }) {
   const found = useLoad(`rows ${at} ${sql}`, (signal) => run(sql, at, signal));
   if (found.problem) return <ProblemBox problem={found.problem} retry={found.reload} />;
   if (!found.value) return <Loading what="rows" />;
+  if (found.value.rows === 0) return <Empty title="There are no rows" />;
   return (
     <div class="rows-box">
       <Grid result={found.value} columnChosen={() => {}} />
@@ -151,7 +160,7 @@ function Properties({ table }: { table: Table }) {
         {lines.map(([key, value]) => (
           <tr>
             <td class="muted">{key}</td>
-            <td>
+            <td class="wide">
               <code>{value}</code>
             </td>
           </tr>

@@ -4,16 +4,19 @@ import { useState } from "preact/hooks";
 import { call } from "../api";
 import { ago, bytes, duration, moment } from "../format";
 import { useLoad } from "../lake";
-import { useRoute } from "../route";
+import { link, useRoute } from "../route";
 import { JobList, REFRESH_MS } from "../runs/screen";
 import { RunPage } from "../runs/run";
 import type { Job } from "../types";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
 import { SubNav } from "../ui/sub_nav";
+import { FunctionPage } from "./function";
+import { Queue } from "./queue";
 
 const PARTS = [
   { title: "Functions", path: ["functions"] },
   { title: "Jobs", path: ["functions", "jobs"] },
+  { title: "Queue", path: ["functions", "queue"] },
   { title: "Environments", path: ["functions", "environments"] },
   { title: "Triggers", path: ["functions", "triggers"] },
 ];
@@ -23,11 +26,13 @@ export function FunctionsScreen() {
   const part = path[1];
   return (
     <>
-      <SubNav parts={PARTS} active={part === "job" ? "functions/jobs" : path.slice(0, 2).join("/")} />
+      <SubNav parts={PARTS} active={part === "job" ? "functions/jobs" : part === "function" ? "functions" : path.slice(0, 2).join("/")} />
       <div class="page">
         {part === undefined && <Functions />}
         {part === "jobs" && <Jobs />}
         {part === "job" && path[2] && <RunPage id={path[2]} key={path[2]} />}
+        {part === "function" && path[2] && <FunctionPage name={path[2]} key={path[2]} />}
+        {part === "queue" && <Queue />}
         {part === "environments" && <Environments />}
         {part === "triggers" && <Triggers />}
       </div>
@@ -35,7 +40,7 @@ export function FunctionsScreen() {
   );
 }
 
-interface FunctionSummary {
+export interface FunctionSummary {
   name: string;
   defined_at: string;
   arguments: { name: string; required: boolean }[];
@@ -113,7 +118,7 @@ function Functions() {
             const one = found.value!.statistics.get(name);
             return (
               <tr key={name}>
-                <td><b>{name}</b><small>({all.map(({ name, required }) => (required ? name : `${name}?`)).join(", ")})</small></td>
+                <td><a href={link(["functions", "function", name])}><b>{name}</b></a><small>({all.map(({ name, required }) => (required ? name : `${name}?`)).join(", ")})</small></td>
                 <td><code>{defined_at}</code></td>
                 <td class="number">{bytes(memory_bytes)}</td>
                 <td class="number">{duration(timeout_ms)}</td>

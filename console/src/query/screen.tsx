@@ -10,6 +10,7 @@ import { store, useStore } from "../store";
 import type { Job } from "../types";
 import { Elapsed, Empty, ProblemBox, download, toast } from "../ui/parts";
 import { Chart } from "./chart";
+import { type Check, useCheck } from "./check";
 import { Editor } from "./editor";
 import { Grid } from "./grid";
 import { HistoryPanel } from "./history_panel";
@@ -25,6 +26,8 @@ interface Execution {
   ref: string;
   /** Offset of the statement in the tab's text. */
   offset: number;
+  /** The tab's text when it started. */
+  text: string;
   started: number;
   abort: AbortController;
   bytes: number;
@@ -49,7 +52,8 @@ async function execute(tab: string, sql: string, offset: number) {
   executions.get()[tab]?.abort.abort();
   const abort = new AbortController();
   const at = chosen.get();
-  const execution: Execution = { sql, ref: at, offset, started: performance.now(), abort, bytes: 0 };
+  const text = tabs.get().all.find(({ id }) => id === tab)?.text ?? sql;
+  const execution: Execution = { sql, ref: at, offset, text, started: performance.now(), abort, bytes: 0 };
   executions.set({ ...executions.get(), [tab]: execution });
   const time = new Date().toISOString();
   const elapsed = () => performance.now() - execution.started;
@@ -106,9 +110,13 @@ export function QueryScreen() {
     setSide(false);
     void execute(tabs.get().active, sql, 0);
   };
-  const placed = execution?.problem ? { problem: execution.problem, offset: execution.offset } : null;
-  const stable = useStable(placed, execution?.problem);
+  const checked = useCheck(tab.text, at, relations.value ?? last.current);
+  // A problem of an earlier text has no place in this one.
+  const failed = execution?.problem && execution.text === tab.text ? execution : null;
+  const problem = failed?.problem ?? checked?.problem;
+  const placed = useStable(problem ? { problem, offset: failed?.offset ?? 0 } : null, problem);
   const running = execution !== undefined && execution.ms === undefined;
+  useCancelKey(running ? execution.abort : null);
   return (
     <div class="query">
       <aside class={side ? "query-side open" : "query-side"}>
@@ -141,6 +149,7 @@ export function QueryScreen() {
               Cancel
             </button>
           )}
+          {!running && checked && <CheckLine check={checked} />}
           <span class="grow" />
           <button type="button" class="quiet narrow-only" aria-expanded={side} onClick={() => setSide(!side)}>
             Tables
@@ -152,7 +161,7 @@ export function QueryScreen() {
           id={tab.id}
           text={tab.text}
           relations={relations.value ?? last.current}
-          problem={stable}
+          problem={placed}
           changed={(text) => changeTab(tabs.get().active, { text })}
           run={start}
           attach={(editor) => (view.current = editor)}
@@ -161,6 +170,33 @@ export function QueryScreen() {
       </div>
     </div>
   );
+}
+
+/** Shows what a statement reads at most, or why it cannot run. */
+function CheckLine({ check: { estimate, problem } }: { check: Check }) {
+  if (problem) {
+    return <span class="check bad" data-testid="check" title={problem.hint ?? ""}>✕ {problem.message}</span>;
+  }
+  if (!estimate) return null;
+  const { files, tables } = estimate;
+  const from = `${plural(files, "file")} of ${tables.slice(0, 3).join(", ")}${tables.length > 3 ? "…" : ""}`;
+  return (
+    <span class="check" data-testid="check" title="The size of the files that are left after pruning. Only the columns that are needed are read.">
+      ✓ {tables.length === 0 ? "reads no table" : `reads at most ${bytes(estimate.bytes)} in ${from}`}
+    </span>
+  );
+}
+
+/** Escape cancels the statement, unless a completion or a dialog uses the key. */
+function useCancelKey(abort: AbortController | null) {
+  useEffect(() => {
+    if (!abort) return;
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key === "Escape" && !event.defaultPrevented) abort.abort();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [abort]);
 }
 
 /** Keeps the value while `key` is the same, so that effects do not run again. */
@@ -294,6 +330,7 @@ function Facts({ execution, running }: { execution: Execution; running: boolean 
 const FORMATS = [
   { name: "CSV", extension: "csv", media: "text/csv" },
   { name: "NDJSON", extension: "ndjson", media: "application/x-ndjson" },
+  { name: "Parquet", extension: "parquet", media: "application/vnd.apache.parquet" },
   { name: "Arrow", extension: "arrows", media: "application/vnd.apache.arrow.stream" },
 ];
 

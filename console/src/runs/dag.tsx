@@ -13,8 +13,11 @@ export interface Step {
   report?: StepReport;
 }
 
-const WIDTH = 190;
+const WIDTH = 210;
 const HEIGHT = 50;
+
+/** Maximum number of letters of a name in a node. */
+const LETTERS_MAX = 22;
 
 const MARKS: Record<string, string> = {
   succeeded: "✓",
@@ -44,25 +47,31 @@ function layOut(steps: { name: string; parents: string[] }[]) {
     width,
     height,
     places: new Map(graph.nodes().map((name) => [name, graph.node(name)])),
-    edges: graph.edges().map((edge) => ({ key: `${edge.v} ${edge.w}`, points: graph.edge(edge).points })),
+    edges: graph.edges().map(({ v, w }) => ({ key: `${v} ${w}`, path: curve(graph.node(v), graph.node(w)) })),
   };
 }
 
+/** Returns a curve from the right side of a node to the left side of another one. */
+function curve(from: { x: number; y: number }, to: { x: number; y: number }): string {
+  const [x1, x2] = [from.x + WIDTH / 2, to.x - WIDTH / 2];
+  const bend = Math.max(20, Math.min(60, (x2 - x1) / 2));
+  return `M${x1} ${from.y}C${x1 + bend} ${from.y} ${x2 - bend} ${to.y} ${x2} ${to.y}`;
+}
+
 interface Props {
+  label: string;
   steps: Step[];
   chosen: string | null;
   choose(step: string): void;
 }
 
-export function Dag({ steps, chosen, choose }: Props) {
+export function Dag({ label, steps, chosen, choose }: Props) {
   const shape = steps.map(({ name, parents }) => `${name}<${parents.join()}`).join(";");
   const { width, height, places, edges } = useMemo(() => layOut(steps), [shape]);
   return (
     <div class="dag">
-      <svg width={width} height={height} role="group" aria-label="Graph of the run">
-        {edges.map(({ key, points }) => (
-          <path key={key} class="dag-edge" d={`M${points.map(({ x, y }: { x: number; y: number }) => `${x} ${y}`).join("L")}`} />
-        ))}
+      <svg width={width} height={height} role="group" aria-label={label}>
+        {edges.map(({ key, path }) => <path key={key} class="dag-edge" d={path} />)}
         {steps.map((step) => {
           const place = places.get(step.name);
           if (!place) return null;
@@ -79,7 +88,8 @@ export function Dag({ steps, chosen, choose }: Props) {
             >
               <rect width={WIDTH} height={HEIGHT} rx="8" />
               <text x="12" y="21" class="dag-name">
-                {MARKS[step.state] ?? "○"} {step.name.length > 21 ? `${step.name.slice(0, 20)}…` : step.name}
+                {MARKS[step.state] ?? (step.state ? "○" : "▤")} {step.name.length > LETTERS_MAX ? `${step.name.slice(0, LETTERS_MAX - 1)}…` : step.name}
+                <title>{step.name}</title>
               </text>
               <text x="12" y="39" class="dag-note">{note(step)}</text>
             </g>
@@ -91,7 +101,7 @@ export function Dag({ steps, chosen, choose }: Props) {
 }
 
 function note({ kind, report, state }: Step): string {
-  if (!report || !["succeeded", "failed", "warned"].includes(state)) return `${kind} · ${state}`;
+  if (!report || !["succeeded", "failed", "warned"].includes(state)) return [kind, state].filter(Boolean).join(" · ");
   const rows = report.rows === null || report.rows === undefined ? "" : ` · ${count(report.rows)} rows`;
   return `${kind} · ${duration(report.usage.wall_ms)}${rows}`;
 }

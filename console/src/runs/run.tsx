@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, toProblem } from "../api";
+import { go, link } from "../route";
 import { bytes, cost, count, duration, moment } from "../format";
 import { useLoad } from "../lake";
 import type { Job } from "../types";
@@ -20,8 +21,19 @@ export function RunPage({ id }: { id: string }) {
   if (!job) return found.problem ? <ProblemBox problem={found.problem} /> : <Loading what="the job" />;
   const shown = chosen ? state.log.filter(({ model }) => model === chosen) : state.log;
   const step = state.steps.find(({ name }) => name === chosen);
+  // A failed run leaves its branch for reading; the hint names it.
+  const branch = /run\/[0-9a-f-]{36}/.exec(job.error?.hint ?? "")?.[0];
   const running = job.status === "running" || job.status === "queued";
   const stop = () => call(`/v1/jobs/${id}/stop`, { method: "POST" }).catch((error) => toast(toProblem(error).message));
+  const rerun = async () => {
+    try {
+      const next = await call<Job>(`/v1/jobs/${id}/rerun`, { method: "POST" });
+      go(["runs", next.id]);
+    } catch (error) {
+      const { message, hint } = toProblem(error);
+      toast(hint ? `${message}. ${hint}` : message);
+    }
+  };
   return (
     <article>
       <header class="title">
@@ -32,19 +44,23 @@ export function RunPage({ id }: { id: string }) {
           {job.cost ? ` · ${cost(job.cost)}` : ""}
         </small>
         <span class="grow" />
+        {branch && (
+          <a class="button" href={link(["catalog", "compare", branch, job.reference ?? "main"])}>Compare its branch</a>
+        )}
+        {job.kind === "run" && !running && <button type="button" onClick={rerun}>Run again</button>}
         {running && <button type="button" class="danger" onClick={stop}>Stop</button>}
       </header>
       {problem && <ProblemBox problem={problem} />}
       {job.error && <ProblemBox problem={job.error} />}
       {(job.waits_for ?? []).map((reason) => <p class="muted">waits for {reason}</p>)}
       {running && state.progress && <p class="muted" role="status">{state.progress}</p>}
-      {state.steps.length > 0 && <Dag steps={state.steps} chosen={chosen} choose={(name) => setChosen(chosen === name ? null : name)} />}
+      {state.steps.length > 0 && <Dag label="Graph of the run" steps={state.steps} chosen={chosen} choose={(name) => setChosen(chosen === name ? null : name)} />}
       {step?.report?.error && <ProblemBox problem={step.report.error} />}
       {state.steps.length > 0 && <Steps steps={state.steps} choose={setChosen} />}
       <h3>
         Log{chosen && <> of {chosen} <button type="button" class="quiet" onClick={() => setChosen(null)}>show all</button></>}
       </h3>
-      {shown.length === 0 ? <p class="muted">Nothing was printed.</p> : <Log lines={shown} />}
+      {shown.length === 0 ? <p class="muted">{running ? "Nothing was printed yet." : "Nothing was printed."}</p> : <Log lines={shown} />}
       {job.kind !== "run" && <UsageLines job={job} />}
     </article>
   );
@@ -71,7 +87,7 @@ function Steps({ steps, choose }: { steps: Step[]; choose: (name: string) => voi
         </thead>
         <tbody>
           {steps.map(({ name, kind, state, report }) => {
-            const usage = report?.usage;
+            const usage = state === "unchanged" || state === "skipped" ? undefined : report?.usage;
             return (
               <tr key={name}>
                 <td><button type="button" class="quiet" onClick={() => choose(name)}>{name}</button></td>

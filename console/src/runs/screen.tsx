@@ -62,6 +62,7 @@ export function JobList({ jobs, kinds = false }: { jobs: Job[]; kinds?: boolean 
               {kinds && <td>{job.kind}</td>}
               <td class="wide">
                 <a href={link([kinds ? "functions" : "runs", ...(kinds ? ["job"] : []), job.id])}>{job.summary || job.id}</a>
+                {(job.waits_for ?? []).map((reason) => <small> waits for {reason}</small>)}
                 {job.error && <small class="bad"> {job.error.message}</small>}
               </td>
               <td>{job.reference}</td>

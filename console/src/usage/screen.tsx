@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
 import { bytes, cost, count, duration } from "../format";
 import { useLoad } from "../lake";
+import { link } from "../route";
 import type { Usage } from "../types";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
 
@@ -17,7 +18,7 @@ interface Line {
 }
 
 const DAYS = [1, 7, 30, 90];
-const GROUPS = ["kind", "model", "day"];
+const GROUPS = ["kind", "model", "function", "branch", "author", "day", "job"];
 
 function since(days: number): string {
   return new Date(Date.now() - (days - 1) * 86_400_000).toISOString().slice(0, 10);
@@ -77,7 +78,7 @@ function Days({ lines, start, days }: { lines: Line[]; start: string; days: numb
         width: host.current.clientWidth,
         height: 190,
         marginLeft: 84,
-        x: { label: null, ticks: rows.filter((_, index) => index % Math.ceil(days / 15) === 0).map(({ day }) => day) },
+        x: { label: null, ticks: rows.filter((_, index) => index % Math.ceil((days * 56) / host.current!.clientWidth) === 0).map(({ day }) => day) },
         y: { label: lines[0]?.currency ?? "", grid: true },
         marks: [barY(rows, { x: "day", y: "cost", fill: "var(--accent)", tip: true })],
       }),
@@ -102,7 +103,7 @@ function Table({ lines, by }: { lines: Line[]; by: string }) {
         <tbody>
           {sorted.map((line) => (
             <tr key={line.group}>
-              <td>{line.group}</td>
+              <td>{by === "job" ? <a href={link(["functions", "job", line.group])}>{line.group.slice(-12)}</a> : line.group}</td>
               <td class="number">{count(line.jobs)}</td>
               <td class="number plan-time">
                 <span class="bar" style={{ width: `${(line.cost / most) * 100}%` }} />
