@@ -310,6 +310,11 @@ async function fitsPhone(page) {
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert(width <= 390, `${screen} is ${width} pixels wide`);
   }
+  await page.goto(`${address}/#/query`);
+  await write(page, "SELECT id, amount FROM orders ORDER BY id, amount");
+  await page.getByTestId("check").waitFor();
+  const share = await page.getByRole("button", { name: "Share" }).boundingBox();
+  assert(share.x + share.width <= 390, "the toolbar does not fit");
   await page.setViewportSize({ width: 1280, height: 800 });
 }
 

@@ -2,9 +2,8 @@
 
 import { useState } from "preact/hooks";
 import { type Problem, call, segment, send, toProblem } from "../api";
-import { changes, useLoad } from "../lake";
+import { useLoad } from "../lake";
 import { JobList, REFRESH_MS } from "../runs/screen";
-import { useStore } from "../store";
 import type { Job } from "../types";
 import { Field } from "../ui/form";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
@@ -26,8 +25,7 @@ export function argumentOf(text: string): unknown {
 }
 
 export function FunctionPage({ name }: { name: string }) {
-  const round = useStore(changes);
-  const found = useLoad(`function ${name} ${round}`, async (signal) => {
+  const found = useLoad(`function ${name}`, async (signal) => {
     const [functions, jobs] = await Promise.all([
       call<FunctionSummary[]>("/v1/functions", { signal }),
       call<Job[]>(`/v1/jobs?kind=function&limit=${CALLS_MAX}`, { signal }),
@@ -47,14 +45,14 @@ export function FunctionPage({ name }: { name: string }) {
         <h2>{name}</h2>
         <small>{one.defined_at}</small>
       </header>
-      <Invoke one={one} />
+      <Invoke one={one} called={found.reload} />
       <h3>Last calls</h3>
       {jobs.length === 0 ? <p class="muted">It was not called yet.</p> : <JobList jobs={jobs} kinds />}
     </article>
   );
 }
 
-function Invoke({ one }: { one: FunctionSummary }) {
+function Invoke({ one, called }: { one: FunctionSummary; called: () => void }) {
   const [texts, setTexts] = useState<Record<string, string>>({});
   const [result, setResult] = useState<string | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -73,7 +71,7 @@ function Invoke({ one }: { one: FunctionSummary }) {
       setProblem(toProblem(error));
     }
     setBusy(false);
-    changes.update((round) => round + 1);
+    called();
   };
   return (
     <form class="card form" onSubmit={submit}>
