@@ -42,6 +42,7 @@ export function RunPage({ id }: { id: string }) {
         <small>
           {job.kind} on {job.reference ?? "no ref"} by {job.author} · {moment(job.created)} · {elapsed(job)}
           {job.cost ? ` · ${cost(job.cost)}` : ""}
+          {running && state.progress && ` · ${state.progress}`}
         </small>
         <span class="grow" />
         {branch && (
@@ -52,11 +53,10 @@ export function RunPage({ id }: { id: string }) {
       </header>
       {problem && <ProblemBox problem={problem} />}
       {job.error && <ProblemBox problem={job.error} />}
-      {(job.waits_for ?? []).map((reason) => <p class="muted">waits for {reason}</p>)}
-      {running && state.progress && <p class="muted" role="status">{state.progress}</p>}
       {state.steps.length > 0 && <Dag label="Graph of the run" steps={state.steps} chosen={chosen} choose={(name) => setChosen(chosen === name ? null : name)} />}
       {step?.report?.error && <ProblemBox problem={step.report.error} />}
       {state.steps.length > 0 && <Steps steps={state.steps} choose={setChosen} />}
+      {(job.waits_for ?? []).map((reason) => <p class="muted">{waiting(reason)}</p>)}
       <h3>
         Log{chosen && <> of {chosen} <button type="button" class="quiet" onClick={() => setChosen(null)}>show all</button></>}
       </h3>
@@ -65,6 +65,9 @@ export function RunPage({ id }: { id: string }) {
     </article>
   );
 }
+
+/** Returns the text of a reason; one of a function call has the call's name. */
+export const waiting = (reason: string) => (reason.includes("waits for") ? reason : `waits for ${reason}`);
 
 function Steps({ steps, choose }: { steps: Step[]; choose: (name: string) => void }) {
   const longest = Math.max(...steps.map(({ report }) => report?.usage.wall_ms ?? 0), 1);

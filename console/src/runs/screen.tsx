@@ -6,7 +6,7 @@ import { call } from "../api";
 import { link, useRoute } from "../route";
 import type { Job } from "../types";
 import { Empty, Loading, ProblemBox, Status } from "../ui/parts";
-import { RunPage } from "./run";
+import { RunPage, waiting } from "./run";
 
 /** Interval between refreshes of a list, in milliseconds. */
 export const REFRESH_MS = 3000;
@@ -62,7 +62,7 @@ export function JobList({ jobs, kinds = false }: { jobs: Job[]; kinds?: boolean 
               {kinds && <td>{job.kind}</td>}
               <td class="wide">
                 <a href={link([kinds ? "functions" : "runs", ...(kinds ? ["job"] : []), job.id])}>{job.summary || job.id}</a>
-                {(job.waits_for ?? []).map((reason) => <small> waits for {reason}</small>)}
+                {(job.waits_for ?? []).map((reason) => <small> {waiting(reason)}</small>)}
                 {job.error && <small class="bad"> {job.error.message}</small>}
               </td>
               <td>{job.reference}</td>
