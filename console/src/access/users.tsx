@@ -31,7 +31,7 @@ export function Users() {
       {found.value.length === 0 ? (
         <Empty title="There are no users yet">
           <p>The owner of the lake may do everything.</p>
-          <p>From the first user on, each client needs a credential, and what is not granted is denied.</p>
+          <p>From the first user on, each client needs a credential, and everything that is not granted is denied.</p>
         </Empty>
       ) : (
         <UserList users={found.value} changed={found.reload} />

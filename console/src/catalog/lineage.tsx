@@ -1,4 +1,4 @@
-// The lineage of a table: what it is computed from, and what is computed from it.
+// The lineage of a table: the relations that it is computed from, and those computed from it.
 //
 // Models are those of the newest run that has the table; views are those at the ref.
 

@@ -1,7 +1,7 @@
 //! Rows as a Parquet file, compressed by zstd.
 //!
-//! Rows are collected into row groups, so most batches have no bytes. The last bytes are the footer,
-//! without which the file is invalid.
+//! Rows are collected into row groups, so most batches have no bytes. The last bytes are the
+//! footer, without which the file is invalid.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
