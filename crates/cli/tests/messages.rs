@@ -272,7 +272,7 @@ fn unknown_names_are_rejected() {
         let text = workspace.fails(3, &[command, &["--namespace", "nowhere"]].concat());
         contains(&text, &["`nowhere`", "hint:"]);
     }
-    contains(&workspace.fails(3, &["trigger", "events", "--trigger", "none"]), &["`none`"]);
+    contains(&workspace.fails(3, &["event", "ls", "--trigger", "none"]), &["`none`"]);
     let text = workspace.fails(2, &["query", "SELECT 1", "--ref", "main@beef"]);
     contains(&text, &["`main@beef` is not a usable ref:", "`main@3fa9c1d2`"]);
     let text = workspace.fails(2, &["branch", "create", "a b"]);
