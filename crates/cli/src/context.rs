@@ -12,6 +12,7 @@ use crate::lake_folder::{self, LakeFolder};
 use crate::terminal::{Appearance, Style};
 
 /// Everything a command needs besides its own arguments.
+#[derive(Clone)]
 pub struct Context {
     /// `--lake`, or `HEADWATER_LAKE`.
     lake: Option<PathBuf>,
@@ -31,6 +32,8 @@ pub struct Context {
     pub author: String,
     /// The candidate cache folders of this user.
     pub cache: CacheFolders,
+    /// The folder of the user's state, such as the history of the SQL shell.
+    pub state: Option<PathBuf>,
     /// The key of secrets; none if this user has no configuration folder.
     pub secret_key: Option<KeySource>,
     /// The folders of `PATH`.
@@ -57,6 +60,7 @@ impl Context {
             answer_style: appearance.style(&std::io::stdout()),
             author: author(),
             cache: CacheFolders::from_environment(home.as_deref()),
+            state: state_folder(home.as_deref()),
             secret_key: secret_key(home.as_deref()),
             program_folders: std::env::split_paths(&path).collect(),
             interpreter_folders: interpreter_folders(home.as_deref()),
@@ -110,21 +114,7 @@ impl Context {
 
     /// Returns the same context for another lake.
     pub fn for_lake(&self, folder: PathBuf) -> Context {
-        Context {
-            lake: Some(folder),
-            warehouse: self.warehouse.clone(),
-            cloud: self.cloud.clone(),
-            output: self.output,
-            in_process: self.in_process,
-            style: self.style,
-            answer_style: self.answer_style,
-            author: self.author.clone(),
-            cache: self.cache.clone(),
-            secret_key: self.secret_key.clone(),
-            program_folders: self.program_folders.clone(),
-            interpreter_folders: self.interpreter_folders.clone(),
-            binary_folder: self.binary_folder.clone(),
-        }
+        Context { lake: Some(folder), ..self.clone() }
     }
 
     /// Prints a problem and returns the exit code.
@@ -175,6 +165,14 @@ impl CacheFolders {
         };
         named.or_else(of_home).unwrap_or_else(|| lake.join("cache"))
     }
+}
+
+/// Returns Headwater's folder in `XDG_STATE_HOME`, or in `.local/state` of the home folder.
+fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let folder = named.filter(|folder| folder.is_absolute());
+    let folder = folder.or_else(|| Some(home?.join(".local").join("state")))?;
+    Some(folder.join("headwater"))
 }
 
 /// Returns the source of the key of secrets: a command, a file, or the default file in the

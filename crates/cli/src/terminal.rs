@@ -79,7 +79,12 @@ impl Style {
         self.animated
     }
 
-    /// Returns true if rows are printed as lists, one line per column.
+    /// Sets whether rows are printed as lists.
+    pub const fn expanded(self, expanded: bool) -> Self {
+        Style { expanded, ..self }
+    }
+
+    /// Returns whether rows are printed as lists, one line per column.
     pub fn is_expanded(self) -> bool {
         self.expanded
     }
@@ -136,9 +141,5 @@ impl Style {
 
     pub const fn with_width(self, width: u16) -> Self {
         Style { width: Some(width), ..self }
-    }
-
-    pub const fn expanded(self, expanded: bool) -> Self {
-        Style { expanded, ..self }
     }
 }

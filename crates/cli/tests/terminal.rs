@@ -171,7 +171,7 @@ fn a_long_operation_is_shown_with_its_elapsed_time() {
     assert!(!lines(&text).iter().any(|line| line.contains("silent  2 s")), "{text}");
 
     for output in ["table", "csv"] {
-        let terminal = Terminal { stop_at: "querying  1 s", ..Terminal::default() };
+        let terminal = Terminal { typed: &[("querying  1 s", "\x03")], ..Terminal::default() };
         let query = ["query", support::ENDLESS, "--output", output];
         let stopped = workspace.with_terminal(terminal, &query);
         assert_eq!(stopped.code, 130, "{}", stopped.stdout);

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::{
     Access, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
     Environment, Event, Function, Grant, Init, Job, Log, Namespace, OutputFormat, Query, Revoke,
-    Role, Run, Secret, Serve, Table, Tag, Token, Trigger, Usage, User, View,
+    Role, Run, Secret, Serve, Sql, Table, Tag, Token, Trigger, Usage, User, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -72,6 +72,14 @@ pub enum Command {
   headwater query 'SELECT * FROM flights WHERE delay > $late' --param late=60
   headwater query --file report.sql --output csv")]
     Query(Query),
+    /// Open a SQL shell, or run the statements of standard input
+    #[command(after_help = "Examples:
+  headwater sql
+  headwater sql --ref dev
+  headwater sql --output csv < report.sql
+
+In the shell, `\\?` lists its commands. Its history is in the state folder of the user.")]
+    Sql(Sql),
     /// Run the project's models on a branch; merge if all checks pass
     #[command(after_help = "Examples:
   headwater run
@@ -178,6 +186,7 @@ impl Command {
         matches!(
             self,
             Command::Query(_)
+                | Command::Sql(_)
                 | Command::Table(Table::Diff(_))
                 | Command::Function(Function::Invoke(_))
         )

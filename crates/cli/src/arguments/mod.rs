@@ -26,6 +26,7 @@ mod role;
 mod run;
 mod secret;
 mod serve;
+mod sql;
 mod table;
 mod tag;
 mod token;
@@ -61,6 +62,7 @@ pub use self::role::{Role, RoleMember};
 pub use self::run::Run;
 pub use self::secret::Secret;
 pub use self::serve::{IsolationArgument, Serve};
+pub use self::sql::Sql;
 pub use self::table::{
     FormatArgument, OnErrorArgument, Table, TableGet, TableImport, TableLs, TableMaintain, TableRm,
 };

@@ -22,6 +22,7 @@ mod role;
 mod run;
 mod secret;
 mod serve;
+mod sql;
 mod status;
 mod table;
 mod tag;
@@ -66,6 +67,7 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
 async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> {
     match command {
         Command::Query(arguments) => query::query(context, api, arguments).await,
+        Command::Sql(arguments) => sql::sql(context, api, arguments).await,
         Command::Run(arguments) => run::run(context, api, &arguments).await,
         Command::Deploy(arguments) => deployment::deploy(context, api, &arguments).await,
         Command::Deployment(arguments) => deployment::deployment(context, api, arguments).await,

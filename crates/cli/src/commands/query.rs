@@ -1,9 +1,9 @@
-//! `headwater query`: runs one SQL statement and prints its rows.
+//! `headwater query`: runs SQL statements and prints the rows of the last one.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use headwater_model::{QueryRequest, parse_size};
+use headwater_model::{QueryRequest, RefSpec, parse_size};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -24,34 +24,54 @@ const ROWS_SHOWN: u64 = 100;
 
 /// Runs `headwater query`.
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
-    let shown = shown(context, arguments.limit);
+    let shown = shown(context.output, arguments.limit);
     let memory = arguments.memory.as_deref().map(parse_bytes).transpose()?;
     let request = QueryRequest {
         sql: statement(&arguments)?,
-        reference: Some(
-            reference(context, arguments.at.reference)?.parse().map_err(error::from_fault)?,
-        ),
+        reference: Some(parse_ref(&reference(context, arguments.at.reference)?)?),
         parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,
-        // One extra row shows whether there are more.
-        limit: shown.map(|rows| rows.saturating_add(u64::from(is_table(context)))),
+        limit: None,
         memory_bytes_max: memory,
         author: None,
     };
-    let sql = request.sql.clone();
-    let accept = match context.output {
+    execute(context, api, request, shown).await
+}
+
+/// Parses a ref.
+pub fn parse_ref(text: &str) -> Result<RefSpec> {
+    text.parse().map_err(error::from_fault)
+}
+
+/// Runs a statement and prints at most `shown` rows. Ctrl-C cancels it.
+pub async fn execute(
+    context: &Context,
+    api: &Api,
+    request: QueryRequest,
+    shown: Option<u64>,
+) -> Result<()> {
+    // One extra row shows whether there are more.
+    let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
+    let request = QueryRequest { limit, ..request };
+    let call = Call::get("/v1/query").method(hyper::Method::POST);
+    let call = call.accept(media_type(context.output)).json(&request)?;
+    let watch = Watch::new(context.style, "querying");
+    let work = answer(context, api, call, Output { shown, watch: &watch });
+    tokio::select! {
+        outcome = watch.until_done(work) => {
+            outcome.map_err(|problem| problem.with_excerpt(&request.sql))
+        }
+        // Closing the connection cancels the statement.
+        _ = tokio::signal::ctrl_c() => Err(cancelled()),
+    }
+}
+
+fn media_type(output: OutputFormat) -> &'static str {
+    match output {
         OutputFormat::Table => "application/vnd.apache.arrow.stream",
         OutputFormat::Json => "application/json",
         OutputFormat::Ndjson => "application/x-ndjson",
         OutputFormat::Csv => "text/csv",
-    };
-    let call = Call::get("/v1/query").method(hyper::Method::POST).accept(accept).json(&request)?;
-    let watch = Watch::new(context.style, "querying");
-    let work = answer(context, api, call, Output { shown, watch: &watch });
-    tokio::select! {
-        outcome = watch.until_done(work) => outcome.map_err(|problem| problem.with_excerpt(&sql)),
-        // Closing the connection cancels the statement.
-        _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
 }
 
@@ -73,11 +93,11 @@ fn is_table(context: &Context) -> bool {
     context.output == OutputFormat::Table
 }
 
-fn shown(context: &Context, limit: Option<u64>) -> Option<u64> {
+fn shown(output: OutputFormat, limit: Option<u64>) -> Option<u64> {
     match limit {
         Some(0) => None,
         Some(limit) => Some(limit),
-        None => is_table(context).then_some(ROWS_SHOWN),
+        None => (output == OutputFormat::Table).then_some(ROWS_SHOWN),
     }
 }
 

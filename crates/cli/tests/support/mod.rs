@@ -63,6 +63,7 @@ impl Workspace {
             .current_dir(self.path())
             .env_remove("HEADWATER_LAKE")
             .env("XDG_CONFIG_HOME", self.path().join(".config"))
+            .env("XDG_STATE_HOME", self.path().join(".state"))
             .env("HEADWATER_AUTHOR", "eva")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());

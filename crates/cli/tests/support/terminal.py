@@ -1,9 +1,11 @@
-"""Runs a command in a pseudo-terminal: COLUMNS STOP_AT COMMAND…; prints what it wrote and ends as it ended.
+"""Runs a command in a pseudo-terminal: COLUMNS TYPED COMMAND…; prints its output and exits with its code.
 
-Presses Ctrl-C once the command has written STOP_AT, where that is not empty.
+TYPED is a JSON list of pairs: types the second text once the command has written the first one,
+after the output that the pair before waited for.
 """
 
 import fcntl
+import json
 import os
 import pty
 import struct
@@ -12,7 +14,7 @@ import termios
 
 
 def main():
-    columns, stop_at, command = int(sys.argv[1]), sys.argv[2].encode(), sys.argv[3:]
+    columns, typed, command = int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
     child, terminal = pty.fork()
     if child == 0:
         size = struct.pack("HHHH", 50, columns, 0, 0)
@@ -29,9 +31,10 @@ def main():
             break
         os.write(1, text)
         written += text
-        if stop_at and stop_at in written:
-            os.write(terminal, b"\x03")
-            stop_at = b""
+        while typed and (at := written.find(typed[0][0].encode())) >= 0:
+            awaited, keys = typed.pop(0)
+            written = written[at + len(awaited.encode()) :]
+            os.write(terminal, keys.encode())
     _, status = os.waitpid(child, 0)
     sys.exit(os.waitstatus_to_exitcode(status))
 

@@ -13,13 +13,13 @@ pub struct Terminal {
     pub columns: u16,
     /// An environment variable, as `NAME=VALUE`.
     pub variable: &'static str,
-    /// Text after which Ctrl-C is sent.
-    pub stop_at: &'static str,
+    /// Output to wait for, and the keys that are then typed, in order.
+    pub typed: &'static [(&'static str, &'static str)],
 }
 
 impl Default for Terminal {
     fn default() -> Self {
-        Terminal { columns: 80, variable: "TERM=xterm-256color", stop_at: "" }
+        Terminal { columns: 80, variable: "TERM=xterm-256color", typed: &[] }
     }
 }
 
@@ -34,7 +34,8 @@ impl Workspace {
         let (name, value) = terminal.variable.split_once('=').expect("NAME=VALUE");
         let inside = self.command(arguments);
         let mut command = Command::new("python3");
-        command.args(["-c", PROGRAM, &terminal.columns.to_string(), terminal.stop_at]);
+        let typed = serde_json::to_string(terminal.typed).expect("JSON");
+        command.args(["-c", PROGRAM, &terminal.columns.to_string(), &typed]);
         command.arg(inside.get_program()).args(inside.get_args()).current_dir(self.path());
         for (name, value) in inside.get_envs() {
             match value {

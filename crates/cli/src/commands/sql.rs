@@ -1,0 +1,252 @@
+//! `headwater sql`: a SQL shell on a terminal; without one, runs the statements of standard input.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use headwater_model::{
+    Branch as BranchRow, QueryRequest, SqlView, Table as TableRow, Tag as TagRow,
+};
+use headwater_shell::{Backslash, Entry, HELP, Input, Names, Relation, SharedNames, statements};
+
+use crate::api::{Api, segment};
+use crate::arguments::{
+    Branch, BranchLs, Command, Namespace, OutputFormat, RefArgument, Sql, Table, TableGet, TableLs,
+    View,
+};
+use crate::commands::query::{execute, parse_bytes, parse_ref};
+use crate::commands::{dispatch, reference};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output;
+use crate::terminal::Tone;
+
+/// The file of the history in the state folder.
+const HISTORY_FILE: &str = "sql_history";
+
+/// The maximum depth of files that include files.
+const INCLUDE_DEPTH_MAX: usize = 16;
+
+/// Runs `headwater sql`. On a terminal an error does not end the shell; otherwise the first one
+/// ends it.
+pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
+    let names = SharedNames::default();
+    let mut input = Input::open(names.clone(), history_file(context))?;
+    let mut shell = Shell::new(context, api, arguments)?;
+    shell.is_interactive = input.is_terminal();
+    shell.timing = shell.is_interactive;
+    if shell.is_interactive {
+        // Fails early for a ref that does not exist.
+        names.set(shell.names().await?);
+        context.style.say(context.style.paint(Tone::Faint, "`\\?` for help, Ctrl-D to quit"));
+    }
+    loop {
+        let prompt = format!("{}=> ", shell.reference);
+        let reading = tokio::task::spawn_blocking(move || {
+            let entry = input.read(&prompt);
+            (input, entry)
+        });
+        let (returned, entry) = reading.await.map_err(error::unexpected)?;
+        input = returned;
+        let outcome = match entry? {
+            Entry::Text(text) => shell.run(&text, 0).await,
+            Entry::Interrupted => continue,
+            Entry::End => return Ok(()),
+        };
+        match outcome {
+            Ok(Next::Continue) => {}
+            Ok(Next::Quit) => return Ok(()),
+            Err(problem) if shell.is_interactive => {
+                context.style.print_problem(&context.explain(problem));
+            }
+            Err(problem) => return Err(problem),
+        }
+        if std::mem::take(&mut shell.names_changed) && shell.is_interactive {
+            // Completion keeps the old names if the new ones cannot be read.
+            if let Ok(new) = shell.names().await {
+                names.set(new);
+            }
+        }
+    }
+}
+
+/// Returns the file of the history; creates its folder.
+fn history_file(context: &Context) -> Option<std::path::PathBuf> {
+    let folder = context.state.as_ref()?;
+    std::fs::create_dir_all(folder).ok()?;
+    Some(folder.join(HISTORY_FILE))
+}
+
+/// What follows an entry.
+enum Next {
+    Continue,
+    Quit,
+}
+
+/// The settings of a session, which backslash commands change.
+struct Shell<'a> {
+    context: Context,
+    api: &'a Api,
+    reference: String,
+    namespace: Option<String>,
+    memory_bytes_max: Option<u64>,
+    limit: u64,
+    timing: bool,
+    is_interactive: bool,
+    /// Whether a statement may have changed the names that are completed.
+    names_changed: bool,
+}
+
+impl<'a> Shell<'a> {
+    fn new(context: &Context, api: &'a Api, arguments: Sql) -> Result<Self> {
+        Ok(Shell {
+            reference: reference(context, arguments.at.reference)?,
+            context: context.clone(),
+            api,
+            namespace: arguments.namespace,
+            memory_bytes_max: arguments.memory.as_deref().map(parse_bytes).transpose()?,
+            limit: arguments.limit,
+            timing: false,
+            is_interactive: false,
+            names_changed: false,
+        })
+    }
+
+    /// Runs a backslash command, or statements in order until one fails.
+    async fn run(&mut self, text: &str, depth: usize) -> Result<Next> {
+        if text.trim_start().starts_with('\\') {
+            return self.backslash(Backslash::parse(text)?, depth).await;
+        }
+        let found = statements(text);
+        let rest = Some(found.rest).filter(|rest| !rest.is_empty());
+        for statement in found.complete.into_iter().chain(rest) {
+            self.statement(statement).await?;
+        }
+        Ok(Next::Continue)
+    }
+
+    async fn statement(&mut self, sql: &str) -> Result<()> {
+        let request = QueryRequest {
+            sql: sql.to_owned(),
+            reference: Some(parse_ref(&self.reference)?),
+            parameters: BTreeMap::new(),
+            namespace: self.namespace.clone(),
+            limit: None,
+            memory_bytes_max: self.memory_bytes_max,
+            author: None,
+        };
+        let is_table = self.context.output == OutputFormat::Table;
+        let shown = Some(self.limit).filter(|limit| is_table && *limit > 0);
+        let began = Instant::now();
+        execute(&self.context, self.api, request, shown).await?;
+        self.names_changed |= changes_names(sql);
+        if self.timing {
+            let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let time = format!("time: {}", output::milliseconds(milliseconds));
+            self.context.style.say(self.context.style.paint(Tone::Faint, time));
+        }
+        Ok(())
+    }
+
+    async fn backslash(&mut self, command: Backslash, depth: usize) -> Result<Next> {
+        let style = self.context.style;
+        match command {
+            Backslash::Quit => return Ok(Next::Quit),
+            Backslash::Help => output::line(HELP),
+            Backslash::Expanded => {
+                let expanded = !self.context.answer_style.is_expanded();
+                self.context.answer_style = self.context.answer_style.expanded(expanded);
+                style.say(if expanded { "rows are lists" } else { "rows are lines" });
+            }
+            Backslash::Timing => {
+                self.timing = !self.timing;
+                style.say(if self.timing { "timing is on" } else { "timing is off" });
+            }
+            Backslash::Format(name) => self.context.output = format(&name)?,
+            Backslash::Limit(limit) => self.limit = limit,
+            Backslash::Connect(name) => self.connect(name).await?,
+            Backslash::Include(file) => return Box::pin(self.include(&file, depth)).await,
+            listing => self.list(listing).await?,
+        }
+        Ok(Next::Continue)
+    }
+
+    /// Uses another ref, if it exists.
+    async fn connect(&mut self, name: String) -> Result<()> {
+        let path = format!("/v1/refs/{}/tables", segment(&name));
+        let _: Vec<TableRow> = self.api.get(path).await?;
+        self.reference = name;
+        self.names_changed = true;
+        Ok(())
+    }
+
+    /// Runs the entries of a file.
+    async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<Next> {
+        if depth == INCLUDE_DEPTH_MAX {
+            return Err(error::invalid(format!("`{}` includes itself", file.display())));
+        }
+        let text = std::fs::read_to_string(file);
+        let text = text.map_err(error::from_io(&format!("read `{}`", file.display())))?;
+        let mut sql = String::new();
+        for line in text.split_inclusive('\n') {
+            let is_backslash = line.trim_start().starts_with('\\');
+            if !(is_backslash && statements(&sql).rest.is_empty()) {
+                sql.push_str(line);
+                continue;
+            }
+            self.run(&std::mem::take(&mut sql), depth + 1).await?;
+            if let Next::Quit = self.run(line, depth + 1).await? {
+                return Ok(Next::Continue);
+            }
+        }
+        self.run(&sql, depth + 1).await
+    }
+
+    /// Prints a list by the command for it.
+    async fn list(&self, listing: Backslash) -> Result<()> {
+        let at = || RefArgument { reference: Some(self.reference.clone()) };
+        let tables = || TableLs { at: at(), namespace: self.namespace.clone() };
+        let command = match listing {
+            Backslash::Table(table) => Command::Table(Table::Get(TableGet { table, at: at() })),
+            Backslash::Views => Command::View(View::Ls(tables())),
+            Backslash::Namespaces => Command::Namespace(Namespace::Ls(at())),
+            Backslash::Branches => Command::Branch(Branch::Ls(BranchLs { all: false })),
+            _ => Command::Table(Table::Ls(tables())),
+        };
+        // Lists have no `csv` form.
+        let mut context = self.context.clone();
+        if matches!(context.output, OutputFormat::Csv | OutputFormat::Ndjson) {
+            context.output = OutputFormat::Table;
+        }
+        Box::pin(dispatch(&context, self.api, command)).await
+    }
+
+    /// Reads the names that are completed.
+    async fn names(&self) -> Result<Names> {
+        let at = segment(&self.reference);
+        let tables: Vec<TableRow> = self.api.get(format!("/v1/refs/{at}/tables")).await?;
+        let views: Vec<SqlView> = self.api.get(format!("/v1/refs/{at}/views")).await?;
+        let branches: Vec<BranchRow> = self.api.get("/v1/branches").await?;
+        let tags: Vec<TagRow> = self.api.get("/v1/tags").await?;
+        let views = views
+            .into_iter()
+            .map(|view| Relation { name: view.name.to_string(), columns: Vec::new() });
+        let branches = branches.into_iter().map(|branch| branch.name);
+        Ok(Names {
+            relations: tables.into_iter().map(Relation::from).chain(views).collect(),
+            refs: branches.chain(tags.into_iter().map(|tag| tag.name)).collect(),
+        })
+    }
+}
+
+fn format(name: &str) -> Result<OutputFormat> {
+    clap::ValueEnum::from_str(name, true).map_err(|_| {
+        error::invalid(format!("no format `{name}`"))
+            .with_hint("Use `table`, `json`, `csv` or `ndjson`.")
+    })
+}
+
+/// Returns whether a statement may change the names of tables, columns and branches.
+fn changes_names(sql: &str) -> bool {
+    let first = sql.split_whitespace().next().unwrap_or_default();
+    ["create", "drop", "alter"].iter().any(|word| first.eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,101 @@
+//! The source of entries: a terminal, or standard input that is a file or pipe.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use headwater_model::{ErrorCode, Problem};
+
+use crate::completion::SharedNames;
+use crate::editor::{Editor, is_quit};
+use crate::statements::statements;
+
+/// One entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A backslash command, or statements.
+    Text(String),
+    /// Ctrl-C at the prompt: the text is dropped.
+    Interrupted,
+    /// Ctrl-D, or the end of the file.
+    End,
+}
+
+/// The source of entries.
+pub enum Input {
+    /// A person types.
+    Terminal(Box<Editor>),
+    /// Standard input is a file or pipe.
+    Pipe,
+}
+
+impl Input {
+    /// Opens the terminal, or standard input if it is not a terminal.
+    pub fn open(names: SharedNames, history: Option<PathBuf>) -> Result<Self, Problem> {
+        if !std::io::stdin().is_terminal() {
+            return Ok(Input::Pipe);
+        }
+        let editor = Editor::open(names, history);
+        let editor = editor.map_err(|error| failed("the terminal", &error))?;
+        Ok(Input::Terminal(Box::new(editor)))
+    }
+
+    /// Returns whether a person types.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Input::Terminal(_))
+    }
+
+    /// Reads the next entry; blocks until it is complete.
+    pub fn read(&mut self, prompt: &str) -> Result<Entry, Problem> {
+        let entry = match self {
+            Input::Terminal(editor) => {
+                editor.read(prompt).map_err(|error| failed("the terminal", &error))?
+            }
+            Input::Pipe => next_entry(&mut std::io::stdin().lock())?,
+        };
+        match entry {
+            Entry::Text(text) if is_quit(&text) => Ok(Entry::End),
+            entry => Ok(entry),
+        }
+    }
+}
+
+/// Reads lines until they are a backslash command or end with a complete statement. The end of the
+/// input also ends a statement.
+fn next_entry(input: &mut impl BufRead) -> Result<Entry, Problem> {
+    let mut text = String::new();
+    loop {
+        let start = text.len();
+        let length =
+            input.read_line(&mut text).map_err(|error| failed("standard input", &error))?;
+        if length == 0 {
+            return Ok(if text.is_empty() { Entry::End } else { Entry::Text(text) });
+        }
+        // Other lines cannot end a statement. A long statement is not split again at each of them.
+        let can_end = start == 0 || text[start..].contains(';');
+        let is_backslash = text.trim_start().starts_with('\\');
+        if is_backslash || can_end && statements(&text).rest.is_empty() {
+            return Ok(Entry::Text(text));
+        }
+    }
+}
+
+fn failed(source: &str, error: &dyn std::error::Error) -> Problem {
+    let mut problem = Problem::new(ErrorCode::Storage, format!("cannot read from {source}"));
+    problem.causes.push(error.to_string());
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piped_input_is_read_statement_by_statement() {
+        let mut input = "\\dt\n\nSELECT 1,\n ';\n';SELECT 2;\nSELECT 3".as_bytes();
+        let mut texts = Vec::new();
+        while let Entry::Text(text) = next_entry(&mut input).expect("text") {
+            texts.push(text);
+        }
+        assert_eq!(texts, ["\\dt\n", "\n", "SELECT 1,\n ';\n';SELECT 2;\n", "SELECT 3"]);
+    }
+}

@@ -1,0 +1,14 @@
+//! The parts of `headwater sql` that know no lake: a line editor with history and completion,
+//! statements in text, and backslash commands.
+
+mod backslash;
+mod completion;
+mod editor;
+mod input;
+mod statements;
+
+pub use backslash::{Backslash, HELP};
+pub use completion::{Names, Relation, SharedNames};
+pub use editor::Editor;
+pub use input::{Entry, Input};
+pub use statements::{Statements, statements};
