@@ -3,10 +3,14 @@
 //! Changes of rights store their event in the batch of the change. Decisions and logins are
 //! recorded in memory first and written in groups.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use headwater_model::{AuditEvent, AuditOutcome, AuthMethod, Clock, Identity, Principal};
-use headwater_store::{Append, Batch, KeyRange, Store};
+use headwater_model::{
+    AuditEvent, AuditFilter, AuditOutcome, AuthMethod, Clock, Identity, Principal, Timestamp,
+};
+use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -26,6 +30,8 @@ pub struct AuditLog {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     pending: Mutex<Vec<Append>>,
+    /// The time at which old events were deleted last.
+    expired: Mutex<Option<Timestamp>>,
 }
 
 impl std::fmt::Debug for AuditLog {
@@ -36,7 +42,7 @@ impl std::fmt::Debug for AuditLog {
 
 impl AuditLog {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        AuditLog { store, clock, pending: Mutex::default() }
+        AuditLog { store, clock, pending: Mutex::default(), expired: Mutex::default() }
     }
 
     /// Returns an event of a principal, at the current time.
@@ -57,6 +63,7 @@ impl AuditLog {
             principal: name,
             method: principal.method(),
             token,
+            address: principal.address(),
             action: action.to_owned(),
             object: cut(object.into()),
             outcome,
@@ -81,8 +88,13 @@ impl AuditLog {
 
     /// Records a failed login. `user` must be the name of a user, since a client that mistakes the
     /// fields may send a password as the name.
-    pub(crate) fn failed_login(&self, user: Option<&str>, method: AuthMethod) {
-        let anonymous = Principal::anonymous();
+    pub(crate) fn failed_login(
+        &self,
+        user: Option<&str>,
+        method: AuthMethod,
+        address: Option<IpAddr>,
+    ) {
+        let anonymous = Principal::anonymous().with_address(address);
         let mut event = self.event(&anonymous, "login", "lake", AuditOutcome::Denied);
         event.method = method;
         if let Some(user) = user {
@@ -120,16 +132,50 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Returns events, the newest first, at most `limit`.
-    pub async fn list(&self, limit: usize) -> Result<Vec<AuditEvent>> {
+    /// Returns the events that match a filter, the newest first.
+    pub async fn list(&self, filter: &AuditFilter) -> Result<Vec<AuditEvent>> {
         self.flush().await?;
-        let range = KeyRange::all().reverse().limit(limit);
-        let entries = self.store.scan(JOURNAL, &range).await?;
-        let parse = |entry: headwater_store::Entry| {
-            serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key })
-        };
-        entries.into_iter().map(parse).collect()
+        let mut scan = ReverseScan::new(JOURNAL, None, None);
+        let mut found = Vec::new();
+        while found.len() < filter.limit
+            && scan.peek(&*self.store).await?.is_some()
+            && let Some(entry) = scan.pop()
+        {
+            // Keys sort by time.
+            if filter.since.is_some_and(|since| entry.key < key_at(since)) {
+                break;
+            }
+            let event: AuditEvent = serde_json::from_slice(&entry.value)
+                .map_err(|_| Error::Corrupt { key: entry.key.clone() })?;
+            found.extend(Some(event).filter(|event| filter.matches(event)));
+        }
+        Ok(found)
     }
+
+    /// Deletes the events that are older than `keep`, at most once an hour.
+    pub async fn expire(&self, keep: Duration) -> Result<()> {
+        let now = self.clock.now();
+        {
+            let mut expired = self.expired.lock();
+            if expired.is_some_and(|last| (now - last).num_hours() < 1) {
+                return Ok(());
+            }
+            *expired = Some(now);
+        }
+        self.delete_before(now - keep).await.map(drop)
+    }
+
+    /// Deletes the events before a time. Returns their number.
+    pub async fn delete_before(&self, time: Timestamp) -> Result<u64> {
+        let range = KeyRange::all().until(key_at(time));
+        Ok(self.store.trim(JOURNAL, &range).await?)
+    }
+}
+
+/// Returns a text that sorts before the keys of events at a time, and after those of earlier ones.
+fn key_at(time: Timestamp) -> String {
+    let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);
+    Uuid::from_u128(milliseconds << 80).to_string()
 }
 
 fn entry(event: &AuditEvent) -> Result<Append> {

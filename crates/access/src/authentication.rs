@@ -3,6 +3,8 @@
 //! Every failure has the same error, and an unknown user takes as long as a wrong password. A
 //! token is found by the hash of its text, so that no comparison reveals a part of it.
 
+use std::net::IpAddr;
+
 use headwater_model::{AuthMethod, AuthenticatedUser, Principal, Timestamp};
 use headwater_store::{Append, Batch};
 
@@ -35,12 +37,16 @@ impl std::fmt::Debug for Credential<'_> {
 }
 
 impl Access {
-    /// Authenticates a client. Failures are recorded in the audit log, and so are logins with a
-    /// password.
+    /// Authenticates a client at an address, if it is known. Failures are recorded in the audit
+    /// log, and so are logins with a password.
     ///
     /// Errors: [`Error::InvalidCredential`] for every invalid credential; [`Error::Busy`] if too
     /// many passwords are being checked.
-    pub async fn authenticate(&self, credential: Credential<'_>) -> Result<Principal> {
+    pub async fn authenticate(
+        &self,
+        credential: Credential<'_>,
+        address: Option<IpAddr>,
+    ) -> Result<Principal> {
         let (user, method, found) = match credential {
             Credential::Token(text) => (None, AuthMethod::Token, self.by_token(text, None)),
             Credential::Password { user, password } if password.starts_with(PREFIX) => {
@@ -52,10 +58,10 @@ impl Access {
         };
         let Some(authenticated) = found else {
             let known = user.filter(|name| self.directory().users.contains_key(*name));
-            self.0.audit.failed_login(known, method);
+            self.0.audit.failed_login(known, method, address);
             return Err(Error::InvalidCredential);
         };
-        let principal = Principal::user(authenticated);
+        let principal = Principal::user(authenticated).with_address(address);
         if method == AuthMethod::Password {
             let allowed = headwater_model::AuditOutcome::Allowed;
             self.0.audit.record(self.0.audit.event(&principal, "login", "lake", allowed));

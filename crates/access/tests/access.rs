@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use headwater_access::{Access, Credential, Decision, Denial, Error, NewUser, Reason};
 use headwater_model::{
-    Action, AuditOutcome, AuthMethod, Clock, FixedClock, NewToken, Object, Permission, Principal,
-    TableName, UserKind,
+    Action, AuditFilter, AuditOutcome, AuthMethod, Clock, FixedClock, NewToken, Object, Permission,
+    Principal, SystemClock, TableName, UserKind,
 };
 use headwater_store::{MemoryStore, Store};
 
@@ -51,7 +51,7 @@ impl Fixture {
     /// Returns the principal of a user with a new token.
     async fn log_in(&self, user: &str) -> Principal {
         let secret = self.token(user, NewToken::default()).await;
-        self.access.authenticate(Credential::Token(&secret)).await.expect("a valid token")
+        self.access.authenticate(Credential::Token(&secret), None).await.expect("a valid token")
     }
 
     fn may(&self, principal: &Principal, action: Action, object: &Object) -> bool {
@@ -59,7 +59,7 @@ impl Fixture {
     }
 
     async fn is_rejected(&self, credential: Credential<'_>) -> bool {
-        let rejected = self.access.authenticate(credential).await;
+        let rejected = self.access.authenticate(credential, None).await;
         matches!(rejected, Err(Error::InvalidCredential))
     }
 }
@@ -117,14 +117,14 @@ async fn tokens_end_by_expiry_revocation_and_with_their_user() {
     f.grant("ana", &[Action::Select], "table:a").await;
     let expires = Some(f.clock.now() + Duration::from_secs(60));
     let secret = f.token("ana", NewToken { expires, ..NewToken::default() }).await;
-    let ana = f.access.authenticate(Credential::Token(&secret)).await.expect("not expired");
+    let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("not expired");
     assert!(f.may(&ana, Action::Select, &table("a")));
     f.clock.advance(Duration::from_secs(60));
     assert!(f.is_rejected(Credential::Token(&secret)).await);
     assert!(!f.may(&ana, Action::Select, &table("a")), "an open connection ends with its token");
 
     let secret = f.token("ana", NewToken::default()).await;
-    let ana = f.access.authenticate(Credential::Token(&secret)).await.expect("valid");
+    let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("valid");
     let tokens = f.access.tokens(Some("ana")).await.expect("tokens");
     assert_eq!(tokens[1].last_used, Some(f.clock.now()));
     f.access.revoke_token(&f.owner, &tokens[1].id, Some("eve")).await.expect_err("another's");
@@ -153,13 +153,13 @@ async fn a_tokens_scopes_limit_what_its_user_may_do() {
     f.grant("ana", &[Action::Administer], "lake").await;
     let scopes = Some(vec![permission(&[Action::Select], "table:a")]);
     let secret = f.token("ana", NewToken { scopes, ..NewToken::default() }).await;
-    let ana = f.access.authenticate(Credential::Token(&secret)).await.expect("valid");
+    let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("valid");
     assert!(f.may(&ana, Action::Select, &table("a")));
     let denied = f.access.decide(&ana, Action::Select, &table("b"));
     assert_eq!(denied, Decision::Denied(Denial::Scope));
     assert!(!f.may(&ana, Action::Administer, &Object::lake()));
     let none = f.token("ana", NewToken { scopes: Some(Vec::new()), ..NewToken::default() }).await;
-    let ana = f.access.authenticate(Credential::Token(&none)).await.expect("valid");
+    let ana = f.access.authenticate(Credential::Token(&none), None).await.expect("valid");
     assert!(!f.may(&ana, Action::Select, &table("a")), "an empty list of scopes allows nothing");
 }
 
@@ -171,11 +171,11 @@ async fn every_invalid_credential_has_the_same_error() {
     let new = NewUser { name: "ana".to_owned(), password, ..NewUser::default() };
     f.access.create_user(&f.owner, new).await.expect("a user");
     let valid = Credential::Password { user: "ana", password: "correct horse" };
-    let ana = f.access.authenticate(valid).await.expect("valid");
+    let ana = f.access.authenticate(valid, None).await.expect("valid");
     assert_eq!((ana.author(), ana.method()), ("ana", AuthMethod::Password));
     let token = f.token("ana", NewToken::default()).await;
     let by_token = Credential::Password { user: "ana", password: &token };
-    f.access.authenticate(by_token).await.expect("a token as the password");
+    f.access.authenticate(by_token, None).await.expect("a token as the password");
 
     let forged = format!("{}{}", &token[..token.len() - 8], "00000000");
     let unknown = "hwp_0000000000000000000000000000000000000000000000007b6d7d1d";
@@ -212,11 +212,16 @@ async fn the_audit_log_has_logins_and_changes_and_no_secret() {
     f.grant("ana", &[Action::Select], "table:a").await;
     let secret = f.token("ana", NewToken::default()).await;
     let valid = Credential::Password { user: "ana", password: "correct horse" };
-    f.access.authenticate(valid).await.expect("valid");
+    f.access.authenticate(valid, None).await.expect("valid");
     for user in ["ana", "correct horse"] {
         assert!(f.is_rejected(Credential::Password { user, password: "wrong" }).await);
     }
-    let events = f.access.audit().list(100).await.expect("events");
+    let events = f
+        .access
+        .audit()
+        .list(&AuditFilter { limit: 100, ..AuditFilter::default() })
+        .await
+        .expect("events");
     let shown: Vec<String> = events
         .iter()
         .rev()
@@ -271,4 +276,30 @@ async fn a_decision_on_many_grants_is_fast() {
     }
     // Much longer than expected: this detects a wrong order of growth.
     assert!(started.elapsed() / 100 < Duration::from_millis(5), "{:?}", started.elapsed() / 100);
+}
+
+#[tokio::test]
+async fn audit_events_are_filtered_and_deleted_by_age() {
+    let f = fixture().await;
+    let audit = f.access.audit();
+    let ana = Principal::anonymous().with_address(Some([192, 0, 2, 7].into()));
+    for (action, outcome) in [("select", AuditOutcome::Denied), ("insert", AuditOutcome::Allowed)] {
+        audit.record(audit.event(&ana, action, "table:a.b", outcome));
+    }
+    let list = async |filter: AuditFilter| {
+        audit.list(&AuditFilter { limit: 10, ..filter }).await.expect("events")
+    };
+    let denied = AuditFilter { outcome: Some(AuditOutcome::Denied), ..AuditFilter::default() };
+    let found = list(denied).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].action.as_str(), found[0].address), ("select", ana.address()));
+    let other = AuditFilter { principal: Some("ana".to_owned()), ..AuditFilter::default() };
+    assert_eq!(list(other).await, []);
+    // The order of the events is that of the system's clock.
+    let now = SystemClock.now();
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(audit.delete_before(now - hour).await.expect("none"), 0);
+    assert_eq!(list(AuditFilter::default()).await.len(), 2);
+    assert_eq!(audit.delete_before(now + hour).await.expect("all"), 2);
+    assert_eq!(list(AuditFilter::default()).await, []);
 }

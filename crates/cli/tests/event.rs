@@ -40,7 +40,7 @@ fn call_until_accepted(workspace: &Workspace, number: usize) -> String {
     let mut event = String::new();
     until("a server accepts the call", || {
         let answer = workspace.run(&arguments);
-        event = answer.stdout.trim().to_owned();
+        answer.stdout.trim().clone_into(&mut event);
         answer.code == 0
     });
     event

@@ -308,8 +308,8 @@ impl<'s> Lookup<'s> {
                 position: at,
             });
         };
-        // System tables contain names of tables, branches and jobs that the session may not see.
-        self.session.authorize(Action::Administer, &Object::lake())?;
+        let action = if table.name() == "audit" { Action::Audit } else { Action::Administer };
+        self.session.authorize(action, &Object::lake())?;
         if written.snapshot.is_some() {
             return Err(Error::unsupported("a snapshot of a system table"));
         }

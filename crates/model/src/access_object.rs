@@ -94,8 +94,8 @@ impl ObjectKind {
     /// Returns the actions that can be granted on objects of the kind.
     pub const fn actions(self) -> &'static [Action] {
         use Action::{
-            Administer, Alter, Create, Delete, Deploy, Drop, Insert, Invoke, Maintain, Merge, Read,
-            Run, Select, Set, Update, Use, Write,
+            Administer, Alter, Audit, Create, Delete, Deploy, Drop, Insert, Invoke, Maintain,
+            Merge, Read, Run, Select, Set, Update, Use, Write,
         };
         match self {
             ObjectKind::Table | ObjectKind::Namespace => {
@@ -109,7 +109,7 @@ impl ObjectKind {
             ObjectKind::Environment => &[Read, Drop],
             ObjectKind::Secret => &[Set, Use],
             ObjectKind::Location | ObjectKind::Usage => &[Read],
-            ObjectKind::Lake => &[Maintain, Administer],
+            ObjectKind::Lake => &[Maintain, Audit, Administer],
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The audit log: an event for each login, decision and change of rights. It contains no secret.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -39,6 +41,10 @@ pub struct AuditEvent {
     /// The id of the access token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The client's address; none on the Unix socket, and for work that runs later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
     /// The action, for example `select`, `login` or `grant`.
     pub action: String,
     /// The object, for example `table:sales.orders`.
@@ -47,8 +53,42 @@ pub struct AuditEvent {
     pub outcome: AuditOutcome,
     /// The reason, for example the grant that decided.
     pub reason: String,
-    /// The job.
+    /// The job in which it happened; its commits name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
+}
+
+/// The events to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Only events at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only events before this time.
+    pub until: Option<Timestamp>,
+    /// Only events of this user, or of `owner` or `anonymous`.
+    pub principal: Option<String>,
+    /// Only events with this action.
+    pub action: Option<String>,
+    /// Only events with this object.
+    pub object: Option<String>,
+    /// Only events with this outcome.
+    pub outcome: Option<AuditOutcome>,
+    /// Maximum number of events.
+    pub limit: usize,
+}
+
+impl AuditFilter {
+    /// Returns true if an event is to be listed.
+    pub fn matches(&self, event: &AuditEvent) -> bool {
+        let is = |wanted: &Option<String>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == text)
+        };
+        self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time < until)
+            && is(&self.principal, &event.principal)
+            && is(&self.action, &event.action)
+            && is(&self.object, &event.object)
+            && self.outcome.is_none_or(|outcome| event.outcome == outcome)
+    }
 }

@@ -48,13 +48,15 @@ pub enum Action {
     Deploy,
     /// Maintain tables, stop jobs of others.
     Maintain,
+    /// Read the audit log.
+    Audit,
     /// Everything, the rights of users included.
     Administer,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 17] = [
+    pub const ALL: [Action; 18] = [
         Action::Select,
         Action::Insert,
         Action::Update,
@@ -71,6 +73,7 @@ impl Action {
         Action::Run,
         Action::Deploy,
         Action::Maintain,
+        Action::Audit,
         Action::Administer,
     ];
 
@@ -93,6 +96,7 @@ impl Action {
             Action::Run => "run",
             Action::Deploy => "deploy",
             Action::Maintain => "maintain",
+            Action::Audit => "audit",
             Action::Administer => "administer",
         }
     }

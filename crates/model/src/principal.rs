@@ -1,5 +1,6 @@
 //! The identity that a request acts as.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub const AUTHOR_BYTES_MAX: usize = 200;
 pub struct Principal {
     identity: Identity,
     author: Option<String>,
+    address: Option<IpAddr>,
 }
 
 /// A verified identity.
@@ -124,22 +126,33 @@ impl AuthMethod {
 impl Principal {
     /// Creates the lake's owner, without an author.
     pub const fn owner() -> Self {
-        Principal { identity: Identity::Owner, author: None }
+        Principal { identity: Identity::Owner, author: None, address: None }
     }
 
     /// Creates the principal of a user.
     pub fn user(user: AuthenticatedUser) -> Self {
-        Principal { identity: Identity::User(Arc::new(user)), author: None }
+        Principal { identity: Identity::User(Arc::new(user)), author: None, address: None }
     }
 
     /// Creates the principal of a client without a credential.
     pub const fn anonymous() -> Self {
-        Principal { identity: Identity::Anonymous, author: None }
+        Principal { identity: Identity::Anonymous, author: None, address: None }
     }
 
     /// Returns the identity.
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Returns the principal with the address of its client, for the audit log.
+    #[must_use]
+    pub fn with_address(self, address: Option<IpAddr>) -> Self {
+        Principal { address, ..self }
+    }
+
+    /// Returns the address of the client, if it is known.
+    pub const fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Returns the name of the user; none for the owner and without a credential.

@@ -112,7 +112,7 @@ impl Runner {
                 continue;
             }
             if input.table.namespace == SYSTEM_NAMESPACE {
-                self.authorize(Action::Administer, &Object::lake())?;
+                // The session checks the action that the table needs.
                 continue;
             }
             match &input.reference {

@@ -42,12 +42,13 @@ pub struct Unauthenticated;
 /// Adds the [`Principal`] to a request, or rejects it.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<TcpPeer>().cloned();
+    let address = peer.as_ref().map(|peer| client_address(&app, peer.address, request.headers()));
     if let Some(principal) = peer.as_ref().and_then(|_| of_session(&app, request.headers())) {
-        request.extensions_mut().insert(principal);
+        request.extensions_mut().insert(principal.with_address(address));
         return next.run(request).await;
     }
     let shown = bearer(request.headers());
-    match identify(&app, peer.as_ref(), shown).await {
+    match identify(&app, peer.as_ref(), shown, address).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             next.run(request).await
@@ -62,7 +63,6 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
         }
         Err(_) => {
             let has_header = request.headers().contains_key(AUTHORIZATION);
-            let address = peer.map(|peer| client_address(&app, peer.address, request.headers()));
             match refusal(&app, address, has_header) {
                 problem if problem.code == ErrorCode::Unauthenticated => {
                     unauthenticated(request.uri(), problem)
@@ -110,6 +110,7 @@ async fn identify(
     app: &App,
     peer: Option<&TcpPeer>,
     shown: Option<&str>,
+    address: Option<IpAddr>,
 ) -> Result<Principal, Problem> {
     let Some(peer) = peer else {
         return match shown.filter(|token| token.starts_with(ACCESS_TOKEN_PREFIX)) {
@@ -119,8 +120,10 @@ async fn identify(
     };
     let is_open = peer.token.is_none() && !app.service.has_users();
     match shown {
-        _ if is_open => Ok(Principal::owner()),
-        Some(token) => app.service.authenticate(Credential::Token(token)).await,
+        _ if is_open => Ok(Principal::owner().with_address(address)),
+        Some(token) => {
+            app.service.access_control().authenticate(Credential::Token(token), address).await
+        }
         None => Err(Problem::new(ErrorCode::Unauthenticated, "the request has no credential")),
     }
 }

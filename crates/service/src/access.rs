@@ -9,8 +9,10 @@ use std::sync::Arc;
 use headwater_access::{Access, Credential, Decision, Denial};
 use headwater_engine::TableAccess;
 use headwater_model::{
-    Action, AuditOutcome, ErrorCode, Identity, Object, ObjectKind, OrProblem, Principal, Problem,
+    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, Principal,
+    Problem,
 };
+use headwater_pipelines::Callable;
 use serde_json::json;
 
 use crate::service::{Components, Service};
@@ -75,18 +77,22 @@ impl Components {
     /// Returns the decisions of a session that acts for a principal; none if it may do everything
     /// by being the owner.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
-        table_access(&self.access, principal)
+        table_access(&self.access, principal, None)
     }
 }
 
 /// Returns the decisions of a session that acts for a principal; none if it may do everything by
 /// being the owner.
-pub(crate) fn table_access(access: &Access, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
+pub(crate) fn table_access(
+    access: &Access,
+    principal: &Principal,
+    job: Option<JobId>,
+) -> Option<Arc<dyn TableAccess>> {
     if *principal.identity() == Identity::Owner && !access.has_users() {
         return None;
     }
     let (access, principal) = (access.clone(), principal.clone());
-    Some(Arc::new(SessionAccess { access, principal }))
+    Some(Arc::new(SessionAccess { access, principal, job }))
 }
 
 /// The decisions of an SQL session.
@@ -94,11 +100,16 @@ pub(crate) fn table_access(access: &Access, principal: &Principal) -> Option<Arc
 struct SessionAccess {
     access: Access,
     principal: Principal,
+    /// The job of the session.
+    job: Option<JobId>,
 }
 
 impl TableAccess for SessionAccess {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
-        authorize(&self.access, &self.principal, action, object)
+        let decision = self.access.decide(&self.principal, action, object);
+        let decided = Decided { action, object, decision: &decision };
+        record(&self.access, &self.principal, self.job, &decided);
+        outcome(&self.principal, action, object, decision)
     }
 
     fn allows(&self, action: Action, object: &Object) -> bool {
@@ -118,7 +129,18 @@ pub(crate) fn authorize(
     object: &Object,
 ) -> Result<(), Problem> {
     let decision = access.decide(principal, action, object);
-    record(access, principal, action, object, &decision);
+    let decided = Decided { action, object, decision: &decision };
+    record(access, principal, None, &decided);
+    outcome(principal, action, object, decision)
+}
+
+/// Returns the error of a denied request.
+fn outcome(
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+    decision: Decision,
+) -> Result<(), Problem> {
     match decision {
         Decision::Allowed(_) => Ok(()),
         Decision::Denied(denial @ (Denial::Unauthenticated | Denial::Invalid)) => {
@@ -128,21 +150,41 @@ pub(crate) fn authorize(
     }
 }
 
+/// A decision on a request.
+struct Decided<'a> {
+    action: Action,
+    object: &'a Object,
+    decision: &'a Decision,
+}
+
 /// Records a decision in the audit log. A request without a credential is recorded by the protocol
 /// that rejects it.
-fn record(
-    access: &Access,
-    principal: &Principal,
-    action: Action,
-    object: &Object,
-    decision: &Decision,
-) {
+fn record(access: &Access, principal: &Principal, job: Option<JobId>, decided: &Decided<'_>) {
     if *principal.identity() == Identity::Anonymous || !access.has_users() {
         return;
     }
+    let Decided { action, object, decision } = decided;
     let outcome = if decision.is_allowed() { AuditOutcome::Allowed } else { AuditOutcome::Denied };
     let event = access.audit().event(principal, action.as_str(), object.to_string(), outcome);
-    access.audit().record(headwater_model::AuditEvent { reason: decision.to_string(), ..event });
+    access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
+}
+
+/// Records that a call gets the secrets of its function, which the user that deployed it may use.
+pub(crate) fn record_secrets(
+    access: &Access,
+    principal: &Principal,
+    callable: &Callable,
+    job: JobId,
+) {
+    if !access.has_users() {
+        return;
+    }
+    for secret in &callable.function.secrets {
+        let (action, object) = (Action::Use.as_str(), Object::secret(secret).to_string());
+        let event = access.audit().event(principal, action, object, AuditOutcome::Allowed);
+        let reason = format!("call of function {}", callable.name);
+        access.audit().record(AuditEvent { reason, job: Some(job), ..event });
+    }
 }
 
 fn unauthenticated(denial: Denial) -> Problem {
@@ -177,11 +219,7 @@ impl Service {
     ///
     /// Errors: `unauthenticated`, the same for every invalid credential; `too_busy`.
     pub async fn authenticate(&self, credential: Credential<'_>) -> Result<Principal, Problem> {
-        let (Credential::Token(shown) | Credential::Password { password: shown, .. }) = credential;
-        if self.components().is_owner_token(shown) {
-            return Ok(Principal::owner());
-        }
-        self.components().access.authenticate(credential).await.or_problem()
+        self.access_control().authenticate(credential, None).await
     }
 
     /// Returns true if a user exists. Before that, a server without authentication treats every
@@ -194,7 +232,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use headwater_access::NewUser;
-    use headwater_model::{NewToken, Permission, SystemClock};
+    use headwater_model::{AuditFilter, NewToken, Permission, SystemClock};
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -223,7 +261,7 @@ mod tests {
         access.create_user(&owner, new).await.expect("a user");
         let token = access.create_token(&owner, "ana", NewToken::default()).await;
         let secret = token.expect("a token").secret;
-        let ana = access.authenticate(Credential::Token(&secret)).await.expect("valid");
+        let ana = access.authenticate(Credential::Token(&secret), None).await.expect("valid");
         let table: Object = "table:sales.orders".parse().expect("a table");
         let denied = authorize(&access, &ana, Action::Select, &table).expect_err("no grant");
         assert_eq!(denied.code, ErrorCode::Forbidden);
@@ -234,7 +272,11 @@ mod tests {
         let permission = Permission { actions: vec![Action::Select], object };
         access.grant(&owner, "ana", permission).await.expect("a grant");
         authorize(&access, &ana, Action::Select, &table).expect("granted");
-        let events = access.audit().list(10).await.expect("events");
+        let events = access
+            .audit()
+            .list(&AuditFilter { limit: 10, ..AuditFilter::default() })
+            .await
+            .expect("events");
         let recorded =
             |outcome| events.iter().any(|it| it.outcome == outcome && it.action == "select");
         assert!(recorded(AuditOutcome::Denied) && recorded(AuditOutcome::Allowed));

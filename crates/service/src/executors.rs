@@ -80,7 +80,8 @@ impl RunExecutor {
         context: &JobContext,
     ) -> Result<RunReport, Problem> {
         let principal = actor.principal();
-        let runner = self.runner.with_access(table_access(&self.access, &principal));
+        let runner =
+            self.runner.with_access(table_access(&self.access, &principal, Some(context.id())));
         let ran = runner.run(request, context.clone()).await.map_err(|error| error.to_problem());
         let branch = format!("run/{}", context.id());
         if principal.user_name().is_some()
@@ -112,7 +113,7 @@ impl ImportExecutor {
     ) -> Result<ImportReport, Problem> {
         let (principal, context) = (actor.principal(), context.clone());
         self.rights.check(&principal, &request)?;
-        let check = self.rights.table_check(&principal);
+        let check = self.rights.table_check(&principal, Some(context.id()));
         let importer = Importer::new(self.lake.clone()).with_check(check);
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));

@@ -29,7 +29,7 @@ impl Imports {
         self.check(principal, request).await?;
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
-        let check = self.0.import_rights.table_check(principal);
+        let check = self.0.import_rights.table_check(principal, None);
         let importer = Importer::new(self.0.lake.clone()).with_check(check);
         importer.plan(request, Arc::new(|_| {}), cancelled).await.or_problem()
     }

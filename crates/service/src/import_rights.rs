@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_access::Access;
 use headwater_ingest::TableCheck;
-use headwater_model::{Action, ImportRequest, Object, Principal, Problem, RefSpec};
+use headwater_model::{Action, ImportRequest, JobId, Object, Principal, Problem, RefSpec};
 use uuid::Uuid;
 
 use crate::access::{EVERY, authorize, table_access};
@@ -41,8 +41,8 @@ impl ImportRights {
 
     /// Returns the check of each action on a table; none if the principal may do everything by
     /// being the owner.
-    pub fn table_check(&self, principal: &Principal) -> Option<TableCheck> {
-        let access = table_access(&self.access, principal)?;
+    pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
+        let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
     }
 

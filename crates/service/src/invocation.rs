@@ -14,6 +14,7 @@ use headwater_pipelines::{Callable, Parsed, Project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
+use crate::access::record_secrets;
 use crate::deployer::{nothing_deployed, parse_folder};
 use crate::operation::EndedJob;
 use crate::run::project_object;
@@ -136,6 +137,7 @@ impl Invocations {
         let new = NewJob::new(JobKind::Function, callable.name.clone(), principal.author());
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
+        record_secrets(&self.0.access, principal, &callable, job);
         // A caller that disconnects stops the function; its usage until then is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();

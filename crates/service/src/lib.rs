@@ -8,6 +8,7 @@
 
 mod access;
 mod access_control;
+mod audit_table;
 mod auto_maintenance;
 mod branch;
 mod commit_history;

@@ -47,6 +47,9 @@ use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
 /// Maximum number of queued function calls.
 const CALLS_WAITING_MAX: usize = 10_000;
 
+/// Time for which an audit event is kept.
+const AUDIT_KEPT: Duration = Duration::from_hours(365 * 24);
+
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
 #[derive(Clone)]
 pub struct Service(Arc<Components>);
@@ -267,7 +270,7 @@ impl Components {
         )
         .await
         .map_err(|error| Error::component(&error))?;
-        system_tables::register(&engine, &jobs, &lake);
+        system_tables::register(&engine, &jobs, &lake, &access);
         let secrets =
             SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
         let (engine_of_runs, quota) = (engine.clone(), room(&config));
@@ -336,6 +339,9 @@ impl Components {
         }
         if let Err(error) = self.access.audit().flush().await {
             tracing::warn!("audit events cannot be stored: {error}");
+        }
+        if let Err(error) = self.access.audit().expire(AUDIT_KEPT).await {
+            tracing::warn!("old audit events cannot be deleted: {error}");
         }
     }
 

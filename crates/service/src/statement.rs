@@ -18,6 +18,7 @@ use headwater_model::{
 };
 use serde_json::{Value, json};
 
+use crate::access::table_access;
 use crate::service::Components;
 
 /// Maximum length of a statement's summary, in characters.
@@ -139,10 +140,10 @@ impl Statements {
         running: &mut Running,
     ) -> Result<Answer, Problem> {
         let author = principal.author().to_owned();
-        let job = running.context.id().to_string();
-        let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job)]);
+        let job = running.context.id();
+        let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job.to_string())]);
         let mut options = session_options(request, author, properties);
-        options.access = self.0.table_access(principal);
+        options.access = table_access(&self.0.access, principal, Some(job));
         let session = self.0.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
         let cancelled = running.context.cancelled();

@@ -8,17 +8,21 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
+use headwater_access::Access;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
 use headwater_lake::{Lake, View};
 use headwater_model::{ErrorCode, Fault, Job, Problem, UsageLine};
 use serde_json::{Value, json};
 
+use crate::audit_table;
+
 /// Maximum number of jobs in `system.jobs`; the newest are shown.
 const JOBS_MAX: usize = 100_000;
 
 /// Adds the tables to the engine.
-pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake) {
+pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
+    audit_table::register(engine, access);
     engine.add_system_table(Arc::new(JobsTable { jobs: jobs.clone(), schema: jobs_schema() }));
     engine.add_system_table(Arc::new(UsageTable { jobs: jobs.clone(), schema: usage_schema() }));
     engine.add_system_table(Arc::new(MaintenanceTable {
@@ -120,7 +124,7 @@ fn maintenance_schema() -> SchemaRef {
 
 const TEXT: DataType = DataType::Utf8;
 
-fn timestamp() -> DataType {
+pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -202,7 +206,7 @@ fn usage_row(grouping: &str, line: &UsageLine) -> Value {
     row
 }
 
-fn to_batches(schema: &SchemaRef, rows: &[Value]) -> Result<Vec<RecordBatch>, Problem> {
+pub(crate) fn to_batches(schema: &SchemaRef, rows: &[Value]) -> Result<Vec<RecordBatch>, Problem> {
     let wrong = |error: ArrowError| Problem::new(ErrorCode::Internal, error.to_string());
     let builder = ReaderBuilder::new(schema.clone()).with_batch_size(rows.len().max(1));
     let mut decoder = builder.build_decoder().map_err(wrong)?;

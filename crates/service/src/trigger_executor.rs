@@ -18,6 +18,7 @@ use headwater_triggers::{TargetExecutor, event_part};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::access::record_secrets;
 use crate::deployer::Deployed;
 use crate::executors::{ImportExecutor, RunExecutor};
 use crate::run::run_queue;
@@ -92,6 +93,8 @@ impl TriggerExecutor {
             Problem::new(ErrorCode::FunctionNotFound, message)
                 .with_hint("Define it and run `headwater deploy`.")
         })?;
+        let actor = self.deployed.require()?.actor.principal();
+        record_secrets(&self.runs.access, &actor, callable, context.id());
         let arguments = arguments(callable, event)?;
         let with = (&*project, &*self.given);
         let returned = self.runner.call(with, callable, (arguments, Returns::Any), context).await;

@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         trial("access_projects::the_branch_of_a_failed_run_belongs_to_its_user", failed_run),
         trial("access_projects::an_import_needs_its_table_branch_and_location", imports),
         trial("access_projects::a_deployment_has_the_rights_of_its_user", deployments),
+        trial("access_projects::auditors_read_the_audit_log", audit),
         trial("access_projects::secrets_are_set_and_used_by_grants", secrets),
     ]
 }
@@ -207,4 +208,32 @@ async fn secrets() {
     assert_eq!(status, 201, "{answer}");
     let (_, listed) = users.get(&ana, "/v1/secrets").await;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+async fn audit() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["select on table:shop.items"]).await;
+    let auditor = users.user("auditor", &["audit on lake"]).await;
+    let query =
+        async |token: &str, sql: &str| users.post(token, "/v1/query", json!({"sql": sql})).await;
+    assert_eq!(query(&ana, "SELECT id FROM shop.items").await.0, 200);
+    assert_eq!(query(&ana, "SELECT * FROM sales.orders").await.0, 403);
+    let sql = "SELECT action, object, outcome, method, address, job IS NOT NULL AS has_job \
+               FROM system.audit WHERE principal = 'ana' AND action = 'select' ORDER BY time";
+    assert_eq!(query(&ana, sql).await.0, 403);
+    let (status, events) = query(&auditor, sql).await;
+    assert_eq!(status, 200, "{events}");
+    for (object, outcome) in [("table:shop.items", "allowed"), ("table:sales.orders", "denied")] {
+        let expected = json!({
+            "action": "select", "object": object, "outcome": outcome, "method": "token",
+            "address": "127.0.0.1", "has_job": true,
+        });
+        let events = events.as_array().expect("rows");
+        assert!(events.contains(&expected), "{expected} in {events:?}");
+    }
+    let grants = "SELECT count(*) > 0 AS found FROM system.audit WHERE action = 'grant'";
+    assert_eq!(query(&auditor, grants).await.1, json!([{"found": true}]));
+    // The right to read the log opens no other system table.
+    assert_eq!(query(&auditor, "SELECT * FROM system.jobs").await.0, 403);
+    assert_eq!(query(&auditor, "SELECT id FROM shop.items").await.0, 403);
 }

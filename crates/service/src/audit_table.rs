@@ -1,0 +1,54 @@
+//! The system table `system.audit`: the audit log, newest first. It is the same at every ref.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use headwater_access::Access;
+use headwater_engine::{Engine, SystemTable};
+use headwater_lake::View;
+use headwater_model::{AuditFilter, OrProblem, Problem};
+use serde_json::{Value, json};
+
+use crate::system_tables::{timestamp, to_batches};
+
+/// Maximum number of events in the table; the newest are shown.
+const EVENTS_MAX: usize = 100_000;
+
+/// Adds the table to the engine.
+pub fn register(engine: &Engine, access: &Access) {
+    let table = AuditTable { access: access.clone(), schema: schema() };
+    engine.add_system_table(Arc::new(table));
+}
+
+struct AuditTable {
+    access: Access,
+    schema: SchemaRef,
+}
+
+#[async_trait]
+impl SystemTable for AuditTable {
+    fn name(&self) -> &'static str {
+        "audit"
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+        let filter = AuditFilter { limit: EVENTS_MAX, ..AuditFilter::default() };
+        let events = self.access.audit().list(&filter).await.or_problem()?;
+        let rows: Vec<Value> = events.iter().map(|event| json!(event)).collect();
+        to_batches(&self.schema, &rows)
+    }
+}
+
+fn schema() -> SchemaRef {
+    const TEXTS: [&str; 9] =
+        ["principal", "method", "token", "address", "action", "object", "outcome", "reason", "job"];
+    let texts = TEXTS.map(|name| Field::new(name, DataType::Utf8, true));
+    let time = Field::new("time", timestamp(), true);
+    Arc::new(Schema::new([time].into_iter().chain(texts).collect::<Vec<_>>()))
+}
