@@ -50,7 +50,7 @@ fn show(context: &Context, event: &TriggerEvent) {
     for (name, value) in [
         ("trigger", event.trigger.clone()),
         ("what", describe(&event.event)),
-        ("status", style.paint(tone, status).to_string()),
+        ("status", style.paint(tone, status)),
         ("recorded", output::moment(event.created)),
         ("tries", event.attempts.to_string()),
         ("due", output::moment(event.due)),
