@@ -81,7 +81,8 @@ fn check_examples(command: &clap::Command, seen: &mut usize) {
         assert!(help.contains("headwater "), "`{name}` has no example");
         for line in help.lines().filter(|line| line.trim_start().starts_with("headwater ")) {
             let first = line.split(" && ").next().unwrap_or_default();
-            let words = words(first.split(" > ").next().unwrap_or_default());
+            let first = first.split(" > ").next().unwrap_or_default();
+            let words = words(first.split(" < ").next().unwrap_or_default());
             let parsed = Arguments::command().try_get_matches_from(&words);
             if let Err(error) = parsed {
                 panic!("`{line}`: {error}");

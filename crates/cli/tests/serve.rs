@@ -308,7 +308,7 @@ fn a_server_in_the_foreground_logs_jobs_failures_and_trigger_events() {
     workspace.run(&["query", "SELECT 1 / (n - 1) AS bad FROM one"]);
     // Files are imported after the debounce interval.
     until("the trigger has fired", || {
-        let done = workspace.json(&["trigger", "events", "--status", "done"]);
+        let done = workspace.json(&["event", "ls", "--status", "done"]);
         done.as_array().is_some_and(|events| !events.is_empty())
     });
     workspace.ok(&["stop"]);

@@ -79,11 +79,11 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
     let value = expected * (expected - 1) / 2 * 3;
     assert_eq!(sums, json!([{"n": expected, "files": expected, "value": value}]));
     until("no event is pending", || {
-        workspace.json(&["trigger", "events", "--status", "pending"]) == json!([])
-            && workspace.json(&["trigger", "events", "--status", "running"]) == json!([])
+        workspace.json(&["event", "ls", "--status", "pending"]) == json!([])
+            && workspace.json(&["event", "ls", "--status", "running"]) == json!([])
     });
     assert_eq!(rows(&workspace), expected, "nothing comes in twice afterwards");
-    assert_eq!(workspace.json(&["trigger", "events", "--status", "failed"]), json!([]));
+    assert_eq!(workspace.json(&["event", "ls", "--status", "failed"]), json!([]));
     workspace.ok(&["stop"]);
     server.wait().expect("the server ends");
 }

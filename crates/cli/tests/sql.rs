@@ -78,11 +78,14 @@ fn the_shell_completes_names_and_goes_on_after_an_error() {
     let terminal = Terminal {
         columns: 100,
         typed: &[
-            ("main=> ", "SELECT carr\tFROM\nfli\t;\r"),
-            ("1 row", "SELECT * FROM nowhere;\r"),
-            ("nowhere", "\\c dev\r"),
+            ("main=> ", "SELECT carr\t FROM\nfli\t;\r"),
+            ("1 row", ""),
+            ("main=> ", "SELECT * FROM nowhere;\r"),
+            ("headwater table ls", ""),
+            ("main=> ", "\\c dev\r"),
             ("dev=> ", "SELECT sum(delay)\r FROM flights;\r"),
-            ("1 row", "\x04"),
+            ("1 row", ""),
+            ("dev=> ", "\x04"),
         ],
         ..Terminal::default()
     };
@@ -105,8 +108,10 @@ fn ctrl_c_cancels_the_statement_and_keeps_the_shell() {
         typed: &[
             ("main=> ", "\\i endless.sql\r"),
             ("querying", "\x03"),
-            ("stopped", "SELECT 40 + 2 AS n;\r"),
-            ("42", "\x04"),
+            ("stopped", ""),
+            ("main=> ", "SELECT 40 + 2 AS n;\r"),
+            ("42", ""),
+            ("main=> ", "\x04"),
         ],
         ..Terminal::default()
     };

@@ -8,9 +8,14 @@ import fcntl
 import json
 import os
 import pty
+import select
+import signal
 import struct
 import sys
 import termios
+
+# The maximum seconds without output; the command is then killed.
+PATIENCE = 60
 
 
 def main():
@@ -22,6 +27,8 @@ def main():
         os.execvp(command[0], command)
     written = b""
     while True:
+        if not select.select([terminal], [], [], PATIENCE)[0]:
+            os.kill(child, signal.SIGKILL)
         try:
             text = os.read(terminal, 65536)
         except OSError:
