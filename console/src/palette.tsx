@@ -1,20 +1,18 @@
 // The command palette (`Ctrl`+`K`): screens, tables, branches and saved queries by name; and the
 // keys of the page (`?`).
 
-import { useEffect, useRef, useState } from "preact/hooks";
 import { tableName } from "./format";
 import { loadRefs, loadRelations, ref as chosen, useLoad } from "./lake";
 import { openText, saved } from "./query/workspace";
 import { go } from "./route";
 import { useStore } from "./store";
+import { type Choice, ChoiceList } from "./ui/choice_list";
 import { Dialog } from "./ui/parts";
 
 /** Maximum number of entries in the list. */
 const SHOWN_MAX = 12;
 
-interface Entry {
-  name: string;
-  kind: string;
+interface Entry extends Choice {
   start(): void;
 }
 
@@ -64,51 +62,18 @@ export function Palette({ targets, close }: { targets: Target[]; close: () => vo
 }
 
 function PaletteList({ entries, close }: { entries: Entry[]; close: () => void }) {
-  const [text, setText] = useState("");
-  const [at, setAt] = useState(0);
-  const input = useRef<HTMLInputElement>(null);
-  useEffect(() => input.current?.focus(), []);
-  const shown = matching(entries, text).slice(0, SHOWN_MAX);
-  const choose = (entry: Entry | undefined) => {
-    if (!entry) return;
+  const choose = (entry: Entry) => {
     close();
     entry.start();
   };
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === "ArrowDown") setAt(Math.min(at + 1, shown.length - 1));
-    else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
-    else if (event.key === "Enter") choose(shown[at]);
-    else return;
-    event.preventDefault();
-  };
   return (
     <Dialog title="Go to" close={close}>
-      <input
-        ref={input}
-        value={text}
+      <ChoiceList
+        label="Go to"
         placeholder="Screen, table, branch or saved query"
-        aria-label="Go to"
-        onInput={(event) => {
-          setText(event.currentTarget.value);
-          setAt(0);
-        }}
-        onKeyDown={onKeyDown}
+        find={(text) => matching(entries, text).slice(0, SHOWN_MAX)}
+        choose={choose}
       />
-      <ul role="listbox" class="choices">
-        {shown.map((entry, index) => (
-          <li
-            role="option"
-            aria-selected={index === at}
-            key={`${entry.kind} ${entry.name}`}
-            onMouseMove={() => setAt(index)}
-            onClick={() => choose(entry)}
-          >
-            <span>{entry.name}</span>
-            <small>{entry.kind}</small>
-          </li>
-        ))}
-      </ul>
-      {shown.length === 0 && <p class="muted">Nothing matches “{text}”.</p>}
     </Dialog>
   );
 }

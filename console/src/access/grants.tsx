@@ -5,7 +5,7 @@ import { type Problem, call, segment, toProblem } from "../api";
 import { ago } from "../format";
 import { useLoad } from "../lake";
 import { Field, FormDialog } from "../ui/form";
-import { Empty, Loading, ProblemBox, toast } from "../ui/parts";
+import { Empty, Loading, ProblemBox, attempt, toast } from "../ui/parts";
 
 interface Grant {
   grantee: string;
@@ -65,13 +65,11 @@ export function Grants() {
 function GrantList({ grants, changed }: { grants: Grant[]; changed: () => void }) {
   const revoke = async ({ grantee, actions, object }: Grant) => {
     if (!confirm(`Revoke ${actions.join(", ")} on ${object} from ${grantee}?`)) return;
-    try {
+    await attempt(async () => {
       const query = new URLSearchParams({ grantee, actions: actions.join(","), object });
       await call(`/v1/grants?${query}`, { method: "DELETE" });
       changed();
-    } catch (error) {
-      toast(toProblem(error).message);
-    }
+    });
   };
   return (
     <div class="scroll">

@@ -1,11 +1,11 @@
 // Secrets of functions: their names and versions. No response has their values.
 
 import { useState } from "preact/hooks";
-import { call, segment, toProblem } from "../api";
+import { call, segment } from "../api";
 import { ago } from "../format";
 import { useLoad } from "../lake";
 import { Field, FormDialog } from "../ui/form";
-import { Empty, Loading, ProblemBox, toast } from "../ui/parts";
+import { Empty, Loading, ProblemBox, attempt } from "../ui/parts";
 
 interface Secret {
   name: string;
@@ -21,12 +21,10 @@ export function Secrets() {
   if (!found.value) return <Loading what="secrets" />;
   const remove = async (name: string) => {
     if (!confirm(`Delete the secret ${name}?`)) return;
-    try {
+    await attempt(async () => {
       await call(`/v1/secrets/${segment(name)}`, { method: "DELETE" });
       found.reload();
-    } catch (error) {
-      toast(toProblem(error).message);
-    }
+    });
   };
   return (
     <>

@@ -1,11 +1,11 @@
 // Access tokens. A new one's secret is shown once.
 
 import { useState } from "preact/hooks";
-import { call, segment, toProblem } from "../api";
+import { call, segment } from "../api";
 import { ago, moment } from "../format";
 import { useLoad } from "../lake";
 import { Field, FormDialog } from "../ui/form";
-import { Dialog, Empty, Loading, ProblemBox, toast } from "../ui/parts";
+import { Dialog, Empty, Loading, ProblemBox, attempt, toast } from "../ui/parts";
 
 interface Token {
   id: string;
@@ -60,12 +60,10 @@ function stateOf({ revoked, expires }: Token): string {
 function TokenList({ tokens, changed }: { tokens: Token[]; changed: () => void }) {
   const revoke = async ({ id, user, label }: Token) => {
     if (!confirm(`Revoke the token ${label || id} of ${user}?`)) return;
-    try {
+    await attempt(async () => {
       await call(`/v1/tokens/${segment(id)}`, { method: "DELETE" });
       changed();
-    } catch (error) {
-      toast(toProblem(error).message);
-    }
+    });
   };
   return (
     <div class="scroll">

@@ -1,11 +1,11 @@
 // Users and service accounts, and the identity of this session.
 
 import { useState } from "preact/hooks";
-import { call, segment, toProblem } from "../api";
+import { call, segment } from "../api";
 import { ago } from "../format";
 import { useLoad } from "../lake";
 import { Field, FormDialog } from "../ui/form";
-import { Empty, Loading, ProblemBox, toast } from "../ui/parts";
+import { Empty, Loading, ProblemBox, attempt } from "../ui/parts";
 
 interface User {
   name: string;
@@ -54,12 +54,10 @@ function Identity() {
 
 function UserList({ users, changed }: { users: User[]; changed: () => void }) {
   const disable = async ({ name, disabled }: User) => {
-    try {
+    await attempt(async () => {
       await call(`/v1/users/${segment(name)}`, { method: "PATCH", body: { disabled: !disabled } });
       changed();
-    } catch (error) {
-      toast(toProblem(error).message);
-    }
+    });
   };
   return (
     <div class="scroll">

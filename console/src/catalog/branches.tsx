@@ -7,7 +7,7 @@ import { changes, ref as chosen, loadRefs, useLoad } from "../lake";
 import { link } from "../route";
 import { useStore } from "../store";
 import type { Branch, Commit } from "../types";
-import { Dialog, Loading, ProblemBox, toast } from "../ui/parts";
+import { Dialog, Loading, ProblemBox, attempt, toast } from "../ui/parts";
 import { CommitGraph } from "./commit_graph";
 import { CommitLink } from "./table";
 
@@ -85,14 +85,12 @@ function BranchRow({ branch, active, distance }: { branch: Branch; active: boole
   const { name, commit, created } = branch;
   const remove = async () => {
     if (!confirm(`Delete the branch ${name}? Its commits that no other ref has are lost.`)) return;
-    try {
+    await attempt(async () => {
       await call(`/v1/branches/${segment(name)}`, { method: "DELETE" });
       if (chosen.get() === name) chosen.set("main");
       changes.update((round) => round + 1);
       toast(`Deleted ${name}.`);
-    } catch (error) {
-      toast(toProblem(error).message);
-    }
+    });
   };
   return (
     <tr>

@@ -8,7 +8,7 @@ import { changes, loadRelations, ref as chosen, useLoad } from "../lake";
 import { link, replace, useRoute } from "../route";
 import { store, useStore } from "../store";
 import type { Job } from "../types";
-import { Elapsed, Empty, ProblemBox, download, toast } from "../ui/parts";
+import { Elapsed, Empty, ProblemBox, attempt, download, toast } from "../ui/parts";
 import { Chart } from "./chart";
 import { type Check, useCheck } from "./check";
 import { Editor } from "./editor";
@@ -341,13 +341,11 @@ function Downloads({ execution }: { execution: Execution }) {
     const format = FORMATS.find(({ name }) => name === select.value);
     select.value = "";
     if (!format) return;
-    try {
+    await attempt(async () => {
       const body = { sql: execution.sql, ref: execution.ref };
       const response = await send("/v1/query", { body, accept: format.media });
       download(`result.${format.extension}`, await response.blob());
-    } catch (error) {
-      toast(toProblem(error).message);
-    }
+    });
   };
   const reads = /^\s*(select|with|show|describe|values|from|explain)\b/i.test(execution.sql);
   if (!reads) return null;

@@ -1,12 +1,12 @@
 // One job: its graph if it is a run, its log as it is written, and what each step took.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { call, toProblem } from "../api";
+import { call } from "../api";
 import { go, link } from "../route";
 import { bytes, cost, count, duration, moment } from "../format";
 import { useLoad } from "../lake";
 import type { Job } from "../types";
-import { Empty, Loading, ProblemBox, Status, toast } from "../ui/parts";
+import { Empty, Loading, ProblemBox, Status, attempt } from "../ui/parts";
 import { Dag, type Step } from "./dag";
 import { type LogLine, useRunState } from "./events";
 import { elapsed } from "./screen";
@@ -24,16 +24,12 @@ export function RunPage({ id }: { id: string }) {
   // A failed run leaves its branch for reading; the hint names it.
   const branch = /run\/[0-9a-f-]{36}/.exec(job.error?.hint ?? "")?.[0];
   const running = job.status === "running" || job.status === "queued";
-  const stop = () => call(`/v1/jobs/${id}/stop`, { method: "POST" }).catch((error) => toast(toProblem(error).message));
-  const rerun = async () => {
-    try {
+  const stop = () => attempt(async () => void (await call(`/v1/jobs/${id}/stop`, { method: "POST" })));
+  const rerun = () =>
+    attempt(async () => {
       const next = await call<Job>(`/v1/jobs/${id}/rerun`, { method: "POST" });
       go(["runs", next.id]);
-    } catch (error) {
-      const { message, hint } = toProblem(error);
-      toast(hint ? `${message}. ${hint}` : message);
-    }
-  };
+    });
   return (
     <article>
       <header class="title">

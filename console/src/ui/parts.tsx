@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import type { Problem } from "../api";
+import { type Problem, toProblem } from "../api";
 import { duration } from "../format";
 
 /** Shows an error: its message, causes and hint. */
@@ -109,6 +109,16 @@ export function download(name: string, content: Blob) {
   anchor.download = name;
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(anchor.href), 60_000);
+}
+
+/** Runs an action; its error becomes a short message. */
+export async function attempt(action: () => Promise<void>) {
+  try {
+    await action();
+  } catch (error) {
+    const { message, hint } = toProblem(error);
+    toast(hint ? `${message}. ${hint}` : message);
+  }
 }
 
 /** Shows a short message at the edge of the page. */

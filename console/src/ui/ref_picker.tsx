@@ -3,11 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { loadRefs, ref as chosen, useLoad } from "../lake";
 import { useStore } from "../store";
-
-interface Choice {
-  name: string;
-  kind: string;
-}
+import { type Choice, ChoiceList } from "./choice_list";
 
 export function RefPicker() {
   const name = useStore(chosen);
@@ -47,52 +43,25 @@ export function RefPicker() {
 
 function RefList({ choose }: { choose: (name: string | null) => void }) {
   const refs = useLoad("refs", loadRefs);
-  const [text, setText] = useState("");
-  const [at, setAt] = useState(0);
-  const input = useRef<HTMLInputElement>(null);
-  useEffect(() => input.current?.focus(), []);
   const all: Choice[] = [
     ...(refs.value?.branches ?? []).map(({ name }) => ({ name, kind: "branch" })),
     ...(refs.value?.tags ?? []).map(({ name }) => ({ name, kind: "tag" })),
   ];
-  const found = all.filter(({ name }) => name.toLowerCase().includes(text.toLowerCase()));
-  const typed = text.trim();
-  if (typed && !found.some(({ name }) => name === typed)) found.push({ name: typed, kind: "ref" });
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === "Escape") choose(null);
-    else if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));
-    else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
-    else if (event.key === "Enter") choose(found[at]?.name ?? null);
-    else return;
-    event.preventDefault();
+  const find = (text: string) => {
+    const found = all.filter(({ name }) => name.toLowerCase().includes(text.toLowerCase()));
+    const typed = text.trim();
+    if (typed && !found.some(({ name }) => name === typed)) found.push({ name: typed, kind: "ref" });
+    return found;
   };
   return (
     <div class="popover">
-      <input
-        ref={input}
-        value={text}
+      <ChoiceList
+        label="Find a ref"
         placeholder="Branch, tag or commit"
-        aria-label="Find a ref"
-        onInput={(event) => {
-          setText(event.currentTarget.value);
-          setAt(0);
-        }}
-        onKeyDown={onKeyDown}
+        find={find}
+        choose={({ name }) => choose(name)}
+        cancel={() => choose(null)}
       />
-      <ul role="listbox">
-        {found.map((choice, index) => (
-          <li
-            role="option"
-            aria-selected={index === at}
-            key={`${choice.kind} ${choice.name}`}
-            onMouseMove={() => setAt(index)}
-            onClick={() => choose(choice.name)}
-          >
-            <span>{choice.name}</span>
-            <small>{choice.kind}</small>
-          </li>
-        ))}
-      </ul>
       {refs.problem && <p class="problem-hint">{refs.problem.message}</p>}
     </div>
   );

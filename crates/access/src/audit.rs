@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{
-    AuditEvent, AuditFilter, AuditOutcome, AuthMethod, Clock, Identity, Principal, Timestamp,
+    AuditEvent, AuditOutcome, AuthMethod, Clock, Identity, Principal, Timestamp,
 };
-use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
+use headwater_store::{Append, Batch, KeyRange, Store};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -132,24 +132,15 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Returns the events that match a filter, the newest first.
-    pub async fn list(&self, filter: &AuditFilter) -> Result<Vec<AuditEvent>> {
+    /// Returns events, the newest first, at most `limit`.
+    pub async fn list(&self, limit: usize) -> Result<Vec<AuditEvent>> {
         self.flush().await?;
-        let mut scan = ReverseScan::new(JOURNAL, None, None);
-        let mut found = Vec::new();
-        while found.len() < filter.limit
-            && scan.peek(&*self.store).await?.is_some()
-            && let Some(entry) = scan.pop()
-        {
-            // Keys sort by time.
-            if filter.since.is_some_and(|since| entry.key < key_at(since)) {
-                break;
-            }
-            let event: AuditEvent = serde_json::from_slice(&entry.value)
-                .map_err(|_| Error::Corrupt { key: entry.key.clone() })?;
-            found.extend(Some(event).filter(|event| filter.matches(event)));
-        }
-        Ok(found)
+        let range = KeyRange::all().reverse().limit(limit);
+        let entries = self.store.scan(JOURNAL, &range).await?;
+        let parse = |entry: headwater_store::Entry| {
+            serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key })
+        };
+        entries.into_iter().map(parse).collect()
     }
 
     /// Deletes the events that are older than `keep`, at most once an hour.
@@ -162,13 +153,8 @@ impl AuditLog {
             }
             *expired = Some(now);
         }
-        self.delete_before(now - keep).await.map(drop)
-    }
-
-    /// Deletes the events before a time. Returns their number.
-    pub async fn delete_before(&self, time: Timestamp) -> Result<u64> {
-        let range = KeyRange::all().until(key_at(time));
-        Ok(self.store.trim(JOURNAL, &range).await?)
+        self.store.trim(JOURNAL, &KeyRange::all().until(key_at(now - keep))).await?;
+        Ok(())
     }
 }
 

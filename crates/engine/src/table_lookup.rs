@@ -308,8 +308,7 @@ impl<'s> Lookup<'s> {
                 position: at,
             });
         };
-        let action = if table.name() == "audit" { Action::Audit } else { Action::Administer };
-        self.session.authorize(action, &Object::lake())?;
+        self.session.authorize(table.action(), &Object::lake())?;
         if written.snapshot.is_some() {
             return Err(Error::unsupported("a snapshot of a system table"));
         }

@@ -127,8 +127,8 @@ impl Functions {
         Ok(self.0.environments.get(spec, on_progress).await?)
     }
 
-    /// Returns true if an environment still exists and was not rebuilt since.
-    pub fn counts(&self, environment: &Environment) -> bool {
+    /// Returns true if this build of an environment still exists.
+    pub fn is_current(&self, environment: &Environment) -> bool {
         self.0.environments.current_build(&environment.id).as_ref() == Some(&environment.build)
     }
 

@@ -58,37 +58,3 @@ pub struct AuditEvent {
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
 }
-
-/// The events to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AuditFilter {
-    /// Only events at this time or later.
-    pub since: Option<Timestamp>,
-    /// Only events before this time.
-    pub until: Option<Timestamp>,
-    /// Only events of this user, or of `owner` or `anonymous`.
-    pub principal: Option<String>,
-    /// Only events with this action.
-    pub action: Option<String>,
-    /// Only events with this object.
-    pub object: Option<String>,
-    /// Only events with this outcome.
-    pub outcome: Option<AuditOutcome>,
-    /// Maximum number of events.
-    pub limit: usize,
-}
-
-impl AuditFilter {
-    /// Returns true if an event is to be listed.
-    pub fn matches(&self, event: &AuditEvent) -> bool {
-        let is = |wanted: &Option<String>, text: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted == text)
-        };
-        self.since.is_none_or(|since| event.time >= since)
-            && self.until.is_none_or(|until| event.time < until)
-            && is(&self.principal, &event.principal)
-            && is(&self.action, &event.action)
-            && is(&self.object, &event.object)
-            && self.outcome.is_none_or(|outcome| event.outcome == outcome)
-    }
-}

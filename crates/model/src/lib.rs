@@ -45,7 +45,7 @@ pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKi
 pub use account_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
-pub use audit::{AuditEvent, AuditFilter, AuditOutcome};
+pub use audit::{AuditEvent, AuditOutcome};
 pub use branch::{Branch, CreateRef, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};

@@ -25,7 +25,7 @@ impl Given {
         let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;
         let environment = environment.upgrade().filter(|_| asked.elapsed() < ASKED_EVERY)?;
         drop(given);
-        runner.functions.counts(&environment).then_some(environment)
+        runner.functions.is_current(&environment).then_some(environment)
     }
 
     fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {

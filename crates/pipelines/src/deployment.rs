@@ -88,10 +88,8 @@ impl DeploymentStore {
 
     /// Returns the identity that deployed a version last. Error: `corrupt`.
     pub async fn actor(&self, version: ObjectId) -> Result<Actor> {
-        let range = KeyRange::default();
-        let entries = self.store.scan(JOURNAL, &range).await;
-        let entries = entries.map_err(|error| Error::other(&error))?;
-        let entry = entries.into_iter().find(|entry| entry.key == version.to_string());
+        let entry = self.store.latest(JOURNAL, &version.to_string()).await;
+        let entry = entry.map_err(|error| Error::other(&error))?;
         let record = entry.and_then(|it| serde_json::from_slice::<Record>(&it.value).ok());
         Ok(record.ok_or_else(|| corrupt(version))?.actor)
     }

@@ -16,11 +16,11 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use bytes::{BufMut, BytesMut};
+use headwater_encoding::json_texts;
 
 use crate::numeric;
 use crate::text;
 use crate::types::{PgType, Scalar};
-use headwater_encoding::json_texts;
 
 /// Days from 1970-01-01 to 2000-01-01, where dates of PostgreSQL start.
 pub const EPOCH_DAYS: i32 = 10_957;

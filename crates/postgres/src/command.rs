@@ -1,5 +1,5 @@
-//! Statements of the session itself, which are not SQL over tables: `SET`, `BEGIN`, `FETCH` and
-//! the like. Every other statement is parsed by the service.
+//! Statements that the session executes itself, such as `SET`, `BEGIN` and `FETCH`. The service
+//! parses all others.
 
 use headwater_model::{ErrorCode, Problem};
 
@@ -30,7 +30,7 @@ pub enum SessionCommand {
     Fetch(String, Option<u64>),
     /// `CLOSE name`, or all cursors.
     Close(Option<String>),
-    /// A statement without an effect here, with its tag.
+    /// A statement that needs no action, with its tag.
     Nothing(&'static str),
 }
 
@@ -84,7 +84,6 @@ fn unless_all(name: String) -> Option<String> {
 }
 
 fn set(words: &mut Words<'_>) -> Option<SessionCommand> {
-    let start = words.clone();
     let mut name = words.name()?;
     if matches!(name.to_ascii_uppercase().as_str(), "SESSION" | "LOCAL")
         && words.clone().next().is_none_or(|word| word != "=")
@@ -92,11 +91,23 @@ fn set(words: &mut Words<'_>) -> Option<SessionCommand> {
         name = words.name()?;
     }
     match name.to_ascii_uppercase().as_str() {
-        "TRANSACTION" | "CHARACTERISTICS" | "CONSTRAINTS" => {
-            return Some(SessionCommand::Nothing("SET"));
+        "CONSTRAINTS" => return Some(SessionCommand::Nothing("SET")),
+        "TRANSACTION" | "CHARACTERISTICS" => {
+            let is_read_only = words.any(|word| word.eq_ignore_ascii_case("only"));
+            return Some(if is_read_only {
+                SessionCommand::Set("transaction_read_only".to_owned(), "on".to_owned())
+            } else {
+                SessionCommand::Nothing("SET")
+            });
         }
-        "AUTHORIZATION" | "ROLE" if start.clone().nth(1)? != "=" => {
-            return Some(SessionCommand::Nothing("SET"));
+        "AUTHORIZATION" | "ROLE" => {
+            let role = words.name()?;
+            let is_own = ["default", "none"].iter().any(|own| role.eq_ignore_ascii_case(own));
+            return Some(if is_own {
+                SessionCommand::Nothing("SET")
+            } else {
+                SessionCommand::Set("role".to_owned(), role)
+            });
         }
         "TIME" => {
             words.next()?;
@@ -214,7 +225,7 @@ impl<'a> Iterator for Words<'a> {
         let length = match first {
             '\'' | '"' => {
                 let end = self.rest[1..].find(first).map_or(self.rest.len(), |end| end + 2);
-                // A doubled quote stands for one.
+                // A quote inside the text is written twice.
                 let mut end = end;
                 while self.rest[end..].starts_with(first) {
                     let next = self.rest[end + 1..].find(first);
@@ -263,6 +274,16 @@ mod tests {
             SessionCommand::Show("transaction_isolation".into()),
         );
         check("RESET ALL", SessionCommand::Reset(None));
+    }
+
+    #[test]
+    fn roles_and_read_only_transactions_are_not_ignored() {
+        let set = |name: &str, value: &str| SessionCommand::Set(name.into(), value.into());
+        check("SET ROLE analyst", set("role", "analyst"));
+        check("SET SESSION AUTHORIZATION 'ana'", set("role", "'ana'"));
+        check("SET SESSION AUTHORIZATION DEFAULT", SessionCommand::Nothing("SET"));
+        check("SET ROLE NONE", SessionCommand::Nothing("SET"));
+        check("SET TRANSACTION READ ONLY", set("transaction_read_only", "on"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The rows of a statement, sent as the client takes them.
+//! The rows of a running statement, sent as fast as the client reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Cursor {
         returns_rows(self.name).then_some(self.columns.as_slice())
     }
 
-    /// Continues with a statement that another message began.
+    /// Replaces the token that cancels the statement, for its next rows.
     pub fn resume(&mut self, token: CancellationToken) {
         self.token = token;
     }

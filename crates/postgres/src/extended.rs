@@ -66,7 +66,7 @@ impl Session {
         parameters.sort_by_key(|(name, _)| name.parse::<u32>().unwrap_or(u32::MAX));
         let columns = match described.columns {
             Some(schema) => Some(column_types(&schema, &[])),
-            // Only its execution tells the columns of EXPLAIN, SHOW and DESCRIBE.
+            // The columns of EXPLAIN, SHOW and DESCRIBE are known only when they run.
             None if returns_rows(name) && parameters.is_empty() => {
                 let cursor = self.start(prepared.clone(), &[]).await?;
                 cursor.columns().map(<[_]>::to_vec)

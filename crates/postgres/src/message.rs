@@ -18,13 +18,13 @@ pub enum Message {
     Execute(String, u32),
     /// Removes a statement or portal.
     Close(Target),
-    /// Ends a group of messages, and the search for it after an error.
+    /// Ends a group of messages. After an error, messages up to the next one are skipped.
     Sync,
     /// Requests the replies so far.
     Flush,
     /// Ends the connection.
     Terminate,
-    /// Rows or their end, of a COPY that is not in progress any more.
+    /// Data of a COPY; ignored, since none is in progress.
     Copy,
     /// An answer to a request for a password.
     Password(Bytes),

@@ -1,6 +1,6 @@
 //! Values of parameters, from the format of the client to values of a statement.
 //!
-//! Numbers, truth values and texts are bound as they are. Every other value is bound as its text
+//! Numbers, booleans and texts are bound as they are. Every other value is bound as its text
 //! with a cast to its type, so that `$1` has the same type as the value.
 
 use bytes::{Buf, Bytes};
@@ -45,6 +45,14 @@ pub fn decode(
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
             .with_hint("Write the array in the statement, or bind its elements one by one."));
     }
+    if pg_type.scalar == Scalar::Bytea
+        && format == Format::Binary
+        && std::str::from_utf8(&bytes).is_err()
+    {
+        let message = format!("parameter `${name}` has bytes that are not text");
+        return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
+            .with_hint("Bind the bytes as hexadecimal text, and write `decode($1, 'hex')`."));
+    }
     let decoded = match format {
         Format::Text => {
             std::str::from_utf8(&bytes).ok().and_then(|text| from_text(pg_type.scalar, text))
@@ -52,8 +60,9 @@ pub fn decode(
         Format::Binary => from_binary(pg_type.scalar, bytes),
     };
     decoded.ok_or_else(|| {
-        let message = format!("the value of parameter `${name}` is no {:?}", pg_type.scalar);
-        Problem::new(ErrorCode::BadRow, message.to_lowercase())
+        let type_name = format!("{:?}", pg_type.scalar).to_lowercase();
+        let message = format!("the value of parameter `${name}` is not a valid {type_name}");
+        Problem::new(ErrorCode::BadRow, message)
     })
 }
 
@@ -150,7 +159,7 @@ fn decimal(text: &str) -> Option<Bound> {
     Some(Bound::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
 }
 
-/// Binds bytes that are text; others have no literal.
+/// Binds bytes that are UTF-8; SQL text cannot contain others.
 fn bytea(bytes: &[u8]) -> Option<Bound> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     Some(Bound::cast(text, "BYTEA"))

@@ -57,7 +57,7 @@ pub trait Reply {
         self.message(b'R', |out| out.put_i32(0));
     }
 
-    /// Rejects a newer minor version of the protocol, and options that do not exist.
+    /// Answers a newer minor version of the protocol, or unknown options: neither is supported.
     fn negotiate(&mut self, options: &[&str]) {
         self.message(b'v', |out| {
             out.put_i32(3 << 16);
@@ -105,7 +105,7 @@ pub trait Reply {
             out.put_u16(columns.len() as u16);
             for column in columns {
                 put_text(out, &column.name);
-                // No table and no column number: the result may be any expression.
+                // No table and no column number: a column can be an expression.
                 out.put_u32(0);
                 out.put_u16(0);
                 out.put_u32(column.pg_type.oid());

@@ -23,7 +23,7 @@ use crate::wire::Wire;
 /// Maximum number of prepared statements, and of portals, of a session.
 const NAMES_MAX: usize = 1_000;
 
-/// Why a message has no regular reply.
+/// The reason that a message has no regular reply.
 #[derive(Debug)]
 pub enum Failure {
     /// The statement failed; the connection remains usable.
@@ -47,7 +47,7 @@ impl From<io::Error> for Failure {
 /// The result of a message.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
-/// What a statement asks for.
+/// The action of a statement.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Nothing: the text has no statement.
@@ -71,7 +71,7 @@ impl Action {
 /// A prepared statement with its types.
 #[derive(Debug)]
 pub struct Statement {
-    /// What it asks for.
+    /// The action.
     pub action: Action,
     /// Names and types of its parameters.
     pub parameters: Vec<(String, PgType)>,
@@ -107,7 +107,7 @@ pub struct Client {
     pub principal: Principal,
     /// The ref that statements read and write.
     pub reference: RefSpec,
-    /// Settings of the startup message.
+    /// The settings that the client sent when it connected.
     pub settings: Settings,
 }
 

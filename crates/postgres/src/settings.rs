@@ -1,4 +1,4 @@
-//! Settings of a session: those that clients set at the start, with the values they may have.
+//! Settings of a session: those that clients set when they connect, and their values.
 
 use std::time::Duration;
 
@@ -7,58 +7,79 @@ use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
 /// The version of PostgreSQL whose catalogs and dialect clients expect.
 pub const SERVER_VERSION: &str = "15.0";
 
-/// Which values a setting accepts.
+/// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accepts {
-    /// Any value.
+    /// All values.
     Any,
-    /// Values that mean the same as the default: these.
+    /// Only these spellings of the default.
     Only(&'static [&'static str]),
-    /// None: it can only be shown.
+    /// No value: clients cannot change it.
     Nothing,
 }
 
-/// A setting: name, default, accepted values, and whether changes are reported to the client.
-type Row = (&'static str, &'static str, Accepts, bool);
+/// A setting.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    name: &'static str,
+    default: &'static str,
+    accepts: Accepts,
+    /// True if clients are informed of changes.
+    is_reported: bool,
+}
+
+impl Setting {
+    const fn new(name: &'static str, default: &'static str, accepts: Accepts) -> Self {
+        Setting { name, default, accepts, is_reported: false }
+    }
+
+    const fn reported(self) -> Self {
+        Setting { is_reported: true, ..self }
+    }
+}
 
 const ON: Accepts = Accepts::Only(&["on", "true", "yes", "1"]);
 const ANY: Accepts = Accepts::Any;
 const SHOWN: Accepts = Accepts::Nothing;
 
-const TABLE: [Row; 33] = [
-    ("application_name", "", ANY, true),
-    ("bytea_output", "hex", Accepts::Only(&["hex"]), false),
-    ("client_encoding", "UTF8", Accepts::Only(&["utf8", "utf-8", "unicode"]), true),
-    ("client_min_messages", "notice", ANY, false),
-    ("DateStyle", "ISO, MDY", Accepts::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]), true),
-    ("default_transaction_isolation", "repeatable read", ANY, false),
-    ("default_transaction_read_only", "off", Accepts::Only(&["off", "false"]), true),
-    ("extra_float_digits", "1", ANY, false),
-    ("idle_in_transaction_session_timeout", "0", ANY, false),
-    ("in_hot_standby", "off", SHOWN, true),
-    ("integer_datetimes", "on", SHOWN, true),
-    ("IntervalStyle", "postgres", Accepts::Only(&["postgres"]), true),
-    ("is_superuser", "on", SHOWN, true),
-    ("jit", "off", ANY, false),
-    ("lc_collate", "C.UTF-8", SHOWN, false),
-    ("lc_ctype", "C.UTF-8", SHOWN, false),
-    ("lc_messages", "C.UTF-8", ANY, false),
-    ("lc_monetary", "C.UTF-8", ANY, false),
-    ("lock_timeout", "0", ANY, false),
-    ("max_identifier_length", "255", SHOWN, false),
-    ("row_security", "on", ON, false),
-    ("search_path", DEFAULT_NAMESPACE, ANY, false),
-    ("server_encoding", "UTF8", SHOWN, true),
-    ("server_version", SERVER_VERSION, SHOWN, true),
-    ("server_version_num", "150000", SHOWN, false),
-    ("session_authorization", "", SHOWN, true),
-    ("standard_conforming_strings", "on", ON, true),
-    ("statement_timeout", "0", ANY, false),
-    ("synchronous_commit", "on", ON, false),
-    ("TimeZone", "UTC", ANY, true),
-    ("transaction_isolation", "repeatable read", ANY, false),
-    ("transaction_read_only", "off", Accepts::Only(&["off", "false"]), false),
-    ("xmloption", "content", ANY, false),
+const TABLE: [Setting; 34] = [
+    Setting::new("application_name", "", ANY).reported(),
+    Setting::new("bytea_output", "hex", Accepts::Only(&["hex"])),
+    Setting::new("client_encoding", "UTF8", Accepts::Only(&["utf8", "utf-8", "unicode"]))
+        .reported(),
+    Setting::new("client_min_messages", "notice", ANY),
+    Setting::new("DateStyle", "ISO, MDY", Accepts::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]))
+        .reported(),
+    Setting::new("default_transaction_isolation", "repeatable read", ANY),
+    Setting::new("default_transaction_read_only", "off", Accepts::Only(&["off", "false"]))
+        .reported(),
+    Setting::new("extra_float_digits", "1", ANY),
+    Setting::new("idle_in_transaction_session_timeout", "0", ANY),
+    Setting::new("in_hot_standby", "off", SHOWN).reported(),
+    Setting::new("integer_datetimes", "on", SHOWN).reported(),
+    Setting::new("IntervalStyle", "postgres", Accepts::Only(&["postgres"])).reported(),
+    Setting::new("is_superuser", "off", SHOWN).reported(),
+    Setting::new("jit", "off", ANY),
+    Setting::new("lc_collate", "C.UTF-8", SHOWN),
+    Setting::new("lc_ctype", "C.UTF-8", SHOWN),
+    Setting::new("lc_messages", "C.UTF-8", ANY),
+    Setting::new("lc_monetary", "C.UTF-8", ANY),
+    Setting::new("lock_timeout", "0", ANY),
+    Setting::new("max_identifier_length", "255", SHOWN),
+    Setting::new("role", "none", Accepts::Only(&["none"])),
+    Setting::new("row_security", "on", ON),
+    Setting::new("search_path", DEFAULT_NAMESPACE, ANY),
+    Setting::new("server_encoding", "UTF8", SHOWN).reported(),
+    Setting::new("server_version", SERVER_VERSION, SHOWN).reported(),
+    Setting::new("server_version_num", "150000", SHOWN),
+    Setting::new("session_authorization", "", SHOWN).reported(),
+    Setting::new("standard_conforming_strings", "on", ON).reported(),
+    Setting::new("statement_timeout", "0", ANY),
+    Setting::new("synchronous_commit", "on", ON),
+    Setting::new("TimeZone", "UTC", ANY).reported(),
+    Setting::new("transaction_isolation", "repeatable read", ANY),
+    Setting::new("transaction_read_only", "off", Accepts::Only(&["off", "false"])),
+    Setting::new("xmloption", "content", ANY),
 ];
 
 /// The settings of a session.
@@ -67,7 +88,7 @@ pub struct Settings([String; TABLE.len()]);
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings(TABLE.map(|(_, default, ..)| default.to_owned()))
+        Settings(TABLE.map(|setting| setting.default.to_owned()))
     }
 }
 
@@ -81,7 +102,7 @@ impl Settings {
         value: &str,
     ) -> Result<Option<(&'static str, &str)>, Problem> {
         let index = index_of(name)?;
-        let (known, default, accepts, is_reported) = TABLE[index];
+        let Setting { name: known, default, accepts, is_reported } = TABLE[index];
         // Drivers quote values in the startup message too.
         let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
         let compact: String = value.chars().filter(|c| !c.is_whitespace()).collect();
@@ -117,26 +138,24 @@ impl Settings {
     /// Restores the default of a setting.
     pub fn reset(&mut self, name: &str) -> Result<(), Problem> {
         let index = index_of(name)?;
-        if TABLE[index].2 != Accepts::Nothing {
-            TABLE[index].1.clone_into(&mut self.0[index]);
+        if TABLE[index].accepts != Accepts::Nothing {
+            TABLE[index].default.clone_into(&mut self.0[index]);
         }
         Ok(())
     }
 
     /// Restores the defaults of all settings.
     pub fn reset_all(&mut self) {
-        for (name, ..) in TABLE {
+        for setting in TABLE {
             // Every name of the table is known.
-            let _ = self.reset(name);
+            let _ = self.reset(setting.name);
         }
     }
 
     /// Returns all settings with their values, and whether they are reported to clients.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
-        TABLE
-            .iter()
-            .zip(&self.0)
-            .map(|((name, _, _, reported), value)| (*name, value.as_str(), *reported))
+        let all = TABLE.iter().zip(&self.0);
+        all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
     }
 
     /// Returns the namespace of unqualified names: the first one of `search_path`.
@@ -157,7 +176,7 @@ impl Settings {
 }
 
 fn index_of(name: &str) -> Result<usize, Problem> {
-    TABLE.iter().position(|(known, ..)| known.eq_ignore_ascii_case(name)).ok_or_else(|| {
+    TABLE.iter().position(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let message = format!("there is no setting `{name}`");
         Problem::new(ErrorCode::InvalidArgument, message).with_hint("See `SHOW ALL`.")
     })

@@ -39,30 +39,40 @@ pub enum Scalar {
     Uuid,
 }
 
-/// A row of the table: type, its oid, the oid of its array, and its size; -1 if that varies.
-type Row = (Scalar, u32, u32, i16);
+/// The numbers of a type.
+struct Numbers {
+    scalar: Scalar,
+    oid: u32,
+    array_oid: u32,
+    /// Size of a value in bytes; -1 if it varies.
+    size: i16,
+}
+
+const fn numbers(scalar: Scalar, oid: u32, array_oid: u32, size: i16) -> Numbers {
+    Numbers { scalar, oid, array_oid, size }
+}
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 16] = [
-    (Scalar::Bool, 16, 1000, 1),
-    (Scalar::Bytea, 17, 1001, -1),
-    (Scalar::Int2, 21, 1005, 2),
-    (Scalar::Int4, 23, 1007, 4),
-    (Scalar::Int8, 20, 1016, 8),
-    (Scalar::Float4, 700, 1021, 4),
-    (Scalar::Float8, 701, 1022, 8),
-    (Scalar::Numeric, 1700, 1231, -1),
-    (Scalar::Text, 25, 1009, -1),
-    (Scalar::Json, 114, 199, -1),
-    (Scalar::Date, 1082, 1182, 4),
-    (Scalar::Time, 1083, 1183, 8),
-    (Scalar::Timestamp, 1114, 1115, 8),
-    (Scalar::Timestamptz, 1184, 1185, 8),
-    (Scalar::Interval, 1186, 1187, 16),
-    (Scalar::Uuid, 2950, 2951, 16),
+const TABLE: [Numbers; 16] = [
+    numbers(Scalar::Bool, 16, 1000, 1),
+    numbers(Scalar::Bytea, 17, 1001, -1),
+    numbers(Scalar::Int2, 21, 1005, 2),
+    numbers(Scalar::Int4, 23, 1007, 4),
+    numbers(Scalar::Int8, 20, 1016, 8),
+    numbers(Scalar::Float4, 700, 1021, 4),
+    numbers(Scalar::Float8, 701, 1022, 8),
+    numbers(Scalar::Numeric, 1700, 1231, -1),
+    numbers(Scalar::Text, 25, 1009, -1),
+    numbers(Scalar::Json, 114, 199, -1),
+    numbers(Scalar::Date, 1082, 1182, 4),
+    numbers(Scalar::Time, 1083, 1183, 8),
+    numbers(Scalar::Timestamp, 1114, 1115, 8),
+    numbers(Scalar::Timestamptz, 1184, 1185, 8),
+    numbers(Scalar::Interval, 1186, 1187, 16),
+    numbers(Scalar::Uuid, 2950, 2951, 16),
 ];
 
-/// Types that clients name for parameters, whose values are read as another type's.
+/// Other types of parameters, by their numbers, and the type that their values are read as.
 const ALIASES: [(u32, Scalar); 7] = [
     (18, Scalar::Text),
     (19, Scalar::Text),
@@ -91,27 +101,27 @@ impl PgType {
         PgType { scalar, is_array: false }
     }
 
-    const fn row(self) -> &'static Row {
+    const fn numbers(self) -> &'static Numbers {
         &TABLE[self.scalar as usize]
     }
 
-    /// Returns the number that clients know the type by.
+    /// Returns PostgreSQL's number of the type.
     pub const fn oid(self) -> u32 {
-        if self.is_array { self.row().2 } else { self.row().1 }
+        if self.is_array { self.numbers().array_oid } else { self.numbers().oid }
     }
 
     /// Returns the size of a value in bytes; -1 if it varies.
     pub const fn size(self) -> i16 {
-        if self.is_array { -1 } else { self.row().3 }
+        if self.is_array { -1 } else { self.numbers().size }
     }
 
     /// Returns the type of a parameter by its oid; none if it is unknown.
     pub fn from_oid(oid: u32) -> Option<Self> {
         let alias = ALIASES.iter().find(|(known, _)| *known == oid).map(|(_, scalar)| *scalar);
         alias.map(PgType::of).or_else(|| {
-            TABLE.iter().find_map(|(scalar, single, array, _)| match oid {
-                _ if oid == *single => Some(PgType::of(*scalar)),
-                _ if oid == *array => Some(PgType { scalar: *scalar, is_array: true }),
+            TABLE.iter().find_map(|known| match known.scalar {
+                scalar if oid == known.oid => Some(PgType::of(scalar)),
+                scalar if oid == known.array_oid => Some(PgType { scalar, is_array: true }),
                 _ => None,
             })
         })
@@ -177,11 +187,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_stands_at_its_own_type() {
-        for (index, (scalar, single, array, _)) in TABLE.iter().enumerate() {
-            assert_eq!(*scalar as usize, index);
-            assert_eq!(PgType::from_oid(*single), Some(PgType::of(*scalar)));
-            assert_eq!(PgType::from_oid(*array).map(|found| found.is_array), Some(true));
+    fn the_table_has_the_order_of_the_enum() {
+        for (index, known) in TABLE.iter().enumerate() {
+            assert_eq!(known.scalar as usize, index);
+            assert_eq!(PgType::from_oid(known.oid), Some(PgType::of(known.scalar)));
+            let array = PgType::from_oid(known.array_oid);
+            assert_eq!(array.map(|found| found.is_array), Some(true));
         }
         assert_eq!(PgType::from_oid(1043), Some(PgType::TEXT));
         assert_eq!(PgType::from_oid(0), None);

@@ -89,7 +89,8 @@ impl Wire {
         Ok(true)
     }
 
-    /// Returns when the client has closed the connection; never while it has sent much more.
+    /// Waits until the client closes the connection. Does not return while unread messages fill the
+    /// buffer.
     pub async fn closed(&mut self) {
         while self.input.len() < READ_AHEAD_BYTES {
             match self.stream.read_buf(&mut self.input).await {

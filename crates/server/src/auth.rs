@@ -114,16 +114,14 @@ async fn identify(
 ) -> Result<Principal, Problem> {
     let Some(peer) = peer else {
         return match shown.filter(|token| token.starts_with(ACCESS_TOKEN_PREFIX)) {
-            Some(token) => app.service.authenticate(Credential::Token(token)).await,
+            Some(token) => app.service.authenticate(Credential::Token(token), None).await,
             None => Ok(Principal::owner()),
         };
     };
     let is_open = peer.token.is_none() && !app.service.has_users();
     match shown {
         _ if is_open => Ok(Principal::owner().with_address(address)),
-        Some(token) => {
-            app.service.access_control().authenticate(Credential::Token(token), address).await
-        }
+        Some(token) => app.service.authenticate(Credential::Token(token), address).await,
         None => Err(Problem::new(ErrorCode::Unauthenticated, "the request has no credential")),
     }
 }

@@ -4,13 +4,14 @@
 //! operation without its own action needs [`Components::administer`]. Decisions are recorded in the
 //! audit log once a user exists; without users, only the owner reaches the service.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use headwater_access::{Access, Credential, Decision, Denial};
 use headwater_engine::TableAccess;
 use headwater_model::{
-    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, Principal,
-    Problem,
+    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, OrProblem,
+    Principal, Problem,
 };
 use headwater_pipelines::Callable;
 use serde_json::json;
@@ -215,11 +216,21 @@ fn forbidden(principal: &Principal, action: Action, object: &Object, denial: Den
 
 impl Service {
     /// Authenticates a client by the server's token, an access token, or a user's name with its
-    /// password or an access token. The server's token is the owner's, with any name.
+    /// password or an access token. The server's token is the owner's, with any name. The audit log
+    /// records the address.
     ///
     /// Errors: `unauthenticated`, the same for every invalid credential; `too_busy`.
-    pub async fn authenticate(&self, credential: Credential<'_>) -> Result<Principal, Problem> {
-        self.access_control().authenticate(credential, None).await
+    pub async fn authenticate(
+        &self,
+        credential: Credential<'_>,
+        address: Option<IpAddr>,
+    ) -> Result<Principal, Problem> {
+        let components = self.components();
+        let (Credential::Token(shown) | Credential::Password { password: shown, .. }) = credential;
+        if components.is_owner_token(shown) {
+            return Ok(Principal::owner().with_address(address));
+        }
+        components.access.authenticate(credential, address).await.or_problem()
     }
 
     /// Returns true if a user exists. Before that, a server without authentication treats every
@@ -232,7 +243,7 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use headwater_access::NewUser;
-    use headwater_model::{AuditFilter, NewToken, Permission, SystemClock};
+    use headwater_model::{NewToken, Permission, SystemClock};
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -272,11 +283,7 @@ mod tests {
         let permission = Permission { actions: vec![Action::Select], object };
         access.grant(&owner, "ana", permission).await.expect("a grant");
         authorize(&access, &ana, Action::Select, &table).expect("granted");
-        let events = access
-            .audit()
-            .list(&AuditFilter { limit: 10, ..AuditFilter::default() })
-            .await
-            .expect("events");
+        let events = access.audit().list(10).await.expect("events");
         let recorded =
             |outcome| events.iter().any(|it| it.outcome == outcome && it.action == "select");
         assert!(recorded(AuditOutcome::Denied) && recorded(AuditOutcome::Allowed));

@@ -1,10 +1,9 @@
 //! Users, access tokens, roles and grants: the nouns of access control.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{Access, Credential};
-use headwater_model::{OrProblem, Principal, Problem};
+use headwater_access::Access;
+use headwater_model::{Principal, Problem};
 
 use crate::grant::Grants;
 use crate::role::Roles;
@@ -35,20 +34,6 @@ impl AccessControl {
     /// Returns the operations on grants.
     pub fn grants(&self) -> Grants {
         Grants(self.0.clone())
-    }
-
-    /// Authenticates a client like [`Service::authenticate`](crate::Service::authenticate). The
-    /// audit log records its address.
-    pub async fn authenticate(
-        &self,
-        credential: Credential<'_>,
-        address: Option<IpAddr>,
-    ) -> Result<Principal, Problem> {
-        let (Credential::Token(shown) | Credential::Password { password: shown, .. }) = credential;
-        if self.0.is_owner_token(shown) {
-            return Ok(Principal::owner().with_address(address));
-        }
-        self.0.access.authenticate(credential, address).await.or_problem()
     }
 
     /// Returns the users, roles, grants and tokens, and the audit log.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_access::Access;
 use headwater_engine::{Engine, SystemTable};
 use headwater_lake::View;
-use headwater_model::{AuditFilter, OrProblem, Problem};
+use headwater_model::{Action, OrProblem, Problem};
 use serde_json::{Value, json};
 
 use crate::system_tables::{timestamp, to_batches};
@@ -33,13 +33,16 @@ impl SystemTable for AuditTable {
         "audit"
     }
 
+    fn action(&self) -> Action {
+        Action::Audit
+    }
+
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
     async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
-        let filter = AuditFilter { limit: EVENTS_MAX, ..AuditFilter::default() };
-        let events = self.access.audit().list(&filter).await.or_problem()?;
+        let events = self.access.audit().list(EVENTS_MAX).await.or_problem()?;
         let rows: Vec<Value> = events.iter().map(|event| json!(event)).collect();
         to_batches(&self.schema, &rows)
     }

@@ -67,9 +67,9 @@ impl Triggers {
     /// Returns an event of a trigger that the principal may read, or that it caused.
     pub async fn event(&self, principal: &Principal, event: &str) -> Result<TriggerEvent, Problem> {
         self.0.authenticated(principal)?;
-        let found = match &self.0.triggers {
-            Some(triggers) => triggers.event(event).await.or_problem(),
-            None => Err(triggers_disabled(&format!("event `{event}`"))),
+        let found = match self.of_event(event) {
+            Ok(triggers) => triggers.event(event).await.or_problem(),
+            Err(disabled) => Err(disabled),
         };
         if self.0.is_unlimited(principal) {
             return found;
@@ -81,12 +81,18 @@ impl Triggers {
         })
     }
 
+    /// Returns the triggers, for a request about an event.
+    fn of_event(&self, event: &str) -> Result<&headwater_triggers::Triggers, Problem> {
+        let triggers = self.0.triggers.as_ref();
+        triggers.ok_or_else(|| triggers_disabled(&format!("event `{event}`")))
+    }
+
     /// Checks that a principal may run the trigger of an event.
     async fn authorize_run(&self, principal: &Principal, event: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        let found = match &self.0.triggers {
-            Some(triggers) => triggers.event(event).await.ok(),
-            None => None,
+        let found = match self.of_event(event) {
+            Ok(triggers) => triggers.event(event).await.ok(),
+            Err(_) => None,
         };
         let trigger = found.map_or_else(|| EVERY.to_owned(), |event| event.trigger);
         self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))
@@ -99,9 +105,7 @@ impl Triggers {
         event: &str,
     ) -> Result<TriggerEvent, Problem> {
         self.authorize_run(principal, event).await?;
-        let triggers = self.0.triggers.as_ref();
-        let triggers = triggers.ok_or_else(|| triggers_disabled(&format!("event `{event}`")))?;
-        triggers.remove(event).await.or_problem()
+        self.of_event(event)?.remove(event).await.or_problem()
     }
 
     /// Delivers an event again: a failed one starts over, a waiting one is due at once.
@@ -111,10 +115,7 @@ impl Triggers {
         event: &str,
     ) -> Result<TriggerEvent, Problem> {
         self.authorize_run(principal, event).await?;
-        let triggers = self.0.triggers.as_ref();
-        let triggers =
-            triggers.ok_or_else(|| triggers_disabled(&format!("trigger event `{event}`")))?;
-        triggers.replay(event).await.or_problem()
+        self.of_event(event)?.replay(event).await.or_problem()
     }
 }
 

@@ -59,14 +59,13 @@ impl Input {
     }
 }
 
-/// Reads lines until they are a backslash command or end with a complete statement. The end of the
-/// input also ends a statement.
-fn next_entry(input: &mut impl BufRead) -> Result<Entry, Problem> {
+/// Reads the next entry of a file or pipe: lines up to the end of a statement, or a backslash
+/// command. The end of the input also ends a statement.
+pub fn next_entry(input: &mut impl BufRead) -> Result<Entry, Problem> {
     let mut text = String::new();
     loop {
         let start = text.len();
-        let length =
-            input.read_line(&mut text).map_err(|error| failed("standard input", &error))?;
+        let length = input.read_line(&mut text).map_err(|error| failed("the input", &error))?;
         if length == 0 {
             return Ok(if text.is_empty() { Entry::End } else { Entry::Text(text) });
         }

@@ -10,5 +10,5 @@ mod statements;
 pub use backslash::{Backslash, HELP};
 pub use completion::{Names, Relation, SharedNames};
 pub use editor::Editor;
-pub use input::{Entry, Input};
+pub use input::{Entry, Input, next_entry};
 pub use statements::{Statements, statements};

@@ -1,4 +1,8 @@
 //! Splits text into statements at semicolons outside quotes and comments.
+//!
+//! The server splits scripts by the tokens of its dialect. Here the text can be incomplete, and
+//! text that is not SQL must still reach the server, which reports the error. A test checks that
+//! both split alike.
 
 /// Text split into statements.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,6 +103,25 @@ mod tests {
         check("SELECT 1; ; SELECT\n2 ;\n", &["SELECT 1", "SELECT\n2"], "");
         check("SELECT 1; SELECT", &["SELECT 1"], "SELECT");
         check("SELECT 'ä'; x", &["SELECT 'ä'"], "x");
+    }
+
+    #[test]
+    fn the_server_splits_alike() {
+        for text in [
+            "SELECT 1; ; SELECT\n2 ;\n",
+            "SELECT 'it''s;', \"a;\"\"b\", `;`; SELECT 2",
+            "SELECT $$;$$, $a$;$$;$a$, $1; SELECT $name",
+            "-- a; b\nSELECT 1; SELECT 2 /* ; /* ; */ ; */ + 1; SELECT 3 -- ;",
+        ] {
+            let found = statements(text);
+            let rest = Some(found.rest).filter(|rest| !rest.is_empty());
+            let here: Vec<&str> = found.complete.into_iter().chain(rest).collect();
+            let there = headwater_sql::split_script(text).expect("tokens");
+            assert_eq!(here.len(), there.len(), "{text}: {here:?}, {there:?}");
+            for (here, there) in here.iter().zip(there) {
+                assert!(here.contains(there), "{here:?}, {there:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which is
 //! also `text ->> path`.
 //!
-//! A path is a key, an index from 0, or a path of keys and indexes: `$.user.tags[0]`. The result is
+//! A path is a key, an index from 0, or several of them: `$.user.tags[0]`. The result is
 //! null if the text is not JSON or has no such part. Wildcards and filters are errors.
 
 use std::sync::Arc;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use headwater_model::Timestamp;
 
-/// The deliveries that are not running, and for each order key the one that is next.
+/// The deliveries that are not running. Of each order key at most one is ready.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOrder {
-    /// Deliveries that no other one holds up.
+    /// Deliveries that do not wait for another one.
     ready: BTreeSet<(Timestamp, String)>,
     lanes: BTreeMap<String, Lane>,
 }

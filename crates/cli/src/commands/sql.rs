@@ -6,7 +6,9 @@ use std::time::Instant;
 use headwater_model::{
     Branch as BranchRow, QueryRequest, SqlView, Table as TableRow, Tag as TagRow,
 };
-use headwater_shell::{Backslash, Entry, HELP, Input, Names, Relation, SharedNames, statements};
+use headwater_shell::{
+    Backslash, Entry, HELP, Input, Names, Relation, SharedNames, next_entry, statements,
+};
 
 use crate::api::{Api, segment};
 use crate::arguments::{
@@ -179,26 +181,20 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    /// Runs the entries of a file.
+    /// Runs the entries of a file; `\\q` in it ends the file.
     async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<Next> {
         if depth == INCLUDE_DEPTH_MAX {
             return Err(error::invalid(format!("`{}` includes itself", file.display())));
         }
-        let text = std::fs::read_to_string(file);
-        let text = text.map_err(error::from_io(&format!("read `{}`", file.display())))?;
-        let mut sql = String::new();
-        for line in text.split_inclusive('\n') {
-            let is_backslash = line.trim_start().starts_with('\\');
-            if !(is_backslash && statements(&sql).rest.is_empty()) {
-                sql.push_str(line);
-                continue;
-            }
-            self.run(&std::mem::take(&mut sql), depth + 1).await?;
-            if let Next::Quit = self.run(line, depth + 1).await? {
-                return Ok(Next::Continue);
+        let opened = std::fs::File::open(file);
+        let opened = opened.map_err(error::from_io(&format!("read `{}`", file.display())))?;
+        let mut entries = std::io::BufReader::new(opened);
+        while let Entry::Text(text) = next_entry(&mut entries)? {
+            if let Next::Quit = self.run(&text, depth + 1).await? {
+                break;
             }
         }
-        self.run(&sql, depth + 1).await
+        Ok(Next::Continue)
     }
 
     /// Prints a list by the command for it.

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use headwater_lake::View;
-use headwater_model::{ErrorCode, Problem, Timestamp};
+use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 
 /// A table of the namespace `system`.
 #[async_trait]
 pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
+
+    /// Returns the action that a reader needs: rows may name objects that a user may not see.
+    fn action(&self) -> Action {
+        Action::Administer
+    }
 
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
@@ -36,10 +41,9 @@ pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
 
 /// Builds a schema from name, type and nullability of each column.
 pub(super) fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
-    let field = |(name, data_type, nullable): &(&str, DataType, bool)| {
-        Field::new(*name, data_type.clone(), *nullable)
-    };
-    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+    let columns = columns.iter();
+    let fields = columns.map(|(name, kind, nullable)| Field::new(*name, kind.clone(), *nullable));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Returns the type of timestamp columns: microseconds in UTC.
@@ -49,17 +53,12 @@ pub(super) fn moment() -> DataType {
 
 /// Builds a timestamp column.
 pub(super) fn moments(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
-    let micros: arrow::array::TimestampMicrosecondArray =
-        times.map(|time| time.map(|time| time.timestamp_micros())).collect();
-    Arc::new(micros.with_timezone("UTC"))
+    let micros = times.map(|time| time.map(|time| time.timestamp_micros()));
+    Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 /// Builds one batch.
-pub(super) fn batch(
-    schema: SchemaRef,
-    columns: Vec<ArrayRef>,
-) -> Result<Vec<RecordBatch>, Problem> {
-    let batch = RecordBatch::try_new(schema, columns)
-        .map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
-    Ok(vec![batch])
+pub(super) fn batch(schema: SchemaRef, rows: Vec<ArrayRef>) -> Result<Vec<RecordBatch>, Problem> {
+    let batch = RecordBatch::try_new(schema, rows).map(|batch| vec![batch]);
+    batch.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
 }

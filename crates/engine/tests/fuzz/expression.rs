@@ -1,4 +1,5 @@
-//! Expressions as SQL text and as values of the model, with three-valued logic.
+//! Random expressions: their SQL text, and the result that the test's own evaluator expects. Both
+//! have three-valued logic.
 
 use crate::model::{COLUMNS, FIELDS, STRUCT, Scope, Value};
 use crate::random::Random;

@@ -47,7 +47,7 @@ impl Fixture {
         Fixture { folder, lake, on_read: false, version: "2" }
     }
 
-    /// Creates a lake without a folder, for tests that need many.
+    /// Creates a lake whose files are in memory, for tests that create many lakes.
     pub async fn in_memory() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tables = TablesOptions::new("memory://lake");

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
+use headwater_encoding::{Encoder, Format};
 use headwater_model::{
     AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Principal,
     Problem,
@@ -27,7 +28,6 @@ use super::extract::{Body, Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
 use crate::request::check_content_type;
 use crate::state::App;
-use headwater_encoding::{Encoder, Format};
 
 /// Maximum length of a JSON result that is validated on the request's thread, in bytes.
 const INLINE_BYTES_MAX: usize = 64 << 10;

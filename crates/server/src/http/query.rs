@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use headwater_encoding::{Encoder, Format};
 use headwater_model::{ErrorCode, Problem, QueryRequest};
 use headwater_service::StatementRows;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +17,6 @@ use utoipa_axum::routes;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
 use crate::state::App;
-use headwater_encoding::{Encoder, Format};
 
 /// Header with the id of a request's job.
 pub(super) const JOB_HEADER: &str = "x-headwater-job";

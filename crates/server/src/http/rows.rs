@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
+use headwater_encoding::Format;
 use headwater_model::{Principal, Problem, TableName, WriteMode, WriteReport};
 use headwater_service::{SharedTable, WriteTarget};
 use serde::Deserialize;
@@ -16,7 +17,6 @@ use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
 use crate::state::App;
-use headwater_encoding::Format;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     // The quota of bodies limits their length.

@@ -86,8 +86,7 @@ async fn log_in(
         return Ok(Principal::owner());
     }
     let shown = request.token.as_deref().unwrap_or("").trim();
-    let principal =
-        app.service.access_control().authenticate(Credential::Token(shown), Some(address)).await;
+    let principal = app.service.authenticate(Credential::Token(shown), Some(address)).await;
     principal.map_err(|problem| match problem.code {
         ErrorCode::Unauthenticated => refused("the token is invalid"),
         _ => ErrorResponse(problem),

@@ -4,6 +4,8 @@
 //! also the token that it receives. With the server's token as the secret, the client is the owner.
 //! Clients send both in the body or in an HTTP Basic header.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::{Extension, Query, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -75,12 +77,12 @@ pub async fn exchange(
     let needs_token = peer
         .as_ref()
         .is_some_and(|Extension(peer)| peer.token.is_some() || app.service.has_users());
+    let address = peer.map(|Extension(peer)| client_address(&app, peer.address, &headers));
     if (needs_token || secret.starts_with(ACCESS_TOKEN_PREFIX))
-        && let Err(problem) = authenticate(&app, &id, &secret).await
+        && let Err(problem) = authenticate(&app, &id, &secret, address).await
     {
-        return match (problem.code, peer) {
-            (ErrorCode::Unauthenticated, Some(Extension(peer))) => {
-                let address = client_address(&app, peer.address, &headers);
+        return match (problem.code, address) {
+            (ErrorCode::Unauthenticated, Some(address)) => {
                 refuse_secret(&app, LoginAttempt { address, user: None })
             }
             (ErrorCode::Unauthenticated, None) => refuse("invalid_client", INVALID_SECRET),
@@ -97,14 +99,19 @@ pub async fn exchange(
 }
 
 /// Authenticates a client. Without an id, the token alone decides.
-async fn authenticate(app: &App, id: &str, secret: &str) -> Result<Principal, Problem> {
+async fn authenticate(
+    app: &App,
+    id: &str,
+    secret: &str,
+    address: Option<IpAddr>,
+) -> Result<Principal, Problem> {
     let is_token = secret.starts_with(ACCESS_TOKEN_PREFIX);
     let credential = if is_token && !id.is_empty() {
         Credential::Password { user: id, password: secret }
     } else {
         Credential::Token(secret)
     };
-    app.service.authenticate(credential).await
+    app.service.authenticate(credential, address).await
 }
 
 /// Reads the client's id and secret from an HTTP Basic header: each form-encoded, joined by a

@@ -94,8 +94,8 @@ async fn serve_connection(
 
 /// Prepares the stream of a connection.
 fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
-    // Replies of several messages must not wait for acknowledgements, and a client that is gone
-    // without a word must be noticed.
+    // Replies must not wait for the acknowledgement of earlier ones. Keep-alive detects a client
+    // that disappeared.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let mut stream = TimeoutStream::new(stream);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
-use headwater_model::{ErrorCode, Principal, Problem, RefSpec};
+use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
     CancelHandle, Cancels, Client, Fields, Message, Reply, STARTUP_BYTES_MAX, Session, Settings,
     Severity, Status, Wire,
@@ -170,7 +170,7 @@ async fn open(
         Ok(principal) => principal,
         Err(problem) => return Ok(Err(problem)),
     };
-    let settings = match settings(startup) {
+    let settings = match settings(startup, &principal) {
         Ok(settings) => settings,
         Err(problem) => return Ok(Err(problem)),
     };
@@ -216,7 +216,8 @@ async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Princ
     let app = &peer.shared.app;
     let attempt = LoginAttempt { address: peer.address.ip(), user: Some(user) };
     app.logins.check(attempt)?;
-    let checked = app.service.authenticate(Credential::Password { user, password }).await;
+    let credential = Credential::Password { user, password };
+    let checked = app.service.authenticate(credential, Some(peer.address.ip())).await;
     checked.map_err(|problem| {
         if problem.code != ErrorCode::Unauthenticated {
             return problem;
@@ -231,9 +232,12 @@ async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Princ
 }
 
 /// Reads the settings of the startup message. Unknown ones are ignored, as drivers send many.
-fn settings(startup: &Startup) -> Result<Settings, Problem> {
+fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
     settings.fix("session_authorization", startup.get("user"));
+    if *principal.identity() == Identity::Owner {
+        settings.fix("is_superuser", "on");
+    }
     for (name, value) in &startup.parameters {
         if name == "options" {
             for (name, value) in options(value) {

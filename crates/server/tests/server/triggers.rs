@@ -152,7 +152,7 @@ run = true
 parameters = { tables = "{tables}", commit = "{commit}" }
 "#;
 
-/// The trigger also watches the output of this model.
+/// A model whose table the trigger watches too.
 const SEEN: &str = "-- headwater: materialization = replace\n\
      SELECT count(*) AS orders, $tables AS tables, $commit AS commit FROM orders\n";
 

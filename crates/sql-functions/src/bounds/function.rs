@@ -248,8 +248,8 @@ fn held(
     }
 }
 
-/// Returns the error of a call. If the implementation rejects arguments that its signature accepts,
-/// the arguments are invalid.
+/// Returns the error of a failed call. An internal error of DataFusion means that the arguments are
+/// invalid: some functions reject values that their signatures accept.
 fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::Internal(message) => {
