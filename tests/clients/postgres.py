@@ -45,6 +45,38 @@ def with_psycopg() -> None:
             assert sum(value for (value,) in cursor) == 2500 * 2501 // 2
 
 
+def with_transactions() -> None:
+    """Commits, undoes and conflicts, as psycopg opens transactions by default."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    count = "SELECT count(*) FROM stock"
+    with psycopg.connect(**place) as one, psycopg.connect(**place, autocommit=True) as other:
+        one.execute("CREATE TABLE stock (id BIGINT, amount BIGINT)")
+        cursor = one.execute("INSERT INTO stock VALUES (1, 10), (2, 20)")
+        assert cursor.rowcount == 2
+        assert one.execute(count).fetchone() == (2,)
+        one.commit()
+        assert other.execute(count).fetchone() == (2,)
+        one.execute("DELETE FROM stock")
+        assert one.execute(count).fetchone() == (0,)
+        assert other.execute(count).fetchone() == (2,)
+        one.rollback()
+        assert one.execute(count).fetchone() == (2,)
+        other.execute("INSERT INTO stock VALUES (3, 30)")
+        assert one.execute(count).fetchone() == (2,), "a transaction reads one commit"
+        one.rollback()
+        one.execute("UPDATE stock SET amount = 11 WHERE id = 1")
+        other.execute("UPDATE stock SET amount = 12 WHERE id = 1")
+        try:
+            one.commit()
+        except psycopg.errors.SerializationFailure:
+            pass
+        else:
+            raise AssertionError("both updates were committed")
+        assert one.execute("SELECT amount FROM stock WHERE id = 1").fetchone() == (12,)
+        names = one.execute("SELECT name FROM system.branches").fetchall()
+        assert names == [("main",)], names
+
+
 async def with_asyncpg() -> None:
     """Reads prepared statements in binary format, with types that the server infers."""
     connection = await asyncpg.connect(
@@ -57,4 +89,5 @@ async def with_asyncpg() -> None:
 
 
 with_psycopg()
+with_transactions()
 asyncio.run(with_asyncpg())

@@ -23,6 +23,7 @@ impl Session {
         begin: impl Fn() -> B,
     ) -> io::Result<()> {
         let ended = self.messages(closing, begin).await;
+        self.roll_back().await;
         if closing.is_cancelled() {
             let message = "the server is shutting down";
             self.end(&Problem::new(ErrorCode::Interrupted, message)).await?;

@@ -21,6 +21,7 @@ mod session;
 mod settings;
 mod simple;
 mod text;
+mod transaction;
 mod types;
 mod wire;
 

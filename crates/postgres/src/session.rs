@@ -17,6 +17,7 @@ use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::Settings;
+use crate::transaction::Transaction;
 use crate::types::PgType;
 use crate::wire::Wire;
 
@@ -125,6 +126,8 @@ pub struct Session {
     pub settings: Settings,
     /// State of the transaction.
     pub status: Status,
+    /// The transaction, if one is open.
+    pub transaction: Option<Transaction>,
     /// Prepared statements by name.
     pub statements: HashMap<String, Arc<Statement>>,
     /// Portals by name; cursors of SQL are portals.
@@ -144,6 +147,7 @@ impl Session {
             reference,
             settings,
             status: Status::default(),
+            transaction: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
             cancel,
@@ -152,8 +156,9 @@ impl Session {
 
     /// Returns the context of a statement.
     pub fn request(&self) -> QueryRequest {
+        let reference = self.transaction.as_ref().map_or(&self.reference, |it| &it.reference);
         QueryRequest {
-            reference: Some(self.reference.clone()),
+            reference: Some(reference.clone()),
             namespace: self.settings.namespace(),
             ..QueryRequest::default()
         }
@@ -199,7 +204,7 @@ impl Session {
         formats: &[Format],
     ) -> Outcome<Cursor> {
         let name = statement.name().or_problem()?;
-        self.check_transaction(name)?;
+        self.prepare_write(name).await?;
         let token = self.cancel.begin();
         let (request, timeout) = (self.request(), self.settings.statement_timeout());
         let statements = self.service.statements();
@@ -208,17 +213,6 @@ impl Session {
         let started = until_stopped(starting, &token, timeout, &mut self.wire).await;
         let rows = started?.and_then(|started| started.rows)?;
         Ok(Cursor::new(rows, name, formats, token, timeout))
-    }
-
-    /// Rejects a write in a transaction, which would not be undone by ROLLBACK.
-    fn check_transaction(&self, name: &str) -> Result<(), Problem> {
-        if self.status == Status::Idle || crate::cursor::returns_rows(name) {
-            return Ok(());
-        }
-        let message = format!("{name} in a transaction is not supported");
-        Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(
-            "Connect in autocommit mode; for several writes at once, use a branch and merge it.",
-        ))
     }
 }
 

@@ -6,7 +6,7 @@ use headwater_service::split_script;
 
 use crate::command::SessionCommand;
 use crate::message::Format;
-use crate::reply::{ColumnType, Reply, Status};
+use crate::reply::{ColumnType, Reply};
 use crate::session::{Action, Outcome, Portal, Progress, Session};
 use crate::types::PgType;
 
@@ -59,9 +59,9 @@ impl Session {
             SessionCommand::Show(name) => self.show(&name)?,
             SessionCommand::ShowAll => self.show_all(),
             SessionCommand::Reset(name) => self.reset(name.as_deref())?,
-            SessionCommand::Begin => self.begin(),
-            SessionCommand::Commit => self.end_transaction(true),
-            SessionCommand::Rollback => self.end_transaction(false),
+            SessionCommand::Begin => self.begin().await?,
+            SessionCommand::Commit => self.commit().await?,
+            SessionCommand::Rollback => self.roll_back().await,
             SessionCommand::DiscardAll => {
                 self.reset(None)?;
                 self.statements.clear();
@@ -128,20 +128,6 @@ impl Session {
             }
         }
         Ok("RESET")
-    }
-
-    fn begin(&mut self) -> &'static str {
-        if self.status == Status::Idle {
-            self.status = Status::Transaction;
-        }
-        "BEGIN"
-    }
-
-    fn end_transaction(&mut self, commits: bool) -> &'static str {
-        let commits = commits && self.status != Status::Failed;
-        self.status = Status::Idle;
-        self.portals.clear();
-        if commits { "COMMIT" } else { "ROLLBACK" }
     }
 
     fn deallocate(&mut self, name: Option<String>) -> Result<&'static str, Problem> {
