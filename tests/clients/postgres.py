@@ -49,7 +49,9 @@ def with_transactions() -> None:
     """Commits, undoes and conflicts, as psycopg opens transactions by default."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
     count = "SELECT count(*) FROM stock"
-    with psycopg.connect(**place) as one, psycopg.connect(**place, autocommit=True) as other:
+    with psycopg.connect(**place) as one, psycopg.connect(
+        **place, autocommit=True
+    ) as other:
         one.execute("CREATE TABLE stock (id BIGINT, amount BIGINT)")
         cursor = one.execute("INSERT INTO stock VALUES (1, 10), (2, 20)")
         assert cursor.rowcount == 2

@@ -5,6 +5,9 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
 
+/// Prefix of the branches of open transactions, which lists omit.
+pub const TRANSACTION_BRANCHES: &str = "_transaction/";
+
 /// A branch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Branch {
@@ -26,6 +29,13 @@ pub struct Branch {
     /// The time of its creation.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
+}
+
+impl Branch {
+    /// Returns true for the branch of an open transaction.
+    pub fn is_hidden(&self) -> bool {
+        self.name.starts_with(TRANSACTION_BRANCHES)
+    }
 }
 
 /// A tag: a name for one commit.

@@ -46,7 +46,7 @@ pub use account_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
 pub use audit::{AuditEvent, AuditOutcome};
-pub use branch::{Branch, CreateRef, Tag, UpdateRef};
+pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};

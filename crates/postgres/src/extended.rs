@@ -52,7 +52,7 @@ impl Session {
     /// Returns a statement with its types. Parameters are in the order of their numbers.
     pub async fn describe(&mut self, prepared: &PreparedStatement) -> Outcome<Statement> {
         let name = prepared.name().or_problem()?;
-        let statements = self.service.statements();
+        let statements = self.service.statements().within(self.transaction.as_ref());
         let described =
             statements.describe(&self.principal, &self.request(), prepared).boxed().await?;
         let mut parameters: Vec<(String, PgType)> = described

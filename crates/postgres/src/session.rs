@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headwater_model::{ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec};
-use headwater_service::{PreparedStatement, Service};
+use headwater_service::{OpenTransaction, PreparedStatement, Service};
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel::CancelHandle;
@@ -17,7 +17,6 @@ use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::Settings;
-use crate::transaction::Transaction;
 use crate::types::PgType;
 use crate::wire::Wire;
 
@@ -127,7 +126,7 @@ pub struct Session {
     /// State of the transaction.
     pub status: Status,
     /// The transaction, if one is open.
-    pub transaction: Option<Transaction>,
+    pub transaction: Option<OpenTransaction>,
     /// Prepared statements by name.
     pub statements: HashMap<String, Arc<Statement>>,
     /// Portals by name; cursors of SQL are portals.
@@ -156,7 +155,8 @@ impl Session {
 
     /// Returns the context of a statement.
     pub fn request(&self) -> QueryRequest {
-        let reference = self.transaction.as_ref().map_or(&self.reference, |it| &it.reference);
+        let reference =
+            self.transaction.as_ref().map_or(&self.reference, OpenTransaction::reference);
         QueryRequest {
             reference: Some(reference.clone()),
             namespace: self.settings.namespace(),
@@ -207,7 +207,7 @@ impl Session {
         self.prepare_write(name).await?;
         let token = self.cancel.begin();
         let (request, timeout) = (self.request(), self.settings.statement_timeout());
-        let statements = self.service.statements();
+        let statements = self.service.statements().within(self.transaction.as_ref());
         let principal = self.principal.clone();
         let starting = statements.start_prepared(&principal, &request, statement).boxed();
         let started = until_stopped(starting, &token, timeout, &mut self.wire).await;

@@ -6,8 +6,8 @@ use headwater_jobs::NewJob;
 use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
     Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
-    MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest, TableName, UpdateRef,
-    nearest,
+    MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest, TRANSACTION_BRANCHES,
+    TableName, UpdateRef, nearest,
 };
 
 use crate::service::Components;
@@ -26,7 +26,7 @@ impl Branches {
         self.0.authenticated(principal)?;
         let mut branches = self.0.lake.catalog().branches(prefix).await.or_problem()?;
         let allows = |name: &str| self.0.allows(principal, Action::Read, &Object::branch(name));
-        branches.retain(|branch| allows(&branch.name));
+        branches.retain(|branch| !branch.is_hidden() && allows(&branch.name));
         Ok(branches)
     }
 
@@ -38,6 +38,7 @@ impl Branches {
     ) -> Result<Branch, Problem> {
         let object = Object::branch(&request.name);
         self.0.authorize(principal, Action::Create, &object)?;
+        check_not_reserved(&request.name)?;
         // An existing branch is not created, so its owner does not change.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
@@ -75,6 +76,7 @@ impl Branches {
         if let Some(new) = change.name.filter(|new| *new != branch.name) {
             let new_object = Object::branch(&new);
             self.0.authorize(principal, Action::Create, &new_object)?;
+            check_not_reserved(&new)?;
             branch = catalog.rename_branch(&branch.name, &new).await.or_problem()?;
             self.0
                 .access
@@ -133,7 +135,7 @@ impl Branches {
             async move { Box::pin(lake.merge(&branch, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
-        let report = self.visible(principal, report);
+        let report = self.0.visible_report(principal, report);
         if report.outcome == MergeOutcome::Conflict {
             let problem = conflict_problem(target, &source, &report);
             return Err(with_rerun_hint(problem, target, &source, &report));
@@ -157,7 +159,7 @@ impl Branches {
             async move { Box::pin(lake.cherry_pick(&branch, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
-        let report = self.visible(principal, report);
+        let report = self.0.visible_report(principal, report);
         if report.outcome == MergeOutcome::Conflict {
             return Err(conflict_problem(target, &source, &report));
         }
@@ -178,7 +180,7 @@ impl Branches {
             async move { Box::pin(lake.revert(&branch, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
-        let report = self.visible(principal, report);
+        let report = self.0.visible_report(principal, report);
         if report.outcome == MergeOutcome::Conflict {
             let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
             return Err(conflict_problem(target, &undone.unwrap_or_default(), &report));
@@ -198,14 +200,6 @@ impl Branches {
         Ok(NewJob { reference: Some(target.to_owned()), ..new })
     }
 
-    /// Removes tables from a report that the principal may not read: a conflict shows their rows.
-    fn visible(&self, principal: &Principal, mut report: MergeReport) -> MergeReport {
-        let allows =
-            |table: &TableName| self.0.allows(principal, Action::Select, &Object::table(table));
-        report.retain(allows);
-        report
-    }
-
     fn job_input(
         &self,
         target: &str,
@@ -213,4 +207,27 @@ impl Branches {
     ) -> (headwater_lake::Lake, String, String) {
         (self.0.lake.clone(), target.to_owned(), principal.author().to_owned())
     }
+}
+
+impl Components {
+    /// Removes tables from a report that the principal may not read: a conflict shows their rows.
+    pub(crate) fn visible_report(
+        &self,
+        principal: &Principal,
+        mut report: MergeReport,
+    ) -> MergeReport {
+        let allows =
+            |table: &TableName| self.allows(principal, Action::Select, &Object::table(table));
+        report.retain(allows);
+        report
+    }
+}
+
+/// Rejects names of the branches of transactions, which are hidden and deleted.
+fn check_not_reserved(name: &str) -> Result<(), Problem> {
+    if !name.starts_with(TRANSACTION_BRANCHES) {
+        return Ok(());
+    }
+    let message = format!("branch names that begin with `{TRANSACTION_BRANCHES}` are reserved");
+    Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint("Choose another name."))
 }

@@ -42,7 +42,7 @@ use crate::trigger::Triggers;
 use crate::trigger_executor::TriggerExecutor;
 use crate::upload::{self, Uploads};
 use crate::view::Views;
-use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables};
+use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables, transaction};
 
 /// Maximum number of queued function calls.
 const CALLS_WAITING_MAX: usize = 10_000;
@@ -92,7 +92,7 @@ impl Service {
 
     /// Returns the operations on SQL statements.
     pub fn statements(&self) -> Statements {
-        Statements(self.0.clone())
+        Statements::new(self.0.clone())
     }
 
     /// Returns the operations on functions.
@@ -260,6 +260,7 @@ impl Components {
         clear_spill(&folder.join("spill"))?;
         let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
         let lake = lake.map_err(|error| Error::component(&error))?;
+        transaction::delete_interrupted(&lake).await;
         let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
         let access = access.map_err(|error| Error::component(&error))?;
         let engine = start_engine(&config, &lake)?;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
-use headwater_engine::{Answer, BatchStream, Description, Metrics, Prepared, SessionOptions};
+use headwater_engine::{
+    Answer, BatchStream, Description, Metrics, Prepared, SessionOptions, TableAccess,
+};
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
@@ -20,13 +22,14 @@ use serde_json::{Value, json};
 
 use crate::access::table_access;
 use crate::service::Components;
+use crate::transaction::{OpenTransaction, Transactions};
 
 /// Maximum length of a statement's summary, in characters.
 const SUMMARY_CHARACTERS_MAX: usize = 2_000;
 
 /// Operations on SQL statements.
 #[derive(Clone)]
-pub struct Statements(pub(crate) Arc<Components>);
+pub struct Statements(Arc<Components>, Option<OpenTransaction>);
 
 /// A statement that was started.
 pub struct StartedStatement {
@@ -37,6 +40,30 @@ pub struct StartedStatement {
 }
 
 impl Statements {
+    pub(crate) fn new(components: Arc<Components>) -> Self {
+        Statements(components, None)
+    }
+
+    /// Returns the operations on transactions of several statements.
+    pub fn transactions(&self) -> Transactions {
+        Transactions(self.0.clone())
+    }
+
+    /// Returns the operations within a transaction, whose ref the requests name.
+    #[must_use]
+    pub fn within(&self, transaction: Option<&OpenTransaction>) -> Self {
+        Statements(self.0.clone(), transaction.cloned())
+    }
+
+    /// Returns the rights of a statement; none if it may do everything.
+    fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn TableAccess>> {
+        let access = table_access(&self.0.access, principal, job)?;
+        Some(match &self.1 {
+            Some(transaction) => transaction.access(access),
+            None => access,
+        })
+    }
+
     /// Executes the statements of a request in order, each as a job, and returns the rows of the
     /// last one. All are parsed before the first one starts. An error ends the request; earlier
     /// statements remain committed.
@@ -88,7 +115,7 @@ impl Statements {
         self.0.authenticated(principal)?;
         let author = principal.author().to_owned();
         let mut options = session_options(request, author, BTreeMap::new());
-        options.access = self.0.table_access(principal);
+        options.access = self.access(principal, None);
         let session = self.0.engine.session(options).or_problem()?;
         let described = Box::pin(session.describe(statement)).await.or_problem();
         described.map_err(|problem| self.0.conceal(principal, problem))
@@ -143,7 +170,7 @@ impl Statements {
         let job = running.context.id();
         let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job.to_string())]);
         let mut options = session_options(request, author, properties);
-        options.access = table_access(&self.0.access, principal, Some(job));
+        options.access = self.access(principal, Some(job));
         let session = self.0.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
         let cancelled = running.context.cancelled();

@@ -29,8 +29,9 @@ impl SystemTable for Branches {
     }
 
     async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
-        let branches =
+        let mut branches =
             view.lake().catalog().branches(None).await.map_err(|error| error.to_problem())?;
+        branches.retain(|branch| !branch.is_hidden());
         let names = branches.iter().map(|branch| branch.name.as_str());
         let commits = branches.iter().map(|branch| branch.commit.to_string());
         let protected: BooleanArray = branches.iter().map(|b| Some(b.protected)).collect();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use headwater_server::{ServerConfig, TlsConfig};
+use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::clients;
 use crate::life_cycle::ENDLESS;
-use crate::support::{TestServer, bearer, config, start};
+use crate::support::{TestServer, bearer, config, request, start};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -24,6 +25,8 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::the_password_is_that_of_the_user_or_a_token", passwords),
         trial("postgres::connections_are_encrypted_on_a_server_with_tls", encryption),
         trial("postgres::a_killed_client_cancels_its_statement", disconnect),
+        trial("postgres::a_killed_client_undoes_its_transaction", undone),
+        trial("postgres::a_transaction_needs_the_rights_on_its_target", transaction_rights),
         trial("postgres::malformed_messages_end_the_connection_only", malformed),
         trial("postgres::drivers_write_and_read_every_type", drivers),
     ]
@@ -166,6 +169,60 @@ async fn disconnect() {
     client.kill().expect("a signal");
     client.wait().expect("its end");
     server.until("/v1/jobs?limit=1", |jobs| jobs[0]["status"] == "cancelled").await;
+}
+
+async fn undone() {
+    let server = started().await;
+    server.rows("CREATE TABLE t (n BIGINT)").await;
+    let script = format!("BEGIN; INSERT INTO t VALUES (1); {ENDLESS}");
+    let mut client = psql_command(&server, "main", &script).spawn().expect("psql");
+    let running = |jobs: &serde_json::Value| jobs[0]["status"] == "running";
+    let jobs = server.until("/v1/jobs?status=running", running).await;
+    let branch = jobs[0]["reference"].as_str().expect("a ref").replace('/', "%2F");
+    assert!(branch.starts_with("_transaction"), "{branch}");
+    let branches = server.get("/v1/branches").await;
+    assert_eq!(branches.as_array().map(Vec::len), Some(1), "{branches}");
+    client.kill().expect("a signal");
+    client.wait().expect("its end");
+    let path = format!("/v1/branches/{branch}");
+    server.until(&path, |found| found["code"] == "ref_not_found").await;
+    let (shown, _) = run(psql_command(&server, "main", "SELECT count(*) FROM t")).await;
+    assert_eq!(shown, "0\n");
+}
+
+async fn transaction_rights() {
+    let server = started().await;
+    server.rows("CREATE TABLE t (n BIGINT)").await;
+    server.post("/v1/branches", json!({"name": "release"})).await;
+    for (name, branch) in [("eva", "branch:main"), ("bob", "branch:release")] {
+        server.post("/v1/users", json!({"name": name, "password": PASSWORD})).await;
+        let table = json!({"grantee": name, "actions": ["select", "insert"], "object": "table:*"});
+        server.post("/v1/grants", table).await;
+        let reads = json!({"grantee": name, "actions": ["read"], "object": "branch:*"});
+        server.post("/v1/grants", reads).await;
+        let writes = json!({"grantee": name, "actions": ["write"], "object": branch});
+        server.post("/v1/grants", writes).await;
+    }
+    let script = "BEGIN; INSERT INTO t VALUES (1); SELECT count(*) FROM t; COMMIT";
+    let as_user = |user: &str, sql: &str| {
+        let mut command = psql_command(&server, "main", sql);
+        command.env("PGPASSWORD", PASSWORD).args(["-U", user]);
+        command
+    };
+    let shown = run(as_user("eva", script)).await;
+    assert_eq!(shown, ("BEGIN\nINSERT 0 1\n1\nCOMMIT\n".to_owned(), String::new()));
+    let (_, errors) = run(as_user("bob", script)).await;
+    assert!(errors.contains("write") && errors.contains("main"), "{errors}");
+    let (_, errors) = run(as_user("eva", "BEGIN; DELETE FROM t; COMMIT")).await;
+    assert!(errors.contains("delete"), "{errors}");
+    let (shown, _) = run(psql_command(&server, "main", "SELECT count(*) FROM t")).await;
+    assert_eq!(shown, "1\n");
+    server.post("/v1/branches", json!({"name": "locked"})).await;
+    let protect = json!({"protected": true});
+    server.send(request(Method::PATCH, "/v1/branches/locked", Some(&protect))).await;
+    let update = "BEGIN; UPDATE t SET n = 2";
+    let (_, errors) = run(psql_command(&server, "locked", update)).await;
+    assert!(errors.contains("is protected"), "{errors}");
 }
 
 async fn malformed() {

@@ -1,0 +1,229 @@
+//! Transactions of several statements. They read one commit, and their writes become one merge.
+//!
+//! The first write creates a hidden branch, which every later statement of the transaction reads
+//! and writes. A commit merges it, so that other clients see all changes or none. A transaction
+//! that only reads creates no branch. On the hidden branch, a user has its rights on the target.
+//!
+//! A branch of a transaction that did not end, such as of a killed server, is deleted when the
+//! lake's server starts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_engine::TableAccess;
+use headwater_jobs::NewJob;
+use headwater_lake::{Lake, conflict_problem};
+use headwater_model::{
+    Action, CreateRef, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object, OrProblem,
+    Principal, Problem, RefSpec, TRANSACTION_BRANCHES,
+};
+
+use crate::reference::Refs;
+use crate::service::Components;
+
+/// Operations on transactions.
+#[derive(Clone)]
+pub struct Transactions(pub(crate) Arc<Components>);
+
+/// A transaction that has not ended.
+#[derive(Debug, Clone)]
+pub struct OpenTransaction {
+    /// The ref that its statements read and write.
+    reference: RefSpec,
+    /// The branch to merge into; none for a tag or commit, which cannot be written.
+    target: Option<String>,
+    /// Its branch, from the first write on.
+    branch: Option<String>,
+}
+
+impl OpenTransaction {
+    /// Returns the ref that its statements read and write.
+    pub fn reference(&self) -> &RefSpec {
+        &self.reference
+    }
+
+    /// Returns the rights of its statements: on its branch, those on the target.
+    pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
+        match (&self.branch, &self.target) {
+            (Some(branch), Some(target)) => Arc::new(TransactionAccess {
+                access,
+                branch: Object::branch(branch),
+                target: Object::branch(target),
+            }),
+            _ => access,
+        }
+    }
+}
+
+/// The rights of the statements of a transaction.
+#[derive(Debug)]
+struct TransactionAccess {
+    access: Arc<dyn TableAccess>,
+    branch: Object,
+    target: Object,
+}
+
+impl TransactionAccess {
+    fn real<'a>(&'a self, object: &'a Object) -> &'a Object {
+        if *object == self.branch { &self.target } else { object }
+    }
+}
+
+impl TableAccess for TransactionAccess {
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        self.access.check(action, self.real(object))
+    }
+
+    fn allows(&self, action: Action, object: &Object) -> bool {
+        self.access.allows(action, self.real(object))
+    }
+
+    fn is_limited(&self) -> bool {
+        self.access.is_limited()
+    }
+}
+
+impl Transactions {
+    /// Begins a transaction at the current commit of a ref.
+    pub async fn begin(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<OpenTransaction, Problem> {
+        let resolved = Refs(self.0.clone()).resolve(principal, reference).await?;
+        let hash = resolved.commit.to_string();
+        let reference = match &resolved.branch {
+            Some(name) => RefSpec::At { name: name.clone(), hash },
+            None => RefSpec::Commit(hash),
+        };
+        Ok(OpenTransaction { reference, target: resolved.branch, branch: None })
+    }
+
+    /// Creates the branch of a transaction before its first write. Does nothing if it exists, and
+    /// for a tag or commit, where the write fails.
+    ///
+    /// Errors: `forbidden` or `protected_branch` if the principal cannot write to the target.
+    pub async fn prepare_write(
+        &self,
+        principal: &Principal,
+        transaction: &mut OpenTransaction,
+    ) -> Result<(), Problem> {
+        let Some(target) = transaction.target.as_deref() else { return Ok(()) };
+        if transaction.branch.is_some() {
+            return Ok(());
+        }
+        self.check_target(principal, target).await?;
+        let name = format!("{TRANSACTION_BRANCHES}{}", uuid::Uuid::new_v4().simple());
+        let from = Some(transaction.reference.clone());
+        let request = CreateRef { name: name.clone(), from, if_not_exists: false };
+        self.0.lake.create_branch(request).await.or_problem()?;
+        transaction.reference = RefSpec::Name(name.clone());
+        transaction.branch = Some(name);
+        Ok(())
+    }
+
+    /// Commits a transaction as a job, which merges its branch. The transaction ends also if this
+    /// fails; then nothing is changed.
+    ///
+    /// Errors: `merge_conflict` if a commit since the begin changed the same rows.
+    pub async fn commit(
+        &self,
+        principal: &Principal,
+        transaction: OpenTransaction,
+    ) -> Result<(), Problem> {
+        let (Some(target), Some(branch)) = (&transaction.target, &transaction.branch) else {
+            return Ok(());
+        };
+        let merged = Box::pin(self.merge(principal, target, branch)).await;
+        delete(&self.0.lake, branch).await;
+        merged
+    }
+
+    /// Undoes a transaction.
+    pub async fn roll_back(&self, transaction: OpenTransaction) {
+        if let Some(branch) = &transaction.branch {
+            delete(&self.0.lake, branch).await;
+        }
+    }
+
+    async fn merge(
+        &self,
+        principal: &Principal,
+        target: &str,
+        branch: &str,
+    ) -> Result<(), Problem> {
+        self.check_target(principal, target).await?;
+        let author = principal.author().to_owned();
+        let new = NewJob::new(JobKind::Merge, format!("transaction into {target}"), &author);
+        let new = NewJob { reference: Some(target.to_owned()), ..new };
+        let request = MergeRequest {
+            source: RefSpec::Name(branch.to_owned()),
+            message: Some("transaction".to_owned()),
+            dry_run: false,
+            unchecked: false,
+            on_conflict: MergeChoice::default(),
+            choices: BTreeMap::new(),
+        };
+        let (lake, into) = (self.0.lake.clone(), target.to_owned());
+        let work = async move { Box::pin(lake.merge(&into, request, &author)).await.or_problem() };
+        let report = self.0.run_as_job(new, work).await?;
+        let report = self.0.visible_report(principal, report);
+        if report.outcome == MergeOutcome::Conflict {
+            let problem = conflict_problem(target, "the transaction", &report);
+            return Err(problem.with_hint("Repeat the transaction: its changes were undone."));
+        }
+        Ok(())
+    }
+
+    /// Checks that a principal may write to the target, as for a statement outside a transaction.
+    async fn check_target(&self, principal: &Principal, target: &str) -> Result<(), Problem> {
+        self.0.authorize(principal, Action::Write, &Object::branch(target))?;
+        if self.0.lake.catalog().branch(target).await.or_problem()?.protected {
+            let branch = target.to_owned();
+            return Err(headwater_engine::Error::Protected { branch }).or_problem();
+        }
+        Ok(())
+    }
+}
+
+/// Deletes the branches of transactions that a killed server left.
+pub(crate) async fn delete_interrupted(lake: &Lake) {
+    match lake.catalog().branches(Some(TRANSACTION_BRANCHES)).await {
+        Ok(branches) => {
+            for branch in branches {
+                delete(lake, &branch.name).await;
+            }
+        }
+        Err(error) => tracing::warn!("interrupted transactions cannot be listed: {error}"),
+    }
+}
+
+/// Deletes the branch of a transaction that ended. If this fails, the branch remains, hidden, until
+/// the server starts again.
+async fn delete(lake: &Lake, branch: &str) {
+    if let Err(error) = lake.catalog().delete_branch(branch).await {
+        tracing::warn!("the branch of a transaction cannot be deleted: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_lake::WarehouseOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn branches_of_interrupted_transactions_are_deleted_and_others_are_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let opened = Lake::open_folder(folder.path(), WarehouseOptions::default()).await;
+        let lake = opened.expect("a lake");
+        for name in [format!("{TRANSACTION_BRANCHES}1"), "transaction".to_owned()] {
+            let request = CreateRef { name, from: None, if_not_exists: false };
+            lake.create_branch(request).await.expect("a branch");
+        }
+        delete_interrupted(&lake).await;
+        let branches = lake.catalog().branches(None).await.expect("branches");
+        let names: Vec<&str> = branches.iter().map(|branch| branch.name.as_str()).collect();
+        assert_eq!(names, ["main", "transaction"]);
+    }
+}
