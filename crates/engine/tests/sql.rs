@@ -166,6 +166,26 @@ async fn dialects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dialect_duckdb() {
+    script("dialect_duckdb.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dialect_postgres() {
+    script("dialect_postgres.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dialect_spark() {
+    script("dialect_spark.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dialect_others() {
+    script("dialect_others.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers() {
     script("answers.slt").await;
 }

@@ -17,6 +17,7 @@ mod register;
 mod rules;
 mod signed;
 mod similar;
+mod slice;
 pub mod summary;
 mod timestamps;
 

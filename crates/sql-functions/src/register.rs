@@ -7,7 +7,8 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 
 use crate::bounds::BoundResults;
-use crate::{aggregates, bounds, formats, json, rules, signed, similar, timestamps};
+use crate::slice::WholeDivision;
+use crate::{aggregates, bounds, formats, json, rules, signed, similar, slice, timestamps};
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
 /// [`optimizer_rules`](crate::optimizer_rules), and [`limit_results`] comes last.
@@ -23,10 +24,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     }
     state.register_udaf(aggregates::checked_sum())?;
     signed::register(state)?;
-    state.register_udf(similar::function())?;
-    for function in formats::functions().into_iter().chain(json::functions()) {
-        state.register_udf(function)?;
-    }
+    scalar(state)?;
     for function in timestamps::functions(state.config_options()) {
         state.register_udf(function)?;
     }
@@ -42,9 +40,16 @@ pub fn limit_results(state: &mut SessionState) -> Result<()> {
 
 /// Registers the functions for constant expressions, with limits and without rules.
 pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
-    state.register_udf(similar::function())?;
-    for function in formats::functions().into_iter().chain(json::functions()) {
+    scalar(state)?;
+    bounds::register(state)
+}
+
+/// Registers the scalar functions that constant expressions can use too.
+fn scalar(state: &mut SessionState) -> Result<()> {
+    state.register_expr_planner(Arc::new(WholeDivision))?;
+    let functions = formats::functions().into_iter().chain(json::functions());
+    for function in functions.chain([similar::function(), slice::function()]) {
         state.register_udf(function)?;
     }
-    bounds::register(state)
+    Ok(())
 }

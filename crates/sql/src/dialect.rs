@@ -15,7 +15,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use crate::change::{Parts, query_of};
-use crate::{integer, partition};
+use crate::{integer, operators, partition};
 
 /// Headwater's dialect.
 #[derive(Debug)]
@@ -73,9 +73,9 @@ impl Dialect for HeadwaterDialect {
         Ok(partition::option(parser)?.map(|option| Ok(Some(option))))
     }
 
-    /// Parses integers in hexadecimal, octal and binary notation.
+    /// Parses integers in hexadecimal, octal and binary notation, and list comprehensions.
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        integer::parse(parser)
+        integer::parse(parser).or_else(|| operators::comprehension(parser))
     }
 
     /// `IS [NOT] DISTINCT FROM` has the precedence of `=`; sqlparser parses everything that follows
@@ -89,6 +89,9 @@ impl Dialect for HeadwaterDialect {
         const FROM: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
         const NOT_FROM: [Keyword; 4] =
             [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        if let Some(parsed) = operators::parse(parser, left, precedence) {
+            return Some(parsed);
+        }
         let differs = parser.parse_keywords(&FROM);
         if !differs && !parser.parse_keywords(&NOT_FROM) {
             return None;
@@ -98,10 +101,12 @@ impl Dialect for HeadwaterDialect {
         Some(parser.parse_subexpr(precedence).map(|right| differ(left, Box::new(right))))
     }
 
-    /// `->>` binds closer than comparisons, as in PostgreSQL.
+    /// `->`, `->>` and `^@` bind closer than comparisons, as in PostgreSQL.
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
-        let is_arrow = parser.peek_token_ref().token == Token::LongArrow;
-        is_arrow.then(|| Ok(self.prec_value(Precedence::PlusMinus) - 1))
+        let token = &parser.peek_token_ref().token;
+        let is_arrow = matches!(token, Token::Arrow | Token::LongArrow | Token::CaretAt);
+        let precedence = || Some(self.prec_value(Precedence::PlusMinus) - 1);
+        operators::precedence(parser).or_else(|| is_arrow.then(precedence).flatten()).map(Ok)
     }
 
     fn supports_trailing_commas(&self) -> bool {
@@ -161,6 +166,10 @@ impl Dialect for HeadwaterDialect {
     }
 
     fn supports_lambda_functions(&self) -> bool {
+        true
+    }
+
+    fn supports_named_fn_args_with_assignment_operator(&self) -> bool {
         true
     }
 

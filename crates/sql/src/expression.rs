@@ -6,12 +6,13 @@
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    OrderByExpr, Query, Spanned, Subscript, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
+    ObjectNamePart, OrderByExpr, Query, Spanned, Subscript, WindowFrame, WindowFrameBound,
+    WindowSpec, WindowType,
 };
 
 use crate::data_type::{Unkept, find_unkept, settle_types};
 use crate::error::{Error, Result};
-use crate::table_name::span_start;
+use crate::table_name::{position, span_start};
 use crate::unsupported_clauses::{none, ordering};
 
 /// Name of the function for `a AT TIME ZONE b`.
@@ -22,6 +23,15 @@ pub const SIMILAR_TO: &str = "similar_to";
 
 /// Name of the function for `a ->> b`.
 pub const JSON_TEXT: &str = "json_extract_string";
+
+/// Name of the function for `a -> b`.
+pub const JSON_PART: &str = "json_extract";
+
+/// Name of the function for `a ? b`.
+pub const JSON_EXISTS: &str = "json_exists";
+
+/// Name of the function for `text[1:2]` and `list[1:2]`.
+pub const SLICE: &str = "slice_of";
 
 /// Part of an expression.
 pub enum Node<'a> {
@@ -72,12 +82,18 @@ pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
             visit(Node::Expr(left))?;
             visit(Node::Expr(right))
         }
-        Expr::Like { expr, pattern, any, .. } | Expr::ILike { expr, pattern, any, .. } => {
-            refuse_if(*any, "LIKE ANY")?;
+        Expr::InUnnest { expr, array_expr: list, .. } => {
             visit(Node::Expr(expr))?;
-            visit(Node::Expr(pattern))
+            visit(Node::Expr(list))
         }
-        Expr::SimilarTo { expr, pattern, .. } | Expr::RLike { expr, pattern, .. } => {
+        Expr::Collate { expr, collation } => {
+            byte_order(collation)?;
+            visit(Node::Expr(expr))
+        }
+        Expr::Like { expr, pattern, .. }
+        | Expr::ILike { expr, pattern, .. }
+        | Expr::SimilarTo { expr, pattern, .. }
+        | Expr::RLike { expr, pattern, .. } => {
             visit(Node::Expr(expr))?;
             visit(Node::Expr(pattern))
         }
@@ -175,16 +191,39 @@ fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
 fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     let mut current = expr;
     loop {
-        if let Expr::BinaryOp { left, op: BinaryOperator::LongArrow, right } = current {
-            let arguments = vec![(**left).clone(), (**right).clone()];
-            *current = call(JSON_TEXT, arguments);
-        }
+        function_for_operator(current);
         let Expr::BinaryOp { left, op, right } = current else { break };
         operator(op, left)?;
         visit(Node::Expr(right))?;
         current = left;
     }
     visit(Node::Expr(current))
+}
+
+/// Replaces an operator that is a function here.
+fn function_for_operator(expr: &mut Expr) {
+    let Expr::BinaryOp { left, op, right } = expr else { return };
+    let function = match op {
+        BinaryOperator::Arrow => JSON_PART,
+        BinaryOperator::LongArrow => JSON_TEXT,
+        BinaryOperator::PGStartsWith => "starts_with",
+        _ => return,
+    };
+    *expr = call(function, vec![(**left).clone(), (**right).clone()]);
+}
+
+/// Rejects a collation other than the order of bytes.
+fn byte_order(collation: &ObjectName) -> Result<()> {
+    let written = collation.to_string();
+    let name = written.trim_matches('"').to_lowercase();
+    if matches!(name.as_str(), "c" | "posix" | "binary" | "ucs_basic" | "utf8_binary") {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        what: format!("COLLATE {written}"),
+        hint: Some("Text is in the order of its bytes; compare `lower(text)`.".to_owned()),
+        position: position(collation),
+    })
 }
 
 /// Rejects an unsupported operator.
@@ -211,7 +250,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
         | Op::AtArrow
         | Op::BitwiseAnd
         | Op::BitwiseOr
-        | Op::BitwiseXor
+        | Op::DuckIntegerDivide
         | Op::Xor
         | Op::PGBitwiseXor
         | Op::PGBitwiseShiftLeft
@@ -224,10 +263,11 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
         | Op::PGILikeMatch
         | Op::PGNotLikeMatch
         | Op::PGNotILikeMatch => return Ok(()),
-        Op::Arrow | Op::HashArrow | Op::HashLongArrow => Some(
-            "Write `json_extract(text, '$.a')` or `text ->> 'a'`; a field of a struct is `a.b`.",
-        ),
-        Op::DuckIntegerDivide | Op::MyIntegerDivide => Some("Write `/` between whole numbers."),
+        Op::HashArrow | Op::HashLongArrow => {
+            Some("Write `json_extract(text, '$.a.b')` or `text -> 'a' ->> 'b'`.")
+        }
+        // A power in PostgreSQL and DuckDB, but XOR in MySQL and BigQuery.
+        Op::BitwiseXor => Some("Write `a ** b` for a power, or `xor(a, b)`."),
         _ => None,
     };
     Err(Error::Unsupported {
@@ -263,6 +303,9 @@ fn function_parts(function: &mut Function, visit: &mut Visit<'_>) -> Result<()> 
         within_group,
     } = function;
     refuse_if(*uses_odbc_syntax, "{fn …}")?;
+    if is_columns(name) {
+        return Ok(());
+    }
     if !matches!(parameters, FunctionArguments::None) {
         return Err(Error::unsupported(format!("`{name}` with two lists of arguments")));
     }
@@ -364,6 +407,12 @@ fn refuse_char(data_type: &mut DataType) -> Result<()> {
     }
 }
 
+/// Returns true for `COLUMNS(…)`, whose argument selects columns by name.
+pub fn is_columns(name: &ObjectName) -> bool {
+    matches!(name.0.last(), Some(ObjectNamePart::Identifier(name))
+        if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("columns"))
+}
+
 /// Creates a call of a function by its exact name.
 pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
     let argument = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
@@ -387,9 +436,7 @@ pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
 fn name_of(expr: &Expr) -> String {
     let name = match expr {
         Expr::IsNormalized { .. } => "IS NORMALIZED",
-        Expr::InUnnest { .. } => "IN UNNEST",
         Expr::Convert { .. } => "CONVERT",
-        Expr::Collate { .. } => "COLLATE",
         Expr::Prefixed { .. } => "a literal with a prefix",
         Expr::MatchAgainst { .. } => "MATCH … AGAINST",
         Expr::OuterJoin(_) => "the outer join operator `(+)`",

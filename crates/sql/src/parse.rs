@@ -9,7 +9,7 @@ use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{alter_table, complexity_limit, create_view, integer, token_rewrites};
+use crate::{alter_table, complexity_limit, create_view, integer, query_forms, token_rewrites};
 
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
@@ -72,7 +72,7 @@ pub fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&HeadwaterDialect)
         .with_options(ParserOptions::new().with_trailing_commas(true).with_unescape(true))
         .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(token_rewrites::rewrite(tokens))
+        .with_tokens_with_locations(query_forms::rewrite(token_rewrites::rewrite(tokens)))
 }
 
 /// Splits a statement into tokens with positions.
@@ -94,8 +94,8 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let words: Vec<String> = tokens.iter().map(word).collect();
     let stands = |pattern: &[&str]| words.windows(pattern.len()).any(|window| window == pattern);
     for (pattern, name) in [
-        (&["AS", "MATERIALIZED"][..], "AS MATERIALIZED"),
-        (&["USING", "SAMPLE"], "USING SAMPLE"),
+        (&["USING", "SAMPLE"][..], "USING SAMPLE"),
+        (&["EXCLUDE", "CURRENT", "ROW"], "EXCLUDE CURRENT ROW"),
         (&["INSERT", "OR"], "INSERT OR …"),
         (&["REPLACE", "INTO"], "REPLACE INTO"),
         (&["FOR", "NO"], "FOR NO KEY UPDATE"),

@@ -8,6 +8,7 @@ use sqlparser::ast::{Expr, Ident, WindowSpec};
 
 use crate::error::{Error, Position, Result};
 use crate::names::{Match, find, same_but_case};
+use crate::resolve::SelectAlias;
 
 /// Columns of a relation, as far as their names are known.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +109,8 @@ pub struct Scope {
     pub aliases: Vec<String>,
     /// Parameters of the enclosing lambdas.
     pub parameters: Vec<String>,
+    /// Aliases of SELECT that can be replaced by their expressions here.
+    pub select_aliases: Vec<SelectAlias>,
     /// Resolved named windows of SELECT.
     pub windows: Vec<(String, WindowSpec)>,
 }
@@ -134,7 +137,7 @@ impl Scope {
 
     /// Resolves an unqualified name in this scope. An exact match comes first; case-insensitively,
     /// parameters come before aliases, and aliases before columns.
-    fn bare(&self, written: &str) -> Match<'_> {
+    pub fn bare(&self, written: &str) -> Match<'_> {
         let columns = || self.relations.iter().flat_map(|r| r.columns.all());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
         if let Some(exact) = all.find(|name| *name == written) {
@@ -150,7 +153,7 @@ impl Scope {
     }
 
     /// Returns true if an unknown name may still be a column of this scope.
-    fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.relations.iter().any(|relation| relation.columns.open)
     }
 

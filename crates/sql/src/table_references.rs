@@ -3,16 +3,16 @@
 //! Common table expressions are excluded, within the scope in which each is visible.
 
 use sqlparser::ast::{
-    Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, LimitClause, NamedWindowExpr,
-    ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
-    WindowType, With,
+    Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, JoinOperator, LimitClause,
+    NamedWindowExpr, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, WindowType, With,
 };
 
 use crate::error::{Position, Result};
 use crate::expression::{Node, argument_parts, children, order, window};
 use crate::names::same_but_case;
 use crate::table_name::{RefKind, WrittenTable, position};
-use crate::unsupported_clauses;
+use crate::{foreign_clauses, unsupported_clauses};
 
 /// A table reference in a query.
 #[derive(Debug, Clone)]
@@ -41,6 +41,7 @@ struct Inspector {
 
 impl Inspector {
     fn query(&mut self, query: &mut Query) -> Result<()> {
+        foreign_clauses::query(query)?;
         unsupported_clauses::query(query)?;
         let visible = self.ctes.len();
         if let Some(with) = &mut query.with {
@@ -85,6 +86,7 @@ impl Inspector {
     }
 
     fn set_expr(&mut self, body: &mut SetExpr) -> Result<()> {
+        foreign_clauses::set_expr(body);
         unsupported_clauses::set_expr(body)?;
         match body {
             SetExpr::Select(select) => self.select(select),
@@ -103,6 +105,7 @@ impl Inspector {
     }
 
     fn select(&mut self, select: &mut Select) -> Result<()> {
+        foreign_clauses::select(select)?;
         unsupported_clauses::select(select)?;
         for item in &mut select.projection {
             match item {
@@ -138,8 +141,12 @@ impl Inspector {
     fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
         self.factor(&mut from.relation)?;
         for join in &mut from.joins {
+            foreign_clauses::join(join);
             unsupported_clauses::join(join)?;
             self.factor(&mut join.relation)?;
+            if let JoinOperator::AsOf { match_condition, .. } = &mut join.join_operator {
+                self.expr(match_condition)?;
+            }
             if let Some(JoinConstraint::On(expr)) =
                 unsupported_clauses::constraint(&mut join.join_operator)
             {
@@ -150,6 +157,7 @@ impl Inspector {
     }
 
     fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+        foreign_clauses::factor(factor)?;
         unsupported_clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
@@ -164,6 +172,15 @@ impl Inspector {
                 array_exprs.iter_mut().try_for_each(|expr| self.expr(expr))
             }
             TableFactor::NestedJoin { table_with_joins, .. } => self.from(table_with_joins),
+            TableFactor::Pivot { table, aggregate_functions, value_column, .. } => {
+                self.factor(table)?;
+                let exprs = aggregate_functions.iter_mut().map(|function| &mut function.expr);
+                exprs.chain(value_column).try_for_each(|expr| self.expr(expr))
+            }
+            TableFactor::Unpivot { table, columns, .. } => {
+                self.factor(table)?;
+                columns.iter_mut().try_for_each(|column| self.expr(&mut column.expr))
+            }
             // `unsupported_clauses::table_factor` rejected the others.
             _ => Ok(()),
         }

@@ -6,9 +6,9 @@
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
-    JoinOperator, LimitClause, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, TableAlias,
-    TableFactor, Value, WildcardAdditionalOptions,
+    JoinOperator, LimitClause, OrderBy, OrderByExpr, OrderByKind, PivotValueSource, Query, Select,
+    SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
+    TableAlias, TableFactor, Value, WildcardAdditionalOptions,
 };
 
 use crate::error::{Error, Result};
@@ -194,16 +194,13 @@ fn select_item(item: &SelectItem) -> Result<()> {
 fn wildcard(options: &WildcardAdditionalOptions) -> Result<()> {
     let WildcardAdditionalOptions {
         wildcard_token: _,
-        opt_ilike,
+        opt_ilike: _,
         opt_exclude: _,
         opt_except: _,
         opt_replace: _,
-        opt_rename,
+        opt_rename: _,
         opt_alias,
     } = options;
-    // DataFusion ignores it and returns every column.
-    none(opt_ilike.as_ref(), "ILIKE after `*`")?;
-    none(opt_rename.as_ref(), "RENAME after `*`")?;
     none(opt_alias.as_ref(), "AS after `*`")
 }
 
@@ -238,7 +235,31 @@ pub fn table_factor(factor: &TableFactor) -> Result<()> {
             unset(*with_ordinality, "UNNEST … WITH ORDINALITY")?;
             table_alias(alias.as_ref())
         }
-        TableFactor::NestedJoin { table_with_joins: _, alias } => table_alias(alias.as_ref()),
+        TableFactor::Pivot {
+            table: _,
+            aggregate_functions: _,
+            value_column,
+            value_source,
+            default_on_null: _,
+            alias,
+        } => {
+            if value_column.len() != 1 {
+                return Err(Error::unsupported("PIVOT by several columns"));
+            }
+            if matches!(value_source, PivotValueSource::Subquery(_)) {
+                return Err(Error::unsupported("PIVOT with IN (SELECT …)"));
+            }
+            table_alias(alias.as_ref())
+        }
+        TableFactor::NestedJoin { table_with_joins: _, alias }
+        | TableFactor::Unpivot {
+            table: _,
+            value: _,
+            name: _,
+            columns: _,
+            null_inclusion: _,
+            alias,
+        } => table_alias(alias.as_ref()),
         refused => Err(Error::unsupported(factor_name(refused))),
     }
 }
@@ -248,8 +269,6 @@ fn factor_name(factor: &TableFactor) -> &'static str {
         TableFactor::TableFunction { .. } => "TABLE(…)",
         TableFactor::JsonTable { .. } => "JSON_TABLE",
         TableFactor::OpenJsonTable { .. } => "OPENJSON",
-        TableFactor::Pivot { .. } => "PIVOT",
-        TableFactor::Unpivot { .. } => "UNPIVOT",
         TableFactor::MatchRecognize { .. } => "MATCH_RECOGNIZE",
         TableFactor::XmlTable { .. } => "XMLTABLE",
         TableFactor::SemanticView { .. } => "SEMANTIC_VIEW",
@@ -304,13 +323,13 @@ pub fn join(join: &mut Join) -> Result<()> {
         | JoinOperator::RightSemi(_)
         | JoinOperator::LeftAnti(_)
         | JoinOperator::RightAnti(_)
+        | JoinOperator::AsOf { .. }
         | JoinOperator::CrossJoin(JoinConstraint::None)) => honoured,
         JoinOperator::CrossJoin(_) => {
             return Err(Error::unsupported("CROSS JOIN with a condition"));
         }
         JoinOperator::CrossApply => return Err(Error::unsupported("CROSS APPLY")),
         JoinOperator::OuterApply => return Err(Error::unsupported("OUTER APPLY")),
-        JoinOperator::AsOf { .. } => return Err(Error::unsupported("ASOF JOIN")),
         JoinOperator::StraightJoin(_) => return Err(Error::unsupported("STRAIGHT_JOIN")),
         _ => return Err(Error::unsupported("ARRAY JOIN")),
     };
@@ -331,6 +350,7 @@ pub fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
         | JoinOperator::RightSemi(constraint)
         | JoinOperator::LeftAnti(constraint)
         | JoinOperator::RightAnti(constraint)
+        | JoinOperator::AsOf { constraint, .. }
         | JoinOperator::CrossJoin(constraint) => Some(constraint),
         _ => None,
     }

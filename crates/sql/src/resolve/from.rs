@@ -2,8 +2,8 @@
 //! label.
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, ObjectName, ObjectNamePart, TableAlias,
-    TableFactor, TableWithJoins,
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
+    TableAlias, TableFactor, TableWithJoins,
 };
 use sqlparser::tokenizer::Span;
 
@@ -31,6 +31,9 @@ impl Resolver<'_> {
     fn join(&mut self, join: &mut Join, start: usize) -> Result<()> {
         let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
         self.factor(&mut join.relation)?;
+        if let JoinOperator::AsOf { .. } = join.join_operator {
+            return self.asof(join, start, before);
+        }
         let side = using::side(&join.join_operator);
         let Some(by) = constraint(&mut join.join_operator) else { return Ok(()) };
         let names = match by {
@@ -107,7 +110,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+    pub(super) fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+        self.rotate(factor)?;
         match factor {
             TableFactor::Table { name, alias, args: Some(args), .. } => {
                 self.arguments(&mut args.args)?;

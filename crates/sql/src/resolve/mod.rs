@@ -5,14 +5,19 @@
 //! Unknown names are rejected with their position, unless only the planner can know them. After
 //! this pass names match exactly.
 
+mod asof;
 mod from;
 mod output;
+mod pivot;
 mod projection;
 mod resolver;
+mod select_aliases;
 mod tuple_in;
 mod using;
+mod wildcards;
 mod windows;
 
 pub use self::output::OutputNames;
 pub use self::resolver::{FoundTable, Functions, resolve};
 use self::resolver::{Resolver, function_name};
+pub use self::select_aliases::SelectAlias;

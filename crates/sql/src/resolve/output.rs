@@ -8,6 +8,7 @@ use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
 use super::function_name;
 use super::projection::{column_under, text};
+use super::wildcards::is_pattern;
 
 /// Output name of an item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,7 @@ impl OutputNames {
     /// Records the texts of a select list before its names are resolved.
     pub(super) fn as_written(body: &SetExpr) -> Self {
         let item = |item: &SelectItem| match item {
+            item if is_pattern(item) => Item::Many,
             SelectItem::UnnamedExpr(expr) if expands(expr) => Item::Expands(text(expr)),
             SelectItem::UnnamedExpr(expr) => Item::Named(text(expr)),
             SelectItem::ExprWithAlias { .. } => Item::Kept,

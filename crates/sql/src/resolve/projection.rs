@@ -1,12 +1,12 @@
 //! The select list: its expressions and output names.
 
 use sqlparser::ast::{
-    ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByExpr,
-    OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value, ValueWithSpan,
-    WildcardAdditionalOptions,
+    ExceptSelectItem, ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart,
+    OrderBy, OrderByExpr, OrderByKind, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Value,
+    ValueWithSpan, WildcardAdditionalOptions,
 };
 
-use super::{Resolver, function_name};
+use super::{Resolver, SelectAlias, function_name};
 use crate::error::Result;
 use crate::expression::{Node, children};
 use crate::scope::{Columns, column};
@@ -18,6 +18,7 @@ impl Resolver<'_> {
         let mut columns = Columns::default();
         let mut seen: Vec<String> = Vec::new();
         for item in items {
+            let alias = SelectAlias::of(item);
             match item {
                 SelectItem::UnnamedExpr(expr) => {
                     let text = text(expr);
@@ -65,6 +66,12 @@ impl Resolver<'_> {
                 }
                 SelectItem::ExprWithAliases { .. } => {}
             }
+            if let Some(scope) = self.scopes.here() {
+                scope.select_aliases.extend(alias);
+            }
+        }
+        if let Some(scope) = self.scopes.here() {
+            scope.select_aliases.clear();
         }
         Ok(columns)
     }
@@ -122,6 +129,25 @@ impl Resolver<'_> {
         exclude(options, &hidden);
         Ok(columns)
     }
+}
+
+/// Returns the columns that EXCLUDE and EXCEPT list.
+pub(super) fn excluded(
+    exclude: Option<ExcludeSelectItem>,
+    except: Option<ExceptSelectItem>,
+) -> Vec<Ident> {
+    let names = match exclude {
+        Some(ExcludeSelectItem::Single(name)) => vec![name],
+        Some(ExcludeSelectItem::Multiple(names)) => names,
+        None => Vec::new(),
+    };
+    let last = |mut name: ObjectName| match name.0.pop() {
+        Some(ObjectNamePart::Identifier(ident)) => Some(ident),
+        _ => None,
+    };
+    let except = except.into_iter();
+    let except = except.flat_map(|one| [vec![one.first_element], one.additional_elements].concat());
+    names.into_iter().filter_map(last).chain(except).collect()
 }
 
 /// Removes columns from a wildcard.

@@ -8,6 +8,7 @@ use sqlparser::ast::{
     OrderByKind, Query, Select, SetExpr, SetQuantifier, With,
 };
 
+use super::SelectAlias;
 use super::output::OutputNames;
 use super::projection::{
     aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
@@ -70,7 +71,7 @@ pub fn resolve(
 ) -> Result<OutputNames> {
     let names = OutputNames::as_written(&query.body);
     let (ctes, scopes) = (Vec::new(), Scopes::default());
-    Resolver { tables, functions, ctes, scopes }.query(query)?;
+    Resolver { tables, functions, ctes, scopes, replacements: 0 }.query(query)?;
     Ok(names.spelled(&query.body))
 }
 
@@ -79,6 +80,8 @@ pub(super) struct Resolver<'t> {
     pub(super) functions: &'t Functions<'t>,
     pub(super) ctes: Vec<(String, Columns)>,
     pub(super) scopes: Scopes,
+    /// Number of aliases replaced by their expressions.
+    pub(super) replacements: usize,
 }
 
 impl Resolver<'_> {
@@ -182,9 +185,9 @@ impl Resolver<'_> {
     ) -> Result<Columns> {
         self.within(Scope::default(), |this| {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
-            this.option(select.selection.as_mut())?;
-            select.selection.as_mut().map(super::tuple_in::rewrite);
+            this.condition(select)?;
             this.windows(std::mem::take(&mut select.named_window))?;
+            this.select_by_pattern(&mut select.projection)?;
             this.expand(&mut select.projection)?;
             let columns = this.projection(&mut select.projection)?;
             let mut aliases = aliases(&select.projection);
@@ -211,6 +214,21 @@ impl Resolver<'_> {
             }
             Ok(columns)
         })
+    }
+
+    /// Resolves the WHERE of a SELECT, in which all aliases are visible.
+    fn condition(&mut self, select: &mut Select) -> Result<()> {
+        let Some(condition) = &mut select.selection else { return Ok(()) };
+        self.condition_by_pattern(condition)?;
+        if let Some(scope) = self.scopes.here() {
+            scope.select_aliases = select.projection.iter().filter_map(SelectAlias::of).collect();
+        }
+        self.expr(condition)?;
+        super::tuple_in::rewrite(condition);
+        if let Some(scope) = self.scopes.here() {
+            scope.select_aliases.clear();
+        }
+        Ok(())
     }
 
     pub(super) fn order_by(&mut self, order_by: &mut OrderBy) -> Result<()> {
@@ -266,6 +284,10 @@ impl Resolver<'_> {
         }
         match expr {
             Expr::Identifier(ident) => {
+                if let Some(value) = self.select_alias(ident)? {
+                    *expr = value;
+                    return Ok(());
+                }
                 let found = self.scopes.column(&ident.value, span_start(ident.span));
                 if let Some(spelling) = found.map_err(|error| text_in_quotes(ident, error))? {
                     match self.scopes.merged(&spelling) {

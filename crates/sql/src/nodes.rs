@@ -1,0 +1,62 @@
+//! Constructors of syntax tree nodes for rewritten clauses.
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, Value, WildcardAdditionalOptions,
+};
+
+/// Returns a quoted identifier.
+pub(crate) fn name(text: &str) -> Ident {
+    Ident::with_quote('"', text)
+}
+
+/// Returns a number.
+pub(crate) fn number(value: impl ToString) -> Expr {
+    Expr::value(Value::Number(value.to_string(), false))
+}
+
+/// Returns a string.
+pub(crate) fn text(value: impl Into<String>) -> Expr {
+    Expr::value(Value::SingleQuotedString(value.into()))
+}
+
+/// Returns a binary operation. The operands are not enclosed in parentheses.
+pub(crate) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// Combines conditions by AND; none if there are none.
+pub(crate) fn all(conditions: impl IntoIterator<Item = Expr>) -> Option<Expr> {
+    conditions.into_iter().reduce(|left, right| binary(left, BinaryOperator::And, right))
+}
+
+/// Returns `*` with its options.
+pub(crate) fn star(options: WildcardAdditionalOptions) -> SelectItem {
+    SelectItem::Wildcard(options)
+}
+
+/// Returns an item of a select list.
+pub(crate) fn item(expr: Expr, alias: &str) -> SelectItem {
+    SelectItem::ExprWithAlias { expr, alias: name(alias) }
+}
+
+/// Returns a table without joins.
+pub(crate) fn only(relation: TableFactor) -> TableWithJoins {
+    TableWithJoins { relation, joins: Vec::new() }
+}
+
+/// Returns an alias with names of columns.
+pub(crate) fn alias(name: Ident, columns: Vec<Ident>) -> TableAlias {
+    let column = |name| TableAliasColumnDef { name, data_type: None };
+    TableAlias {
+        explicit: true,
+        name,
+        columns: columns.into_iter().map(column).collect(),
+        at: None,
+    }
+}
+
+/// Returns a subquery in FROM.
+pub(crate) fn derived(query: Query, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Derived { lateral: false, subquery: Box::new(query), alias, sample: None }
+}

@@ -1,0 +1,92 @@
+//! Aliases of the select list in the same select list and in WHERE: `SELECT a + 1 AS b, b * 2 AS
+//! c FROM t WHERE b > 3`. A name that is no column is replaced by the expression of the alias.
+//!
+//! A column comes before an alias, as in Snowflake, Spark and DuckDB. In the select list only
+//! earlier aliases are visible.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
+
+use super::{Resolver, function_name};
+use crate::error::{Error, Result};
+use crate::names::{Match, same_but_case};
+use crate::scope::Scope;
+use crate::table_name::span_start;
+
+/// Maximum number of replacements in a statement: aliases that use others twice multiply.
+const REPLACEMENTS_MAX: usize = 1_000;
+
+/// Functions with another value in each call.
+const VOLATILE: [&str; 4] = ["random", "rand", "uuid", "gen_random_uuid"];
+
+/// An alias and its expression as written.
+#[derive(Debug, Clone)]
+pub struct SelectAlias {
+    /// The alias.
+    pub name: String,
+    /// The expression.
+    pub expr: Expr,
+}
+
+impl SelectAlias {
+    /// Returns the alias of an item of the select list.
+    pub(super) fn of(item: &SelectItem) -> Option<Self> {
+        match item {
+            SelectItem::ExprWithAlias { expr, alias } => {
+                Some(SelectAlias { name: alias.value.clone(), expr: expr.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns the scope of the query that an expression belongs to; lambdas are passed.
+fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope> {
+    for scope in scopes.iter_mut().rev() {
+        if scope.parameters.iter().any(|parameter| same_but_case(parameter, name)) {
+            return None;
+        }
+        if scope.parameters.is_empty() {
+            return Some(scope);
+        }
+    }
+    None
+}
+
+impl Resolver<'_> {
+    /// Returns the resolved expression of an alias, if a name refers to one.
+    pub(super) fn select_alias(&mut self, ident: &Ident) -> Result<Option<Expr>> {
+        let name = &ident.value;
+        let Some(scope) = query_scope(&mut self.scopes.0, name) else { return Ok(None) };
+        if scope.select_aliases.is_empty() || scope.is_open() {
+            return Ok(None);
+        }
+        if !matches!(scope.bare(name), Match::None) {
+            return Ok(None);
+        }
+        let fits = |alias: &SelectAlias| same_but_case(&alias.name, name);
+        let Some(place) = scope.select_aliases.iter().rposition(fits) else { return Ok(None) };
+        let later = scope.select_aliases.split_off(place);
+        let mut expr = later[0].expr.clone();
+        let is_volatile = visit_expressions(&expr, |expr| match expr {
+            Expr::Function(function) if VOLATILE.contains(&function_name(function).as_str()) => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        self.replacements += 1;
+        if is_volatile.is_break() || self.replacements > REPLACEMENTS_MAX {
+            return Err(Error::Unsupported {
+                what: format!("the alias `{name}` in the same SELECT"),
+                hint: Some("Compute it in a subquery.".to_owned()),
+                position: span_start(ident.span),
+            });
+        }
+        let resolved = self.expr(&mut expr);
+        if let Some(scope) = query_scope(&mut self.scopes.0, name) {
+            scope.select_aliases.extend(later);
+        }
+        resolved.map(|()| Some(expr))
+    }
+}
