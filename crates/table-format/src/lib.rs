@@ -15,6 +15,7 @@ pub mod manifest_entry;
 pub mod metadata;
 pub mod partition;
 pub mod promotion;
+mod reach;
 pub mod storage;
 pub mod time_parts;
 pub mod transform;
@@ -23,3 +24,4 @@ pub mod values;
 
 pub use error::{Error, Result};
 pub use field_metadata::{COMMENT, FIELD_ID, NAMES};
+pub use reach::{REACH, Reach};

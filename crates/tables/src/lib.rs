@@ -23,7 +23,6 @@ mod options;
 mod other_specs;
 mod plan;
 mod positions;
-mod reach;
 mod read;
 mod rest;
 mod row_ids;
@@ -51,7 +50,7 @@ pub use defaults::{
 };
 pub use deletes::{DeleteKey, Fingerprint};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
-pub use headwater_table_format::{COMMENT, Error, FIELD_ID, NAMES, Result};
+pub use headwater_table_format::{COMMENT, Error, FIELD_ID, NAMES, REACH, Reach, Result};
 pub use lineage::{
     ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, UNDONE, merged_by,
     picked_by, undone_by,
@@ -66,11 +65,10 @@ pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use positions::Positions;
 pub use promotion::{promote_defaults, promoted_default};
-pub use reach::{REACH, Reach};
 pub use read::{align, read_with_schema};
 pub use rest::{
-    Condition, Filter, NewTable, NewView, Scan, ScanPage, ScanRequest, TableCommit, Test,
-    ViewCommit,
+    CommitLimits, Condition, Filter, NewTable, NewView, Scan, ScanPage, ScanRequest, TableCommit,
+    Test, ViewCommit,
 };
 pub use row_ids::{
     IdRuns, LAST_UPDATED, NAMES as LINEAGE, ROW_ID, RowIds, fields as lineage_fields, has_row_ids,

@@ -38,10 +38,13 @@ pub async fn serve_then(
     outcome
 }
 
-/// Stores the error of a background server for the command that started it.
+/// Stores the error of a background server for the command that started it. That command waits for
+/// the file and must never read half of it, so the file is written under another name.
 fn leave_word(lake: &LakeFolder, problem: &Problem) {
-    if let Ok(text) = serde_json::to_vec(problem) {
-        let _ = std::fs::write(lake.path.join("server.failed"), text);
+    let Ok(text) = serde_json::to_vec(problem) else { return };
+    let unfinished = lake.path.join("server.failed.new");
+    if std::fs::write(&unfinished, text).is_ok() {
+        let _ = std::fs::rename(unfinished, lake.path.join("server.failed"));
     }
 }
 

@@ -124,11 +124,15 @@ impl Workspace {
 
     /// Kills the lake's server with SIGKILL.
     pub fn kill_server(&self) {
-        let pid = self.server().and_then(|server| server["pid"].as_i64()).expect("a server");
+        let server = self.server().expect("a server");
+        let pid = server["pid"].as_i64().expect("a process id");
+        let socket = server["socket"].as_str().expect("a socket").to_owned();
         let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
         assert!(status.expect("kill runs").success());
+        // Its socket accepts connections until its last thread has ended.
         until("the server is gone", || {
-            !Path::new(&format!("/proc/{pid}/cmdline")).exists() || zombie(pid)
+            let ended = !Path::new(&format!("/proc/{pid}/cmdline")).exists() || zombie(pid);
+            ended && std::os::unix::net::UnixStream::connect(&socket).is_err()
         });
     }
 

@@ -21,7 +21,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// The answer to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
+pub enum Expected {
     /// Any response but 401 and 403: lists omit objects that the user may not see, and an unknown
     /// name is not found.
     Works,
@@ -33,11 +33,11 @@ use Expected::{Forbidden as No, Works as Ok};
 
 /// An operation: its id, method, path and body, and the answers without a grant, with grants to
 /// read, and with all grants but administration. A token without scopes has the first answer.
-type Row = (&'static str, &'static str, &'static str, &'static str, [Expected; 3]);
+type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-const OPERATIONS: [Row; 82] = [
+const OPERATIONS: [Row<'static>; 82] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -134,7 +134,7 @@ const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 const ARROW: &str = "arrow";
 
 /// All grants but administration.
-const ALL: [&str; 12] = [
+pub const ALL: [&str; 12] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
@@ -150,7 +150,7 @@ const ALL: [&str; 12] = [
 ];
 
 /// Grants to read.
-const READ: [&str; 2] = ["select on namespace:*", "read on branch:*"];
+pub const READ: [&str; 2] = ["select on namespace:*", "read on branch:*"];
 
 async fn matrix() {
     let listed: BTreeSet<&str> = OPERATIONS.iter().map(|row| row.0).collect();
@@ -224,7 +224,7 @@ async fn expired(users: &Users) -> String {
 }
 
 /// Sends a request of an operation with a token. Returns the status.
-async fn status(users: &Users, row: &Row, token: &str) -> u16 {
+pub async fn status(users: &Users, row: &Row<'_>, token: &str) -> u16 {
     let (_, method, path, body, _) = row;
     let (body, kind) = match *body {
         ARROW => (rows(), "application/vnd.apache.arrow.stream"),

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use headwater_server::TlsConfig;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::support::{TestServer, bearer};
+use crate::support::{TestServer, bearer, config, start};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -20,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         trial("clients::spark_works_on_a_branch", spark),
         trial("clients::a_commit_of_pyiceberg_fires_a_trigger", trigger),
         trial("clients::pyicebergs_own_catalog_tests_pass", behaviours),
+        trial("clients::users_with_different_rights_use_iceberg_clients_over_tls", users),
     ]
 }
 
@@ -132,12 +134,13 @@ pub fn run(command: &mut Command) -> String {
 async fn script(name: &str, server: &TestServer, before: Vec<PathBuf>, after: Vec<PathBuf>) {
     let script = client(name);
     let address = server.running.http_addr().expect("an address");
+    let scheme = if server.running.has_tls() { "https" } else { "http" };
     let token = bearer(&server.running);
     let token = token.to_str().expect("text").trim_start_matches("Bearer ").to_owned();
     let work = move || {
         let mut command = Command::new(environment().join("bin/python"));
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).args(before);
-        run(command.arg(format!("http://{address}")).arg(token).args(after))
+        run(command.arg(format!("{scheme}://{address}")).arg(token).args(after))
     };
     tokio::task::spawn_blocking(work).await.expect("the script");
 }
@@ -191,4 +194,15 @@ async fn behaviours() {
     let project = server.folder.path().canonicalize().expect("a path");
     let warehouse = project.join(".headwater/warehouse");
     script("pyiceberg_behaviours.py", &server, vec![archive], vec![warehouse]).await;
+}
+
+async fn users() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(folder.path());
+    config.network.tls = Some(TlsConfig::SelfSigned);
+    let server = TestServer { running: start(config).await, folder };
+    let certificate = server.running.self_signed().expect("a certificate").to_owned();
+    let warehouse = server.folder.path().join(".headwater/warehouse");
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python");
+    script("iceberg_users.py", &server, Vec::new(), vec![certificate, warehouse, sdk]).await;
 }

@@ -84,7 +84,7 @@ def endless():
     import subprocess
 
     # So that the process can be found from outside.
-    subprocess.Popen(["/bin/sh", "-c", "sleep 1000; : headwater-test-endless"])
+    subprocess.Popen(["headwater-test-endless", "1000"], executable="/bin/sleep")
     print("begun", flush=True)
     time.sleep(1000)
 "#;
@@ -100,10 +100,16 @@ async fn start() -> TestServer {
     server
 }
 
+/// Returns the name of the endless function's child process, which other test runs do not use.
+fn endless_name() -> String {
+    format!("headwater-test-endless-{}", std::process::id())
+}
+
 fn write(folder: &tempfile::TempDir, source: &str) {
     let project = "[project]\nname = \"calls\"\n";
     std::fs::write(folder.path().join("headwater.toml"), project).expect("a file");
     std::fs::create_dir_all(folder.path().join("functions")).expect("a folder");
+    let source = source.replace("headwater-test-endless", &endless_name());
     std::fs::write(folder.path().join("functions/calls.py"), source).expect("a file");
 }
 
@@ -259,7 +265,7 @@ async fn gone() {
     while !server.text(&events).await.contains("begun") {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let marked = || support::processes("headwater-test-endless");
+    let marked = || support::processes(&endless_name());
     assert_eq!(marked().len(), 1);
     asked.abort();
     let ended = |job: &Value| job["status"] == "cancelled";

@@ -19,6 +19,7 @@ mod front;
 mod function_triggers;
 mod functions;
 mod iceberg;
+mod iceberg_matrix;
 mod life_cycle;
 mod listeners;
 mod maintenance;
@@ -75,6 +76,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(function_triggers::trials());
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
+    trials.extend(iceberg_matrix::trials());
     trials.extend(life_cycle::trials());
     trials.extend(names::trials());
     trials.extend(network::trials());

@@ -10,7 +10,8 @@ use futures::future::BoxFuture;
 use headwater_jobs::NewJob;
 use headwater_lake::Transaction;
 use headwater_model::{
-    ErrorCode, Fault, JobId, JobKind, OrProblem, PROPERTY_JOB, Principal, Problem, RefSpec,
+    Action, ErrorCode, Fault, JobId, JobKind, Object, OrProblem, PROPERTY_JOB, Principal, Problem,
+    RefSpec,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -140,7 +141,8 @@ impl Iceberg {
         .await
     }
 
-    /// Runs a change as a job.
+    /// Runs a change as a job. Checks the right to write to the branch; each operation checks those
+    /// on its table, view or namespace.
     async fn run<T: Send + 'static>(
         &self,
         principal: &Principal,
@@ -148,8 +150,7 @@ impl Iceberg {
         description: String,
         work: impl FnOnce(Arc<Change>) -> BoxFuture<'static, Result<T, Problem>> + Send + 'static,
     ) -> ChangeResult<Option<T>> {
-        // A commit can refer to any file of the warehouse, so no grant on its table is enough.
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Write, &Object::reference(&request.reference))?;
         let _lock = self.0.changes.wait_for(request.digest.clone()).await;
         if self.0.is_applied(request).await? {
             return Ok(None);

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use headwater_lake::{Transaction, View};
-use headwater_model::{ErrorCode, Fault, OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_model::{
+    Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
+};
+use headwater_tables::CommitLimits;
 
 use super::change::is_inconclusive;
 use super::table::view_is_no_table;
@@ -34,6 +37,7 @@ impl Iceberg {
         request: &ChangeRequest,
         updates: Vec<TableUpdate>,
     ) -> ChangeResult<BTreeMap<TableName, LoadedTable>> {
+        let updates = self.0.authorize_updates(principal, updates)?;
         let description = describe(&updates);
         let applied = updates.clone();
         let committed = self.change_tables(principal, request, description, |transaction| {
@@ -75,6 +79,26 @@ async fn apply(
 }
 
 impl Components {
+    /// Checks the rights on the tables, and limits what the commits may contain to these rights.
+    fn authorize_updates(
+        &self,
+        principal: &Principal,
+        updates: Vec<TableUpdate>,
+    ) -> Result<Vec<TableUpdate>, Problem> {
+        let is_unlimited = self.is_unlimited(principal);
+        let limited = updates.into_iter().map(|TableUpdate { table, commit }| {
+            let object = Object::table(&table);
+            for action in commit.actions() {
+                self.authorize(principal, action, &object)?;
+            }
+            let may = |action| self.allows(principal, action, &object);
+            let only_appends = !(may(Action::Update) && may(Action::Delete));
+            let limits = CommitLimits { own_files: !is_unlimited, only_appends };
+            Ok(TableUpdate { table, commit: commit.with_limits(limits) })
+        });
+        limited.collect()
+    }
+
     /// Returns the current states of the updated tables; none if the branch lacks one.
     async fn states(
         &self,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use futures::future::ready;
 use headwater_model::{
-    ErrorCode, Namespace, OrProblem, Principal, Problem, RefSpec, name as names,
+    Action, ErrorCode, Namespace, Object, OrProblem, Principal, Problem, RefSpec, name as names,
 };
 
 use super::{ChangeRequest, ChangeResult, Iceberg};
@@ -79,6 +79,7 @@ impl Iceberg {
         name: String,
         properties: BTreeMap<String, String>,
     ) -> ChangeResult<()> {
+        self.0.authorize(principal, Action::Create, &Object::namespace(&name))?;
         let description = format!("create namespace {name}");
         self.change(principal, request, description, move |transaction| {
             transaction.create_namespace(&name, properties);
@@ -95,6 +96,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: String,
     ) -> ChangeResult<()> {
+        self.0.authorize(principal, Action::Drop, &Object::namespace(&name))?;
         let description = format!("drop namespace {name}");
         self.change(principal, request, description, move |transaction| {
             transaction.drop_namespace(&name);
@@ -113,6 +115,7 @@ impl Iceberg {
         update: PropertyUpdate,
     ) -> ChangeResult<PropertyChanges> {
         let PropertyUpdate { updates, removals } = update;
+        self.0.authorize(principal, Action::Alter, &Object::namespace(name))?;
         let found = self.namespace(principal, &request.reference, name).await?;
         let is_set = |key: &String| found.properties.contains_key(key);
         let (removed, missing) = removals.iter().cloned().partition(is_set);

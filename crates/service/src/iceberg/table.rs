@@ -119,6 +119,7 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> ChangeResult<LoadedTable> {
+        self.0.authorize(principal, Action::Create, &Object::table(name))?;
         let created = name.clone();
         let description = format!("create table {name}");
         let states = self.change_tables(principal, request, description, |transaction| {
@@ -141,7 +142,8 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> Result<Value, Problem> {
-        self.0.administer(principal)?;
+        self.0.authorize(principal, Action::Write, &Object::reference(reference))?;
+        self.0.authorize(principal, Action::Create, &Object::table(name))?;
         self.0.branch_to_write(Some(reference)).await?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         view.check_namespace(&name.namespace).await.or_problem()?;
@@ -151,7 +153,7 @@ impl Iceberg {
         self.0.lake.tables().describe_new(name, new).await.or_problem()
     }
 
-    /// Creates a table from a metadata file in the warehouse.
+    /// Creates a table from a metadata file in the warehouse, which can refer to any file in it.
     pub async fn register_table(
         &self,
         principal: &Principal,
@@ -159,6 +161,7 @@ impl Iceberg {
         name: &TableName,
         source: RegisteredMetadata,
     ) -> ChangeResult<LoadedTable> {
+        self.0.administer(principal)?;
         let registered = name.clone();
         let description = format!("register table {name}");
         let states = self.change_tables(principal, request, description, move |transaction| {
@@ -180,6 +183,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: &TableName,
     ) -> ChangeResult<()> {
+        self.0.authorize(principal, Action::Drop, &Object::table(name))?;
         let dropped = name.clone();
         self.change(principal, request, format!("drop table {name}"), move |transaction| {
             async move {
@@ -200,6 +204,10 @@ impl Iceberg {
         from: TableName,
         to: TableName,
     ) -> ChangeResult<()> {
+        for action in [Action::Select, Action::Alter] {
+            self.0.authorize(principal, action, &Object::table(&from))?;
+        }
+        self.0.authorize(principal, Action::Create, &Object::table(&to))?;
         let description = format!("rename table {from} to {to}");
         self.change(principal, request, description, move |transaction| {
             async move {

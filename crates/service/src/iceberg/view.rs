@@ -62,6 +62,7 @@ impl Iceberg {
         name: &TableName,
         new: NewView,
     ) -> ChangeResult<LoadedView> {
+        self.0.authorize(principal, Action::Create, &Object::view(name))?;
         let created = name.clone();
         let description = format!("create view {name}");
         let view = self.change(principal, request, description, move |transaction| {
@@ -79,6 +80,7 @@ impl Iceberg {
         name: &TableName,
         commit: ViewCommit,
     ) -> ChangeResult<LoadedView> {
+        self.0.authorize(principal, Action::Alter, &Object::view(name))?;
         let updated = name.clone();
         let description = format!("replace view {name}");
         let view = self.change(principal, request, description, move |transaction| {
@@ -96,6 +98,7 @@ impl Iceberg {
         name: &TableName,
         metadata_location: String,
     ) -> ChangeResult<LoadedView> {
+        self.0.administer(principal)?;
         let registered = name.clone();
         let description = format!("register view {name}");
         let view = self.change(principal, request, description, move |transaction| {
@@ -116,6 +119,7 @@ impl Iceberg {
         request: &ChangeRequest,
         name: TableName,
     ) -> ChangeResult<()> {
+        self.0.authorize(principal, Action::Drop, &Object::view(&name))?;
         let description = format!("drop view {name}");
         self.change(principal, request, description, move |transaction| {
             async move { transaction.drop_view(&name).await.or_problem() }.boxed()
@@ -132,6 +136,10 @@ impl Iceberg {
         from: TableName,
         to: TableName,
     ) -> ChangeResult<()> {
+        for action in [Action::Select, Action::Alter] {
+            self.0.authorize(principal, action, &Object::view(&from))?;
+        }
+        self.0.authorize(principal, Action::Create, &Object::view(&to))?;
         let description = format!("rename view {from} to {to}");
         let target = to.clone();
         let renamed = self.change(principal, request, description, move |transaction| {

@@ -13,8 +13,7 @@ use super::snapshots::{snapshots_listed, snapshots_to_expire};
 use super::store::{PendingFiles, store};
 use super::summary::{Changes, Kind};
 use crate::deletes::DeleteKey;
-use crate::reach::{REACH, Reach};
-use crate::{Result, StagedFiles, Table, Tables};
+use crate::{REACH, Reach, Result, StagedFiles, Table, Tables};
 
 /// A change of a table's rows.
 pub struct Change {

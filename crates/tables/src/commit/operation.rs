@@ -17,9 +17,9 @@ use super::values::check_values;
 use super::{manifests, metadata_log};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
-use crate::reach::Reach;
 use crate::{
-    DataFile, Error, Operation, Result, RetainedRows, Rewrite, StagedFiles, Table, Tables, rest,
+    DataFile, Error, Operation, Reach, Result, RetainedRows, Rewrite, StagedFiles, Table, Tables,
+    rest,
 };
 
 /// Commits an operation and returns the next state of the table.

@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use super::show::GC_ENABLED;
 use super::{TableCommit, check_table, create, decapitalised, rejected, take_format_version};
 use crate::commit::{PendingFiles, store_as};
-use crate::reach::Reach;
-use crate::{Error, Result, Table, Tables, metadata, time_parts};
+use crate::{Error, Reach, Result, Table, Tables, metadata, time_parts};
 
 /// Keys of the logs in a metadata file.
 const SNAPSHOT_LOG: &str = "snapshot-log";
@@ -62,6 +61,7 @@ impl Tables {
         let (base, times) = detach_logs(before)?;
         let mut builder = base.into_builder(None);
         for update in &commit.updates {
+            commit.check_update(before, update)?;
             let update = self.prepare_update(before, update, summary).await?;
             for update in update {
                 builder = update.apply(builder).map_err(|error| rejected(&error))?;

@@ -8,6 +8,7 @@
 mod apply;
 mod create;
 mod files;
+mod limits;
 mod register;
 mod scan;
 mod show;
@@ -30,6 +31,7 @@ use crate::metadata::unread_default;
 use crate::{Error, Result, Table, foreign_types};
 
 pub(crate) use apply::apply;
+pub use limits::CommitLimits;
 pub use scan::{Condition, Filter, Scan, ScanPage, ScanRequest, Test};
 pub use view::{NewView, ViewCommit};
 
@@ -58,6 +60,9 @@ pub struct TableCommit {
     requirements: Vec<TableRequirement>,
     #[serde(deserialize_with = "updates_without_loss")]
     updates: Vec<TableUpdate>,
+    /// Set by the service, never by a client.
+    #[serde(skip)]
+    limits: CommitLimits,
 }
 
 /// Deserializes a schema; fails if a part of it is not supported.

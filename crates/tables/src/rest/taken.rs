@@ -16,6 +16,7 @@ use object_store::ObjectStoreExt;
 
 use super::TableCommit;
 use super::files::reject;
+use super::limits::check_folder;
 use crate::cached_manifest::CachedManifest;
 use crate::commit::referenced_snapshots;
 use crate::{Error, Result, Tables};
@@ -31,6 +32,8 @@ pub(super) struct Known {
     rows: RowIds,
     /// Files to sync.
     to_sync: Vec<String>,
+    /// The folder that must contain all new files, if the commit is limited to it.
+    folder: Option<String>,
 }
 
 /// The row ids assigned so far.
@@ -62,8 +65,13 @@ impl Tables {
         if added.is_empty() {
             return Ok(after.next_row_id());
         }
-        let known = self.known(before).await?;
-        self.check_snapshots(after, &added, known).await
+        let mut known = self.known(before).await?;
+        known.folder = commit.limits.own_files.then(|| after.location().to_owned());
+        let next_row_id = self.check_snapshots(after, &added, known).await?;
+        if commit.limits.only_appends {
+            self.check_appends(before, &added).await?;
+        }
+        Ok(next_row_id)
     }
 
     async fn known(&self, before: &TableMetadata) -> Result<Known> {
@@ -103,6 +111,7 @@ impl Tables {
         for snapshot in snapshots {
             self.check_location(snapshot.manifest_list())?;
             self.check_not_deleting(snapshot.manifest_list()).map_err(reject)?;
+            known.check_folder(snapshot.manifest_list())?;
         }
         let mut manifests = Vec::new();
         let lists = stream::iter(snapshots.to_vec())
@@ -115,6 +124,7 @@ impl Tables {
                     known.rows.count(&manifest)?;
                 }
                 if known.manifests.insert(manifest.manifest_path.clone()) {
+                    known.check_folder(&manifest.manifest_path)?;
                     manifests.push(manifest);
                 }
             }
@@ -132,6 +142,7 @@ impl Tables {
             for entry in &decoded.live {
                 let location = entry.data_file().file_path();
                 if known.files.insert(location.to_owned()) {
+                    known.check_folder(location)?;
                     known.to_sync.push(location.to_owned());
                 }
             }
@@ -187,6 +198,12 @@ impl Tables {
             found.map(drop).map_err(|error| reject(Error::storage(location, error)))
         });
         checks.buffer_unordered(READS_MAX).try_collect::<Vec<()>>().await.map(drop)
+    }
+}
+
+impl Known {
+    fn check_folder(&self, location: &str) -> Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| check_folder(folder, location))
     }
 }
 
