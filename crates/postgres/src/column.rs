@@ -17,10 +17,10 @@ use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use bytes::{BufMut, BytesMut};
 use headwater_encoding::json_texts;
+use headwater_postgres_catalog::{PgType, Scalar};
 
 use crate::numeric;
 use crate::text;
-use crate::types::{PgType, Scalar};
 
 /// Days from 1970-01-01 to 2000-01-01, where dates of PostgreSQL start.
 pub const EPOCH_DAYS: i32 = 10_957;

@@ -20,6 +20,12 @@ pub enum SessionCommand {
     Commit,
     /// `ROLLBACK`
     Rollback,
+    /// `SAVEPOINT name`
+    Savepoint(String),
+    /// `RELEASE SAVEPOINT name`
+    Release(String),
+    /// `ROLLBACK TO SAVEPOINT name`
+    RollbackTo(String),
     /// `DISCARD ALL`
     DiscardAll,
     /// `DEALLOCATE name`, or all statements.
@@ -48,9 +54,17 @@ impl SessionCommand {
             "ROLLBACK" | "ABORT" if !words.clone().any(|word| word.eq_ignore_ascii_case("to")) => {
                 Some(SessionCommand::Rollback)
             }
-            "ROLLBACK" | "SAVEPOINT" | "RELEASE" | "LISTEN" | "NOTIFY" | "MOVE" => {
-                return Some(Err(refused(&first)));
+            "ROLLBACK" | "ABORT" => {
+                words.by_ref().find(|word| word.eq_ignore_ascii_case("to"));
+                words.skip_word("SAVEPOINT");
+                words.name().map(SessionCommand::RollbackTo)
             }
+            "SAVEPOINT" => words.name().map(SessionCommand::Savepoint),
+            "RELEASE" => {
+                words.skip_word("SAVEPOINT");
+                words.name().map(SessionCommand::Release)
+            }
+            "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
             "DISCARD" => Some(SessionCommand::DiscardAll),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
             "DEALLOCATE" => {
@@ -73,9 +87,8 @@ fn refused(name: &str) -> Problem {
     let message = format!("{name} is not supported");
     let problem = Problem::new(ErrorCode::UnsupportedStatement, message);
     match name {
-        "LISTEN" | "NOTIFY" => problem.with_hint("Use a trigger of the project."),
         "MOVE" => problem.with_hint("Use `FETCH`."),
-        _ => problem.with_hint("Use `COMMIT` or `ROLLBACK` for the whole transaction."),
+        _ => problem.with_hint("Use a trigger of the project."),
     }
 }
 
@@ -291,6 +304,10 @@ mod tests {
         check("BEGIN ISOLATION LEVEL SERIALIZABLE", SessionCommand::Begin);
         check("START TRANSACTION", SessionCommand::Begin);
         check("rollback", SessionCommand::Rollback);
+        check("SAVEPOINT \"S 1\"", SessionCommand::Savepoint("S 1".into()));
+        check("ROLLBACK WORK TO SAVEPOINT s", SessionCommand::RollbackTo("s".into()));
+        check("ROLLBACK TO s", SessionCommand::RollbackTo("s".into()));
+        check("RELEASE s", SessionCommand::Release("s".into()));
         let declare = SessionCommand::Declare("c".into(), "SELECT 1".into());
         check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare);
         check("FETCH FORWARD 10 FROM c", SessionCommand::Fetch("c".into(), Some(10)));
@@ -305,8 +322,7 @@ mod tests {
         for sql in ["SELECT 1", "SHOW TABLES", "", "-- BEGIN", "'SET'", "(SELECT 1)"] {
             assert_eq!(SessionCommand::parse(sql), None, "{sql}");
         }
-        for sql in ["SET", "SET a", "SET a =", "SAVEPOINT s", "ROLLBACK TO s", "FETCH PRIOR FROM c"]
-        {
+        for sql in ["SET", "SET a", "SET a =", "SAVEPOINT", "LISTEN c", "FETCH PRIOR FROM c"] {
             let refused = matches!(SessionCommand::parse(sql), Some(Err(_)));
             let empty = sql == "SET a =";
             assert!(refused || empty, "{sql}");

@@ -10,10 +10,6 @@ use crate::reply::{Reply, Severity, Status};
 use crate::session::{Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
-/// The namespaces in which PostgreSQL describes its tables, which clients such as `\d` of `psql`
-/// query.
-const CATALOGS: [&str; 2] = ["`pg_catalog`", "`information_schema`"];
-
 impl Session {
     /// Serves the client until it ends the connection or `closing` is cancelled. `begin` is called
     /// for each message, and its result dropped after the reply.
@@ -80,7 +76,7 @@ impl Session {
 
     /// Reports an error, which fails the transaction.
     fn fail(&mut self, problem: &Problem) {
-        self.wire.output.error(Severity::Error, &explained(problem));
+        self.wire.output.error(Severity::Error, problem);
         if self.status == Status::Transaction {
             self.status = Status::Failed;
         }
@@ -118,17 +114,4 @@ impl Session {
         self.wire.output.error(Severity::Fatal, problem);
         self.wire.send().await
     }
-}
-
-/// Returns the error with the remedy of this protocol for a query of PostgreSQL's catalogs.
-fn explained(problem: &Problem) -> Problem {
-    let is_catalog = problem.code == ErrorCode::NamespaceNotFound
-        && CATALOGS.iter().any(|name| problem.message.contains(name));
-    if !is_catalog {
-        return problem.clone();
-    }
-    problem.clone().with_hint(
-        "PostgreSQL's catalogs are not supported yet. Use `SHOW TABLES`, `DESCRIBE` with a table, \
-         or the tables of the namespace `system`.",
-    )
 }

@@ -8,6 +8,7 @@ use arrow::datatypes::{Int64Type, Schema};
 use arrow::error::ArrowError;
 use bytes::BufMut;
 use headwater_model::{ErrorCode, Problem};
+use headwater_postgres_catalog::PgType;
 use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,6 @@ use crate::column::Column;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
-use crate::types::PgType;
 use crate::wire::Wire;
 
 /// Number of rows that are converted at once.

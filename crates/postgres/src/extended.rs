@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_postgres_catalog::PgType;
 use headwater_service::{PreparedStatement, split_script};
 use serde_json::Value;
 
@@ -14,15 +15,14 @@ use crate::parameter;
 use crate::reply::Reply;
 use crate::session::{Action, Outcome, Portal, Progress, Session, Statement};
 use crate::simple::{columns_of, missing};
-use crate::types::PgType;
 
 impl Session {
     /// Prepares a statement.
     pub async fn parse(&mut self, message: Parse) -> Outcome {
         let statements = split_script(&message.sql).or_problem()?;
-        let action = match statements.as_slice() {
-            [] => Action::Empty,
-            [one] => Action::parse(one)?,
+        let (action, written) = match statements.as_slice() {
+            [] => (Action::Empty, Vec::new()),
+            [one] => Action::parse_with_parameters(one, &self.identity())?,
             [_, ..] => {
                 let text = "a prepared statement cannot have several statements";
                 return Err(Problem::new(ErrorCode::InvalidSql, text).into());
@@ -40,6 +40,7 @@ impl Session {
             }
         };
         statement.action = action;
+        add_parameters(&mut statement, written);
         declare_types(&mut statement, &message.types);
         if message.name.is_empty() {
             self.statements.remove("");
@@ -63,7 +64,7 @@ impl Session {
                 (one.parameter.name.clone(), pg_type)
             })
             .collect();
-        parameters.sort_by_key(|(name, _)| name.parse::<u32>().unwrap_or(u32::MAX));
+        parameters.sort_by_key(|(name, _)| number(name));
         let columns = match described.columns {
             Some(schema) => Some(column_types(&schema, &[])),
             // The columns of EXPLAIN, SHOW and DESCRIBE are known only when they run.
@@ -175,6 +176,21 @@ impl Session {
         }
         self.wire.output.simple(b'3');
     }
+}
+
+/// Adds parameters that the client binds and the action does not need.
+fn add_parameters(statement: &mut Statement, written: Vec<String>) {
+    for name in written {
+        if statement.parameters.iter().all(|(known, _)| *known != name) {
+            statement.parameters.push((name, PgType::TEXT));
+        }
+    }
+    statement.parameters.sort_by_key(|(name, _)| number(name));
+}
+
+/// Returns the number of a parameter, which is its name.
+fn number(name: &str) -> u32 {
+    name.parse().unwrap_or(u32::MAX)
 }
 
 /// Replaces inferred types of parameters by those that the client declares.

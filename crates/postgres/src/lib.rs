@@ -22,7 +22,6 @@ mod settings;
 mod simple;
 mod text;
 mod transaction;
-mod types;
 mod wire;
 
 pub use cancel::{CancelHandle, Cancels};

@@ -5,13 +5,13 @@
 
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Problem};
+use headwater_postgres_catalog::{PgType, Scalar};
 use serde_json::Value;
 
 use crate::column::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::Format;
 use crate::numeric;
 use crate::text;
-use crate::types::{PgType, Scalar};
 
 /// A value, and the SQL type that its text is cast to.
 #[derive(Debug, PartialEq)]

@@ -2,8 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use headwater_model::Problem;
-
-use crate::types::PgType;
+use headwater_postgres_catalog::PgType;
 
 /// State of the session between statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

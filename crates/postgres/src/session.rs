@@ -1,5 +1,6 @@
 //! A session: the state of one connection between its messages.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -7,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use headwater_model::{ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec};
+use headwater_model::{
+    DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec,
+};
+use headwater_postgres_catalog::{Identity, PgType, Translation, translate};
 use headwater_service::{OpenTransaction, PreparedStatement, Service};
 use tokio_util::sync::CancellationToken;
 
@@ -16,12 +20,14 @@ use crate::command::SessionCommand;
 use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::reply::Status;
-use crate::settings::Settings;
-use crate::types::PgType;
+use crate::settings::{SERVER_VERSION, Settings};
 use crate::wire::Wire;
 
 /// Maximum number of prepared statements, and of portals, of a session.
 const NAMES_MAX: usize = 1_000;
+
+/// The version of Headwater, as `version()` shows it.
+const HEADWATER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The reason that a message has no regular reply.
 #[derive(Debug)]
@@ -60,11 +66,24 @@ pub enum Action {
 
 impl Action {
     /// Parses the text of one statement.
-    pub fn parse(sql: &str) -> Result<Self, Problem> {
-        match SessionCommand::parse(sql) {
-            Some(command) => Ok(Action::Session(command?)),
-            None => Ok(Action::Sql(PreparedStatement::parse(sql).or_problem()?)),
+    pub fn parse(sql: &str, identity: &Identity) -> Result<Self, Problem> {
+        Ok(Self::parse_with_parameters(sql, identity)?.0)
+    }
+
+    /// Parses the text of one statement. Also returns the parameters that it has, which the action
+    /// may not need.
+    pub fn parse_with_parameters(
+        sql: &str,
+        identity: &Identity,
+    ) -> Result<(Self, Vec<String>), Problem> {
+        if let Some(command) = SessionCommand::parse(sql) {
+            return Ok((Action::Session(command?), Vec::new()));
         }
+        let (sql, parameters) = match translate(sql, identity) {
+            Some(Translation { sql, parameters }) => (Cow::Owned(sql), parameters),
+            None => (Cow::Borrowed(sql), Vec::new()),
+        };
+        Ok((Action::Sql(PreparedStatement::parse(&sql).or_problem()?), parameters))
     }
 }
 
@@ -153,6 +172,18 @@ impl Session {
         }
     }
 
+    /// Returns the identity that queries of PostgreSQL's catalogs refer to.
+    pub fn identity(&self) -> Identity {
+        let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
+        Identity {
+            database: self.reference.to_string(),
+            user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),
+            namespace: self.settings.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+            version: format!("PostgreSQL {SERVER_VERSION} (Headwater {HEADWATER_VERSION})"),
+            settings: self.settings.all().map(setting).collect(),
+        }
+    }
+
     /// Returns the context of a statement.
     pub fn request(&self) -> QueryRequest {
         let reference =
@@ -168,7 +199,9 @@ impl Session {
     pub fn check_status(&self, action: &Action) -> Result<(), Problem> {
         let ends = matches!(
             action,
-            Action::Session(SessionCommand::Commit | SessionCommand::Rollback) | Action::Empty
+            Action::Session(
+                SessionCommand::Commit | SessionCommand::Rollback | SessionCommand::RollbackTo(_)
+            ) | Action::Empty
         );
         if self.status != Status::Failed || ends {
             return Ok(());

@@ -2,13 +2,13 @@
 
 use headwater_model::OrProblem;
 use headwater_model::{ErrorCode, Problem};
+use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
 use crate::command::SessionCommand;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Action, Outcome, Portal, Progress, Session};
-use crate::types::PgType;
 
 impl Session {
     /// Executes the statements of a text in order, until one fails. The statements before it remain
@@ -19,7 +19,7 @@ impl Session {
             self.wire.output.simple(b'I');
         }
         for statement in statements {
-            let action = Action::parse(statement)?;
+            let action = Action::parse(statement, &self.identity())?;
             self.check_status(&action)?;
             match action {
                 Action::Empty => self.wire.output.simple(b'I'),
@@ -62,6 +62,9 @@ impl Session {
             SessionCommand::Begin => self.begin().await?,
             SessionCommand::Commit => self.commit().await?,
             SessionCommand::Rollback => self.roll_back().await,
+            SessionCommand::Savepoint(name) => self.savepoint(&name).await?,
+            SessionCommand::Release(name) => self.release(&name)?,
+            SessionCommand::RollbackTo(name) => self.roll_back_to(&name).await?,
             SessionCommand::DiscardAll => {
                 self.reset(None)?;
                 self.statements.clear();
@@ -144,7 +147,7 @@ impl Session {
 
     /// Declares a cursor of SQL, which is a portal in text format.
     async fn declare(&mut self, name: String, sql: &str) -> Outcome {
-        let action = Action::parse(sql)?;
+        let action = Action::parse(sql, &self.identity())?;
         let Action::Sql(prepared) = &action else {
             let message = "a cursor needs a query";
             return Err(Problem::new(ErrorCode::InvalidSql, message).into());

@@ -1,7 +1,8 @@
 //! Transactions: statements between `BEGIN` and `COMMIT` read one commit, and their writes are
 //! merged at `COMMIT`. A conflict is SQLSTATE 40001.
 
-use headwater_model::Problem;
+use headwater_model::{ErrorCode, Problem};
+use headwater_service::OpenTransaction;
 
 use crate::cursor::returns_rows;
 use crate::reply::Status;
@@ -41,6 +42,36 @@ impl Session {
             transactions.commit(&self.principal, transaction).await?;
         }
         Ok("COMMIT")
+    }
+
+    /// Adds a savepoint.
+    pub async fn savepoint(&mut self, name: &str) -> Result<&'static str, Problem> {
+        let transactions = self.service.statements().transactions();
+        transactions.add_savepoint(self.open_transaction()?, name).await?;
+        Ok("SAVEPOINT")
+    }
+
+    /// Removes a savepoint.
+    pub fn release(&mut self, name: &str) -> Result<&'static str, Problem> {
+        let transactions = self.service.statements().transactions();
+        transactions.release_savepoint(self.open_transaction()?, name)?;
+        Ok("RELEASE")
+    }
+
+    /// Returns to a savepoint, after an error also.
+    pub async fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Problem> {
+        let transactions = self.service.statements().transactions();
+        transactions.roll_back_to(self.open_transaction()?, name).await?;
+        self.status = Status::Transaction;
+        self.portals.clear();
+        Ok("ROLLBACK")
+    }
+
+    fn open_transaction(&mut self) -> Result<&mut OpenTransaction, Problem> {
+        self.transaction.as_mut().ok_or_else(|| {
+            let message = "savepoints need a transaction";
+            Problem::new(ErrorCode::InvalidArgument, message).with_hint("Send `BEGIN` before.")
+        })
     }
 
     /// Undoes the transaction, if there is one.

@@ -35,6 +35,7 @@ mod run;
 mod secret;
 mod service;
 mod settings;
+mod sql_catalog;
 mod statement;
 mod system_tables;
 mod table;

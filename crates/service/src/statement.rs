@@ -117,6 +117,7 @@ impl Statements {
         let mut options = session_options(request, author, BTreeMap::new());
         options.access = self.access(principal, None);
         let session = self.0.engine.session(options).or_problem()?;
+        self.0.add_catalogs(principal, request, &session, statement.source()).await?;
         let described = Box::pin(session.describe(statement)).await.or_problem();
         described.map_err(|problem| self.0.conceal(principal, problem))
     }
@@ -173,6 +174,7 @@ impl Statements {
         options.access = self.access(principal, Some(job));
         let session = self.0.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
+        self.0.add_catalogs(principal, request, &session, prepared.source()).await?;
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {

@@ -14,12 +14,15 @@ use headwater_engine::TableAccess;
 use headwater_jobs::NewJob;
 use headwater_lake::{Lake, conflict_problem};
 use headwater_model::{
-    Action, CreateRef, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object, OrProblem,
-    Principal, Problem, RefSpec, TRANSACTION_BRANCHES,
+    Action, CreateRef, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object,
+    OrProblem, Principal, Problem, RefSpec, TRANSACTION_BRANCHES,
 };
 
 use crate::reference::Refs;
 use crate::service::Components;
+
+/// Maximum number of savepoints of a transaction.
+const SAVEPOINTS_MAX: usize = 1_000;
 
 /// Operations on transactions.
 #[derive(Clone)]
@@ -28,18 +31,37 @@ pub struct Transactions(pub(crate) Arc<Components>);
 /// A transaction that has not ended.
 #[derive(Debug, Clone)]
 pub struct OpenTransaction {
+    /// The ref at which it began.
+    base: RefSpec,
     /// The ref that its statements read and write.
     reference: RefSpec,
     /// The branch to merge into; none for a tag or commit, which cannot be written.
     target: Option<String>,
     /// Its branch, from the first write on.
     branch: Option<String>,
+    /// The savepoints, each with the ref at that time.
+    savepoints: Vec<Savepoint>,
+}
+
+/// A state to which a transaction can return.
+#[derive(Debug, Clone)]
+struct Savepoint {
+    name: String,
+    reference: RefSpec,
 }
 
 impl OpenTransaction {
     /// Returns the ref that its statements read and write.
     pub fn reference(&self) -> &RefSpec {
         &self.reference
+    }
+
+    /// Returns the index of the last savepoint of a name.
+    fn savepoint(&self, name: &str) -> Result<usize, Problem> {
+        self.savepoints.iter().rposition(|one| one.name == name).ok_or_else(|| {
+            let message = format!("there is no savepoint `{name}`");
+            Problem::new(ErrorCode::InvalidArgument, message)
+        })
     }
 
     /// Returns the rights of its statements: on its branch, those on the target.
@@ -96,7 +118,13 @@ impl Transactions {
             Some(name) => RefSpec::At { name: name.clone(), hash },
             None => RefSpec::Commit(hash),
         };
-        Ok(OpenTransaction { reference, target: resolved.branch, branch: None })
+        Ok(OpenTransaction {
+            base: reference.clone(),
+            reference,
+            target: resolved.branch,
+            branch: None,
+            savepoints: Vec::new(),
+        })
     }
 
     /// Creates the branch of a transaction before its first write. Does nothing if it exists, and
@@ -131,11 +159,12 @@ impl Transactions {
         principal: &Principal,
         transaction: OpenTransaction,
     ) -> Result<(), Problem> {
-        let (Some(target), Some(branch)) = (&transaction.target, &transaction.branch) else {
+        let Some(target) = &transaction.target else { return Ok(()) };
+        if transaction.reference == transaction.base {
             return Ok(());
-        };
-        let merged = Box::pin(self.merge(principal, target, branch)).await;
-        delete(&self.0.lake, branch).await;
+        }
+        let merged = Box::pin(self.merge(principal, target, &transaction.reference)).await;
+        self.roll_back(transaction).await;
         merged
     }
 
@@ -146,18 +175,68 @@ impl Transactions {
         }
     }
 
+    /// Adds a savepoint; one with the same name remains below it.
+    pub async fn add_savepoint(
+        &self,
+        transaction: &mut OpenTransaction,
+        name: &str,
+    ) -> Result<(), Problem> {
+        let count = transaction.savepoints.len();
+        if count >= SAVEPOINTS_MAX {
+            let message =
+                format!("the transaction has {count} savepoints (limit {SAVEPOINTS_MAX})");
+            return Err(Problem::new(ErrorCode::TooBusy, message)
+                .with_hint("Release those that are not used."));
+        }
+        let resolved = self.0.lake.catalog().resolve(&transaction.reference).await.or_problem()?;
+        let reference = match &transaction.branch {
+            Some(_) => RefSpec::Commit(resolved.commit.to_string()),
+            None => transaction.reference.clone(),
+        };
+        transaction.savepoints.push(Savepoint { name: name.to_owned(), reference });
+        Ok(())
+    }
+
+    /// Removes a savepoint and those after it.
+    pub fn release_savepoint(
+        &self,
+        transaction: &mut OpenTransaction,
+        name: &str,
+    ) -> Result<(), Problem> {
+        let index = transaction.savepoint(name)?;
+        transaction.savepoints.truncate(index);
+        Ok(())
+    }
+
+    /// Undoes what a transaction did since a savepoint, which remains.
+    pub async fn roll_back_to(
+        &self,
+        transaction: &mut OpenTransaction,
+        name: &str,
+    ) -> Result<(), Problem> {
+        let index = transaction.savepoint(name)?;
+        let reference = transaction.savepoints[index].reference.clone();
+        transaction.savepoints.truncate(index + 1);
+        // The next write creates a branch from the commit of the savepoint.
+        if let Some(branch) = transaction.branch.take() {
+            delete(&self.0.lake, &branch).await;
+        }
+        transaction.reference = reference;
+        Ok(())
+    }
+
     async fn merge(
         &self,
         principal: &Principal,
         target: &str,
-        branch: &str,
+        source: &RefSpec,
     ) -> Result<(), Problem> {
         self.check_target(principal, target).await?;
         let author = principal.author().to_owned();
         let new = NewJob::new(JobKind::Merge, format!("transaction into {target}"), &author);
         let new = NewJob { reference: Some(target.to_owned()), ..new };
         let request = MergeRequest {
-            source: RefSpec::Name(branch.to_owned()),
+            source: source.clone(),
             message: Some("transaction".to_owned()),
             dry_run: false,
             unchecked: false,

@@ -27,13 +27,15 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::a_killed_client_cancels_its_statement", disconnect),
         trial("postgres::a_killed_client_undoes_its_transaction", undone),
         trial("postgres::a_transaction_needs_the_rights_on_its_target", transaction_rights),
+        trial("postgres::psql_describes_tables_that_the_user_may_read", descriptions),
+        trial("postgres::sqlalchemy_and_savepoints_of_psycopg", sqlalchemy),
         trial("postgres::malformed_messages_end_the_connection_only", malformed),
         trial("postgres::drivers_write_and_read_every_type", drivers),
     ]
 }
 
-/// The packages of the script with drivers.
-const PACKAGES: [&str; 2] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0"];
+/// The packages of the scripts.
+const PACKAGES: [&str; 3] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "sqlalchemy==2.0.58"];
 
 /// The password of a user.
 const PASSWORD: &str = "correct horse battery";
@@ -89,8 +91,8 @@ async fn psql() {
         ("SELEC 1", "Did you mean `SELECT`"),
         ("SET ROLE analyst", "`role` cannot be `analyst`"),
         ("SET TRANSACTION READ ONLY", "`transaction_read_only` cannot be `on`"),
-        ("\\d", "Use `SHOW TABLES`"),
-        ("SAVEPOINT s", "is not supported"),
+        ("SAVEPOINT s", "savepoints need a transaction"),
+        ("LISTEN s", "is not supported"),
         ("SET client_encoding = 'LATIN1'", "cannot be `LATIN1`"),
     ] {
         let (_, errors) = run(psql_command(&server, "main", sql)).await;
@@ -169,6 +171,48 @@ async fn disconnect() {
     client.kill().expect("a signal");
     client.wait().expect("its end");
     server.until("/v1/jobs?limit=1", |jobs| jobs[0]["status"] == "cancelled").await;
+}
+
+async fn descriptions() {
+    let server = started().await;
+    server.rows("CREATE TABLE orders (id BIGINT NOT NULL, price DECIMAL(10, 2), at DATE)").await;
+    server.rows("CREATE VIEW prices AS SELECT price FROM orders").await;
+    server.rows("CREATE TABLE private AS SELECT 1 AS n").await;
+    let shown = async |sql: &str| {
+        let (shown, errors) = run(psql_command(&server, "main", sql)).await;
+        assert_eq!(errors, "", "{sql}");
+        shown
+    };
+    let list = "public|orders|table|owner\npublic|prices|view|owner\npublic|private|table|owner\n";
+    assert_eq!(shown("\\d").await, list);
+    assert_eq!(shown("\\dv").await, "public|prices|view|owner\n");
+    let columns = "id|bigint||not null|\nprice|numeric(10,2)|||\nat|date|||\n";
+    assert_eq!(shown("\\d orders").await, columns);
+    assert!(shown("\\sv prices").await.contains("SELECT price FROM orders"));
+    assert_eq!(shown("\\dn").await, "public|owner\n");
+    assert!(shown("\\l").await.starts_with("main|owner|UTF8"));
+    assert!(shown("\\du").await.contains("ann"));
+    for command in ["\\dt+", "\\df", "\\dp", "\\db", "\\dT", "\\d+ orders", "\\d+ prices"] {
+        shown(command).await;
+    }
+    let constants = "SELECT version(), current_schema(), current_database(), current_user";
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!("PostgreSQL 15.0 (Headwater {version})|public|main|ann\n");
+    assert_eq!(shown(constants).await, expected);
+    let class = "SELECT relname FROM pg_class WHERE oid = 'orders'::regclass";
+    assert_eq!(shown(class).await, "orders\n");
+
+    server.post("/v1/users", json!({"name": "eva", "password": PASSWORD})).await;
+    for (actions, object) in [("read", "branch:main"), ("select", "table:orders")] {
+        let grant = json!({"grantee": "eva", "actions": [actions], "object": object});
+        server.post("/v1/grants", grant).await;
+    }
+    let tables = "SELECT table_name FROM information_schema.tables";
+    for (sql, expected) in [("\\dt", "public|orders|table|owner\n"), (tables, "orders\n")] {
+        let mut command = psql_command(&server, "main", sql);
+        command.env("PGPASSWORD", PASSWORD).args(["-U", "eva"]);
+        assert_eq!(run(command).await, (expected.to_owned(), String::new()));
+    }
 }
 
 async fn undone() {
@@ -270,11 +314,23 @@ async fn malformed() {
 }
 
 async fn drivers() {
+    script("postgres.py").await;
+}
+
+async fn sqlalchemy() {
+    script("postgres_sqlalchemy.py").await;
+}
+
+/// Runs a script of `tests/clients` with a new server.
+async fn script(name: &str) {
     let server = started().await;
     let (address, token) = (address(&server), token(&server));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/postgres.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
     let work = move || {
-        let python = clients::environment_of("postgres-psycopg-3.3.9-asyncpg-0.32.0", &PACKAGES);
+        let python = clients::environment_of(
+            "postgres-psycopg-3.3.9-asyncpg-0.32.0-sqlalchemy-2.0.58",
+            &PACKAGES,
+        );
         let mut command = Command::new(python.join("bin/python"));
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
         command.args([address.ip().to_string(), address.port().to_string(), token]);

@@ -46,10 +46,38 @@ struct Numbers {
     array_oid: u32,
     /// Size of a value in bytes; -1 if it varies.
     size: i16,
+    /// Name in SQL.
+    name: &'static str,
+    /// Name in `pg_type`.
+    internal_name: &'static str,
+    /// Category in `pg_type`.
+    category: char,
 }
 
 const fn numbers(scalar: Scalar, oid: u32, array_oid: u32, size: i16) -> Numbers {
-    Numbers { scalar, oid, array_oid, size }
+    let (name, internal_name, category) = names(scalar);
+    Numbers { scalar, oid, array_oid, size, name, internal_name, category }
+}
+
+const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
+    match scalar {
+        Scalar::Bool => ("boolean", "bool", 'B'),
+        Scalar::Bytea => ("bytea", "bytea", 'U'),
+        Scalar::Int2 => ("smallint", "int2", 'N'),
+        Scalar::Int4 => ("integer", "int4", 'N'),
+        Scalar::Int8 => ("bigint", "int8", 'N'),
+        Scalar::Float4 => ("real", "float4", 'N'),
+        Scalar::Float8 => ("double precision", "float8", 'N'),
+        Scalar::Numeric => ("numeric", "numeric", 'N'),
+        Scalar::Text => ("text", "text", 'S'),
+        Scalar::Json => ("json", "json", 'U'),
+        Scalar::Date => ("date", "date", 'D'),
+        Scalar::Time => ("time without time zone", "time", 'D'),
+        Scalar::Timestamp => ("timestamp without time zone", "timestamp", 'D'),
+        Scalar::Timestamptz => ("timestamp with time zone", "timestamptz", 'D'),
+        Scalar::Interval => ("interval", "interval", 'T'),
+        Scalar::Uuid => ("uuid", "uuid", 'U'),
+    }
 }
 
 /// The table, in the order of the enum.
@@ -108,6 +136,47 @@ impl PgType {
     /// Returns PostgreSQL's number of the type.
     pub const fn oid(self) -> u32 {
         if self.is_array { self.numbers().array_oid } else { self.numbers().oid }
+    }
+
+    /// Returns all types of single values, and the arrays of each.
+    pub fn all() -> impl Iterator<Item = PgType> {
+        let both = |known: &Numbers| {
+            [false, true].map(|is_array| PgType { scalar: known.scalar, is_array })
+        };
+        TABLE.iter().flat_map(both)
+    }
+
+    /// Returns the name in SQL: `bigint`, `bigint[]`.
+    pub fn name(self) -> String {
+        let suffix = if self.is_array { "[]" } else { "" };
+        format!("{}{suffix}", self.numbers().name)
+    }
+
+    /// Returns the name in `pg_type`: `int8`, `_int8`.
+    pub fn internal_name(self) -> String {
+        let prefix = if self.is_array { "_" } else { "" };
+        format!("{prefix}{}", self.numbers().internal_name)
+    }
+
+    /// Returns the category in `pg_type`: `N` for numbers.
+    pub const fn category(self) -> char {
+        if self.is_array { 'A' } else { self.numbers().category }
+    }
+
+    /// Returns the type modifier of a column: precision and scale; -1 if it has none.
+    pub fn modifier(self, data_type: &DataType) -> i32 {
+        match data_type {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+                // As PostgreSQL stores them, after a header of four bytes.
+                (i32::from(*precision) << 16) + i32::from(*scale) + 4
+            }
+            _ => -1,
+        }
+    }
+
+    /// Returns the type of arrays of it; none for an array.
+    pub const fn array_oid(self) -> Option<u32> {
+        if self.is_array { None } else { Some(self.numbers().array_oid) }
     }
 
     /// Returns the size of a value in bytes; -1 if it varies.

@@ -1,0 +1,188 @@
+//! PostgreSQL's functions on its catalogs, as expressions of Headwater's dialect.
+
+use sqlparser::ast::{Expr, Value};
+
+use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
+use crate::translate::{Identity, parse, quote};
+use crate::types::PgType;
+
+/// Returns the expression of a call; none for a function that is not PostgreSQL's own.
+pub(crate) fn replacement(name: &str, arguments: &[String], at: &Identity) -> Option<Expr> {
+    parse(&text(name, arguments, at)?)
+}
+
+fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
+    let first = arguments.first().map_or("NULL", String::as_str);
+    let text = match name {
+        "version" if arguments.is_empty() => quote(&at.version),
+        "current_schema" => quote(&at.namespace),
+        "current_schemas" => format!("ARRAY[{}, 'pg_catalog']", quote(&at.namespace)),
+        "current_database" | "current_catalog" => quote(&at.database),
+        "current_user" | "session_user" | "current_role" => quote(&at.user),
+        "current_setting" => setting(first, at),
+        "pg_get_userbyid" => {
+            let user = quote(&at.user);
+            format!("CASE {first} WHEN {OWNER_OID} THEN '{OWNER}' WHEN {USER_OID} THEN {user} END")
+        }
+        "pg_table_is_visible" => format!(
+            "{first} IN (SELECT visible.oid FROM pg_catalog.pg_class AS visible \
+             JOIN pg_catalog.pg_namespace AS path ON path.oid = visible.relnamespace \
+             WHERE path.nspname = {})",
+            quote(&at.namespace)
+        ),
+        "pg_type_is_visible"
+        | "pg_function_is_visible"
+        | "pg_collation_is_visible"
+        | "pg_opclass_is_visible"
+        | "pg_operator_is_visible"
+        | "pg_has_role" => "true".to_owned(),
+        "has_table_privilege"
+        | "has_schema_privilege"
+        | "has_database_privilege"
+        | "has_column_privilege"
+        | "has_any_column_privilege"
+        | "has_function_privilege"
+        | "has_type_privilege"
+        | "has_sequence_privilege"
+        | "has_tablespace_privilege" => {
+            // The catalogs contain only what the user may read.
+            let privilege = arguments.last().map_or("", |last| last.as_str()).to_ascii_lowercase();
+            let reads = ["select", "usage", "connect"];
+            let is_owner = at.user == OWNER;
+            (is_owner || reads.iter().any(|read| privilege.contains(read))).to_string()
+        }
+        "format_type" => format_type(first, arguments.get(1).map_or("NULL", String::as_str)),
+        "pg_get_viewdef" => format!(
+            "(SELECT max(shown.definition) FROM pg_catalog.pg_views AS shown \
+             JOIN pg_catalog.pg_class AS of ON of.relname = shown.viewname \
+             JOIN pg_catalog.pg_namespace AS within ON within.oid = of.relnamespace \
+             AND within.nspname = shown.schemaname WHERE of.oid = {first})"
+        ),
+        "obj_description"
+        | "col_description"
+        | "shobj_description"
+        | "pg_get_expr"
+        | "pg_get_indexdef"
+        | "pg_get_constraintdef"
+        | "pg_get_functiondef"
+        | "pg_get_partkeydef"
+        | "pg_get_serial_sequence"
+        | "pg_tablespace_location"
+        | "pg_get_triggerdef"
+        | "pg_get_ruledef"
+        | "pg_size_pretty"
+        | "pg_get_function_result"
+        | "pg_get_function_arguments"
+        | "pg_get_statisticsobjdef_columns"
+        | "inet_server_addr"
+        | "inet_client_addr" => "CAST(NULL AS VARCHAR)".to_owned(),
+        "pg_relation_size"
+        | "pg_total_relation_size"
+        | "pg_table_size"
+        | "pg_indexes_size"
+        | "pg_database_size" => "CAST(NULL AS BIGINT)".to_owned(),
+        "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => quote("UTF8"),
+        "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => {
+            "false".to_owned()
+        }
+        "pg_my_temp_schema" => "0".to_owned(),
+        "quote_ident" => first.to_owned(),
+        "to_regclass" | "to_regtype" | "to_regnamespace" | "to_regrole" => {
+            return number(name.trim_start_matches("to_"), &parse(first)?, at);
+        }
+        "array_upper" => format!("array_length({first})"),
+        "array_lower" => "1".to_owned(),
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// Returns the value of a setting; null for one that does not exist.
+fn setting(name: &str, at: &Identity) -> String {
+    let name = name.trim_matches('\'');
+    let found = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |(_, value)| quote(value))
+}
+
+/// Returns the name of a type by its number and modifier.
+fn format_type(oid: &str, modifier: &str) -> String {
+    let numeric = PgType::of(crate::types::Scalar::Numeric).oid();
+    let mut text = format!(
+        "CASE WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
+         || CAST(CAST(floor(({modifier} - 4) / 65536) AS BIGINT) AS VARCHAR) || ',' \
+         || CAST(({modifier} - 4) % 65536 AS VARCHAR) || ')'"
+    );
+    for one in PgType::all() {
+        text.push_str(&format!(" WHEN {oid} = {} THEN '{}'", one.oid(), one.name()));
+    }
+    text + " ELSE '-' END"
+}
+
+/// Returns the catalog of the objects of a kind, and the column with their names.
+fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
+    Some(match kind {
+        "regclass" => ("pg_class", "relname"),
+        "regnamespace" => ("pg_namespace", "nspname"),
+        "regtype" => ("pg_type", "typname"),
+        "regrole" => ("pg_roles", "rolname"),
+        _ => return None,
+    })
+}
+
+/// Returns a cast to the type of an object, such as `'sales'::regclass`: the number of a name, or
+/// the name of a number.
+pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
+    let Some((table, name)) = catalog(kind) else {
+        return parse(&format!("CAST({expr} AS VARCHAR)"));
+    };
+    match literal(expr) {
+        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => parse(text),
+        Some(_) => parse(&number(kind, expr, at)?),
+        None if is_parameter(expr) => parse(&number(kind, expr, at)?),
+        None if kind == "regtype" => parse(&format_type(&expr.to_string(), "NULL")),
+        None => parse(&format!(
+            "(SELECT max(named.{name}) FROM pg_catalog.{table} AS named WHERE named.oid = {expr})"
+        )),
+    }
+}
+
+/// Returns the number of an object by its name; null if it does not exist.
+fn number(kind: &str, expr: &Expr, at: &Identity) -> Option<String> {
+    let (table, name) = catalog(kind)?;
+    let mut path = at.namespace.clone();
+    let mut wanted = expr.to_string();
+    if let Some(text) = literal(expr) {
+        let names: Vec<&str> = text.split('.').map(|part| part.trim_matches('"')).collect();
+        if let [namespace, last] = names.as_slice() {
+            (*namespace).clone_into(&mut path);
+            wanted = quote(last);
+        } else {
+            wanted = quote(text.trim_matches('"'));
+        }
+    }
+    let within = if kind == "regclass" {
+        format!(
+            " AND named.relnamespace IN (SELECT path.oid FROM pg_catalog.pg_namespace AS path \
+             WHERE path.nspname = {})",
+            quote(&path)
+        )
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "(SELECT max(named.oid) FROM pg_catalog.{table} AS named \
+         WHERE named.{name} = {wanted}{within})"
+    ))
+}
+
+fn is_parameter(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+}
+
+fn literal(expr: &Expr) -> Option<&str> {
+    let Expr::Value(value) = expr else { return None };
+    match &value.value {
+        Value::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}

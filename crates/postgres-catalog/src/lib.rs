@@ -1,0 +1,19 @@
+//! PostgreSQL's catalogs: rows of `pg_catalog` and `information_schema` that describe a lake, and
+//! queries of clients for them in Headwater's dialect.
+//!
+//! [`Contents`] are the objects that a user may see; [`Contents::table`] has the rows of a catalog
+//! table. [`translate`] rewrites the text of a query, which the engine then plans like any other.
+//! Nothing here reads the lake or decides on rights.
+
+mod contents;
+mod empty;
+mod functions;
+mod information_schema;
+mod layout;
+mod pg_catalog;
+mod translate;
+mod types;
+
+pub use contents::{Contents, Relation, mentioned};
+pub use translate::{Identity, Translation, translate};
+pub use types::{PgType, Scalar};

@@ -1,0 +1,411 @@
+//! Queries of PostgreSQL clients in Headwater's dialect.
+//!
+//! Clients describe tables by queries that use PostgreSQL's own functions, operators, casts to
+//! `regclass` and names of catalog tables without their namespace. The text is parsed as
+//! PostgreSQL's dialect, rewritten, and written as text again. A query that needs none of this
+//! remains as it is.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Query, Select, SelectItem, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut, Visitor,
+    VisitorMut,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use crate::layout::CatalogTable;
+use crate::{empty, functions, information_schema, pg_catalog};
+
+/// Texts of which one is in every query that is rewritten.
+const MARKS: [&str; 11] = [
+    "pg_",
+    "information_schema",
+    "current_",
+    "session_user",
+    "version",
+    "::reg",
+    "to_reg",
+    "has_",
+    "_description",
+    "format_type",
+    "quote_ident",
+];
+
+/// The connection whose queries are rewritten.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// Its ref.
+    pub database: String,
+    /// Its user.
+    pub user: String,
+    /// The namespace of unqualified names.
+    pub namespace: String,
+    /// The text of `version()`.
+    pub version: String,
+    /// Its settings.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A query that was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translation {
+    /// Its text.
+    pub sql: String,
+    /// The names of the parameters that it had before: some may not be needed.
+    pub parameters: Vec<String>,
+}
+
+/// Rewrites a query of PostgreSQL's catalogs; none if it is not one.
+pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
+    let text = sql.to_ascii_lowercase();
+    if !MARKS.iter().any(|mark| text.contains(mark)) {
+        return None;
+    }
+    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
+    let [Statement::Query(query)] = statements.as_mut_slice() else { return None };
+    let mut placeholders = Placeholders::default();
+    let _ = Visit::visit(&**query, &mut placeholders);
+    let mut rewriter = Rewriter { identity, changed: false };
+    let _ = VisitMut::visit(query, &mut rewriter);
+    let parameters = placeholders.0.into_iter().collect();
+    rewriter.changed.then(|| Translation { sql: query.to_string(), parameters })
+}
+
+/// Collects the names of parameters.
+#[derive(Default)]
+struct Placeholders(BTreeSet<String>);
+
+impl Visitor for Placeholders {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
+        if let Value::Placeholder(name) = &value.value {
+            self.0.insert(name.trim_start_matches('$').to_owned());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Rewriter<'a> {
+    identity: &'a Identity,
+    changed: bool,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        // Before its expressions are rewritten, to aggregates among others.
+        self.changed |= empty::fold_query(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_columns(&mut select.projection);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        let parts: Vec<&str> = parts(relation);
+        match parts.as_slice() {
+            [name] if CatalogTable::find(pg_catalog::NAMESPACE, name).is_some() => {
+                let namespace = ObjectNamePart::Identifier(Ident::new(pg_catalog::NAMESPACE));
+                relation.0.insert(0, namespace);
+                self.changed = true;
+            }
+            [namespace, name] if is_catalog(namespace) => {
+                self.changed = true;
+                if CatalogTable::find(namespace, name).is_none() {
+                    // A function such as `pg_catalog.generate_series`.
+                    relation.0.remove(0);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(replacement) = self.replacement(expr) {
+            *expr = replacement;
+            self.changed = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter<'_> {
+    /// Returns the expression to use in place of another, whose operands are rewritten already.
+    fn replacement(&self, expr: &mut Expr) -> Option<Expr> {
+        match expr {
+            Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
+            Expr::BinaryOp { op, .. } => {
+                *op = plain_operator(op)?;
+                Some(std::mem::replace(expr, null()))
+            }
+            Expr::Cast { expr, data_type, .. } => self.cast(expr, data_type),
+            Expr::Function(function) => self.function(function),
+            Expr::Identifier(name) if name.quote_style.is_none() => {
+                let name = name.value.to_ascii_lowercase();
+                let is_constant = matches!(&*name, "current_schema" | "current_catalog");
+                is_constant.then(|| functions::replacement(&name, &[], self.identity)).flatten()
+            }
+            Expr::CompoundIdentifier(names) if names.len() > 2 && is_catalog(&names[0].value) => {
+                Some(Expr::CompoundIdentifier(names.split_off(1)))
+            }
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
+                in_list(left, right, false)
+            }
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
+                in_list(left, right, true)
+            }
+            Expr::Like { pattern, escape_char, .. } => {
+                let escape = escape_char.take_if(|it| !is_backslash(it))?;
+                **pattern = parse(&format!("replace({pattern}, {escape}, '\\')"))?;
+                Some(std::mem::replace(expr, null()))
+            }
+            Expr::Subquery(query) => empty::scalar(query),
+            Expr::Exists { subquery, negated } if empty::is_empty(subquery) => {
+                Some(boolean(*negated))
+            }
+            Expr::InSubquery { subquery, negated, .. } if empty::is_empty(subquery) => {
+                Some(boolean(*negated))
+            }
+            _ => None,
+        }
+    }
+
+    fn function(&self, function: &mut Function) -> Option<Expr> {
+        let names: Vec<String> =
+            parts(&function.name).into_iter().map(str::to_ascii_lowercase).collect();
+        let name = match names.as_slice() {
+            [name] => name,
+            [namespace, name] if is_catalog(namespace) => name,
+            _ => return None,
+        };
+        if let FunctionArguments::Subquery(query) = &mut function.args
+            && name == "array"
+        {
+            return empty::list(query);
+        }
+        let arguments = match &function.args {
+            FunctionArguments::None => Vec::new(),
+            FunctionArguments::List(list) => list.args.iter().map(ToString::to_string).collect(),
+            FunctionArguments::Subquery(_) => return None,
+        };
+        let replacement = functions::replacement(name, &arguments, self.identity);
+        if replacement.is_some() || names.len() == 1 {
+            return replacement;
+        }
+        function.name = ObjectName::from(vec![Ident::new(name)]);
+        Some(Expr::Function(function.clone()))
+    }
+
+    fn cast(&self, expr: &mut Box<Expr>, data_type: &mut DataType) -> Option<Expr> {
+        let wanted = match &*data_type {
+            DataType::Regclass => "regclass".to_owned(),
+            DataType::Custom(name, _) => parts(name).last()?.to_ascii_lowercase(),
+            DataType::Array(_) if empty::is_null(expr) => return Some(null()),
+            _ => return None,
+        };
+        let known = |sql_type: &str| {
+            let text = format!("CAST({expr} AS {sql_type})");
+            parse(&text)
+        };
+        match wanted.as_str() {
+            "text" | "name" | "char" | "bpchar" | "sql_identifier" | "character_data"
+            | "yes_or_no" | "citext" => known("VARCHAR"),
+            "oid" | "xid" | "cid" | "int8" | "cardinal_number" => known("BIGINT"),
+            "int2" => known("SMALLINT"),
+            "int4" => known("INTEGER"),
+            "bool" => known("BOOLEAN"),
+            "regclass" | "regtype" | "regnamespace" | "regrole" | "regproc" => {
+                functions::object(&wanted, expr, self.identity)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Names columns as PostgreSQL does: a function or cast by its name, any other `?column?`.
+fn name_columns(items: &mut [SelectItem]) {
+    let mut names: Vec<String> = Vec::new();
+    for item in items {
+        let mut name = match item {
+            SelectItem::UnnamedExpr(expr) => empty::column_name(expr),
+            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
+            _ => continue,
+        };
+        let is_repeated = names.contains(&name);
+        if is_repeated {
+            // Names of columns differ in Headwater.
+            name = format!("{name}_{}", names.len() + 1);
+        }
+        names.push(name.clone());
+        let is_named = matches!(
+            item,
+            SelectItem::ExprWithAlias { .. }
+                | SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        );
+        if is_named && !is_repeated {
+            continue;
+        }
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let alias = Ident::with_quote('"', name);
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// Returns true for the character that LIKE escapes with by default.
+fn is_backslash(value: &ValueWithSpan) -> bool {
+    value.value == Value::SingleQuotedString("\\".to_owned())
+}
+
+/// Returns the operator of `OPERATOR(pg_catalog.~)`.
+fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator> {
+    let BinaryOperator::PGCustomBinaryOperator(names) = operator else { return None };
+    Some(match names.last()?.as_str() {
+        "~" => BinaryOperator::PGRegexMatch,
+        "~*" => BinaryOperator::PGRegexIMatch,
+        "!~" => BinaryOperator::PGRegexNotMatch,
+        "!~*" => BinaryOperator::PGRegexNotIMatch,
+        "=" => BinaryOperator::Eq,
+        "<>" => BinaryOperator::NotEq,
+        "~~" => BinaryOperator::PGLikeMatch,
+        "+" => BinaryOperator::Plus,
+        _ => return None,
+    })
+}
+
+/// Returns `left IN (…)` for `left = ANY (ARRAY[…])` and `left = ANY ('{…}')`.
+fn in_list(left: &Expr, right: &Expr, negated: bool) -> Option<Expr> {
+    let list = match right {
+        Expr::Nested(inner) => return in_list(left, inner, negated),
+        Expr::Cast { expr, data_type: DataType::Array(_), .. } => {
+            return in_list(left, expr, negated);
+        }
+        Expr::Array(array) => array.elem.clone(),
+        Expr::Value(value) => {
+            let Value::SingleQuotedString(text) = &value.value else { return None };
+            let items = text.strip_prefix('{')?.strip_suffix('}')?;
+            let items = items.split(',').filter(|item| !item.is_empty());
+            items.map(|item| Expr::value(Value::SingleQuotedString(item.to_owned()))).collect()
+        }
+        _ => return None,
+    };
+    if list.is_empty() {
+        return Some(boolean(negated));
+    }
+    Some(Expr::InList { expr: Box::new(left.clone()), list, negated })
+}
+
+/// Returns the parts of a name that are identifiers.
+pub(crate) fn parts(name: &ObjectName) -> Vec<&str> {
+    let idents = name.0.iter().filter_map(ObjectNamePart::as_ident);
+    idents.map(|ident| ident.value.as_str()).collect()
+}
+
+/// Returns true for the namespaces of the catalogs.
+pub(crate) fn is_catalog(namespace: &str) -> bool {
+    [pg_catalog::NAMESPACE, information_schema::NAMESPACE]
+        .iter()
+        .any(|known| namespace.eq_ignore_ascii_case(known))
+}
+
+/// Parses an expression.
+pub(crate) fn parse(text: &str) -> Option<Expr> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
+}
+
+/// Returns a literal.
+pub(crate) fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Returns null.
+pub(crate) fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+fn boolean(value: bool) -> Expr {
+    Expr::value(Value::Boolean(value))
+}
+
+/// Returns the single SELECT of a query; none for a set operation.
+pub(crate) fn select_of(query: &Query) -> Option<&Select> {
+    match &*query.body {
+        SetExpr::Select(select) => Some(select),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected: &str) {
+        let identity = Identity {
+            database: "main".into(),
+            user: "ann".into(),
+            namespace: "public".into(),
+            version: "PostgreSQL 15.0".into(),
+            settings: vec![("search_path".into(), "public".into())],
+        };
+        let found = translate(sql, &identity);
+        assert_eq!(found.as_ref().map_or(sql, |found| &found.sql), expected);
+    }
+
+    #[test]
+    fn other_queries_remain() {
+        for sql in [
+            "SELECT has_tea FROM pg_sales",
+            "SELECT version FROM releases",
+            "SELECT  current_date",
+            "INSERT INTO t SELECT current_schema()",
+            "SELECT * FROM t@dev WHERE pg_ = 1",
+        ] {
+            check(sql, sql);
+        }
+    }
+
+    #[test]
+    fn names_operators_and_casts_are_rewritten() {
+        check(
+            "SELECT pg_class.oid FROM pg_class WHERE relname OPERATOR(pg_catalog.~) '^(t)$' \
+             COLLATE pg_catalog.default",
+            "SELECT pg_class.oid FROM pg_catalog.pg_class WHERE relname ~ '^(t)$'",
+        );
+        check(
+            "SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class WHERE relkind = \
+             ANY (ARRAY['r', 'v'])",
+            "SELECT pg_class.relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v')",
+        );
+        check(
+            "SELECT oid FROM pg_class WHERE relname LIKE 'pg/_%' ESCAPE '/'",
+            "SELECT oid FROM pg_catalog.pg_class WHERE relname LIKE \
+             replace('pg/_%', '/', '\\')",
+        );
+        check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");
+        check(
+            "SELECT current_schema(), current_setting('search_path')",
+            "SELECT 'public' AS \"current_schema\", 'public' AS \"current_setting\"",
+        );
+    }
+
+    #[test]
+    fn queries_of_empty_tables_have_no_rows() {
+        check(
+            "SELECT i.indkey, a.attname::text FROM pg_index i JOIN pg_attribute a ON true",
+            "SELECT NULL AS \"indkey\", NULL AS \"attname\" WHERE false",
+        );
+        check(
+            "SELECT a.attname, (SELECT adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid) \
+             AS x FROM pg_attribute a",
+            "SELECT a.attname, NULL AS x FROM pg_catalog.pg_attribute a",
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! `information_schema` and `pg_catalog` of a statement: what its user may see at its ref.
+//!
+//! The tables are computed for statements that mention them, and registered in the session.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_engine::{Batches, Session};
+use headwater_model::{
+    Action, ErrorCode, Object, OrProblem, Principal, Problem, QueryRequest, RefSpec, TableName,
+};
+use headwater_postgres_catalog::{Contents, Relation, mentioned};
+use headwater_tables::{SqlView, Table};
+
+use crate::service::Components;
+
+/// The number of metadata files that are read at once.
+const OPEN_AT_ONCE: usize = 16;
+
+impl Components {
+    /// Registers the catalog tables that a statement mentions.
+    pub(crate) async fn add_catalogs(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+        session: &Session,
+        sql: &str,
+    ) -> Result<(), Problem> {
+        let tables = mentioned(sql);
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let main = RefSpec::main();
+        let reference = request.reference.as_ref().unwrap_or(&main);
+        let contents = Box::pin(self.contents(principal, reference)).await?;
+        for (namespace, name) in tables {
+            let found = contents.table(namespace, name);
+            let found =
+                found.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
+            if let Some((schema, batches)) = found {
+                let batches = Batches { schema, batches };
+                session.register(&format!("{namespace}.{name}"), &batches).or_problem()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the objects at a ref that a user may see.
+    async fn contents(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<Contents, Problem> {
+        let view = self.lake.view(reference).await.or_problem();
+        let view = view.map_err(|problem| self.conceal(principal, problem))?;
+        let mut entries = view.state().entries(None).await.or_problem()?;
+        entries.retain(|(name, entry)| {
+            let object = if entry.is_view() { Object::view(name) } else { Object::table(name) };
+            self.allows(principal, Action::Select, &object)
+        });
+        let relations = stream::iter(entries)
+            .map(|(name, entry)| {
+                let view = &view;
+                async move {
+                    Ok::<_, Problem>(if entry.is_view() {
+                        of_view(name, &view.load_view(&entry).await.or_problem()?)
+                    } else {
+                        of_table(name, &view.load(&entry).await.or_problem()?)
+                    })
+                }
+            })
+            .buffered(OPEN_AT_ONCE)
+            .try_collect()
+            .await?;
+        let namespaces = self.visible_namespaces(principal, &view).await?;
+        Ok(Contents {
+            database: reference.to_string(),
+            databases: self.databases(principal, reference).await?,
+            user: principal.author().to_owned(),
+            namespaces: namespaces.into_iter().map(|namespace| namespace.name).collect(),
+            relations,
+        })
+    }
+
+    /// Returns the branches that a user may see, and the ref of the connection.
+    async fn databases(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<Vec<String>, Problem> {
+        let branches = self.lake.catalog().branches(None).await.or_problem()?;
+        let allows = |name: &str| self.allows(principal, Action::Read, &Object::branch(name));
+        let visible = branches.into_iter().filter(|it| !it.is_hidden() && allows(&it.name));
+        let mut names: Vec<String> = visible.map(|branch| branch.name).collect();
+        let own = reference.to_string();
+        if !names.contains(&own) {
+            names.push(own);
+        }
+        Ok(names)
+    }
+}
+
+fn of_table(name: TableName, table: &Table) -> Relation {
+    Relation { name, query: None, rows: Some(table.rows()), columns: table.schema() }
+}
+
+fn of_view(name: TableName, view: &SqlView) -> Relation {
+    let query = view.representations().into_iter().next().map(|(_, sql)| sql);
+    Relation { name, query: Some(query.unwrap_or_default()), rows: None, columns: view.schema() }
+}
