@@ -48,7 +48,8 @@ class Client(Refs, Tables):
     installed with this package. `author` is recorded in commits and jobs; the default is the user's
     name. HTTP requests need a `token`: the content of `.headwater/server.token`, which the client
     finds below the lake's folder. `certificate` is a PEM file to trust, such as a self-signed
-    certificate; below the lake's folder the client finds that, too.
+    certificate; below the lake's folder the client finds that, too. `profile` names a server of
+    `headwater login`; outside any lake's folder the client uses the server of the last login.
 
     A `ref` is a branch, a tag, `branch@commit` or `@commit`. The default is the lake's active
     branch, or `main` with `url`. Every method raises `HeadwaterError`s: `UnavailableError` if the
@@ -63,12 +64,15 @@ class Client(Refs, Tables):
         author: str | None = None,
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
+        profile: str | None = None,
     ) -> None:
         author = author or _user()
         if not author.isprintable() or len(author.encode()) > 200:
             hint = "Use one line of at most 200 bytes."
             raise make("invalid_argument", f"`{author!r}` is not a usable author", hint)
-        self._connection = Connection(lake, url, command, author, token, certificate)
+        self._connection = Connection(
+            lake, url, command, author, token, certificate, profile
+        )
 
     def __repr__(self) -> str:
         connection = self._connection

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import HeadwaterError, from_problem, make
+from .profiles import Profile, find_profile
 
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
@@ -98,7 +99,8 @@ class Connection:
     `url` is the server's address, such as `http://127.0.0.1:4280`. Without it, `lake` is a local
     lake, whose server `command` starts if needed. HTTP requests need a token: `token`, or the token
     of the nearest lake's server if the address matches. `certificate` is a PEM file to trust
-    instead of the system's certificates.
+    instead of the system's certificates. `profile` names a server of `headwater login`; the server
+    of the last login is used if there is no lake.
     """
 
     def __init__(
@@ -109,10 +111,16 @@ class Connection:
         author: str,
         token: str | None = None,
         certificate: str | os.PathLike[str] | None = None,
+        profile: str | None = None,
     ) -> None:
-        if lake is not None and url is not None:
-            raise make("invalid_argument", "both `lake` and `url` are given", "Give one of them.")
+        if [lake, url, profile].count(None) < 2:
+            message = "more than one of `lake`, `url` and `profile` is given"
+            raise make("invalid_argument", message, "Give one of them.")
         self.author = author
+        self.profile = _choose_profile(lake, url, profile)
+        if self.profile is not None:
+            url, token = self.profile.url, token or self.profile.token
+            certificate = certificate or self.profile.certificate
         self.token = None if token is None else _check_token(token)
         self.command = command or _installed_command()
         self.url = None if url is None else _check_url(url)
@@ -121,6 +129,8 @@ class Connection:
 
     def active_branch(self) -> str | None:
         """Returns the branch set by `headwater checkout`; None with `url`, or if none is set."""
+        if self.profile is not None:
+            return self.profile.branch
         if self.lake is None:
             return None
         try:
@@ -249,6 +259,22 @@ class Connection:
         if ended.returncode != 0:
             said = ended.stderr.decode(errors="replace").strip()
             raise make("unavailable", message, causes=[said] if said else [])
+
+
+def _choose_profile(
+    lake: str | os.PathLike[str] | None, url: str | None, profile: str | None
+) -> Profile | None:
+    """Returns the profile to use, chosen as by the command line; None for a lake or a URL."""
+    if lake is not None or url is not None:
+        return None
+    named = profile or os.environ.get("HEADWATER_PROFILE") or None
+    if named is not None:
+        return find_profile(named)
+    try:
+        find_lake(None)
+    except HeadwaterError:
+        return find_profile(None)
+    return None
 
 
 def _installed_command() -> str:

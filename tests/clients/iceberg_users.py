@@ -1,11 +1,12 @@
-"""Three users with different rights on different branches, over TLS: PyIceberg, DuckDB, `headwater.Client`.
+"""PyIceberg, DuckDB and `headwater.Client` as three users with different rights, over TLS.
 
     iceberg_users.py URL TOKEN CERTIFICATE WAREHOUSE SDK
 
-The owner, who has TOKEN, creates the users. `ana` appends on the branch `dev`, `ben` may do everything with
-the namespace `shop` on `main`, and `eve` reads.
+The owner has TOKEN and creates the users. `ana` appends on the branch `dev`, `ben` may do
+everything with the namespace `shop` on `main`, and `eve` reads.
 
-Needs: pyiceberg[pyarrow], duckdb, duckdb-extension-iceberg, duckdb-extension-avro, duckdb-extension-httpfs.
+Needs: pyiceberg[pyarrow], duckdb, duckdb-extension-iceberg, duckdb-extension-avro,
+duckdb-extension-httpfs.
 """
 
 import json

@@ -1,32 +1,37 @@
-//! Client of the HTTP API: one connection per request, over a Unix socket.
+//! Client of the HTTP API: one connection per request, over a Unix socket or to a URL.
 
 use bytes::Bytes;
 use headwater_model::{Job, Problem};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::endpoint::Endpoint;
 use crate::error::{self, Result};
 
 /// The response header with a query's job id.
 pub const JOB_HEADER: &str = "x-headwater-job";
 
+/// The bytes of a file that are sent at a time.
+const PART_BYTES: usize = 256 << 10;
+
 /// A connection factory for one lake's server.
 pub struct Api {
-    socket: std::path::PathBuf,
+    endpoint: Endpoint,
     author: String,
     /// The in-process server, which lives as long as its client.
     inner: Option<headwater_server::ServerHandle>,
 }
 
 impl Api {
-    /// Creates a client of the server on this socket.
-    pub fn new(socket: std::path::PathBuf, author: &str) -> Self {
-        Api { socket, author: author.to_owned(), inner: None }
+    /// Creates a client of a server.
+    pub fn new(endpoint: Endpoint, author: &str) -> Self {
+        Api { endpoint, author: author.to_owned(), inner: None }
     }
 
     /// Attaches an in-process server to the client.
@@ -57,21 +62,21 @@ impl Api {
     }
 
     async fn exchange(&self, call: Call) -> Result<Response<Incoming>> {
-        let stream = headwater_server::connect_socket(&self.socket)
-            .await
-            .map_err(error::from_io("reach the lake's server"))?;
+        let stream = self.endpoint.open().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(error::unexpected)?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(call.method)
             .uri(&call.path)
-            .header("host", "localhost")
+            .header("host", self.endpoint.host())
             .header("accept", call.accept)
-            .header("content-type", "application/json")
-            .header("x-headwater-author", &self.author)
-            .body(Full::new(Bytes::from(call.body)))
-            .map_err(error::unexpected)?;
+            .header("content-type", call.content_type)
+            .header("x-headwater-author", &self.author);
+        if let Some(authorization) = self.endpoint.authorization() {
+            request = request.header("authorization", authorization);
+        }
+        let request = request.body(call.body).map_err(error::unexpected)?;
         sender.send_request(request).await.map_err(|failure| {
             let mut problem = Problem::new(
                 headwater_model::ErrorCode::Unavailable,
@@ -106,6 +111,15 @@ impl Api {
         self.call(Method::POST, path, body).await
     }
 
+    /// Sends a file with a `POST`; parses the JSON response.
+    pub async fn upload<T: DeserializeOwned>(
+        &self,
+        path: impl Into<String>,
+        file: tokio::fs::File,
+    ) -> Result<T> {
+        read_json(self.send(Call::get(path).method(Method::POST).file(file)).await?).await
+    }
+
     /// Sends a `DELETE`; ignores the response body.
     pub async fn delete(&self, path: impl Into<String>) -> Result<()> {
         self.send(Call::get(path).method(Method::DELETE)).await.map(drop)
@@ -122,14 +136,16 @@ pub struct Call {
     method: Method,
     path: String,
     accept: &'static str,
-    body: Vec<u8>,
+    content_type: &'static str,
+    body: UnsyncBoxBody<Bytes, std::io::Error>,
 }
 
 impl Call {
     /// Creates a `GET` of a path with its query string.
     pub fn get(path: impl Into<String>) -> Self {
-        let (path, body) = (path.into(), Vec::new());
-        Call { method: Method::GET, path, accept: "application/json", body }
+        let json = "application/json";
+        let (path, body) = (path.into(), whole(Vec::new()));
+        Call { method: Method::GET, path, accept: json, content_type: json, body }
     }
 
     /// Sets the method.
@@ -144,8 +160,24 @@ impl Call {
 
     /// Sets a JSON body.
     pub fn json(self, body: &impl Serialize) -> Result<Self> {
-        Ok(Call { body: serde_json::to_vec(body).map_err(error::unexpected)?, ..self })
+        Ok(Call { body: whole(serde_json::to_vec(body).map_err(error::unexpected)?), ..self })
     }
+
+    /// Sets a file as the body, which is sent as it is read.
+    pub fn file(self, file: tokio::fs::File) -> Self {
+        let parts = futures::stream::try_unfold(file, |mut file| async move {
+            let mut part = bytes::BytesMut::with_capacity(PART_BYTES);
+            let read = tokio::io::AsyncReadExt::read_buf(&mut file, &mut part).await?;
+            Ok((read > 0).then(|| (Frame::data(part.freeze()), file)))
+        });
+        let body = BodyExt::boxed_unsync(StreamBody::new(parts));
+        Call { content_type: "application/octet-stream", body, ..self }
+    }
+}
+
+/// Returns a body of bytes.
+fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Returns the response, or the problem of an error response.

@@ -14,7 +14,9 @@ use serde::Deserialize;
 
 use crate::api::{Api, Call};
 use crate::context::Context;
+use crate::endpoint::{Endpoint, UrlEndpoint};
 use crate::error::{self, Result};
+use crate::lake::{Lake, RemoteLake};
 use crate::lake_folder::LakeFolder;
 
 /// The hidden first argument that runs this program as a spawner.
@@ -70,7 +72,10 @@ impl ServerRecord {
 
 /// Connects to the context's lake; starts or replaces the server if needed.
 pub async fn connect(context: &Context) -> Result<Api> {
-    let lake = context.lake_folder()?;
+    let lake = match context.lake()? {
+        Lake::Folder(lake) => lake,
+        Lake::Remote(remote) => return remote_api(context, &remote),
+    };
     if context.in_process {
         return start_inside(context, &lake).await;
     }
@@ -79,6 +84,12 @@ pub async fn connect(context: &Context) -> Result<Api> {
     }
     let server = start_background(context, &lake)?;
     await_start(context, &lake, server).await
+}
+
+/// Returns a client of the server that the user logged in to.
+pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<Api> {
+    let endpoint = UrlEndpoint::new(&lake.profile)?;
+    Ok(Api::new(Endpoint::Url(Box::new(endpoint)), &context.author))
 }
 
 /// Connects to a running server of this version. A background server of another version is drained,
@@ -107,7 +118,7 @@ pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, Ser
     let record: ServerRecord = serde_json::from_slice(&text).ok()?;
     let socket = record.socket.clone()?;
     headwater_server::connect_socket(&socket).await.ok()?;
-    Some((Api::new(socket, &context.author), record))
+    Some((Api::new(Endpoint::Socket(socket), &context.author), record))
 }
 
 /// Shuts a server down and waits for its end.
@@ -203,7 +214,7 @@ async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<Api> {
     let mut config = config(context, lake)?;
     config.socket = Some(socket.clone());
     let server = start(config, None).await?;
-    Ok(Api::new(socket, &context.author).with_server(server))
+    Ok(Api::new(Endpoint::Socket(socket), &context.author).with_server(server))
 }
 
 /// Returns the configuration of a background server: Unix socket only, exits when idle.

@@ -8,7 +8,9 @@ use headwater_server::{CloudSettings, KeySource};
 
 use crate::arguments::{Arguments, Command, OutputFormat};
 use crate::error::{self, Result};
+use crate::lake::{Lake, RemoteLake};
 use crate::lake_folder::{self, LakeFolder};
+use crate::profiles::{self, ProfileFile};
 use crate::terminal::{Appearance, Style};
 
 /// Everything a command needs besides its own arguments.
@@ -16,6 +18,10 @@ use crate::terminal::{Appearance, Style};
 pub struct Context {
     /// `--lake`, or `HEADWATER_LAKE`.
     lake: Option<PathBuf>,
+    /// `--profile`, or `HEADWATER_PROFILE`.
+    profile: Option<String>,
+    /// The servers of the user; none without a configuration folder.
+    pub profiles: Option<ProfileFile>,
     /// The warehouse of a new or served lake.
     pub warehouse: Option<String>,
     /// Settings for cloud object stores.
@@ -52,6 +58,9 @@ impl Context {
         let path = std::env::var_os("PATH").unwrap_or_default();
         Context {
             lake: arguments.lake.clone(),
+            profile: arguments.profile.clone(),
+            profiles: config_folder(home.as_deref())
+                .map(|folder| ProfileFile(folder.join("profiles.json"))),
             warehouse: arguments.command.warehouse().map(str::to_owned),
             cloud: CloudSettings::new(variables()),
             output: arguments.output,
@@ -91,7 +100,7 @@ impl Context {
 
     /// Adds a hint if the problem is that the active branch does not exist.
     pub fn explain(&self, problem: Problem) -> Problem {
-        let Ok(lake) = self.lake_folder() else { return problem };
+        let Ok(lake) = self.lake() else { return problem };
         let active = lake.active_branch();
         let missing = problem.code == ErrorCode::RefNotFound
             && problem.context.get("ref").is_some_and(|name| *name == *active);
@@ -104,17 +113,43 @@ impl Context {
         ))
     }
 
-    /// Returns the lake of the command.
-    pub fn lake_folder(&self) -> Result<LakeFolder> {
-        match &self.lake {
-            Some(folder) => lake_folder::at(folder),
-            None => lake_folder::nearest(&current_folder()?),
+    /// Returns the lake of the command: that of `--profile` or `--lake`, else the nearest one in
+    /// the parent folders, else the server of the last login.
+    pub fn lake(&self) -> Result<Lake> {
+        if let Some(name) = &self.profile {
+            return self.remote(Some(name))?.ok_or_else(|| profiles::missing(name));
         }
+        if let Some(folder) = &self.lake {
+            return lake_folder::at(folder).map(Lake::Folder);
+        }
+        match lake_folder::nearest(&current_folder()?) {
+            Ok(folder) => Ok(Lake::Folder(folder)),
+            Err(problem) => self.remote(None)?.ok_or(problem),
+        }
+    }
+
+    /// Returns the lake of a command that needs one on this machine.
+    pub fn lake_folder(&self) -> Result<LakeFolder> {
+        match self.lake()? {
+            Lake::Folder(folder) => Ok(folder),
+            Lake::Remote(remote) => {
+                let url = &remote.profile.url;
+                Err(error::invalid(format!("the lake of `{url}` is on another machine"))
+                    .with_hint("Run this command there, or use `--lake DIR`."))
+            }
+        }
+    }
+
+    fn remote(&self, name: Option<&str>) -> Result<Option<Lake>> {
+        let Some(file) = &self.profiles else { return Ok(None) };
+        let found = file.find(name)?;
+        Ok(found
+            .map(|(name, profile)| Lake::Remote(RemoteLake { name, profile, file: file.clone() })))
     }
 
     /// Returns the same context for another lake.
     pub fn for_lake(&self, folder: PathBuf) -> Context {
-        Context { lake: Some(folder), ..self.clone() }
+        Context { lake: Some(folder), profile: None, ..self.clone() }
     }
 
     /// Prints a problem and returns the exit code.
@@ -185,9 +220,15 @@ fn secret_key(home: Option<&Path>) -> Option<KeySource> {
     if let Some(file) = named("HEADWATER_SECRET_KEY_FILE") {
         return Some(KeySource::File(PathBuf::from(file)));
     }
-    let folder = named("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    Some(KeySource::File(config_folder(home)?.join("secret.key")))
+}
+
+/// Returns the configuration folder of the user.
+fn config_folder(home: Option<&Path>) -> Option<PathBuf> {
+    let named = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let folder = named.filter(|folder| folder.is_absolute());
     let folder = folder.or_else(|| Some(home?.join(".config")))?;
-    Some(KeySource::File(folder.join("headwater").join("secret.key")))
+    Some(folder.join("headwater"))
 }
 
 /// Returns the install folders of pyenv and uv, by their variables or in the home folder.

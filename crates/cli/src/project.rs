@@ -6,11 +6,12 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::context::current_folder;
 use crate::error::{self, Result};
-use crate::lake_folder::{LakeFolder, PROJECT_FILE};
+use crate::lake::Lake;
+use crate::lake_folder::PROJECT_FILE;
 
 /// Returns the project: the named one, the nearest `headwater.toml` in the parent folders, or the
 /// one around the lake.
-pub fn locate(named: Option<&PathBuf>, lake: &LakeFolder) -> Result<PathBuf> {
+pub fn locate(named: Option<&PathBuf>, lake: &Lake) -> Result<PathBuf> {
     if let Some(folder) = named {
         return if folder.join(PROJECT_FILE).is_file() {
             folder.canonicalize().map_err(error::from_io("open the project's folder"))

@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod manifest_entry;
 pub mod metadata;
 pub mod partition;
+mod positions;
 pub mod promotion;
 mod reach;
 pub mod storage;
@@ -24,4 +25,5 @@ pub mod values;
 
 pub use error::{Error, Result};
 pub use field_metadata::{COMMENT, FIELD_ID, NAMES};
+pub use positions::Positions;
 pub use reach::{REACH, Reach};

@@ -22,7 +22,6 @@ mod operation;
 mod options;
 mod other_specs;
 mod plan;
-mod positions;
 mod read;
 mod rest;
 mod row_ids;
@@ -50,7 +49,9 @@ pub use defaults::{
 };
 pub use deletes::{DeleteKey, Fingerprint};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
-pub use headwater_table_format::{COMMENT, Error, FIELD_ID, NAMES, REACH, Reach, Result};
+pub use headwater_table_format::{
+    COMMENT, Error, FIELD_ID, NAMES, Positions, REACH, Reach, Result,
+};
 pub use lineage::{
     ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, UNDONE, merged_by,
     picked_by, undone_by,
@@ -63,7 +64,6 @@ pub use manifest_entry::with_row_id;
 pub use operation::{CreateTable, Operation, RetainedRows, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
-pub use positions::Positions;
 pub use promotion::{promote_defaults, promoted_default};
 pub use read::{align, read_with_schema};
 pub use rest::{

@@ -6,8 +6,9 @@ use clap::{Parser, Subcommand};
 
 use super::{
     Access, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
-    Environment, Event, Function, Grant, Init, Job, Log, Namespace, OutputFormat, Query, Revoke,
-    Role, Run, Secret, Serve, Sql, Table, Tag, Token, Trigger, Usage, User, View,
+    Environment, Event, Function, Grant, Init, Job, Log, Login, Logout, Namespace, OutputFormat,
+    Profile, Query, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Token, Trigger, Usage, User,
+    View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -31,6 +32,10 @@ pub struct Arguments {
     /// The lake: a `.headwater` folder or its parent [default: the nearest in the parent folders]
     #[arg(long, global = true, value_name = "DIR", env = "HEADWATER_LAKE")]
     pub lake: Option<PathBuf>,
+
+    /// The server to use, by the name of its profile; see `headwater login`
+    #[arg(long, global = true, value_name = "NAME", env = "HEADWATER_PROFILE")]
+    pub profile: Option<String>,
 
     /// The output format; with `json`, standard output is one JSON document
     #[arg(long, short, global = true, value_enum, default_value_t)]
@@ -125,6 +130,19 @@ In the shell, `\\?` lists its commands. Its history is in the state folder of th
     /// Deployed functions: list, call
     #[command(subcommand)]
     Function(Function),
+    /// Log in to a server with an access token, from a prompt or standard input
+    #[command(after_help = "Examples:
+  headwater login https://lake.example.com:4280
+  headwater login https://10.0.0.7:4280 --name lab --certificate lab.pem
+
+Commands use the nearest lake in the parent folders, else the server of the last login.")]
+    Login(Login),
+    /// Remove the profile and the token of a server
+    #[command(after_help = "Examples:\n  headwater logout\n  headwater logout lab")]
+    Logout(Logout),
+    /// Profiles of servers: list, choose
+    #[command(subcommand)]
+    Profile(Profile),
     /// Secrets of functions: list, set, delete
     #[command(subcommand)]
     Secret(Secret),

@@ -46,7 +46,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
             let name = Some(arguments.new_name.clone());
             let change = UpdateRef { name, ..UpdateRef::default() };
             let renamed = update(api, &arguments.name, &change).await?;
-            let lake = context.lake_folder()?;
+            let lake = context.lake()?;
             if lake.active_branch() == arguments.name {
                 lake.set_active_branch(&arguments.new_name)?;
             }
@@ -72,7 +72,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
 }
 
 async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()> {
-    let lake = context.lake_folder()?;
+    let lake = context.lake()?;
     let name = &arguments.name;
     let is_active = lake.active_branch() == *name && name != MAIN_BRANCH;
     if is_active && !arguments.force {
@@ -118,7 +118,7 @@ async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> 
         output::print_json(&branches);
         return Ok(());
     }
-    let active = context.lake_folder()?.active_branch();
+    let active = context.lake()?.active_branch();
     let found = branches.len();
     branches.retain(|branch| arguments.all || branch.name == active || !is_of_run(branch));
     let hidden = (found - branches.len()) as u64;
@@ -187,7 +187,7 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
         choices,
     };
     if arguments.rerun {
-        let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
+        let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
         let request = RunRequest {
             files: headwater_server::read_project(&root)?,
             reference: Some(target.parse().map_err(error::from_fault)?),

@@ -23,7 +23,7 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
         Ok(branch) => branch,
         Err(problem) => return Err(if_tag(problem, api, &arguments.branch).await),
     };
-    context.lake_folder()?.set_active_branch(&branch.name)?;
+    context.lake()?.set_active_branch(&branch.name)?;
     if context.output == OutputFormat::Json {
         output::print_json(&branch);
     } else {

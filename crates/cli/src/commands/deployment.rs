@@ -17,7 +17,7 @@ use crate::terminal::Tone;
 
 /// Runs `headwater deploy`.
 pub async fn deploy(context: &Context, api: &Api, arguments: &Deploy) -> Result<()> {
-    let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
+    let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
     let files = headwater_server::read_project(&root)?;
     let request = DeployRequest { files, dry_run: arguments.dry_run, author: None };
     let report: DeployReport = api.post("/v1/deployments", &request).await?;
@@ -164,7 +164,7 @@ fn sign(change: &DeployChange) -> (Tone, &'static str) {
 
 /// Prints how the working folder's functions or triggers differ from the active version.
 pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) {
-    let Ok(lake) = context.lake_folder() else { return };
+    let Ok(lake) = context.lake() else { return };
     let Ok(root) = project::locate(None, &lake) else { return };
     let Ok(files) = headwater_server::read_project(&root) else { return };
     let request = DeployRequest { files, dry_run: true, author: None };
@@ -191,6 +191,6 @@ pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) 
 
 /// Reads the files of the working folder's project.
 pub fn working_files(context: &Context) -> Result<std::collections::BTreeMap<String, String>> {
-    let root = project::locate(None, &context.lake_folder()?)?;
+    let root = project::locate(None, &context.lake()?)?;
     headwater_server::read_project(&root).map_err(error::from_fault)
 }

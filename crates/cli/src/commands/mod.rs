@@ -15,6 +15,7 @@ mod grant;
 mod init;
 mod job;
 mod log;
+mod login;
 mod maintain;
 mod namespace;
 mod query;
@@ -50,6 +51,9 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
         Command::Console(arguments) => return console::console(context, &arguments).await,
         Command::Stop => return serve::stop(context).await,
         Command::Status => return status::status(context).await,
+        Command::Login(arguments) => return login::login(context, &arguments).await,
+        Command::Logout(arguments) => return login::logout(context, &arguments),
+        Command::Profile(arguments) => return login::profile(context, arguments),
         Command::Completions(arguments) => {
             completions::completions(&arguments);
             return Ok(());
@@ -98,6 +102,9 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         | Command::Console(_)
         | Command::Stop
         | Command::Status
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Profile(_)
         | Command::Completions(_) => Ok(()),
     }
 }
@@ -106,7 +113,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
 fn reference(context: &Context, named: Option<String>) -> Result<String> {
     match named {
         Some(named) => Ok(named),
-        None => Ok(context.lake_folder()?.active_branch()),
+        None => Ok(context.lake()?.active_branch()),
     }
 }
 

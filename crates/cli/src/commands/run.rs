@@ -18,7 +18,7 @@ use crate::terminal::Tone;
 
 /// Runs `headwater run`.
 pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
-    let root = project::locate(arguments.project.as_ref(), &context.lake_folder()?)?;
+    let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
     let branch = reference(context, arguments.on.reference.clone())?;
     let request = RunRequest {
         files: headwater_server::read_project(&root)?,

@@ -8,12 +8,16 @@ use crate::arguments::OutputFormat;
 use crate::connect;
 use crate::context::Context;
 use crate::error::Result;
+use crate::lake::{Lake, RemoteLake};
 use crate::output;
 use crate::terminal::Tone;
 
 /// Runs `headwater status`; starts no server.
 pub async fn status(context: &Context) -> Result<()> {
-    let lake = context.lake_folder()?;
+    let lake = match context.lake()? {
+        Lake::Folder(lake) => lake,
+        Lake::Remote(remote) => return remote_status(context, &remote).await,
+    };
     let branch = lake.active_branch();
     let answering = connect::answering(context, &lake).await;
     let server = match &answering {
@@ -58,6 +62,31 @@ pub async fn status(context: &Context) -> Result<()> {
         ("server", state),
     ] {
         output::line(format!("{} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
+    }
+    Ok(())
+}
+
+/// Prints the state of a server on another machine.
+async fn remote_status(context: &Context, lake: &RemoteLake) -> Result<()> {
+    let api = connect::remote_api(context, lake)?;
+    let health = connect::health(&api).await?;
+    let branch = lake.profile.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned());
+    let exists = exists(&api, &branch).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&json!({
+            "profile": lake.name, "url": lake.profile.url, "branch": branch,
+            "branch_exists": exists, "server": health,
+        }));
+        return Ok(());
+    }
+    for (name, value) in [
+        ("profile", lake.name.clone()),
+        ("url", lake.profile.url.clone()),
+        ("branch", branch_state(branch, Some(exists))),
+        ("server", format!("{}, version {}", health.status, health.version)),
+    ] {
+        let name = context.answer_style.paint(Tone::Faint, format!("{name:<8}"));
+        output::line(format!("{name} {value}"));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use headwater_model::{
     Column, FileFormat, ImportColumn, ImportPlan, ImportReport, ImportRequest, Job, OnError,
-    PartitionField, Table as TableRow,
+    PartitionField, Table as TableRow, Upload,
 };
 
 use crate::api::{Api, segment};
@@ -137,7 +137,10 @@ async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> 
 }
 
 async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<()> {
-    let request = import_request(context, &arguments)?;
+    let mut request = import_request(context, &arguments)?;
+    if context.lake()?.is_remote() {
+        request.sources = uploaded(context, api, &request.sources).await?;
+    }
     if arguments.dry_run {
         let plan: ImportPlan = api.post("/v1/imports", &request).await?;
         print_plan(context, &plan);
@@ -156,6 +159,29 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
     print_report(context, &report);
     Ok(())
+}
+
+/// Sends files of this machine to a server on another one. Returns the sources with their paths
+/// there; URLs are kept.
+async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Vec<String>> {
+    let mut there = Vec::with_capacity(sources.len());
+    for source in sources {
+        if source.contains("://") {
+            there.push(source.clone());
+            continue;
+        }
+        let path = Path::new(source);
+        let name = path.file_name().filter(|_| path.is_file()).ok_or_else(|| {
+            error::invalid(format!("`{source}` is no file of this machine"))
+                .with_hint("Name files; the shell expands a pattern such as `data/*.csv`.")
+        })?;
+        context.style.say(format!("sending {source}"));
+        let file = tokio::fs::File::open(path).await.map_err(error::from_io("read the file"))?;
+        let path = format!("/v1/uploads?name={}", segment(&name.to_string_lossy()));
+        let upload: Upload = api.upload(path, file).await?;
+        there.push(upload.path);
+    }
+    Ok(there)
 }
 
 fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRequest> {

@@ -62,6 +62,7 @@ impl Workspace {
             .args(arguments)
             .current_dir(self.path())
             .env_remove("HEADWATER_LAKE")
+            .env_remove("HEADWATER_PROFILE")
             .env("XDG_CONFIG_HOME", self.path().join(".config"))
             .env("XDG_STATE_HOME", self.path().join(".state"))
             .env("HEADWATER_AUTHOR", "eva")

@@ -40,7 +40,7 @@ impl Positions {
     }
 
     /// Returns the first and the last position; none if empty.
-    pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
+    pub fn bounds(&self) -> Option<(u64, u64)> {
         self.0.min().zip(self.0.max())
     }
 
@@ -67,12 +67,12 @@ impl Positions {
     }
 
     /// Returns the approximate size in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.0.serialized_size()
     }
 
     /// Serializes the positions as a 64-bit Roaring bitmap in the portable format.
-    pub(crate) fn to_portable(&self) -> Vec<u8> {
+    pub fn to_portable(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.serialized_size());
         // Writing to a vector cannot fail.
         let _ = self.0.serialize_into(&mut bytes);
@@ -80,13 +80,13 @@ impl Positions {
     }
 
     /// Deserializes a portable bitmap; none if it is invalid or has trailing bytes.
-    pub(crate) fn from_portable(mut bytes: &[u8]) -> Option<Self> {
+    pub fn from_portable(mut bytes: &[u8]) -> Option<Self> {
         let positions = RoaringTreemap::deserialize_from(&mut bytes).ok()?;
         bytes.is_empty().then_some(Positions(positions))
     }
 
     /// Returns the rows of a file with `rows` rows that are not in the set.
-    pub(crate) fn rest(&self, rows: u64) -> RowSelection {
+    pub fn rest(&self, rows: u64) -> RowSelection {
         let mut selectors: Vec<RowSelector> = Vec::new();
         let mut next = 0;
         for position in self.iter().take_while(|position| *position < rows) {

@@ -1,0 +1,46 @@
+//! `headwater login`, `headwater logout` and `headwater profile`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `headwater login`
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The server's URL, such as `https://lake.example.com:4280`
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// The name of the profile [default: the server's host]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A PEM file to trust, such as a self-signed certificate [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+}
+
+/// `headwater logout`
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// The name of the profile [default: the default profile]
+    #[arg(value_name = "PROFILE")]
+    pub name: Option<String>,
+}
+
+/// `headwater profile`
+#[derive(Debug, Subcommand)]
+pub enum Profile {
+    /// List the servers that you logged in to
+    #[command(after_help = "Example:\n  headwater profile ls")]
+    Ls,
+    /// Make a profile the default
+    #[command(after_help = "Example:\n  headwater profile use lake.example.com")]
+    Use(ProfileUse),
+}
+
+/// `headwater profile use`
+#[derive(Debug, Args)]
+pub struct ProfileUse {
+    /// The name of the profile
+    #[arg(value_name = "PROFILE")]
+    pub name: String,
+}

@@ -1,0 +1,134 @@
+//! Commands on a lake of another machine: login, profiles, files that are sent, logout.
+
+mod support;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use serde_json::json;
+use support::{Answer, Workspace, answer, until};
+
+/// A server with TLS, and the folder of a user without a lake.
+struct Team {
+    lake: Workspace,
+    server: std::process::Child,
+    user: Workspace,
+    url: String,
+    certificate: String,
+}
+
+impl Team {
+    fn new() -> Self {
+        let lake = Workspace::new();
+        let server = lake.start(&["serve", "--http", "127.0.0.1:0", "--tls-self-signed"]);
+        until("the server answers", || lake.server().is_some_and(|it| it["http"].is_string()));
+        let record = lake.server().expect("a server");
+        let url = format!("https://{}", record["http"].as_str().expect("an address"));
+        let certificate = record["certificate_file"].as_str().expect("a certificate").to_owned();
+        Team { lake, server, user: Workspace::empty(), url, certificate }
+    }
+
+    /// Creates a user with grants and returns a token.
+    fn token(&self, name: &str, grants: &[(&str, &str)]) -> String {
+        self.lake.ok(&["user", "create", name]);
+        for (actions, object) in grants {
+            self.lake.ok(&["grant", actions, "--on", object, "--to", name]);
+        }
+        let token = self.lake.json(&["token", "create", "--user", name]);
+        token["secret"].as_str().expect("a secret").to_owned()
+    }
+
+    fn login(&self, token: &str, arguments: &[&str]) -> Answer {
+        let arguments = [&["login", self.url.as_str()], arguments].concat();
+        let mut command = self.user.command(&arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the command starts");
+        let mut input = child.stdin.take().expect("standard input");
+        // A command that fails early reads nothing.
+        let _ = writeln!(input, "{token}");
+        drop(input);
+        answer(child.wait_with_output().expect("the command ends"))
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn commands_use_the_server_of_the_last_login() {
+    let team = Team::new();
+    team.lake.ok(&["query", "CREATE TABLE t AS SELECT 1 AS id"]);
+    let grants = [("select,insert,create", "namespace:public"), ("read,write,create", "branch:*")];
+    let token = team.token("ana", &grants);
+    let said = team.login(&token, &["--certificate", &team.certificate, "--name", "lab"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("as ana; profile lab"), "{}", said.stderr);
+    assert!(!format!("{}{}", said.stdout, said.stderr).contains(&token));
+    let user = &team.user;
+    let file = user.path().join(".config/headwater/profiles.json");
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(user.rows("SELECT id FROM t"), json!([{"id": 1}]));
+    assert_eq!(user.json(&["whoami"])["name"], "ana");
+    let status = user.json(&["status"]);
+    assert_eq!((&status["profile"], &status["branch"]), (&json!("lab"), &json!("main")));
+    // The active branch belongs to the profile.
+    user.ok(&["checkout", "-b", "dev"]);
+    user.ok(&["query", "INSERT INTO t VALUES (2)"]);
+    assert_eq!(user.rows("SELECT count(*) AS n FROM t"), json!([{"n": 2}]));
+    assert_eq!(team.lake.rows("SELECT count(*) AS n FROM t"), json!([{"n": 1}]));
+    let program =
+        "import headwater; print(headwater.Client().query_rows('SELECT max(id) AS id FROM t'))";
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", program]).current_dir(user.path());
+    python.env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/../../python"));
+    python.env("XDG_CONFIG_HOME", user.path().join(".config")).env_remove("HEADWATER_PROFILE");
+    let said = answer(python.output().expect("python3 runs"));
+    assert_eq!(said.stdout.trim(), "[{'id': 2}]", "{}", said.stderr);
+    // Files of this machine are sent.
+    user.write("data.csv", "a,b\n1,x\n2,y\n");
+    user.ok(&["table", "import", "sent", "data.csv"]);
+    assert_eq!(user.rows("SELECT sum(a) AS a FROM sent"), json!([{"a": 3}]));
+    let text = user.fails(2, &["table", "import", "sent", "missing.csv"]);
+    assert!(text.contains("is no file of this machine"), "{text}");
+    // A command that needs the lake's files says so.
+    let text = user.fails(2, &["serve"]);
+    assert!(text.contains("is on another machine"), "{text}");
+    // A lake in the folder comes first, unless a profile is named.
+    user.ok(&["init", "--name", "own"]);
+    assert_eq!(user.json(&["table", "ls"]), json!([]));
+    assert_eq!(user.json(&["table", "ls", "--profile", "lab"])[0]["rows"], 2);
+    user.ok(&["logout"]);
+    let text = user.fails(3, &["table", "ls", "--profile", "lab"]);
+    assert!(text.contains("there is no profile `lab`"), "{text}");
+    assert!(!std::fs::read_to_string(file).expect("a file").contains(&token));
+}
+
+#[test]
+fn a_login_that_fails_stores_nothing() {
+    let team = Team::new();
+    let token = team.token("ana", &[]);
+    let said = team.login(&token, &[]);
+    assert_eq!(said.code, 7, "{}", said.stderr);
+    assert!(said.stderr.contains("--certificate FILE"), "{}", said.stderr);
+    let said = team.login("hwp_wrong", &["--certificate", &team.certificate]);
+    assert_eq!(said.code, 8, "{}", said.stderr);
+    let said = team.login("", &["--certificate", &team.certificate]);
+    assert_eq!(said.code, 2, "{}", said.stderr);
+    for (url, text) in [
+        ("http://lake.example.com", "would show the token to the network"),
+        ("lake.example.com", "is not the URL of a server"),
+        ("ftp://lake.example.com", "is not the URL of a server"),
+        ("https://lake.example.com/lake", "is not the URL of a server"),
+    ] {
+        let said = team.user.fails(2, &["login", url]);
+        assert!(said.contains(text), "{said}");
+    }
+    assert!(!team.user.path().join(".config/headwater/profiles.json").exists());
+    assert_eq!(team.user.json(&["profile", "ls"]), json!([]));
+}

@@ -1,0 +1,48 @@
+"""Profiles: the servers that the user logged in to with `headwater login`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from .errors import make
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A server with the user's token and active branch."""
+
+    url: str
+    token: str
+    certificate: str | None
+    branch: str | None
+
+
+def find_profile(name: str | None) -> Profile | None:
+    """Returns the named profile, or the default one; None without a name and a default."""
+    path = _path()
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        chosen = name or content.get("default")
+        found = content["profiles"].get(chosen) if chosen else None
+        if found is not None:
+            certificate, branch = found.get("certificate"), found.get("branch")
+            return Profile(found["url"], found["token"], certificate, branch)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "Delete the file, and run `headwater login` again."
+        raise make("invalid_argument", f"the profiles in `{path}` are unreadable", hint) from error
+    if name is None:
+        return None
+    hint = "List them with `headwater profile ls`, or run `headwater login URL`."
+    raise make("file_not_found", f"there is no profile `{name}`", hint)
+
+
+def _path() -> str:
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(folder):
+        folder = os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(folder, "headwater", "profiles.json")
