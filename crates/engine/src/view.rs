@@ -191,7 +191,7 @@ fn check_breadth(plan: &LogicalPlan) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "a view reads more than {RELATIONS_MAX} tables, each as often as it and the views in it name it"
+        "a view reads more than {RELATIONS_MAX} tables, counted each time that a view names one"
     );
     Err(Error::ViewChain { message })
 }
@@ -205,7 +205,7 @@ fn check_chain(chain: &Chain, next: (CommitId, &TableName)) -> Result<()> {
         return Err(Error::ViewChain { message: format!("a view reads itself: {}", names()) });
     }
     if chain.len() >= DEPTH_MAX {
-        let message = format!("more than {DEPTH_MAX} views read each other, one within the other");
+        let message = format!("views are nested more than {DEPTH_MAX} levels deep");
         return Err(Error::ViewChain { message });
     }
     Ok(())

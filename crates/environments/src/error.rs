@@ -28,7 +28,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The environment does not exist.
-    #[error("there is no environment `{id}`, or more than one whose id begins so")]
+    #[error("`{id}` matches no environment, or several")]
     NotFound {
         /// The requested id or prefix.
         id: String,
@@ -80,7 +80,7 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::NotFound { .. } => {
-                Some("see `headwater environment ls` for those that there are".to_owned())
+                Some("List the environments with `headwater environment ls`.".to_owned())
             }
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the disk that holds the lake's environments.".to_owned())

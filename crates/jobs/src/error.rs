@@ -20,7 +20,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// Several jobs match this part of an id.
-    #[error("`{id}` is the beginning or end of several jobs' ids: {}", list(.matches))]
+    #[error("`{id}` matches several jobs: {}", list(.matches))]
     AmbiguousJob {
         /// The requested part.
         id: String,

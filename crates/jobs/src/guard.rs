@@ -69,7 +69,8 @@ impl JobGuard {
 impl Drop for JobGuard {
     fn drop(&mut self) {
         if !self.finished {
-            let problem = Problem::new(ErrorCode::Cancelled, "nobody waited for the answer");
+            let problem =
+                Problem::new(ErrorCode::Cancelled, "the caller did not wait for the response");
             self.end(Err(problem), Vec::new());
         }
     }

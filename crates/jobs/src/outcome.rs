@@ -52,7 +52,7 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
 /// Returns the problem of a job that succeeded, but whose end cannot be stored.
 pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     let mut problem =
-        Problem::new(error.code, "the work was done, and its end could not be recorded");
+        Problem::new(error.code, "the work was completed, but its end could not be recorded");
     problem.causes.push(error.message.clone());
     problem.hint.clone_from(&error.hint);
     problem

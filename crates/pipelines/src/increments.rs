@@ -100,10 +100,13 @@ impl Plan {
             };
             if parent.materialization != Materialization::Append {
                 let message = format!(
-                    "`{}` reads only what is new of `{}`, whose rows are not appended to a table",
-                    step.name, parent.name
+                    "`{}` reads `{parent}` incrementally, but `{parent}` does not append rows to a \
+                     table",
+                    step.name,
+                    parent = parent.name
                 );
-                let hint = "Set the materialization of that model to `append`, or read all of it.";
+                let hint =
+                    "Set the materialization of that model to `append`, or read the whole table.";
                 return Err(Error::invalid(input.at.clone(), message, hint));
             }
         }

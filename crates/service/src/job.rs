@@ -104,7 +104,7 @@ impl Jobs {
         if job.kind != JobKind::Run {
             let message = format!("the job `{}` is not a run", job.id);
             let problem = Problem::new(ErrorCode::InvalidArgument, message);
-            return Err(problem.with_hint("Send its request again."));
+            return Err(problem.with_hint("Send the original request again."));
         }
         let payload = self.0.jobs.payload(job.id).await.or_problem()?;
         let request = payload.and_then(|payload| serde_json::from_value(payload).ok());

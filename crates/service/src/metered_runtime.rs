@@ -98,7 +98,7 @@ impl Worker {
     }
 
     fn runtime(&self) -> Result<&Runtime, Problem> {
-        let gone = || Problem::new(ErrorCode::Internal, "the threads are gone");
+        let gone = || Problem::new(ErrorCode::Internal, "the worker threads have ended");
         self.runtime.as_ref().ok_or_else(gone)
     }
 }

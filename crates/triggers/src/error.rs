@@ -38,7 +38,7 @@ pub enum Error {
         several: bool,
     },
     /// The status of an event forbids another delivery.
-    #[error("event `{id}` is {status} and cannot be played again")]
+    #[error("event `{id}` is {status} and cannot be replayed")]
     EventNotReplayable {
         /// The event.
         id: String,
@@ -124,7 +124,7 @@ impl Fault for Error {
                 Some("List the events with `headwater event ls`.".into())
             }
             Error::EventNotReplayable { .. } => {
-                Some("Play again only events that are pending or failed.".into())
+                Some("Replay only pending or failed events.".into())
             }
             Error::EventNotRemovable { .. } => {
                 Some("Remove only events that are pending or failed.".into())

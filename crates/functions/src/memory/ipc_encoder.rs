@@ -215,7 +215,7 @@ impl BodyLayout {
                 }
             }
             other => {
-                let message = format!("rows of type {other} are not put together");
+                let message = format!("rows of type {other} cannot be combined");
                 return Err(ArrowError::NotYetImplemented(message));
             }
         }

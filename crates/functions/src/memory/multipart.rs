@@ -56,13 +56,13 @@ impl MultipartTable {
         match self.state {
             State::Some { writer, rows, .. } => aside(move || finish(*writer, rows)).await,
             State::Failed(Some(error)) => Err(error),
-            State::Failed(None) | State::None => Err(invalid("it came without its parts")),
+            State::Failed(None) | State::None => Err(invalid("its parts are missing")),
         }
     }
 }
 
 fn append(state: State, file: Option<OwnedFd>, room: Option<&TableQuota>) -> Result<State> {
-    let part = SharedTable::open(file.ok_or_else(|| invalid("a part came without a file"))?)?;
+    let part = SharedTable::open(file.ok_or_else(|| invalid("the file of a part is missing"))?)?;
     let (mut writer, schema, mut rows) = match state {
         State::Some { writer, schema, rows } => (writer, schema, rows),
         State::None | State::Failed(_) => {
@@ -70,7 +70,7 @@ fn append(state: State, file: Option<OwnedFd>, room: Option<&TableQuota>) -> Res
         }
     };
     if part.schema() != schema {
-        return Err(invalid("a part has other columns than the first"));
+        return Err(invalid("the columns of a part differ from those of the first"));
     }
     for batch in part.mapped().unwrap_or_default() {
         rows += batch.num_rows() as u64;

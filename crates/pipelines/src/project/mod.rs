@@ -167,7 +167,8 @@ fn check_growing(step: &Step) -> Result<()> {
         return refuse(&step.at, message, "Set `keys` to the columns that tell its rows apart.");
     }
     if !merges && !step.keys.is_empty() {
-        let message = format!("`{}` has keys, and is not merged into its table", step.name);
+        let message =
+            format!("`{}` has `keys`, which only the materialization `merge` uses", step.name);
         return refuse(&step.at, message, "Set `materialization` to `merge`, or leave `keys` out.");
     }
     let repeated = |at: usize| step.keys[..at].contains(&step.keys[at]);
@@ -179,15 +180,14 @@ fn check_growing(step: &Step) -> Result<()> {
         if !step.materialization.accumulates() {
             let what = if step.is_expectation() { "an expectation" } else { "a model" };
             let message = format!(
-                "`{}` reads only what is new of `{}`, and is {what} whose rows are not added to a table",
+                "`{}` reads `{}` incrementally, but is {what} that does not add rows to a table",
                 step.name, input.table
             );
-            let hint = "Set `materialization` to `append` or `merge`, or read all of it.";
+            let hint = "Set `materialization` to `append` or `merge`, or read the whole table.";
             return refuse(&input.at, message, hint);
         }
         if input.reference.is_some() {
-            let message =
-                format!("`{}` reads only what is new of a table at another ref", step.name);
+            let message = format!("`{}` reads a table of another ref incrementally", step.name);
             return refuse(&input.at, message, "Read it at the run's own branch.");
         }
     }

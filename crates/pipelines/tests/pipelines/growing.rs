@@ -108,7 +108,7 @@ fn settings_that_do_not_go_together_are_refused() {
       hint: Set `keys` to the columns that tell its rows apart.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"
-    invalid_project: `m` has keys, and is not merged into its table (m.sql:1)
+    invalid_project: `m` has `keys`, which only the materialization `merge` uses (m.sql:1)
       hint: Set `materialization` to `merge`, or leave `keys` out.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"
@@ -116,7 +116,7 @@ fn settings_that_do_not_go_together_are_refused() {
       hint: Name each key once.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
-    invalid_project: `m` reads only what is new of `events`, and is a model whose rows are not added to a table (m.sql:2)
+    invalid_project: `m` reads `events` incrementally, but is a model that does not add rows to a table (m.sql:2)
       hint: Set `materialization` to `append` or `merge`, or read all of it.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", APPENDED.replace("= events", "= event"))), @"
@@ -125,7 +125,7 @@ fn settings_that_do_not_go_together_are_refused() {
     ");
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
     insta::assert_snapshot!(refused(&other), @"
-    invalid_project: `m` reads only what is new of a table at another ref (m.sql:3)
+    invalid_project: `m` reads a table of another ref incrementally (m.sql:3)
       hint: Read it at the run's own branch.
     ");
 }
@@ -274,7 +274,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     let child = APPENDED.replace("events", "parent") + "SELECT id FROM parent";
     let project = files("", &[("parent.sql", parent), ("child.sql", &child)]);
     insta::assert_snapshot!(world.plan(&project).await, @"
-    invalid_project: `child` reads only what is new of `parent`, whose rows are not appended to a table (child.sql:3)
+    invalid_project: `child` reads `parent` incrementally, but `parent` does not append rows to a table (child.sql:3)
       hint: Set the materialization of that model to `append`, or read all of it.
     ");
 }
