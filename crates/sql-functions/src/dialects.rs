@@ -11,7 +11,46 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
+
+/// Names of other systems for functions with the same arguments.
+const NAMES: &[(&[&str], &str)] = &[
+    (&["array", "array_construct", "list_value"], "make_array"),
+    (&["transform"], "list_transform"),
+    (&["filter"], "list_filter"),
+    (&["sequence", "generate_array", "generate_date_array"], "generate_series"),
+    (&["size", "array_size"], "cardinality"),
+    (&["explode"], "unnest"),
+    (&["sort_array"], "array_sort"),
+    (&["array_join"], "array_to_string"),
+    (&["list_min"], "array_min"),
+    (&["list_max"], "array_max"),
+    (&["struct_extract"], "get_field"),
+    (&["first"], "first_value"),
+    (&["last"], "last_value"),
+    (&["any", "some", "logical_or"], "bool_or"),
+    (&["every", "logical_and"], "bool_and"),
+    (&["variance"], "var_samp"),
+    (&["arbitrary"], "any_value"),
+    (&["percentile"], "quantile_cont"),
+    (&["approx_quantile", "approx_percentile", "percentile_approx"], "approx_percentile_cont"),
+    (&["format_string"], "printf"),
+    (&["generate_uuid"], "uuid"),
+    (&["sign"], "signum"),
+    (&["is_nan"], "isnan"),
+    (&["char"], "chr"),
+    (&["regexp_contains"], "regexp_like"),
+    (&["json_build_object", "jsonb_build_object", "object_construct"], "json_object"),
+    (&["json_build_array", "jsonb_build_array"], "json_array"),
+    (&["to_jsonb", "to_json_string", "row_to_json"], "to_json"),
+    (&["jsonb_typeof"], "json_typeof"),
+    (&["jsonb_array_length"], "json_array_length"),
+    (&["json_format"], "parse_json"),
+];
+
+/// Aggregates whose list becomes JSON.
+const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
 
 /// Names, number of arguments, and template.
 const TEMPLATES: &[(&[&str], usize, &str)] = &[
@@ -32,6 +71,12 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
         "CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)",
     ),
     (&["unix_timestamp"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
+    (&["isodow", "day_of_week"], 1, "date_part('isodow', $1)"),
+    (&["unix_seconds"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
+    (&["unix_millis", "epoch_ms"], 1, "CAST(round(date_part('epoch', $1) * 1000) AS BIGINT)"),
+    (&["to_unixtime"], 1, "date_part('epoch', $1)"),
+    (&["timestamp_seconds"], 1, "to_timestamp($1)"),
+    (&["add_months"], 2, "CAST($1 + $2 * INTERVAL '1 month' AS DATE)"),
     (&["getdate", "sysdate", "systimestamp"], 0, "now()"),
     (&["localtimestamp"], 0, "CAST(now() AS TIMESTAMP)"),
     // Times as text, and back. BigQuery has the format first.
@@ -42,8 +87,8 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["parse_datetime", "parse_timestamp"], 2, "to_timestamp($2, $1)"),
     (&["date"], 1, "CAST($1 AS DATE)"),
     // Arithmetic with times: Spark adds days, MySQL and BigQuery intervals.
-    (&["date_add", "adddate"], 2, "$1 + $2"),
-    (&["date_sub", "subdate"], 2, "$1 - $2"),
+    (&["date_add", "adddate", "timestamp_add", "datetime_add"], 2, "$1 + $2"),
+    (&["date_sub", "subdate", "timestamp_sub", "datetime_sub"], 2, "$1 - $2"),
     (
         &["datediff", "date_diff"],
         2,
@@ -57,13 +102,38 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
     // Conditions.
     (&["if", "iff", "iif"], 3, "CASE WHEN $1 THEN $2 ELSE $3 END"),
     (&["isnull"], 1, "$1 IS NULL"),
+    (&["isnotnull"], 1, "$1 IS NOT NULL"),
+    (&["isnull"], 2, "coalesce($1, $2)"),
+    (&["zeroifnull"], 1, "coalesce($1, 0)"),
+    // Numbers.
+    (&["mod"], 2, "$1 % $2"),
+    (&["div"], 2, "$1 // $2"),
+    (&["pmod"], 2, "($1 % $2 + $2) % $2"),
+    (&["shiftleft"], 2, "$1 << $2"),
+    (&["hypot"], 2, "sqrt($1 * $1 + $2 * $2)"),
+    (&["safe_divide"], 2, "CASE WHEN $2 <> 0 THEN CAST($1 AS DOUBLE) / $2 END"),
+    (&["ieee_divide"], 2, "CAST($1 AS DOUBLE) / $2"),
+    (&["hex"], 1, "upper(to_hex($1))"),
+    // Spark's casts.
+    (&["int"], 1, "CAST($1 AS INT)"),
+    (&["bigint"], 1, "CAST($1 AS BIGINT)"),
+    (&["double"], 1, "CAST($1 AS DOUBLE)"),
+    (&["boolean"], 1, "CAST($1 AS BOOLEAN)"),
+    (&["string"], 1, "CAST($1 AS VARCHAR)"),
+    // Lists.
+    (&["list_reverse_sort"], 1, "array_sort($1, 'DESC', 'NULLS LAST')"),
+    (&["list_unique"], 1, "cardinality(array_distinct($1))"),
+    (&["slice"], 3, "array_slice($1, $2, $2 + $3 - 1)"),
+    (&["json_object_keys", "jsonb_object_keys"], 1, "unnest(json_keys($1))"),
+    (&["map_agg"], 2, "map(array_agg($1), array_agg($2))"),
     // Text.
     (&["regexp_matches"], 2, "regexp_like($1, $2)"),
     (&["regexp_extract"], 2, "coalesce((regexp_match($1, '(' || $2 || ')'))[1], '')"),
     (&["regexp_extract"], 3, "coalesce((regexp_match($1, '(' || $2 || ')'))[$3 + 1], '')"),
-    (&["string_split", "str_split"], 2, "string_to_array($1, $2)"),
+    (&["split"], 1, "string_to_array($1, ',')"),
+    (&["space"], 1, "repeat(' ', $1)"),
+    (&["string_split", "str_split", "split"], 2, "string_to_array($1, $2)"),
     (&["charindex", "locate"], 2, "strpos($2, $1)"),
-    (&["len"], 1, "length($1)"),
     (&["gen_random_uuid"], 0, "uuid()"),
     // Aggregates.
     (&["list", "collect_list", "group_array"], 1, "array_agg($1)"),
@@ -112,8 +182,15 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     let written = name.value.to_lowercase();
     let mut arguments = arguments(function)?;
     let is_difference = matches!(written.as_str(), "date_diff" | "datediff" | "timestamp_diff");
+    if let Some(named) = renamed(function, &written) {
+        return Some(named);
+    }
     let template = if is_difference && arguments.len() == 3 {
         difference(&mut arguments)?
+    } else if let Some(template) = in_unit(&written, &mut arguments) {
+        template
+    } else if JSON_LISTS.contains(&written.as_str()) && arguments.len() == 1 {
+        "array_agg($1)".to_owned()
     } else {
         let fits = |(names, count, _): &&(&[&str], usize, &str)| {
             *count == arguments.len() && names.contains(&written.as_str())
@@ -122,7 +199,63 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     };
     let mut expr = parser(tokens(&template).ok()?).parse_expr().ok()?;
     let _ = expr.visit(&mut Filler { name: &written, span: name.span, arguments });
-    with_clauses(expr, function)
+    let expr = with_clauses(expr, function)?;
+    let is_json = JSON_LISTS.contains(&written.as_str());
+    Some(if is_json { call("to_json", vec![expr]) } else { expr })
+}
+
+/// Returns the call with the name that a function has here.
+fn renamed(function: &Function, written: &str) -> Option<Expr> {
+    let (_, name) = NAMES.iter().find(|(names, _)| names.contains(&written))?;
+    let mut function = function.clone();
+    if let Some(ObjectNamePart::Identifier(ident)) = function.name.0.first_mut() {
+        (*name).clone_into(&mut ident.value);
+    }
+    Some(Expr::Function(function))
+}
+
+/// Returns the template of a function that adds units to a time or cuts it off, and removes the
+/// unit from the arguments.
+fn in_unit(name: &str, arguments: &mut Vec<Expr>) -> Option<String> {
+    const UNITS: [&str; 8] =
+        ["year", "quarter", "month", "week", "day", "hour", "minute", "second"];
+    let unit = |expr: &Expr| {
+        let unit = unit_of(expr)?.to_lowercase();
+        UNITS.contains(&unit.as_str()).then_some(unit)
+    };
+    match (name, arguments.len()) {
+        ("dateadd" | "date_add" | "timestampadd", 3) => {
+            let unit = unit(&arguments[0])?;
+            arguments.remove(0);
+            let (count, unit) = if unit == "quarter" { ("3 *", "month") } else { ("", &*unit) };
+            Some(format!("$2 + {count} $1 * INTERVAL '1 {unit}'"))
+        }
+        ("date_trunc" | "timestamp_trunc" | "datetime_trunc", 2) => {
+            if matches!(&arguments[0], Expr::Value(_)) {
+                return None;
+            }
+            // BigQuery's weeks begin on Sundays, except ISOWEEK.
+            let unit = match &arguments[1] {
+                Expr::Identifier(unit) if unit.value.eq_ignore_ascii_case("isoweek") => {
+                    "week".to_owned()
+                }
+                Expr::Identifier(_) => unit(&arguments[1]).filter(|unit| unit != "week")?,
+                _ => return None,
+            };
+            arguments.truncate(1);
+            Some(format!("date_trunc('{unit}', $1)"))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the text of an argument that is the name of a unit.
+fn unit_of(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Identifier(unit) => Some(&unit.value),
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(unit), .. }) => Some(unit),
+        _ => None,
+    }
 }
 
 /// Returns the arguments of a call that are plain expressions.
@@ -142,14 +275,7 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
 /// Removes the unit from the arguments. It is the first in DuckDB and Snowflake, and the last in
 /// `BigQuery`, where the end precedes the start.
 fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
-    let template = |unit: &Expr| {
-        let unit = match unit {
-            Expr::Identifier(unit) => unit.value.as_str(),
-            Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(unit), .. }) => unit,
-            _ => return None,
-        };
-        difference_in(&unit.to_lowercase())
-    };
+    let template = |unit: &Expr| difference_in(&unit_of(unit)?.to_lowercase());
     if let Some(template) = template(&arguments[0]) {
         arguments.remove(0);
         return Some(template);

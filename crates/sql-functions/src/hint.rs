@@ -16,23 +16,31 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["array_concat_agg"], "Write `array_agg`."),
     (&["array_agg_distinct"], "Write `array_agg(DISTINCT x)`."),
     (&["strlen", "char_len"], "Write `length`."),
-    (&["explode", "posexplode"], "Write `UNNEST(list)`."),
-    (&["size", "array_size", "list_size", "array_count"], "Write `cardinality`."),
-    (&["typeof", "pg_typeof"], "Write `arrow_typeof`."),
+    (&["posexplode"], "Write `UNNEST(list) WITH ORDINALITY` in FROM."),
+    (&["list_size", "array_count"], "Write `cardinality`."),
+    (&["hash", "farm_fingerprint"], "Write `md5(text)`: hash values differ by system."),
+    (&["age"], "Subtract them: `t2 - t1`."),
+    (
+        &["reduce", "aggregate", "list_reduce"],
+        "Write `array_sum` or `array_max`, or UNNEST the list.",
+    ),
+    (
+        &["read_csv", "read_csv_auto", "read_parquet", "read_json"],
+        "Import the file with `headwater table import`.",
+    ),
     (&["hll", "uniq"], "Write `approx_distinct`."),
     (&["sum_if", "sumif"], "Write `sum(x) FILTER (WHERE condition)`."),
     (&["time_format"], "Write `to_char(time, 'YYYY-MM-DD')`."),
     (&["str_to_date"], "Write `to_timestamp(text, '%Y-%m-%d')`."),
     (&["dayofweek"], "Write `date_part('dow', time)`: 0 is Sunday."),
-    (&["split"], "Write `string_to_array(text, ',')`."),
     (&["regexp_substr"], "Write `regexp_match(text, pattern)[1]`."),
-    (&["quantile", "percentile"], "Write `approx_percentile_cont(x, 0.5)`."),
+    (&["quantile"], "Write `approx_percentile_cont(x, 0.5)`."),
 ];
 
 /// Returns the hint for an unknown function.
 pub fn hint(state: &SessionState, function: &str) -> Option<String> {
     let written = function.to_lowercase();
-    if written.starts_with("json") || written.starts_with("get_json") || written == "parse_json" {
+    if written.starts_with("json") || written.starts_with("get_json") {
         return Some("Write `json_extract(text, '$.a')`, or read the text with Python.".to_owned());
     }
     let elsewhere = ELSEWHERE.iter().find(|(names, _)| names.contains(&written.as_str()));

@@ -106,11 +106,7 @@ impl JsonExtract {
 
     fn part(&self, text: &str, steps: &[Step]) -> Option<String> {
         let json: Value = serde_json::from_str(text).ok()?;
-        let part = steps.iter().try_fold(&json, |json, step| match step {
-            Step::Key(key) => json.get(key),
-            Step::Index(index) => json.get(*index),
-        })?;
-        match part {
+        match part_of(&json, steps)? {
             Value::String(text) if self.is_text => Some(text.clone()),
             Value::Null if self.is_text => None,
             part => Some(part.to_string()),
@@ -118,15 +114,23 @@ impl JsonExtract {
     }
 }
 
+/// Returns the part of a JSON value at a path.
+pub(crate) fn part_of<'j>(json: &'j Value, steps: &[Step]) -> Option<&'j Value> {
+    steps.iter().try_fold(json, |json, step| match step {
+        Step::Key(key) => json.get(key),
+        Step::Index(index) => json.get(*index),
+    })
+}
+
 /// A step into an object or an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     Key(String),
     Index(usize),
 }
 
 /// Returns the steps of a path; none for null and negative indexes.
-fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
+pub(crate) fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
     match path {
         ScalarValue::Int64(index) => {
             let index = index.and_then(|index| usize::try_from(index).ok());

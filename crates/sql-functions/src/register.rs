@@ -8,7 +8,10 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 
 use crate::bounds::BoundResults;
 use crate::slice::WholeDivision;
-use crate::{aggregates, bounds, formats, json, rules, signed, similar, slice, timestamps};
+use crate::{
+    aggregates, bounds, formats, json, json_values, printf, rules, signed, similar, slice,
+    text_casts, timestamps, unique,
+};
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
 /// [`optimizer_rules`](crate::optimizer_rules), and [`limit_results`] comes last.
@@ -48,7 +51,9 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
 fn scalar(state: &mut SessionState) -> Result<()> {
     state.register_expr_planner(Arc::new(WholeDivision))?;
     let functions = formats::functions().into_iter().chain(json::functions());
-    for function in functions.chain([similar::function(), slice::function()]) {
+    let functions = functions.chain(json_values::functions());
+    let functions = functions.chain(printf::functions()).chain(text_casts::functions());
+    for function in functions.chain([similar::function(), slice::function(), unique::function()]) {
         state.register_udf(function)?;
     }
     Ok(())

@@ -30,6 +30,9 @@ pub const JSON_PART: &str = "json_extract";
 /// Name of the function for `a ? b`.
 pub const JSON_EXISTS: &str = "json_exists";
 
+/// Name of the function that checks that the new rows of an INSERT have different keys.
+pub const UNIQUE_KEY: &str = "\0unique";
+
 /// Name of the function for `text[1:2]` and `list[1:2]`.
 pub const SLICE: &str = "slice_of";
 

@@ -1,8 +1,11 @@
 //! Converts INSERT.
 
-use sqlparser::ast::{Ident, Insert, ObjectName, TableObject, With};
+use sqlparser::ast::{
+    Expr, Ident, Insert, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableObject, With,
+};
 
 use crate::error::{Error, Result};
+use crate::query_forms::BY_NAME;
 use crate::statement::Source;
 use crate::table_name::idents;
 use crate::unsupported_clauses::{empty, none, unset};
@@ -30,7 +33,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         none(source.with.as_ref(), "WITH before INSERT and inside it")?;
         source.with = Some(with);
     }
-    let statement = insert.clone();
+    let mut statement = insert.clone();
     let Insert {
         insert_token: _,
         optimizer_hints,
@@ -82,8 +85,38 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         return Err(Error::unsupported("INSERT into anything but a table"));
     };
     let Some(source) = source else { return Err(Error::unsupported("INSERT without rows")) };
-    let columns = column_list(columns)?;
+    if columns.as_slice().first().is_some_and(is_by_name) {
+        statement.columns.clear();
+    }
+    let columns = match columns.as_slice() {
+        [only] if is_by_name(only) => names_of(&source)?,
+        _ => column_list(columns)?,
+    };
     Ok(NewRows { table, columns, overwrite, source: Source::new(source)?, statement })
+}
+
+/// Returns true for the list of columns that marks BY NAME.
+fn is_by_name(column: &ObjectName) -> bool {
+    matches!(column.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value == BY_NAME)
+}
+
+/// Returns the names of a query's columns, for INSERT … BY NAME.
+fn names_of(query: &Query) -> Result<Vec<Ident>> {
+    let name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.clone()),
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(name.clone()),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last().cloned(),
+        _ => None,
+    };
+    let names = match &*query.body {
+        SetExpr::Select(select) => select.projection.iter().map(name).collect(),
+        _ => None,
+    };
+    names.ok_or_else(|| Error::Unsupported {
+        what: "BY NAME of columns without a name in the SELECT".to_owned(),
+        hint: Some("Write each column with its name: `SELECT a, b + 1 AS b`.".to_owned()),
+        position: None,
+    })
 }
 
 fn column_list(columns: Vec<ObjectName>) -> Result<Vec<Ident>> {

@@ -38,6 +38,7 @@ pub mod table_references;
 pub mod time_travel;
 mod token_rewrites;
 pub mod unsupported_clauses;
+mod upsert;
 pub mod values;
 
 pub use condition::check_condition;

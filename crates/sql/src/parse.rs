@@ -85,6 +85,9 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
+/// The name of `INSERT OR REPLACE` and the like.
+const INSERT_OR: &str = "INSERT OR …";
+
 /// Returns an error that names a clause which sqlparser cannot read in this dialect.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let word = |token: &TokenWithSpan| match &token.token {
@@ -96,13 +99,17 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     for (pattern, name) in [
         (&["USING", "SAMPLE"][..], "USING SAMPLE"),
         (&["EXCLUDE", "CURRENT", "ROW"], "EXCLUDE CURRENT ROW"),
-        (&["INSERT", "OR"], "INSERT OR …"),
+        (&["INSERT", "OR"], INSERT_OR),
         (&["REPLACE", "INTO"], "REPLACE INTO"),
         (&["FOR", "NO"], "FOR NO KEY UPDATE"),
         (&["FOR", "KEY"], "FOR KEY SHARE"),
     ] {
         if stands(pattern) {
-            return Some(Error::unsupported(name));
+            let is_upsert = matches!(name, INSERT_OR | "REPLACE INTO");
+            let hint = is_upsert.then(|| {
+                "Write `INSERT INTO t (…) … ON CONFLICT (key) DO UPDATE SET …`.".to_owned()
+            });
+            return Some(Error::Unsupported { what: name.to_owned(), hint, position: None });
         }
     }
     None

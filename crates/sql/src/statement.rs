@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{
     CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
-    ShowStatementIn, ShowStatementOptions, Statement,
+    ShowStatementIn, ShowStatementOptions, Statement, UtilityOption,
 };
 
 use crate::alter_table::TableChange;
@@ -17,6 +17,7 @@ use crate::insert::{NewRows, new_rows};
 use crate::table_references::{Mention, inspect};
 use crate::time_travel::{Evaluate, versions_into_names};
 use crate::unsupported_clauses::{none, unset};
+use crate::upsert::{is_upsert, upsert};
 
 /// A supported statement, with the tables that its query refers to.
 #[derive(Debug)]
@@ -195,6 +196,13 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
             unset(terse || materialized, "a modifier of SHOW VIEWS")?;
             Ok(Command::ShowViews(show_namespace(show_options)?))
         }
+        Statement::Insert(insert) if is_upsert(&insert) => {
+            Ok(Command::Merge(Box::new(row_merge(upsert(insert)?, None)?)))
+        }
+        Statement::ShowColumns { extended, full, show_options } => {
+            unset(extended || full, "a modifier of SHOW COLUMNS")?;
+            shown_columns(show_options)
+        }
         Statement::Insert(insert) => Ok(Command::Insert(Box::new(new_rows(insert, None)?))),
         Statement::ShowTables { terse, history, extended, full, external, show_options } => {
             unset(terse || history || extended || full || external, "a modifier of SHOW TABLES")?;
@@ -258,6 +266,9 @@ fn written(query: Query) -> Result<Command> {
         SetExpr::Merge(Statement::Merge(merge)) => {
             Ok(Command::Merge(Box::new(row_merge(merge, with)?)))
         }
+        SetExpr::Insert(Statement::Insert(insert)) if is_upsert(&insert) => {
+            Ok(Command::Merge(Box::new(row_merge(upsert(insert)?, with)?)))
+        }
         SetExpr::Insert(Statement::Insert(insert)) => {
             Ok(Command::Insert(Box::new(new_rows(insert, with)?)))
         }
@@ -274,7 +285,7 @@ fn explained(statement: Statement) -> Result<Command> {
         estimate,
         statement,
         format,
-        options,
+        mut options,
     } = statement
     else {
         return Err(refusal(&statement));
@@ -282,6 +293,9 @@ fn explained(statement: Statement) -> Result<Command> {
     if let (true, Statement::Query(query)) = (is_summary(describe_alias, estimate), &*statement) {
         return Ok(Command::Summarize(Source::new(query.clone())?));
     }
+    let (analyze, verbose) =
+        (analyze || takes(&mut options, "ANALYZE"), verbose || takes(&mut options, "VERBOSE"));
+    let options = options.filter(|options| !options.is_empty());
     unset(query_plan, "EXPLAIN QUERY PLAN")?;
     unset(estimate, "EXPLAIN ESTIMATE")?;
     none(format.as_ref(), "EXPLAIN FORMAT")?;
@@ -298,9 +312,29 @@ fn explained(statement: Statement) -> Result<Command> {
     }
 }
 
+/// Removes an option without a value from those of EXPLAIN, and returns true if it is there.
+fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
+    let Some(options) = options else { return false };
+    let count = options.len();
+    options.retain(|it| it.arg.is_some() || !it.name.value.eq_ignore_ascii_case(name));
+    options.len() < count
+}
+
 /// Returns true for the EXPLAIN that the dialect produces from SUMMARIZE.
 fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
     estimate && alias == DescribeAlias::Describe
+}
+
+/// Converts SHOW COLUMNS, which is DESCRIBE.
+fn shown_columns(options: ShowStatementOptions) -> Result<Command> {
+    let ShowStatementOptions { show_in, starts_with, limit, limit_from, filter_position } = options;
+    none(starts_with.as_ref(), "STARTS WITH in SHOW")?;
+    none(limit.as_ref().map(|_| ()).or(limit_from.map(|_| ())), "LIMIT in SHOW")?;
+    none(filter_position.as_ref(), "LIKE or WHERE in SHOW")?;
+    match show_in.and_then(|show_in| show_in.parent_name) {
+        Some(table) => Ok(Command::Describe(table)),
+        None => Err(Error::unsupported("SHOW COLUMNS without a table")),
+    }
 }
 
 fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {

@@ -364,7 +364,7 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
             set_quantifier: quantifier @ (SetQuantifier::All | SetQuantifier::AllByName),
             ..
         } => Err(Error::Unsupported {
-            what: format!("a set operation with {quantifier} beside UNION"),
+            what: format!("{quantifier} after EXCEPT or INTERSECT"),
             hint: Some(
                 "Number equal rows by row_number() OVER (PARTITION BY …) on both sides, and take EXCEPT or \
                  INTERSECT of that."

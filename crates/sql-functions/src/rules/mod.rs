@@ -4,6 +4,7 @@
 //! are DataFusion's own; some are wrapped in a check.
 
 mod date_diff;
+mod dependent;
 mod interval;
 mod map_value;
 mod membership;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::dependent::DependentJoin;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::utils::split_conjunction;
@@ -13,7 +14,7 @@ use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 
-/// Returns DataFusion's rules; incorrect ones are wrapped.
+/// Returns DataFusion's rules, with [`DependentJoin`]; incorrect ones are wrapped.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let guarded = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
         let errs: fn(&LogicalPlan) -> bool = match rule.name() {
@@ -23,7 +24,10 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         };
         Arc::new(Guarded { rule, errs }) as _
     };
-    Optimizer::new().rules.into_iter().map(guarded).collect()
+    let mut rules: Vec<_> = Optimizer::new().rules.into_iter().map(guarded).collect();
+    let last = rules.iter().rposition(|rule| rule.name() == "decorrelate_lateral_join");
+    rules.insert(last.map_or(rules.len(), |last| last + 1), Arc::new(DependentJoin));
+    rules
 }
 
 /// A rule, and the condition under which it is skipped.

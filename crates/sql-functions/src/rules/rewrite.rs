@@ -10,11 +10,13 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::text_casts::NestedToText;
 use crate::timestamps::Microseconds;
 
 /// Returns the function rewrites.
-pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 4] {
+pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 5] {
     [
+        Arc::new(NestedToText),
         Arc::new(super::round::Places),
         Arc::new(super::map_value::ReadMaps),
         Arc::new(Microseconds),

@@ -1,0 +1,230 @@
+//! `INSERT … ON CONFLICT (keys) DO UPDATE SET …` and `DO NOTHING`, as MERGE.
+//!
+//! A table has no unique keys here, so the statement names them. Two new rows with the same key are
+//! an error: which one counts would depend on their order.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{
+    BinaryOperator, CaseWhen, ConflictTarget, DoUpdate, Expr, Function, Ident, Insert, Merge,
+    MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr,
+    ObjectName, OnConflict, OnConflictAction, OnInsert, Parens, SetExpr, TableAlias, TableFactor,
+    TableObject, Values, VisitMut, VisitorMut, WindowSpec, WindowType,
+};
+
+use crate::change::{Parts, is_default, query_of};
+use crate::error::{Error, Result};
+use crate::expression::{UNIQUE_KEY, call};
+use crate::names::same_but_case;
+use crate::nodes::{alias, all, binary, derived, name, number, only, star};
+use crate::table_name::idents;
+use crate::unsupported_clauses::{none, unset};
+
+/// The name of the new rows.
+const NEW_ROWS: &str = "excluded";
+
+fn invalid(message: &str, hint: &str) -> Error {
+    Error::Invalid { message: message.to_owned(), hint: Some(hint.to_owned()), position: None }
+}
+
+/// Returns true for an INSERT with ON CONFLICT.
+pub(crate) fn is_upsert(insert: &Insert) -> bool {
+    matches!(insert.on, Some(OnInsert::OnConflict(_)))
+}
+
+/// Returns the MERGE of an INSERT with ON CONFLICT.
+pub(crate) fn upsert(insert: Insert) -> Result<Merge> {
+    let Insert { table, table_alias, columns, source, on, overwrite, returning, output, .. } =
+        insert;
+    unset(overwrite, "OVERWRITE with ON CONFLICT")?;
+    none(returning.as_ref(), "RETURNING")?;
+    none(output.as_ref(), "OUTPUT")?;
+    let (Some(OnInsert::OnConflict(OnConflict { conflict_target, action })), Some(rows)) =
+        (on, source)
+    else {
+        return Err(Error::unsupported("INSERT without rows"));
+    };
+    let TableObject::TableName(table) = table else {
+        return Err(Error::unsupported("INSERT into anything but a table"));
+    };
+    let keys = keys(conflict_target, &columns)?;
+    let label = match (&table_alias, idents(&table)?.last()) {
+        (Some(alias), _) => alias.alias.clone(),
+        (None, Some(name)) => (*name).clone(),
+        (None, None) => return Err(Error::unsupported("INSERT without a table")),
+    };
+    let columns: Vec<Ident> =
+        columns.iter().flat_map(|column| idents(column).unwrap_or_default()).cloned().collect();
+    let equal = keys
+        .iter()
+        .map(|key| binary(of(&label, key), BinaryOperator::Eq, of(&name(NEW_ROWS), key)));
+    let on = all(equal).ok_or_else(|| invalid("ON CONFLICT has no columns", "List the keys."))?;
+    let mut clauses = Vec::new();
+    if let OnConflictAction::DoUpdate(update) = action {
+        clauses.push(updated(update, &label)?);
+    }
+    clauses.push(inserted(&columns));
+    let alias = table_alias.map(|own| alias(own.alias, Vec::new()));
+    Ok(Merge {
+        merge_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        into: true,
+        table: named(table, alias),
+        source: new_rows(*rows, &columns, &keys),
+        on: Box::new(on),
+        clauses,
+        output: None,
+    })
+}
+
+/// Returns the key columns, which must be among those of the INSERT.
+fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Ident>> {
+    let Some(ConflictTarget::Columns(keys)) = target else {
+        return Err(invalid(
+            "ON CONFLICT needs the columns of the key, because tables have no unique keys",
+            "Write them: `ON CONFLICT (id) DO …`.",
+        ));
+    };
+    if columns.is_empty() {
+        return Err(invalid(
+            "ON CONFLICT needs a list of columns after the table",
+            "Write it: `INSERT INTO t (id, name) … ON CONFLICT (id) DO …`.",
+        ));
+    }
+    let is_listed = |key: &&Ident| {
+        columns.iter().any(|column| {
+            idents(column).is_ok_and(|parts| {
+                parts.last().is_some_and(|part| same_but_case(&part.value, &key.value))
+            })
+        })
+    };
+    match keys.iter().find(|key| !is_listed(key)) {
+        Some(key) => Err(invalid(
+            &format!("the key `{key}` is not among the columns of the INSERT"),
+            "Add it to the list of columns.",
+        )),
+        None => Ok(keys),
+    }
+}
+
+fn of(relation: &Ident, column: &Ident) -> Expr {
+    Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
+}
+
+fn named(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
+/// Returns the new rows, with a check that each key occurs once.
+fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> TableFactor {
+    let key = |key: &Ident| Expr::Identifier(key.clone());
+    let spec = WindowSpec {
+        window_name: None,
+        partition_by: keys.iter().map(key).collect(),
+        order_by: Vec::new(),
+        window_frame: None,
+    };
+    let count = match call("count", vec![number(1)]) {
+        Expr::Function(function) => {
+            Expr::Function(Function { over: Some(WindowType::WindowSpec(spec)), ..function })
+        }
+        other => other,
+    };
+    let has_key = all(keys.iter().map(|one| Expr::IsNotNull(Box::new(key(one)))));
+    // A null equals no other key.
+    let count = Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen {
+            condition: has_key.unwrap_or_else(|| number(1)),
+            result: count,
+        }],
+        else_result: Some(Box::new(number(1))),
+    };
+    let source = derived(rows, Some(alias(name(NEW_ROWS), columns.to_vec())));
+    let mut query = query_of(Parts {
+        projection: vec![star(<_>::default())],
+        from: vec![only(source)],
+        ..Parts::default()
+    });
+    if let SetExpr::Select(select) = &mut *query.body {
+        select.qualify = Some(call(UNIQUE_KEY, vec![count]));
+    }
+    derived(query, Some(alias(name(NEW_ROWS), columns.to_vec())))
+}
+
+fn clause(kind: MergeClauseKind, predicate: Option<Expr>, action: MergeAction) -> MergeClause {
+    MergeClause { when_token: AttachedToken::empty(), clause_kind: kind, predicate, action }
+}
+
+/// Returns the clause of DO UPDATE. A name without a table is a column of the target.
+fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
+    let DoUpdate { mut assignments, mut selection } = update;
+    let values = assignments.iter_mut().map(|assignment| &mut assignment.value);
+    for value in values.chain(&mut selection) {
+        if value.visit(&mut Qualifier { label }).is_break() {
+            return Err(Error::unsupported("a subquery in ON CONFLICT … DO UPDATE"));
+        }
+    }
+    let action = MergeAction::Update(MergeUpdateExpr {
+        update_token: AttachedToken::empty(),
+        assignments,
+        update_predicate: None,
+        delete_predicate: None,
+    });
+    Ok(clause(MergeClauseKind::Matched, selection, action))
+}
+
+/// Returns the clause that inserts the rows without a conflict.
+fn inserted(columns: &[Ident]) -> MergeClause {
+    let values = columns.iter().map(|column| of(&name(NEW_ROWS), column)).collect();
+    let values = Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows: vec![Parens::with_empty_span(values)],
+    };
+    let action = MergeAction::Insert(MergeInsertExpr {
+        insert_token: AttachedToken::empty(),
+        columns: columns.iter().map(|column| ObjectName::from(vec![column.clone()])).collect(),
+        kind_token: AttachedToken::empty(),
+        kind: MergeInsertKind::Values(values),
+        insert_predicate: None,
+    });
+    clause(MergeClauseKind::NotMatched, None, action)
+}
+
+/// Qualifies plain names with a table.
+struct Qualifier<'a> {
+    label: &'a Ident,
+}
+
+impl VisitorMut for Qualifier<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut sqlparser::ast::Query) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if is_default(expr) {
+            return ControlFlow::Continue(());
+        }
+        if let Expr::Identifier(column) = expr {
+            *expr = of(self.label, column);
+        }
+        ControlFlow::Continue(())
+    }
+}
