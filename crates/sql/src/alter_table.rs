@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 use crate::parse::{parser, tokens};
 use crate::partition::{self, field};
 use crate::statement::keywords;
-use crate::token_rewrites::is_keyword;
 use crate::unsupported_clauses::{none, unset};
+use headwater_sql_tokens::is_keyword;
 
 /// An ALTER TABLE statement.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use crate::error::{Error, Result};
 use crate::table_references::inspect;
-use crate::token_rewrites::is_keyword;
 use crate::unsupported_clauses::{empty, none, unset};
+use headwater_sql_tokens::is_keyword;
 
 /// A CREATE VIEW statement.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use sqlparser::ast::{
 };
 
 use crate::error::{Error, Result};
-use crate::query_forms::BY_NAME;
 use crate::statement::Source;
 use crate::table_name::idents;
 use crate::unsupported_clauses::{empty, none, unset};
+use headwater_sql_tokens::BY_NAME;
 
 /// An INSERT statement.
 #[derive(Debug)]

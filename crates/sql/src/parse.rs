@@ -9,7 +9,7 @@ use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{alter_table, complexity_limit, create_view, integer, query_forms, token_rewrites};
+use crate::{alter_table, complexity_limit, create_view, integer};
 
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
@@ -72,7 +72,7 @@ pub fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&HeadwaterDialect)
         .with_options(ParserOptions::new().with_trailing_commas(true).with_unescape(true))
         .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(query_forms::rewrite(token_rewrites::rewrite(tokens)))
+        .with_tokens_with_locations(headwater_sql_tokens::rewrite(tokens))
 }
 
 /// Splits a statement into tokens with positions.

@@ -14,8 +14,8 @@ use super::query::{Parts, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::table_name::{WrittenTable, span_start};
-use crate::token_rewrites::EVERY_COLUMN;
 use crate::unsupported_clauses::{empty, none};
+use headwater_sql_tokens::EVERY_COLUMN;
 
 /// Column that is true in every row of the source.
 const FROM_SOURCE: &str = "\0s";

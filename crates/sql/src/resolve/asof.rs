@@ -1,8 +1,8 @@
 //! ASOF JOIN: each row of the left side with the nearest row of the right side.
 //!
 //! `t ASOF JOIN p ON t.k = p.k AND t.at >= p.at` becomes a join with the rows of `p` and the next
-//! value of `p.at` of the same `p.k`: a row of `p` is the nearest one if its own value satisfies the
-//! inequality, and the next value does not.
+//! value of `p.at` of the same `p.k`: a row of `p` is the nearest one if its own value satisfies
+//! the inequality, and the next value does not.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, Join, JoinConstraint, JoinOperator, OrderByExpr,
@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use crate::expression::call;
 use crate::names::same_but_case;
 use crate::nodes::{alias, all, binary, derived, item, name, only, star};
-use crate::query_forms::{ASOF_INNER, ASOF_LEFT};
 use crate::scope::{Relation, UNNAMED};
+use headwater_sql_tokens::{ASOF_INNER, ASOF_LEFT};
 
 /// The conditions of an ASOF JOIN.
 #[derive(Default)]

@@ -2,7 +2,8 @@
 //!
 //! `t PIVOT (sum(x) FOR c IN ('a', 'b'))` becomes `SELECT other columns, sum(x) FILTER (WHERE c =
 //! 'a') AS a, … FROM t GROUP BY ALL`. `t UNPIVOT (v FOR n IN (a, b))` becomes `SELECT other
-//! columns, unnest(['a', 'b']) AS n, unnest([a, b]) AS v FROM t`, without rows in which `v` is null.
+//! columns, unnest(['a', 'b']) AS n, unnest([a, b]) AS v FROM t`, without the rows in which `v` is
+//! null.
 
 use std::ops::ControlFlow;
 
@@ -19,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::expression::call;
 use crate::names::same_but_case;
 use crate::nodes::{binary, derived, item, name, only, text as string};
-use crate::pivot_syntax::GROUPED;
 use crate::scope::Scope;
+use headwater_sql_tokens::GROUPED;
 
 impl Resolver<'_> {
     /// Rewrites a PIVOT or UNPIVOT as a subquery.

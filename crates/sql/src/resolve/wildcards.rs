@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 use crate::expression::is_columns;
 use crate::names::same_but_case;
 use crate::nodes::{all, item};
-use crate::query_forms::EXACT;
 use crate::scope::Scope;
 use crate::table_name::{idents, position};
+use headwater_sql_tokens::EXACT;
 
 /// A column that a wildcard stands for: its output name and its expression.
 #[derive(Clone)]

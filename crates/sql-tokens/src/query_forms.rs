@@ -13,21 +13,22 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::pivot_syntax;
-use crate::token_rewrites::is_keyword;
+use crate::token_rewrites::{self, is_keyword};
 
 /// The only column in the list of an INSERT … BY NAME.
-pub(crate) const BY_NAME: &str = "\0by name";
+pub const BY_NAME: &str = "\0by name";
 
 /// The first character of a pattern of `* LIKE`, in place of `* ILIKE`.
-pub(crate) const EXACT: char = '\0';
+pub const EXACT: char = '\0';
 
 /// The match condition of an ASOF JOIN that has its conditions after ON, by the kind of join.
-pub(crate) const ASOF_INNER: &str = "\0inner";
-pub(crate) const ASOF_LEFT: &str = "\0left";
+pub const ASOF_INNER: &str = "\0inner";
+/// See [`ASOF_INNER`].
+pub const ASOF_LEFT: &str = "\0left";
 
-/// Rewrites the tokens of one statement.
-pub(crate) fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut words = Words(tokens);
+/// Rewrites the tokens of one statement, and removes whitespace.
+pub fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut words = Words(token_rewrites::rewrite(tokens));
     let mut place = 0;
     while place < words.0.len() {
         words.rewrite_at(place);
@@ -260,12 +261,10 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::tokens;
+    use crate::token_rewrites::tests::tokens;
 
     fn check(sql: &str, expected: &str) {
-        let tokens = tokens(sql).unwrap().into_iter();
-        let tokens = tokens.filter(|token| !matches!(token.token, Token::Whitespace(_)));
-        let words = rewrite(tokens.collect());
+        let words = rewrite(tokens(sql));
         let words: Vec<String> = words.iter().map(|token| token.token.to_string()).collect();
         assert_eq!(words.join(" ").replace('\0', ""), expected, "`{sql}`");
     }

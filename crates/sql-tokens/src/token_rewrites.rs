@@ -14,7 +14,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The unquoted column name that represents all columns in `UPDATE SET *`.
-pub(crate) const EVERY_COLUMN: &str = "*";
+pub const EVERY_COLUMN: &str = "*";
 
 /// Words after AT.
 const VERSIONS: [&str; 7] = ["BRANCH", "TAG", "COMMIT", "REF", "SNAPSHOT", "VERSION", "TIMESTAMP"];
@@ -204,12 +204,18 @@ fn version_value(what: &str, tokens: &[TokenWithSpan]) -> Vec<Token> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use sqlparser::dialect::GenericDialect;
+    use sqlparser::tokenizer::Tokenizer;
+
     use super::*;
-    use crate::parse::tokens;
+
+    pub(crate) fn tokens(sql: &str) -> Vec<TokenWithSpan> {
+        Tokenizer::new(&GenericDialect, sql).tokenize_with_location().unwrap()
+    }
 
     fn check(sql: &str, expected: &str) {
-        let words = rewrite(tokens(sql).unwrap());
+        let words = rewrite(tokens(sql));
         let words: Vec<String> = words.iter().map(|token| token.token.to_string()).collect();
         assert_eq!(words.join(" "), expected);
     }

@@ -9,7 +9,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::query_forms::Words;
 
 /// The function whose arguments are the columns of a pivot's GROUP BY.
-pub(crate) const GROUPED: &str = "\0grouped";
+pub const GROUPED: &str = "\0grouped";
 
 /// Rewrites the PIVOT or UNPIVOT at a token.
 pub(crate) fn rewrite(words: &mut Words, place: usize) {

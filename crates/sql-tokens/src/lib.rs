@@ -1,0 +1,12 @@
+//! Rewrites the tokens of SQL statements before they are parsed: syntax of other systems that
+//! sqlparser cannot parse and has no hook for.
+//!
+//! [`rewrite`] is the only entry. The constants name what the rewrites write for the parser to find.
+
+mod pivot_syntax;
+mod query_forms;
+mod token_rewrites;
+
+pub use pivot_syntax::GROUPED;
+pub use query_forms::{ASOF_INNER, ASOF_LEFT, BY_NAME, EXACT, rewrite};
+pub use token_rewrites::{EVERY_COLUMN, is_keyword};
