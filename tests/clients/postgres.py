@@ -79,6 +79,29 @@ def with_transactions() -> None:
         assert names == [("main",)], names
 
 
+def with_copy() -> None:
+    """Copies rows in both directions; a failed copy inserts nothing."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    rows = [(number, f"tea\t{number}\n", None) for number in range(20_000)]
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute("CREATE TABLE copied (id BIGINT, product VARCHAR, day DATE)")
+        cursor = connection.cursor()
+        with cursor.copy("COPY copied (id, product, day) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        assert cursor.rowcount == len(rows), cursor.rowcount
+        with cursor.copy("COPY (SELECT * FROM copied ORDER BY id) TO STDOUT") as copy:
+            copy.set_types(["int8", "text", "date"])
+            assert list(copy.rows()) == rows
+        try:
+            with cursor.copy("COPY copied FROM STDIN") as copy:
+                copy.write_row((1, "tea", None))
+                raise KeyError
+        except KeyError:
+            pass
+        assert connection.execute("SELECT count(*) FROM copied").fetchone() == (len(rows),)
+
+
 async def with_asyncpg() -> None:
     """Reads prepared statements in binary format, with types that the server infers."""
     connection = await asyncpg.connect(
@@ -92,4 +115,5 @@ async def with_asyncpg() -> None:
 
 with_psycopg()
 with_transactions()
+with_copy()
 asyncio.run(with_asyncpg())

@@ -32,9 +32,10 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// Returns true for the branch of an open transaction.
-    pub fn is_hidden(&self) -> bool {
-        self.name.starts_with(TRANSACTION_BRANCHES)
+    /// Returns branches without those of open transactions.
+    pub fn visible(mut branches: Vec<Branch>) -> Vec<Branch> {
+        branches.retain(|branch| !branch.name.starts_with(TRANSACTION_BRANCHES));
+        branches
     }
 }
 

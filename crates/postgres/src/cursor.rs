@@ -6,13 +6,14 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, Schema};
 use arrow::error::ArrowError;
-use bytes::BufMut;
+use bytes::{Buf, BufMut, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 
 use crate::column::Column;
+use crate::copy_format::CopyFormat;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
@@ -100,6 +101,25 @@ impl Cursor {
         Ok(false)
     }
 
+    /// Sends all rows as data of a COPY.
+    pub async fn copy(&mut self, format: &CopyFormat, wire: &mut Wire) -> Outcome {
+        let (mut value, mut line) = (BytesMut::new(), Vec::new());
+        while let Some(batch) = self.piece(u64::MAX, wire).await? {
+            self.count += batch.num_rows() as u64;
+            let columns = convert(&batch);
+            let columns = columns.map_err(|error| self.rows.fail(not_encoded(&error)))?;
+            for row in 0..batch.num_rows() {
+                line.clear();
+                let values: Vec<Option<BytesMut>> =
+                    columns.iter().map(|column| text(column, row, &mut value)).collect();
+                format.put(values.iter().map(|value| value.as_deref()), &mut line);
+                wire.output.message(b'd', |out| out.extend_from_slice(&line));
+                wire.send_if_full().await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the next rows, a few of a batch at once.
     async fn piece(&mut self, limit: u64, wire: &mut Wire) -> Outcome<Option<RecordBatch>> {
         let batch = if let Some(batch) = self.batch.take() {
@@ -117,6 +137,14 @@ impl Cursor {
         }
         Ok(Some(batch.slice(0, length)))
     }
+}
+
+/// Returns a value as text; none for null.
+fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> {
+    column.write(row, false, buffer);
+    let mut written = buffer.split();
+    let length = written.get_i32();
+    (length >= 0).then_some(written)
 }
 
 /// Returns true if a statement returns rows, by its name.

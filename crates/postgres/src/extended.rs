@@ -6,10 +6,11 @@ use std::sync::Arc;
 use futures::FutureExt;
 use headwater_model::{ErrorCode, OrProblem, Problem};
 use headwater_postgres_catalog::PgType;
-use headwater_service::{PreparedStatement, split_script};
+use headwater_service::{ParameterType, PreparedStatement, split_script};
 use serde_json::Value;
 
 use crate::cursor::{column_types, returns_rows};
+use crate::inference::typing_query;
 use crate::message::{Bind, Format, Parse, Target};
 use crate::parameter;
 use crate::reply::Reply;
@@ -35,7 +36,7 @@ impl Session {
                 let columns = columns_of(command);
                 Statement { action: Action::Empty, parameters: Vec::new(), columns }
             }
-            Action::Empty => {
+            Action::Empty | Action::Copy(_) => {
                 Statement { action: Action::Empty, parameters: Vec::new(), columns: None }
             }
         };
@@ -56,11 +57,18 @@ impl Session {
         let statements = self.service.statements().within(self.transaction.as_ref());
         let described =
             statements.describe(&self.principal, &self.request(), prepared).boxed().await?;
+        let written = match described.columns {
+            Some(_) => Vec::new(),
+            None => self.inferred(prepared.source()).await,
+        };
         let mut parameters: Vec<(String, PgType)> = described
             .parameters
             .iter()
             .map(|one| {
-                let pg_type = one.data_type.as_ref().map_or(PgType::TEXT, PgType::of_data_type);
+                let same = |it: &&ParameterType| it.parameter.name == one.parameter.name;
+                let written = written.iter().find(same).and_then(|it| it.data_type.as_ref());
+                let data_type = one.data_type.as_ref().or(written);
+                let pg_type = data_type.map_or(PgType::TEXT, PgType::of_data_type);
                 (one.parameter.name.clone(), pg_type)
             })
             .collect();
@@ -75,6 +83,18 @@ impl Session {
             None => None,
         };
         Ok(Statement { action: Action::Sql(prepared.clone()), parameters, columns })
+    }
+
+    /// Returns the types of the parameters of an UPDATE or DELETE, as far as they are known.
+    async fn inferred(&mut self, sql: &str) -> Vec<ParameterType> {
+        let query = typing_query(sql).and_then(|query| PreparedStatement::parse(&query).ok());
+        let Some(query) = query.filter(|query| !query.parameters().is_empty()) else {
+            return Vec::new();
+        };
+        let statements = self.service.statements().within(self.transaction.as_ref());
+        // The statement itself reports what is wrong with it.
+        let described = statements.describe(&self.principal, &self.request(), &query).boxed().await;
+        described.map(|it| it.parameters).unwrap_or_default()
     }
 
     /// Binds values to a statement.
@@ -125,6 +145,7 @@ impl Session {
         match action {
             Action::Empty => self.wire.output.simple(b'I'),
             Action::Session(command) => return self.execute_command(command).await,
+            Action::Copy(copy) => return self.copy(&copy).await,
             Action::Sql(_) => {
                 let limit = if limit == 0 { u64::MAX } else { u64::from(limit) };
                 self.run_portal(name, limit).await?;

@@ -115,6 +115,15 @@ pub trait Reply {
         });
     }
 
+    /// Starts a COPY in text format.
+    fn copy_response(&mut self, kind: u8, columns: usize) {
+        self.message(kind, |out| {
+            out.put_u8(0);
+            out.put_u16(columns as u16);
+            (0..columns).for_each(|_| out.put_u16(0));
+        });
+    }
+
     /// Describes the parameters of a statement.
     fn parameter_description(&mut self, types: &[PgType]) {
         self.message(b't', |out| {

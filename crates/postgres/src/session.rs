@@ -12,11 +12,12 @@ use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec,
 };
 use headwater_postgres_catalog::{Identity, PgType, Translation, translate};
-use headwater_service::{OpenTransaction, PreparedStatement, Service};
+use headwater_service::{CopiedRows, OpenTransaction, PreparedStatement, Service};
 use tokio_util::sync::CancellationToken;
 
 use crate::cancel::CancelHandle;
 use crate::command::SessionCommand;
+use crate::copy::Copy;
 use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::reply::Status;
@@ -62,6 +63,8 @@ pub enum Action {
     Session(SessionCommand),
     /// SQL over tables.
     Sql(PreparedStatement),
+    /// COPY.
+    Copy(Box<Copy>),
 }
 
 impl Action {
@@ -78,6 +81,9 @@ impl Action {
     ) -> Result<(Self, Vec<String>), Problem> {
         if let Some(command) = SessionCommand::parse(sql) {
             return Ok((Action::Session(command?), Vec::new()));
+        }
+        if let Some(copy) = Copy::parse(sql) {
+            return Ok((Action::Copy(Box::new(copy?)), Vec::new()));
         }
         let (sql, parameters) = match translate(sql, identity) {
             Some(Translation { sql, parameters }) => (Cow::Owned(sql), parameters),
@@ -146,6 +152,8 @@ pub struct Session {
     pub status: Status,
     /// The transaction, if one is open.
     pub transaction: Option<OpenTransaction>,
+    /// The rows that a COPY inserts with its next statement.
+    pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
     pub statements: HashMap<String, Arc<Statement>>,
     /// Portals by name; cursors of SQL are portals.
@@ -166,6 +174,7 @@ impl Session {
             settings,
             status: Status::default(),
             transaction: None,
+            copied: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
             cancel,
@@ -241,6 +250,7 @@ impl Session {
         let token = self.cancel.begin();
         let (request, timeout) = (self.request(), self.settings.statement_timeout());
         let statements = self.service.statements().within(self.transaction.as_ref());
+        let statements = statements.with_rows(self.copied.take());
         let principal = self.principal.clone();
         let starting = statements.start_prepared(&principal, &request, statement).boxed();
         let started = until_stopped(starting, &token, timeout, &mut self.wire).await;

@@ -24,6 +24,7 @@ impl Session {
             match action {
                 Action::Empty => self.wire.output.simple(b'I'),
                 Action::Session(command) => self.run_command(command).await?,
+                Action::Copy(copy) => self.copy(&copy).await?,
                 Action::Sql(prepared) => {
                     if let Some(parameter) = prepared.parameters().first() {
                         let message = format!("parameter `${}` has no value", parameter.name);

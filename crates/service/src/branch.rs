@@ -24,9 +24,10 @@ impl Branches {
         prefix: Option<&str>,
     ) -> Result<Vec<Branch>, Problem> {
         self.0.authenticated(principal)?;
-        let mut branches = self.0.lake.catalog().branches(prefix).await.or_problem()?;
+        let branches = self.0.lake.catalog().branches(prefix).await.or_problem()?;
+        let mut branches = Branch::visible(branches);
         let allows = |name: &str| self.0.allows(principal, Action::Read, &Object::branch(name));
-        branches.retain(|branch| !branch.is_hidden() && allows(&branch.name));
+        branches.retain(|branch| allows(&branch.name));
         Ok(branches)
     }
 

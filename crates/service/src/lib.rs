@@ -70,7 +70,7 @@ pub use role::Roles;
 pub use run::Runs;
 pub use secret::Secrets;
 pub use service::Service;
-pub use statement::{StartedStatement, StatementRows, Statements};
+pub use statement::{COPIED_ROWS, StartedStatement, StatementRows, Statements};
 pub use table::{Tables, WriteTarget};
 pub use tag::Tags;
 pub use token::Tokens;
@@ -82,7 +82,8 @@ pub use view::Views;
 
 pub use headwater_access::{Access, AuditLog, Credential, Decision, Denial, NewUser, Reason};
 pub use headwater_engine::{
-    Description, DiffOptions, Prepared as PreparedStatement, TableAt, split_script,
+    Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
+    TableAt, split_script,
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,

@@ -5,7 +5,8 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Batches, Session};
 use headwater_model::{
-    Action, ErrorCode, Object, OrProblem, Principal, Problem, QueryRequest, RefSpec, TableName,
+    Action, Branch, ErrorCode, Object, OrProblem, Principal, Problem, QueryRequest, RefSpec,
+    TableName,
 };
 use headwater_postgres_catalog::{Contents, Relation, mentioned};
 use headwater_tables::{SqlView, Table};
@@ -88,7 +89,7 @@ impl Components {
     ) -> Result<Vec<String>, Problem> {
         let branches = self.lake.catalog().branches(None).await.or_problem()?;
         let allows = |name: &str| self.allows(principal, Action::Read, &Object::branch(name));
-        let visible = branches.into_iter().filter(|it| !it.is_hidden() && allows(&it.name));
+        let visible = Branch::visible(branches).into_iter().filter(|it| allows(&it.name));
         let mut names: Vec<String> = visible.map(|branch| branch.name).collect();
         let own = reference.to_string();
         if !names.contains(&own) {

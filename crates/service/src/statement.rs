@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use headwater_engine::{
-    Answer, BatchStream, Description, Metrics, Prepared, SessionOptions, TableAccess,
+    Answer, BatchStream, Batches, Description, Metrics, Prepared, SessionOptions, TableAccess,
 };
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
@@ -29,7 +29,14 @@ const SUMMARY_CHARACTERS_MAX: usize = 2_000;
 
 /// Operations on SQL statements.
 #[derive(Clone)]
-pub struct Statements(Arc<Components>, Option<OpenTransaction>);
+pub struct Statements {
+    components: Arc<Components>,
+    transaction: Option<OpenTransaction>,
+    rows: Option<Batches>,
+}
+
+/// The name by which a statement reads rows of its client.
+pub const COPIED_ROWS: &str = "rows of the client";
 
 /// A statement that was started.
 pub struct StartedStatement {
@@ -41,24 +48,30 @@ pub struct StartedStatement {
 
 impl Statements {
     pub(crate) fn new(components: Arc<Components>) -> Self {
-        Statements(components, None)
+        Statements { components, transaction: None, rows: None }
     }
 
     /// Returns the operations on transactions of several statements.
     pub fn transactions(&self) -> Transactions {
-        Transactions(self.0.clone())
+        Transactions(self.components.clone())
     }
 
     /// Returns the operations within a transaction, whose ref the requests name.
     #[must_use]
     pub fn within(&self, transaction: Option<&OpenTransaction>) -> Self {
-        Statements(self.0.clone(), transaction.cloned())
+        Statements { transaction: transaction.cloned(), ..self.clone() }
+    }
+
+    /// Returns the operations with rows of the client, which statements read as [`COPIED_ROWS`].
+    #[must_use]
+    pub fn with_rows(&self, rows: Option<Batches>) -> Self {
+        Statements { rows, ..self.clone() }
     }
 
     /// Returns the rights of a statement; none if it may do everything.
     fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn TableAccess>> {
-        let access = table_access(&self.0.access, principal, job)?;
-        Some(match &self.1 {
+        let access = table_access(&self.components.access, principal, job)?;
+        Some(match &self.transaction {
             Some(transaction) => transaction.access(access),
             None => access,
         })
@@ -75,9 +88,9 @@ impl Statements {
         principal: &Principal,
         request: &QueryRequest,
     ) -> Result<StartedStatement, Problem> {
-        self.0.authenticated(principal)?;
+        self.components.authenticated(principal)?;
         let checked = self.check_namespace(request).await;
-        checked.map_err(|problem| self.0.conceal(principal, problem))?;
+        checked.map_err(|problem| self.components.conceal(principal, problem))?;
         let script = match Prepared::parse_script(&request.sql) {
             Ok(script) => script,
             Err(error) => {
@@ -112,14 +125,14 @@ impl Statements {
         request: &QueryRequest,
         statement: &Prepared,
     ) -> Result<Description, Problem> {
-        self.0.authenticated(principal)?;
+        self.components.authenticated(principal)?;
         let author = principal.author().to_owned();
         let mut options = session_options(request, author, BTreeMap::new());
         options.access = self.access(principal, None);
-        let session = self.0.engine.session(options).or_problem()?;
-        self.0.add_catalogs(principal, request, &session, statement.source()).await?;
+        let session = self.components.engine.session(options).or_problem()?;
+        self.components.add_catalogs(principal, request, &session, statement.source()).await?;
         let described = Box::pin(session.describe(statement)).await.or_problem();
-        described.map_err(|problem| self.0.conceal(principal, problem))
+        described.map_err(|problem| self.components.conceal(principal, problem))
     }
 
     /// Executes a prepared statement whose parameters are bound, as a job. `request` is its
@@ -130,9 +143,9 @@ impl Statements {
         request: &QueryRequest,
         statement: Prepared,
     ) -> Result<StartedStatement, Problem> {
-        self.0.authenticated(principal)?;
+        self.components.authenticated(principal)?;
         let checked = self.check_namespace(request).await;
-        checked.map_err(|problem| self.0.conceal(principal, problem))?;
+        checked.map_err(|problem| self.components.conceal(principal, problem))?;
         let source = statement.source().to_owned();
         self.start_one(principal, request, &source, Ok(statement)).await
     }
@@ -146,7 +159,7 @@ impl Statements {
     ) -> Result<StartedStatement, Problem> {
         let prepared = prepared.map_err(headwater_engine::Error::from);
         let new = new_job(request, source, principal.author());
-        let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
+        let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
         let mut running = Running { context, guard: Some(guard), metrics: None };
         let answer = self.execute(principal, request, prepared, &mut running).await;
@@ -172,13 +185,16 @@ impl Statements {
         let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job.to_string())]);
         let mut options = session_options(request, author, properties);
         options.access = self.access(principal, Some(job));
-        let session = self.0.engine.session(options).or_problem()?;
+        let session = self.components.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
-        self.0.add_catalogs(principal, request, &session, prepared.source()).await?;
+        self.components.add_catalogs(principal, request, &session, prepared.source()).await?;
+        if let Some(rows) = &self.rows {
+            session.register(COPIED_ROWS, rows).or_problem()?;
+        }
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {
-                answer.or_problem().map_err(|problem| self.0.conceal(principal, problem))?
+                answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
             () = cancelled.cancelled() => return Err(stopped()),
         };
@@ -191,7 +207,7 @@ impl Statements {
         let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
         let Some(namespace) = namespace else { return Ok(()) };
         let main = RefSpec::main();
-        let view = self.0.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
+        let view = self.components.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
         let view = view.or_problem()?;
         // SQL matches names without case.
         let same = |known: &Namespace| known.name.eq_ignore_ascii_case(namespace);

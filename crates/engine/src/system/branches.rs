@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use headwater_lake::View;
-use headwater_model::{Fault, Problem};
+use headwater_model::{Branch, Fault, Problem};
 
 use super::{SystemTable, batch, moment, moments, schema};
 
@@ -29,9 +29,8 @@ impl SystemTable for Branches {
     }
 
     async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
-        let mut branches =
-            view.lake().catalog().branches(None).await.map_err(|error| error.to_problem())?;
-        branches.retain(|branch| !branch.is_hidden());
+        let branches = view.lake().catalog().branches(None).await;
+        let branches = Branch::visible(branches.map_err(|error| error.to_problem())?);
         let names = branches.iter().map(|branch| branch.name.as_str());
         let commits = branches.iter().map(|branch| branch.commit.to_string());
         let protected: BooleanArray = branches.iter().map(|b| Some(b.protected)).collect();

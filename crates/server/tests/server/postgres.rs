@@ -29,6 +29,8 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::a_transaction_needs_the_rights_on_its_target", transaction_rights),
         trial("postgres::psql_describes_tables_that_the_user_may_read", descriptions),
         trial("postgres::sqlalchemy_and_savepoints_of_psycopg", sqlalchemy),
+        trial("postgres::psql_copies_files", copies),
+        trial("postgres::pgbench_runs_scripts_and_tpc_b_in_every_mode", pgbench),
         trial("postgres::malformed_messages_end_the_connection_only", malformed),
         trial("postgres::drivers_write_and_read_every_type", drivers),
     ]
@@ -213,6 +215,68 @@ async fn descriptions() {
         command.env("PGPASSWORD", PASSWORD).args(["-U", "eva"]);
         assert_eq!(run(command).await, (expected.to_owned(), String::new()));
     }
+}
+
+async fn copies() {
+    let server = started().await;
+    server
+        .rows("CREATE TABLE trips (id BIGINT, city VARCHAR, price DECIMAL(10, 2), day DATE)")
+        .await;
+    let path = server.folder.path().join("trips.csv");
+    let text = "id,city,price,day\n1,\"Oslo, \"\"N\"\"\",3.50,2026-11-01\n2,,,\n";
+    std::fs::write(&path, text).expect("a file");
+    let name = path.display();
+    let shown = async |sql: &str| run(psql_command(&server, "main", sql)).await;
+    let (tag, errors) =
+        shown(&format!("\\copy trips FROM '{name}' WITH (FORMAT csv, HEADER)")).await;
+    assert_eq!((tag.as_str(), errors.as_str()), ("COPY 2\n", ""));
+    let (csv, _) =
+        shown("COPY (SELECT * FROM trips ORDER BY id) TO STDOUT (FORMAT csv, HEADER)").await;
+    assert_eq!(csv, text);
+    let (rows, _) = shown("COPY trips (id, city) TO STDOUT").await;
+    assert_eq!(rows, "1\tOslo, \"N\"\n2\t\\N\n");
+    std::fs::write(&path, "3,Rome,1,2026-11-02\nx,Bern,2,2026-11-03\n").expect("a file");
+    let (_, errors) = shown(&format!("\\copy trips FROM '{name}' CSV")).await;
+    assert!(errors.contains("'x'"), "{errors}");
+    let (_, errors) = shown("COPY trips FROM '/etc/passwd'").await;
+    assert!(errors.contains("is not supported") && errors.contains("copy"), "{errors}");
+    let (rows, _) = shown("SELECT count(*) FROM trips").await;
+    assert_eq!(rows, "2\n", "a failed COPY inserts nothing");
+    let branches = server.get("/v1/branches").await;
+    assert_eq!(branches.as_array().map(Vec::len), Some(1), "{branches}");
+}
+
+async fn pgbench() {
+    let server = started().await;
+    for sql in [
+        "CREATE TABLE pgbench_branches AS SELECT 1 AS bid, 0 AS bbalance",
+        "CREATE TABLE pgbench_tellers AS SELECT value AS tid, 1 AS bid, 0 AS tbalance \
+         FROM generate_series(1, 10)",
+        "CREATE TABLE pgbench_accounts AS SELECT value AS aid, 1 AS bid, 0 AS abalance \
+         FROM generate_series(1, 100000)",
+        "CREATE TABLE pgbench_history (tid INT, bid INT, aid INT, delta INT, mtime TIMESTAMP)",
+    ] {
+        server.rows(sql).await;
+    }
+    let script = server.folder.path().join("script.sql");
+    let text = "\\set id random(1, 10)\nSELECT tbalance FROM pgbench_tellers WHERE tid = :id;\n";
+    std::fs::write(&script, text).expect("a script");
+    let script = script.display().to_string();
+    for mode in ["simple", "extended", "prepared"] {
+        for arguments in [&["-f", script.as_str()][..], &[]] {
+            let mut command = Command::new("pgbench");
+            let address = address(&server);
+            command.env("PGPASSWORD", token(&server)).args(["-n", "-t", "3", "-M", mode]);
+            command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
+            command.args(["-U", "ann"]).args(arguments).arg("main");
+            let (shown, errors) = run(command).await;
+            let processed = "number of transactions actually processed: 3/3";
+            assert!(shown.contains(processed), "{mode}\n{shown}\n{errors}");
+        }
+    }
+    let balances = "SELECT sum(bbalance) = (SELECT sum(delta) FROM pgbench_history), \
+         (SELECT count(*) FROM pgbench_history) FROM pgbench_branches";
+    assert_eq!(run(psql_command(&server, "main", balances)).await.0, "t|9\n");
 }
 
 async fn undone() {

@@ -1,0 +1,273 @@
+//! `COPY … TO STDOUT` and `COPY … FROM STDIN`.
+//!
+//! Rows from the client are inserted in batches, within one transaction, so that a failed COPY
+//! inserts nothing.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
+use sqlparser::ast::{
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Statement,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use crate::copy_format::{CopyFormat, Row, RowDecoder};
+use crate::message::Message;
+use crate::reply::{Reply, Status};
+use crate::session::{Action, Outcome, Session};
+use crate::wire::MESSAGE_BYTES_MAX;
+
+/// Bytes of values that are inserted at once.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// A COPY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// The query whose rows are sent, or the start of the INSERT of rows that are received.
+    sql: String,
+    /// True for `TO STDOUT`.
+    is_to: bool,
+    /// The number of columns, if they are named.
+    columns: usize,
+    format: CopyFormat,
+}
+
+impl Copy {
+    /// Parses a statement; none if it is not COPY.
+    pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
+        let first = sql.split_whitespace().next()?;
+        if !first.eq_ignore_ascii_case("copy") {
+            return None;
+        }
+        // The parser expects the semicolon after STDIN.
+        let text = format!("{};", sql.trim_end().trim_end_matches(';'));
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &text);
+        Some(match parsed.as_deref() {
+            Ok([statement @ Statement::Copy { .. }]) => Self::new(statement),
+            Ok(_) => Err(unsupported("this form of COPY")),
+            Err(error) => Err(Problem::new(ErrorCode::InvalidSql, error.to_string())),
+        })
+    }
+
+    fn new(statement: &Statement) -> Result<Self, Problem> {
+        let Statement::Copy { source, to, target, options, legacy_options, .. } = statement else {
+            return Err(unsupported("this form of COPY"));
+        };
+        if !matches!(target, CopyTarget::Stdin | CopyTarget::Stdout) {
+            return Err(unsupported("COPY of a file of the server")
+                .with_hint("Use `STDIN` or `STDOUT`, or `\\copy` of psql."));
+        }
+        let format = format_of(options, legacy_options)?;
+        let (sql, columns) = match source {
+            CopySource::Query(query) => (query.to_string(), 0),
+            CopySource::Table { table_name, columns } => {
+                let names: Vec<String> = columns.iter().map(ToString::to_string).collect();
+                let list = names.join(", ");
+                let sql = match (to, list.is_empty()) {
+                    (true, true) => format!("SELECT * FROM {table_name}"),
+                    (true, false) => format!("SELECT {list} FROM {table_name}"),
+                    (false, true) => format!("INSERT INTO {table_name}"),
+                    (false, false) => format!("INSERT INTO {table_name} ({list})"),
+                };
+                (sql, columns.len())
+            }
+        };
+        Ok(Copy { sql, is_to: *to, columns, format })
+    }
+}
+
+fn unsupported(what: &str) -> Problem {
+    Problem::new(ErrorCode::UnsupportedStatement, format!("{what} is not supported"))
+}
+
+fn format_of(
+    options: &[CopyOption],
+    legacy_options: &[CopyLegacyOption],
+) -> Result<CopyFormat, Problem> {
+    let is_csv = options.iter().any(
+        |option| matches!(option, CopyOption::Format(name) if name.value.eq_ignore_ascii_case("csv")),
+    ) || legacy_options.iter().any(|option| matches!(option, CopyLegacyOption::Csv(_)));
+    let mut format = if is_csv { CopyFormat::csv() } else { CopyFormat::text() };
+    for option in options {
+        match option {
+            CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
+            CopyOption::Freeze(_) => {}
+            CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
+            CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter)?,
+            CopyOption::Null(null) => format.null.clone_from(null),
+            CopyOption::Header(has_header) => format.has_header = *has_header,
+            CopyOption::Quote(quote) => format.quote = byte(*quote)?,
+            CopyOption::Escape(escape) if byte(*escape)? == format.quote => {}
+            other => return Err(unsupported(&format!("the option `{other}` of COPY"))),
+        }
+    }
+    for option in legacy_options {
+        match option {
+            CopyLegacyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter)?,
+            CopyLegacyOption::Null(null) => format.null.clone_from(null),
+            CopyLegacyOption::Csv(options) => {
+                for option in options {
+                    match option {
+                        CopyLegacyCsvOption::Header => format.has_header = true,
+                        CopyLegacyCsvOption::Quote(quote) => format.quote = byte(*quote)?,
+                        other => {
+                            return Err(unsupported(&format!("the option `{other}` of COPY")));
+                        }
+                    }
+                }
+            }
+            other => return Err(unsupported(&format!("the option `{other}` of COPY"))),
+        }
+    }
+    Ok(format)
+}
+
+fn byte(character: char) -> Result<u8, Problem> {
+    u8::try_from(character).ok().filter(u8::is_ascii).ok_or_else(|| {
+        let message = format!("`{character}` is not one byte");
+        Problem::new(ErrorCode::InvalidArgument, message)
+    })
+}
+
+impl Session {
+    /// Executes a COPY.
+    pub async fn copy(&mut self, copy: &Copy) -> Outcome {
+        let count = if copy.is_to {
+            self.copy_out(copy).await?
+        } else {
+            let is_alone = self.status == Status::Idle;
+            if is_alone {
+                let transactions = self.service.statements().transactions();
+                let begun = transactions.begin(&self.principal, &self.reference).await?;
+                self.transaction = Some(begun);
+            }
+            let copied = self.copy_in(copy).await;
+            match copied {
+                Ok(_) if is_alone => self.commit().await.map(drop)?,
+                Err(_) if is_alone => drop(self.roll_back().await),
+                _ => {}
+            }
+            copied?
+        };
+        self.wire.output.complete(&format!("COPY {count}"));
+        Ok(())
+    }
+
+    async fn copy_out(&mut self, copy: &Copy) -> Outcome<u64> {
+        let Action::Sql(prepared) = Action::parse(&copy.sql, &self.identity())? else {
+            return Err(unsupported("COPY of this statement").into());
+        };
+        let mut cursor = self.start(prepared, &[]).await?;
+        let Some(columns) = cursor.columns() else {
+            return Err(unsupported("COPY of a statement without rows").into());
+        };
+        self.wire.output.copy_response(b'H', columns.len());
+        if copy.format.has_header {
+            let mut line = Vec::new();
+            copy.format.put(columns.iter().map(|it| Some(it.name.as_bytes())), &mut line);
+            self.wire.output.message(b'd', |out| out.extend_from_slice(&line));
+        }
+        cursor.copy(&copy.format, &mut self.wire).await?;
+        self.wire.output.simple(b'c');
+        Ok(cursor.count())
+    }
+
+    async fn copy_in(&mut self, copy: &Copy) -> Outcome<u64> {
+        self.wire.output.copy_response(b'G', copy.columns);
+        self.wire.send().await?;
+        let mut decoder = RowDecoder::new(copy.format.clone());
+        let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
+        loop {
+            let Some((kind, content)) = self.wire.message(MESSAGE_BYTES_MAX).await? else {
+                return Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into());
+            };
+            let is_last = match kind {
+                b'd' => false,
+                b'c' => true,
+                b'f' => {
+                    let reason = String::from_utf8_lossy(&content);
+                    let message =
+                        format!("the client ended COPY: {}", reason.trim_end_matches('\0'));
+                    return Err(Problem::new(ErrorCode::Cancelled, message).into());
+                }
+                // Flush and Sync have no effect during COPY.
+                b'H' | b'S' => continue,
+                other => {
+                    Message::decode(other, content)?;
+                    let message = "a message that is not of COPY arrived during COPY";
+                    return Err(Problem::new(ErrorCode::InvalidArgument, message).into());
+                }
+            };
+            rows.extend(if is_last { decoder.finish()? } else { decoder.add(&content)? });
+            bytes += content.len();
+            if !rows.is_empty() && (is_last || bytes >= BATCH_BYTES) {
+                count += self.insert(copy, &rows).await?;
+                rows.clear();
+                bytes = 0;
+            }
+            if is_last {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Inserts rows. Returns their number.
+    async fn insert(&mut self, copy: &Copy, rows: &[Row]) -> Outcome<u64> {
+        let batch = batch(rows)?;
+        let sql = format!("{} SELECT * FROM \"{COPIED_ROWS}\"", copy.sql);
+        let prepared = PreparedStatement::parse(&sql).or_problem()?;
+        self.copied = Some(CopiedRows { schema: batch.schema(), batches: vec![batch] });
+        let started = self.start(prepared, &[]).await;
+        self.copied = None;
+        let mut cursor = started?;
+        cursor.send(u64::MAX, &mut self.wire).await?;
+        Ok(cursor.count())
+    }
+}
+
+/// Returns rows as columns of texts.
+fn batch(rows: &[Row]) -> Result<RecordBatch, Problem> {
+    let width = rows.first().map_or(0, Vec::len);
+    if let Some(other) = rows.iter().find(|row| row.len() != width) {
+        let message = format!("rows have {width} and {} values", other.len());
+        return Err(Problem::new(ErrorCode::InvalidArgument, message)
+            .with_hint("Give each line the same number of values, and check the delimiter."));
+    }
+    let column = |index: usize| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| row[index].as_deref()).collect::<StringArray>())
+    };
+    let field = |index: usize| Field::new(format!("column_{}", index + 1), DataType::Utf8, true);
+    let schema = Schema::new((0..width).map(field).collect::<Vec<_>>());
+    RecordBatch::try_new(Arc::new(schema), (0..width).map(column).collect())
+        .map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sql: &str, expected_sql: &str, format: CopyFormat) {
+        let copy = Copy::parse(sql).expect("COPY").expect(sql);
+        assert_eq!((copy.sql.as_str(), copy.format), (expected_sql, format), "{sql}");
+    }
+
+    #[test]
+    fn every_form_of_copy_is_parsed() {
+        check("COPY t FROM STDIN", "INSERT INTO t", CopyFormat::text());
+        check("copy s.t (a, b) to stdout", "SELECT a, b FROM s.t", CopyFormat::text());
+        check("COPY (SELECT 1 AS a) TO STDOUT", "SELECT 1 AS a", CopyFormat::text());
+        let csv = CopyFormat { has_header: true, delimiter: b';', ..CopyFormat::csv() };
+        let options = "(FORMAT csv, HEADER, DELIMITER ';')";
+        check(&format!("COPY t FROM STDIN WITH {options}"), "INSERT INTO t", csv);
+        let header = CopyFormat { has_header: true, ..CopyFormat::csv() };
+        check("COPY  t FROM STDIN CSV HEADER", "INSERT INTO t", header);
+        assert_eq!(Copy::parse("SELECT 1"), None);
+        for sql in ["COPY t FROM '/etc/passwd'", "COPY t TO STDOUT (FORMAT binary)", "COPY"] {
+            assert!(matches!(Copy::parse(sql), Some(Err(_))), "{sql}");
+        }
+    }
+}

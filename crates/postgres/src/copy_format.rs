@@ -1,0 +1,294 @@
+//! The formats of COPY: rows as lines of text or CSV, and back.
+
+use headwater_model::{ErrorCode, Problem};
+
+/// Maximum length of a row, in bytes.
+const ROW_BYTES_MAX: usize = 16 << 20;
+
+/// A row: its values, none for null.
+pub type Row = Vec<Option<String>>;
+
+/// How the rows of a COPY are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFormat {
+    /// True for CSV, false for text.
+    pub is_csv: bool,
+    /// The byte between values.
+    pub delimiter: u8,
+    /// The text of null.
+    pub null: String,
+    /// The quote of CSV.
+    pub quote: u8,
+    /// True if the first line has the names of the columns.
+    pub has_header: bool,
+}
+
+impl CopyFormat {
+    /// The format of text.
+    pub fn text() -> Self {
+        let null = "\\N".to_owned();
+        CopyFormat { is_csv: false, delimiter: b'\t', null, quote: b'"', has_header: false }
+    }
+
+    /// The format of CSV.
+    pub fn csv() -> Self {
+        let format = CopyFormat::text();
+        CopyFormat { is_csv: true, delimiter: b',', null: String::new(), ..format }
+    }
+
+    /// Writes a row with its end of line.
+    pub fn put<'a>(&self, values: impl Iterator<Item = Option<&'a [u8]>>, out: &mut Vec<u8>) {
+        for (index, value) in values.enumerate() {
+            if index > 0 {
+                out.push(self.delimiter);
+            }
+            match value {
+                None => out.extend_from_slice(self.null.as_bytes()),
+                Some(value) if self.is_csv => self.put_csv(value, out),
+                Some(value) => self.put_text(value, out),
+            }
+        }
+        out.push(b'\n');
+    }
+
+    fn put_csv(&self, value: &[u8], out: &mut Vec<u8>) {
+        let is_special = |byte: &u8| [self.delimiter, self.quote, b'\n', b'\r'].contains(byte);
+        if !value.iter().any(is_special) && value != self.null.as_bytes() && value != b"\\." {
+            out.extend_from_slice(value);
+            return;
+        }
+        out.push(self.quote);
+        for byte in value {
+            if *byte == self.quote {
+                out.push(self.quote);
+            }
+            out.push(*byte);
+        }
+        out.push(self.quote);
+    }
+
+    fn put_text(&self, value: &[u8], out: &mut Vec<u8>) {
+        for byte in value {
+            let escaped = match byte {
+                b'\\' => b'\\',
+                b'\n' => b'n',
+                b'\r' => b'r',
+                b'\t' => b't',
+                byte if *byte == self.delimiter => *byte,
+                byte => {
+                    out.push(*byte);
+                    continue;
+                }
+            };
+            out.extend_from_slice(&[b'\\', escaped]);
+        }
+    }
+}
+
+/// Decodes rows as their bytes arrive.
+#[derive(Debug)]
+pub struct RowDecoder {
+    format: CopyFormat,
+    input: Vec<u8>,
+    /// True after the line `\.`, which ends the rows.
+    is_ended: bool,
+    skips_header: bool,
+    line: u64,
+}
+
+impl RowDecoder {
+    /// Creates a decoder before the first line.
+    pub fn new(format: CopyFormat) -> Self {
+        let skips_header = format.has_header;
+        RowDecoder { format, input: Vec::new(), is_ended: false, skips_header, line: 0 }
+    }
+
+    /// Adds bytes. Returns the rows that they complete.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
+        self.input.extend_from_slice(bytes);
+        self.rows()
+    }
+
+    /// Returns the row of a last line without an end.
+    pub fn finish(&mut self) -> Result<Vec<Row>, Problem> {
+        if !self.input.is_empty() {
+            self.input.push(b'\n');
+        }
+        let rows = self.rows()?;
+        if self.input.is_empty() || self.is_ended {
+            return Ok(rows);
+        }
+        Err(self.wrong("a quote is not closed"))
+    }
+
+    fn rows(&mut self) -> Result<Vec<Row>, Problem> {
+        let mut rows = Vec::new();
+        let input = std::mem::take(&mut self.input);
+        let mut rest = input.as_slice();
+        while !self.is_ended
+            && let Some(end) = self.end_of_row(rest)
+        {
+            self.line += 1;
+            let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+            rest = &rest[end + 1..];
+            if line == b"\\." {
+                self.is_ended = true;
+            } else if !std::mem::take(&mut self.skips_header) {
+                rows.push(self.row(line)?);
+            }
+        }
+        self.input = rest.to_vec();
+        if self.input.len() > ROW_BYTES_MAX {
+            return Err(self.wrong(&format!("a row has more than {ROW_BYTES_MAX} bytes")));
+        }
+        Ok(rows)
+    }
+
+    /// Returns the position of the end of line after the first row; none if it has not arrived.
+    fn end_of_row(&self, bytes: &[u8]) -> Option<usize> {
+        let mut is_quoted = false;
+        let mut is_escaped = false;
+        bytes.iter().position(|byte| {
+            if self.format.is_csv {
+                is_quoted ^= *byte == self.format.quote;
+                *byte == b'\n' && !is_quoted
+            } else {
+                let ends = *byte == b'\n' && !is_escaped;
+                is_escaped = *byte == b'\\' && !is_escaped;
+                ends
+            }
+        })
+    }
+
+    fn row(&self, line: &[u8]) -> Result<Row, Problem> {
+        let values = if self.format.is_csv { self.csv(line) } else { self.text(line) };
+        values.ok_or_else(|| self.wrong("a value is not UTF-8"))
+    }
+
+    /// Splits a line of text; none if a value is not UTF-8.
+    fn text(&self, line: &[u8]) -> Option<Row> {
+        let mut values = Vec::new();
+        let mut start = 0;
+        let mut is_escaped = false;
+        for (index, byte) in line.iter().chain([&self.format.delimiter]).enumerate() {
+            if *byte == self.format.delimiter && (!is_escaped || index == line.len()) {
+                values.push(self.text_value(&line[start..index])?);
+                start = index + 1;
+            }
+            is_escaped = *byte == b'\\' && !is_escaped;
+        }
+        Some(values)
+    }
+
+    #[expect(clippy::option_option, reason = "no UTF-8, null, or a value")]
+    fn text_value(&self, value: &[u8]) -> Option<Option<String>> {
+        if value == self.format.null.as_bytes() {
+            return Some(None);
+        }
+        let mut text = Vec::with_capacity(value.len());
+        let mut bytes = value.iter();
+        while let Some(byte) = bytes.next() {
+            text.push(match byte {
+                b'\\' => match bytes.next() {
+                    Some(b'n') => b'\n',
+                    Some(b'r') => b'\r',
+                    Some(b't') => b'\t',
+                    Some(other) => *other,
+                    None => b'\\',
+                },
+                byte => *byte,
+            });
+        }
+        String::from_utf8(text).ok().map(Some)
+    }
+
+    /// Splits a line of CSV; none if a value is not UTF-8.
+    fn csv(&self, line: &[u8]) -> Option<Row> {
+        let mut values = Vec::new();
+        let (mut value, mut has_quote, mut is_quoted) = (Vec::new(), false, false);
+        let mut bytes = line.iter().peekable();
+        loop {
+            match bytes.next() {
+                Some(byte) if *byte == self.format.quote => {
+                    if is_quoted && bytes.next_if(|next| **next == self.format.quote).is_some() {
+                        value.push(*byte);
+                    } else {
+                        is_quoted = !is_quoted;
+                        has_quote = true;
+                    }
+                }
+                Some(byte) if *byte != self.format.delimiter || is_quoted => value.push(*byte),
+                end => {
+                    let text = String::from_utf8(std::mem::take(&mut value)).ok()?;
+                    let is_null = !std::mem::take(&mut has_quote) && text == self.format.null;
+                    values.push((!is_null).then_some(text));
+                    if end.is_none() {
+                        return Some(values);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wrong(&self, what: &str) -> Problem {
+        let message = format!("line {} of the data: {what}", self.line.max(1));
+        Problem::new(ErrorCode::InvalidArgument, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(format: &CopyFormat, bytes: &[u8], expected: &[&[Option<&str>]]) {
+        for size in [1, 3, 1_000] {
+            let mut decoder = RowDecoder::new(format.clone());
+            let mut rows = Vec::new();
+            for piece in bytes.chunks(size) {
+                rows.extend(decoder.add(piece).expect("rows"));
+            }
+            rows.extend(decoder.finish().expect("rows"));
+            let rows: Vec<Vec<Option<&str>>> =
+                rows.iter().map(|row| row.iter().map(Option::as_deref).collect()).collect();
+            assert_eq!(rows, expected);
+        }
+    }
+
+    #[test]
+    fn text_has_escapes_and_null() {
+        let rows: &[&[Option<&str>]] =
+            &[&[Some("1"), Some("a\tb\n\\")], &[None, Some("")], &[Some("é"), Some("\\N")]];
+        let bytes = "1\ta\\tb\\n\\\\\n\\N\t\né\t\\\\N\n\\.\nmore\n".as_bytes();
+        check(&CopyFormat::text(), bytes, rows);
+    }
+
+    #[test]
+    fn csv_has_quotes_and_null() {
+        let format = CopyFormat { has_header: true, ..CopyFormat::csv() };
+        let rows: &[&[Option<&str>]] =
+            &[&[Some("1"), Some("a,\"b\"\nc")], &[None, Some("")], &[Some("x"), None]];
+        check(&format, b"id,name\r\n1,\"a,\"\"b\"\"\nc\"\r\n,\"\"\nx,", rows);
+    }
+
+    #[test]
+    fn rows_are_written_as_they_are_read() {
+        let rows = [[Some("a\tb"), None], [Some("\"q\",\n"), Some("")], [Some("\\N"), Some("\\.")]];
+        for format in [CopyFormat::text(), CopyFormat::csv()] {
+            let mut bytes = Vec::new();
+            for row in rows {
+                format.put(row.iter().map(|value| value.map(str::as_bytes)), &mut bytes);
+            }
+            let expected: Vec<&[Option<&str>]> = rows.iter().map(|row| &row[..]).collect();
+            check(&format, &bytes, &expected);
+        }
+    }
+
+    #[test]
+    fn an_open_quote_and_other_encodings_are_errors() {
+        let mut decoder = RowDecoder::new(CopyFormat::csv());
+        assert_eq!(decoder.add(b"\"a\n"), Ok(Vec::new()));
+        assert!(decoder.finish().is_err());
+        let mut decoder = RowDecoder::new(CopyFormat::text());
+        assert!(decoder.add(b"\xff\n").is_err());
+    }
+}
