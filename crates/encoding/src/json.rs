@@ -110,7 +110,7 @@ impl EncoderFactory for Values {
                 Box::new(Maps::new(array.as_map(), options)?)
             }
             _ if calendar::has_far_times(array) => {
-                Box::new(FarTimes { usual: make_encoder(field, array, &PLAIN)?, array })
+                Box::new(OutOfRangeTimes { usual: make_encoder(field, array, &PLAIN)?, array })
             }
             _ => return Ok(None),
         };
@@ -122,12 +122,12 @@ impl EncoderFactory for Values {
 static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
 
 /// Encoder of times that Arrow's encoder does not support.
-struct FarTimes<'a> {
+struct OutOfRangeTimes<'a> {
     usual: NullableEncoder<'a>,
     array: &'a dyn Array,
 }
 
-impl Encoder for FarTimes<'_> {
+impl Encoder for OutOfRangeTimes<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         match calendar::far_time(self.array, row) {
             Some(text) => {

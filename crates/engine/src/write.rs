@@ -26,7 +26,7 @@ use headwater_sql::table_name::{WrittenTable, position};
 
 /// First error of a stream of rows. It is kept here because the crates below return only an Arrow
 /// error.
-pub(crate) type Kept = Arc<Mutex<Option<Error>>>;
+pub(crate) type KeptError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
     /// Begins a transaction on the session's branch. Fails if the ref is not a branch or is
@@ -195,8 +195,8 @@ pub(crate) fn rows(
     running: Running,
     schema: SchemaRef,
     limits: Limits,
-) -> (headwater_lake::BatchStream, Kept) {
-    let kept = Kept::default();
+) -> (headwater_lake::BatchStream, KeptError) {
+    let kept = KeptError::default();
     let keep = Arc::clone(&kept);
     let rows = running.stream.map(move |batch| {
         let batch = batch.and_then(|batch| Ok(plain_batch(&batch, &schema)?));
@@ -211,6 +211,6 @@ pub(crate) fn rows(
 }
 
 /// Returns the kept error of the rows, or else the error of the write.
-pub(crate) fn first(kept: &Kept, error: headwater_lake::Error) -> Error {
+pub(crate) fn first(kept: &KeptError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

@@ -57,7 +57,7 @@ impl<R: Read> Window<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        // Fill all free space: a long row is scanned again after every read.
+        // Each read starts the scan of an unfinished row again, so reads are as large as possible.
         let count = read_up_to(&mut self.reader, &mut self.buffer[self.end..])?;
         self.end += count;
         self.ended = self.end < self.buffer.len();

@@ -24,7 +24,7 @@ pub(crate) struct Increments {
 }
 
 /// New rows of an input.
-enum New {
+enum NewRows {
     All,
     Files(ScanPlan),
 }
@@ -49,9 +49,9 @@ impl Plan {
             increments.read.insert(key(input), format!("{} {now}", table.id()));
             let new = match &own {
                 Some(own) => self.new_of(view, step, input, own, &table).await?,
-                None => New::All,
+                None => NewRows::All,
             };
-            if let New::Files(files) = new {
+            if let NewRows::Files(files) = new {
                 increments.new.insert(number, files);
             }
         }
@@ -67,12 +67,12 @@ impl Plan {
         input: &Input,
         own: &Table,
         table: &Table,
-    ) -> Result<New> {
+    ) -> Result<NewRows> {
         let tables = view.lake().tables();
         let read = tables.find_since_merged(own, &key(input)).await;
         let since = read.as_deref().map(|read| read.split_once(' ').unwrap_or_default());
         let files = match since {
-            Some((id, "-")) if id == table.id() => return Ok(New::All),
+            Some((id, "-")) if id == table.id() => return Ok(NewRows::All),
             Some((id, snapshot)) if id == table.id() => match snapshot.parse() {
                 Ok(snapshot) => tables.appended(table, snapshot).await,
                 Err(_) => Ok(None),
@@ -80,8 +80,8 @@ impl Plan {
             _ => Ok(None),
         };
         match (files.map_err(|error| Error::other(&error))?, step.materialization) {
-            (Some(files), _) => Ok(New::Files(files)),
-            (None, Materialization::Merge) => Ok(New::All),
+            (Some(files), _) => Ok(NewRows::Files(files)),
+            (None, Materialization::Merge) => Ok(NewRows::All),
             (None, _) => Err(Error::NotIncremental {
                 step: step.name.clone(),
                 table: input.table.to_string(),

@@ -19,7 +19,7 @@ pub struct Settings {
     project: Option<PathBuf>,
     jobs: Jobs,
     /// The file's text that was applied last.
-    applied: tokio::sync::Mutex<Option<Reading>>,
+    applied: tokio::sync::Mutex<Option<FileText>>,
     problem: Mutex<Option<Problem>>,
     /// The project's name.
     name: Mutex<Option<String>>,
@@ -27,7 +27,7 @@ pub struct Settings {
 
 /// The file's text; none if the file is missing or empty.
 #[derive(Debug, PartialEq, Eq)]
-struct Reading(Option<String>);
+struct FileText(Option<String>);
 
 impl Settings {
     /// Creates the settings of a project, or the defaults without one.
@@ -51,8 +51,8 @@ impl Settings {
         let Some(project) = &self.project else { return };
         let mut applied = self.applied.lock().await;
         let reading = match tokio::fs::read_to_string(project.join(PROJECT_FILE)).await {
-            Ok(text) => Reading(Some(text).filter(|text| !text.trim().is_empty())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Reading(None),
+            Ok(text) => FileText(Some(text).filter(|text| !text.trim().is_empty())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => FileText(None),
             Err(error) => return self.report(Some(unreadable(&error))),
         };
         if applied.as_ref() == Some(&reading) {

@@ -98,7 +98,7 @@ pub struct MergedRows {
 pub(crate) enum Rewrite {
     /// The merged rows of a group.
     Group(MergedGroup),
-    /// All rows of files of theirs with other column ids, or with deleted rows.
+    /// All rows of files from the other branch whose column ids differ, or which have deleted rows.
     RewriteAll(Vec<Arc<DataFile>>),
 }
 

@@ -309,7 +309,7 @@ impl TableSource {
         debounce.checked_sub(age(since)).filter(|left| !is_complete && !left.is_zero())
     }
 
-    /// Returns the pause that the rate limit requires; none for changes of known cause.
+    /// Returns the pause that the rate limit requires; none if an event caused the change.
     fn throttle(&self, context: &SourceContext) -> Option<Duration> {
         let first = self.matches.front()?;
         if !first.caused_by.is_empty() {

@@ -25,7 +25,7 @@ use crate::executor::Running;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
 use crate::session::{Session, StatementContext};
-use crate::write::{Kept, first};
+use crate::write::{KeptError, first};
 
 /// Kind of a change, apart from its query.
 pub(super) struct Kind {
@@ -61,7 +61,7 @@ impl Session {
         let known = KnownIds::new(&run.runtime);
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(Places::default()));
-        let kept = Kept::default();
+        let kept = KeptError::default();
         let taking = Taking {
             places: Arc::clone(&places),
             kept: Arc::clone(&kept),
@@ -140,7 +140,7 @@ impl Session {
 /// Consumer of the query's result, which separates positions from new rows.
 struct Taking {
     places: Arc<Mutex<Places>>,
-    kept: Kept,
+    kept: KeptError,
     limits: Limits,
     name: String,
     once: bool,

@@ -89,7 +89,7 @@ impl Keys {
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // An empty list of keys does not determine the width.
+            // Without values the width of the array is unknown.
             Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };
