@@ -67,7 +67,10 @@ fn is_empty_body(body: &SetExpr) -> bool {
 }
 
 fn is_cleared(select: &Select) -> bool {
-    let is_false = |condition: &Expr| matches!(condition, Expr::Value(value) if value.value == Value::Boolean(false));
+    let is_false = |condition: &Expr| match condition {
+        Expr::Value(value) => value.value == Value::Boolean(false),
+        _ => false,
+    };
     select.from.is_empty() && select.selection.as_ref().is_some_and(is_false)
 }
 

@@ -6,6 +6,41 @@ use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
 use crate::translate::{Identity, parse, quote};
 use crate::types::PgType;
 
+/// Functions that return whether the user has a right.
+const PRIVILEGES: [&str; 9] = [
+    "has_table_privilege",
+    "has_schema_privilege",
+    "has_database_privilege",
+    "has_column_privilege",
+    "has_any_column_privilege",
+    "has_function_privilege",
+    "has_type_privilege",
+    "has_sequence_privilege",
+    "has_tablespace_privilege",
+];
+
+/// Functions on texts that no object of a lake has.
+const WITHOUT_TEXT: [&str; 18] = [
+    "obj_description",
+    "col_description",
+    "shobj_description",
+    "pg_get_expr",
+    "pg_get_indexdef",
+    "pg_get_constraintdef",
+    "pg_get_functiondef",
+    "pg_get_partkeydef",
+    "pg_get_serial_sequence",
+    "pg_tablespace_location",
+    "pg_get_triggerdef",
+    "pg_get_ruledef",
+    "pg_size_pretty",
+    "pg_get_function_result",
+    "pg_get_function_arguments",
+    "pg_get_statisticsobjdef_columns",
+    "inet_server_addr",
+    "inet_client_addr",
+];
+
 /// Returns the expression of a call; none for a function that is not PostgreSQL's own.
 pub(crate) fn replacement(name: &str, arguments: &[String], at: &Identity) -> Option<Expr> {
     parse(&text(name, arguments, at)?)
@@ -36,21 +71,7 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
         | "pg_opclass_is_visible"
         | "pg_operator_is_visible"
         | "pg_has_role" => "true".to_owned(),
-        "has_table_privilege"
-        | "has_schema_privilege"
-        | "has_database_privilege"
-        | "has_column_privilege"
-        | "has_any_column_privilege"
-        | "has_function_privilege"
-        | "has_type_privilege"
-        | "has_sequence_privilege"
-        | "has_tablespace_privilege" => {
-            // The catalogs contain only what the user may read.
-            let privilege = arguments.last().map_or("", |last| last.as_str()).to_ascii_lowercase();
-            let reads = ["select", "usage", "connect"];
-            let is_owner = at.user == OWNER;
-            (is_owner || reads.iter().any(|read| privilege.contains(read))).to_string()
-        }
+        _ if PRIVILEGES.contains(&name) => privilege(arguments, at),
         "format_type" => format_type(first, arguments.get(1).map_or("NULL", String::as_str)),
         "pg_get_viewdef" => format!(
             "(SELECT max(shown.definition) FROM pg_catalog.pg_views AS shown \
@@ -58,24 +79,7 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
              JOIN pg_catalog.pg_namespace AS within ON within.oid = of.relnamespace \
              AND within.nspname = shown.schemaname WHERE of.oid = {first})"
         ),
-        "obj_description"
-        | "col_description"
-        | "shobj_description"
-        | "pg_get_expr"
-        | "pg_get_indexdef"
-        | "pg_get_constraintdef"
-        | "pg_get_functiondef"
-        | "pg_get_partkeydef"
-        | "pg_get_serial_sequence"
-        | "pg_tablespace_location"
-        | "pg_get_triggerdef"
-        | "pg_get_ruledef"
-        | "pg_size_pretty"
-        | "pg_get_function_result"
-        | "pg_get_function_arguments"
-        | "pg_get_statisticsobjdef_columns"
-        | "inet_server_addr"
-        | "inet_client_addr" => "CAST(NULL AS VARCHAR)".to_owned(),
+        _ if WITHOUT_TEXT.contains(&name) => "CAST(NULL AS VARCHAR)".to_owned(),
         "pg_relation_size"
         | "pg_total_relation_size"
         | "pg_table_size"
@@ -86,7 +90,10 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
             "false".to_owned()
         }
         "pg_my_temp_schema" => "0".to_owned(),
-        "quote_ident" => first.to_owned(),
+        "quote_ident" => format!(
+            "CASE WHEN regexp_like({first}, '^[a-z_][a-z0-9_]*$') THEN {first} \
+             ELSE '\"' || replace({first}, '\"', '\"\"') || '\"' END"
+        ),
         "to_regclass" | "to_regtype" | "to_regnamespace" | "to_regrole" => {
             return number(name.trim_start_matches("to_"), &parse(first)?, at);
         }
@@ -95,6 +102,14 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+/// Returns whether the user has a right. The catalogs contain only what the user may read.
+fn privilege(arguments: &[String], at: &Identity) -> String {
+    let privilege = arguments.last().map_or("", |last| last.as_str()).to_ascii_lowercase();
+    let reads = ["select", "usage", "connect"];
+    let is_owner = at.user == OWNER;
+    (is_owner || reads.iter().any(|read| privilege.contains(read))).to_string()
 }
 
 /// Returns the value of a setting; null for one that does not exist.

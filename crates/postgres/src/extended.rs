@@ -92,7 +92,7 @@ impl Session {
             return Vec::new();
         };
         let statements = self.service.statements().within(self.transaction.as_ref());
-        // The statement itself reports what is wrong with it.
+        // The statement itself reports its errors.
         let described = statements.describe(&self.principal, &self.request(), &query).boxed().await;
         described.map(|it| it.parameters).unwrap_or_default()
     }

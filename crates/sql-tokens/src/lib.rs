@@ -1,7 +1,8 @@
 //! Rewrites the tokens of SQL statements before they are parsed: syntax of other systems that
 //! sqlparser cannot parse and has no hook for.
 //!
-//! [`rewrite`] is the only entry. The constants name what the rewrites write for the parser to find.
+//! [`rewrite`] is the only entry. The constants are names that the rewrites write and the parser
+//! finds.
 
 mod pivot_syntax;
 mod query_forms;
