@@ -38,6 +38,13 @@ def with_psycopg() -> None:
             assert "sales" in (error.diag.message_hint or ""), error
         else:
             raise AssertionError(missing)
+        wrong = "\n  SELEC 1"
+        try:
+            connection.execute(wrong)
+        except psycopg.errors.SyntaxError as error:
+            assert error.diag.statement_position == "4", error.diag.statement_position
+        else:
+            raise AssertionError(wrong)
     with psycopg.connect(**place) as connection:
         assert connection.execute("SELECT count(*) FROM sales").fetchone() == (1,)
         with connection.cursor(name="server_side") as cursor:

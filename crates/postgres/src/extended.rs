@@ -20,6 +20,12 @@ use crate::simple::{columns_of, missing};
 impl Session {
     /// Prepares a statement.
     pub async fn parse(&mut self, message: Parse) -> Outcome {
+        let sql = message.sql.clone();
+        let prepared = self.prepare(message).await;
+        prepared.map_err(|failure| self.located(failure, sql.trim_start(), &sql))
+    }
+
+    async fn prepare(&mut self, message: Parse) -> Outcome {
         let statements = split_script(&message.sql).or_problem()?;
         let (action, written) = match statements.as_slice() {
             [] => (Action::Empty, Vec::new()),

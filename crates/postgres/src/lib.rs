@@ -19,6 +19,7 @@ mod inference;
 mod message;
 mod numeric;
 mod parameter;
+mod position;
 mod reply;
 mod session;
 mod settings;

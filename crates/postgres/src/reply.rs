@@ -4,6 +4,8 @@ use bytes::{BufMut, BytesMut};
 use headwater_model::Problem;
 use headwater_postgres_catalog::PgType;
 
+use crate::position::position;
+
 /// State of the session between statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
@@ -163,6 +165,7 @@ impl Reply for BytesMut {
 fn put_report(out: &mut BytesMut, severity: &str, sqlstate: &str, problem: &Problem) {
     let causes = problem.causes.join("; ");
     let hint = problem.hint.as_deref().unwrap_or_default();
+    let position = position(problem).map_or_else(String::new, |at| at.to_string());
     let fields = [
         (b'S', severity),
         (b'V', severity),
@@ -170,6 +173,7 @@ fn put_report(out: &mut BytesMut, severity: &str, sqlstate: &str, problem: &Prob
         (b'M', &problem.message),
         (b'D', &causes),
         (b'H', hint),
+        (b'P', &position),
     ];
     for (kind, text) in fields.into_iter().filter(|(_, text)| !text.is_empty()) {
         out.put_u8(kind);

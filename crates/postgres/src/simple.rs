@@ -14,29 +14,37 @@ impl Session {
     /// Executes the statements of a text in order, until one fails. The statements before it remain
     /// committed, unless they were in a transaction.
     pub async fn query(&mut self, sql: &str) -> Outcome {
-        let statements = split_script(sql).or_problem()?;
+        let statements = split_script(sql).or_problem();
+        let statements = statements.map_err(|error| self.located(error.into(), sql, sql))?;
         if statements.is_empty() {
             self.wire.output.simple(b'I');
         }
         for statement in statements {
-            let action = Action::parse(statement, &self.identity())?;
-            self.check_status(&action)?;
-            match action {
-                Action::Empty => self.wire.output.simple(b'I'),
-                Action::Session(command) => self.run_command(command).await?,
-                Action::Copy(copy) => self.copy(&copy).await?,
-                Action::Sql(prepared) => {
-                    if let Some(parameter) = prepared.parameters().first() {
-                        let message = format!("parameter `${}` has no value", parameter.name);
-                        return Err(Problem::new(ErrorCode::InvalidSql, message).into());
-                    }
-                    let mut cursor = self.start(prepared, &[]).await?;
-                    if let Some(columns) = cursor.columns() {
-                        self.wire.output.row_description(columns);
-                    }
-                    cursor.send(u64::MAX, &mut self.wire).await?;
-                    self.wire.output.complete(&cursor.tag());
+            let executed = self.query_statement(statement).await;
+            executed.map_err(|failure| self.located(failure, statement, sql))?;
+        }
+        Ok(())
+    }
+
+    /// Executes one statement and sends its rows.
+    async fn query_statement(&mut self, statement: &str) -> Outcome {
+        let action = Action::parse(statement, &self.identity())?;
+        self.check_status(&action)?;
+        match action {
+            Action::Empty => self.wire.output.simple(b'I'),
+            Action::Session(command) => self.run_command(command).await?,
+            Action::Copy(copy) => self.copy(&copy).await?,
+            Action::Sql(prepared) => {
+                if let Some(parameter) = prepared.parameters().first() {
+                    let message = format!("parameter `${}` has no value", parameter.name);
+                    return Err(Problem::new(ErrorCode::InvalidSql, message).into());
                 }
+                let mut cursor = self.start(prepared, &[]).await?;
+                if let Some(columns) = cursor.columns() {
+                    self.wire.output.row_description(columns);
+                }
+                cursor.send(u64::MAX, &mut self.wire).await?;
+                self.wire.output.complete(&cursor.tag());
             }
         }
         Ok(())

@@ -30,6 +30,10 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
 static TO_TEXT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(OfValue::new("\0to_text", Kind::Text))));
 
+/// The length of a text or a list.
+static LENGTH: LazyLock<Arc<ScalarUDF>> =
+    LazyLock::new(|| Arc::new(ScalarUDF::from(OfValue::new("len", Kind::Length))));
+
 /// Replaces casts of nested values to text, which Arrow lacks or writes without nulls.
 #[derive(Debug)]
 pub(crate) struct NestedToText;
@@ -51,6 +55,13 @@ impl FunctionRewrite for NestedToText {
             {
                 let text = TO_TEXT.call(vec![*expr]);
                 Ok(Transformed::yes(text.cast_to(field.data_type(), schema)?))
+            }
+            // It would count the characters of the list's text.
+            Expr::ScalarFunction(call)
+                if call.func.name() == "character_length"
+                    && matches!(&call.args[..], [list] if is_nested(&list.get_type(schema)?)) =>
+            {
+                Ok(Transformed::yes(LENGTH.call(call.args)))
             }
             other => Ok(Transformed::no(other)),
         }

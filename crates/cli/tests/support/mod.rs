@@ -130,10 +130,12 @@ impl Workspace {
         let socket = server["socket"].as_str().expect("a socket").to_owned();
         let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
         assert!(status.expect("kill runs").success());
-        // Its socket accepts connections until its last thread has ended.
         until("the server is gone", || {
             let ended = !Path::new(&format!("/proc/{pid}/cmdline")).exists() || zombie(pid);
-            ended && std::os::unix::net::UnixStream::connect(&socket).is_err()
+            // Its socket accepts connections until its last thread has ended, or until the next
+            // server replaces it.
+            let is_next = || self.server().is_some_and(|server| server["pid"] != pid);
+            ended && (is_next() || std::os::unix::net::UnixStream::connect(&socket).is_err())
         });
     }
 

@@ -117,7 +117,7 @@ fn settings_that_do_not_go_together_are_refused() {
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
     invalid_project: `m` reads `events` incrementally, but is a model that does not add rows to a table (m.sql:2)
-      hint: Set `materialization` to `append` or `merge`, or read all of it.
+      hint: Set `materialization` to `append` or `merge`, or read the whole table.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", APPENDED.replace("= events", "= event"))), @"
     invalid_project: `m` does not read `event` (m.sql:2)
@@ -275,7 +275,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     let project = files("", &[("parent.sql", parent), ("child.sql", &child)]);
     insta::assert_snapshot!(world.plan(&project).await, @"
     invalid_project: `child` reads `parent` incrementally, but `parent` does not append rows to a table (child.sql:3)
-      hint: Set the materialization of that model to `append`, or read all of it.
+      hint: Set the materialization of that model to `append`, or read the whole table.
     ");
 }
 
