@@ -61,6 +61,15 @@ fn a_statement_over_the_memory_limit_is_rejected_and_the_server_stays_alive() {
 }
 
 #[test]
+fn a_format_that_repeats_a_large_value_is_rejected() {
+    let (_workspace, server) = start_server();
+    let sql = "SELECT length(format(repeat('{0}', 1000000), repeat('x', 1000000))) AS n";
+    let reply = server.query(sql, Format::Json);
+    assert_eq!(reply.code(), Some("memory_limit"), "{}", reply.shown());
+    assert!(server.peak_bytes() < MEMORY_BYTES_MAX);
+}
+
+#[test]
 fn large_results_within_the_limit_are_returned() {
     let (_workspace, server) = start_server();
     let length = |sql: &str| server.query(sql, Format::Json).body.trim().to_owned();
@@ -108,6 +117,7 @@ fn invalid_function_arguments_are_errors_of_the_statement() {
         "SELECT id FROM rows ORDER BY md5(NULL, 1e-320)",
         "SELECT id FROM rows WHERE sha384(DATE '9999-12-31') IS NOT NULL",
         "SELECT to_char(arrow_cast(9223372036854775807, 'Date64'), 'UTC')",
+        "SELECT id % 2, min([[1], NULL, []]) FROM rows GROUP BY 1",
     ] {
         let reply = server.query(sql, Format::Json);
         let code = reply.code().unwrap_or_default();

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -31,6 +31,18 @@ struct Extreme {
 impl Extreme {
     fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
         self.of.inner()
+    }
+}
+
+/// Reports whether a type has parts that are nested too; DataFusion cannot compare such values.
+fn has_nested_parts(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(part) | DataType::LargeList(part) | DataType::FixedSizeList(part, _) => {
+            part.data_type().is_nested()
+        }
+        DataType::Struct(parts) => parts.iter().any(|part| part.data_type().is_nested()),
+        DataType::Map(entries, _) => has_nested_parts(entries.data_type()),
+        _ => false,
     }
 }
 
@@ -83,6 +95,12 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        if arguments.iter().any(has_nested_parts) {
+            return plan_err!(
+                "`{}` does not take lists, maps or structs of nested values",
+                self.name()
+            );
+        }
         self.inner().coerce_types(arguments)
     }
 

@@ -12,6 +12,9 @@ use super::call::{Call, Estimate};
 /// Maximum length of a number as text; a double has up to 327 digits.
 const NUMBER_TEXT_BYTES: u64 = 330;
 
+/// Maximum bytes that `printf` adds to a value: padding, decimal places and a number as text.
+const CONVERSION_BYTES_MAX: u64 = 2 * 1_000 + NUMBER_TEXT_BYTES;
+
 /// Maximum bytes of a compiled regular expression.
 const PATTERN_BYTES_MAX: u64 = 10 << 20;
 
@@ -49,6 +52,17 @@ pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
         }
         _ => {}
     }
+}
+
+/// `printf` and `format`: each place can repeat the largest value, and has padding or digits.
+pub(super) fn printf<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let format = call.text(0, row).unwrap_or_default();
+        let places = format.bytes().filter(|byte| matches!(byte, b'%' | b'{')).count() as u64;
+        let largest = (1..call.len()).map(|index| call.bytes(index, row)).max().unwrap_or(0);
+        let each = largest.saturating_add(CONVERSION_BYTES_MAX);
+        places.saturating_mul(each).saturating_add(format.len() as u64)
+    })
 }
 
 pub(super) fn replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
