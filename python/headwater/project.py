@@ -1,4 +1,4 @@
-"""Which files of a project travel to the server: its `headwater.toml`, SQL and Python files.
+"""Which files of a project travel to the server: its project file, SQL and Python files.
 
 The same files as the command line sends. Hidden files and folders, `data`, `__pycache__`,
 `node_modules`, virtual environments and folders with a project of their own stay; symbolic links are
@@ -14,6 +14,9 @@ from .errors import HeadwaterError, make
 
 PROJECT_FILE = "headwater.toml"
 
+# The second and third are the project files of Bauplan.
+PROJECT_FILES = (PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml")
+
 # Code is small, and data does not belong into a project.
 PROJECT_BYTES_MAX = 32 * 1024 * 1024
 
@@ -25,11 +28,11 @@ FOLDERS_LEFT_OUT = frozenset({"__pycache__", "node_modules", "venv", "data"})
 def read_project(root: str | os.PathLike[str]) -> dict[str, str]:
     """The project's files by path relative to its root, with `/`, in the order of the paths.
 
-    Raises `FileNotFoundError` (of `headwater.errors`) for a folder without `headwater.toml`, and
+    Raises `FileNotFoundError` (of `headwater.errors`) for a folder without a project file, and
     `InvalidArgumentError` for a file that is not UTF-8 or for more than 32 MiB of code.
     """
     folder = os.fspath(root)
-    if not os.path.isfile(os.path.join(folder, PROJECT_FILE)):
+    if not any(os.path.isfile(os.path.join(folder, name)) for name in PROJECT_FILES):
         hint = "Run `headwater init` to make a project, or name the folder of one."
         raise make("file_not_found", f"no `{PROJECT_FILE}` in `{folder}`", hint)
     files: dict[str, str] = {}
@@ -62,13 +65,13 @@ def _code_files(folder: str, depth: int) -> Iterator[str]:
 
 
 def _is_code_folder(entry: os.DirEntry[str]) -> bool:
-    marks = ("pyvenv.cfg", PROJECT_FILE)
+    marks = ("pyvenv.cfg", *PROJECT_FILES)
     marked = any(os.path.exists(os.path.join(entry.path, mark)) for mark in marks)
     return entry.name not in FOLDERS_LEFT_OUT and not marked
 
 
 def _is_code_file(name: str, depth: int) -> bool:
-    return name.endswith((".sql", ".py")) or (depth == 0 and name == PROJECT_FILE)
+    return name.endswith((".sql", ".py")) or (depth == 0 and name in PROJECT_FILES)
 
 
 def _read(path: str) -> bytes:

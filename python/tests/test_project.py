@@ -46,6 +46,14 @@ class ReadProject(unittest.TestCase):
         )
         self.assertEqual(files["models/b.py"], "-- models/b.py")
 
+    def test_a_project_for_bauplan_is_sent(self):
+        for path in ("bauplan_project.yml", "models.py", "views/a.sql", "inner/bauplan_project.yaml"):
+            self.write(path)
+        self.write("inner/b.sql")
+        self.assertEqual(
+            list(project.read_project(self.root)), ["bauplan_project.yml", "models.py", "views/a.sql"]
+        )
+
     def test_text_is_sent_unchanged(self):
         self.write("headwater.toml")
         self.write("a.sql", "SELECT 'é'\r\n")

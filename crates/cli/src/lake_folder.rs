@@ -3,15 +3,12 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
+use headwater_model::{ErrorCode, MAIN_BRANCH, PROJECT_FILES, Problem};
 
 use crate::error::{self, Result};
 
 /// The lake's folder in its project.
 pub const LAKE_FOLDER: &str = ".headwater";
-
-/// The project file.
-pub const PROJECT_FILE: &str = "headwater.toml";
 
 /// A lake on this machine.
 #[derive(Debug, Clone)]
@@ -24,7 +21,7 @@ impl LakeFolder {
     /// Returns the project around the lake, if any.
     pub fn project(&self) -> Option<PathBuf> {
         let folder = self.path.parent()?;
-        folder.join(PROJECT_FILE).is_file().then(|| folder.to_owned())
+        is_project(folder).then(|| folder.to_owned())
     }
 
     /// Returns the active branch: the one set by `headwater checkout`, or `main`.
@@ -53,6 +50,11 @@ pub fn at(folder: &Path) -> Result<LakeFolder> {
     }
     let path = found.canonicalize().map_err(error::from_io("open the lake's folder"))?;
     Ok(LakeFolder { path })
+}
+
+/// Returns true if the folder has a project file, of Headwater or Bauplan.
+pub fn is_project(folder: &Path) -> bool {
+    PROJECT_FILES.iter().any(|file| folder.join(file).is_file())
 }
 
 fn is_lake_folder(folder: &Path) -> bool {

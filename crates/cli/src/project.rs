@@ -2,25 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use headwater_model::{ErrorCode, Problem};
+use headwater_model::{ErrorCode, PROJECT_FILE, Problem};
 
 use crate::context::current_folder;
 use crate::error::{self, Result};
 use crate::lake::Lake;
-use crate::lake_folder::PROJECT_FILE;
+use crate::lake_folder::is_project;
 
-/// Returns the project: the named one, the nearest `headwater.toml` in the parent folders, or the
-/// one around the lake.
+/// Returns the project: the named one, the nearest one in the parent folders, or the one around the
+/// lake.
 pub fn locate(named: Option<&PathBuf>, lake: &Lake) -> Result<PathBuf> {
     if let Some(folder) = named {
-        return if folder.join(PROJECT_FILE).is_file() {
+        return if is_project(folder) {
             folder.canonicalize().map_err(error::from_io("open the project's folder"))
         } else {
             Err(missing(&format!("no `{PROJECT_FILE}` in `{}`", folder.display())))
         };
     }
     let current = current_folder()?;
-    let above = current.ancestors().find(|folder| folder.join(PROJECT_FILE).is_file());
+    let above = current.ancestors().find(|folder| is_project(folder));
     above
         .map(Path::to_owned)
         .or_else(|| lake.project())

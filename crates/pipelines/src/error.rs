@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Error of a project or a run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The project has no `headwater.toml`.
+    /// The project has no project file.
     #[error("the project has no `headwater.toml`")]
     NoManifest,
 
@@ -35,7 +35,7 @@ pub enum Error {
     /// Several errors in the files of a project.
     #[error("the project has {} errors", errors.len())]
     Several {
-        /// The errors, those of `headwater.toml` first.
+        /// The errors, those of the project file first.
         errors: Vec<Error>,
     },
 

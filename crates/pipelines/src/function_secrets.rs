@@ -29,6 +29,11 @@ impl FunctionSecrets {
         Ok(FunctionSecrets { values, redactor })
     }
 
+    /// Returns a value, if the function names its secret.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|value| value.as_str())
+    }
+
     /// Returns the limits with the values as environment variables. Instances with other values are
     /// not reused for the call.
     pub(crate) fn add_to(&self, mut limits: Limits) -> Limits {

@@ -1,6 +1,6 @@
 //! Runs projects: from source files to tables on a branch.
 //!
-//! A [`Project`] is parsed, never executed. `headwater.toml`, SQL models and decorated Python
+//! A [`Project`] is parsed, never executed. Its project file, SQL models and decorated Python
 //! functions become steps, and the tables they read form a graph. The [`Runner`] plans which steps
 //! are out of date and runs them on a run branch. It merges that branch into the target only after
 //! every expectation passed. A failed run leaves its target unchanged and keeps the run branch for
@@ -34,7 +34,7 @@ mod units;
 pub use call::Given;
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
-pub use project::{Callable, Defaults, Parameter, ParameterKind, Parsed, Project};
+pub use project::{Callable, Defaults, Parameter, ParameterKind, Parsed, Project, ProjectSettings};
 pub use runner::Runner;
 pub use source::Location;
 pub use step::{Body, Function, Input, Materialization, ParameterInput, Step, StepKind};

@@ -202,6 +202,16 @@ pub enum Body {
     Python(Box<Function>),
 }
 
+impl Body {
+    /// Returns the Python function, if it is one.
+    pub(crate) fn as_function_mut(&mut self) -> Option<&mut Function> {
+        match self {
+            Body::Python(function) => Some(function),
+            Body::Sql(_) => None,
+        }
+    }
+}
+
 /// A Python function of a project.
 #[derive(Debug, Clone)]
 pub struct Function {

@@ -1,4 +1,4 @@
-//! The files of a project that a run receives: `headwater.toml`, SQL and Python files.
+//! The files of a project that a run receives: its project file, SQL and Python files.
 //!
 //! Data never does: hidden folders, virtual environments and folders called `data` are left out,
 //! and so are other projects within the folder.
@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use headwater_model::{ErrorCode, Problem};
-
-/// The configuration file at the root of a project.
-pub const PROJECT_FILE: &str = "headwater.toml";
+use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem};
 
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
@@ -23,7 +20,7 @@ const DEPTH_MAX: usize = 8;
 /// Errors: `file_not_found` without a project; `invalid_argument` if it is too large or a file is
 /// not UTF-8.
 pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
-    if !root.join(PROJECT_FILE).is_file() {
+    if !has_project_file(root) {
         let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());
         return Err(Problem::new(ErrorCode::FileNotFound, message)
             .with_hint("Create a project with `headwater init`."));
@@ -78,13 +75,18 @@ fn is_code_folder(path: &Path) -> bool {
     !name.starts_with('.')
         && !["__pycache__", "node_modules", "venv", "data"].contains(&name)
         && !path.join("pyvenv.cfg").exists()
-        && !path.join(PROJECT_FILE).exists()
+        && !has_project_file(path)
+}
+
+fn has_project_file(folder: &Path) -> bool {
+    PROJECT_FILES.iter().any(|file| folder.join(file).is_file())
 }
 
 fn is_code_file(root: &Path, path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    !hidden && (matches!(extension, Some("sql" | "py")) || path == root.join(PROJECT_FILE))
+    let marks = || PROJECT_FILES.iter().any(|file| path == root.join(file));
+    !hidden && (matches!(extension, Some("sql" | "py")) || marks())
 }
 
 fn relative(root: &Path, path: &Path) -> String {
@@ -109,6 +111,8 @@ mod tests {
             ("models/__pycache__/b.py", ""),
             ("other/headwater.toml", ""),
             ("other/c.sql", ""),
+            ("third/bauplan_project.yml", ""),
+            ("third/d.sql", ""),
             ("notes.md", ""),
         ] {
             let path = root.path().join(path);
@@ -120,5 +124,7 @@ mod tests {
         assert_eq!(names, ["headwater.toml", "models/a.sql", "models/b.py"]);
         let missing = read_project(&root.path().join("models")).expect_err("no project");
         assert_eq!(missing.code, ErrorCode::FileNotFound);
+        let third = read_project(&root.path().join("third")).expect("a project for Bauplan");
+        assert_eq!(third.keys().collect::<Vec<_>>(), ["bauplan_project.yml", "d.sql"]);
     }
 }

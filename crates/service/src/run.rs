@@ -77,13 +77,15 @@ pub fn run_queue(project: &str, branch: &str) -> String {
 /// Returns the object of a project by its files. Without a readable name, only a grant on every
 /// project selects it.
 pub fn project_object(files: &BTreeMap<String, String>) -> Object {
-    let name = Project::read_name(files).unwrap_or_else(|_| EVERY.to_owned());
+    let settings = Project::read_settings(files);
+    let name = settings.map_or_else(|_| EVERY.to_owned(), |settings| settings.name);
     Object::project(&name)
 }
 
 /// Returns the name of a run's project. The job parses the project's other files.
 fn project_name(request: &RunRequest) -> String {
-    Project::read_name(&request.files).unwrap_or_else(|_| "a project with errors".to_owned())
+    let settings = Project::read_settings(&request.files);
+    settings.map_or_else(|_| "a project with errors".to_owned(), |settings| settings.name)
 }
 
 fn summary(project: &str, request: &RunRequest) -> String {

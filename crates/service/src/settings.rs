@@ -1,33 +1,30 @@
 //! Settings that apply without a deployment: the name and rate card of the project in the working
 //! folder.
 //!
-//! `headwater.toml` is read when the server starts, before operations that depend on it, and every
+//! The project file is read when the server starts, before operations that depend on it, and every
 //! two seconds. An unreadable file changes nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headwater_jobs::Jobs;
-use headwater_model::{ErrorCode, Fault, Problem, RateCard};
+use headwater_model::{ErrorCode, Fault, PROJECT_FILES, Problem, RateCard};
 use headwater_pipelines::Project;
 use parking_lot::Mutex;
-
-use crate::project_files::PROJECT_FILE;
 
 /// The settings of a project's file.
 pub struct Settings {
     project: Option<PathBuf>,
     jobs: Jobs,
-    /// The file's text that was applied last.
-    applied: tokio::sync::Mutex<Option<FileText>>,
+    /// The project files that were applied last, by name.
+    applied: tokio::sync::Mutex<Option<Files>>,
     problem: Mutex<Option<Problem>>,
     /// The project's name.
     name: Mutex<Option<String>>,
 }
 
-/// The file's text; none if the file is missing or empty.
-#[derive(Debug, PartialEq, Eq)]
-struct FileText(Option<String>);
+/// Texts of project files by name; empty without a project.
+type Files = BTreeMap<String, String>;
 
 impl Settings {
     /// Creates the settings of a project, or the defaults without one.
@@ -50,22 +47,23 @@ impl Settings {
     pub async fn refresh(&self) {
         let Some(project) = &self.project else { return };
         let mut applied = self.applied.lock().await;
-        let reading = match tokio::fs::read_to_string(project.join(PROJECT_FILE)).await {
-            Ok(text) => FileText(Some(text).filter(|text| !text.trim().is_empty())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => FileText(None),
-            Err(error) => return self.report(Some(unreadable(&error))),
+        let files = match read(project).await {
+            Ok(files) => files,
+            Err(problem) => return self.report(Some(problem)),
         };
-        if applied.as_ref() == Some(&reading) {
+        if applied.as_ref() == Some(&files) {
             return;
         }
-        self.report(self.apply(reading.0.as_deref()).err());
-        *applied = Some(reading);
+        self.report(self.apply(&files).err());
+        *applied = Some(files);
     }
 
-    fn apply(&self, text: Option<&str>) -> Result<(), Problem> {
-        let (name, rates) = match text.map(parse).transpose()? {
-            Some(Project { name, rates, .. }) => (Some(name), rates),
-            None => (None, RateCard::default()),
+    fn apply(&self, files: &Files) -> Result<(), Problem> {
+        let (name, rates) = if files.is_empty() {
+            (None, RateCard::default())
+        } else {
+            let settings = Project::read_settings(files).map_err(|error| error.to_problem())?;
+            (Some(settings.name), settings.rates)
         };
         *self.name.lock() = name;
         self.jobs.set_rate_card(rates);
@@ -78,19 +76,30 @@ impl Settings {
         if let Some(problem) = &problem
             && reported.as_ref() != Some(problem)
         {
-            tracing::warn!("`{PROJECT_FILE}` is invalid: {problem}");
+            tracing::warn!("the project file is invalid: {problem}");
         }
         *reported = problem;
     }
 }
 
-fn parse(text: &str) -> Result<Project, Problem> {
-    let files = BTreeMap::from([(PROJECT_FILE.to_owned(), text.to_owned())]);
-    Project::parse(&files).map_err(|error| error.to_problem())
+/// Reads the project files of a folder; empty ones are skipped.
+async fn read(project: &Path) -> Result<Files, Problem> {
+    let mut files = Files::new();
+    for name in PROJECT_FILES {
+        match tokio::fs::read_to_string(project.join(name)).await {
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => {
+                files.insert(name.to_owned(), text);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(name, &error)),
+        }
+    }
+    Ok(files)
 }
 
-fn unreadable(error: &std::io::Error) -> Problem {
-    let mut problem = Problem::new(ErrorCode::Storage, format!("`{PROJECT_FILE}` cannot be read"));
+fn unreadable(name: &str, error: &std::io::Error) -> Problem {
+    let mut problem = Problem::new(ErrorCode::Storage, format!("`{name}` cannot be read"));
     problem.causes.push(error.to_string());
     problem
 }

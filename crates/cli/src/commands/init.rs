@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use headwater_model::{ErrorCode, Problem};
+use headwater_model::{ErrorCode, PROJECT_FILE, Problem};
 
 use crate::arguments::{ExampleArgument, Init, OutputFormat};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::example;
-use crate::lake_folder::{LAKE_FOLDER, PROJECT_FILE};
+use crate::lake_folder::{LAKE_FOLDER, is_project};
 use crate::output;
 
-/// Creates the project and the lake; keeps existing files.
+/// Creates the project and the lake; keeps existing files, and a project written for Bauplan.
 pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     let folder = &arguments.folder;
     let is_new = !folder.exists();
@@ -30,7 +30,9 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         Some(ExampleArgument::Flights) => example::write_flights(&folder)?,
         None => Vec::new(),
     };
-    created.extend(make_project(&folder, &name)?);
+    if !is_project(&folder) || folder.join(PROJECT_FILE).is_file() {
+        created.extend(make_project(&folder, &name)?);
+    }
     if let Err(problem) = make_lake(context, &lake).await {
         // Remove everything, so that the command can be repeated after the fault is fixed.
         let _ = std::fs::remove_dir_all(&lake);

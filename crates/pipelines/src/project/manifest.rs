@@ -1,12 +1,15 @@
-//! `headwater.toml`: parsing, with locations of errors.
+//! The settings of a project, and their parser for `headwater.toml`, with locations of errors.
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DEFAULT_NAMESPACE, Fault, Priority, RateCard, Trigger, name};
+use headwater_model::{
+    DEFAULT_NAMESPACE, Fault, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, Trigger, name,
+};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Defaults, Parameter, ParameterKind};
+use super::bauplan::ModelFiles;
+use super::{Defaults, Parameter, ParameterKind, bauplan};
 use crate::source::SourceText;
 use crate::{Error, Location, Result, suggest, units};
 
@@ -18,6 +21,8 @@ pub(super) struct Manifest {
     pub parameters: BTreeMap<String, Parameter>,
     pub rates: RateCard,
     pub triggers: Vec<LocatedTrigger>,
+    /// Files that may define models.
+    pub model_files: ModelFiles,
 }
 
 /// A trigger with its location.
@@ -81,8 +86,33 @@ enum ParameterType {
     Bool,
 }
 
-/// Parses the settings.
-pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
+/// Returns the name of a project's only project file.
+///
+/// Error: `invalid_project` if there is none or more than one.
+pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str> {
+    let mut found = PROJECT_FILES.into_iter().filter(|name| files.contains_key(*name));
+    let first = found.next().ok_or(Error::NoManifest)?;
+    let Some(second) = found.next() else { return Ok(first) };
+    let message = format!("the project has two project files, `{first}` and `{second}`");
+    Err(Error::invalid(Location { file: second.into(), line: 1 }, message, "Keep one of them."))
+}
+
+/// Parses the settings in a project file.
+pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Result<Manifest> {
+    let source = SourceText::new(file, files.get(file).ok_or(Error::NoManifest)?);
+    if file == PROJECT_FILE { parse_toml(&source) } else { bauplan::parse_manifest(&source) }
+}
+
+/// Checks a namespace from a project file.
+pub(super) fn namespace(text: String, at: Location) -> Result<String> {
+    name::check_namespace(&text).map_err(|error| {
+        let hint = error.hint();
+        Error::Invalid { at, message: error.to_string(), hint }
+    })?;
+    Ok(text)
+}
+
+fn parse_toml(source: &SourceText<'_>) -> Result<Manifest> {
     let file: File = toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
     let mut parameters = BTreeMap::new();
     for (name, table) in file.parameters {
@@ -104,7 +134,14 @@ pub(super) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
         triggers.push(LocatedTrigger { at, trigger });
     }
     let defaults = defaults(source, file.defaults)?;
-    Ok(Manifest { name: file.project.name, defaults, parameters, rates: file.rates, triggers })
+    Ok(Manifest {
+        name: file.project.name,
+        defaults,
+        parameters,
+        rates: file.rates,
+        triggers,
+        model_files: ModelFiles::All,
+    })
 }
 
 /// Checks that triggers set only parameters of the project.
@@ -126,14 +163,9 @@ fn check_trigger_parameters(
 fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
     let namespace = match table.namespace {
         None => DEFAULT_NAMESPACE.to_owned(),
-        Some(namespace) => {
-            let at = source.at(namespace.span().start);
-            let namespace = namespace.into_inner();
-            name::check_namespace(&namespace).map_err(|error| {
-                let hint = error.hint();
-                Error::Invalid { at, message: error.to_string(), hint }
-            })?;
-            namespace
+        Some(text) => {
+            let at = source.at(text.span().start);
+            namespace(text.into_inner(), at)?
         }
     };
     let memory = |text: Spanned<String>| {

@@ -1,6 +1,7 @@
 //! Projects as their files define them: settings, parameters, triggers and steps. Files are parsed,
 //! never executed.
 
+mod bauplan;
 mod callable;
 mod manifest;
 mod parameter;
@@ -15,19 +16,17 @@ use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, Trigger, name};
 
-use crate::source::SourceText;
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed::Parsed;
 pub(crate) use sql::located;
 
-/// File name that marks a folder as a project.
-pub(crate) const MANIFEST: &str = "headwater.toml";
-
 /// A parsed project.
 #[derive(Debug, Clone)]
 pub struct Project {
+    /// Name of the project file.
+    pub file: &'static str,
     /// Project name.
     pub name: String,
     /// Defaults of steps.
@@ -44,6 +43,15 @@ pub struct Project {
     pub callables: BTreeMap<String, Callable>,
     /// All files by path, as copied into sandboxes.
     pub files: Arc<BTreeMap<String, String>>,
+}
+
+/// The settings of a project that apply without a run.
+#[derive(Debug, Clone)]
+pub struct ProjectSettings {
+    /// Project name.
+    pub name: String,
+    /// Rates for the cost of a run.
+    pub rates: RateCard,
 }
 
 /// Defaults of steps.
@@ -91,12 +99,12 @@ impl Project {
         }
     }
 
-    /// Returns the name in a project's `headwater.toml`; no other file is parsed.
+    /// Returns the name and rates in a project's project file; no other file is parsed.
     ///
     /// Error: `invalid_project` if the file is missing or invalid.
-    pub fn read_name(files: &BTreeMap<String, String>) -> Result<String> {
-        let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
-        Ok(manifest::parse(&SourceText::new(MANIFEST, text))?.name)
+    pub fn read_settings(files: &BTreeMap<String, String>) -> Result<ProjectSettings> {
+        let manifest = manifest::parse(manifest::file_name(files)?, files)?;
+        Ok(ProjectSettings { name: manifest.name, rates: manifest.rates })
     }
 
     /// Returns the models, SQL and Python.
@@ -115,7 +123,7 @@ impl Project {
         &self,
         given: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, serde_json::Value>> {
-        parameter::values(&self.parameters, &self.steps, given)
+        parameter::values(self, given)
     }
 }
 

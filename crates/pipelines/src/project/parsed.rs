@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{MANIFEST, Project, by_name, check_growing, check_names, deeply, manifest, parameter};
+use super::{Project, by_name, check_growing, check_names, deeply, manifest, parameter};
 use super::{python, sql, trigger};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
@@ -16,7 +16,7 @@ use crate::{Callable, Error, Result, Step};
 #[derive(Debug)]
 pub struct Parsed {
     project: Project,
-    /// Errors, those of `headwater.toml` first.
+    /// Errors, those of the project file first.
     errors: Vec<Error>,
     /// Errors of triggers whose functions cannot be called; only deployments use triggers.
     trigger_errors: Vec<Error>,
@@ -25,16 +25,17 @@ pub struct Parsed {
 impl Parsed {
     /// Parses a project's files, given by path relative to its root.
     ///
-    /// Fails with `invalid_project` if there is no `headwater.toml`.
+    /// Fails with `invalid_project` if there is no project file, or more than one.
     pub fn read(files: &BTreeMap<String, String>) -> Result<Parsed> {
-        let text = files.get(MANIFEST).ok_or(Error::NoManifest)?;
+        let file = manifest::file_name(files)?;
         let mut errors = Vec::new();
-        let manifest = manifest::parse(&SourceText::new(MANIFEST, text)).unwrap_or_else(|error| {
+        let manifest = manifest::parse(file, files).unwrap_or_else(|error| {
             errors.push(error);
             manifest::Manifest::default()
         });
+        errors.extend(manifest.model_files.check(files).err());
         let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
-        for (path, text) in files {
+        for (path, text) in files.iter().filter(|(path, _)| manifest.model_files.contains(path)) {
             match read_file(path, text, &manifest.defaults.namespace, files) {
                 Ok(found) => {
                     steps.extend(found.steps);
@@ -47,11 +48,13 @@ impl Parsed {
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         let files = Arc::new(files.clone());
-        let manifest::Manifest { name, defaults, parameters, rates, triggers: located } = manifest;
+        let manifest::Manifest { name, defaults, parameters, rates, triggers: located, .. } =
+            manifest;
         let triggers = located.iter().map(|located| located.trigger.clone()).collect();
-        let project =
-            Project { name, defaults, parameters, rates, triggers, steps, callables, files };
-        errors.extend(parameter::check_uses(&project.parameters, &project.steps).err());
+        let mut project =
+            Project { file, name, defaults, parameters, rates, triggers, steps, callables, files };
+        errors.extend(parameter::check_uses(&project).err());
+        errors.extend(parameter::use_secrets(&mut project).err());
         let trigger_errors = trigger::check(&located, &project, &errors);
         Ok(Parsed { project, errors, trigger_errors })
     }
@@ -81,7 +84,7 @@ impl Parsed {
         let found = project.callables.get(name).cloned();
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
-            (_, Some(MANIFEST)) => true,
+            (_, Some(file)) if file == project.file => true,
             // A file that does not parse may define any name in its text.
             (_, Some(file)) => {
                 found.is_none() && project.files.get(file).is_some_and(|text| text.contains(name))

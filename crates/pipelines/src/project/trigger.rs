@@ -2,8 +2,8 @@
 
 use headwater_model::Fault;
 
+use super::Project;
 use super::manifest::LocatedTrigger;
-use super::{MANIFEST, Project};
 use crate::{Error, suggest};
 
 /// Returns an error for each trigger whose function is missing or does not take exactly one
@@ -14,7 +14,7 @@ pub(super) fn check(
     errors: &[Error],
 ) -> Vec<Error> {
     let may_define = |error: &Error, name: &str| {
-        let file = error.file().filter(|file| *file != MANIFEST);
+        let file = error.file().filter(|file| *file != project.file);
         file.and_then(|file| project.files.get(file)).is_some_and(|text| text.contains(name))
     };
     let check = |located: &LocatedTrigger| {

@@ -16,7 +16,7 @@ use super::{Check, Done, Run, millis};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::step::{Function, Step};
-use crate::{Error, Location, Result, fingerprint};
+use crate::{Error, Location, ParameterKind, Result, fingerprint};
 
 impl Run {
     pub(super) async fn compute_python(
@@ -30,9 +30,9 @@ impl Run {
         let environment = self.unless_cancelled(self.environment(step, function)).await;
         done.usage.environment_ms = millis(asked);
         let environment = environment?;
-        let inputs = Box::pin(self.arguments(step, done));
-        let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
         let secrets = FunctionSecrets::read(&self.runner.secrets, function).await?;
+        let inputs = Box::pin(self.arguments(step, &secrets, done));
+        let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
         let mut call = self.function_call(step, function, environment, arguments);
         call.secrets = secrets;
         let outcome = Box::pin(self.runner.invoke(call, &self.context, self.stop.clone())).await;
@@ -137,6 +137,7 @@ impl Run {
     async fn arguments(
         &self,
         step: &Step,
+        secrets: &FunctionSecrets,
         done: &mut Done,
     ) -> Result<(Vec<Argument>, Vec<Arc<Reading>>)> {
         let (mut arguments, mut meanwhile) = (Vec::new(), Vec::new());
@@ -147,8 +148,13 @@ impl Run {
         }
         for parameter in &step.parameters {
             let Some(name) = parameter.argument.clone() else { continue };
-            let value = ArgumentValue::Json(self.plan.values[&parameter.name].clone());
-            arguments.push(Argument { name, value });
+            let value = match self.plan.project.parameters.get(&parameter.name) {
+                Some(declared) if declared.kind == ParameterKind::Secret => {
+                    secrets.get(&parameter.name).into()
+                }
+                _ => self.plan.values[&parameter.name].clone(),
+            };
+            arguments.push(Argument { name, value: ArgumentValue::Json(value) });
         }
         Ok((arguments, meanwhile))
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails by panicking")]
 
 mod batches;
+mod bauplan;
 mod failures;
 mod flights;
 mod gate;

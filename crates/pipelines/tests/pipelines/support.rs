@@ -30,6 +30,13 @@ pub fn files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String
     others.chain([("headwater.toml".to_owned(), manifest)]).collect()
 }
 
+/// Returns the files of a project for Bauplan: a manifest, and others by path.
+pub fn bauplan_files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let project = "project:\n  id: 6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11\n  name: taxis\n";
+    let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+    others.chain([("bauplan_project.yml".to_owned(), format!("{project}{manifest}"))]).collect()
+}
+
 /// Formats an error as the command line shows it.
 pub fn shown(problem: &Problem) -> String {
     let mut text = format!("{}: {}", problem.code, problem.message);

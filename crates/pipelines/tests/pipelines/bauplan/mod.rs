@@ -1,0 +1,3 @@
+//! Projects written for Bauplan.
+
+mod manifest;
