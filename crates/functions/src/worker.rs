@@ -41,11 +41,18 @@ const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehe
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
+/// The package with the names that projects for Bauplan import.
+static BAUPLAN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/bauplan");
+
 /// Returns the files in every instance, by path below the worker's folder.
 pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
-    let sdk = SDK.files().filter(|file| file.path().extension().is_some_and(|e| e == "py"));
-    let sdk = sdk.filter_map(|file| {
-        Some((format!("headwater/{}", file.path().to_str()?), file.contents_utf8()?))
+    let packages = [("headwater", &SDK), ("bauplan", &BAUPLAN)];
+    let modules = packages.into_iter().flat_map(|(package, folder)| {
+        let files =
+            folder.files().filter(|file| file.path().extension().is_some_and(|e| e == "py"));
+        files.filter_map(move |file| {
+            Some((format!("{package}/{}", file.path().to_str()?), file.contents_utf8()?))
+        })
     });
     let own = [
         (FILE, WORKER),
@@ -55,7 +62,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (BETWEEN, BETWEEN_TEXT),
         (REHEARSAL, REHEARSAL_TEXT),
     ];
-    sdk.chain(own.map(|(path, text)| (path.to_owned(), text)))
+    modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
 /// Maximum size of a task in a message, in bytes; the worker has the same limit.

@@ -10,6 +10,7 @@ use headwater_engine::{Prepared, Session, SessionOptions};
 use headwater_model::{ErrorCode, Fault};
 use headwater_tables::Tables;
 
+use crate::contract::type_differences;
 use crate::plan::{Plan, sql_error};
 use crate::step::{Body, Function, Input, Step};
 use crate::{Error, Location, Result, Runner, fingerprint, suggest};
@@ -243,11 +244,23 @@ pub(crate) fn check_declared(step: &Step, given: &[&str]) -> Result<()> {
     Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
 }
 
+/// Checks that the output columns of a model have the declared types.
+pub(crate) fn check_types(step: &Step, schema: &Schema) -> Result<()> {
+    let difference = type_differences(&step.contract, schema).join(", ");
+    if difference.is_empty() {
+        return Ok(());
+    }
+    Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
+}
+
 /// Checks that the known columns of a model contain its keys and partition columns, and have types
 /// that tables support.
 fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
     check_declared(step, &known)?;
+    if let Columns::Typed(schema) = columns {
+        check_types(step, schema)?;
+    }
     if !step.is_materialized() {
         return Ok(());
     }

@@ -25,6 +25,9 @@ impl Plan {
         if step.reads_network() {
             return Ok(Some("it reads the network"));
         }
+        if step.always_runs {
+            return Ok(Some("no cache strategy"));
+        }
         if step.is_materialized() {
             return Ok(self.table_reason(step, plan).await);
         }
@@ -66,8 +69,8 @@ impl Plan {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.find_in_history(table, FINGERPRINT, same).await.is_some()
             }
-            // Changes of merged rows by others do not make the model out of date.
-            Materialization::Merge => {
+            // Changes of these rows by others do not make the model out of date.
+            Materialization::Merge | Materialization::OverwritePartitions => {
                 let last = tables.find_in_history(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)
             }

@@ -21,9 +21,15 @@ pub(crate) fn code(
     let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
     let _ = writeln!(text, "{:?}", step.columns);
-    // Hashed only if present: steps without keys keep the fingerprints of earlier versions.
+    // Hashed only if present: steps without them keep the fingerprints of earlier versions.
     if !step.keys.is_empty() {
         let _ = writeln!(text, "keys {}", step.keys.join(","));
+    }
+    if let Some(filter) = &step.overwrite_filter {
+        let _ = writeln!(text, "overwrite {filter}");
+    }
+    if !step.contract.is_empty() {
+        let _ = writeln!(text, "contract {:?}", step.contract);
     }
     for input in step.inputs.iter().filter(|input| input.incremental) {
         let _ = writeln!(text, "incremental {}", input.table);

@@ -12,6 +12,7 @@
 mod call;
 mod checks;
 mod columns;
+mod contract;
 mod decide;
 mod deployment;
 mod error;
@@ -32,6 +33,7 @@ mod suggest;
 mod units;
 
 pub use call::Given;
+pub use contract::{ColumnType, DeclaredColumn};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use project::{Callable, Defaults, Parameter, ParameterKind, Parsed, Project, ProjectSettings};

@@ -134,6 +134,9 @@ impl Runner {
             _ if !exists => &[Action::Create, Action::Insert],
             Materialization::Append => &[Action::Insert],
             Materialization::Merge => &[Action::Select, Action::Insert, Action::Update],
+            Materialization::OverwritePartitions => {
+                &[Action::Select, Action::Insert, Action::Delete]
+            }
             _ => &[Action::Insert, Action::Delete],
         };
         for action in actions {

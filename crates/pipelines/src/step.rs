@@ -10,7 +10,7 @@ use std::time::Duration;
 use headwater_functions::{Limits, Network, Variables};
 use headwater_model::{PartitionField, Priority, RefSpec, TableName};
 
-use crate::{Defaults, Location};
+use crate::{DeclaredColumn, Defaults, Location};
 
 /// A model or an expectation.
 #[derive(Debug, Clone)]
@@ -35,6 +35,13 @@ pub struct Step {
     pub allow_takeover: bool,
     /// Declared output columns, checked after the model ran.
     pub columns: Option<Vec<String>>,
+    /// Types and nullability of declared output columns, as far as they are declared.
+    pub contract: Vec<DeclaredColumn>,
+    /// Condition for the rows that `overwrite_partitions` replaces, as SQL with `$parameters`;
+    /// `None` replaces the partitions of the new rows.
+    pub overwrite_filter: Option<String>,
+    /// True if the step runs even if nothing that it depends on changed.
+    pub always_runs: bool,
     /// Memory limit in bytes; `None` uses the project's default.
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
@@ -111,10 +118,12 @@ pub enum Materialization {
     Append,
     /// The rows are upserted by key.
     Merge,
+    /// The rows replace those of their partitions, or those of the overwrite filter.
+    OverwritePartitions,
 }
 
 impl Materialization {
-    /// All variants, in the order of the documentation.
+    /// The variants of Headwater's own projects, in the order of the documentation.
     pub const ALL: [Materialization; 4] = [
         Materialization::None,
         Materialization::Replace,
@@ -122,19 +131,23 @@ impl Materialization {
         Materialization::Merge,
     ];
 
-    /// Returns `none`, `replace`, `append` or `merge`.
+    /// Returns the name: `none`, `replace`, `append`, `merge` or `overwrite_partitions`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Materialization::None => "none",
             Materialization::Replace => "replace",
             Materialization::Append => "append",
             Materialization::Merge => "merge",
+            Materialization::OverwritePartitions => "overwrite_partitions",
         }
     }
 
     /// Returns true if the table keeps rows of earlier runs.
     pub const fn accumulates(self) -> bool {
-        matches!(self, Materialization::Append | Materialization::Merge)
+        matches!(
+            self,
+            Materialization::Append | Materialization::Merge | Materialization::OverwritePartitions
+        )
     }
 
     /// Parses the text form, case-insensitively.

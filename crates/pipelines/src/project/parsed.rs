@@ -116,7 +116,7 @@ fn read_file(
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("sql") => {
-            let steps = vec![sql::parse(&source, namespace)?];
+            let steps = vec![sql::parse(&source, namespace, files)?];
             Ok(python::Found { steps, ..python::Found::default() })
         }
         Some("py") => deeply(|| python::parse(&source, namespace, files)),

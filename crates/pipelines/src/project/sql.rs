@@ -1,8 +1,11 @@
 //! SQL models: one query, with settings in comments above it.
 
+use std::collections::BTreeMap;
+
 use headwater_engine::TableRef;
 use headwater_model::{Fault, PartitionField, TableName};
 
+use super::bauplan;
 use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
 use crate::{Error, Location, Result, suggest, units};
@@ -20,7 +23,11 @@ const SETTINGS: [&str; 9] = [
 ];
 
 /// Parses a SQL file as a model.
-pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
+pub(super) fn parse(
+    source: &SourceText<'_>,
+    namespace: &str,
+    files: &BTreeMap<String, String>,
+) -> Result<Step> {
     let at = source.line(1);
     let mut step = Step {
         name: file_name(source),
@@ -33,6 +40,9 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
         partition_at: at.clone(),
         allow_takeover: false,
         columns: None,
+        contract: Vec::new(),
+        overwrite_filter: None,
+        always_runs: false,
         memory_bytes: None,
         timeout: None,
         inputs: Vec::new(),
@@ -41,7 +51,10 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
     };
     let mut incremental = Vec::new();
     for (line, setting) in settings(source)? {
-        apply(&mut step, &mut incremental, &setting, &line)?;
+        match setting {
+            Setting::Headwater(text) => apply(&mut step, &mut incremental, text, &line)?,
+            Setting::Bauplan(text) => bauplan::sql::apply(&mut step, text, &line, files)?,
+        }
     }
     step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {
         let hint = "Rename the file, or set `-- headwater: name = …`.";
@@ -70,6 +83,7 @@ pub(super) fn parse(source: &SourceText<'_>, namespace: &str) -> Result<Step> {
             at: source.line(u32::try_from(position.line).unwrap_or(1)),
         })
         .collect();
+    bauplan::sql::finish(&mut step)?;
     Ok(step)
 }
 
@@ -142,8 +156,14 @@ fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location)
     Err(Error::invalid(at.clone(), message, hint))
 }
 
+/// A setting above the query, `key = value`.
+enum Setting<'a> {
+    Headwater(&'a str),
+    Bauplan(&'a str),
+}
+
 /// Returns the settings above the query, with their locations; a later one is an error.
-fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
+fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>> {
     let mut found = Vec::new();
     let mut begun = false;
     for (index, line) in source.text.lines().enumerate() {
@@ -151,18 +171,29 @@ fn settings(source: &SourceText<'_>) -> Result<Vec<(Location, String)>> {
         let comment = line.strip_prefix("--");
         begun |= comment.is_none() && !line.is_empty();
         let at = source.line(u32::try_from(index).unwrap_or(u32::MAX - 1) + 1);
-        let written = comment.and_then(|comment| comment.trim_start().strip_prefix("headwater"));
-        let Some(setting) = written.and_then(|written| written.strip_prefix(':')) else {
-            written.map_or(Ok(()), |written| refuse_without_colon(written.trim(), &at))?;
+        let Some(setting) = comment.map(|comment| setting(comment, &at)).transpose()?.flatten()
+        else {
             continue;
         };
         if begun {
             let hint = "Move it above the query.";
             return Err(Error::invalid(at, "a setting stands below the query's begin", hint));
         }
-        found.push((at, setting.trim().to_owned()));
+        found.push((at, setting));
     }
     Ok(found)
+}
+
+fn setting<'a>(comment: &'a str, at: &Location) -> Result<Option<Setting<'a>>> {
+    let comment = comment.trim();
+    if let Some(rest) = comment.strip_prefix("bauplan") {
+        return Ok(rest.strip_prefix(':').map(|text| Setting::Bauplan(text.trim())));
+    }
+    let Some(rest) = comment.strip_prefix("headwater") else { return Ok(None) };
+    match rest.strip_prefix(':') {
+        Some(text) => Ok(Some(Setting::Headwater(text.trim()))),
+        None => refuse_without_colon(rest.trim(), at).map(|()| None),
+    }
 }
 
 /// Rejects a comment that would be a setting if it had a colon.

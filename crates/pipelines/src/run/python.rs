@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::StreamExt;
 use headwater_engine::Prepared;
+use headwater_functions::Error as FunctionError;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, Returned, Returns, Share, SharedTable, Streamed,
 };
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{self, Output};
 use super::reading::Reading;
 use super::{Check, Done, Run, millis};
+use crate::contract::null_column;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::step::{Function, Step};
@@ -73,6 +76,7 @@ impl Run {
         done: &mut Done,
     ) -> Result<()> {
         Self::check_columns(step, &table.schema())?;
+        check_nulls(step, &table).await?;
         done.rows = Some(table.rows());
         done.usage.rows_written = table.rows();
         if !step.is_materialized() && self.plan.graph.children[index].is_empty() {
@@ -200,6 +204,23 @@ impl Run {
         let table = table.map_err(|error| Self::failed(step, Some(input.at.clone()), &error))?;
         Ok(whole(table))
     }
+}
+
+/// Checks that the declared columns have no nulls, unless they allow them.
+async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
+    if step.contract.iter().all(|column| column.nullable) {
+        return Ok(());
+    }
+    let mut rows = table.stream();
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|error| Run::failed(step, None, &FunctionError::Arrow(error)))?;
+        if let Some(column) = null_column(&step.contract, &batch) {
+            let difference = format!("`{column}` has nulls");
+            let (step, at) = (step.name.clone(), step.at.clone());
+            return Err(Error::DeclaredColumns { step, at, difference });
+        }
+    }
+    Ok(())
 }
 
 /// Returns true if a function failed because of an assertion.

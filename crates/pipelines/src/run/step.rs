@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::output::{self, Output};
 use super::{Done, Run};
-use crate::columns::check_declared;
+use crate::columns::{check_declared, check_types};
 use crate::increments::Increments;
 use crate::step::{Body, Step, StepKind};
 use crate::{Error, Location, Result};
@@ -83,7 +83,8 @@ impl Run {
     /// Checks that the output columns of a model match its declaration.
     pub(super) fn check_columns(step: &Step, schema: &Schema) -> Result<()> {
         let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        check_declared(step, &given)
+        check_declared(step, &given)?;
+        check_types(step, schema)
     }
 
     /// Creates the error of a failed step with its location.

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
+use headwater_model::name::quoted;
 use headwater_model::{Action, JobEventKind, LogStream, Object, PROPERTY_JOB, TableName, Usage};
 
 use super::Run;
 use crate::Result;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::step::{Materialization, Step};
-use headwater_engine::KEYS_PROPERTY;
+use headwater_engine::{KEYS_PROPERTY, Prepared};
 
 impl Run {
     /// Logs a hint if a model appends the same rows in each run.
     fn hint_at_repetition(&self, step: &Step) {
-        if step.is_incremental() || step.inputs.is_empty() {
+        let appends = step.materialization == Materialization::Append;
+        if !appends || step.is_incremental() || step.inputs.is_empty() {
             return;
         }
         let text = format!(
@@ -50,13 +52,17 @@ impl Run {
     ) -> Result<Usage> {
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
+        self.delete_overwritten(index, read).await?;
         let mut transaction = self.transaction(index, read).await?;
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
         let known = existing.as_ref().map(|(_, table)| table.schema());
         let schema = nullable(&schema, known.as_deref());
         let partition = step.partition_by.clone();
-        let adds = step.materialization == Materialization::Append && !self.plan.begins_anew(index);
+        let adds = match step.materialization {
+            Materialization::Append => !self.plan.begins_anew(index),
+            materialization => materialization == Materialization::OverwritePartitions,
+        };
         match existing {
             None => {
                 self.check_change(&[Action::Create, Action::Insert], &step.table)?;
@@ -69,13 +75,18 @@ impl Run {
             }
             Some((name, table)) if adds => {
                 self.check_change(&[Action::Insert], &name)?;
-                self.hint_at_repetition(step);
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
                     self.check_change(&[Action::Alter], &name)?;
                     transaction.add_columns(&name, new).await.map_err(failed)?;
                 }
-                transaction.append(&name, rows).await.map_err(failed)?;
+                let added = if overwrites_by_rows(step) {
+                    transaction.overwrite_partitions(&name, rows).await
+                } else {
+                    transaction.append(&name, rows).await
+                };
+                added.map_err(failed)?;
+                self.hint_at_repetition(step);
             }
             Some((name, table)) => {
                 self.check_change(&[Action::Insert, Action::Delete], &name)?;
@@ -88,6 +99,31 @@ impl Run {
         let written = transaction.written();
         self.commit(step, transaction).await?;
         Ok(written)
+    }
+
+    /// Deletes the rows of an overwrite filter.
+    async fn delete_overwritten(
+        &self,
+        index: usize,
+        read: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let step = &self.plan.project.steps[index];
+        let Some(filter) = &step.overwrite_filter else { return Ok(()) };
+        let (namespace, name) = (&step.table.namespace, &step.table.name);
+        let transaction = self.transaction(index, read).await?;
+        let found = transaction.view().find(namespace, name).await;
+        drop(transaction);
+        let found = found.map_err(|error| Self::failed(step, None, &error))?;
+        let Some((name, _)) = found else { return Ok(()) };
+        let statement = format!("DELETE FROM {} WHERE {filter}", quoted(&name.to_string()));
+        let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
+        let session = self.engine_session(step, self.snapshot_properties(index, read))?;
+        let statement = Prepared::parse(&statement)
+            .and_then(|statement| statement.bind(&self.plan.values))
+            .map_err(|error| failed(error.into()))?;
+        let answer = Box::pin(session.execute(statement)).await.map_err(failed)?;
+        self.note_commit(answer.commit.map(|commit| commit.id));
+        Ok(())
     }
 
     /// Checks that the run may perform actions on a table.
@@ -137,6 +173,11 @@ impl Run {
         self.note_commit(commit.map(|commit| commit.id));
         Ok(())
     }
+}
+
+/// Returns true if the new rows determine which rows they replace.
+fn overwrites_by_rows(step: &Step) -> bool {
+    step.materialization == Materialization::OverwritePartitions && step.overwrite_filter.is_none()
 }
 
 /// Returns true if two schemas have the same columns in the same order.

@@ -134,9 +134,9 @@ fn a_file_that_does_not_use_the_sdk_has_no_steps() {
 
 #[test]
 fn decorators_of_other_packages_are_refused_by_name() {
-    let code = "import bauplan\n\n\n@bauplan.model()\n@bauplan.python('3.11')\ndef clean(data):\n    return data\n";
+    let code = "import dagster\n\n\n@dagster.model()\n@dagster.python('3.11')\ndef clean(data):\n    return data\n";
     insta::assert_snapshot!(refusal(&files("", &[("models/m.py", code)])), @r"
-    invalid_project: `@bauplan.model` of `clean` belongs to the package `bauplan`, whose projects are not supported (models/m.py:4)
+    invalid_project: `@dagster.model` of `clean` belongs to the package `dagster`, whose projects are not supported (models/m.py:4)
       hint: Write `import headwater` and `@headwater.model()`.
     ");
     let aliased =

@@ -126,7 +126,7 @@ fn imported<'f>(
 }
 
 /// Returns the candidate files of a module: in the importing file's folder, or at the root.
-fn candidates<'f>(
+pub(super) fn candidates<'f>(
     folder: &str,
     level: u32,
     name: &str,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use ruff_python_ast::{Expr, ModModule, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::names::PACKAGE;
+use super::names::{BAUPLAN, PACKAGE};
 use crate::source::SourceText;
 use crate::{Error, Result};
 
@@ -81,7 +81,8 @@ fn node(name: &str) -> Option<&'static str> {
     NODES.into_iter().find(|node| *node == name)
 }
 
-/// Returns the names that the file imports from packages other than `headwater` and the project.
+/// Returns the names that the file imports from packages without supported decorators, except those
+/// of the project.
 fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<String, Imported> {
     let is_other = |package: &str| {
         let first = package.split('.').next().unwrap_or_default();
@@ -89,7 +90,7 @@ fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<Str
         let is_own = |path: &String| {
             own.iter().any(|own| path.starts_with(own) || path.contains(&format!("/{own}")))
         };
-        first != PACKAGE && !files.keys().any(is_own)
+        ![PACKAGE, BAUPLAN].contains(&first) && !files.keys().any(is_own)
     };
     let mut packages = HashMap::new();
     for statement in &module.body {

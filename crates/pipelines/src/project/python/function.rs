@@ -1,19 +1,16 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
-use std::collections::BTreeMap;
-
-use headwater_functions::{Network, Variables};
-use headwater_model::{Fault, FunctionArgument, PartitionField, Priority, TableName};
+use headwater_model::{Fault, FunctionArgument, TableName};
 use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::arguments::Values;
-use super::literal::Literal;
 use super::names::Names;
+use super::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{
-    Body, Callable, Error, Function, Input, Location, Materialization, ParameterInput, Result,
-    Step, StepKind, suggest, units,
+    Body, Callable, Error, Function, Input, Location, ParameterInput, Result, Step, StepKind,
+    suggest, units,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
@@ -35,8 +32,6 @@ const MODEL: [&str; 14] = [
     "priority",
 ];
 
-/// Range of CPU limits.
-const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 const EXPECTATION: [&str; 1] = ["name"];
 const FUNCTION: [&str; 10] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
@@ -85,7 +80,7 @@ impl<'a> Reader<'a> {
                 "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
             return Err(Error::invalid(at, message, hint));
         };
-        refuse_async(function, &at)?;
+        settings::refuse_async(function, &at)?;
         let table = self.table(&values, "name", name, &at)?;
         let (inputs, parameters) = self.inputs(function)?;
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
@@ -93,12 +88,15 @@ impl<'a> Reader<'a> {
             name: table.to_string(),
             table,
             kind,
-            materialization: materialization(&values)?,
+            materialization: settings::materialization(&values)?,
             keys: values.texts("keys")?.unwrap_or_default(),
-            partition_by: partition_by(&values)?,
+            partition_by: settings::partition_by(&values)?,
             partition_at: values.place("partition_by", &at),
             allow_takeover: values.flag("allow_takeover")?.unwrap_or_default(),
             columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
+            contract: Vec::new(),
+            overwrite_filter: None,
+            always_runs: false,
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
             inputs,
@@ -115,11 +113,11 @@ impl<'a> Reader<'a> {
         asked: Option<&Values>,
         at: &Location,
     ) -> Result<Function> {
-        let (python, packages) = python(asked)?;
+        let (python, packages) = settings::python(asked)?;
         let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
         let python_at = python.as_ref().and(asked);
         let python_at = python_at.map(|values| values.place("version", at));
-        let variables = variables(values)?;
+        let variables = settings::variables(values)?;
         Ok(Function {
             file: self.source.path.clone(),
             name: name.to_owned(),
@@ -127,12 +125,12 @@ impl<'a> Reader<'a> {
             python_at,
             packages,
             system,
-            network: network(values)?,
+            network: settings::network(values)?,
             temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
-            cpu_millis: quantity(values, "cpus", cpus, "1.5")?,
-            secrets: secrets(values, &variables, at)?,
+            cpu_millis: quantity(values, "cpus", settings::cpus, "1.5")?,
+            secrets: settings::secrets(values, &variables, at)?,
             variables,
-            priority: priority(values)?,
+            priority: settings::priority(values)?,
             code: "".into(),
         })
     }
@@ -145,7 +143,7 @@ impl<'a> Reader<'a> {
         asked: Option<&Values>,
         at: &Location,
     ) -> Result<Callable> {
-        refuse_async(function, at)?;
+        settings::refuse_async(function, at)?;
         let own = function.name.as_str();
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
         let usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
@@ -174,7 +172,7 @@ impl<'a> Reader<'a> {
     }
 
     fn arguments_of(&self, function: &StmtFunctionDef) -> Result<Vec<FunctionArgument>> {
-        self.refuse_unnamed(function)?;
+        settings::refuse_unnamed(self.source, function)?;
         let parameters = &function.parameters;
         let mut arguments = Vec::new();
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
@@ -265,24 +263,8 @@ impl<'a> Reader<'a> {
         Error::invalid(self.at(node), format!("`headwater` has no `{member}` for this place"), hint)
     }
 
-    fn refuse_unnamed(&self, function: &StmtFunctionDef) -> Result<()> {
-        let parameters = &function.parameters;
-        let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
-        if let Some(star) = star {
-            let message = format!("`{}` takes any arguments by `*{}`", function.name, star.name);
-            let hint = "Name every input as an argument.";
-            return Err(Error::invalid(self.at(&**star), message, hint));
-        }
-        if let Some(argument) = parameters.posonlyargs.first() {
-            let message =
-                format!("`{}` takes `{}` by position only", function.name, argument.name());
-            return Err(Error::invalid(self.at(argument), message, "Leave out the `/`."));
-        }
-        Ok(())
-    }
-
     fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
-        self.refuse_unnamed(function)?;
+        settings::refuse_unnamed(self.source, function)?;
         let parameters = &function.parameters;
         let mut inputs = (Vec::new(), Vec::new());
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
@@ -315,7 +297,8 @@ impl<'a> Reader<'a> {
                 let values = Values::read(self.source, "Model", arguments, &names, 1)?;
                 let input = self.model(&values, name, &at)?;
                 let filter_at = values.place("filter", &at);
-                inputs.1.extend(filter_parameters(&input, &filter_at)?);
+                let filter = input.filter.as_deref();
+                inputs.1.extend(settings::condition_parameters("filter", filter, &filter_at)?);
                 inputs.0.push(input);
             }
             "Parameter" => {
@@ -332,7 +315,7 @@ impl<'a> Reader<'a> {
     fn model(&self, values: &Values, argument: &str, at: &Location) -> Result<Input> {
         let name = required(values.text("name")?, "Model", at)?;
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
-        if let Some(column) = columns.as_deref().and_then(repeated) {
+        if let Some(column) = columns.as_deref().and_then(settings::repeated) {
             let message = format!("`Model` asks for the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
@@ -349,146 +332,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<()> {
-    if !function.is_async {
-        return Ok(());
-    }
-    let message = format!("`{}` is asynchronous", function.name);
-    Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
-}
-
-/// Returns the parameters of an input's filter.
-fn filter_parameters(input: &Input, at: &Location) -> Result<Vec<ParameterInput>> {
-    let Some(filter) = &input.filter else { return Ok(Vec::new()) };
-    let checked = headwater_engine::check_condition(filter);
-    let used = checked.and_then(|()| headwater_engine::placeholders(filter)).map_err(|error| {
-        let hint = error.hint();
-        let hint = hint.unwrap_or_else(|| "Write a condition in SQL, as after WHERE.".to_owned());
-        Error::invalid(at.clone(), format!("`filter` cannot be used: {error}"), hint)
-    })?;
-    let parameter = |name| ParameterInput { argument: None, name, at: at.clone() };
-    Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
-}
-
-/// Returns a name that is in a list more than once.
-fn repeated(names: &[String]) -> Option<&String> {
-    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
-}
-
 fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
     name.ok_or_else(|| {
         let hint = format!("Write `headwater.{call}(\"name\")`.");
         Error::invalid(at.clone(), format!("`{call}` names nothing"), hint)
     })
-}
-
-type Packages = BTreeMap<String, String>;
-
-fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)> {
-    let Some(values) = values else { return Ok((None, None)) };
-    let packages = |literal: &Literal| -> Option<Packages> {
-        let Literal::Map(entries) = literal else { return None };
-        let entry = |(name, version): &(String, Literal)| match version {
-            Literal::Text(version) => Some((name.clone(), version.clone())),
-            _ => None,
-        };
-        entries.iter().map(entry).collect()
-    };
-    let pip = values.get("pip", packages, "`pip={\"polars\": \"1.38.1\"}`")?;
-    Ok((values.text("version")?, pip))
-}
-
-/// Parses true, false, or a list of allowed hosts.
-fn network(values: &Values) -> Result<Network> {
-    let read = |literal: &Literal| match literal {
-        Literal::Bool(true) => Some(Network::On),
-        Literal::Bool(false) => Some(Network::Off),
-        Literal::Text(_) => None,
-        list => {
-            let hosts = list.as_texts()?.iter().map(|host| host.parse().ok()).collect();
-            Option::<Vec<_>>::map(hosts, Network::Hosts)
-        }
-    };
-    let form = "`network=True` or `network=[\"api.example.com:443\"]`";
-    Ok(values.get("network", read, form)?.unwrap_or_default())
-}
-
-/// Parses a CPU limit to thousandths of a CPU.
-fn cpus(text: &str) -> Option<u32> {
-    let processors: f64 = text.trim().parse().ok()?;
-    CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
-}
-
-fn priority(values: &Values) -> Result<Option<Priority>> {
-    let read = |literal: &Literal| match literal {
-        Literal::Text(text) => Priority::parse(text),
-        _ => None,
-    };
-    values.get("priority", read, "`\"low\"`, `\"normal\"` or `\"high\"`")
-}
-
-/// Parses environment variables. Errors never show a value.
-fn variables(values: &Values) -> Result<Variables> {
-    let name = |name: &str| {
-        let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(usable)
-    };
-    let entry = |(key, value): &(String, Literal)| match value {
-        Literal::Text(value) if name(key) && !value.contains('\0') => {
-            Some((key.clone(), value.clone()))
-        }
-        _ => None,
-    };
-    let read = |literal: &Literal| match literal {
-        Literal::Map(entries) => entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>(),
-        _ => None,
-    };
-    let form = "`env={\"NAME\": \"value\"}`";
-    Ok(values.secret("env", read, form)?.unwrap_or_default().into())
-}
-
-/// Parses the names of secrets. They are environment variables, so none is in `env` too.
-fn secrets(values: &Values, variables: &Variables, at: &Location) -> Result<Vec<String>> {
-    let names = values.texts("secrets")?.unwrap_or_default();
-    let at = || values.place("secrets", at);
-    for name in &names {
-        headwater_secrets::check_name(name).map_err(|error| Error::Invalid {
-            at: at(),
-            message: error.to_string(),
-            hint: error.hint(),
-        })?;
-        if variables.names().any(|variable| variable == name) {
-            let message = format!("`{name}` is both in `env` and in `secrets`");
-            return Err(Error::invalid(at(), message, "Remove it from `env`."));
-        }
-    }
-    Ok(names)
-}
-
-fn materialization(values: &Values) -> Result<Materialization> {
-    let read = |literal: &Literal| match literal {
-        Literal::Text(text) => Materialization::parse(text),
-        _ => None,
-    };
-    let form = "`\"none\"`, `\"replace\"`, `\"append\"` or `\"merge\"`";
-    Ok(values.get("materialization", read, form)?.unwrap_or_default())
-}
-
-fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
-    let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
-        let fields = literal.as_texts()?;
-        let fields = fields.iter().flat_map(|text| PartitionField::split(text));
-        fields.map(|field| field.parse().ok()).collect()
-    };
-    Ok(values.get("partition_by", read, "`[\"day(time_hour)\", \"origin\"]`")?.unwrap_or_default())
-}
-
-fn quantity<T>(
-    values: &Values,
-    name: &str,
-    parse: impl Fn(&str) -> Option<T>,
-    form: &str,
-) -> Result<Option<T>> {
-    let read = |literal: &Literal| literal.as_quantity().and_then(|text| parse(&text));
-    values.get(name, read, &format!("`{name}={form}`"))
 }

@@ -1,23 +1,29 @@
 //! Python files: decorated functions, found in the syntax tree. Files are never executed.
 //!
-//! Names of `headwater` are resolved through `import headwater as hw` and `from headwater import
-//! model`. Arguments of decorators and inputs must be literals, because nothing is evaluated.
+//! Names of `headwater` and `bauplan` are resolved through `import headwater as hw` and `from
+//! headwater import model`. Arguments of decorators and inputs must be literals, because nothing is
+//! evaluated.
 
 mod arguments;
+mod bauplan;
 mod code;
 mod foreign;
 mod function;
 mod literal;
 mod names;
+mod placement;
+mod settings;
 
 use std::collections::BTreeMap;
 
-use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
-use ruff_python_ast::{ModModule, Stmt, StmtFunctionDef};
+use ruff_python_ast::{ModModule, Stmt};
 use ruff_text_size::Ranged;
 
+use self::bauplan::BauplanReader;
+pub(super) use self::bauplan::{Schema, Schemas};
 use self::function::{Defined, Reader};
-use self::names::Names;
+use self::names::{BAUPLAN, Names, PACKAGE};
+use self::placement::{refuse_both, refuse_inner};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 
@@ -36,25 +42,34 @@ pub(super) fn parse(
 ) -> Result<Found> {
     let module = module(source)?;
     foreign::refuse(source, &module, files)?;
-    let names = Names::of(&module, source)?;
-    if names.is_empty() {
+    let names = Names::of(&module, source, PACKAGE)?;
+    let bauplan = Names::of(&module, source, BAUPLAN)?;
+    if names.is_empty() && bauplan.is_empty() {
         return Ok(Found::default());
     }
+    let schemas = Schemas::of(source, &module, files)?;
     let reader = Reader { source, names: &names, namespace };
+    let bauplan = BauplanReader { source, names: &bauplan, namespace, schemas: &schemas };
+    bauplan.refuse_unsupported(&module)?;
     let (mut steps, mut callables) = (Vec::new(), Vec::new());
     for statement in &module.body {
         if let Stmt::FunctionDef(function) = statement {
-            match reader.read(function)? {
+            refuse_both(&reader, bauplan.names, function)?;
+            let defined = match reader.read(function)? {
+                Some(defined) => Some(defined),
+                None => bauplan.read(function)?.map(|step| Defined::Step(Box::new(step))),
+            };
+            match defined {
                 Some(Defined::Step(step)) => steps.push((*step, function.range())),
                 Some(Defined::Callable(callable)) => callables.push((*callable, function.range())),
                 None => {}
             }
         } else {
-            refuse_inner(&reader, std::slice::from_ref(statement))?;
+            refuse_inner(&reader, bauplan.names, std::slice::from_ref(statement))?;
         }
     }
     for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
-        refuse_inner(&reader, &function.body)?;
+        refuse_inner(&reader, bauplan.names, &function.body)?;
     }
     code::attach(source, &module, files, &mut steps, &callables);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
@@ -75,41 +90,5 @@ fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
         first.to_lowercase().collect::<String>() + characters.as_str()
-    })
-}
-
-/// Rejects decorated functions that are not at the top level of the file.
-fn refuse_inner(reader: &Reader, body: &[Stmt]) -> Result<()> {
-    let mut inner = Inner { reader, found: None };
-    inner.visit_body(body);
-    let Some((name, offset)) = inner.found else { return Ok(()) };
-    let message = format!("`{name}` is decorated inside another statement");
-    let hint = "Define models and expectations at the top level of their file.";
-    Err(Error::invalid(reader.source.at(offset), message, hint))
-}
-
-struct Inner<'a> {
-    reader: &'a Reader<'a>,
-    found: Option<(String, usize)>,
-}
-
-impl StatementVisitor<'_> for Inner<'_> {
-    fn visit_stmt(&mut self, statement: &Stmt) {
-        if let Stmt::FunctionDef(function) = statement
-            && is_decorated(self.reader, function)
-            && self.found.is_none()
-        {
-            let offset = function.name.range().start().to_usize();
-            self.found = Some((function.name.to_string(), offset));
-        }
-        walk_stmt(self, statement);
-    }
-}
-
-fn is_decorated(reader: &Reader, function: &StmtFunctionDef) -> bool {
-    function.decorator_list.iter().any(|decorator| {
-        let expression = &decorator.expression;
-        let target = expression.as_call_expr().map_or(expression, |call| &*call.func);
-        reader.names.resolve(target).is_some()
     })
 }

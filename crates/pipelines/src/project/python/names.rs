@@ -1,4 +1,4 @@
-//! Resolution of names in a file to members of `headwater`.
+//! Resolution of names in a file to members of a package with decorators.
 
 use std::collections::HashMap;
 
@@ -12,21 +12,26 @@ use crate::{Error, Result};
 /// The package that provides the decorators.
 pub(super) const PACKAGE: &str = "headwater";
 
-/// The names a file imported from `headwater`.
-#[derive(Default)]
+/// The package with the decorators of Bauplan.
+pub(super) const BAUPLAN: &str = "bauplan";
+
+/// The names a file imported from a package.
 pub(super) struct Names {
+    package: &'static str,
     modules: Vec<String>,
     members: HashMap<String, String>,
     star: Option<usize>,
 }
 
 impl Names {
-    pub fn of(module: &ModModule, source: &SourceText) -> Result<Names> {
-        let mut names = Names::default();
+    pub fn of(module: &ModModule, source: &SourceText, package: &'static str) -> Result<Names> {
+        let (modules, members) = (Vec::new(), HashMap::new());
+        let mut names = Names { package, modules, members, star: None };
         names.visit_body(&module.body);
         if let Some(offset) = names.star {
-            let message = "`from headwater import *` hides where names come from";
-            return Err(Error::invalid(source.at(offset), message, "Write `import headwater`."));
+            let message = format!("`from {package} import *` hides where names come from");
+            let hint = format!("Write `import {package}`.");
+            return Err(Error::invalid(source.at(offset), message, hint));
         }
         Ok(names)
     }
@@ -35,7 +40,7 @@ impl Names {
         self.modules.is_empty() && self.members.is_empty()
     }
 
-    /// Returns the member of `headwater` that an expression names: `model`, `Model`.
+    /// Returns the member of the package that an expression names: `model`, `Model`.
     pub fn resolve<'a>(&'a self, expression: &'a Expr) -> Option<&'a str> {
         match expression {
             Expr::Name(name) => self.members.get(name.id.as_str()).map(String::as_str),
@@ -63,14 +68,20 @@ impl StatementVisitor<'_> for Names {
     fn visit_stmt(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Import(import) => {
-                for alias in import.names.iter().filter(|alias| &alias.name == PACKAGE) {
-                    let local = alias.asname.as_ref().unwrap_or(&alias.name);
-                    self.modules.push(local.to_string());
+                for alias in &import.names {
+                    let name = alias.name.as_str();
+                    let is_inner = name
+                        .strip_prefix(self.package)
+                        .is_some_and(|rest| rest.starts_with('.') && alias.asname.is_none());
+                    if name == self.package || is_inner {
+                        let local = alias.asname.as_ref().map(ruff_python_ast::Identifier::as_str);
+                        self.modules.push(local.unwrap_or(self.package).to_owned());
+                    }
                 }
             }
             Stmt::ImportFrom(import)
                 if import.level == 0
-                    && import.module.as_ref().is_some_and(|name| name == PACKAGE) =>
+                    && import.module.as_ref().is_some_and(|name| name == self.package) =>
             {
                 self.import_from(import);
             }

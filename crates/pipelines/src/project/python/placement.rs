@@ -1,0 +1,59 @@
+//! Checks of where decorators are: on functions at the top level of a file, and of one package.
+
+use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
+use ruff_python_ast::{Stmt, StmtFunctionDef};
+use ruff_text_size::Ranged;
+
+use super::function::Reader;
+use super::names::Names;
+use crate::{Error, Result};
+
+/// Rejects a function with decorators of both packages.
+pub(super) fn refuse_both(
+    reader: &Reader,
+    bauplan: &Names,
+    function: &StmtFunctionDef,
+) -> Result<()> {
+    if !(is_decorated(reader.names, function) && is_decorated(bauplan, function)) {
+        return Ok(());
+    }
+    let message = format!("`{}` has decorators of both `headwater` and `bauplan`", function.name);
+    let at = reader.source.at(function.name.range().start().to_usize());
+    Err(Error::invalid(at, message, "Use those of one package."))
+}
+
+/// Rejects decorated functions that are not at the top level of the file.
+pub(super) fn refuse_inner(reader: &Reader, bauplan: &Names, body: &[Stmt]) -> Result<()> {
+    let mut inner = Inner { names: [reader.names, bauplan], found: None };
+    inner.visit_body(body);
+    let Some((name, offset)) = inner.found else { return Ok(()) };
+    let message = format!("`{name}` is decorated inside another statement");
+    let hint = "Define models and expectations at the top level of their file.";
+    Err(Error::invalid(reader.source.at(offset), message, hint))
+}
+
+struct Inner<'a> {
+    names: [&'a Names; 2],
+    found: Option<(String, usize)>,
+}
+
+impl StatementVisitor<'_> for Inner<'_> {
+    fn visit_stmt(&mut self, statement: &Stmt) {
+        if let Stmt::FunctionDef(function) = statement
+            && self.names.into_iter().any(|names| is_decorated(names, function))
+            && self.found.is_none()
+        {
+            let offset = function.name.range().start().to_usize();
+            self.found = Some((function.name.to_string(), offset));
+        }
+        walk_stmt(self, statement);
+    }
+}
+
+fn is_decorated(names: &Names, function: &StmtFunctionDef) -> bool {
+    function.decorator_list.iter().any(|decorator| {
+        let expression = &decorator.expression;
+        let target = expression.as_call_expr().map_or(expression, |call| &*call.func);
+        names.resolve(target).is_some()
+    })
+}

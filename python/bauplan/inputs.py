@@ -1,0 +1,32 @@
+"""Inputs of a function, as default arguments or in `Annotated`. They hold what was written."""
+
+
+class _Marker:
+    """Equality and text by the arguments."""
+
+    def __eq__(self, other):
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self):
+        return hash((type(self), self.name))
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.name!r})"
+
+
+class Model(_Marker):
+    """A table: another model's output, or a table of the lake."""
+
+    def __init__(self, name, columns=None, filter=None, ref=None, projection_schema=None):
+        self.name = name
+        self.columns = columns
+        self.filter = filter
+        self.ref = ref
+        self.projection_schema = projection_schema
+
+
+class Parameter(_Marker):
+    """A parameter of the run."""
+
+    def __init__(self, name):
+        self.name = name
