@@ -1,8 +1,8 @@
 """The names that the functions of projects written for Bauplan import.
 
-Every sandbox has this package; the wheel does not contain it. Headwater reads the decorators, inputs
-and schemas from the source, without running it. Here they only keep the module importable, and leave
-each function callable.
+Every sandbox has this package; the wheel does not contain it. Headwater reads the decorators,
+inputs and schemas from the source, without running it. Here they only keep the module importable,
+and leave each function callable.
 """
 
 from .inputs import Model, Parameter

@@ -1,4 +1,4 @@
-"""Inputs of a function, as default arguments or in `Annotated`. They hold what was written."""
+"""Inputs of a function, as default arguments or in `Annotated`, with their arguments."""
 
 
 class _Marker:

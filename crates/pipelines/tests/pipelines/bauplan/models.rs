@@ -135,11 +135,17 @@ fn expectations_and_headwater_stand_beside_models() {
     assert_eq!(found, expected);
 }
 
+/// Checks that functions with these decorators are refused.
+fn check_decorators(cases: &[(&str, &str)]) {
+    for (decorators, expected) in cases {
+        let code = format!("{decorators}\ndef m(t=bauplan.Model('t')):\n    return t\n");
+        check_refused(&[(&code, expected)]);
+    }
+}
+
 #[test]
-fn wrong_decorators_are_refused_by_name() {
-    let function = "def m(t=bauplan.Model('t')):\n    return t\n";
-    let with = |decorators: &str| format!("{decorators}\n{function}");
-    let cases = [
+fn wrong_arguments_of_a_model_are_refused_by_name() {
+    check_decorators(&[
         (
             "@bauplan.model(materialisation='x')",
             "`model` has no argument `materialisation` (models.py:2)",
@@ -179,6 +185,12 @@ fn wrong_decorators_are_refused_by_name() {
             "@bauplan.model(materialization_strategy='OVERWRITE_PARTITIONS', partitioned_by='a', overwrite_filter='a = $other')",
             "uses parameter `other`, which the project does not declare",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_decorators_are_refused_by_name() {
+    check_decorators(&[
         (
             "@bauplan.model",
             "`model` decorates without parentheses (models.py:2)\n  hint: Write `@bauplan.model()`.",
@@ -213,10 +225,11 @@ fn wrong_decorators_are_refused_by_name() {
             "import headwater\n@bauplan.model()\n@headwater.python()",
             "`m` has decorators of both `headwater` and `bauplan`",
         ),
-    ];
-    let cases: Vec<_> = cases.iter().map(|(code, expected)| (with(code), *expected)).collect();
-    let cases: Vec<_> = cases.iter().map(|(code, expected)| (code.as_str(), *expected)).collect();
-    check_refused(&cases);
+    ]);
+}
+
+#[test]
+fn misplaced_decorators_and_imports_are_refused_by_name() {
     check_refused(&[
         (
             "class C:\n    @bauplan.model()\n    def m(self):\n        pass\n",
