@@ -77,7 +77,7 @@ async fn delete(lake: &Lake, name: &TableName) -> Outcome<()> {
     transaction.drop(name, false).await?;
     transaction.commit("drop the table").await?;
     let mut transaction = lake.transaction("main", "bench").await?;
-    transaction.register(&"deleted".parse()?, &location, false).await?;
+    transaction.rest().register(&"deleted".parse()?, &location, false).await?;
     transaction.commit("register the table with equality deletes").await?;
     Ok(())
 }
@@ -100,17 +100,17 @@ async fn delete_file(lake: &Lake, table: &Table, values: Vec<i64>) -> Outcome<Da
         .record_count(rows)
         .file_size_in_bytes(content.len() as u64)
         .equality_ids(Some(vec![id]));
-    lake.tables().write_file(&location, content.into()).await?;
+    lake.tables().files().write(&location, content.into()).await?;
     Ok(file.build()?)
 }
 
 /// Writes the metadata of a snapshot with the delete files, and returns its location.
 async fn commit(lake: &Lake, table: &Table, deletes: Vec<DataFile>) -> Outcome<String> {
     let tables = lake.tables();
-    let content = tables.read_file(table.metadata_location()).await?;
+    let content = tables.files().read(table.metadata_location()).await?;
     let metadata: TableMetadata = serde_json::from_slice(&content)?;
     let current = metadata.current_snapshot().ok_or("no snapshot")?.clone();
-    let content = tables.read_file(current.manifest_list()).await?;
+    let content = tables.files().read(current.manifest_list()).await?;
     let list = ManifestList::parse_with_version(&content, FormatVersion::V2)?;
     let mut listed: Vec<ManifestFile> = list.consume_entries().into_iter().collect();
     let (id, number) = (metadata.next_sequence_number() + 1000, metadata.next_sequence_number());
@@ -130,7 +130,7 @@ async fn commit(lake: &Lake, table: &Table, deletes: Vec<DataFile>) -> Outcome<S
     }
     let mut manifest = writer.write_manifest_file().await?;
     manifest.manifest_path = format!("{folder}/bench-deletes.avro");
-    tables.write_file(&manifest.manifest_path, memory.new_input(place)?.read().await?).await?;
+    tables.files().write(&manifest.manifest_path, memory.new_input(place)?.read().await?).await?;
     listed.push(manifest);
 
     let place = "memory:/list.avro";
@@ -140,7 +140,7 @@ async fn commit(lake: &Lake, table: &Table, deletes: Vec<DataFile>) -> Outcome<S
     writer.add_manifests(listed.into_iter())?;
     writer.close().await?;
     let list = format!("{folder}/bench-list.avro");
-    tables.write_file(&list, memory.new_input(place)?.read().await?).await?;
+    tables.files().write(&list, memory.new_input(place)?.read().await?).await?;
     let summary = Summary { operation: Operation::Delete, additional_properties: HashMap::new() };
     let snapshot = Snapshot::builder()
         .with_snapshot_id(id)
@@ -154,6 +154,6 @@ async fn commit(lake: &Lake, table: &Table, deletes: Vec<DataFile>) -> Outcome<S
     let builder = metadata.into_builder(None).set_branch_snapshot(snapshot, MAIN_BRANCH)?;
     let location = format!("{folder}/bench.metadata.json");
     let content = serde_json::to_vec(&builder.build()?.metadata)?;
-    tables.write_file(&location, content.into()).await?;
+    tables.files().write(&location, content.into()).await?;
     Ok(location)
 }

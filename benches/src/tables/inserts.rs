@@ -44,7 +44,7 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     check(&engine, made, expected).await?;
     let request = MaintainRequest { compact: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    lake.maintain("main", Some(&table), &request, progress, cancelled).await?;
+    lake.maintenance().run("main", Some(&table), &request, progress, cancelled).await?;
     check(&engine, made, expected).await
 }
 

@@ -12,7 +12,7 @@ use headwater_store::{Batch, Expected, RefChange, Store};
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
 use crate::objects::{Objects, Pending};
-use crate::{Error, Result, State};
+use crate::{DeletedRefs, Error, Merges, Result, State, Tags};
 
 /// The maximum number of attempts of a change when concurrent changes of the same ref succeed
 /// first.
@@ -75,6 +75,21 @@ impl Catalog {
             Ok(_) | Err(headwater_store::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns the tags.
+    pub fn tags(&self) -> Tags<'_> {
+        Tags { catalog: self }
+    }
+
+    /// Returns the recently deleted refs.
+    pub fn deleted_refs(&self) -> DeletedRefs<'_> {
+        DeletedRefs { catalog: self }
+    }
+
+    /// Returns the operations of a merge.
+    pub fn merges(&self) -> Merges<'_> {
+        Merges { catalog: self }
     }
 
     /// Returns the store.

@@ -16,6 +16,34 @@ const DELETED_REFS: &str = "removed_refs";
 /// ids can still reach the unchecked commits.
 const QUARANTINED: &str = "deleted_quarantine";
 
+/// The recently deleted refs. From [`Catalog`].
+#[derive(Debug, Clone, Copy)]
+pub struct DeletedRefs<'a> {
+    pub(crate) catalog: &'a Catalog,
+}
+
+impl DeletedRefs<'_> {
+    /// Lists the commits of the refs deleted at or after a time.
+    pub async fn since(self, since: Timestamp) -> Result<Vec<CommitId>> {
+        let range = KeyRange::all().from(time_key(since));
+        let found = self.catalog.store.scan(DELETED_REFS, &range).await?;
+        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
+    }
+
+    /// Lists the commits of the refs deleted before a time.
+    pub async fn before(self, until: Timestamp) -> Result<Vec<CommitId>> {
+        let found =
+            self.catalog.store.scan(DELETED_REFS, &KeyRange::all().until(time_key(until))).await?;
+        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
+    }
+
+    /// Deletes the records of refs deleted before a time.
+    pub async fn trim(self, before: Timestamp) -> Result<()> {
+        self.catalog.store.trim(DELETED_REFS, &KeyRange::all().until(time_key(before))).await?;
+        Ok(())
+    }
+}
+
 impl Catalog {
     /// Returns the journal entries for the deletion of a branch.
     pub(crate) fn deletion_entries(
@@ -43,25 +71,6 @@ impl Catalog {
         let key = format!("{}/{name}", time_key(self.now()));
         let value = codec::encode("a deleted ref", &commit)?;
         Ok(Append { journal: DELETED_REFS.to_owned(), key, value: Some(value) })
-    }
-
-    /// Lists the commits of the refs deleted at or after a time.
-    pub async fn refs_deleted_since(&self, since: Timestamp) -> Result<Vec<CommitId>> {
-        let range = KeyRange::all().from(time_key(since));
-        let found = self.store.scan(DELETED_REFS, &range).await?;
-        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
-    }
-
-    /// Lists the commits of the refs deleted before a time.
-    pub async fn refs_deleted_before(&self, until: Timestamp) -> Result<Vec<CommitId>> {
-        let found = self.store.scan(DELETED_REFS, &KeyRange::all().until(time_key(until))).await?;
-        found.iter().map(|entry| codec::decode("a deleted ref", &entry.value)).collect()
-    }
-
-    /// Deletes the records of refs deleted before a time.
-    pub async fn trim_deleted_refs(&self, before: Timestamp) -> Result<()> {
-        self.store.trim(DELETED_REFS, &KeyRange::all().until(time_key(before))).await?;
-        Ok(())
     }
 }
 

@@ -29,13 +29,15 @@ mod trie;
 pub use branch::NewBranch;
 pub use catalog::Catalog;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
+pub use deleted_refs::DeletedRefs;
 pub use error::{Error, Result};
-pub use merge::{Checks, Contested, MergeCommit, MergePlan, MergeSource, Stack};
+pub use merge::{Checks, Contested, MergeCommit, MergePlan, MergeSource, Merges, Stack};
 pub use merge_base::{Base, MergedBase};
 pub use reachability::{Reach, ReachedState};
 pub use reference::Resolved;
 pub use state::State;
 pub use table_history::TableState;
+pub use tag::Tags;
 pub use three_way_diff::Renamed;
 
 /// The scope of the unique keys that record committed event ids.

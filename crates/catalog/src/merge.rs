@@ -1,9 +1,9 @@
 //! Three-way merge of commits, table by table.
 //!
 //! A table changed on one side is taken from that side, and equal changes on both sides need no
-//! action. A table changed differently on both sides is contested. [`Catalog::plan_merge`]
+//! action. A table changed differently on both sides is contested. [`Merges::plan`]
 //! classifies the tables and changes nothing. The lake merges the contents of contested tables, and
-//! [`Catalog::apply_merge`] creates the commit. A contested table whose contents cannot be merged
+//! [`Merges::apply`] creates the commit. A contested table whose contents cannot be merged
 //! is a conflict, reported with both changes and their commits.
 
 use std::collections::BTreeMap;
@@ -178,21 +178,22 @@ impl Contested {
     }
 }
 
-impl Catalog {
+/// Merges into branches. From [`Catalog`].
+#[derive(Debug, Clone, Copy)]
+pub struct Merges<'a> {
+    pub(crate) catalog: &'a Catalog,
+}
+
+impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
     /// Fails with `branch_protected` if the source is in quarantine, unless the checks are
     /// [`Checks::Waived`]. In that case the target inherits the quarantine, unless it is `main` or
     /// protected.
-    pub async fn plan_merge(
-        &self,
-        target: &str,
-        source: &RefSpec,
-        checks: Checks,
-    ) -> Result<MergePlan> {
-        let (mut record, bytes) = self.branch_record(target).await?;
+    pub async fn plan(self, target: &str, source: &RefSpec, checks: Checks) -> Result<MergePlan> {
+        let (mut record, bytes) = self.catalog.branch_record(target).await?;
         let head = record.commit;
-        let commit = self.resolve(source).await?.commit;
+        let commit = self.catalog.resolve(source).await?.commit;
         self.check_quarantine(
             target,
             &mut record,
@@ -200,10 +201,10 @@ impl Catalog {
             checks,
         )
         .await?;
-        let bases = self.merge_bases(head, commit).await?;
+        let bases = self.catalog.merge_bases(head, commit).await?;
         let (taken, contested) = match bases.as_slice() {
             [base] if *base == commit => (Vec::new(), Vec::new()),
-            [base] if *base == head => (self.diff(head, commit).await?, Vec::new()),
+            [base] if *base == head => (self.catalog.diff(head, commit).await?, Vec::new()),
             _ => self.compare(&bases, head, commit).await?,
         };
         let parents = vec![head, commit];
@@ -212,19 +213,14 @@ impl Catalog {
     }
 
     /// Starts a sequence of commits on top of a branch's current head.
-    pub async fn begin_stack(&self, target: &str) -> Result<Stack> {
-        let (record, bytes) = self.branch_record(target).await?;
+    pub async fn begin_stack(self, target: &str) -> Result<Stack> {
+        let (record, bytes) = self.catalog.branch_record(target).await?;
         Ok(Stack { target: target.to_owned(), head: record.commit, record, bytes })
     }
 
     /// Plans to apply the changes between two commits on top of a stack, as a cherry-pick or revert
     /// does. Neither commit needs to be in its history.
-    pub async fn plan_onto(
-        &self,
-        stack: &Stack,
-        from: CommitId,
-        to: CommitId,
-    ) -> Result<MergePlan> {
+    pub async fn plan_onto(self, stack: &Stack, from: CommitId, to: CommitId) -> Result<MergePlan> {
         let bases = vec![from];
         let (taken, contested) = self.compare(&bases, stack.head, to).await?;
         Ok(MergePlan {
@@ -240,9 +236,9 @@ impl Catalog {
         })
     }
 
-    /// Checks the quarantine of a stack's source, like [`Catalog::plan_merge`].
+    /// Checks the quarantine of a stack's source, like [`Merges::plan`].
     pub async fn check_stack(
-        &self,
+        self,
         stack: &mut Stack,
         source: &MergeSource<'_>,
         checks: Checks,
@@ -251,7 +247,7 @@ impl Catalog {
     }
 
     async fn check_quarantine(
-        &self,
+        self,
         target: &str,
         record: &mut BranchRecord,
         source: &MergeSource<'_>,
@@ -260,7 +256,7 @@ impl Catalog {
         if record.quarantine.is_some() || checks == Checks::Passed {
             return Ok(());
         }
-        match self.quarantine_of(source.reference, source.commit).await? {
+        match self.catalog.quarantine_of(source.reference, source.commit).await? {
             Some(run) if checks == Checks::Required => {
                 return Err(Error::Quarantined { reference: source.reference.to_string(), run });
             }
@@ -272,7 +268,7 @@ impl Catalog {
 
     /// Adds the commit of a plan to a stack, without moving the branch.
     pub async fn push_stack(
-        &self,
+        self,
         stack: &mut Stack,
         plan: &MergePlan,
         changes: Vec<TableChange>,
@@ -281,42 +277,43 @@ impl Catalog {
         let mut pending = Pending::default();
         let id = self.merge_commit(plan, &mut pending, changes, commit).await?;
         let objects = pending.bytes();
-        self.store.apply(Batch { objects, ..Batch::default() }).await?;
-        self.objects.cache_stored(pending);
+        self.catalog.store.apply(Batch { objects, ..Batch::default() }).await?;
+        self.catalog.objects.cache_stored(pending);
         stack.head = id;
         Ok(id)
     }
 
     /// Moves the branch to the last commit of a stack, and applies `with` atomically. Returns false
     /// if the branch has moved.
-    pub async fn end_stack(&self, stack: Stack, with: &Batch) -> Result<bool> {
+    pub async fn end_stack(self, stack: Stack, with: &Batch) -> Result<bool> {
         let record = BranchRecord { commit: stack.head, ..stack.record };
         let swap = Swap { branch: &stack.target, before: stack.bytes, with };
-        self.swap(swap, record, Pending::default()).await
+        self.catalog.swap(swap, record, Pending::default()).await
     }
 
     /// Locks the branch against changes by other tasks of this process. While it holds the guard,
-    /// the caller must change the branch only by [`Catalog::apply_merge`] or
-    /// [`Catalog::end_stack`].
-    pub async fn lock_branch(&self, branch: &str) -> tokio::sync::MutexGuard<'_, ()> {
-        self.heads.lock(branch).await
+    /// the caller must change the branch only by [`Merges::apply`] or
+    /// [`Merges::end_stack`].
+    pub async fn lock_branch(self, branch: &str) -> tokio::sync::MutexGuard<'a, ()> {
+        self.catalog.heads.lock(branch).await
     }
 
     /// Returns the tables changed only by the source, and those changed differently by both sides.
     async fn compare(
-        &self,
+        self,
         bases: &[CommitId],
         head: CommitId,
         source: CommitId,
     ) -> Result<(Vec<TableChange>, Vec<Contested>)> {
         if let [base] = bases {
-            let ours = self.diff(*base, head).await?;
-            let theirs = self.diff(*base, source).await?;
+            let ours = self.catalog.diff(*base, head).await?;
+            let theirs = self.catalog.diff(*base, source).await?;
             let ThreeWayDiff { taken, contested, .. } = ThreeWayDiff::of(ours, theirs);
             return Ok((taken, contested));
         }
         let (mut taken, mut contested) = (Vec::new(), Vec::new());
-        for TableChange { table, from: ours, to: theirs } in self.diff(head, source).await? {
+        for TableChange { table, from: ours, to: theirs } in self.catalog.diff(head, source).await?
+        {
             let base = self.base_of_table(bases, &table).await?;
             match side(&base, &ours, &theirs) {
                 Side::Ours => {}
@@ -329,19 +326,19 @@ impl Catalog {
         Ok((taken, contested))
     }
 
-    async fn base_of_table(&self, bases: &[CommitId], table: &TableName) -> Result<Base> {
+    async fn base_of_table(self, bases: &[CommitId], table: &TableName) -> Result<Base> {
         let key = trie::key(table);
         let lookup: &Lookup<'_, Option<TableEntry>> = &|commit| {
             let key = &key;
-            Box::pin(async move { trie::get(&self.objects, commit.tables, key).await })
+            Box::pin(async move { trie::get(&self.catalog.objects, commit.tables, key).await })
         };
-        self.base_value(bases.to_vec(), lookup).await
+        self.catalog.base_value(bases.to_vec(), lookup).await
     }
 
     /// Executes a plan with the final changes of taken and contested tables. Returns `None` if the
     /// branch has moved since the plan was created.
-    pub async fn apply_merge(
-        &self,
+    pub async fn apply(
+        self,
         plan: &MergePlan,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
@@ -355,24 +352,25 @@ impl Catalog {
         let record = BranchRecord { commit: id, ..plan.record.clone() };
         let before = plan.bytes.clone();
         let swap = Swap { branch: &plan.target, before, with: &commit.with };
-        Ok(self.swap(swap, record, pending).await?.then_some(id))
+        Ok(self.catalog.swap(swap, record, pending).await?.then_some(id))
     }
 
     async fn merge_commit(
-        &self,
+        self,
         plan: &MergePlan,
         pending: &mut Pending,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
     ) -> Result<CommitId> {
-        let target = self.objects.commit(plan.head).await?;
-        let source = self.objects.commit(plan.source).await?;
+        let target = self.catalog.objects.commit(plan.head).await?;
+        let source = self.catalog.objects.commit(plan.source).await?;
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
         // The source's trie nodes are reused if the source is a parent, which keeps them reachable.
         let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
-        let tables = trie::update(&self.objects, pending, target.tables, reuse, changes).await?;
+        let tables =
+            trie::update(&self.catalog.objects, pending, target.tables, reuse, changes).await?;
         let new = NewCommit {
             parents: plan.parents.clone(),
             author: commit.author.clone(),
@@ -385,13 +383,13 @@ impl Catalog {
             1 => &[target],
             _ => &[target, source],
         };
-        Ok(self.add_commit(pending, new, parents)?.0)
+        Ok(self.catalog.add_commit(pending, new, parents)?.0)
     }
 
     /// Merges the namespaces of both sides. A dropped namespace is kept or restored if the merged
     /// state has a table or namespace in it.
     async fn merge_namespaces(
-        &self,
+        self,
         plan: &MergePlan,
         [target, source]: [&CommitObject; 2],
         changes: &[TableChange],
@@ -400,8 +398,8 @@ impl Catalog {
         if target.namespaces == source.namespaces {
             return Ok(target.namespaces);
         }
-        let ours = self.objects.namespaces(target.namespaces).await?;
-        let theirs = self.objects.namespaces(source.namespaces).await?;
+        let ours = self.catalog.objects.namespaces(target.namespaces).await?;
+        let theirs = self.catalog.objects.namespaces(source.namespaces).await?;
         let mut merged = ours.as_ref().clone();
         for name in ours.keys().chain(theirs.keys()) {
             let (one, other) = (ours.get(name).cloned(), theirs.get(name).cloned());
@@ -425,27 +423,27 @@ impl Catalog {
     }
 
     async fn base_of_namespace(
-        &self,
+        self,
         bases: &[CommitId],
         name: &str,
     ) -> Result<Base<Option<Namespace>>> {
         let lookup: &Lookup<'_, Option<Namespace>> = &|commit| {
             Box::pin(async move {
-                Ok(self.objects.namespaces(commit.namespaces).await?.get(name).cloned())
+                Ok(self.catalog.objects.namespaces(commit.namespaces).await?.get(name).cloned())
             })
         };
-        self.base_value(bases.to_vec(), lookup).await
+        self.catalog.base_value(bases.to_vec(), lookup).await
     }
 
     /// Returns true if the namespace contains a table after the changes.
     async fn is_used(
-        &self,
+        self,
         namespace: &str,
         target: &CommitObject,
         changes: &[TableChange],
     ) -> Result<bool> {
         let inside = |key: &str| trie::split(key).0 == namespace;
-        let mut tables = trie::list(&self.objects, target.tables, inside).await?;
+        let mut tables = trie::list(&self.catalog.objects, target.tables, inside).await?;
         for change in changes.iter().filter(|change| change.table.namespace == namespace) {
             let key = trie::key(&change.table);
             match &change.to {
@@ -457,12 +455,12 @@ impl Catalog {
     }
 
     /// Converts a contested table into a conflict, with the commits that made both changes.
-    pub async fn conflict(&self, plan: &MergePlan, contested: &Contested) -> Result<MergeConflict> {
+    pub async fn conflict(self, plan: &MergePlan, contested: &Contested) -> Result<MergeConflict> {
         let ([ours, theirs], bases) = (contested.names(), plan.bases.as_slice());
         Ok(MergeConflict {
-            target: self.last_change(plan.head, bases, ours).await?,
+            target: self.catalog.last_change(plan.head, bases, ours).await?,
             target_change: contested.change(contested.ours.as_ref()).word().to_owned(),
-            source: self.last_change(plan.source, bases, theirs).await?,
+            source: self.catalog.last_change(plan.source, bases, theirs).await?,
             target_after: None,
             source_after: None,
             source_change: contested.change(contested.theirs.as_ref()).word().to_owned(),

@@ -14,15 +14,21 @@ impl TagRecord {
     }
 }
 
-impl Catalog {
+/// The tags of a lake. From [`Catalog`].
+#[derive(Debug, Clone, Copy)]
+pub struct Tags<'a> {
+    pub(crate) catalog: &'a Catalog,
+}
+
+impl Tags<'_> {
     /// Returns a tag, or `RefNotFound`.
-    pub async fn tag(&self, name: &str) -> Result<Tag> {
+    pub async fn get(self, name: &str) -> Result<Tag> {
         Ok(self.tag_record(name).await?.0.into_tag(name))
     }
 
     /// Lists tags by name, optionally only those with a prefix.
-    pub async fn tags(&self, prefix: Option<&str>) -> Result<Vec<Tag>> {
-        let found = self.refs(&tag_ref(prefix.unwrap_or_default())).await?;
+    pub async fn list(self, prefix: Option<&str>) -> Result<Vec<Tag>> {
+        let found = self.catalog.refs(&tag_ref(prefix.unwrap_or_default())).await?;
         let tags = found.into_iter().map(|(name, bytes)| {
             let name = name.strip_prefix("tag/").unwrap_or(&name);
             Ok(codec::decode::<TagRecord>("a tag", &bytes)?.into_tag(name))
@@ -31,15 +37,18 @@ impl Catalog {
     }
 
     /// Creates a tag.
-    pub async fn create_tag(&self, request: CreateRef) -> Result<Tag> {
+    pub async fn create(self, request: CreateRef) -> Result<Tag> {
         reference::check_ref_name(&request.name, "tag")?;
         let from = request.from.unwrap_or_else(RefSpec::main);
-        let record = TagRecord { commit: self.resolve(&from).await?.commit, created: self.now() };
+        let record = TagRecord {
+            commit: self.catalog.resolve(&from).await?.commit,
+            created: self.catalog.now(),
+        };
         let name = &request.name;
         let value = codec::encode("a tag", &record)?;
-        match self.create_ref(tag_ref(name), branch_ref(name), value, None).await? {
+        match self.catalog.create_ref(tag_ref(name), branch_ref(name), value, None).await? {
             CreateRefOutcome::Created => Ok(record.into_tag(name)),
-            CreateRefOutcome::Exists if request.if_not_exists => self.tag(name).await,
+            CreateRefOutcome::Exists if request.if_not_exists => self.get(name).await,
             CreateRefOutcome::Exists => Err(Error::RefExists { what: "tag", name: name.clone() }),
             CreateRefOutcome::OtherKindExists | CreateRefOutcome::SourceMoved => {
                 Err(Error::RefExists { what: "branch", name: name.clone() })
@@ -48,17 +57,17 @@ impl Catalog {
     }
 
     /// Deletes a tag.
-    pub async fn delete_tag(&self, name: &str) -> Result<()> {
+    pub async fn delete(self, name: &str) -> Result<()> {
         let (record, bytes) = self.tag_record(name).await?;
         let change =
             RefChange { name: tag_ref(name), expected: Expected::Value(bytes), value: None };
-        let entries = vec![self.deletion_entry(name, record.commit)?];
-        self.store.apply(Batch { refs: vec![change], entries, ..Batch::default() }).await?;
+        let entries = vec![self.catalog.deletion_entry(name, record.commit)?];
+        self.catalog.store.apply(Batch { refs: vec![change], entries, ..Batch::default() }).await?;
         Ok(())
     }
 
     /// Renames a tag.
-    pub async fn rename_tag(&self, from: &str, to: &str) -> Result<Tag> {
+    pub async fn rename(self, from: &str, to: &str) -> Result<Tag> {
         reference::check_ref_name(to, "tag")?;
         let (record, bytes) = self.tag_record(from).await?;
         if from == to {
@@ -70,16 +79,16 @@ impl Catalog {
             RefChange { name: tag_ref(to), expected: Expected::Absent, value: Some(bytes) },
             RefChange { name: branch_ref(to), expected: Expected::Absent, value: None },
         ];
-        match self.store.apply(Batch { refs, ..Batch::default() }).await {
+        match self.catalog.store.apply(Batch { refs, ..Batch::default() }).await {
             Ok(_) => Ok(record.into_tag(to)),
             Err(error) => Err(rename_error(error, "tag", from, to)),
         }
     }
 
-    async fn tag_record(&self, name: &str) -> Result<(TagRecord, bytes::Bytes)> {
-        match self.store.reference(&tag_ref(name)).await? {
+    async fn tag_record(self, name: &str) -> Result<(TagRecord, bytes::Bytes)> {
+        match self.catalog.store.reference(&tag_ref(name)).await? {
             Some(bytes) => Ok((codec::decode(&format!("tag `{name}`"), &bytes)?, bytes)),
-            None => Err(self.no_ref("tag", name).await?),
+            None => Err(self.catalog.no_ref("tag", name).await?),
         }
     }
 }

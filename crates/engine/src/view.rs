@@ -102,7 +102,7 @@ impl Session {
             namespace: within.namespace.clone(),
             engine: ("headwater".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         };
-        transaction.create_view(&name, &definition, exists).await?;
+        transaction.views().create(&name, &definition, exists).await?;
         let verb = if exists { "replace" } else { "create" };
         self.finish_with(transaction, &format!("{verb} view {name}"), 0, &metrics).await
     }
@@ -115,7 +115,7 @@ impl Session {
         for name in names {
             match self.view_target(name, &view, &[Action::Drop]).await? {
                 (name, Some(entry)) if entry.is_view() => {
-                    transaction.drop_view(&name).await?;
+                    transaction.views().drop(&name).await?;
                     dropped.push(name.to_string());
                 }
                 (_, None) if if_exists => {}

@@ -401,7 +401,7 @@ async fn a_compaction_changes_no_row() {
     let (table, progress) = ("t".parse().unwrap(), Arc::new(|_, _| {}));
     let cancelled = CancellationToken::new();
     let maintained =
-        lake.engine.lake().maintain("main", Some(&table), &request, progress, cancelled);
+        lake.engine.lake().maintenance().run("main", Some(&table), &request, progress, cancelled);
     Box::pin(maintained).await.unwrap();
     let diff = lake.diff(1, "id").await;
     assert!(diff.files_removed > 1 && diff.files_added == 1, "{diff:?}");

@@ -63,7 +63,7 @@ impl Database {
         };
         match words {
             ["branch", name] => catalog.create_branch(new(name)).await.map(drop).map_err(shown)?,
-            ["tag", name] => catalog.create_tag(new(name)).await.map(drop).map_err(shown)?,
+            ["tag", name] => catalog.tags().create(new(name)).await.map(drop).map_err(shown)?,
             ["protect", name] => {
                 catalog.protect_branch(name, true).await.map(drop).map_err(shown)?;
             }

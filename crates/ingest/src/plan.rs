@@ -89,7 +89,7 @@ impl Importer {
     ) -> Result<Plan> {
         let view = self.import_target(checked, !request.dry_run).await?;
         let (sources, format) = (request.sources.clone(), request.format);
-        let cloud = self.lake().tables().cloud().clone();
+        let cloud = self.lake().tables().options().cloud.clone();
         let files = blocking(move || discover(&sources, format, cloud)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {

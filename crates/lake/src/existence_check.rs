@@ -24,7 +24,7 @@ impl Lake {
     pub async fn create_tag(&self, request: CreateRef) -> Result<Tag> {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;
-        Ok(self.catalog().create_tag(request).await?)
+        Ok(self.catalog().tags().create(request).await?)
     }
 
     async fn check_start(&self, from: Option<&RefSpec>) -> Result<()> {
@@ -49,9 +49,9 @@ impl Lake {
                 return Err(headwater_tables::Error::Missing { location }.into());
             }
             if is_view {
-                self.tables().check_view_readable(&location).await?;
+                self.tables().views().check_readable(&location).await?;
             } else {
-                self.tables().check_readable(&location).await?;
+                self.tables().files().check_readable(&location).await?;
             }
             Ok(())
         });

@@ -12,8 +12,8 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::maintenance::{Changed, Pins};
-use crate::transaction::Groups;
+use crate::maintenance::{Changed, Maintenance, Pins};
+use crate::transaction::{Groups, RestRequests};
 use crate::warehouse::{self, WarehouseOptions};
 use crate::{Transaction, View};
 
@@ -108,6 +108,16 @@ impl Lake {
     /// Returns the table files.
     pub fn tables(&self) -> &Tables {
         &self.0.tables
+    }
+
+    /// Returns the maintenance of tables.
+    pub fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance::new(self)
+    }
+
+    /// Returns the recorded REST commits.
+    pub fn rest_requests(&self) -> RestRequests<'_> {
+        RestRequests { lake: self }
     }
 
     /// Returns the metadata store.

@@ -26,18 +26,18 @@ pub use diff::{DiffSide, SameColumn, diff_tables};
 pub use error::{Error, Result};
 pub use imported_files::{FileStamp, IMPORTS_KEY, Imported, ImportedFile, ImportedFiles};
 pub use lake::{Lake, LakeOptions};
-pub use maintenance::{MAINTENANCE_AUTHOR, MaintenanceProgress, check_maintain};
+pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
 pub use merge::{MergeOptions, conflict_problem, with_rerun_hint};
 pub use project::PROPERTY_PROJECT;
 pub use sample::json_rows;
-pub use transaction::Transaction;
+pub use transaction::{RestChanges, RestRequests, Transaction, ViewChanges};
 pub use view::View;
 pub use warehouse::WarehouseOptions;
 pub use write::{WriteRows, new_columns, nullable};
 
 pub use headwater_catalog::TableChange;
+/// Requests of Iceberg's REST catalog.
+pub use headwater_table_rest::{NewTable, NewView, TableCommit, ViewCommit};
 pub use headwater_tables::BatchStream;
 /// Credentials and timeouts of cloud object stores.
 pub use headwater_tables::{CloudSettings, Patience};
-/// Requests of Iceberg's REST catalog.
-pub use headwater_tables::{NewTable, NewView, TableCommit, ViewCommit};

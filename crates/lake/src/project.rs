@@ -14,7 +14,7 @@ impl Lake {
     /// Returns the project that produces a table: from the last snapshot written by a model, or
     /// else from the table properties. `None` if no model writes the table.
     pub async fn project_of(&self, table: &Table) -> Option<String> {
-        match self.tables().find_in_history(table, PROPERTY_PROJECT, |_| true).await {
+        match self.tables().history().find(table, PROPERTY_PROJECT, |_| true).await {
             Some(project) => Some(project),
             None => table.properties().get(PROPERTY_PROJECT).cloned(),
         }

@@ -117,7 +117,7 @@ impl View {
 
     /// Loads the SQL view of an entry of this commit.
     pub async fn load_view(&self, entry: &TableEntry) -> Result<SqlView> {
-        Ok(self.lake.tables().load_view(&entry.metadata_location).await?)
+        Ok(self.lake.tables().views().load(&entry.metadata_location).await?)
     }
 
     /// Returns the error for a missing view, with the most similar name.

@@ -108,7 +108,7 @@ async fn check_empty(
 ) -> Result<()> {
     let catalog = Catalog::open(store.clone(), clock.clone()).await?;
     let branches = catalog.branches(None).await?.into_iter().map(|branch| branch.commit);
-    let tags = catalog.tags(None).await?.into_iter().map(|tag| tag.commit);
+    let tags = catalog.tags().list(None).await?.into_iter().map(|tag| tag.commit);
     let heads: Vec<_> = branches.chain(tags).collect();
     if catalog.reach(&heads, |_| true).await?.states.is_empty() {
         return Ok(());

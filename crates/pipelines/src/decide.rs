@@ -67,11 +67,11 @@ impl Plan {
             // Appended rows stay valid after later commits by others.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
-                tables.find_in_history(table, FINGERPRINT, same).await.is_some()
+                tables.history().find(table, FINGERPRINT, same).await.is_some()
             }
             // Changes of these rows by others do not make the model out of date.
             Materialization::Merge | Materialization::OverwritePartitions => {
-                let last = tables.find_in_history(table, FINGERPRINT, |_| true).await;
+                let last = tables.history().find(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)
             }
             _ => current.as_ref() == Some(&plan.fingerprint),
@@ -83,7 +83,7 @@ impl Plan {
             let same = table.summary().get(FINGERPRINT_CODE) == Some(&plan.code);
             return Some(if same { "changed input" } else { "changed code" });
         }
-        let written = tables.find_in_history(table, FINGERPRINT, |_| true).await;
+        let written = tables.history().find(table, FINGERPRINT, |_| true).await;
         Some(if written.is_none() { "first run" } else { "its table was changed" })
     }
 }

@@ -69,12 +69,12 @@ impl Plan {
         table: &Table,
     ) -> Result<NewRows> {
         let tables = view.lake().tables();
-        let read = tables.find_since_merged(own, &key(input)).await;
+        let read = tables.history().find_since_merged(own, &key(input)).await;
         let since = read.as_deref().map(|read| read.split_once(' ').unwrap_or_default());
         let files = match since {
             Some((id, "-")) if id == table.id() => return Ok(NewRows::All),
             Some((id, snapshot)) if id == table.id() => match snapshot.parse() {
-                Ok(snapshot) => tables.appended(table, snapshot).await,
+                Ok(snapshot) => tables.history().appended(table, snapshot).await,
                 Err(_) => Ok(None),
             },
             _ => Ok(None),

@@ -133,7 +133,7 @@ impl Plan {
         if let Some(project) = self.view.lake().project_of(table).await {
             return Some(Owner(Some(project)));
         }
-        let written = tables.find_in_history(table, FINGERPRINT, |_| true).await;
+        let written = tables.history().find(table, FINGERPRINT, |_| true).await;
         written.map(|_| Owner(None))
     }
 

@@ -102,7 +102,7 @@ impl Runner {
         let project = Parsed::read(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
         let checks = Checks::unless(merge.unchecked);
-        let plan = self.lake().catalog().plan_merge(target, &merge.source, checks).await;
+        let plan = self.lake().catalog().merges().plan(target, &merge.source, checks).await;
         let plan = plan.map_err(|error| Error::other(&error))?;
         let mut whole = BTreeSet::new();
         for contested in &plan.contested {

@@ -59,9 +59,9 @@ impl Schedule {
         let mut daily = tokio::time::interval_at(first, DAILY_CHECK);
         loop {
             tokio::select! {
-                () = self.lake.written_to() => {
+                () = self.lake.maintenance().written_to() => {
                     tokio::time::sleep(WRITE_DELAY).await;
-                    for (branch, table) in self.lake.take_written() {
+                    for (branch, table) in self.lake.maintenance().take_written() {
                         self.maintain(branch, table).await;
                     }
                 }
@@ -85,7 +85,7 @@ impl Schedule {
             self.lake.wrote(&key.0, &key.1);
             return;
         }
-        let request = match self.lake.needed_maintenance(&key.0, &key.1).await {
+        let request = match self.lake.maintenance().needed(&key.0, &key.1).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
             // The branch or table was deleted, or cannot be read, which its readers report.
@@ -124,7 +124,7 @@ impl Schedule {
         if self.snapshots_expired.is_none_or(|last| last.elapsed() >= DAILY) {
             self.snapshots_expired = Some(tokio::time::Instant::now());
             self.expire_snapshots().await;
-            if let Err(error) = self.lake.forget_requests().await {
+            if let Err(error) = self.lake.rest_requests().forget().await {
                 tracing::warn!(%error, "idempotency keys of old requests cannot be deleted");
             }
         }
@@ -132,7 +132,7 @@ impl Schedule {
             self.prune_deleted_refs().await;
         }
         let now = self.lake.clock().now();
-        match self.lake.last_sweep().await {
+        match self.lake.maintenance().last_sweep().await {
             _ if !self.remove_orphans => {}
             Ok(Some(last)) if last > now - DAILY => {}
             Ok(_) => self.remove_orphans().await,
@@ -143,7 +143,8 @@ impl Schedule {
     }
 
     async fn expire_snapshots(&self) {
-        let expiring = self.lake.expiring_tables(MAIN_BRANCH).await.unwrap_or_default();
+        let expiring =
+            self.lake.maintenance().expiring_tables(MAIN_BRANCH).await.unwrap_or_default();
         for (table, request) in expiring {
             let submitted = self.jobs.submit(new_job(MAIN_BRANCH, Some(&table), request)).await;
             if let Err(error) = submitted {
@@ -154,7 +155,7 @@ impl Schedule {
 
     /// Removes the files that only deleted branches and tags referenced, if there are any.
     async fn prune_deleted_refs(&mut self) {
-        match self.lake.has_freed().await {
+        match self.lake.maintenance().has_freed().await {
             Ok(true) => {
                 self.deleted_refs_pruned = Some(tokio::time::Instant::now());
                 let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };

@@ -74,7 +74,7 @@ impl Commits for CommitHistory {
     }
 
     fn counter(&self) -> watch::Receiver<u64> {
-        self.lake.writes()
+        self.lake.maintenance().writes()
     }
 }
 

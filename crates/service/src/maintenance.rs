@@ -35,7 +35,7 @@ impl Maintenance {
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let progress = Arc::new(|_, _| {});
-        let plan = self.0.lake.maintain(branch, table, request, progress, cancelled);
+        let plan = self.0.lake.maintenance().run(branch, table, request, progress, cancelled);
         Box::pin(plan).await.or_problem()
     }
 
@@ -102,7 +102,8 @@ impl Executor for MaintenanceExecutor {
             reporting.emit(JobEventKind::Progress { stage, done, total, unit });
         });
         let work = Box::pin(async move {
-            Box::pin(lake.maintain(&branch, table.as_ref(), &request, progress, cancelled)).await
+            Box::pin(lake.maintenance().run(&branch, table.as_ref(), &request, progress, cancelled))
+                .await
         });
         let (report, cpu_us) = self.runtime.run(work).await?;
         let mut usage = Usage { cpu_us, ..Usage::default() };

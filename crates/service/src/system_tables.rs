@@ -99,7 +99,8 @@ impl SystemTable for MaintenanceTable {
     }
 
     async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
-        let records = self.lake.maintenance_records().await.map_err(|error| error.to_problem())?;
+        let records =
+            self.lake.maintenance().records().await.map_err(|error| error.to_problem())?;
         let rows: Vec<Value> = records.iter().map(|record| json!(record)).collect();
         to_batches(&self.schema, &rows)
     }

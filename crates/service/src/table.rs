@@ -64,7 +64,7 @@ impl Tables {
         };
         let mut described = table.describe(&name);
         if let Some(branch) = view.branch() {
-            let record = self.0.lake.maintenance_record(branch, &name).await.or_problem()?;
+            let record = self.0.lake.maintenance().record(branch, &name).await.or_problem()?;
             described.maintenance = record.map(Box::new);
         }
         Ok(described)

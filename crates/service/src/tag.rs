@@ -20,7 +20,7 @@ impl Tags {
         prefix: Option<&str>,
     ) -> Result<Vec<Tag>, Problem> {
         self.0.authenticated(principal)?;
-        let mut tags = self.0.lake.catalog().tags(prefix).await.or_problem()?;
+        let mut tags = self.0.lake.catalog().tags().list(prefix).await.or_problem()?;
         tags.retain(|tag| self.0.allows(principal, Action::Read, &Object::branch(&tag.name)));
         Ok(tags)
     }
@@ -35,7 +35,7 @@ impl Tags {
     /// Returns a tag.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<Tag, Problem> {
         self.0.authorize(principal, Action::Read, &Object::branch(name))?;
-        let found = self.0.lake.catalog().tag(name).await.or_problem();
+        let found = self.0.lake.catalog().tags().get(name).await.or_problem();
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
@@ -53,12 +53,12 @@ impl Tags {
             return Err(problem.with_hint(hint));
         }
         let catalog = self.0.lake.catalog();
-        let tag = catalog.tag(name).await.or_problem();
+        let tag = catalog.tags().get(name).await.or_problem();
         let tag = tag.map_err(|problem| self.0.conceal(principal, problem))?;
         match change.name.filter(|new| *new != tag.name) {
             Some(new) => {
                 self.0.authorize(principal, Action::Create, &Object::branch(&new))?;
-                catalog.rename_tag(&tag.name, &new).await.or_problem()
+                catalog.tags().rename(&tag.name, &new).await.or_problem()
             }
             None => Ok(tag),
         }
@@ -67,7 +67,7 @@ impl Tags {
     /// Deletes a tag.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Drop, &Object::branch(name))?;
-        let deleted = self.0.lake.catalog().delete_tag(name).await.or_problem();
+        let deleted = self.0.lake.catalog().tags().delete(name).await.or_problem();
         deleted.map_err(|problem| self.0.conceal(principal, problem))
     }
 }

@@ -70,7 +70,7 @@ async fn drop_view(
     let state = transaction.view().state().clone();
     let found = state.find(&name.namespace, &name.name).await.or_problem()?;
     let name = found.filter(|(_, entry)| entry.is_view()).map_or(name, |(name, _)| name);
-    match transaction.drop_view(&name).await {
+    match transaction.views().drop(&name).await {
         Err(error) if error.code() == ErrorCode::TableNotFound && if_exists => Ok(()),
         dropped => dropped.or_problem(),
     }

@@ -9,3 +9,9 @@ pub const NAMES: &str = "headwater.names";
 
 /// The field metadata key of the column's comment.
 pub const COMMENT: &str = "headwater.comment";
+
+/// The reserved field id of `_row_id`.
+pub const ROW_ID: i32 = 2_147_483_540;
+
+/// The reserved field id of `_last_updated_sequence_number`.
+pub const LAST_UPDATED: i32 = 2_147_483_539;

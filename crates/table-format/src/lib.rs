@@ -6,6 +6,7 @@
 //! `iceberg` crate lacks or refuses: foreign types, transforms, UUID partitions.
 
 mod avro;
+pub mod column_metrics;
 pub mod defaults;
 mod error;
 mod field_metadata;
@@ -24,6 +25,6 @@ pub mod types;
 pub mod values;
 
 pub use error::{Error, Result};
-pub use field_metadata::{COMMENT, FIELD_ID, NAMES};
+pub use field_metadata::{COMMENT, FIELD_ID, LAST_UPDATED, NAMES, ROW_ID};
 pub use positions::Positions;
 pub use reach::{REACH, Reach};

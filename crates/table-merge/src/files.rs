@@ -42,7 +42,7 @@ impl LiveRows {
         }
         let differing = seen.into_values().filter(|(_, count)| *count < states.len());
         let files: Vec<File> = differing.map(|(file, _)| file.clone()).collect();
-        let deleted = tables.deleted_of_all(files.clone()).await?;
+        let deleted = tables.deletes().deleted_of_all(files.clone()).await?;
         let rows = files.iter().zip(deleted).map(|(file, deleted)| {
             (owned_state(file), file.rows - deleted.map_or(0, |deleted| deleted.before(file.rows)))
         });

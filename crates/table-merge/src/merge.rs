@@ -409,14 +409,14 @@ impl TableMerge {
     /// Counts the rows of added and removed files; a file that only gets deletes counts by its
     /// deleted rows.
     async fn count(&mut self, tables: &Tables, plan: &FilePlan) -> Result<()> {
-        self.rows.rows_added += tables.live_rows(plan.files_to_add.clone()).await?;
-        self.rows.rows_removed += tables.live_rows(plan.files_to_remove.clone()).await?;
+        self.rows.rows_added += tables.deletes().live_rows(plan.files_to_add.clone()).await?;
+        self.rows.rows_removed += tables.deletes().live_rows(plan.files_to_remove.clone()).await?;
         let files_to_remove: HashMap<&str, &Arc<DataFile>> =
             plan.files_to_remove.iter().map(|file| (file.location.as_str(), file)).collect();
         for file in &plan.files_to_add {
             if let Some(before) = files_to_remove.get(file.location.as_str()) {
-                let after = tables.live_rows(vec![file.clone()]).await?;
-                let both = after.min(tables.live_rows(vec![Arc::clone(before)]).await?);
+                let after = tables.deletes().live_rows(vec![file.clone()]).await?;
+                let both = after.min(tables.deletes().live_rows(vec![Arc::clone(before)]).await?);
                 self.rows.rows_added -= both;
                 self.rows.rows_removed -= both;
             }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef, TableMetadata};
 
 use crate::lineage::Lineage;
-use crate::{DataFile, Result, ScanPlan, Table, Tables};
+use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
-impl Tables {
+impl TableHistory<'_> {
     /// Returns the data files appended since a snapshot, oldest first. None if the new rows cannot
     /// be determined by files, for example because rows were changed. Compacted files are returned
     /// as they were appended.
-    pub async fn appended(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+    pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
             // An intermediate state has expired.
             Err(error) if error.is_not_found() => Ok(None),
@@ -20,9 +20,9 @@ impl Tables {
         }
     }
 
-    async fn appended_since(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+    async fn appended_since(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let metadata = table.metadata();
-        let Some(snapshots) = append_snapshots(self, table, since).await else {
+        let Some(snapshots) = append_snapshots(self.tables, table, since).await else {
             return self.new_files(table, since).await;
         };
         let mut files: Vec<Arc<DataFile>> = Vec::new();
@@ -34,10 +34,12 @@ impl Tables {
 
     /// Returns the data files that the table has now but not at the snapshot, if all files of the
     /// snapshot are still there unchanged. This handles reverted changes.
-    async fn new_files(&self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
-        let Some(snapshot) = Lineage::of(table).find(self, since).await else { return Ok(None) };
-        let now = self.plan(table, None).await?;
-        let then = self.files(table.metadata(), &snapshot).await?;
+    async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
+            return Ok(None);
+        };
+        let now = self.tables.plan(table, None).await?;
+        let then = self.tables.states().files(table.metadata(), &snapshot).await?;
         let states: HashSet<(&str, u128)> = now.files().iter().map(|file| file.state()).collect();
         if !then.iter().all(|file| states.contains(&file.state())) {
             return Ok(None);
@@ -47,19 +49,19 @@ impl Tables {
     }
 
     /// Returns the data files that a snapshot itself added.
-    pub(crate) async fn added_by(
-        &self,
+    pub async fn added_by(
+        self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
     ) -> Result<Vec<Arc<DataFile>>> {
         let id = snapshot.snapshot_id();
         let mut files = Vec::new();
-        for manifest in self.manifests(snapshot).await?.iter() {
+        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
             if manifest.content != ManifestContentType::Data || manifest.added_snapshot_id != id {
                 continue;
             }
-            let decoded = self.manifest(manifest).await?;
-            self.init_data_files(metadata, manifest, &decoded)?;
+            let decoded = self.tables.states().manifest(manifest).await?;
+            self.tables.states().init_data_files(metadata, manifest, &decoded)?;
             let added = |file: &&Arc<DataFile>| {
                 file.entry.status == ManifestStatus::Added && file.entry.snapshot_id == Some(id)
             };

@@ -8,7 +8,7 @@ use crate::manifest::Decoded;
 
 /// A decoded manifest and its data files.
 #[derive(Debug)]
-pub(crate) struct CachedManifest {
+pub struct CachedManifest {
     decoded: Decoded,
     /// The data files for scan plans, initialised on first use.
     pub(crate) files: OnceLock<Vec<Arc<DataFile>>>,

@@ -18,12 +18,12 @@ mod file_stats;
 mod lineage;
 mod listing;
 mod maintenance;
+mod metadata_json;
 mod operation;
 mod options;
 mod other_specs;
 mod plan;
 mod read;
-mod rest;
 mod row_ids;
 mod snapshot_files;
 mod staged_files;
@@ -35,48 +35,52 @@ mod write;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use headwater_table_format::{
-    defaults, foreign_types, manifest, manifest_entry, metadata, partition, promotion, storage,
-    time_parts, transform, types, values,
+    column_metrics, defaults, foreign_types, manifest, manifest_entry, metadata, partition,
+    promotion, storage, time_parts, transform, types, values,
 };
 
+pub use cached_manifest::CachedManifest;
 pub use commit::alter::{Alteration, ColumnPath, Place};
+pub use commit::evolve::check_table;
 pub use commit::layout::PartName;
 pub use commit::manifests::{Addition, Removal};
-pub use commit::{Change, Kind, commit_metadata, edited_metadata, metadata_builder};
+pub use commit::metadata_log::stamp;
+pub use commit::{
+    Change, Kind, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
+};
 pub use defaults::{
     INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
     unsaying, with_default, without_defaults, write_default,
 };
-pub use deletes::{DeleteKey, Fingerprint};
+pub use deletes::{DeleteFile, DeleteKey, Fingerprint, RowDeletes};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use headwater_table_format::{
-    COMMENT, Error, FIELD_ID, NAMES, Positions, REACH, Reach, Result,
+    COMMENT, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Reach, Result,
 };
 pub use lineage::{
-    ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, UNDONE, merged_by,
-    picked_by, undone_by,
+    ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, TableHistory, UNDONE,
+    merged_by, picked_by, undone_by,
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
     Bin, BinPackOptions, FoundFile, Order, ReachableFiles, SnapshotSet, SortColumn, StateScan,
+    TableMaintenance, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
+pub use metadata_json::GC_ENABLED;
 pub use operation::{CreateTable, Operation, RetainedRows, Rewrite, Unseen};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use promotion::{promote_defaults, promoted_default};
 pub use read::{align, read_with_schema};
-pub use rest::{
-    CommitLimits, Condition, Filter, NewTable, NewView, Scan, ScanPage, ScanRequest, TableCommit,
-    Test, ViewCommit,
-};
 pub use row_ids::{
-    IdRuns, LAST_UPDATED, NAMES as LINEAGE, ROW_ID, RowIds, fields as lineage_fields, has_row_ids,
-    own, own_columns, with_row_ids, without_ids, without_ids_after_base,
+    IdRuns, NAMES as LINEAGE, Rewrites, RowIds, fields as lineage_fields, has_row_ids, own,
+    own_columns, with_row_ids, without_ids, without_ids_after_base,
 };
+pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;
 pub use storage::{CLAIM_FILE, CloudSettings, CloudUrl, Patience, Storage, Trouble, Undo};
-pub use table::Table;
+pub use table::{Table, Totals, name_mapping};
 pub use tables::Tables;
 pub use time_parts::unbound as unbound_spec;
 pub use types::schema::{entry_fields, field_id, names_of};
@@ -84,7 +88,7 @@ pub use types::{
     FIELD_METADATA_KEYS, field_type_name, has_nanoseconds, in_microseconds, map_within,
     normalise_schema, parse_type, type_name, without_nanoseconds,
 };
-pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge};
+pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge, Views, build as build_view};
 
 /// A stream of record batches of one schema.
 pub type BatchStream =

@@ -186,7 +186,7 @@ impl Lineage {
     /// Returns the data files of a known snapshot; none if they are no longer available.
     pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<Files>> {
         let Some(known) = self.known.get(&id) else { return Ok(None) };
-        match tables.files(known.table.metadata(), &known.snapshot).await {
+        match tables.states().files(known.table.metadata(), &known.snapshot).await {
             Err(Error::Missing { .. }) => Ok(None),
             found => found.map(Some),
         }
@@ -284,11 +284,17 @@ impl Lineage {
     }
 }
 
-impl Tables {
+/// Changes in the history of a table. From [`Tables`].
+#[derive(Debug, Clone, Copy)]
+pub struct TableHistory<'a> {
+    pub(crate) tables: &'a Tables,
+}
+
+impl TableHistory<'_> {
     /// Returns the newest accepted value of a summary property among the current snapshot and all
     /// its ancestors, including merged snapshots and those no longer in the metadata.
-    pub async fn find_in_history(
-        &self,
+    pub async fn find(
+        self,
         table: &Table,
         property: &str,
         wanted: impl Fn(&str) -> bool,
@@ -299,20 +305,20 @@ impl Tables {
             if let Some(found) = found {
                 return Some(found.to_owned());
             }
-            if !lineage.read_more(self).await {
+            if !lineage.read_more(self.tables).await {
                 return None;
             }
         }
     }
 }
 
-impl Tables {
+impl TableHistory<'_> {
     /// Returns the newest value of a summary property; none if a later snapshot merged, replayed or
     /// reverted changes, which that value cannot include.
-    pub async fn find_since_merged(&self, table: &Table, property: &str) -> Option<String> {
+    pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();
-        while let Some(snapshot) = lineage.find(self, next?).await {
+        while let Some(snapshot) = lineage.find(self.tables, next?).await {
             if let Some(found) = value(&snapshot, property) {
                 return Some(found.to_owned());
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use headwater_model::{PartitionField, TableName};
 
-use crate::{Alteration, DataFile, ScanPlan, StagedFiles, TableCommit};
+use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
 /// Removed data files and their replacement.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
@@ -36,7 +36,7 @@ pub enum Operation {
         /// The new rows.
         staged: StagedFiles,
         /// Files of earlier partition specs with rows in those partitions, and their other rows
-        /// rewritten; see [`crate::Tables::retained_rows`].
+        /// rewritten; see [`crate::RowDeletes::retained_rows`].
         retained: Option<RetainedRows>,
     },
     /// Replaces data files whose rows changed.
@@ -82,9 +82,6 @@ pub enum Operation {
     },
     /// Sets table properties; others remain.
     SetProperties(BTreeMap<String, String>),
-    /// Applies a commit of another engine. Fails with `commit_conflict` if one of its requirements
-    /// does not hold.
-    Apply(Arc<TableCommit>),
 }
 
 impl Operation {

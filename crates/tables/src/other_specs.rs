@@ -12,13 +12,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::Struct;
 
 use crate::write::Splitter;
-use crate::{BatchStream, DataFile, Error, Result, StagedFiles, Table, Tables};
+use crate::{BatchStream, DataFile, Error, Result, RowDeletes, StagedFiles, Table};
 
-impl Tables {
+impl RowDeletes<'_> {
     /// Returns the files of earlier partition specs with rows in the partitions of the new rows,
     /// and a stream of their other rows. None if there are no such files.
     pub async fn retained_rows(
-        &self,
+        self,
         table: &Table,
         staged: &StagedFiles,
     ) -> Result<Option<(Vec<Arc<DataFile>>, BatchStream)>> {
@@ -28,7 +28,7 @@ impl Tables {
         if partitions.is_empty() {
             return Ok(None);
         }
-        let plan = self.plan(table, None).await?;
+        let plan = self.tables.plan(table, None).await?;
         let mut affected = Vec::new();
         for file in plan.files().iter().filter(|file| file.spec_id != spec) {
             if self.has_rows_in(table, file, &partitions).await? {
@@ -38,18 +38,18 @@ impl Tables {
         if affected.is_empty() {
             return Ok(None);
         }
-        let rows = self.read_to_rewrite(table, &affected)?;
+        let rows = self.tables.rewrites().read(table, &affected)?;
         Ok(Some((affected, rows_outside(table, rows, partitions))))
     }
 
     async fn has_rows_in(
-        &self,
+        self,
         table: &Table,
         file: &Arc<DataFile>,
         partitions: &HashSet<Struct>,
     ) -> Result<bool> {
         let mut splitter = splitter(table);
-        let mut rows = self.read(table, std::slice::from_ref(file), None, None)?;
+        let mut rows = self.tables.read(table, std::slice::from_ref(file), None, None)?;
         while let Some(batch) = rows.try_next().await.map_err(Error::Input)? {
             let parts = splitter.split(batch)?;
             if parts.iter().any(|part| partitions.contains(&part.values)) {

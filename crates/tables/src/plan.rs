@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use iceberg::spec::{ManifestEntryRef, PrimitiveLiteral, PrimitiveType, TableMetadata, Transform};
 use object_store::path::Path;
 
-use crate::deletes::Deletes;
+use crate::deletes::{DeleteFile, Deletes};
 use crate::file_stats::{FileStat, FileStats};
 use crate::promotion::comparable;
 use crate::transform::transformed;
@@ -40,7 +40,7 @@ pub struct DataFile {
     /// The delete files that apply to the file.
     pub(crate) deletes: Option<Arc<Deletes>>,
     /// Partition values with their transforms, by source field id.
-    pub(crate) parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
+    pub parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
     /// The field ids of every schema the file may have been written with.
     pub(crate) written_schemas: WrittenSchemas,
 }
@@ -126,9 +126,14 @@ impl DataFile {
         }
     }
 
-    /// Returns true if some rows may be deleted; [`crate::Tables::deleted`] returns which.
+    /// Returns true if some rows may be deleted; [`crate::RowDeletes::deleted`] returns which.
     pub fn has_deletes(&self) -> bool {
         self.deletes.is_some()
+    }
+
+    /// Returns the delete files that may apply to it.
+    pub fn each_delete_file(&self) -> impl Iterator<Item = &Arc<DeleteFile>> {
+        self.deletes.iter().flat_map(|deletes| deletes.each())
     }
 
     /// Returns the number of delete files that may apply to it.
@@ -181,7 +186,8 @@ pub struct ScanPlan {
 }
 
 impl ScanPlan {
-    pub(crate) fn new(schema: SchemaRef, files: Arc<[Arc<DataFile>]>) -> Self {
+    /// Creates the plan of a scan of files.
+    pub fn new(schema: SchemaRef, files: Arc<[Arc<DataFile>]>) -> Self {
         ScanPlan::with_stats(schema, files, Arc::default())
     }
 

@@ -13,17 +13,12 @@ use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::StreamExt;
+use headwater_table_format::{LAST_UPDATED, ROW_ID};
 use iceberg::spec::{FormatVersion, TableMetadata};
 
 use crate::read::{FileLocation, ReadOptions, open};
 use crate::types::schema::field_id;
-use crate::{DataFile, Error, FIELD_ID, Result, Table, Tables};
-
-/// The reserved field id of `_row_id`.
-pub const ROW_ID: i32 = 2_147_483_540;
-
-/// The reserved field id of `_last_updated_sequence_number`.
-pub const LAST_UPDATED: i32 = 2_147_483_539;
+use crate::{BatchStream, DataFile, Error, FIELD_ID, Positions, Result, Table, Tables, read};
 
 /// The names of the two lineage columns, reserved in tables of version 3.
 pub const NAMES: [&str; 2] = ["_row_id", "_last_updated_sequence_number"];
@@ -157,9 +152,29 @@ impl IdRuns {
     }
 }
 
-impl Tables {
+/// Reads of rows to rewrite. From [`Tables`].
+#[derive(Debug, Clone, Copy)]
+pub struct Rewrites<'a> {
+    pub(crate) tables: &'a Tables,
+}
+
+impl Rewrites<'_> {
+    /// Reads data files in order, with all columns of the current schema, without the given rows,
+    /// to rewrite them. Read errors are returned through the stream.
+    pub fn read_rest(self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
+        read::read_rest(self.tables, &self.schema(table), files)
+    }
+
+    /// Reads data files in order, with all columns of the current schema, to rewrite them. Includes
+    /// row ids if the table has row lineage.
+    pub fn read(self, table: &Table, files: &[Arc<DataFile>]) -> Result<BatchStream> {
+        read::read(self.tables, &self.schema(table), files, None, None)
+    }
+}
+
+impl Rewrites<'_> {
     /// Returns the row ids of a data file.
-    pub async fn row_ids(&self, file: &DataFile) -> Result<RowIds> {
+    pub async fn row_ids(self, file: &DataFile) -> Result<RowIds> {
         let Some(first) = file.entry.data_file.first_row_id() else { return Ok(RowIds::None) };
         if !file.has_column(ROW_ID) {
             return Ok(RowIds::From(first));
@@ -169,7 +184,8 @@ impl Tables {
             origin: Some(Origin::of(file)),
             ..ReadOptions::all(Arc::new(Schema::new(vec![ids])))
         };
-        let batches = open(self.object_store().clone(), FileLocation::of(file), read_options).await;
+        let batches =
+            open(self.tables.object_store().clone(), FileLocation::of(file), read_options).await;
         let mut batches = batches.map_err(|error| Error::from_arrow(&file.location, error))?;
         let mut runs = IdRuns::default();
         while let Some(batch) = batches.next().await {
@@ -181,14 +197,14 @@ impl Tables {
 
     /// Returns the schema for rewriting a table's rows, including the lineage columns if the table
     /// has them.
-    pub fn schema_to_rewrite(&self, table: &Table) -> SchemaRef {
+    pub fn schema(self, table: &Table) -> SchemaRef {
         if has_row_ids(table.metadata()) { with_row_ids(&table.schema()) } else { table.schema() }
     }
 
     /// Appends the lineage columns to changed rows, with these ids; a row with a null id is new.
     /// Returns the rows unchanged if the table has no row lineage.
     pub fn with_ids(
-        &self,
+        self,
         table: &Table,
         rows: &RecordBatch,
         ids: Int64Array,

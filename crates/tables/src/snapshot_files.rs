@@ -3,54 +3,113 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use headwater_model::TableName;
 use iceberg::spec::{ManifestContentType, ManifestFile, SnapshotRef, TableMetadata};
+use uuid::Uuid;
 
 use crate::cache::{Files, Manifests};
 use crate::cached_manifest::CachedManifest;
+use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
 use crate::file_stats::FileStats;
 use crate::manifest::{Decoded, decode, decode_list, off_thread};
 use crate::plan::written_schemas;
-use crate::{DataFile, Error, Result, Tables, partition};
+use crate::table::{Totals, own_bytes};
+use crate::{DataFile, Error, Result, Table, Tables, partition};
 
 /// Maximum number of manifests read concurrently.
 const MANIFEST_READS_MAX: usize = 16;
 
-impl Tables {
+/// The parts of table states: metadata, manifest lists, manifests and data files. For crates that
+/// build states themselves. From [`Tables`].
+#[derive(Debug, Clone, Copy)]
+pub struct TableStates<'a> {
+    pub(crate) tables: &'a Tables,
+}
+
+impl<'a> TableStates<'a> {
+    /// Writes the metadata of a table as a metadata file. Durable when this returns.
+    pub async fn store(
+        self,
+        location: String,
+        metadata: TableMetadata,
+        totals: Totals,
+    ) -> Result<Table> {
+        store_as(self.tables, location, metadata, totals, PendingFiles::default()).await
+    }
+
+    /// Locks the locations that clients provide, from the check that one is unused until a table is
+    /// created there.
+    pub async fn lock_locations(self) -> tokio::sync::MutexGuard<'a, ()> {
+        self.tables.location_lock().lock().await
+    }
+
+    /// Returns a unique location for a new table: a folder within its namespace's folder. A nested
+    /// namespace is one folder, `a.b`, so that a namespace's folder is never a table's folder.
+    pub fn new_location(self, name: &TableName) -> String {
+        let unique = Uuid::new_v4().simple().to_string();
+        let (namespace, table) =
+            (partition::folder_name(&name.namespace), partition::folder_name(&name.name));
+        format!("{}/{namespace}/{table}-{}", self.tables.root_url(), &unique[..8])
+    }
+
+    /// Returns the totals of the current snapshot: from its summary, or counted from its manifests
+    /// if the summary lacks them.
+    pub async fn totals(self, metadata: &TableMetadata) -> Result<Totals> {
+        let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
+        if let Some(totals) = Totals::of(snapshot) {
+            return Ok(totals);
+        }
+        let files = self.files(metadata, snapshot).await?;
+        let mut totals = Totals {
+            rows: files.iter().map(|file| file.rows).sum(),
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            ..Totals::default()
+        };
+        for manifest in self.manifests(snapshot).await?.iter() {
+            if manifest.content == ManifestContentType::Deletes {
+                for entry in &self.manifest(manifest).await?.live {
+                    totals.deletes.add(entry.data_file());
+                    totals.bytes += own_bytes(entry.data_file());
+                }
+            }
+        }
+        Ok(totals)
+    }
+}
+
+impl TableStates<'_> {
     /// Returns a snapshot's manifests, cached.
-    pub(crate) async fn manifests(&self, snapshot: &SnapshotRef) -> Result<Manifests> {
+    pub async fn manifests(self, snapshot: &SnapshotRef) -> Result<Manifests> {
         let location = snapshot.manifest_list();
-        if let Some(found) = self.caches().lists.get(location) {
+        if let Some(found) = self.tables.caches().lists.get(location) {
             return Ok(found);
         }
-        let listed: Manifests = self.read_list(location).await?.into();
-        self.caches().lists.insert(location.to_owned(), listed.clone());
+        let listed: Manifests = self.read_manifest_list(location).await?.into();
+        self.tables.caches().lists.insert(location.to_owned(), listed.clone());
         Ok(listed)
     }
 
     /// Reads a manifest list from the object store, bypassing the cache.
-    pub(crate) async fn read_list(&self, location: &str) -> Result<Vec<ManifestFile>> {
-        let content = self.storage().read(location).await?;
+    pub async fn read_manifest_list(self, location: &str) -> Result<Vec<ManifestFile>> {
+        let content = self.tables.storage().read(location).await?;
         let list = location.to_owned();
         off_thread(location, move || decode_list(&list, &content)).await
     }
 
     /// Returns a snapshot's data files, cached.
-    pub(crate) async fn files(
-        &self,
-        metadata: &TableMetadata,
-        snapshot: &SnapshotRef,
-    ) -> Result<Files> {
+    pub async fn files(self, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Files> {
         Ok(self.files_and_stats(metadata, snapshot).await?.0)
     }
 
     pub(crate) async fn files_and_stats(
-        &self,
+        self,
         metadata: &TableMetadata,
         snapshot: &SnapshotRef,
     ) -> Result<(Files, Arc<FileStats>)> {
         let location = snapshot.manifest_list();
-        if let Some(found) = self.caches().files.get(location) {
+        if let Some(found) = self.tables.caches().files.get(location) {
             return Ok(found);
         }
         let listed = self.manifests(snapshot).await?;
@@ -76,18 +135,18 @@ impl Tables {
         files.sort_by_key(|file: &Arc<DataFile>| file.sequence_number());
         let files: Files = attach(files, deletes, metadata)?.into();
         let found = (files, Arc::default());
-        self.caches().files.insert(location.to_owned(), found.clone());
+        self.tables.caches().files.insert(location.to_owned(), found.clone());
         Ok(found)
     }
 
     /// Returns the delete files of a manifest.
     fn delete_files(
-        &self,
+        self,
         manifest: &ManifestFile,
         decoded: &CachedManifest,
     ) -> Result<Vec<Arc<DeleteFile>>> {
         let files = decoded.live.iter().map(|entry| {
-            let path = self.path_of(entry.data_file().file_path())?;
+            let path = self.tables.path_of(entry.data_file().file_path())?;
             Ok(Arc::new(DeleteFile::new(path, entry.clone(), manifest.partition_spec_id)))
         });
         files.collect()
@@ -95,7 +154,7 @@ impl Tables {
 
     /// Builds the data files of a decoded manifest, once.
     pub(crate) fn init_data_files(
-        &self,
+        self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
         decoded: &CachedManifest,
@@ -112,7 +171,7 @@ impl Tables {
             let file = entry.data_file();
             Ok(Arc::new(DataFile {
                 location: file.file_path().to_owned(),
-                path: self.path_of(file.file_path())?,
+                path: self.tables.path_of(file.file_path())?,
                 bytes: file.file_size_in_bytes(),
                 rows: file.record_count(),
                 partition: partition::describe(spec, types, file.partition()),
@@ -131,7 +190,7 @@ impl Tables {
 
     /// Adds the files written by a commit to the caches.
     pub(crate) fn cache_snapshot(
-        &self,
+        self,
         manifest_list: String,
         listed: Vec<ManifestFile>,
         decoded: Vec<(String, Decoded)>,
@@ -142,15 +201,15 @@ impl Tables {
                 self.cache_manifest(manifest, Arc::new(CachedManifest::new(decoded)));
             }
         }
-        self.caches().lists.insert(manifest_list, listed.into());
+        self.tables.caches().lists.insert(manifest_list, listed.into());
     }
 
     /// Returns a decoded manifest, cached.
-    pub(crate) async fn manifest(&self, manifest: &ManifestFile) -> Result<Arc<CachedManifest>> {
-        if let Some(found) = self.caches().manifests.get(&cache_key(manifest)) {
+    pub async fn manifest(self, manifest: &ManifestFile) -> Result<Arc<CachedManifest>> {
+        if let Some(found) = self.tables.caches().manifests.get(&cache_key(manifest)) {
             return Ok(found);
         }
-        let content = self.storage().read(&manifest.manifest_path).await?;
+        let content = self.tables.storage().read(&manifest.manifest_path).await?;
         let file = manifest.clone();
         let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
         let decoded = Arc::new(CachedManifest::new(decoded));
@@ -158,16 +217,16 @@ impl Tables {
         Ok(decoded)
     }
 
-    fn cache_manifest(&self, manifest: &ManifestFile, decoded: Arc<CachedManifest>) {
+    fn cache_manifest(self, manifest: &ManifestFile, decoded: Arc<CachedManifest>) {
         if let Some(first) = manifest.first_row_id {
-            self.caches().first_row_ids.insert(manifest.manifest_path.clone(), first);
+            self.tables.caches().first_row_ids.insert(manifest.manifest_path.clone(), first);
         }
-        self.caches().manifests.insert(cache_key(manifest), decoded);
+        self.tables.caches().manifests.insert(cache_key(manifest), decoded);
     }
 
     /// Removes a manifest from the cache, under every first row id.
-    pub(crate) fn evict_manifest(&self, location: &str) {
-        let caches = self.caches();
+    pub(crate) fn evict_manifest(self, location: &str) {
+        let caches = self.tables.caches();
         caches.manifests.invalidate(location);
         if let Some(first) = caches.first_row_ids.remove(location) {
             caches.manifests.invalidate(&numbered_key(location, first));

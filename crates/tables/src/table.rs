@@ -30,7 +30,7 @@ struct Inner {
 
 /// Totals of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub struct Totals {
     /// Includes deleted rows.
     pub(crate) rows: u64,
     pub(crate) files: u64,
@@ -109,7 +109,8 @@ impl Table {
         Table::new(self.metadata_location().to_owned(), metadata, self.totals(), 0)
     }
 
-    pub(crate) fn totals(&self) -> Totals {
+    /// Returns the totals of the current snapshot.
+    pub fn totals(&self) -> Totals {
         self.0.totals
     }
 
@@ -331,7 +332,7 @@ fn sort_field(by: SortColumn) -> SortField {
 }
 
 /// Returns the table's default name mapping, for files without field ids.
-pub(crate) fn name_mapping(metadata: &TableMetadata) -> Option<&str> {
+pub fn name_mapping(metadata: &TableMetadata) -> Option<&str> {
     metadata.properties().get("schema.name-mapping.default").map(String::as_str)
 }
 

@@ -5,24 +5,21 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
 use futures::FutureExt;
-use headwater_model::{PartitionField, TableName};
-use iceberg::spec::{ManifestContentType, TableMetadata};
+use headwater_model::PartitionField;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::Mutex;
-use uuid::Uuid;
 
 use crate::cache::Caches;
 use crate::commit::{self, PendingFiles, evolve};
-use crate::deletes::write_deletes;
 use crate::manifest::off_thread;
 use crate::storage::Storage;
-use crate::table::{Totals, own_bytes};
+use crate::table::Totals;
 use crate::{
-    BatchStream, CloudSettings, CloudUrl, CreateTable, DataFile, Error, Operation, Positions,
-    Result, ScanPlan, StagedFiles, Table, TablesOptions, metadata, partition, read, write,
+    BatchStream, CreateTable, DataFile, Error, Operation, Result, Rewrites, RowDeletes, ScanPlan,
+    StagedFiles, Table, TableHistory, TableMaintenance, TableStates, TablesOptions, Views,
+    WarehouseFiles, metadata, read, write,
 };
 
 /// The tables of one warehouse; cheap to clone.
@@ -67,17 +64,39 @@ impl Tables {
         &self.0.options.root_url
     }
 
-    /// Returns the settings of cloud object stores.
-    pub fn cloud(&self) -> &CloudSettings {
-        &self.options().cloud
+    /// Returns the views.
+    pub fn views(&self) -> Views<'_> {
+        Views { tables: self }
     }
 
-    /// Returns the properties that clients need to read the files directly, as named by Iceberg's
-    /// REST catalog. Includes credentials only if `credentials` is true. Empty if the warehouse is
-    /// not in a cloud.
-    pub fn for_clients(&self, credentials: bool) -> BTreeMap<String, String> {
-        let url = CloudUrl::parse(self.root_url());
-        url.map(|url| self.options().cloud.for_clients(&url, credentials)).unwrap_or_default()
+    /// Returns the access to the parts of table states.
+    pub fn states(&self) -> TableStates<'_> {
+        TableStates { tables: self }
+    }
+
+    /// Returns the reads of maintenance.
+    pub fn maintenance(&self) -> TableMaintenance<'_> {
+        TableMaintenance { tables: self }
+    }
+
+    /// Returns the access to single files.
+    pub fn files(&self) -> WarehouseFiles<'_> {
+        WarehouseFiles { tables: self }
+    }
+
+    /// Returns the deleted rows.
+    pub fn deletes(&self) -> RowDeletes<'_> {
+        RowDeletes { tables: self }
+    }
+
+    /// Returns the reads of rows to rewrite.
+    pub fn rewrites(&self) -> Rewrites<'_> {
+        Rewrites { tables: self }
+    }
+
+    /// Returns the history of tables.
+    pub fn history(&self) -> TableHistory<'_> {
+        TableHistory { tables: self }
     }
 
     /// Returns the object store path of a location. Fails if it is outside the warehouse.
@@ -111,18 +130,9 @@ impl Tables {
     /// that a name can be reused. The schema is normalised first, see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
-        let metadata = evolve::create(&request, self.new_location(&request.name), now)?;
+        let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;
         let location = metadata::next_location(metadata.location(), None);
         commit::store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
-    }
-
-    /// Returns a unique location for a new table: a folder within its namespace's folder. A nested
-    /// namespace is one folder, `a.b`, so that a namespace's folder is never a table's folder.
-    pub(crate) fn new_location(&self, name: &TableName) -> String {
-        let unique = Uuid::new_v4().simple().to_string();
-        let (namespace, table) =
-            (partition::folder_name(&name.namespace), partition::folder_name(&name.name));
-        format!("{}/{namespace}/{table}-{}", self.root_url(), &unique[..8])
     }
 
     /// Loads a table's state from a metadata file. Cached, because metadata files are immutable.
@@ -135,7 +145,7 @@ impl Tables {
         let encoded_bytes = content.len();
         let metadata =
             off_thread(metadata_location, move || metadata::decode(&location, &content)).await?;
-        let totals = self.totals(&metadata).await?;
+        let totals = self.states().totals(&metadata).await?;
         let table = Table::new(metadata_location.to_owned(), metadata, totals, encoded_bytes);
         self.cache_table(&table);
         Ok(table)
@@ -145,49 +155,13 @@ impl Tables {
         self.0.caches.tables.insert(table.metadata_location().to_owned(), table.clone());
     }
 
-    /// Returns the totals of the current snapshot: from its summary, or counted from its manifests
-    /// if the summary lacks them.
-    pub(crate) async fn totals(&self, metadata: &TableMetadata) -> Result<Totals> {
-        let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
-        if let Some(totals) = Totals::of(snapshot) {
-            return Ok(totals);
-        }
-        let files = self.files(metadata, snapshot).await?;
-        let mut totals = Totals {
-            rows: files.iter().map(|file| file.rows).sum(),
-            files: files.len() as u64,
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            ..Totals::default()
-        };
-        for manifest in self.manifests(snapshot).await?.iter() {
-            if manifest.content == ManifestContentType::Deletes {
-                for entry in &self.manifest(manifest).await?.live {
-                    totals.deletes.add(entry.data_file());
-                    totals.bytes += own_bytes(entry.data_file());
-                }
-            }
-        }
-        Ok(totals)
-    }
-
     /// Counts the rows of a table's current snapshot. Reads delete files if there are any.
     pub async fn count(&self, table: &Table) -> Result<u64> {
         if !table.has_deletes() {
             return Ok(table.rows());
         }
         let plan = self.plan(table, None).await?;
-        self.live_rows(plan.files().to_vec()).await
-    }
-
-    /// Counts the live rows of data files, that is, those that are not deleted.
-    pub async fn live_rows(&self, files: Vec<Arc<DataFile>>) -> Result<u64> {
-        let deleted = self.deleted_of_all(files.clone()).await?;
-        let live = files.iter().zip(deleted);
-        Ok(live
-            .map(|(file, deleted)| {
-                file.rows - deleted.map_or(0, |deleted| deleted.before(file.rows))
-            })
-            .sum())
+        self.deletes().live_rows(plan.files().to_vec()).await
     }
 
     /// Validates columns and partition fields for a new table. Creates nothing.
@@ -231,18 +205,6 @@ impl Tables {
         write::fit(table, rows)
     }
 
-    /// Writes delete files that belong to no snapshot yet, one for each data file. Each contains
-    /// the rows to delete and the rows already deleted by a delete file that applies to this data
-    /// file only. They are committed together with the data files they are combined with, see
-    /// [`StagedFiles::and`]. Durable when this returns.
-    pub async fn write_deletes(
-        &self,
-        table: &Table,
-        rows: Vec<(Arc<DataFile>, Positions)>,
-    ) -> Result<StagedFiles> {
-        write_deletes(self, table, rows).await
-    }
-
     /// Commits a change: writes manifests and a metadata file, makes them and the staged data files
     /// durable, and returns the new state.
     ///
@@ -277,7 +239,7 @@ impl Tables {
         if let Some(snapshot) = metadata.current_snapshot()
             && before.and_then(Table::snapshot_id) != Some(snapshot.snapshot_id())
         {
-            let listed = self.manifests(snapshot).await?;
+            let listed = self.states().manifests(snapshot).await?;
             let own = listed.iter().filter(|m| m.added_snapshot_id == snapshot.snapshot_id());
             locations.extend(own.map(|manifest| manifest.manifest_path.clone()));
             locations.push(snapshot.manifest_list().to_owned());
@@ -308,7 +270,7 @@ impl Tables {
             }
         };
         let Some(snapshot) = snapshot else { return Ok(ScanPlan::new(schema, Arc::new([]))) };
-        let (files, stats) = self.files_and_stats(metadata, snapshot).await?;
+        let (files, stats) = self.states().files_and_stats(metadata, snapshot).await?;
         Ok(ScanPlan::with_stats(schema, files, stats))
     }
 
@@ -336,27 +298,5 @@ impl Tables {
         batch_rows: usize,
     ) -> BatchStream {
         read::read_slowly(self, &table.schema(), files, batch_rows)
-    }
-
-    /// Reads data files in order, with all columns of the current schema, without the given rows,
-    /// to rewrite them. Read errors are returned through the stream.
-    pub fn read_rest(&self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
-        read::read_rest(self, &self.schema_to_rewrite(table), files)
-    }
-
-    /// Reads data files in order, with all columns of the current schema, to rewrite them. Includes
-    /// row ids if the table has row lineage.
-    pub fn read_to_rewrite(&self, table: &Table, files: &[Arc<DataFile>]) -> Result<BatchStream> {
-        read::read(self, &self.schema_to_rewrite(table), files, None, None)
-    }
-
-    /// Writes a file of the caller's own into the warehouse. Durable when this returns.
-    pub async fn write_file(&self, location: &str, content: Bytes) -> Result<()> {
-        self.storage().write(location, &content).await
-    }
-
-    /// Reads a file written by [`Tables::write_file`].
-    pub async fn read_file(&self, location: &str) -> Result<Bytes> {
-        self.storage().read(location).await
     }
 }

@@ -81,7 +81,8 @@ impl SqlView {
         SqlView(Arc::new(Inner { location, metadata }))
     }
 
-    pub(crate) fn metadata(&self) -> &ViewMetadata {
+    /// Returns the decoded metadata file.
+    pub fn metadata(&self) -> &ViewMetadata {
         &self.0.metadata
     }
 
@@ -241,12 +242,13 @@ fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetad
     }
 }
 
-pub(crate) fn build(builder: ViewMetadataBuilder) -> Result<ViewMetadata> {
+/// Builds the metadata of a view. Fails with `DialectLost`, or `Refused` with the builder's reason.
+pub fn build(builder: ViewMetadataBuilder) -> Result<ViewMetadata> {
     Ok(builder.build().map_err(|error| rejected(&error))?.metadata)
 }
 
 /// Converts an error of the metadata builder.
-pub(crate) fn rejected(error: &iceberg::Error) -> Error {
+fn rejected(error: &iceberg::Error) -> Error {
     let message = error.message();
     if message.contains("loss of view dialects") {
         return Error::DialectLost;
@@ -287,39 +289,37 @@ fn levels_of(namespace: &str) -> Result<NamespaceIdent> {
     NamespaceIdent::from_vec(levels).map_err(|error| rejected(&error))
 }
 
-impl Tables {
+/// The views of a warehouse. From [`Tables`].
+#[derive(Debug, Clone, Copy)]
+pub struct Views<'a> {
+    pub(crate) tables: &'a Tables,
+}
+
+impl Views<'_> {
     /// Creates a view. Its folder is new and unique, so that a name can be reused.
-    pub async fn create_view(
-        &self,
-        name: &TableName,
-        definition: &ViewDefinition,
-    ) -> Result<SqlView> {
-        let version = definition.version(1, self.now_ms())?;
-        let location = self.new_location(name);
+    pub async fn create(self, name: &TableName, definition: &ViewDefinition) -> Result<SqlView> {
+        let version = definition.version(1, self.tables.now_ms())?;
+        let location = self.tables.states().new_location(name);
         let format = ViewFormatVersion::V1;
         let schema = definition.schema()?;
         let builder = ViewMetadataBuilder::new(location, schema, version, format, HashMap::new());
         let builder = builder.map_err(|error| rejected(&error))?;
-        self.store_view(build(builder.assign_uuid(uuid::Uuid::new_v4()))?, None).await
+        self.store(build(builder.assign_uuid(uuid::Uuid::new_v4()))?, None).await
     }
 
     /// Replaces a view's query. Fails if that would drop a dialect, unless the view's property
     /// `replace.drop-dialect.allowed` permits it. Returns the same state if nothing changes.
-    pub async fn replace_view(
-        &self,
-        view: &SqlView,
-        definition: &ViewDefinition,
-    ) -> Result<SqlView> {
+    pub async fn replace(self, view: &SqlView, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(view.version() + 1, self.next_version_ms(view))?;
         let builder = view.metadata().clone().into_builder();
         let builder = builder.set_current_version(version, definition.schema()?);
         let metadata = build(builder.map_err(|error| rejected(&error))?)?;
-        self.store_next_view(view, metadata).await
+        self.store_next(view, metadata).await
     }
 
     /// Merges two changes of a view. Without a base, both sides created it.
-    pub fn merge_views(
-        &self,
+    pub fn merge(
+        self,
         base: Option<&SqlView>,
         ours: &SqlView,
         theirs: &SqlView,
@@ -345,67 +345,63 @@ impl Tables {
     }
 
     /// Applies a merge.
-    pub async fn apply_view_merge(&self, merge: &ViewMerge) -> Result<SqlView> {
-        self.store_next_view(&merge.ours, merge.metadata.clone()).await
+    pub async fn apply_merge(self, merge: &ViewMerge) -> Result<SqlView> {
+        self.store_next(&merge.ours, merge.metadata.clone()).await
     }
 
     /// Loads a view's state from a metadata file. Cached, because metadata files are immutable.
-    pub async fn load_view(&self, metadata_location: &str) -> Result<SqlView> {
-        if let Some(view) = self.caches().views.get(metadata_location) {
+    pub async fn load(self, metadata_location: &str) -> Result<SqlView> {
+        if let Some(view) = self.tables.caches().views.get(metadata_location) {
             return Ok(view);
         }
-        let content = self.storage().read(metadata_location).await?;
+        let content = self.tables.storage().read(metadata_location).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)
             .map_err(|error| Error::corrupt(metadata_location, error))?;
         let view = SqlView::new(metadata_location.to_owned(), metadata);
-        self.caches().views.insert(metadata_location.to_owned(), view.clone());
+        self.tables.caches().views.insert(metadata_location.to_owned(), view.clone());
         Ok(view)
     }
 
     /// Deletes the metadata file of a state that was never referenced. `before` is the state it was
     /// derived from.
-    pub async fn discard_view(&self, view: &SqlView, before: Option<&SqlView>) -> Result<()> {
+    pub async fn discard(self, view: &SqlView, before: Option<&SqlView>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == view.metadata_location()) {
             return Ok(());
         }
-        self.caches().views.invalidate(view.metadata_location());
-        self.storage().delete(&[view.metadata_location().to_owned()]).await
+        self.tables.caches().views.invalidate(view.metadata_location());
+        self.tables.storage().delete(&[view.metadata_location().to_owned()]).await
     }
 
-    pub(crate) async fn store_next_view(
-        &self,
-        before: &SqlView,
-        metadata: ViewMetadata,
-    ) -> Result<SqlView> {
+    /// Writes the next state of a view; returns the same state if nothing changes.
+    pub async fn store_next(self, before: &SqlView, metadata: ViewMetadata) -> Result<SqlView> {
         if metadata == *before.metadata() {
             return Ok(before.clone());
         }
-        self.store_view(metadata, Some(before.metadata_location())).await
+        self.store(metadata, Some(before.metadata_location())).await
     }
 
-    pub(crate) async fn store_view(
-        &self,
-        metadata: ViewMetadata,
-        previous: Option<&str>,
-    ) -> Result<SqlView> {
+    /// Writes the metadata of a view as a metadata file. Durable when this returns.
+    pub async fn store(self, metadata: ViewMetadata, previous: Option<&str>) -> Result<SqlView> {
         let location = metadata::next_location(metadata.location(), previous);
         let content =
             serde_json::to_vec(&metadata).map_err(|error| Error::internal("written", error))?;
         let files = [(location.clone(), Bytes::from(content))];
-        self.storage().write_all(&files, std::iter::empty()).await?;
+        self.tables.storage().write_all(&files, std::iter::empty()).await?;
         let view = SqlView::new(location.clone(), metadata);
-        self.caches().views.insert(location, view.clone());
+        self.tables.caches().views.insert(location, view.clone());
         Ok(view)
     }
 
     /// Returns the time of a view's next version. It never precedes the last one, even if the clock
     /// is set back.
-    fn next_version_ms(&self, view: &SqlView) -> i64 {
+    fn next_version_ms(self, view: &SqlView) -> i64 {
         let last =
             view.metadata().history().last().map(iceberg::spec::ViewVersionLog::timestamp_ms);
-        self.now_ms().max(last.unwrap_or_default())
+        self.tables.now_ms().max(last.unwrap_or_default())
     }
+}
 
+impl Tables {
     pub(crate) fn now_ms(&self) -> i64 {
         self.options().clock.now().timestamp_millis()
     }

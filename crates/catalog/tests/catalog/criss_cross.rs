@@ -73,9 +73,9 @@ async fn different_resolutions_of_criss_cross_merges_conflict() {
     let before = [head(&catalog, "main").await, head(&catalog, "dev").await];
     for (target, source) in [("main", before[1]), ("dev", before[0])] {
         let source = format!("@{source}").parse().expect("a ref");
-        let plan = catalog.plan_merge(target, &source, Checks::Required).await.expect("a plan");
+        let plan = catalog.merges().plan(target, &source, Checks::Required).await.expect("a plan");
         let commit = headwater_catalog::MergeCommit::default();
-        let made = catalog.apply_merge(&plan, Vec::new(), &commit).await.expect("a merge");
+        let made = catalog.merges().apply(&plan, Vec::new(), &commit).await.expect("a merge");
         assert!(made.is_some());
     }
     let report = merge(&catalog, "dev", "main").await.expect("a report");

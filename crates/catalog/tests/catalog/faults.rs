@@ -23,7 +23,7 @@ async fn step(catalog: &Catalog, number: usize) -> Result<(), Error> {
         0 => set(catalog, "main", &[("a", 1), ("b", 1)]).await.map(drop),
         1 => catalog.create_branch(create("dev", "main")).await.map(drop),
         2 => set(catalog, "dev", &[("a", 2), ("c", 1)]).await.map(drop),
-        3 => catalog.create_tag(create("v1", "main")).await.map(drop),
+        3 => catalog.tags().create(create("v1", "main")).await.map(drop),
         4 => set(catalog, "main", &[("b", 2), ("d", 1)]).await.map(drop),
         5 => merge(catalog, "dev", "main").await.map(drop),
         6 => catalog.rename_branch("dev", "dev2").await.map(drop),
@@ -36,7 +36,7 @@ async fn step(catalog: &Catalog, number: usize) -> Result<(), Error> {
             catalog.create_branch_with("child", &from, NewBranch::default()).await.map(drop)
         }
         12 => catalog.delete_branch("dev2").await,
-        _ => catalog.delete_tag("v1").await,
+        _ => catalog.tags().delete("v1").await,
     }
 }
 
@@ -76,7 +76,7 @@ async fn observe(catalog: &Catalog) -> Observed {
         all.push(tables(catalog, &branch.name).await);
         logs.push(catalog.history(branch.commit, 1_000, None).await.expect("a log"));
     }
-    let tags = catalog.tags(None).await.expect("tags");
+    let tags = catalog.tags().list(None).await.expect("tags");
     for tag in &tags {
         all.push(tables(catalog, &tag.name).await);
     }

@@ -232,9 +232,9 @@ impl Tested {
                 catalog.protect_branch(name, *protected).await?;
             }
             Change::CreateTag { name, from } => {
-                catalog.create_tag(create(name, from)).await?;
+                catalog.tags().create(create(name, from)).await?;
             }
-            Change::DeleteTag(name) => catalog.delete_tag(name).await?,
+            Change::DeleteTag(name) => catalog.tags().delete(name).await?,
             Change::Merge { source, target } => {
                 let report = merge(catalog, source, target).await?;
                 let conflicts = report.conflicts.iter().map(|conflict| conflict.table.to_string());
@@ -268,7 +268,7 @@ impl Tested {
             .map(|(name, (commit, protected))| (*name, self.ids[*commit], *protected))
             .collect();
         assert_eq!(found, expected);
-        let tags = self.catalog.tags(None).await.expect("tags");
+        let tags = self.catalog.tags().list(None).await.expect("tags");
         let found: Vec<_> = tags.iter().map(|tag| (&*tag.name, tag.commit)).collect();
         let expected: Vec<_> =
             model.tags.iter().map(|(name, commit)| (*name, self.ids[*commit])).collect();

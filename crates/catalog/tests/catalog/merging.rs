@@ -126,7 +126,7 @@ async fn each_commit_of_many_failed_runs_is_in_quarantine() {
             }
         }
         let source = format!("@{commit}").parse().expect("a ref");
-        let planned = catalog.plan_merge("main", &source, Checks::Required).await;
+        let planned = catalog.merges().plan("main", &source, Checks::Required).await;
         let is_refused = matches!(planned, Err(Error::Quarantined { .. }));
         assert_eq!(is_refused, failed && !accepted, "{commit}: {planned:?}");
         refused += usize::from(is_refused);

@@ -71,14 +71,14 @@ async fn branches_are_created_listed_renamed_and_deleted() {
 async fn a_name_cannot_be_both_a_branch_and_a_tag() {
     let catalog = catalog().await;
     fork(&catalog, "dev").await;
-    catalog.create_tag(create("v1", "main")).await.expect("a tag");
+    catalog.tags().create(create("v1", "main")).await.expect("a tag");
     for result in [
         catalog.create_branch(create("v1", "main")).await.map(drop),
         catalog.create_branch(create("dev", "main")).await.map(drop),
-        catalog.create_tag(create("dev", "main")).await.map(drop),
-        catalog.create_tag(create("v1", "main")).await.map(drop),
+        catalog.tags().create(create("dev", "main")).await.map(drop),
+        catalog.tags().create(create("v1", "main")).await.map(drop),
         catalog.rename_branch("dev", "v1").await.map(drop),
-        catalog.rename_tag("v1", "dev").await.map(drop),
+        catalog.tags().rename("v1", "dev").await.map(drop),
     ] {
         assert!(matches!(result, Err(Error::RefExists { .. })), "{result:?}");
     }
@@ -87,7 +87,7 @@ async fn a_name_cannot_be_both_a_branch_and_a_tag() {
     let again = CreateRef { if_not_exists: true, ..create("dev", "main") };
     assert_eq!(catalog.create_branch(again.clone()).await.expect("as it is"), existing);
     let again = CreateRef { name: "v1".into(), ..again };
-    let tag = catalog.create_tag(again).await.expect("as it is");
+    let tag = catalog.tags().create(again).await.expect("as it is");
     assert_eq!(tag.commit, existing.commit);
     for bad in ["", "-x", "a..b", "a b", "a@b", "x/"] {
         let error = catalog.create_branch(create_unchecked(bad)).await.expect_err("a bad name");
@@ -103,20 +103,20 @@ fn create_unchecked(name: &str) -> CreateRef {
 async fn tags_do_not_move() {
     let catalog = catalog().await;
     let first = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
-    catalog.create_tag(create("v1", "main")).await.expect("a tag");
+    catalog.tags().create(create("v1", "main")).await.expect("a tag");
     set(&catalog, "main", &[("a", 2)]).await.expect("a commit");
-    assert_eq!(catalog.tag("v1").await.expect("a tag").commit, first.id);
+    assert_eq!(catalog.tags().get("v1").await.expect("a tag").commit, first.id);
     assert_eq!(tables(&catalog, "v1").await[0].1, "v1");
     let resolved = catalog.resolve(&spec("v1")).await.expect("it resolves");
     assert_eq!((resolved.commit, resolved.branch), (first.id, None));
-    catalog.rename_tag("v1", "v1.0").await.expect("renamed");
+    catalog.tags().rename("v1", "v1.0").await.expect("renamed");
     catalog.create_branch(create("fix", "v1.0")).await.expect("a branch");
-    let tags = catalog.tags(Some("v1")).await.expect("tags");
+    let tags = catalog.tags().list(Some("v1")).await.expect("tags");
     assert_eq!((tags.len(), &*tags[0].name), (1, "v1.0"));
     let error = set(&catalog, "v1.0", &[("a", 3)]).await.expect_err("a tag takes no commit");
     assert_eq!(error.code(), ErrorCode::RefNotFound);
-    catalog.delete_tag("v1.0").await.expect("deleted");
-    assert_eq!(catalog.tag("v1.0").await.expect_err("gone").code(), ErrorCode::RefNotFound);
+    catalog.tags().delete("v1.0").await.expect("deleted");
+    assert_eq!(catalog.tags().get("v1.0").await.expect_err("gone").code(), ErrorCode::RefNotFound);
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn hashes_resolve_in_the_given_history() {
 async fn an_unknown_name_suggests_the_nearest() {
     let catalog = catalog().await;
     fork(&catalog, "feature/prices").await;
-    catalog.create_tag(create("release-1", "main")).await.expect("a tag");
+    catalog.tags().create(create("release-1", "main")).await.expect("a tag");
     let commit = set(&catalog, "main", &[("a", 1)]).await.expect("a commit");
     let check = async |given: &str, near: Option<&str>| {
         let error = catalog.resolve(&spec(given)).await.expect_err("nothing answers");
@@ -288,7 +288,7 @@ async fn quarantine_survives_deletion_of_the_failed_runs_branch() {
     let options = NewBranch { quarantine: Some("job".into()), ..NewBranch::default() };
     catalog.create_branch_with("run", &RefSpec::main(), options).await.expect("a branch");
     let failed = set(&catalog, "run", &[("a", 2)]).await.expect("a commit");
-    catalog.create_tag(create("failed", "run")).await.expect("a tag");
+    catalog.tags().create(create("failed", "run")).await.expect("a tag");
     catalog.delete_branch("run").await.expect("deleted");
     let made = async |name: &str, from: &str| {
         catalog.create_branch(create(name, from)).await.expect("a branch").quarantine
@@ -308,7 +308,7 @@ async fn quarantine_applies_to_tags_and_hashes_but_not_to_earlier_commits() {
     let options = NewBranch { quarantine: Some("job".into()), ..NewBranch::default() };
     catalog.create_branch_with("run", &RefSpec::main(), options).await.expect("a branch");
     let failed = set(&catalog, "run", &[("a", 2)]).await.expect("a commit");
-    catalog.create_tag(create("failed", "run")).await.expect("a tag");
+    catalog.tags().create(create("failed", "run")).await.expect("a tag");
     let made = async |name: &str, from: &str| {
         catalog.create_branch(create(name, from)).await.expect("a branch").quarantine
     };

@@ -92,15 +92,17 @@ pub async fn merge_with(
     let commit =
         MergeCommit { author: "eva".into(), message, properties, ..MergeCommit::default() };
     loop {
-        let plan =
-            catalog.plan_merge(target, &request.source, Checks::unless(request.unchecked)).await?;
+        let plan = catalog
+            .merges()
+            .plan(target, &request.source, Checks::unless(request.unchecked))
+            .await?;
         if plan.is_up_to_date() {
             return Ok(plan.report(MergeOutcome::UpToDate, plan.head));
         }
         if !plan.contested.is_empty() {
             let mut report = plan.report(MergeOutcome::Conflict, plan.head);
             for contested in &plan.contested {
-                report.conflicts.push(catalog.conflict(&plan, contested).await?);
+                report.conflicts.push(catalog.merges().conflict(&plan, contested).await?);
             }
             return Ok(report);
         }
@@ -109,7 +111,7 @@ pub async fn merge_with(
         let made = if request.dry_run {
             Some(plan.head)
         } else {
-            catalog.apply_merge(&plan, plan.taken.clone(), &commit).await?
+            catalog.merges().apply(&plan, plan.taken.clone(), &commit).await?
         };
         if let Some(head) = made {
             let tables = plan.taken.iter().map(|change| change.table.clone()).collect();

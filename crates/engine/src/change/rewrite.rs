@@ -100,7 +100,7 @@ impl Session {
     /// Returns the number of live rows in some of the table's files.
     async fn live_rows(&self, target: &Target, files: &[usize]) -> Result<u64> {
         let files = files.iter().map(|file| Arc::clone(&target.plan.files()[*file])).collect();
-        Ok(self.engine.lake().tables().live_rows(files).await?)
+        Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
     /// Removes files with remaining rows from `places`, and returns them with their deleted rows.
@@ -131,7 +131,7 @@ impl Session {
                 let file = &plan.files()[*number];
                 (rows.len() < file.rows).then(|| (Arc::clone(file), rows.clone()))
             });
-            tables.read_rest(&table, files.collect())
+            tables.rewrites().read_rest(&table, files.collect())
         });
         rest.flatten().boxed()
     }
@@ -223,7 +223,7 @@ impl Taking {
             return Ok(Some(rows));
         }
         let ids = self.ids_of(&coming).await?;
-        self.tables.with_ids(&self.table, &rows, ids).map(Some).map_err(failed)
+        self.tables.rewrites().with_ids(&self.table, &rows, ids).map(Some).map_err(failed)
     }
 
     /// Returns the ids of the rows that the new rows replace; null for inserted rows.
@@ -246,7 +246,7 @@ impl Taking {
             }
             let index = usize::try_from(number).map_err(|_| unplaced())?;
             let file = self.plan.files().get(index).ok_or_else(unplaced)?;
-            let of_file = self.tables.row_ids(file).await?;
+            let of_file = self.tables.rewrites().row_ids(file).await?;
             ids.push(known.keep(number, of_file).map_err(failed)?.at(place));
         }
         Ok(ids.into())

@@ -208,7 +208,7 @@ impl Engine {
                     (None, Some(plan)) => (plan, true),
                     (None, None) => return Ok(Outcome::same(compared)),
                 };
-                let rows = self.lake().tables().live_rows(plan.files().to_vec()).await?;
+                let rows = self.lake().tables().deletes().live_rows(plan.files().to_vec()).await?;
                 let mut outcome = Outcome::one_sided(compared, rows, comes);
                 if options.compare != CompareRows::Never && window.limit > 0 {
                     let page =

@@ -51,7 +51,7 @@ impl Gone {
         else {
             return internal_err!("a row lies in file {number}, which was not scanned");
         };
-        let read = || async { self.tables.deleted(file).await };
+        let read = || async { self.tables.deletes().deleted(file).await };
         let gone = gone.get_or_try_init(read).await;
         let gone = gone.map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(gone.as_deref())

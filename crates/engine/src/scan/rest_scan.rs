@@ -4,7 +4,7 @@
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use headwater_tables::{Condition, Filter, ScanPlan, Test};
+use headwater_table_rest::{Condition, Filter, ScanPlan, Test};
 
 use super::pruning::prune;
 use crate::Engine;

@@ -35,7 +35,7 @@ impl DiffSide {
         let tables = lake.tables();
         let plan = tables.plan(&table, snapshot).await?;
         let rows = if plan.has_deletes() {
-            tables.live_rows(plan.files().to_vec()).await?
+            tables.deletes().live_rows(plan.files().to_vec()).await?
         } else {
             plan.rows()
         };
@@ -175,7 +175,7 @@ impl Lake {
 
     async fn view_side(&self, entry: Option<&TableEntry>) -> Result<Option<SqlView>> {
         match entry.filter(|entry| entry.is_view()) {
-            Some(entry) => Ok(Some(self.tables().load_view(&entry.metadata_location).await?)),
+            Some(entry) => Ok(Some(self.tables().views().load(&entry.metadata_location).await?)),
             None => Ok(None),
         }
     }

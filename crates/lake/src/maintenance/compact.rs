@@ -5,10 +5,10 @@ use headwater_model::{MaintainedTable, TableName};
 use headwater_tables::{Bin, BinPackOptions, StagedFiles, Table};
 use tokio_util::sync::CancellationToken;
 
+use super::Maintenance;
 use super::policy::has_many_deletes;
 use super::{FileRewrite, Work};
 use crate::error::{Error, Result};
-use crate::lake::Lake;
 use crate::transaction::Transaction;
 
 /// Approximate bytes rewritten per commit; bounds the work lost to a conflict.
@@ -20,9 +20,9 @@ const COMMIT_FILES_MAX: usize = 5_000;
 /// The approximate memory for sorting rows, in bytes.
 const SORT_BYTES: usize = 256 << 20;
 
-impl Lake {
+impl Maintenance<'_> {
     pub(super) async fn rewrite_files(
-        &self,
+        self,
         branch: &str,
         report: &mut MaintainedTable,
         work: &Work,
@@ -32,10 +32,11 @@ impl Lake {
         let name = report.table.clone();
         let mut change = self.maintenance_transaction(branch, work).await?;
         let table = change.table(&name).await?;
-        report.manifests_before = self.tables().manifest_count(&table).await? as u64;
+        report.manifests_before =
+            self.lake.tables().maintenance().manifest_count(&table).await? as u64;
         let bins = match rewrite {
             FileRewrite::Compact { skip_large } => {
-                let before = self.pins().oldest_in_lake();
+                let before = self.lake.pins().oldest_in_lake();
                 let folds_all = has_many_deletes(&table);
                 let options = BinPackOptions {
                     skip_large: *skip_large,
@@ -43,11 +44,11 @@ impl Lake {
                     before,
                     ..BinPackOptions::default()
                 };
-                self.tables().bins(&table, &options).await?
+                self.lake.tables().maintenance().bins(&table, &options).await?
             }
             FileRewrite::Order(order) => {
-                self.tables().check_order(&table, order)?;
-                self.tables().whole_partitions(&table).await?
+                self.lake.tables().maintenance().check_order(&table, order)?;
+                self.lake.tables().maintenance().whole_partitions(&table).await?
             }
         };
         if work.dry_run {
@@ -57,7 +58,7 @@ impl Lake {
             return Ok(());
         }
         if bins.is_empty() {
-            let dangling = self.tables().dangling_deletes(&table, &[]).await?;
+            let dangling = self.lake.tables().maintenance().dangling_deletes(&table, &[]).await?;
             if dangling.is_empty() {
                 return Ok(());
             }
@@ -81,7 +82,7 @@ impl Lake {
 
     /// Rewrites some bins in one commit. Returns false if another commit changed their files.
     async fn rewrite_bins(
-        &self,
+        self,
         mut change: Transaction,
         report: &mut MaintainedTable,
         rewrite: &FileRewrite,
@@ -95,11 +96,15 @@ impl Lake {
             let files = bin.files.clone();
             written.push(match rewrite {
                 FileRewrite::Compact { .. } => {
-                    let rows = self.tables().read_to_rewrite(&table, &files)?;
+                    let rows = self.lake.tables().rewrites().read(&table, &files)?;
                     change.write_rows(&name, rows).await?
                 }
                 FileRewrite::Order(order) => {
-                    let rows = self.tables().read_in_order(&table, files, order, SORT_BYTES)?;
+                    let rows = self
+                        .lake
+                        .tables()
+                        .maintenance()
+                        .read_in_order(&table, files, order, SORT_BYTES)?;
                     change.write_as_ordered(&name, rows).await?
                 }
             });
@@ -130,7 +135,7 @@ impl Lake {
     }
 
     pub(super) async fn rewrite_manifests(
-        &self,
+        self,
         branch: &str,
         report: &mut MaintainedTable,
         work: &Work,
@@ -138,9 +143,10 @@ impl Lake {
         let name = report.table.clone();
         let mut change = self.maintenance_transaction(branch, work).await?;
         let table = change.table(&name).await?;
-        let before = self.tables().manifest_count(&table).await? as u64;
+        let before = self.lake.tables().maintenance().manifest_count(&table).await? as u64;
         report.manifests_before = report.manifests_before.max(before);
-        if work.dry_run || !self.tables().has_scattered_manifests(&table).await? {
+        if work.dry_run || !self.lake.tables().maintenance().has_scattered_manifests(&table).await?
+        {
             return Ok(());
         }
         change.rewrite_manifests(&name).await?;
@@ -153,19 +159,19 @@ impl Lake {
 
     /// Starts a maintenance transaction, which changes no rows.
     pub(super) async fn maintenance_transaction(
-        &self,
+        self,
         branch: &str,
         work: &Work,
     ) -> Result<Transaction> {
-        let mut change = self.transaction(branch, work.author()).await?;
+        let mut change = self.lake.transaction(branch, work.author()).await?;
         change.mark_as_maintenance();
         Ok(change)
     }
 
-    async fn current(&self, branch: &str, name: &TableName) -> Result<Option<Table>> {
-        let view = self.view(&headwater_model::RefSpec::Name(branch.to_owned())).await?;
+    async fn current(self, branch: &str, name: &TableName) -> Result<Option<Table>> {
+        let view = self.lake.view(&headwater_model::RefSpec::Name(branch.to_owned())).await?;
         let Some(entry) = view.state().table(name).await? else { return Ok(None) };
-        Ok(Some(self.tables().load(&entry.metadata_location).await?))
+        Ok(Some(self.lake.tables().load(&entry.metadata_location).await?))
     }
 }
 

@@ -16,6 +16,7 @@ use headwater_store::{Append, Batch, KeyRange};
 use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet};
 use tokio_util::sync::CancellationToken;
 
+use super::Maintenance;
 use super::ORPHANS_AFTER;
 use super::sweep::{References, Sweep, folder_of};
 use crate::error::{Error, Result};
@@ -39,25 +40,25 @@ impl UnreachableStates {
     /// Returns the metadata locations of the states.
     fn metadata(&self, lake: &Lake) -> HashSet<String> {
         let places = self.states.iter().map(|state| &state.entry.metadata_location);
-        places.map(|location| lake.tables().place_of(location)).collect()
+        places.map(|location| lake.tables().files().location_of(location)).collect()
     }
 }
 
-impl Lake {
+impl Maintenance<'_> {
     /// Returns true if branches or tags were deleted before the grace period.
-    pub async fn has_freed(&self) -> Result<bool> {
-        let until = self.clock().now() - ORPHANS_AFTER;
-        Ok(!self.catalog().refs_deleted_before(until).await?.is_empty())
+    pub async fn has_freed(self) -> Result<bool> {
+        let until = self.lake.clock().now() - ORPHANS_AFTER;
+        Ok(!self.lake.catalog().deleted_refs().before(until).await?.is_empty())
     }
 
     /// Removes the files that only refs deleted at least `age` ago reference.
     pub(super) async fn collect_deleted_refs(
-        &self,
+        self,
         age: Duration,
         dry_run: bool,
         cancelled: &CancellationToken,
     ) -> Result<RemovedFiles> {
-        let until = self.clock().now() - age;
+        let until = self.lake.clock().now() - age;
         let unreachable =
             UnreachableStates { until, states: self.unreachable_states(until).await? };
         if unreachable.states.is_empty() {
@@ -72,20 +73,20 @@ impl Lake {
     }
 
     /// Returns the states that no other named commit references.
-    async fn unreachable_states(&self, until: Timestamp) -> Result<Vec<ReachedState>> {
-        let deleted = self.catalog().refs_deleted_before(until).await?;
+    async fn unreachable_states(self, until: Timestamp) -> Result<Vec<ReachedState>> {
+        let deleted = self.lake.catalog().deleted_refs().before(until).await?;
         if deleted.is_empty() {
             return Ok(Vec::new());
         }
-        let mut reach = self.catalog().reach(&deleted, |_| true).await?;
-        let needed = self.catalog().reach(&self.named_commits(until).await?, |_| true).await?;
+        let mut reach = self.lake.catalog().reach(&deleted, |_| true).await?;
+        let needed = self.lake.catalog().reach(&self.named_commits(until).await?, |_| true).await?;
         reach.states.retain(|location, _| !needed.states.contains_key(location));
         Ok(reach.states.into_values().collect())
     }
 
     /// Returns the existing files of unreachable states, and files of an interrupted removal.
     pub(super) async fn files_of_unreachable(
-        &self,
+        self,
         unreachable: &UnreachableStates,
         found: &References,
     ) -> Result<Vec<FoundFile>> {
@@ -93,28 +94,28 @@ impl Lake {
         let mut folders = HashSet::new();
         for state in &unreachable.states {
             let location = &state.entry.metadata_location;
-            let location_of_file = self.tables().place_of(location);
+            let location_of_file = self.files().location_of(location);
             folders.extend(folder_of(&location_of_file));
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
                 // Unreadable metadata references no files.
-                self.tables().reach(location, &SnapshotSet::All, &referenced).await?;
+                self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }
         let pending = self.pending_removals().await?;
         let mut files = Vec::new();
         for folder in folders {
-            files.extend(self.tables().files_under(Some(folder.trim_end_matches('/'))).await?);
+            files.extend(self.files().list(Some(folder.trim_end_matches('/'))).await?);
         }
         files
             .retain(|file| referenced.contains(&file.location) || pending.contains(&file.location));
         Ok(files)
     }
 
-    async fn pending_removals(&self) -> Result<HashSet<String>> {
+    async fn pending_removals(self) -> Result<HashSet<String>> {
         let mut files = HashSet::new();
-        for entry in self.store().scan(PENDING_REMOVALS, &KeyRange::all()).await? {
+        for entry in self.lake.store().scan(PENDING_REMOVALS, &KeyRange::all()).await? {
             let names: Vec<String> =
                 serde_json::from_slice(&entry.value).map_err(|error| Error::Internal {
                     message: format!(
@@ -128,7 +129,7 @@ impl Lake {
 
     /// Records the names of files before their removal, in addition to those of interrupted
     /// removals.
-    pub(super) async fn record_removals(&self, files: &[String], now: Timestamp) -> Result<()> {
+    pub(super) async fn record_removals(self, files: &[String], now: Timestamp) -> Result<()> {
         let now = now.timestamp_micros();
         let entry = |(number, names): (usize, &[String])| {
             let value = serde_json::to_vec(names);
@@ -138,24 +139,24 @@ impl Lake {
         };
         let entries = files.chunks(NAMES_PER_ENTRY).enumerate().map(entry);
         let entries = entries.collect::<Result<_>>()?;
-        self.store().apply(Batch { entries, ..Batch::default() }).await?;
+        self.lake.store().apply(Batch { entries, ..Batch::default() }).await?;
         Ok(())
     }
 
     /// Deletes the records of the refs if none of their states is left.
     pub(super) async fn finish_removal(
-        &self,
+        self,
         unreachable: &UnreachableStates,
         left: &HashSet<String>,
     ) -> Result<()> {
-        if unreachable.metadata(self).is_disjoint(left) {
+        if unreachable.metadata(self.lake).is_disjoint(left) {
             self.forget_deleted_refs(unreachable).await?;
         }
         Ok(())
     }
 
-    async fn forget_deleted_refs(&self, unreachable: &UnreachableStates) -> Result<()> {
-        self.store().trim(PENDING_REMOVALS, &KeyRange::all()).await?;
-        Ok(self.catalog().trim_deleted_refs(unreachable.until).await?)
+    async fn forget_deleted_refs(self, unreachable: &UnreachableStates) -> Result<()> {
+        self.lake.store().trim(PENDING_REMOVALS, &KeyRange::all()).await?;
+        Ok(self.lake.catalog().deleted_refs().trim(unreachable.until).await?)
     }
 }

@@ -2,17 +2,17 @@
 
 use headwater_model::MaintainedTable;
 
+use super::Maintenance;
 use super::Work;
 use super::compact::record_conflict;
 use super::sweep::Retention;
 use crate::error::Result;
-use crate::lake::Lake;
 
-impl Lake {
+impl Maintenance<'_> {
     /// Removes old snapshots from the metadata of a table. A dry run returns the metadata file and
     /// the snapshots that would be removed.
     pub(super) async fn expire_snapshots(
-        &self,
+        self,
         branch: &str,
         report: &mut MaintainedTable,
         retention: &Retention,
@@ -21,7 +21,7 @@ impl Lake {
         let name = report.table.clone();
         let mut change = self.maintenance_transaction(branch, work).await?;
         let table = change.table(&name).await?;
-        let before = self.clock().now() - retention.before;
+        let before = self.lake.clock().now() - retention.before;
         let ids = table.snapshots_before(before, retention.keep.unwrap_or(1));
         report.snapshots_expired = ids.len() as u64;
         if ids.is_empty() {

@@ -3,8 +3,8 @@
 use headwater_model::{MaintainReport, TableMaintenance};
 use headwater_store::{Append, Batch, KeyRange};
 
+use super::Maintenance;
 use crate::error::{Error, Result};
-use crate::lake::Lake;
 
 /// The journal of maintenance. Keys are `branch/table`, or `*` for a sweep of the whole lake.
 const JOURNAL: &str = "maintenance";
@@ -12,15 +12,15 @@ const JOURNAL: &str = "maintenance";
 /// The key of the last sweep of the whole lake.
 const SWEEP: &str = "*";
 
-impl Lake {
+impl Maintenance<'_> {
     pub(super) async fn record_maintenance(
-        &self,
+        self,
         report: &MaintainReport,
         author: &str,
         all: bool,
         orphans: bool,
     ) -> Result<()> {
-        let time = self.clock().now();
+        let time = self.lake.clock().now();
         let removed = report.removed_files.clone().unwrap_or_default();
         let is_single = !all && report.tables.len() == 1;
         let mut entries = Vec::new();
@@ -56,31 +56,31 @@ impl Lake {
             entries.push(entry(SWEEP.to_owned(), &(time, &report.removed_files))?);
         }
         let relaxed = true;
-        self.store().apply(Batch { entries, relaxed, ..Batch::default() }).await?;
+        self.lake.store().apply(Batch { entries, relaxed, ..Batch::default() }).await?;
         Ok(())
     }
 
     /// Lists the last maintenance of each table, by branch and name.
-    pub async fn maintenance_records(&self) -> Result<Vec<TableMaintenance>> {
-        let found = self.store().scan(JOURNAL, &KeyRange::all()).await?;
+    pub async fn records(self) -> Result<Vec<TableMaintenance>> {
+        let found = self.lake.store().scan(JOURNAL, &KeyRange::all()).await?;
         let records = found.iter().filter(|entry| entry.key != SWEEP);
         records.map(|entry| decode(&entry.key, &entry.value)).collect()
     }
 
     /// Returns the last maintenance of a table, if any.
-    pub async fn maintenance_record(
-        &self,
+    pub async fn record(
+        self,
         branch: &str,
         table: &headwater_model::TableName,
     ) -> Result<Option<TableMaintenance>> {
         let key = format!("{branch}/{}", table.qualified());
-        let found = self.store().latest(JOURNAL, &key).await?;
+        let found = self.lake.store().latest(JOURNAL, &key).await?;
         found.map(|entry| decode(&entry.key, &entry.value)).transpose()
     }
 
     /// Returns the time of the last sweep of the whole lake.
-    pub async fn last_sweep(&self) -> Result<Option<headwater_model::Timestamp>> {
-        let Some(found) = self.store().latest(JOURNAL, SWEEP).await? else { return Ok(None) };
+    pub async fn last_sweep(self) -> Result<Option<headwater_model::Timestamp>> {
+        let Some(found) = self.lake.store().latest(JOURNAL, SWEEP).await? else { return Ok(None) };
         let (time, _): (_, serde_json::Value) = decode(SWEEP, &found.value)?;
         Ok(Some(time))
     }

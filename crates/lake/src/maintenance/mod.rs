@@ -9,6 +9,7 @@
 mod compact;
 mod deleted_refs;
 mod expire_snapshots;
+mod handle;
 mod history;
 mod pins;
 mod policy;
@@ -23,11 +24,11 @@ use headwater_model::{
 use headwater_tables::{Order, SortColumn};
 use tokio_util::sync::CancellationToken;
 
+pub use self::handle::Maintenance;
 pub(crate) use self::pins::{Pin, Pins};
 pub(crate) use self::policy::Changed;
 use self::sweep::{Retention, Sweep};
 use crate::error::{Error, Result};
-use crate::lake::Lake;
 
 /// The default minimum age of unreferenced files for removal.
 const ORPHANS_AFTER: Duration = Duration::from_hours(72);
@@ -41,13 +42,13 @@ pub const MAINTENANCE_AUTHOR: &str = "maintenance";
 /// A progress callback: tables done, total tables.
 pub type MaintenanceProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
 
-impl Lake {
+impl Maintenance<'_> {
     /// Maintains one table of a branch, or all of them.
     ///
     /// Fails with `table_not_found`, `column_not_found` for a sort column, or `invalid_argument`.
     /// Files changed by concurrent commits are skipped and reported.
-    pub async fn maintain(
-        &self,
+    pub async fn run(
+        self,
         branch: &str,
         table: Option<&TableName>,
         request: &MaintainRequest,
@@ -55,7 +56,7 @@ impl Lake {
         cancelled: CancellationToken,
     ) -> Result<MaintainReport> {
         let work = Work::of(request)?;
-        let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
+        let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let branch = view.branch().ok_or_else(|| Error::NotABranch { reference: branch.into() })?;
         let names: Vec<TableName> = match table {
             Some(name) => match view.state().find_table(&name.namespace, &name.name).await? {
@@ -120,7 +121,7 @@ impl Lake {
     }
 
     async fn maintain_table(
-        &self,
+        self,
         name: &TableName,
         run: &mut BranchRun<'_>,
     ) -> Result<MaintainedTable> {
@@ -136,12 +137,13 @@ impl Lake {
             let expired = self.expire_snapshots(branch, &mut table_report, retention, work).await?;
             run.dry_run_expired.extend(expired);
         }
-        let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
+        let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         if let Some(entry) = view.state().table(name).await? {
-            let table = self.tables().load(&entry.metadata_location).await?;
+            let table = self.lake.tables().load(&entry.metadata_location).await?;
             table_report.files_after = table.files();
             if work.rewrite.is_some() || work.manifests {
-                table_report.manifests_after = self.tables().manifest_count(&table).await? as u64;
+                table_report.manifests_after =
+                    self.lake.tables().maintenance().manifest_count(&table).await? as u64;
             }
         }
         Ok(table_report)

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::MAINTENANCE_AUTHOR;
+use super::Maintenance;
 use crate::error::Result;
-use crate::lake::Lake;
 
 /// The table property for automatic maintenance: `false` disables it.
 const ENABLED: &str = "headwater.maintenance.enabled";
@@ -88,12 +88,12 @@ pub(super) fn has_many_deletes(table: &Table) -> bool {
     Policy::of(&table.properties()).is_some_and(|policy| policy.has_many_delete_files(table))
 }
 
-impl Lake {
+impl Maintenance<'_> {
     /// Waits until there are unchecked writes.
-    pub async fn written_to(&self) {
+    pub async fn written_to(self) {
         loop {
-            let some = self.changed().some.notified();
-            if !self.changed().tables.lock().is_empty() {
+            let some = self.lake.changed().some.notified();
+            if !self.lake.changed().tables.lock().is_empty() {
                 return;
             }
             some.await;
@@ -101,22 +101,18 @@ impl Lake {
     }
 
     /// Returns a counter of writes by this process.
-    pub fn writes(&self) -> watch::Receiver<u64> {
-        self.changed().count.subscribe()
+    pub fn writes(self) -> watch::Receiver<u64> {
+        self.lake.changed().count.subscribe()
     }
 
     /// Takes the tables with writes since the last call, with their branches.
-    pub fn take_written(&self) -> Vec<(String, TableName)> {
-        std::mem::take(&mut *self.changed().tables.lock()).into_iter().collect()
+    pub fn take_written(self) -> Vec<(String, TableName)> {
+        std::mem::take(&mut *self.lake.changed().tables.lock()).into_iter().collect()
     }
 
     /// Returns the maintenance that a table needs by its policy, if any.
-    pub async fn needed_maintenance(
-        &self,
-        branch: &str,
-        name: &TableName,
-    ) -> Result<Option<MaintainRequest>> {
-        let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
+    pub async fn needed(self, branch: &str, name: &TableName) -> Result<Option<MaintainRequest>> {
+        let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let Some((_, table)) = view.find(&name.namespace, &name.name).await? else {
             return Ok(None);
         };
@@ -134,12 +130,12 @@ impl Lake {
         }))
     }
 
-    async fn has_small_files(&self, table: &Table, most: usize) -> Result<bool> {
+    async fn has_small_files(self, table: &Table, most: usize) -> Result<bool> {
         if table.files() < most as u64 {
             return Ok(false);
         }
-        let small = self.tables().target_file_bytes(table) / 4 * 3;
-        let plan = self.tables().plan(table, None).await?;
+        let small = self.lake.tables().maintenance().target_file_bytes(table) / 4 * 3;
+        let plan = self.lake.tables().plan(table, None).await?;
         let mut partitions: HashMap<&str, usize> = HashMap::new();
         for file in plan.files().iter().filter(|file| file.bytes < small) {
             *partitions.entry(&file.partition).or_default() += 1;
@@ -149,11 +145,11 @@ impl Lake {
 
     /// Lists the tables of a branch with a retention, and the request that expires their old
     /// states.
-    pub async fn expiring_tables(&self, branch: &str) -> Result<Vec<(TableName, MaintainRequest)>> {
-        let view = self.view(&RefSpec::Name(branch.to_owned())).await?;
+    pub async fn expiring_tables(self, branch: &str) -> Result<Vec<(TableName, MaintainRequest)>> {
+        let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let mut found = Vec::new();
         for (name, entry) in view.list(None).await? {
-            let properties = self.tables().load(&entry.metadata_location).await?.properties();
+            let properties = self.lake.tables().load(&entry.metadata_location).await?.properties();
             let after = properties.get(EXPIRE_AFTER).and_then(|text| parse_duration(text).ok());
             let (Some(after), Some(_)) = (after, Policy::of(&properties)) else { continue };
             let request = MaintainRequest {

@@ -22,6 +22,7 @@ use headwater_tables::{CLAIM_FILE, FoundFile, ReachableFiles, SnapshotSet, State
 use tokio_util::sync::CancellationToken;
 
 use super::deleted_refs::UnreachableStates;
+use super::{Maintenance, ORPHANS_AFTER};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -182,24 +183,24 @@ struct ScheduleGuard<'a>(&'a Lake);
 impl Drop for ScheduleGuard<'_> {
     fn drop(&mut self) {
         self.0.pins().schedule_removal(HashSet::new());
-        self.0.tables().set_removing(HashSet::new());
+        self.0.tables().files().set_deleting(HashSet::new());
     }
 }
 
-impl Lake {
+impl Maintenance<'_> {
     pub(super) async fn sweep(
-        &self,
+        self,
         sweep: Sweep,
         cancelled: &CancellationToken,
     ) -> Result<RemovedFiles> {
-        let Ok(_alone) = self.sweeping().try_lock() else {
+        let Ok(_alone) = self.lake.sweeping().try_lock() else {
             let message = "another sweep is running".to_owned();
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
-        let _end = ScheduleGuard(self);
+        let _end = ScheduleGuard(self.lake);
         // Taken before anything is read: files written later are younger.
-        let begun = self.clock().now();
-        let oldest = self.pins().oldest();
+        let begun = self.lake.clock().now();
+        let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
         let files = self.files_of(&sweep, &found).await?;
         let is_too_recent = |file: &FoundFile, age: Duration| {
@@ -254,14 +255,14 @@ impl Lake {
         }
         self.remove(removed, cancelled).await?;
         if sweep.tables.is_none() && sweep.orphans.is_some() {
-            let kept = deleted_refs_kept(&sweep).max(super::ORPHANS_AFTER);
-            self.catalog().trim_deleted_refs(begun - kept).await?;
+            let kept = deleted_refs_kept(&sweep).max(ORPHANS_AFTER);
+            self.lake.catalog().deleted_refs().trim(begun - kept).await?;
         }
         Ok(report)
     }
 
     /// Finds the referenced files and the expired states.
-    async fn find(&self, sweep: &Sweep, now: Timestamp) -> Result<References> {
+    async fn find(self, sweep: &Sweep, now: Timestamp) -> Result<References> {
         let states = self.states(sweep, now).await?;
         let mut found = References::default();
         for state in states.reach.states.values() {
@@ -274,10 +275,10 @@ impl Lake {
         Ok(found)
     }
 
-    async fn states(&self, sweep: &Sweep, now: Timestamp) -> Result<States> {
+    async fn states(self, sweep: &Sweep, now: Timestamp) -> Result<States> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
         // All tables, because tables may share files.
-        let reach = self.catalog().reach(&heads, |_| true).await?;
+        let reach = self.lake.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
         let expires = |state: &&ReachedState| {
             let counted = kept_by_count.contains(&state.entry.metadata_location);
@@ -290,7 +291,7 @@ impl Lake {
 
     /// Adds the files referenced by states that were not read before.
     async fn find_needed(
-        &self,
+        self,
         sweep: &Sweep,
         states: &States,
         found: &mut References,
@@ -299,7 +300,7 @@ impl Lake {
         for state in states.in_order().into_iter().filter(|state| !states.expires(state)) {
             let location = &state.entry.metadata_location;
             if state.entry.is_view() {
-                found.needed.add_file(self.tables().place_of(location));
+                found.needed.add_file(self.files().location_of(location));
                 continue;
             }
             let read = read_mode(sweep, state);
@@ -313,7 +314,7 @@ impl Lake {
         let scans = stream::iter(reads.collect::<Vec<_>>()).map(|(location, read)| {
             let needed = Arc::clone(&needed);
             async move {
-                let mut scan = self.tables().reach(&location, &read.snapshots, &needed).await?;
+                let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
                     // Files missing because of an earlier expiry reference nothing.
                     scan.unreadable.retain(|error| !error.is_not_found());
@@ -333,7 +334,7 @@ impl Lake {
     }
 
     /// Finds the files of expiring states.
-    async fn find_expired(&self, states: &States, found: &mut References) -> Result<()> {
+    async fn find_expired(self, states: &States, found: &mut References) -> Result<()> {
         let files = ReachableFiles::excluding(Arc::clone(&found.needed));
         let broken = |state: &ReachedState| found.broken.tables.contains_key(&state.entry.id);
         let expiring = states.in_order().into_iter();
@@ -343,7 +344,7 @@ impl Lake {
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
             // Unreadable metadata of an expiring state is ignored, because the state is not needed.
-            async move { self.tables().reach(&location, &SnapshotSet::Current, files).await }
+            async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for (state, scan) in expiring.into_iter().zip(scans) {
@@ -353,7 +354,7 @@ impl Lake {
             }
             let keeps = keeps_metadata(&states.reach, state);
             let into = if keeps { &*found.needed } else { &files };
-            into.add_file(self.tables().place_of(location));
+            into.add_file(self.files().location_of(location));
         }
         found.expired_files = files;
         Ok(())
@@ -361,7 +362,7 @@ impl Lake {
 
     /// Excludes the known folders with files of unreadable tables. A registered table can have
     /// files in another table's folder.
-    async fn exclude_broken(&self, reach: &Reach, found: &mut References) -> Result<()> {
+    async fn exclude_broken(self, reach: &Reach, found: &mut References) -> Result<()> {
         let states = reach.states.values();
         let known: HashSet<String> = states.filter_map(|state| self.folder(state)).collect();
         let files = ReachableFiles::default();
@@ -369,7 +370,7 @@ impl Lake {
             if found.broken.tables.contains_key(&state.entry.id) {
                 found.broken.folders.extend(self.folder(state));
                 let location = &state.entry.metadata_location;
-                self.tables().reach(location, &SnapshotSet::All, &files).await?;
+                self.files().reach(location, &SnapshotSet::All, &files).await?;
             }
         }
         for file in files.into_files() {
@@ -381,40 +382,40 @@ impl Lake {
     }
 
     /// Returns the folder of a state's table, with a trailing slash.
-    fn folder(&self, state: &ReachedState) -> Option<String> {
-        folder_of(&self.tables().place_of(&state.entry.metadata_location))
+    fn folder(self, state: &ReachedState) -> Option<String> {
+        folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
     /// Returns the commits from which references start.
-    async fn heads(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
+    async fn heads(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let mut heads = self.named_commits(deleted_since).await?;
-        heads.extend(self.pins().commits());
+        heads.extend(self.lake.pins().commits());
         heads.sort();
         heads.dedup();
         Ok(heads)
     }
 
     /// Returns the commits of branches, tags and recently deleted refs.
-    pub(super) async fn named_commits(&self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
-        let catalog = self.catalog();
+    pub(super) async fn named_commits(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
+        let catalog = self.lake.catalog();
         let mut heads: HashSet<CommitId> = HashSet::new();
         heads.extend(catalog.branches(None).await?.iter().map(|branch| branch.commit));
-        heads.extend(catalog.tags(None).await?.iter().map(|tag| tag.commit));
-        heads.extend(catalog.refs_deleted_since(deleted_since).await?);
+        heads.extend(catalog.tags().list(None).await?.iter().map(|tag| tag.commit));
+        heads.extend(catalog.deleted_refs().since(deleted_since).await?);
         Ok(heads.into_iter().collect())
     }
 
     /// Returns the states kept by count: the last ones of each branch.
-    async fn kept_by_count(&self, sweep: &Sweep) -> Result<HashSet<String>> {
+    async fn kept_by_count(self, sweep: &Sweep) -> Result<HashSet<String>> {
         let mut kept = HashSet::new();
         let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
             return Ok(kept);
         };
-        for branch in self.catalog().branches(None).await? {
-            let state = self.catalog().state(branch.commit).await?;
+        for branch in self.lake.catalog().branches(None).await? {
+            let state = self.lake.catalog().state(branch.commit).await?;
             for (name, entry) in state.tables(None).await? {
                 if sweep.expiring.contains(&entry.id) {
-                    let last = self.catalog().last_states(branch.commit, &name, count).await?;
+                    let last = self.lake.catalog().last_states(branch.commit, &name, count).await?;
                     kept.extend(last.into_iter().map(|entry| entry.metadata_location));
                 }
             }
@@ -423,26 +424,25 @@ impl Lake {
     }
 
     /// Lists the candidate files: those in the folders of known tables, or all.
-    async fn files_of(&self, sweep: &Sweep, found: &References) -> Result<Vec<FoundFile>> {
+    async fn files_of(self, sweep: &Sweep, found: &References) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
         }
         if sweep.tables.is_none() && !sweep.automatic {
-            let mut files = self.tables().files_under(None).await?;
+            let mut files = self.files().list(None).await?;
             files.retain(|file| file.path.as_ref() != CLAIM_FILE);
             return Ok(files);
         }
         let mut folders = found.folders.clone();
         if sweep.tables.is_none() {
             // Include tables that existed only on deleted branches.
-            let deleted = self.catalog().refs_deleted_since(Timestamp::UNIX_EPOCH).await?;
-            let reach = self.catalog().reach(&deleted, |_| true).await?;
-            let places = reach.states.keys().map(|location| self.tables().place_of(location));
-            folders.extend(places.filter_map(|place| folder_of(&place)));
+            let deleted = self.lake.catalog().deleted_refs().since(Timestamp::UNIX_EPOCH).await?;
+            let states = self.lake.catalog().reach(&deleted, |_| true).await?.states;
+            folders.extend(states.values().filter_map(|state| self.folder(state)));
         }
         let mut files = Vec::new();
         for folder in folders {
-            files.extend(self.tables().files_under(Some(folder.trim_end_matches('/'))).await?);
+            files.extend(self.files().list(Some(folder.trim_end_matches('/'))).await?);
         }
         Ok(files)
     }
@@ -450,17 +450,17 @@ impl Lake {
     /// Schedules the removal, and excludes files that were referenced meanwhile. From here no read
     /// can start on an expiring state.
     async fn exclude_newly_referenced(
-        &self,
+        self,
         sweep: &Sweep,
         found: &mut References,
         removed: Vec<String>,
         begun: Timestamp,
     ) -> Result<Vec<String>> {
-        self.pins().schedule_removal(found.expired.clone());
-        self.tables().set_removing(removed.iter().cloned().collect());
+        self.lake.pins().schedule_removal(found.expired.clone());
+        self.files().set_deleting(removed.iter().cloned().collect());
         // Wait for merges that started before; later merges see the scheduled removals.
         let mut waited = Duration::ZERO;
-        while self.merging().try_write().is_err() {
+        while self.lake.merging().try_write().is_err() {
             if waited > MERGE_TIMEOUT {
                 let message = "timeout while waiting for running merges".to_owned();
                 return Err(Error::InvalidRequest { message, hint: "Try again later." });
@@ -472,23 +472,23 @@ impl Lake {
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
-        self.pins().schedule_removal(found.expired.clone());
+        self.lake.pins().schedule_removal(found.expired.clone());
         let is_unreferenced =
             |file: &String| !found.needed.contains(file) && !found.broken.may_have(file);
         let removed: Vec<String> = removed.into_iter().filter(is_unreferenced).collect();
-        self.tables().set_removing(removed.iter().cloned().collect());
+        self.files().set_deleting(removed.iter().cloned().collect());
         Ok(removed)
     }
 
-    async fn remove(&self, mut files: Vec<String>, cancelled: &CancellationToken) -> Result<()> {
+    async fn remove(self, mut files: Vec<String>, cancelled: &CancellationToken) -> Result<()> {
         files.sort_by_key(|file| removal_order(file));
         for some in files.chunks(REMOVE_BATCH) {
             if cancelled.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            self.tables().forget(some);
-            self.tables().remove_files(some).await?;
-            self.tables().forget(some);
+            self.files().forget(some);
+            self.files().delete(some).await?;
+            self.files().forget(some);
         }
         Ok(())
     }
@@ -514,7 +514,7 @@ fn removal_order(file: &str) -> u8 {
 
 /// Returns how long a deleted ref still protects its files.
 fn deleted_refs_kept(sweep: &Sweep) -> Duration {
-    sweep.orphans.unwrap_or(super::ORPHANS_AFTER)
+    sweep.orphans.unwrap_or(ORPHANS_AFTER)
 }
 
 fn location_of(state: &ReachedState) -> String {

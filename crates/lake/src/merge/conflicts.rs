@@ -56,7 +56,7 @@ impl Merging<'_> {
             if self.request.choice(contested.names()) != MergeChoice::Fail {
                 continue;
             }
-            let conflict = self.lake.catalog().conflict(plan, contested).await?;
+            let conflict = self.lake.catalog().merges().conflict(plan, contested).await?;
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {

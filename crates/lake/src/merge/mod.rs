@@ -213,7 +213,7 @@ impl<'a> Merging<'a> {
             }
             let locked = attempt >= ATTEMPTS_UNLOCKED;
             let _branch_lock =
-                if locked { Some(lake.catalog().lock_branch(target).await) } else { None };
+                if locked { Some(lake.catalog().merges().lock_branch(target).await) } else { None };
             if let Some(report) = self.attempt(target).await? {
                 return Ok(report);
             }
@@ -344,16 +344,16 @@ impl<'a> Merging<'a> {
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
         let Change::From { commit: from, only, is_revert } = &self.change else {
-            let plan = catalog.plan_merge(target, &request.source, self.checks()).await?;
+            let plan = catalog.merges().plan(target, &request.source, self.checks()).await?;
             return Ok((plan, None));
         };
-        let mut stack = catalog.begin_stack(target).await?;
+        let mut stack = catalog.merges().begin_stack(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
         if !is_revert {
             let source = MergeSource { reference: &request.source, commit: to };
-            catalog.check_stack(&mut stack, &source, self.checks()).await?;
+            catalog.merges().check_stack(&mut stack, &source, self.checks()).await?;
         }
-        let mut plan = catalog.plan_onto(&stack, *from, to).await?;
+        let mut plan = catalog.merges().plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {
             plan.taken.retain(|change| only.contains(&change.table));
             plan.contested
@@ -383,10 +383,10 @@ impl<'a> Merging<'a> {
     ) -> std::result::Result<Option<CommitId>, headwater_catalog::Error> {
         let catalog = self.lake.catalog();
         let Some(mut stack) = stack else {
-            return catalog.apply_merge(plan, changes, commit).await;
+            return catalog.merges().apply(plan, changes, commit).await;
         };
-        let id = catalog.push_stack(&mut stack, plan, changes, commit).await?;
-        Ok(catalog.end_stack(stack, &commit.with).await?.then_some(id))
+        let id = catalog.merges().push_stack(&mut stack, plan, changes, commit).await?;
+        Ok(catalog.merges().end_stack(stack, &commit.with).await?.then_some(id))
     }
 
     /// Checks that the source's files exist. A named ref protects its files; those of a plain

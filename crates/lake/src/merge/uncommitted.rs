@@ -60,7 +60,7 @@ impl UncommittedMerge {
 
 async fn discard(tables: Tables, made: NewStates) {
     for (view, before) in made.views {
-        if let Err(error) = tables.discard_view(&view, Some(&before)).await {
+        if let Err(error) = tables.views().discard(&view, Some(&before)).await {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
         }
     }

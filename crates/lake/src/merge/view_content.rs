@@ -58,16 +58,16 @@ impl Lake {
         }
         let base = match &contested.base {
             Base::Known(Some(base)) if base.is_view() && base.id == ours.id => {
-                Some(self.tables().load_view(&base.metadata_location).await?)
+                Some(self.tables().views().load(&base.metadata_location).await?)
             }
             Base::Known(_) => None,
             Base::Merged(_) => {
                 return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };
-        let ours = self.tables().load_view(&ours.metadata_location).await?;
-        let theirs = self.tables().load_view(&theirs.metadata_location).await?;
-        let merge = match self.tables().merge_views(base.as_ref(), &ours, &theirs)? {
+        let ours = self.tables().views().load(&ours.metadata_location).await?;
+        let theirs = self.tables().views().load(&theirs.metadata_location).await?;
+        let merge = match self.tables().views().merge(base.as_ref(), &ours, &theirs)? {
             MergedView::Ours => None,
             MergedView::Both(merge) => Some(merge),
             MergedView::Conflicts { query, properties } => {
@@ -84,7 +84,7 @@ impl Lake {
         made: &mut UncommittedMerge,
     ) -> Result<Option<TableEntry>> {
         let Some(merge) = &content.merge else { return Ok(None) };
-        let view = self.tables().apply_view_merge(merge).await?;
+        let view = self.tables().views().apply_merge(merge).await?;
         let entry = view_entry(&view, operation::CHANGED);
         made.add_view(view, content.ours.clone());
         Ok(Some(entry))

@@ -113,7 +113,7 @@ pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
 async fn discard(tables: Tables, written: Uncommitted) {
     discard_states(&tables, written.states).await;
     for (view, before) in written.views.iter().rev() {
-        if let Err(error) = tables.discard_view(view, before.as_ref()).await {
+        if let Err(error) = tables.views().discard(view, before.as_ref()).await {
             tracing::warn!(%error, "cannot remove the metadata of an uncommitted view");
         }
     }

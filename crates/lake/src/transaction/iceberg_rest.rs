@@ -7,48 +7,120 @@ use std::time::Duration;
 use headwater_catalog::{NamespaceChange, State, TableEntry};
 use headwater_model::{RefSpec, TableName};
 use headwater_store::{Batch, Expected, RefChange};
-use headwater_tables::{NewTable, Table, TableCommit};
+use headwater_table_rest::{NewTable, RestTables, TableCommit};
+use headwater_tables::Table;
 
 use super::pending::Change;
 use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-impl Transaction {
+/// Changes by clients of Iceberg's REST catalog in a transaction. From [`Transaction`].
+#[derive(Debug)]
+pub struct RestChanges<'a> {
+    pub(super) transaction: &'a mut Transaction,
+}
+
+impl RestChanges<'_> {
     /// Creates an empty table. Fails with `TableExists` if it exists.
     pub async fn create_new(&mut self, name: &TableName, new: NewTable) -> Result<()> {
-        self.check_free(name).await?;
-        let table = self.view.lake().tables().create_new(name, new).await?;
-        self.add_created(name, table, true)
+        self.transaction.check_free(name).await?;
+        let table =
+            RestTables::new(self.transaction.view.lake().tables()).create_new(name, new).await?;
+        self.transaction.add_created(name, table, true)
     }
 
     /// Applies a commit request to a table, or creates the table. After a concurrent change the
     /// request is applied again, if its requirements still hold.
     pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
-        self.prevent_sweep().await;
-        self.load(name).await?;
-        self.flush(name).await?;
-        let Some(before) = self.pending(name)?.table().cloned() else {
+        self.transaction.prevent_sweep().await;
+        self.transaction.load(name).await?;
+        self.transaction.flush(name).await?;
+        let Some(before) = self.transaction.pending(name)?.table().cloned() else {
             if !commit.creates() {
-                return Err(self.view.not_found(name).await?);
+                return Err(self.transaction.view.not_found(name).await?);
             }
-            self.check_free(name).await?;
-            let table = self.view.lake().tables().create_from(name, &commit).await?;
-            return self.add_created(name, table, true);
+            self.transaction.check_free(name).await?;
+            let table = RestTables::new(self.transaction.view.lake().tables())
+                .create_from(name, &commit)
+                .await?;
+            return self.transaction.add_created(name, table, true);
         };
-        let lake = self.view.lake().clone();
+        let lake = self.transaction.view.lake().clone();
         let commit = commit.as_shown(lake.last_column_id(&before).await?, &before);
         if commit.is_empty() {
             return Ok(commit.check_on(&before)?);
         }
         let new_columns = commit.new_columns(&before);
-        self.pending(name)?.add(Change::Apply(Arc::new(commit)));
-        self.flush(name).await?;
-        let last = self.pending(name)?.table().map_or(0, Table::last_column_id);
+        self.transaction.pending(name)?.add(Change::Apply(Arc::new(commit)));
+        self.transaction.flush(name).await?;
+        let last = self.transaction.pending(name)?.table().map_or(0, Table::last_column_id);
         match lake.reserve_field_ids(&before, &new_columns, last).await? {
             Some(()) => Ok(()),
             None => Err(Error::FieldIdTaken { table: name.clone() }),
         }
+    }
+
+    /// Registers a table from a metadata file in the warehouse, replacing an existing table if
+    /// `overwritten` is set. Fails if the branch has the table under another name.
+    pub async fn register(
+        &mut self,
+        name: &TableName,
+        metadata_location: &str,
+        overwritten: bool,
+    ) -> Result<()> {
+        self.transaction.prevent_sweep().await;
+        self.transaction.load(name).await?;
+        if overwritten && self.transaction.pending(name)?.table().is_some() {
+            self.transaction.pending(name)?.add_applied(Change::Drop, None);
+        }
+        self.transaction.check_free(name).await?;
+        let table = RestTables::new(self.transaction.view.lake().tables())
+            .register(metadata_location)
+            .await?;
+        self.transaction.check_folder_is_exclusive(&table).await?;
+        self.transaction.add_created(name, table, false)
+    }
+
+    /// Drops the table with exactly this name.
+    pub async fn drop_named(&mut self, name: &TableName) -> Result<()> {
+        self.transaction.load(name).await?;
+        self.transaction.drop(name, false).await
+    }
+
+    /// Sets and removes properties of a namespace.
+    pub fn update_namespace(
+        &mut self,
+        name: &str,
+        updates: BTreeMap<String, String>,
+        removals: Vec<String>,
+    ) {
+        let name = name.to_owned();
+        self.transaction.namespaces.push(NamespaceChange::Update { name, updates, removals });
+    }
+
+    /// Sets the idempotency key of the request that causes the commit. A key can be committed only
+    /// once.
+    pub fn request(&mut self, name: &str) {
+        let now = self.transaction.view.lake().clock().now().timestamp_micros();
+        let value = Some(bytes::Bytes::from(now.to_string()));
+        let refs = vec![RefChange { name: request_ref(name), expected: Expected::Absent, value }];
+        self.transaction.with.merge(Batch { refs, ..Batch::default() });
+    }
+}
+
+impl Transaction {
+    /// Renames a table, optionally into another namespace.
+    pub async fn rename(&mut self, from: &TableName, to: &TableName) -> Result<()> {
+        self.load(from).await?;
+        self.flush(from).await?;
+        let Some(table) = self.pending(from)?.table().cloned() else {
+            return Err(self.view.not_found(from).await?);
+        };
+        self.check_free(to).await?;
+        self.pending(from)?.add_applied(Change::Drop, None);
+        self.pending(to)?.add_applied(Change::Create, Some(table));
+        Ok(())
     }
 
     /// Fails if a table registered by another engine exists under another name.
@@ -65,25 +137,6 @@ impl Transaction {
             }
         }
         Ok(())
-    }
-
-    /// Registers a table from a metadata file in the warehouse, replacing an existing table if
-    /// `overwritten` is set. Fails if the branch has the table under another name.
-    pub async fn register(
-        &mut self,
-        name: &TableName,
-        metadata_location: &str,
-        overwritten: bool,
-    ) -> Result<()> {
-        self.prevent_sweep().await;
-        self.load(name).await?;
-        if overwritten && self.pending(name)?.table().is_some() {
-            self.pending(name)?.add_applied(Change::Drop, None);
-        }
-        self.check_free(name).await?;
-        let table = self.view.lake().tables().register(metadata_location).await?;
-        self.check_folder_is_exclusive(&table).await?;
-        self.add_created(name, table, false)
     }
 
     /// Fails if the table's folder overlaps with the folder of another table of the branch.
@@ -104,45 +157,6 @@ impl Transaction {
             }
         }
         Ok(())
-    }
-
-    /// Renames a table, optionally into another namespace.
-    pub async fn rename(&mut self, from: &TableName, to: &TableName) -> Result<()> {
-        self.load(from).await?;
-        self.flush(from).await?;
-        let Some(table) = self.pending(from)?.table().cloned() else {
-            return Err(self.view.not_found(from).await?);
-        };
-        self.check_free(to).await?;
-        self.pending(from)?.add_applied(Change::Drop, None);
-        self.pending(to)?.add_applied(Change::Create, Some(table));
-        Ok(())
-    }
-
-    /// Drops the table with exactly this name.
-    pub async fn drop_named(&mut self, name: &TableName) -> Result<()> {
-        self.load(name).await?;
-        self.drop(name, false).await
-    }
-
-    /// Sets and removes properties of a namespace.
-    pub fn update_namespace(
-        &mut self,
-        name: &str,
-        updates: BTreeMap<String, String>,
-        removals: Vec<String>,
-    ) {
-        let name = name.to_owned();
-        self.namespaces.push(NamespaceChange::Update { name, updates, removals });
-    }
-
-    /// Sets the idempotency key of the request that causes the commit. A key can be committed only
-    /// once.
-    pub fn request(&mut self, name: &str) {
-        let now = self.view.lake().clock().now().timestamp_micros();
-        let value = Some(bytes::Bytes::from(now.to_string()));
-        let refs = vec![RefChange { name: request_ref(name), expected: Expected::Absent, value }];
-        self.with.merge(Batch { refs, ..Batch::default() });
     }
 
     /// Prevents the removal of files until the transaction ends.
@@ -202,31 +216,37 @@ fn committed(value: &[u8]) -> i64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// The number of recent commits searched by [`Lake::is_committed`].
+/// The number of recent commits searched by [`RestRequests::is_committed`].
 const RECENT_COMMITS: usize = 1_000;
 
-impl Lake {
+/// The recorded REST commits, by which a repeated request is recognised. From [`Lake`].
+#[derive(Debug, Clone, Copy)]
+pub struct RestRequests<'a> {
+    pub(crate) lake: &'a Lake,
+}
+
+impl RestRequests<'_> {
     /// Returns true if a recent commit of a branch has a property with this value. Used to find out
     /// if a change with a lost response was committed.
-    pub async fn is_committed(&self, branch: &str, property: &str, value: &str) -> Result<bool> {
+    pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {
         let head = RefSpec::Name(branch.to_owned());
-        let commits = self.catalog().log(&head, RECENT_COMMITS, None).await?;
+        let commits = self.lake.catalog().log(&head, RECENT_COMMITS, None).await?;
         let has = |known: &String| known == value;
         Ok(commits.iter().any(|commit| commit.properties.get(property).is_some_and(has)))
     }
 
-    /// Returns true if an idempotency key was committed; see [`Transaction::request`].
-    pub async fn is_request_done(&self, name: &str) -> Result<bool> {
-        Ok(self.store().reference(&request_ref(name)).await?.is_some())
+    /// Returns true if an idempotency key was committed; see [`RestChanges::request`].
+    pub async fn is_done(self, name: &str) -> Result<bool> {
+        Ok(self.lake.store().reference(&request_ref(name)).await?.is_some())
     }
 
     /// Deletes idempotency keys older than [`REQUESTS_KEPT`] and returns their number.
-    pub async fn forget_requests(&self) -> Result<u64> {
-        let before = (self.clock().now() - REQUESTS_KEPT).timestamp_micros();
+    pub async fn forget(self) -> Result<u64> {
+        let before = (self.lake.clock().now() - REQUESTS_KEPT).timestamp_micros();
         let (mut after, mut forgotten) = (None, 0);
         loop {
             let page =
-                self.store().references(REQUESTS, after.as_deref(), REQUESTS_AT_ONCE).await?;
+                self.lake.store().references(REQUESTS, after.as_deref(), REQUESTS_AT_ONCE).await?;
             let Some((last, _)) = page.last() else { return Ok(forgotten) };
             after = Some(last.clone());
             let old = page.into_iter().filter(|(_, value)| committed(value) < before);
@@ -237,7 +257,7 @@ impl Lake {
                 continue;
             }
             forgotten += refs.len() as u64;
-            self.store().apply(Batch { refs, ..Batch::default() }).await?;
+            self.lake.store().apply(Batch { refs, ..Batch::default() }).await?;
         }
     }
 }

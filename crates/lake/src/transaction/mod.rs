@@ -28,8 +28,10 @@ use headwater_tables::{
 use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::Groups;
 use self::group_commit::SmallAppend;
+pub use self::iceberg_rest::{RestChanges, RestRequests};
 use self::pending::{Change, Pending};
 use self::views::PendingView;
+pub use self::views::ViewChanges;
 pub(crate) use self::views::view_entry;
 use crate::View;
 use crate::error::{Error, Result};
@@ -98,6 +100,16 @@ impl Transaction {
         &self.view
     }
 
+    /// Returns the changes of views.
+    pub fn views(&mut self) -> ViewChanges<'_> {
+        ViewChanges { transaction: self }
+    }
+
+    /// Returns the changes by clients of Iceberg's REST catalog.
+    pub fn rest(&mut self) -> RestChanges<'_> {
+        RestChanges { transaction: self }
+    }
+
     /// Returns a table with the applied changes of this transaction.
     pub async fn table(&mut self, name: &TableName) -> Result<Table> {
         let name = self.resolve(name).await?;
@@ -146,7 +158,7 @@ impl Transaction {
         let (name, staged) = self.write(name, rows).await?;
         let table = self.existing(&name).await?;
         let lake = self.view.lake().clone();
-        let retained = lake.tables().retained_rows(&table, &staged).boxed().await?;
+        let retained = lake.tables().deletes().retained_rows(&table, &staged).boxed().await?;
         let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
@@ -188,7 +200,7 @@ impl Transaction {
     ) -> Result<StagedFiles> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
-        let staged = self.view.lake().tables().write_deletes(&table, rows).await?;
+        let staged = self.view.lake().tables().deletes().write(&table, rows).await?;
         self.keep(&staged);
         Ok(staged)
     }
@@ -360,18 +372,13 @@ impl Transaction {
         self.snapshot_properties.insert(key.into(), value.into());
     }
 
-    /// Adds journal entries, refs or unique keys to apply atomically with the commit.
-    pub fn with(&mut self, batch: Batch) {
-        self.with.merge(batch);
-    }
-
     /// Returns the rows and bytes written so far.
     pub fn written(&self) -> Usage {
         self.written
     }
 
     /// Returns true if there is nothing to commit.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.namespaces.is_empty()
             && self.small.is_none()
             && self.tables.values().all(Pending::is_unchanged)

@@ -7,8 +7,9 @@ use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
+use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
-    Alteration, DataFile, Operation, RetainedRows, Rewrite, StagedFiles, Table, TableCommit,
+    Alteration, DataFile, Operation, RetainedRows, Rewrite, StagedFiles, Table,
 };
 
 use super::discard_guard::{NewState, discard_states};
@@ -58,6 +59,28 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Returns the operation on the table; none for the creation, a drop, and a REST commit.
+    fn operation(&self) -> Option<Operation> {
+        Some(match self.clone() {
+            Change::Create | Change::Drop | Change::Apply(_) => return None,
+            Change::Append { staged, imported: _ } => Operation::Append(staged),
+            Change::OverwritePartitions { staged, retained } => {
+                Operation::OverwritePartitions { staged, retained }
+            }
+            Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
+            Change::Compact { removed, staged } => Operation::Compact { removed, staged },
+            Change::RewriteManifests => Operation::ArrangeManifests,
+            Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
+            Change::Overwrite(staged) => Operation::Overwrite(staged),
+            Change::Replace { schema, partition, after, staged } => {
+                Operation::Replace { schema, partition, after, staged }
+            }
+            Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
+            Change::Alter { alterations, after } => Operation::Alter { alterations, after },
+            Change::SetProperties(properties) => Operation::SetProperties(properties),
+        })
+    }
+
     /// Returns true if the change creates a snapshot that keeps imported rows.
     fn keeps_rows(&self) -> bool {
         match self {
@@ -270,31 +293,20 @@ impl Context<'_> {
                 let imports = self.imports(current, change.imported(), objects).await?;
                 summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
             }
-            let operation = match change.clone() {
-                Change::Create => continue,
-                Change::Drop => {
+            let tables = self.lake.tables();
+            let state = match (change, change.operation()) {
+                (_, Some(operation)) => tables.commit(current, operation, summary).await?,
+                (Change::Apply(commit), None) => {
+                    let rest = RestTables::new(tables);
+                    Box::pin(rest.apply(current, commit, &summary)).await?
+                }
+                (Change::Drop, None) => {
                     *table = None;
                     continue;
                 }
-                Change::Append { staged, imported: _ } => Operation::Append(staged),
-                Change::OverwritePartitions { staged, retained } => {
-                    Operation::OverwritePartitions { staged, retained }
-                }
-                Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
-                Change::Compact { removed, staged } => Operation::Compact { removed, staged },
-                Change::RewriteManifests => Operation::ArrangeManifests,
-                Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
-                Change::Overwrite(staged) => Operation::Overwrite(staged),
-                Change::Replace { schema, partition, after, staged } => {
-                    Operation::Replace { schema, partition, after, staged }
-                }
-                Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
-                Change::Alter { alterations, after } => Operation::Alter { alterations, after },
-                Change::SetProperties(properties) => Operation::SetProperties(properties),
-                Change::Apply(commit) => Operation::Apply(commit),
+                (_, None) => continue,
             };
-            let foreign = matches!(operation, Operation::Apply(_));
-            let state = self.lake.tables().commit(current, operation, summary).await?;
+            let foreign = matches!(change, Change::Apply(_));
             let before = Some(current.clone());
             let name = self.name.clone();
             let rebased = self.is_rebase;

@@ -4,7 +4,8 @@
 
 use headwater_catalog::{State, TableChange, TableEntry, operation};
 use headwater_model::TableName;
-use headwater_tables::{NewView, SqlView, ViewCommit, ViewDefinition};
+use headwater_table_rest::{NewView, RestTables, ViewCommit};
+use headwater_tables::{SqlView, ViewDefinition};
 
 use super::Transaction;
 use crate::error::{Error, Result};
@@ -58,76 +59,88 @@ pub(crate) fn view_entry(view: &SqlView, operation: &str) -> TableEntry {
     }
 }
 
-impl Transaction {
+/// Changes of views in a transaction. From [`Transaction`].
+#[derive(Debug)]
+pub struct ViewChanges<'a> {
+    pub(super) transaction: &'a mut Transaction,
+}
+
+impl ViewChanges<'_> {
     /// Creates a view, or replaces the query of an existing view if `replace` is set. Fails with
     /// `TableExists` or `ViewExists` if the name is in use.
-    pub async fn create_view(
+    pub async fn create(
         &mut self,
         name: &TableName,
         definition: &ViewDefinition,
         replace: bool,
     ) -> Result<SqlView> {
-        let before = if replace { self.pending_definition(name).await? } else { None };
-        let tables = self.view.lake().tables().clone();
+        let before = if replace { self.transaction.pending_definition(name).await? } else { None };
+        let tables = self.transaction.view.lake().tables().clone();
         let made = if let Some(view) = &before {
-            tables.replace_view(view, definition).await?
+            tables.views().replace(view, definition).await?
         } else {
-            self.check_free(name).await?;
-            tables.create_view(name, definition).await?
+            self.transaction.check_free(name).await?;
+            tables.views().create(name, definition).await?
         };
-        self.set_view(name, Some(made.clone()), before).await?;
+        self.transaction.set_view(name, Some(made.clone()), before).await?;
         Ok(made)
     }
 
     /// Creates a view requested by another engine.
-    pub async fn create_new_view(&mut self, name: &TableName, new: NewView) -> Result<SqlView> {
-        self.check_free(name).await?;
-        let made = self.view.lake().tables().create_new_view(name, new).await?;
-        self.set_view(name, Some(made.clone()), None).await?;
+    pub async fn create_new(&mut self, name: &TableName, new: NewView) -> Result<SqlView> {
+        self.transaction.check_free(name).await?;
+        let made =
+            RestTables::new(self.transaction.view.lake().tables()).create_view(name, new).await?;
+        self.transaction.set_view(name, Some(made.clone()), None).await?;
         Ok(made)
     }
 
     /// Applies a commit request of another engine to a view.
-    pub async fn apply_view(&mut self, name: &TableName, commit: &ViewCommit) -> Result<SqlView> {
-        let before = self.existing_view(name).await?;
-        let made = self.view.lake().tables().apply_view(&before, commit).await?;
+    pub async fn apply(&mut self, name: &TableName, commit: &ViewCommit) -> Result<SqlView> {
+        let before = self.transaction.existing_view(name).await?;
+        let made = RestTables::new(self.transaction.view.lake().tables())
+            .apply_view(&before, commit)
+            .await?;
         if made.metadata_location() != before.metadata_location() {
-            self.set_view(name, Some(made.clone()), Some(before)).await?;
+            self.transaction.set_view(name, Some(made.clone()), Some(before)).await?;
         }
         Ok(made)
     }
 
     /// Registers a view from a metadata file in the warehouse.
-    pub async fn register_view(&mut self, name: &TableName, location: &str) -> Result<SqlView> {
-        self.prevent_sweep().await;
-        self.check_free(name).await?;
-        let view = self.view.lake().tables().register_view(location).await?;
+    pub async fn register(&mut self, name: &TableName, location: &str) -> Result<SqlView> {
+        self.transaction.prevent_sweep().await;
+        self.transaction.check_free(name).await?;
+        let view =
+            RestTables::new(self.transaction.view.lake().tables()).register_view(location).await?;
         // This transaction did not write the file, so it must not remove it.
-        self.pending_view(name).await?.view = Some(view.clone());
-        self.pending_view(name).await?.changed = true;
+        self.transaction.pending_view(name).await?.view = Some(view.clone());
+        self.transaction.pending_view(name).await?.changed = true;
         Ok(view)
     }
 
     /// Renames a view, optionally into another namespace.
-    pub async fn rename_view(&mut self, from: &TableName, to: &TableName) -> Result<()> {
-        let view = self.existing_view(from).await?;
-        self.check_free(to).await?;
-        self.pending_view(from).await?.view = None;
-        self.pending_view(from).await?.changed = true;
-        self.pending_view(to).await?.view = Some(view);
-        self.pending_view(to).await?.changed = true;
+    pub async fn rename(&mut self, from: &TableName, to: &TableName) -> Result<()> {
+        let view = self.transaction.existing_view(from).await?;
+        self.transaction.check_free(to).await?;
+        self.transaction.pending_view(from).await?.view = None;
+        self.transaction.pending_view(from).await?.changed = true;
+        self.transaction.pending_view(to).await?.view = Some(view);
+        self.transaction.pending_view(to).await?.changed = true;
         Ok(())
     }
 
     /// Drops the view with exactly this name.
-    pub async fn drop_view(&mut self, name: &TableName) -> Result<()> {
-        self.existing_view(name).await?;
-        let pending = self.pending_view(name).await?;
+    pub async fn drop(&mut self, name: &TableName) -> Result<()> {
+        self.transaction.existing_view(name).await?;
+        let pending = self.transaction.pending_view(name).await?;
         pending.view = None;
         pending.changed = true;
         Ok(())
     }
+}
 
+impl Transaction {
     async fn existing_view(&mut self, name: &TableName) -> Result<SqlView> {
         match self.pending_definition(name).await? {
             Some(view) => Ok(view),
@@ -161,7 +174,7 @@ impl Transaction {
             let view = match &entry {
                 Some(entry) if entry.is_view() => {
                     let location = &entry.metadata_location;
-                    Some(self.view.lake().tables().load_view(location).await?)
+                    Some(self.view.lake().tables().views().load(location).await?)
                 }
                 _ => None,
             };

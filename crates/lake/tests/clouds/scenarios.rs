@@ -37,7 +37,9 @@ pub const ALL: [(&str, Scenario); 7] = [
 
 async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::MaintainReport {
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    Box::pin(lake.maintain("main", Some(&table()), &request, progress, cancelled)).await.unwrap()
+    Box::pin(lake.maintenance().run("main", Some(&table()), &request, progress, cancelled))
+        .await
+        .unwrap()
 }
 
 /// Concurrent writers, a branch and its merge, compaction of many small files, a list of several

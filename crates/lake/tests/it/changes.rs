@@ -337,7 +337,8 @@ async fn rewrite(
         }
         let thin = lake.on_read && !rows.iter().all(|row| is_among(row, wanted));
         if thin {
-            let gone = lake.lake.tables().deleted(file).await.unwrap().unwrap_or_default();
+            let gone =
+                lake.lake.tables().deletes().deleted(file).await.unwrap().unwrap_or_default();
             let live = (0..file.rows).filter(|row| !gone.contains(*row)).zip(&rows);
             let going = live.filter(|(_, row)| is_among(row, wanted)).map(|(place, _)| place);
             deletes.push((file.clone(), going.collect::<Positions>()));
@@ -374,11 +375,11 @@ async fn compact(lake: &Fixture, change: &mut Transaction, name: &TableName) {
         let files = plan.files().iter().filter(|file| file.partition == partition);
         let files: Vec<_> = files.cloned().collect();
         if files.len() > 1 || files.iter().any(|file| file.has_deletes()) {
-            let rows = lake.lake.tables().read_to_rewrite(&table, &files).unwrap();
+            let rows = lake.lake.tables().rewrites().read(&table, &files).unwrap();
             batches.extend(rows.try_collect::<Vec<_>>().await.unwrap());
             removed.extend(files);
         }
     }
-    let rows = concat_batches(&lake.lake.tables().schema_to_rewrite(&table), &batches).unwrap();
+    let rows = concat_batches(&lake.lake.tables().rewrites().schema(&table), &batches).unwrap();
     change.compact(name, removed, rows_of(rows)).await.unwrap();
 }

@@ -62,7 +62,9 @@ async fn a_clock_that_goes_back_loses_nothing() {
             MaintainRequest { compact: true, orphans: true, ..MaintainRequest::default() };
         let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
         let table = name("t");
-        Box::pin(lake.maintain("main", Some(&table), &request, progress, cancelled)).await.unwrap();
+        Box::pin(lake.maintenance().run("main", Some(&table), &request, progress, cancelled))
+            .await
+            .unwrap();
         let merge = MergeRequest::new("dev".parse().unwrap());
         let report = Box::pin(lake.merge("main", merge, "eva")).await.unwrap();
         assert!(report.conflicts.is_empty(), "{report:?}");
@@ -103,7 +105,7 @@ async fn a_view_can_be_replaced_after_the_clock_went_back() {
             engine: ("headwater".to_owned(), "1".to_owned()),
         };
         let mut change = lake.transaction("main", "eva").await.unwrap();
-        change.create_view(&name("v"), &definition, true).await.unwrap();
+        change.views().create(&name("v"), &definition, true).await.unwrap();
         change.commit(sql).await.unwrap();
         let view = lake.describe_view(&RefSpec::main(), &name("v")).await.unwrap();
         assert_eq!(view.queries[0].sql, sql);

@@ -85,7 +85,8 @@ async fn count(lake: &Lake, reference: &str, table: &str) -> usize {
 async fn free(lake: &Lake) -> Result<RemovedFiles, headwater_lake::Error> {
     let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    let report = Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await?;
+    let report =
+        Box::pin(lake.maintenance().run("main", None, &request, progress, cancelled)).await?;
     Ok(report.removed_files.unwrap_or_default())
 }
 
@@ -114,14 +115,17 @@ async fn files_of_a_deleted_branch_are_removed() {
     let (commit, all) = (head(&lake, "dev").await, disk.files().await);
     lake.catalog().delete_branch("dev").await.unwrap();
     disk.clock.advance(2 * DAY);
-    assert!(!lake.has_freed().await.unwrap());
+    assert!(!lake.maintenance().has_freed().await.unwrap());
     assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody may want it back");
     assert_eq!(count(&lake, &commit, "t").await, 3);
     disk.clock.advance(2 * DAY);
-    assert!(lake.has_freed().await.unwrap());
+    assert!(lake.maintenance().has_freed().await.unwrap());
     let reader = lake.view(&commit.parse().unwrap()).await.unwrap();
     assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody reads it");
-    assert_eq!((disk.files().await, lake.has_freed().await.unwrap()), (all.clone(), true));
+    assert_eq!(
+        (disk.files().await, lake.maintenance().has_freed().await.unwrap()),
+        (all.clone(), true)
+    );
     drop(reader);
     let removed = free(&lake).await.unwrap();
     let mut expected = before;
@@ -129,9 +133,13 @@ async fn files_of_a_deleted_branch_are_removed() {
     expected.sort();
     assert_eq!(disk.files().await, expected);
     assert_eq!(removed.orphans as usize, all.len() - expected.len());
-    assert!(!lake.has_freed().await.unwrap(), "it is forgotten");
+    assert!(!lake.maintenance().has_freed().await.unwrap(), "it is forgotten");
     assert_eq!(count(&lake, "main", "t").await, 1);
-    assert_eq!(lake.last_sweep().await.unwrap(), None, "the whole lake was not looked through");
+    assert_eq!(
+        lake.maintenance().last_sweep().await.unwrap(),
+        None,
+        "the whole lake was not looked through"
+    );
 }
 
 #[tokio::test]
@@ -144,13 +152,13 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     append(&lake, "other", "u", 2).await;
     let tag =
         CreateRef { name: "v1".into(), from: Some(at.parse().unwrap()), if_not_exists: false };
-    lake.catalog().create_tag(tag).await.unwrap();
+    lake.catalog().tags().create(tag).await.unwrap();
     lake.catalog().delete_branch("dev").await.unwrap();
     disk.clock.advance(4 * DAY);
     let all = disk.files().await;
     assert_eq!(free(&lake).await.unwrap(), RemovedFiles::default());
     assert_eq!(disk.files().await, all);
-    assert!(!lake.has_freed().await.unwrap(), "others see to it");
+    assert!(!lake.maintenance().has_freed().await.unwrap(), "others see to it");
     lake.catalog().delete_branch("other").await.unwrap();
     disk.clock.advance(4 * DAY);
     branch(&lake, "again", &at).await;
@@ -159,7 +167,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     Box::pin(lake.merge("main", MergeRequest::new("again".parse().unwrap()), "eva")).await.unwrap();
     for gone in ["again", "v1"] {
         if gone == "v1" {
-            lake.catalog().delete_tag(gone).await.unwrap();
+            lake.catalog().tags().delete(gone).await.unwrap();
         } else {
             lake.catalog().delete_branch(gone).await.unwrap();
         }
@@ -185,7 +193,7 @@ async fn an_interrupted_removal_is_completed_later() {
         assert_eq!(count(&lake, "main", "t").await, 1, "after {changes} changes");
         free(&lake).await.unwrap();
         assert_eq!(disk.files().await, before, "after {changes} changes");
-        assert!(!lake.has_freed().await.unwrap());
+        assert!(!lake.maintenance().has_freed().await.unwrap());
         if lived {
             break;
         }

@@ -123,7 +123,7 @@ async fn compaction_keeps_partitions_by_nested_columns_separate() {
     let before = sorted(lake.rows("u").await);
     let compact = MaintainRequest { compact: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), tokio_util::sync::CancellationToken::new());
-    let report = lake.lake.maintain("main", Some(&table), &compact, progress, cancelled);
+    let report = lake.lake.maintenance().run("main", Some(&table), &compact, progress, cancelled);
     let report = Box::pin(report).await.unwrap();
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let kept = view.table(&table).await.unwrap();

@@ -232,7 +232,7 @@ async fn make(lake: &Lake, step: &Step) -> Result<(Option<CommitId>, bool), Erro
             };
             let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
             let table = name(table);
-            let made = lake.maintain(branch, Some(&table), &request, progress, cancelled);
+            let made = lake.maintenance().run(branch, Some(&table), &request, progress, cancelled);
             return Box::pin(made).await.map(|_| (None, true));
         }
         Step::Create(branch, ..)
@@ -282,7 +282,7 @@ async fn delete(
             continue;
         }
         if thin && !ids.iter().all(|id| gone.contains(id)) {
-            let before = lake.tables().deleted(file).await?.unwrap_or_default();
+            let before = lake.tables().deletes().deleted(file).await?.unwrap_or_default();
             let live = (0..file.rows).filter(|row| !before.contains(*row)).zip(&ids);
             let places = live.filter(|(_, id)| gone.contains(id)).map(|(place, _)| place);
             deletes.push((file.clone(), places.collect::<Positions>()));

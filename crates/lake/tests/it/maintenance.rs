@@ -51,7 +51,7 @@ async fn try_maintain(
     request: MaintainRequest,
 ) -> Result<MaintainReport, headwater_lake::Error> {
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    Box::pin(lake.lake.maintain("main", table, &request, progress, cancelled)).await
+    Box::pin(lake.lake.maintenance().run("main", table, &request, progress, cancelled)).await
 }
 
 fn compact() -> MaintainRequest {
@@ -109,7 +109,7 @@ async fn small_files_are_compacted_without_changing_rows() {
     assert_eq!(table.rows, 20);
     let again = maintain(&lake, compact()).await;
     assert_eq!((only(&again).files_rewritten, only(&again).commit), (0, None), "nothing to do");
-    let record = lake.lake.maintenance_record("main", &name("t")).await.unwrap().unwrap();
+    let record = lake.lake.maintenance().record("main", &name("t")).await.unwrap().unwrap();
     assert_eq!(record.author, "maintenance");
 }
 
@@ -208,12 +208,12 @@ async fn many_delete_files_trigger_compaction() {
     change.commit("properties").await.unwrap();
     for (file, needs) in [(0, false), (1, false), (2, false), (3, true)] {
         step(&lake, "main", json!({"delete": {"id": [file * 100]}})).await;
-        let needed = lake.lake.needed_maintenance("main", &name("t")).await.unwrap();
+        let needed = lake.lake.maintenance().needed("main", &name("t")).await.unwrap();
         assert_eq!(needed.is_some(), needs);
     }
-    let needed = lake.lake.needed_maintenance("main", &name("t")).await.unwrap().unwrap();
+    let needed = lake.lake.maintenance().needed("main", &name("t")).await.unwrap().unwrap();
     assert_eq!(only(&maintain(&lake, needed).await).delete_files_removed, 4);
-    assert!(lake.lake.needed_maintenance("main", &name("t")).await.unwrap().is_none(), "done");
+    assert!(lake.lake.maintenance().needed("main", &name("t")).await.unwrap().is_none(), "done");
     assert_eq!(ids(&lake, "main").await.len(), 156);
 }
 
@@ -229,9 +229,9 @@ async fn an_unreadable_table_does_not_prevent_maintenance_of_others() {
     let broken = view.table(&name("a")).await.unwrap();
     let folder = format!("{}/data", broken.location());
     drop((view, broken));
-    let data = lake.lake.tables().files_under(Some(&folder)).await.unwrap();
+    let data = lake.lake.tables().files().list(Some(&folder)).await.unwrap();
     let data: Vec<String> = data.into_iter().map(|file| file.location).collect();
-    lake.lake.tables().remove_files(&data).await.unwrap();
+    lake.lake.tables().files().delete(&data).await.unwrap();
     let report = try_maintain(&lake, None, compact()).await.unwrap();
     let of = |table: &str| report.tables.iter().find(|kept| kept.table == name(table)).unwrap();
     assert!(
@@ -300,7 +300,7 @@ async fn expiry_removes_only_files_of_expired_states() {
     branch(&lake, "dev", "main").await;
     let tag = CreateRef { name: "v1".into(), from: None, if_not_exists: false };
     append(&lake, "main", 3).await;
-    lake.lake.catalog().create_tag(tag).await.unwrap();
+    lake.lake.catalog().tags().create(tag).await.unwrap();
     step(&lake, "main", json!({"delete": {"id": 3}})).await;
     let old = head(&lake, "main").await;
     step(&lake, "main", json!({"overwrite": [[10, "x"], [11, "y"]]})).await;
@@ -479,7 +479,7 @@ async fn a_table_with_a_missing_file_is_skipped() {
         let folder = table.location().strip_prefix(lake.lake.tables().root_url()).unwrap();
         let folder = format!("{}/warehouse{folder}", lake.lake_folder().display());
         drop((view, table));
-        let all = lake.lake.tables().files_under(None).await.unwrap();
+        let all = lake.lake.tables().files().list(None).await.unwrap();
         let all: Vec<String> = all.into_iter().map(|file| file.location).collect();
         for entry in std::fs::read_dir(format!("{folder}/metadata")).unwrap() {
             let path = entry.unwrap().path();
@@ -490,7 +490,7 @@ async fn a_table_with_a_missing_file_is_skipped() {
                 std::fs::remove_file(path).unwrap();
             }
         }
-        lake.lake.tables().forget(&all);
+        lake.lake.tables().files().forget(&all);
         clock.advance(30 * DAY);
         let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
         assert_eq!(removed.orphans, 0, "{lost}");
@@ -526,14 +526,14 @@ async fn spoil(lake: &Fixture, table: &str, is_such: impl Fn(&str) -> bool) -> u
     drop((view, table));
     let tables = lake.lake.tables();
     let mut spoiled = Vec::new();
-    for file in tables.files_under(Some(&folder)).await.unwrap() {
+    for file in tables.files().list(Some(&folder)).await.unwrap() {
         if is_such(file.path.filename().unwrap()) {
             let broken = bytes::Bytes::from_static(b"not what it was");
             tables.object_store().put(&file.path, broken.into()).await.unwrap();
             spoiled.push(file.location);
         }
     }
-    tables.forget(&spoiled);
+    tables.files().forget(&spoiled);
     spoiled.len()
 }
 
@@ -591,14 +591,14 @@ async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
     let table = view.table(&name("t")).await.unwrap();
     let (location, root) = (table.metadata_location().to_owned(), table.location().to_owned());
     drop((view, table));
-    let metadata = lake.lake.tables().read_file(&location).await.unwrap();
+    let metadata = lake.lake.tables().files().read(&location).await.unwrap();
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     let lists = format!("{root}/metadata/snap-");
     assert!(text.contains(&lists));
     let text = text.replace(&lists, "s3://somebody-elses/snap-");
     let path = lake.lake.tables().path_of(&location).unwrap();
     lake.lake.tables().object_store().put(&path, text.into()).await.unwrap();
-    lake.lake.tables().forget(&[location]);
+    lake.lake.tables().files().forget(&[location]);
     another_and_an_orphan(&lake).await;
     clock.advance(30 * DAY);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
@@ -628,17 +628,17 @@ async fn files_shared_with_an_unreadable_table_stay() {
 async fn register_copy(lake: &Fixture) -> String {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
-    let metadata = lake.lake.tables().read_file(table.metadata_location()).await.unwrap();
+    let metadata = lake.lake.tables().files().read(table.metadata_location()).await.unwrap();
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     let text = text.replace(&table.id(), "11111111-2222-3333-4444-555555555555");
     let place = format!("{}/copy", lake.lake.tables().root_url());
     let location = |place: &str| format!("\"location\":\"{place}\"");
     let text = text.replace(&location(table.location()), &location(&place));
     let copy = format!("{place}/metadata/00000-a.metadata.json");
-    lake.lake.tables().write_file(&copy, text.into()).await.unwrap();
+    lake.lake.tables().files().write(&copy, text.into()).await.unwrap();
     drop((view, table));
     let mut register = lake.lake.transaction("main", "eva").await.unwrap();
-    register.register(&name("u"), &copy, false).await.unwrap();
+    register.rest().register(&name("u"), &copy, false).await.unwrap();
     register.commit("register").await.unwrap();
     copy
 }
@@ -668,18 +668,19 @@ async fn a_lost_database_does_not_empty_the_warehouse() {
     let files = lake.data_files();
     let lost = lake.with_new_database(clock).await;
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    let error = lost.maintain("main", None, &orphans(), progress.clone(), cancelled.clone()).await;
+    let error =
+        lost.maintenance().run("main", None, &orphans(), progress.clone(), cancelled.clone()).await;
     let error = error.unwrap_err();
     assert!(error.to_string().contains("more than half"), "{error}");
     assert!(error.hint().unwrap().contains("--force"));
     let automatic =
         MaintainRequest { author: Some("maintenance".into()), force: true, ..orphans() };
     let removed =
-        lost.maintain("main", None, &automatic, progress.clone(), cancelled.clone()).await;
+        lost.maintenance().run("main", None, &automatic, progress.clone(), cancelled.clone()).await;
     assert_eq!(removed.unwrap().removed_files.unwrap().orphans, 0, "no folder is known");
     assert_eq!(lake.data_files(), files);
     let forced = MaintainRequest { force: true, ..orphans() };
-    let removed = lost.maintain("main", None, &forced, progress, cancelled).await;
+    let removed = lost.maintenance().run("main", None, &forced, progress, cancelled).await;
     assert!(removed.unwrap().removed_files.unwrap().orphans > 100);
 }
 
@@ -763,11 +764,10 @@ async fn files_are_sorted_or_z_ordered() {
 #[tokio::test]
 async fn equivalent_file_locations_are_recognised() {
     let (lake, _) = lake(&[]).await;
-    let tables = lake.lake.tables();
-    let root = tables.root_url();
-    assert_eq!(tables.place_of(&format!("{root}//a/b")), format!("{root}/a/b"));
-    assert_eq!(tables.place_of(&format!("{root}/a/b")), format!("{root}/a/b"));
-    assert_eq!(tables.place_of("s3://elsewhere/a"), "s3://elsewhere/a");
+    let (files, root) = (lake.lake.tables().files(), lake.lake.tables().root_url());
+    assert_eq!(files.location_of(&format!("{root}//a/b")), format!("{root}/a/b"));
+    assert_eq!(files.location_of(&format!("{root}/a/b")), format!("{root}/a/b"));
+    assert_eq!(files.location_of("s3://elsewhere/a"), "s3://elsewhere/a");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn maintain(lake: &Lake) -> Result<u64, headwater_lake::Error> {
     };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
     let table = name("t");
-    let report = lake.maintain("main", Some(&table), &request, progress, cancelled);
+    let report = lake.maintenance().run("main", Some(&table), &request, progress, cancelled);
     let removed = Box::pin(report).await?.removed_files.unwrap_or_default();
     Ok(removed.orphans + removed.files_expired)
 }

@@ -96,7 +96,7 @@ async fn a_sweep_reads_states_concurrently_and_none_twice() {
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
     // In a separate task, as in the server.
     let maintain = tokio::spawn(async move {
-        Box::pin(lake.maintain("main", None, &request, progress, cancelled)).await
+        Box::pin(lake.maintenance().run("main", None, &request, progress, cancelled)).await
     });
     let report = maintain.await.unwrap();
     assert_eq!(report.unwrap().removed_files.unwrap().orphans, 1);

@@ -438,7 +438,7 @@ async fn row_ids(lake: &Fixture, branch: &str) -> BTreeMap<i64, i64> {
     let table = view.table(&name("t")).await.unwrap();
     let tables = lake.lake.tables();
     let plan = tables.plan(&table, None).await.unwrap();
-    let rows = tables.read_to_rewrite(&table, plan.files()).unwrap();
+    let rows = tables.rewrites().read(&table, plan.files()).unwrap();
     let mut found = BTreeMap::new();
     for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
         let column = |name: &str| {

@@ -276,7 +276,7 @@ async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
     }
     let tables = lake.lake.tables();
     let plan = tables.plan(&table, None).await.unwrap();
-    let rows = tables.read_to_rewrite(&table, plan.files()).unwrap();
+    let rows = tables.rewrites().read(&table, plan.files()).unwrap();
     let mut known = BTreeSet::new();
     for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
         let ids = batch.column_by_name("_row_id").unwrap().as_primitive::<Int64Type>().clone();

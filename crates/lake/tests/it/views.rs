@@ -28,7 +28,7 @@ fn definition(sql: &str) -> ViewDefinition {
 /// Creates or replaces the view `v`.
 async fn write(lake: &Lake, branch: &str, sql: &str) {
     let mut transaction = lake.transaction(branch, "eva").await.unwrap();
-    transaction.create_view(&name("v"), &definition(sql), true).await.unwrap();
+    transaction.views().create(&name("v"), &definition(sql), true).await.unwrap();
     transaction.commit(&format!("view {sql}")).await.unwrap().unwrap();
 }
 
@@ -37,13 +37,13 @@ async fn set(lake: &Lake, branch: &str, properties: &[(&str, &str)]) {
     let commit = json!({"updates": [{"action": "set-properties", "updates": updates}]});
     let commit: ViewCommit = serde_json::from_value(commit).unwrap();
     let mut transaction = lake.transaction(branch, "eva").await.unwrap();
-    transaction.apply_view(&name("v"), &commit).await.unwrap();
+    transaction.views().apply(&name("v"), &commit).await.unwrap();
     transaction.commit("properties").await.unwrap().unwrap();
 }
 
 async fn drop_view(lake: &Lake, branch: &str) {
     let mut transaction = lake.transaction(branch, "eva").await.unwrap();
-    transaction.drop_view(&name("v")).await.unwrap();
+    transaction.views().drop(&name("v")).await.unwrap();
     transaction.commit("drop view v").await.unwrap().unwrap();
 }
 
@@ -80,14 +80,14 @@ async fn a_view_and_a_table_cannot_have_the_same_name() {
     let mut one = lake.transaction("main", "eva").await.unwrap();
     one.create(&name("w"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
     let mut other = lake.transaction("main", "ida").await.unwrap();
-    other.create_view(&name("w"), &definition("SELECT 1"), false).await.unwrap();
+    other.views().create(&name("w"), &definition("SELECT 1"), false).await.unwrap();
     one.commit("table").await.unwrap().unwrap();
     let error = other.commit("view").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert!(fixture.has_table("w").await);
     let files = fixture.metadata_files();
     let mut one = lake.transaction("main", "eva").await.unwrap();
-    one.create_view(&name("x"), &definition("SELECT 1"), false).await.unwrap();
+    one.views().create(&name("x"), &definition("SELECT 1"), false).await.unwrap();
     let mut other = lake.transaction("main", "ida").await.unwrap();
     other.create(&name("x"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
     one.commit("view").await.unwrap().unwrap();
@@ -227,15 +227,15 @@ async fn idempotency_keys_expire_after_a_week() {
     let lake = &fixture.lake;
     for request in ["one", "two"] {
         let mut transaction = lake.transaction("main", "eva").await.unwrap();
-        transaction.create_view(&name("v"), &definition(request), true).await.unwrap();
-        transaction.request(request);
+        transaction.views().create(&name("v"), &definition(request), true).await.unwrap();
+        transaction.rest().request(request);
         transaction.commit(request).await.unwrap().unwrap();
         clock.advance(Duration::from_hours(24 * 4));
     }
-    assert_eq!(lake.forget_requests().await.unwrap(), 1);
-    assert!(!lake.is_request_done("one").await.unwrap());
-    assert!(lake.is_request_done("two").await.unwrap());
-    assert_eq!(lake.forget_requests().await.unwrap(), 0);
+    assert_eq!(lake.rest_requests().forget().await.unwrap(), 1);
+    assert!(!lake.rest_requests().is_done("one").await.unwrap());
+    assert!(lake.rest_requests().is_done("two").await.unwrap());
+    assert_eq!(lake.rest_requests().forget().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -258,7 +258,8 @@ async fn maintenance_keeps_the_files_of_views() {
     };
     let progress: MaintenanceProgress = Arc::new(|_, _| {});
     let stop = CancellationToken::new();
-    let report = Box::pin(lake.maintain("main", None, &request, progress, stop)).await.unwrap();
+    let report =
+        Box::pin(lake.maintenance().run("main", None, &request, progress, stop)).await.unwrap();
     assert_eq!(report.removed_files.unwrap().orphans, 1, "what only the deleted branch had");
     assert_eq!(fixture.metadata_files(), files - 1);
     assert_eq!(sql(lake, "main~1").await, "SELECT 1");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_model::{OrProblem, Principal, Problem, RefSpec};
+use headwater_table_rest::RestTables;
 
 use crate::service::Components;
 
@@ -46,7 +47,7 @@ impl Iceberg {
         // Credentials give access to the whole warehouse.
         let grants =
             wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
-        let properties = tables.for_clients(grants);
+        let properties = RestTables::new(tables).client_properties(grants);
         let has_credentials = grants && !properties.is_empty();
         Ok(StorageAccess { prefix: tables.root_url().to_owned(), properties, has_credentials })
     }

@@ -185,7 +185,7 @@ impl Change {
         let mut transaction =
             components.lake.transaction(&branch, &self.author).await.or_problem()?;
         if self.request.has_key {
-            transaction.request(&self.request.digest);
+            transaction.rest().request(&self.request.digest);
         }
         transaction.property(PROPERTY_JOB, self.job.to_string());
         Ok(transaction)
@@ -218,8 +218,11 @@ impl Change {
     async fn is_committed(&self) -> Result<bool, Problem> {
         let components = &self.components;
         let branch = components.branch_to_write(Some(&self.request.reference)).await?;
-        let committed =
-            components.lake.is_committed(&branch, PROPERTY_JOB, &self.job.to_string()).await;
+        let committed = components
+            .lake
+            .rest_requests()
+            .is_committed(&branch, PROPERTY_JOB, &self.job.to_string())
+            .await;
         committed.or_problem()
     }
 }
@@ -230,7 +233,7 @@ impl Components {
         if !request.has_key {
             return Ok(false);
         }
-        self.lake.is_request_done(&request.digest).await.or_problem()
+        self.lake.rest_requests().is_done(&request.digest).await.or_problem()
     }
 }
 

@@ -10,7 +10,7 @@ use headwater_lake::{Transaction, View};
 use headwater_model::{
     Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
 };
-use headwater_tables::CommitLimits;
+use headwater_table_rest::CommitLimits;
 
 use super::change::is_inconclusive;
 use super::table::view_is_no_table;
@@ -68,7 +68,7 @@ async fn apply(
 ) -> Result<States, Problem> {
     let mut states = States::new();
     for TableUpdate { table, commit } in updates {
-        transaction.apply(&table, commit).await.map_err(|error| match error {
+        transaction.rest().apply(&table, commit).await.map_err(|error| match error {
             headwater_lake::Error::IsView { view } => view_is_no_table(&view),
             other => other.to_problem(),
         })?;

@@ -12,7 +12,7 @@ pub use catalog::{Iceberg, StorageAccess};
 pub use change::{ChangeError, ChangeRequest, ChangeResult};
 pub use commit::TableUpdate;
 pub use headwater_lake::{NewTable, NewView, TableCommit, ViewCommit};
-pub use headwater_tables::ScanPage;
+pub use headwater_table_rest::ScanPage;
 pub use namespace::{PropertyChanges, PropertyUpdate};
 pub use scan::{PlannedScan, ScanTarget};
 pub use table::{LoadedTable, RegisteredMetadata};

@@ -127,7 +127,7 @@ impl Iceberg {
         let name = found.name;
         let description = format!("change namespace {name}");
         self.change(principal, request, description, move |transaction| {
-            transaction.update_namespace(&name, updates, removals);
+            transaction.rest().update_namespace(&name, updates, removals);
             ready(Ok(())).boxed()
         })
         .await?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_model::{ErrorCode, OrProblem, Principal, Problem, RefSpec, TableName};
-use headwater_tables::{Scan, ScanPage, ScanRequest};
+use headwater_table_rest::{RestTables, Scan, ScanPage, ScanRequest};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -218,7 +218,7 @@ impl Components {
         })?;
         let tables = self.lake.tables();
         let table = tables.load(&plan.metadata_location).await.or_problem()?;
-        let mut scan = tables.scan(&table, &request).await.or_problem()?;
+        let mut scan = RestTables::new(tables).scan(&table, &request).await.or_problem()?;
         let engine = self.engine.clone();
         off_thread(move || {
             scan.plan = engine.prune(&scan.plan, &scan.filter).or_problem()?;

@@ -7,6 +7,7 @@ use headwater_lake::{Lake, View};
 use headwater_model::{
     Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
 };
+use headwater_table_rest::RestTables;
 use headwater_tables::Table;
 use serde_json::Value;
 
@@ -124,7 +125,7 @@ impl Iceberg {
         let description = format!("create table {name}");
         let states = self.change_tables(principal, request, description, |transaction| {
             async move {
-                transaction.create_new(&created, new).await.or_problem()?;
+                transaction.rest().create_new(&created, new).await.or_problem()?;
                 Ok(BTreeMap::new())
             }
             .boxed()
@@ -150,7 +151,7 @@ impl Iceberg {
         if view.state().entry(name).await.or_problem()?.is_some() {
             return Err(exists(name));
         }
-        self.0.lake.tables().describe_new(name, new).await.or_problem()
+        RestTables::new(self.0.lake.tables()).describe_new(name, new).await.or_problem()
     }
 
     /// Creates a table from a metadata file in the warehouse, which can refer to any file in it.
@@ -167,7 +168,11 @@ impl Iceberg {
         let states = self.change_tables(principal, request, description, move |transaction| {
             async move {
                 let RegisteredMetadata { location, overwrite } = source;
-                transaction.register(&registered, &location, overwrite).await.or_problem()?;
+                transaction
+                    .rest()
+                    .register(&registered, &location, overwrite)
+                    .await
+                    .or_problem()?;
                 Ok(BTreeMap::new())
             }
             .boxed()
@@ -188,7 +193,7 @@ impl Iceberg {
         self.change(principal, request, format!("drop table {name}"), move |transaction| {
             async move {
                 check_table(transaction.view(), &dropped).await?;
-                transaction.drop_named(&dropped).await.or_problem()
+                transaction.rest().drop_named(&dropped).await.or_problem()
             }
             .boxed()
         })

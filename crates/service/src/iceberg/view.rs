@@ -66,7 +66,7 @@ impl Iceberg {
         let created = name.clone();
         let description = format!("create view {name}");
         let view = self.change(principal, request, description, move |transaction| {
-            async move { transaction.create_new_view(&created, new).await.or_problem() }.boxed()
+            async move { transaction.views().create_new(&created, new).await.or_problem() }.boxed()
         });
         let view = view.await.map_err(|error| already_exists(error, name))?;
         self.loaded_view(principal, request, view, name).await
@@ -84,7 +84,7 @@ impl Iceberg {
         let updated = name.clone();
         let description = format!("replace view {name}");
         let view = self.change(principal, request, description, move |transaction| {
-            async move { transaction.apply_view(&updated, &commit).await.or_problem() }.boxed()
+            async move { transaction.views().apply(&updated, &commit).await.or_problem() }.boxed()
         });
         let view = view.await?;
         self.loaded_view(principal, request, view, name).await
@@ -103,7 +103,7 @@ impl Iceberg {
         let description = format!("register view {name}");
         let view = self.change(principal, request, description, move |transaction| {
             async move {
-                let view = transaction.register_view(&registered, &metadata_location).await;
+                let view = transaction.views().register(&registered, &metadata_location).await;
                 view.or_problem()
             }
             .boxed()
@@ -122,7 +122,7 @@ impl Iceberg {
         self.0.authorize(principal, Action::Drop, &Object::view(&name))?;
         let description = format!("drop view {name}");
         self.change(principal, request, description, move |transaction| {
-            async move { transaction.drop_view(&name).await.or_problem() }.boxed()
+            async move { transaction.views().drop(&name).await.or_problem() }.boxed()
         })
         .await
         .map(drop)
@@ -143,7 +143,7 @@ impl Iceberg {
         let description = format!("rename view {from} to {to}");
         let target = to.clone();
         let renamed = self.change(principal, request, description, move |transaction| {
-            async move { transaction.rename_view(&from, &to).await.or_problem() }.boxed()
+            async move { transaction.views().rename(&from, &to).await.or_problem() }.boxed()
         });
         renamed.await.map(drop).map_err(|error| already_exists(error, &target))
     }

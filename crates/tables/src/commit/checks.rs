@@ -11,7 +11,7 @@ pub(super) async fn check_rows(
     removed: &[Arc<DataFile>],
     staged: &StagedFiles,
 ) -> Result<()> {
-    let before = tables.live_rows(removed.to_vec()).await?;
+    let before = tables.deletes().live_rows(removed.to_vec()).await?;
     if before == staged.rows() {
         return Ok(());
     }
@@ -52,8 +52,8 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
             }
         }
     }
-    let before = tables.deleted_of_all(before).await?;
-    let after = tables.deleted_of_all(after).await?;
+    let before = tables.deletes().deleted_of_all(before).await?;
+    let after = tables.deletes().deleted_of_all(after).await?;
     for (index, (before, after)) in indexes.into_iter().zip(before.into_iter().zip(after)) {
         let deleted_before = before.unwrap_or_default();
         new[index] = !after.unwrap_or_default().has_all(&deleted_before);

@@ -184,7 +184,7 @@ fn check_partition_names(
 }
 
 /// Validates metadata whose next state could not be built.
-pub(crate) fn check_table(metadata: &TableMetadata) -> Result<()> {
+pub fn check_table(metadata: &TableMetadata) -> Result<()> {
     let columns = metadata.current_schema().as_struct().fields();
     check_partition_names(metadata.default_partition_spec(), columns)?;
     check_version(metadata)

@@ -207,7 +207,7 @@ async fn rewrite(
     if matches!(removal.removal, Removal::Nothing) && removal.replaced.is_empty() {
         return Ok(None);
     }
-    let decoded = tables.manifest(manifest).await?;
+    let decoded = tables.states().manifest(manifest).await?;
     if !decoded.live.iter().any(|entry| removal.includes(entry, manifest)) {
         return Ok(None);
     }
@@ -284,7 +284,7 @@ pub(crate) async fn consolidate(
     let mut classes: BTreeMap<(bool, i32), (Option<SchemaRef>, Vec<ManifestEntryRef>)> =
         BTreeMap::new();
     for manifest in before {
-        let decoded = tables.manifest(manifest).await?;
+        let decoded = tables.states().manifest(manifest).await?;
         if decoded.live.is_empty() {
             continue;
         }
@@ -336,7 +336,7 @@ async fn merge(
                 changes.extend(new.changes);
             }
             PlannedManifest::Kept(manifest) => {
-                let decoded: Arc<CachedManifest> = tables.manifest(&manifest).await?;
+                let decoded: Arc<CachedManifest> = tables.states().manifest(&manifest).await?;
                 schema = Some(newer(schema, decoded.schema.clone()));
                 changes.extend(decoded.live.iter().cloned().map(Change::Kept));
             }

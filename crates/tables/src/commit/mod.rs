@@ -23,6 +23,7 @@ mod values;
 pub use self::change::Change;
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
 pub(crate) use self::operation::commit;
-pub(crate) use self::snapshots::{referenced_snapshots, snapshots_listed};
+pub use self::snapshots::referenced_snapshots;
+pub(crate) use self::snapshots::snapshots_listed;
 pub(crate) use self::store::{PendingFiles, store_as};
 pub use self::summary::Kind;

@@ -19,7 +19,6 @@ use crate::partition::describe;
 use crate::promotion::comparable_partition;
 use crate::{
     DataFile, Error, Operation, Reach, Result, RetainedRows, Rewrite, StagedFiles, Table, Tables,
-    rest,
 };
 
 /// Commits an operation and returns the next state of the table.
@@ -30,14 +29,10 @@ pub(crate) async fn commit(
     summary: BTreeMap<String, String>,
 ) -> Result<Table> {
     let before = table.metadata();
-    if let Operation::Apply(commit) = &operation {
-        return rest::apply(tables, table, commit, &summary).await;
-    }
     if before.format_version() == FormatVersion::V1 && !upgrades(&operation) {
         return Err(Error::OldFormat { version: "1" });
     }
     match operation {
-        Operation::Apply(_) => Ok(table.clone()),
         Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
         Operation::AddColumns { columns, after } => {
             let change = |builder| evolve::add_columns(before, builder, columns, after);
@@ -146,7 +141,7 @@ async fn plan_compaction(
     check_same_version(table.metadata(), &staged)?;
     check_rows_unchanged(tables, table, removed.iter()).await?;
     check_rows(tables, &removed, &staged).await?;
-    let dangling = tables.dangling_deletes(table, &removed).await?;
+    let dangling = tables.maintenance().dangling_deletes(table, &removed).await?;
     let change = Change::new(Removal::files(&removed), staged, Kind::Compact, summary);
     Ok(Change { dangling, ..change })
 }
@@ -168,7 +163,7 @@ async fn merge_manifests(
 ) -> Result<Table> {
     let metadata = table.metadata();
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(table.clone()) };
-    let old = tables.manifests(snapshot).await?;
+    let old = tables.states().manifests(snapshot).await?;
     let planned = manifests::consolidate(tables, metadata, &old).await?;
     if planned.len() >= old.len() {
         return Ok(table.clone());

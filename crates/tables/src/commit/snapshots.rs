@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use iceberg::spec::TableMetadata;
 
 /// Returns the snapshots that the metadata's refs point to; other engines create these.
-pub(crate) fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
+pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
     // `TableMetadata` has no accessor for its refs; its JSON contains them.
     let value = serde_json::to_value(metadata).unwrap_or_default();
     let refs = value.get("refs").and_then(serde_json::Value::as_object);

@@ -1,14 +1,15 @@
 //! Delete files, which delete rows of data files without rewriting them.
 //!
-//! [`attach`] finds the delete files that apply to each data file. [`Tables::deleted`] reads them
-//! and returns the deleted positions, for all kinds of deletes. Delete files of one partition that
-//! may refer to many data files are read together, once. So the work is linear in the number of
-//! files.
+//! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
+//! them and returns the deleted positions, for all kinds of deletes. Delete files of one partition
+//! that may refer to many data files are read together, once. So the work is linear in the number
+//! of files.
 
 mod attach;
 mod equality;
 mod position;
 mod puffin;
+mod row_deletes;
 mod shared;
 mod vector;
 mod write;
@@ -17,18 +18,18 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntryRef};
 use object_store::path::Path;
 
 pub(crate) use self::attach::{attach, named};
 pub(crate) use self::equality::Keys;
 pub(crate) use self::position::Named;
+pub use self::row_deletes::RowDeletes;
 use self::shared::Shared;
 pub(crate) use self::write::write_deletes;
 use crate::read::FileLocation;
 use crate::types::schema::names_of;
-use crate::{DataFile, Error, Positions, Result, Tables};
+use crate::{Error, Result};
 
 /// Maximum number of delete files read concurrently.
 const READS_MAX: usize = 8;
@@ -47,10 +48,12 @@ pub(crate) fn place_of(file: &iceberg::spec::DataFile) -> (&str, i64) {
 
 /// A delete file, or a deletion vector in a file.
 #[derive(Debug)]
-pub(crate) struct DeleteFile {
+pub struct DeleteFile {
     path: Path,
-    pub(crate) entry: ManifestEntryRef,
-    pub(crate) spec_id: i32,
+    /// The manifest entry.
+    pub entry: ManifestEntryRef,
+    /// The id of the file's partition spec.
+    pub spec_id: i32,
 }
 
 impl DeleteFile {
@@ -211,84 +214,6 @@ impl Deletes {
     /// Returns the identities of the delete files.
     pub(crate) fn files(&self) -> impl Iterator<Item = DeleteKey> {
         self.each().map(|file| file.owned_key())
-    }
-}
-
-impl Tables {
-    /// Returns the deleted rows of a data file; none if no delete file applies. A position may be
-    /// beyond the end of the file.
-    ///
-    /// Fails if a delete file cannot be read. Results are cached.
-    pub async fn deleted(&self, file: &DataFile) -> Result<Option<Arc<Positions>>> {
-        let Some(deletes) = &file.deletes else { return Ok(None) };
-        let key = (file.location.clone(), deletes.fingerprint);
-        if let Some(found) = self.caches().deleted.get(&key) {
-            return Ok(Some(found));
-        }
-        let found = Arc::new(self.read_deletes(file, deletes).boxed().await?);
-        self.caches().deleted.insert(key, found.clone());
-        Ok(Some(found))
-    }
-
-    /// Returns the deleted rows of each data file.
-    pub async fn deleted_of_all(
-        &self,
-        files: Vec<Arc<DataFile>>,
-    ) -> Result<Vec<Option<Arc<Positions>>>> {
-        let each = |file: Arc<DataFile>| async move { self.deleted(&file).await };
-        stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
-    }
-
-    /// Adds the rows deleted by delete files of this data file only, and returns these files.
-    async fn own_deletes(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<DeleteKey>> {
-        let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
-        let own = Named::read(self.storage(), &deletes.own).await?;
-        rows.add_all(&own.of(file, file.sequence_number()));
-        Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
-    }
-
-    /// Adds all rows deleted by position, and returns the delete files of this data file only. A
-    /// deletion vector replaces all other position deletes.
-    async fn all_positions(&self, file: &DataFile, rows: &mut Positions) -> Result<Vec<DeleteKey>> {
-        let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
-        let mut own = self.own_deletes(file, rows).await?;
-        if let Some(vector) = &deletes.vector {
-            rows.add_all(&vector::read(self.storage(), vector).await?);
-            own.push(vector.owned_key());
-        }
-        if let Some(shared) = &deletes.positions {
-            rows.add_all(&self.shared_positions(file, shared).await?);
-        }
-        Ok(own)
-    }
-
-    async fn shared_positions(
-        &self,
-        file: &DataFile,
-        Suffix { group, .. }: &Suffix<Named>,
-    ) -> Result<Positions> {
-        let read = Named::read(self.storage(), &group.files);
-        let named = group.content.get(&self.caches().named, group.fingerprint(), read).await?;
-        Ok(named.of(file, file.sequence_number()))
-    }
-
-    async fn read_deletes(&self, file: &DataFile, deletes: &Deletes) -> Result<Positions> {
-        let storage = self.storage();
-        let number = file.sequence_number();
-        let mut deleted = Positions::new();
-        if let Some(vector) = &deletes.vector {
-            deleted = vector::read(storage, vector).await?;
-        }
-        deleted.add_all(&Named::read(storage, &deletes.own).await?.of(file, number));
-        if let Some(shared) = &deletes.positions {
-            deleted.add_all(&self.shared_positions(file, shared).await?);
-        }
-        for Suffix { group, .. } in &deletes.equality {
-            let read = Keys::read(storage, &group.files, &group.columns);
-            let keys = group.content.get(&self.caches().keys, group.fingerprint(), read).await?;
-            deleted.add_all(&keys.find(storage, file, &group.columns).await?);
-        }
-        Ok(deleted)
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn write_vectors(
 ) -> Result<StagedFiles> {
     let mut all: Vec<DataFileDeletes> = Vec::with_capacity(rows.len());
     for (of, mut positions) in rows {
-        let replaced = tables.all_positions(&of, &mut positions).await?;
+        let replaced = tables.deletes().all_positions(&of, &mut positions).await?;
         all.push((of, positions, replaced));
     }
     if all.is_empty() {

@@ -35,7 +35,7 @@ pub(crate) async fn write_deletes(
     let (mut deletes, mut contents) = (Vec::new(), Vec::new());
     for (number, (of, mut positions)) in rows.into_iter().enumerate() {
         let location = format!("{}/data/{name}-{number:05}-deletes.parquet", metadata.location());
-        let replaced = tables.own_deletes(&of, &mut positions).await?;
+        let replaced = tables.deletes().own_deletes(&of, &mut positions).await?;
         let (data_file, count) = (of.location.clone(), positions.len());
         let (first, last) = positions.bounds().unwrap_or_default();
         let content = off_thread(&location, move || encode(&data_file, &positions)).await?;

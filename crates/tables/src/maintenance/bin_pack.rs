@@ -57,19 +57,25 @@ impl Bin {
 /// A file, and whether its share of deleted rows alone requires a rewrite.
 type Candidate = (Arc<DataFile>, bool);
 
-impl Tables {
+/// What a compaction reads: candidates for rewrites, and rows in an order. From [`Tables`].
+#[derive(Debug, Clone, Copy)]
+pub struct TableMaintenance<'a> {
+    pub(crate) tables: &'a Tables,
+}
+
+impl TableMaintenance<'_> {
     /// Returns the target size of a table's data files, in bytes.
-    pub fn target_file_bytes(&self, table: &Table) -> u64 {
-        target_file_bytes(table).unwrap_or(self.options().target_file_bytes)
+    pub fn target_file_bytes(self, table: &Table) -> u64 {
+        target_file_bytes(table).unwrap_or(self.tables.options().target_file_bytes)
     }
 
     /// Returns the files of a table's current snapshot that are worth compacting.
-    pub async fn bins(&self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
+    pub async fn bins(self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
         // Tables with columns that cannot be read cannot be rewritten.
         if table.foreign_column().is_some() {
             return Ok(Vec::new());
         }
-        let plan = self.plan(table, None).await?;
+        let plan = self.tables.plan(table, None).await?;
         let target = self.target_file_bytes(table);
         let small = (target as f64 * options.small_share) as u64;
         let metadata = table.metadata();
@@ -80,7 +86,7 @@ impl Tables {
         };
         let files: Vec<Arc<DataFile>> =
             plan.files().iter().filter(|file| !is_new(file)).cloned().collect();
-        let deleted = self.deleted_of_all(files.clone()).await?;
+        let deleted = self.tables.deletes().deleted_of_all(files.clone()).await?;
         let mut partitions: BTreeMap<(i32, &str), Vec<Candidate>> = BTreeMap::new();
         for (file, deleted) in files.iter().zip(deleted) {
             let deleted = deleted.map_or(0, |deleted| deleted.before(file.rows));
@@ -98,8 +104,8 @@ impl Tables {
     }
 
     /// Returns all files of a table's current snapshot, by partition.
-    pub async fn whole_partitions(&self, table: &Table) -> Result<Vec<Bin>> {
-        let plan = self.plan(table, None).await?;
+    pub async fn whole_partitions(self, table: &Table) -> Result<Vec<Bin>> {
+        let plan = self.tables.plan(table, None).await?;
         let mut partitions: BTreeMap<(i32, &str), Vec<Arc<DataFile>>> = BTreeMap::new();
         for file in plan.files().iter() {
             partitions.entry((file.spec_id, &file.partition)).or_default().push(file.clone());

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use iceberg::spec::ManifestContentType;
 
 use crate::deletes::place_of;
-use crate::{DataFile, DeleteKey, Result, Table, Tables};
+use crate::{DataFile, DeleteKey, Result, Table, TableMaintenance};
 
-impl Tables {
+impl TableMaintenance<'_> {
     /// Returns the delete files and deletion vectors of a table's current snapshot that apply to no
     /// data file after the removal of some.
     pub async fn dangling_deletes(
-        &self,
+        self,
         table: &Table,
         removed: &[Arc<DataFile>],
     ) -> Result<Vec<DeleteKey>> {
@@ -22,7 +22,7 @@ impl Tables {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };
         let removed: HashSet<&str> = removed.iter().map(|file| file.location.as_str()).collect();
-        let plan = self.plan(table, None).await?;
+        let plan = self.tables.plan(table, None).await?;
         let remaining =
             plan.files().iter().filter(|file| !removed.contains(file.location.as_str()));
         let mut needed: HashSet<DeleteKey> = HashSet::new();
@@ -30,11 +30,11 @@ impl Tables {
             needed.extend(deletes.files());
         }
         let mut dangling = Vec::new();
-        for manifest in self.manifests(snapshot).await?.iter() {
+        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
             if manifest.content != ManifestContentType::Deletes {
                 continue;
             }
-            for entry in &self.manifest(manifest).await?.live {
+            for entry in &self.tables.states().manifest(manifest).await?.live {
                 let (location, at) = place_of(entry.data_file());
                 let key = (location.to_owned(), at);
                 if !needed.contains(&key) {

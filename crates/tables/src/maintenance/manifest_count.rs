@@ -4,24 +4,24 @@ use std::collections::BTreeMap;
 
 use iceberg::spec::{ManifestContentType, ManifestFile};
 
-use crate::{Result, Table, Tables};
+use crate::{Result, Table, TableMaintenance};
 
 /// Maximum number of manifests that are never merged.
 const MANIFESTS_KEPT_MAX: usize = 10;
 
-impl Tables {
+impl TableMaintenance<'_> {
     /// Returns the number of manifests of a table's current snapshot.
-    pub async fn manifest_count(&self, table: &Table) -> Result<usize> {
+    pub async fn manifest_count(self, table: &Table) -> Result<usize> {
         match table.metadata().current_snapshot() {
-            Some(snapshot) => Ok(self.manifests(snapshot).await?.len()),
+            Some(snapshot) => Ok(self.tables.states().manifests(snapshot).await?.len()),
             None => Ok(0),
         }
     }
 
     /// Returns true if a table has at least twice as many manifests as it needs.
-    pub async fn has_scattered_manifests(&self, table: &Table) -> Result<bool> {
+    pub async fn has_scattered_manifests(self, table: &Table) -> Result<bool> {
         let Some(snapshot) = table.metadata().current_snapshot() else { return Ok(false) };
-        let manifests = self.manifests(snapshot).await?;
+        let manifests = self.tables.states().manifests(snapshot).await?;
         let mut entries: BTreeMap<(bool, i32), usize> = BTreeMap::new();
         for manifest in manifests.iter() {
             let deletes = manifest.content == ManifestContentType::Deletes;

@@ -1,5 +1,6 @@
 //! The files reachable from a table's state, that is, the files needed to read it.
 
+use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::{Error, Result, Tables};
+use crate::{Error, Result, Tables, Views};
 
 /// Maximum number of files read concurrently, over all states.
 const READS_MAX: usize = 16;
@@ -136,16 +137,42 @@ pub enum SnapshotSet {
     Current,
 }
 
-impl Tables {
+impl Views<'_> {
+    /// Fails if a view's state is unreadable or about to be deleted.
+    pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
+        self.tables.files().check_present(metadata_location).await?;
+        self.load(metadata_location).await.map(drop)
+    }
+}
+
+/// The files of a warehouse. From [`Tables`].
+#[derive(Debug, Clone, Copy)]
+pub struct WarehouseFiles<'a> {
+    pub(crate) tables: &'a Tables,
+}
+
+impl WarehouseFiles<'_> {
+    /// Writes a file of the caller's own into the warehouse. Durable when this returns.
+    pub async fn write(self, location: &str, content: Bytes) -> Result<()> {
+        self.tables.storage().write(location, &content).await
+    }
+
+    /// Reads a file written by [`WarehouseFiles::write`].
+    pub async fn read(self, location: &str) -> Result<Bytes> {
+        self.tables.storage().read(location).await
+    }
+}
+
+impl WarehouseFiles<'_> {
     /// Adds the files reachable from a state, as far as they can be read. Fails on a transient
     /// error.
     pub async fn reach(
-        &self,
+        self,
         metadata_location: &str,
         snapshots: &SnapshotSet,
         reached: &ReachableFiles,
     ) -> Result<StateScan> {
-        let table = match reached.read(self.load(metadata_location)).await {
+        let table = match reached.read(self.tables.load(metadata_location)).await {
             Ok(table) => table,
             Err(error) => {
                 return Ok(self.state_scan(Found::unreadable(error)?, metadata_location, None));
@@ -158,9 +185,9 @@ impl Tables {
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
         let mut found = Found::default();
         for location in log.chain(statistics).chain(partitions) {
-            found.more |= reached.add_file(self.place_of(location));
+            found.more |= reached.add_file(self.location_of(location));
         }
-        found.more |= reached.add_file(self.place_of(metadata_location));
+        found.more |= reached.add_file(self.location_of(metadata_location));
         let current = metadata.current_snapshot_id();
         let counts = |snapshot: &&SnapshotRef| match snapshots {
             SnapshotSet::All => true,
@@ -181,19 +208,15 @@ impl Tables {
         Ok(self.state_scan(found, metadata_location, Some(metadata)))
     }
 
-    async fn examine_list(
-        &self,
-        snapshot: &SnapshotRef,
-        reached: &ReachableFiles,
-    ) -> Result<Found> {
-        let manifests = match reached.read(self.manifests(snapshot)).await {
+    async fn examine_list(self, snapshot: &SnapshotRef, reached: &ReachableFiles) -> Result<Found> {
+        let manifests = match reached.read(self.tables.states().manifests(snapshot)).await {
             Ok(manifests) => manifests,
             Err(error) => return Found::unreadable(error),
         };
         let mut found = Found::default();
-        found.more |= reached.add_file(self.place_of(snapshot.manifest_list()));
+        found.more |= reached.add_file(self.location_of(snapshot.manifest_list()));
         let examined = stream::iter(manifests.iter().cloned()).map(|manifest| async move {
-            let cell = cell(&reached.manifests, &self.place_of(&manifest.manifest_path));
+            let cell = cell(&reached.manifests, &self.location_of(&manifest.manifest_path));
             let examine = || self.examine_manifest(&manifest, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
@@ -205,25 +228,25 @@ impl Tables {
     }
 
     async fn examine_manifest(
-        &self,
+        self,
         manifest: &ManifestFile,
         reached: &ReachableFiles,
     ) -> Result<Found> {
-        let decoded = match reached.read(self.manifest(manifest)).await {
+        let decoded = match reached.read(self.tables.states().manifest(manifest)).await {
             Ok(decoded) => decoded,
             Err(error) => return Found::unreadable(error),
         };
         let mut found = Found::default();
-        found.more |= reached.add_file(self.place_of(&manifest.manifest_path));
+        found.more |= reached.add_file(self.location_of(&manifest.manifest_path));
         for entry in &decoded.live {
-            found.more |= reached.add_file(self.place_of(entry.data_file().file_path()));
+            found.more |= reached.add_file(self.location_of(entry.data_file().file_path()));
         }
         Ok(found)
     }
 
     /// Builds the result for a state, with the folders that may contain unknown files.
     fn state_scan(
-        &self,
+        self,
         found: Found,
         metadata_location: &str,
         metadata: Option<&TableMetadata>,
@@ -232,76 +255,70 @@ impl Tables {
         let mut folders = HashSet::new();
         if !unreadable.is_empty() {
             let files = unreadable.iter().filter_map(|error| error.location());
-            let files = files.chain([metadata_location]).map(|file| self.place_of(file));
+            let files = files.chain([metadata_location]).map(|file| self.location_of(file));
             folders.extend(files.filter_map(|file| table_folder(&file)));
         }
         if let Some(metadata) = metadata.filter(|_| !unreadable.is_empty()) {
             let paths =
                 LOCATION_PROPERTIES.iter().filter_map(|key| metadata.properties().get(*key));
             let paths = paths.map(String::as_str).chain([metadata.location()]);
-            folders.extend(paths.map(|path| format!("{}/", self.place_of(path))));
+            folders.extend(paths.map(|path| format!("{}/", self.location_of(path))));
         }
         StateScan { unreadable, folders: folders.into_iter().collect(), more }
     }
 
     /// Returns a location as file listings write it.
-    pub fn place_of(&self, location: &str) -> String {
-        match self.path_of(location) {
-            Ok(path) => format!("{}/{path}", self.root_url()),
+    pub fn location_of(self, location: &str) -> String {
+        match self.tables.path_of(location) {
+            Ok(path) => format!("{}/{path}", self.tables.root_url()),
             // A file outside the warehouse is never listed.
             Err(_) => location.to_owned(),
         }
     }
 
     /// Sets the locations of files that are about to be deleted; empty if none.
-    pub fn set_removing(&self, locations: HashSet<String>) {
-        *self.deleting_files().lock() = locations;
+    pub fn set_deleting(self, locations: HashSet<String>) {
+        *self.tables.deleting_files().lock() = locations;
     }
 
     /// Fails if a state is unreadable or about to be deleted. Its metadata and manifest list are
     /// deleted before its data, so checking those is enough.
-    pub async fn check_readable(&self, metadata_location: &str) -> Result<()> {
+    pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
         // A metadata file that is read now exists.
-        if self.caches().tables.contains_key(metadata_location) {
+        if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
         self.check_not_deleting(metadata_location)?;
-        let table = self.load(metadata_location).await?;
+        let table = self.tables.load(metadata_location).await?;
         match table.metadata().current_snapshot() {
             Some(snapshot) => self.check_present(snapshot.manifest_list()).await,
             None => Ok(()),
         }
     }
 
-    /// Fails if a view's state is unreadable or about to be deleted.
-    pub async fn check_view_readable(&self, metadata_location: &str) -> Result<()> {
-        self.check_present(metadata_location).await?;
-        self.load_view(metadata_location).await.map(drop)
-    }
-
-    async fn check_present(&self, location: &str) -> Result<()> {
+    async fn check_present(self, location: &str) -> Result<()> {
         self.check_not_deleting(location)?;
-        let found = self.object_store().head(&self.path_of(location)?).await;
+        let found = self.tables.object_store().head(&self.tables.path_of(location)?).await;
         found.map(drop).map_err(|error| Error::storage(location, error))
     }
 
     /// Fails for a file that is about to be deleted, as if it were missing.
-    pub(crate) fn check_not_deleting(&self, location: &str) -> Result<()> {
-        let removing = self.deleting_files().lock();
-        if !removing.is_empty() && removing.contains(&self.place_of(location)) {
+    pub fn check_not_deleting(self, location: &str) -> Result<()> {
+        let removing = self.tables.deleting_files().lock();
+        if !removing.is_empty() && removing.contains(&self.location_of(location)) {
             return Err(Error::Missing { location: location.to_owned() });
         }
         Ok(())
     }
 
     /// Lists the files in a folder of the warehouse, or in all of it.
-    pub async fn files_under(&self, folder: Option<&str>) -> Result<Vec<FoundFile>> {
-        let prefix = folder.map(|folder| self.path_of(folder)).transpose()?;
-        let failed = |error| Error::storage(folder.unwrap_or(self.root_url()), error);
-        let listed = self.object_store().list(prefix.as_ref());
-        let local = self.options().local_root.clone();
+    pub async fn list(self, folder: Option<&str>) -> Result<Vec<FoundFile>> {
+        let prefix = folder.map(|folder| self.tables.path_of(folder)).transpose()?;
+        let failed = |error| Error::storage(folder.unwrap_or(self.tables.root_url()), error);
+        let listed = self.tables.object_store().list(prefix.as_ref());
+        let local = self.tables.options().local_root.clone();
         let found = listed.map_ok(move |found| FoundFile {
-            location: format!("{}/{}", self.root_url(), found.location),
+            location: format!("{}/{}", self.tables.root_url(), found.location),
             bytes: found.size,
             modified: changed(local.as_deref(), &found.location).max(found.last_modified),
             path: found.location,
@@ -310,18 +327,18 @@ impl Tables {
     }
 
     /// Deletes files of a table; missing ones are not an error.
-    pub async fn remove_files(&self, locations: &[String]) -> Result<()> {
-        self.storage().delete(locations).await
+    pub async fn delete(self, locations: &[String]) -> Result<()> {
+        self.tables.storage().delete(locations).await
     }
 
     /// Removes deleted files from the caches.
-    pub fn forget(&self, locations: &[String]) {
+    pub fn forget(self, locations: &[String]) {
         for location in locations {
-            self.caches().tables.invalidate(location);
-            self.caches().views.invalidate(location);
-            self.caches().lists.invalidate(location);
-            self.caches().files.invalidate(location);
-            self.evict_manifest(location);
+            self.tables.caches().tables.invalidate(location);
+            self.tables.caches().views.invalidate(location);
+            self.tables.caches().lists.invalidate(location);
+            self.tables.caches().files.invalidate(location);
+            self.tables.states().evict_manifest(location);
         }
     }
 }

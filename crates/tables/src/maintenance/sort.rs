@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::sort_keys::Keys;
-use crate::{BatchStream, DataFile, Error, Result, Table, Tables};
+use crate::{BatchStream, DataFile, Error, Result, Table, TableMaintenance, Tables};
 
 /// Approximate number of rows in a sample.
 const SAMPLE_ROWS: usize = 20_000;
@@ -52,12 +52,12 @@ impl Order {
     }
 }
 
-impl Tables {
+impl TableMaintenance<'_> {
     /// Rejects an order that is not possible for a table.
-    pub fn check_order(&self, table: &Table, order: &Order) -> Result<()> {
+    pub fn check_order(self, table: &Table, order: &Order) -> Result<()> {
         let schema = table.schema();
         let names: Vec<String> = order.columns().into_iter().map(str::to_owned).collect();
-        drop(crate::read::read(self, &schema, &[], Some(&names), None)?);
+        drop(crate::read::read(self.tables, &schema, &[], Some(&names), None)?);
         let keys = Keys::new(order, &schema);
         keys.map(drop).map_err(|error| Error::InvalidColumn {
             column: names.join(", "),
@@ -67,7 +67,7 @@ impl Tables {
 
     /// Returns the rows of files in an order, holding about `memory_bytes` in memory.
     pub fn read_in_order(
-        &self,
+        self,
         table: &Table,
         files: Vec<Arc<DataFile>>,
         order: &Order,
@@ -75,9 +75,14 @@ impl Tables {
     ) -> Result<BatchStream> {
         self.check_order(table, order)?;
         let (sender, receiver) = mpsc::channel(2);
-        let schema = self.schema_to_rewrite(table);
-        let ordered_read =
-            OrderedRead { tables: self.clone(), schema, files, order: order.clone(), memory_bytes };
+        let schema = self.tables.rewrites().schema(table);
+        let ordered_read = OrderedRead {
+            tables: self.tables.clone(),
+            schema,
+            files,
+            order: order.clone(),
+            memory_bytes,
+        };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
                 // The receiver may be dropped already.

@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::nearest;
+use headwater_table_format::{LAST_UPDATED, ROW_ID};
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask, RowNumber};
@@ -23,7 +24,7 @@ pub use self::align::align;
 use self::align::find;
 use self::source::Source;
 use crate::defaults::missing_in_file;
-use crate::row_ids::{LAST_UPDATED, Origin, ROW_ID, own_columns};
+use crate::row_ids::{Origin, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};
 
@@ -109,7 +110,7 @@ fn open_all(
         .map(move |(file, skipped)| {
             let (tables, wanted) = (tables.clone(), wanted.clone());
             async move {
-                let deleted = tables.deleted(&file).await?;
+                let deleted = tables.deletes().deleted(&file).await?;
                 let without = match (deleted, skipped) {
                     (None, skipped) => skipped,
                     (Some(deleted), None) => Some(deleted.as_ref().clone()),

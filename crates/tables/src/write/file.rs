@@ -22,7 +22,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::metrics::{NanCounts, count_nans, describe_columns};
+use crate::column_metrics::{NanCounts, count_nans, describe_columns};
 use crate::storage::{Storage, Upload};
 use crate::{Error, Result};
 

@@ -6,7 +6,6 @@
 
 mod file;
 mod fit;
-mod metrics;
 mod pieces;
 mod sort;
 mod split;

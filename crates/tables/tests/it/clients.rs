@@ -275,7 +275,7 @@ async fn layouts_and_version_3() {
         expected.as_array().unwrap().iter().filter(|row| row["id"] != 3).cloned().collect();
     check_rows(&read(&table, None), &json!(left));
     let removed = warehouse.tables.plan(&table, None).await.unwrap().files().to_vec();
-    let rows = warehouse.tables.read_to_rewrite(&table, &removed).unwrap();
+    let rows = warehouse.tables.rewrites().read(&table, &removed).unwrap();
     let staged = warehouse.tables.write(&table, rows).await.unwrap();
     table = warehouse.commit(&table, Operation::Compact { removed, staged }).await;
     check_rows(&read(&table, None), &json!(left));

@@ -205,9 +205,9 @@ async fn files_of_the_caller_are_written_and_read() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let location = format!("{}/metadata/imports-1.json", table.location());
-    warehouse.tables.write_file(&location, "[]".into()).await.unwrap();
-    assert_eq!(warehouse.reopened().read_file(&location).await.unwrap(), "[]");
-    let outside = warehouse.tables.read_file("file:///etc/passwd").await.unwrap_err();
+    warehouse.tables.files().write(&location, "[]".into()).await.unwrap();
+    assert_eq!(warehouse.reopened().files().read(&location).await.unwrap(), "[]");
+    let outside = warehouse.tables.files().read("file:///etc/passwd").await.unwrap_err();
     assert!(outside.to_string().contains("is outside the warehouse"));
 }
 

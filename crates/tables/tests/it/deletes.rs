@@ -158,14 +158,14 @@ async fn delete_files_are_read_once() {
     let many = (0..100).map(|key| Foreign::equality(&table, &["a"], &json!([{"a": key}])));
     let table = commit(&warehouse, &table, many.collect(), V2).await;
     let data = files(&warehouse, &table).await;
-    assert_eq!(warehouse.tables.deleted(&data[0]).await.unwrap().unwrap().len(), 10);
+    assert_eq!(warehouse.tables.deletes().deleted(&data[0]).await.unwrap().unwrap().len(), 10);
     for file in warehouse.files(&table, ".parquet") {
         if !before.contains(&file) {
             std::fs::remove_file(file).unwrap();
         }
     }
     for file in &data {
-        assert_eq!(warehouse.tables.deleted(file).await.unwrap().unwrap().len(), 10);
+        assert_eq!(warehouse.tables.deletes().deleted(file).await.unwrap().unwrap().len(), 10);
     }
 }
 
@@ -174,7 +174,7 @@ pub async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Rewri
     let seen = warehouse.tables.plan(table, None).await.unwrap();
     let rows: Positions = rows.iter().copied().collect();
     let file = seen.files()[0].clone();
-    let deletes = warehouse.tables.write_deletes(table, vec![(file, rows)]).await.unwrap();
+    let deletes = warehouse.tables.deletes().write(table, vec![(file, rows)]).await.unwrap();
     let staged = nothing(warehouse, table).await.and(deletes);
     Rewrite { seen, removed: Vec::new(), staged, unseen: None }
 }
@@ -239,7 +239,7 @@ async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     let seen = warehouse.tables.plan(&table, None).await.unwrap();
     let removed = vec![seen.files()[0].clone()];
     let gone = Positions::from_iter([0]);
-    let rest = warehouse.tables.read_rest(&table, vec![(removed[0].clone(), gone)]);
+    let rest = warehouse.tables.rewrites().read_rest(&table, vec![(removed[0].clone(), gone)]);
     let staged = warehouse.tables.write(&table, rest).await.unwrap();
     let rewrite = Rewrite { seen, removed, staged, unseen: None };
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
@@ -273,7 +273,7 @@ async fn corrupt_delete_files_are_named() {
             let tables = warehouse.reopened();
             let found = tables.load(table.metadata_location()).await.unwrap();
             let plan = tables.plan(&found, None).await.unwrap();
-            let read = tables.deleted(&plan.files()[0]).await;
+            let read = tables.deletes().deleted(&plan.files()[0]).await;
             match read {
                 Ok(_) => assert!(is_stale(&name), "{name} was not read"),
                 Err(error) => assert!(error.to_string().contains(&name), "{error}"),

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{FixedClock, PartitionField, TableName};
+use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
     BatchStream, CreateTable, Operation, Result, StagedFiles, Table, Tables, TablesOptions,
     parse_type,
@@ -63,6 +64,11 @@ impl Warehouse {
 
     pub async fn commit(&self, table: &Table, operation: Operation) -> Table {
         self.tables.commit(table, operation, BTreeMap::new()).await.unwrap()
+    }
+
+    /// Applies a commit of another engine.
+    pub async fn apply(&self, table: &Table, commit: &TableCommit) -> Result<Table> {
+        RestTables::new(&self.tables).apply(table, commit, &BTreeMap::new()).await
     }
 
     /// Returns all rows of the current snapshot, in read order.

@@ -190,7 +190,7 @@ pub async fn commit(
     version: FormatVersion,
 ) -> Table {
     let tables = &warehouse.tables;
-    let content = tables.read_file(table.metadata_location()).await.unwrap();
+    let content = tables.files().read(table.metadata_location()).await.unwrap();
     let mut metadata: TableMetadata = serde_json::from_slice(&content).unwrap();
     if version != metadata.format_version() {
         let builder = metadata.into_builder(None).upgrade_format_version(version).unwrap();
@@ -225,7 +225,7 @@ pub async fn commit(
     let metadata = builder.build().unwrap().metadata;
     let location = format!("{folder}/foreign-{id}.metadata.json");
     let content = serde_json::to_vec(&metadata).unwrap();
-    tables.write_file(&location, content.into()).await.unwrap();
+    tables.files().write(&location, content.into()).await.unwrap();
     tables.load(&location).await.unwrap()
 }
 
@@ -240,7 +240,7 @@ fn unnumbered_rows(listed: &[ManifestFile]) -> u64 {
 
 async fn listed(tables: &Tables, metadata: &TableMetadata) -> Vec<ManifestFile> {
     let Some(snapshot) = metadata.current_snapshot() else { return Vec::new() };
-    let content = tables.read_file(snapshot.manifest_list()).await.unwrap();
+    let content = tables.files().read(snapshot.manifest_list()).await.unwrap();
     let parse = |version| ManifestList::parse_with_version(&content, version);
     let list = parse(metadata.format_version()).or_else(|_| parse(FormatVersion::V2)).unwrap();
     list.consume_entries().into_iter().collect()
@@ -253,7 +253,7 @@ async fn manifest(
     location: &str,
     (id, version): (i64, FormatVersion),
 ) -> ManifestFile {
-    tables.write_file(&delete.location, delete.content).await.unwrap();
+    tables.files().write(&delete.location, delete.content).await.unwrap();
     let memory = FileIO::new_with_memory();
     let output = memory.new_output("memory:/file").unwrap();
     let schema = metadata.current_schema().clone();
@@ -270,7 +270,7 @@ async fn manifest(
     let mut manifest = writer.write_manifest_file().await.unwrap();
     location.clone_into(&mut manifest.manifest_path);
     let content = memory.new_input("memory:/file").unwrap().read().await.unwrap();
-    tables.write_file(location, content).await.unwrap();
+    tables.files().write(location, content).await.unwrap();
     manifest
 }
 
@@ -290,5 +290,5 @@ async fn write_list(
     writer.add_manifests(listed.into_iter()).unwrap();
     writer.close().await.unwrap();
     let content = memory.new_input("memory:/file").unwrap().read().await.unwrap();
-    tables.write_file(location, content).await.unwrap();
+    tables.files().write(location, content).await.unwrap();
 }

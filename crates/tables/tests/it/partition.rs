@@ -183,8 +183,7 @@ async fn widened(warehouse: &Warehouse, table: &Table) -> Table {
         {"action": "set-current-schema", "schema-id": -1},
     ]);
     let commit = json!({"requirements": [], "updates": updates});
-    let commit = Arc::new(serde_json::from_value(commit).unwrap());
-    warehouse.commit(table, Operation::Apply(commit)).await
+    warehouse.apply(table, &serde_json::from_value(commit).unwrap()).await.unwrap()
 }
 
 /// Returns the values of `v`, read without caches.

@@ -1,9 +1,7 @@
 //! Locations set by clients: each has at most one table or view.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use headwater_tables::{NewTable, NewView, Operation, Table, TableCommit, ViewCommit};
+use headwater_table_rest::{NewTable, NewView, RestTables, TableCommit, ViewCommit};
+use headwater_tables::Table;
 use serde_json::{Value, json};
 
 use crate::fixture::Warehouse;
@@ -34,21 +32,21 @@ async fn concurrent_requests_cannot_share_a_location() {
     for number in 0..5 {
         let one = warehouse.create(&[("id", "long")], &[]).await;
         let other = warehouse.create(&[("id", "long")], &[]).await;
-        let view = tables.create_new_view(&name, new_view(None)).await.unwrap();
+        let view = RestTables::new(tables).create_view(&name, new_view(None)).await.unwrap();
         let place = format!("{}/given/{number}", tables.root_url());
         let set = json!({"action": "set-location", "location": place});
         let set = json!({"requirements": [], "updates": [set]});
         let commit: TableCommit = serde_json::from_value(set.clone()).unwrap();
-        let apply = || Operation::Apply(Arc::new(commit.clone()));
+        let rest = RestTables::new(tables);
         let of_view: ViewCommit = serde_json::from_value(set).unwrap();
         let new = json!({"name": "t", "location": place, "schema": schema()});
         let new: NewTable = serde_json::from_value(new).unwrap();
         let asked = tokio::join!(
-            tables.commit(&one, apply(), BTreeMap::new()),
-            tables.commit(&other, apply(), BTreeMap::new()),
-            tables.create_new(&name, new),
-            tables.apply_view(&view, &of_view),
-            tables.create_new_view(&name, new_view(Some(&place))),
+            warehouse.apply(&one, &commit),
+            warehouse.apply(&other, &commit),
+            rest.create_new(&name, new),
+            rest.apply_view(&view, &of_view),
+            rest.create_view(&name, new_view(Some(&place))),
         );
         let made =
             [asked.0.is_ok(), asked.1.is_ok(), asked.2.is_ok(), asked.3.is_ok(), asked.4.is_ok()];
@@ -67,11 +65,9 @@ async fn a_table_can_be_moved_again_after_a_failed_move() {
     let moved_to = |place: &str| {
         let set = json!({"action": "set-location", "location": place});
         let set = json!({"requirements": [], "updates": [set]});
-        Operation::Apply(Arc::new(serde_json::from_value::<TableCommit>(set).unwrap()))
+        serde_json::from_value::<TableCommit>(set).unwrap()
     };
-    let made = async |table: &Table, place: &str| {
-        tables.commit(table, moved_to(place), BTreeMap::new()).await
-    };
+    let made = async |table: &Table, place: &str| warehouse.apply(table, &moved_to(place)).await;
     // The response to the first attempt is lost, so its result is unknown.
     made(&table, &place).await.unwrap();
     let again = made(&table, &place).await.unwrap();

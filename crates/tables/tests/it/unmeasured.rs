@@ -71,12 +71,12 @@ async fn a_merge_detects_row_ids_without_metrics() {
     let file = Foreign::half_measured(&rows, &base, &[1]);
     let theirs = foreign::commit(&warehouse, &base, vec![file], FormatVersion::V3).await;
     let plan = warehouse.tables.plan(&theirs, None).await.unwrap();
-    let known = warehouse.tables.row_ids(&plan.files()[1]).await.unwrap();
+    let known = warehouse.tables.rewrites().row_ids(&plan.files()[1]).await.unwrap();
     assert_eq!(known.at(0), Some(1), "{known:?}");
     assert!(!matches!(known, RowIds::None));
     let merged = merge(&warehouse, &base, &ours, &theirs).await;
     let plan = warehouse.tables.plan(&merged, None).await.unwrap();
-    let rows = warehouse.tables.read_to_rewrite(&merged, plan.files()).unwrap();
+    let rows = warehouse.tables.rewrites().read(&merged, plan.files()).unwrap();
     let mut ids: Vec<i64> = Vec::new();
     for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
         ids.extend(batch.column_by_name("_row_id").unwrap().as_primitive::<Int64Type>().values());

@@ -8,9 +8,8 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 use futures::TryStreamExt;
 use headwater_model::{ErrorCode, Fault};
 use headwater_table_merge::{Cause, Merged, RowBudget, merge};
-use headwater_tables::{
-    Alteration, DataFile, NewTable, Operation, RowIds, Table, TableCommit, Tables,
-};
+use headwater_table_rest::{NewTable, RestTables, TableCommit};
+use headwater_tables::{Alteration, DataFile, Operation, RowIds, Table, Tables};
 use serde_json::{Value, json};
 
 use crate::fixture::{Warehouse, field_of};
@@ -25,9 +24,9 @@ async fn ids(warehouse: &Warehouse, table: &Table) -> BTreeMap<i64, Option<i64>>
     let table = tables.load(table.metadata_location()).await.unwrap();
     let mut found = BTreeMap::new();
     for file in files(&tables, &table).await {
-        let rows = tables.read_to_rewrite(&table, std::slice::from_ref(&file)).unwrap();
+        let rows = tables.rewrites().read(&table, std::slice::from_ref(&file)).unwrap();
         let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
-        let by_file = tables.row_ids(&file).await.unwrap();
+        let by_file = tables.rewrites().row_ids(&file).await.unwrap();
         for batch in &batches {
             let column = |name: &str| -> Int64Array {
                 batch.column_by_name(name).unwrap().as_primitive::<Int64Type>().clone()
@@ -74,7 +73,7 @@ async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Table {
 /// Compacts all files of a table into one.
 async fn compact(warehouse: &Warehouse, table: &Table) -> Table {
     let removed = files(&warehouse.tables, table).await;
-    let rows = warehouse.tables.read_to_rewrite(table, &removed).unwrap();
+    let rows = warehouse.tables.rewrites().read(table, &removed).unwrap();
     let staged = warehouse.tables.write(table, rows).await.unwrap();
     warehouse.commit(table, Operation::Compact { removed, staged }).await
 }
@@ -103,7 +102,7 @@ async fn rows_keep_their_ids() {
     }
     let table = compact(&warehouse, &table).await;
     let file = files(&warehouse.tables, &table).await.remove(0);
-    let known = warehouse.tables.row_ids(&file).await.unwrap();
+    let known = warehouse.tables.rewrites().row_ids(&file).await.unwrap();
     assert!(matches!(known, RowIds::Runs(_)) && known.bytes() < 1024, "{known:?}");
     let later = ids(&warehouse, &table).await;
     assert!(all.iter().all(|(id, row_id)| later[id] == *row_id));
@@ -130,7 +129,7 @@ async fn a_data_file_has_one_vector() {
     let before = ids(&warehouse, &table).await;
     let table = delete(&warehouse, &table, &[0, 1]).await;
     assert!(ids(&warehouse, &table).await.iter().all(|(id, row_id)| before[id] == *row_id));
-    let dangling = warehouse.tables.dangling_deletes(&table, &[]).await.unwrap();
+    let dangling = warehouse.tables.maintenance().dangling_deletes(&table, &[]).await.unwrap();
     assert_eq!(dangling, []);
 }
 
@@ -206,16 +205,18 @@ async fn changes_that_would_block_further_changes_are_rejected() {
     ]);
     let new = json!({"name": "t", "schema": schema(&with_default)});
     let new: NewTable = serde_json::from_value(new).unwrap();
-    let refused = warehouse.tables.create_new(&"t".parse().unwrap(), new).await.unwrap_err();
+    let refused = RestTables::new(&warehouse.tables)
+        .create_new(&"t".parse().unwrap(), new)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("a default requires format version 3"), "{refused}");
     let table = warehouse.create(&[("id", "long")], &[]).await;
     let commit = change_schema(&schema(&with_default));
     let commit: TableCommit = serde_json::from_value(commit).unwrap();
-    let apply = Operation::Apply(Arc::new(commit.clone()));
-    let refused = warehouse.tables.commit(&table, apply, BTreeMap::new()).await.unwrap_err();
+    let refused = warehouse.apply(&table, &commit).await.unwrap_err();
     assert!(refused.to_string().contains("a default requires format version 3"), "{refused}");
     let table = warehouse.commit(&table, upgrade()).await;
-    let table = warehouse.commit(&table, Operation::Apply(Arc::new(commit))).await;
+    let table = warehouse.apply(&table, &commit).await.unwrap();
     warehouse.append(&table, json!([{"id": 1}])).await;
     // The `iceberg` crate cannot write times before 1970 with a fraction of a second.
     let moment = json!([{
@@ -225,7 +226,10 @@ async fn changes_that_would_block_further_changes_are_rejected() {
     let version = json!({"format-version": "3"});
     let new = json!({"name": "u", "schema": schema(&moment), "properties": version});
     let new: NewTable = serde_json::from_value(new).unwrap();
-    let refused = warehouse.tables.create_new(&"u".parse().unwrap(), new).await.unwrap_err();
+    let refused = RestTables::new(&warehouse.tables)
+        .create_new(&"u".parse().unwrap(), new)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("cannot be represented"), "{refused}");
 }
 
@@ -245,13 +249,13 @@ async fn an_unsupported_default_is_rejected() {
     }});
     let new = json!({"name": "u", "schema": schema(&json!([within]))});
     assert!(serde_json::from_value::<NewTable>(new).is_err());
-    let content = warehouse.tables.read_file(table.metadata_location()).await.unwrap();
+    let content = warehouse.tables.files().read(table.metadata_location()).await.unwrap();
     let mut metadata: Value = serde_json::from_slice(&content).unwrap();
     metadata["last-column-id"] = json!(3);
     metadata["schemas"][0]["fields"].as_array_mut().unwrap().push(field);
     let location = format!("{}/metadata/other.metadata.json", table.location());
     let content = serde_json::to_vec(&metadata).unwrap();
-    warehouse.tables.write_file(&location, content.into()).await.unwrap();
+    warehouse.tables.files().write(&location, content.into()).await.unwrap();
     let refused = warehouse.tables.load(&location).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::UnsupportedStatement, "{refused}");
 }
@@ -263,7 +267,8 @@ async fn an_identifier_field_is_required_and_can_be_widened() {
     let mut schema = schema(&json!([field]));
     schema["identifier-field-ids"] = json!([1]);
     let new = serde_json::from_value(json!({"name": "t", "schema": schema})).unwrap();
-    let table = warehouse.tables.create_new(&"t".parse().unwrap(), new).await.unwrap();
+    let table =
+        RestTables::new(&warehouse.tables).create_new(&"t".parse().unwrap(), new).await.unwrap();
     let alterations = vec![Alteration::AllowNulls(vec!["id".to_owned()])];
     let alter = Operation::Alter { alterations, after: None };
     let refused = warehouse.tables.commit(&table, alter, BTreeMap::new()).await.unwrap_err();

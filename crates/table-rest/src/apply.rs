@@ -7,16 +7,17 @@
 use std::collections::BTreeMap;
 
 use headwater_model::TableName;
+use headwater_table_format::{metadata, time_parts};
+use headwater_tables::{GC_ENABLED, Reach, Table};
 use iceberg::spec::{
     FormatVersion, MAIN_BRANCH, Schema, Snapshot, Summary, TableMetadata, TableProperties,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use serde_json::{Value, json};
 
-use super::show::GC_ENABLED;
-use super::{TableCommit, check_table, create, decapitalised, rejected, take_format_version};
-use crate::commit::{PendingFiles, store_as};
-use crate::{Error, Reach, Result, Table, Tables, metadata, time_parts};
+use crate::create;
+use crate::table_checks::{check_table, decapitalised, rejected, take_format_version};
+use crate::{Error, RestTables, Result, TableCommit};
 
 /// Keys of the logs in a metadata file.
 const SNAPSHOT_LOG: &str = "snapshot-log";
@@ -37,22 +38,47 @@ pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 /// Prefix of the builder's message for a failed requirement.
 const UNMET: &str = "Requirement failed: ";
 
-impl Tables {
+impl RestTables<'_> {
+    /// Applies a commit and returns the next state.
+    pub async fn apply(
+        self,
+        table: &Table,
+        commit: &TableCommit,
+        summary: &BTreeMap<String, String>,
+    ) -> Result<Table> {
+        let before = table.metadata();
+        commit.check(Some(before))?;
+        if commit.updates.is_empty() {
+            return Ok(table.clone());
+        }
+        let previous = table.metadata_location();
+        let _location_lock =
+            self.lock_location(commit.sets_location(Some(before.location()))).await;
+        let metadata = self.update(before, Some(previous), commit, summary).await?;
+        let totals = if metadata.current_snapshot_id() == before.current_snapshot_id() {
+            table.totals()
+        } else {
+            self.tables.states().totals(&metadata).await?
+        };
+        let location = metadata::next_location(metadata.location(), Some(previous));
+        self.tables.states().store(location, metadata, totals).await
+    }
+
     /// Creates the table of a commit, including its rows.
-    pub async fn create_from(&self, name: &TableName, commit: &TableCommit) -> Result<Table> {
+    pub async fn create_from(self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
         let _location_lock = self.lock_location(commit.sets_location(None)).await;
         let initial = create::initial_metadata(self, name, commit).await?;
         let metadata = self.update(&initial, None, commit, &BTreeMap::new()).await?;
-        let totals = self.totals(&metadata).await?;
+        let totals = self.tables.states().totals(&metadata).await?;
         let location = metadata::next_location(metadata.location(), None);
-        store_as(self, location, metadata, totals, PendingFiles::default()).await
+        self.tables.states().store(location, metadata, totals).await
     }
 
     /// Returns the metadata after a commit's updates. `summary` is added to each new snapshot's
     /// summary, without overriding its entries.
     async fn update(
-        &self,
+        self,
         before: &TableMetadata,
         location: Option<&str>,
         commit: &TableCommit,
@@ -74,7 +100,7 @@ impl Tables {
         if !same || location.is_none() {
             check_table(&built)?;
         }
-        let now = self.options().clock.now().timestamp_millis();
+        let now = self.tables.options().clock.now().timestamp_millis();
         let metadata = attach_logs(&built, before, times, location, now)?;
         let next_row_id = self.check_new_files(before, &metadata, commit).await?;
         with_next_row_id(metadata, next_row_id)
@@ -82,7 +108,7 @@ impl Tables {
 
     /// Converts an update for the builder; may return two.
     async fn prepare_update(
-        &self,
+        self,
         before: &TableMetadata,
         update: &TableUpdate,
         summary: &BTreeMap<String, String>,
@@ -136,32 +162,8 @@ impl Tables {
     }
 }
 
-/// Applies a commit and returns the next state.
-pub(crate) async fn apply(
-    tables: &Tables,
-    table: &Table,
-    commit: &TableCommit,
-    summary: &BTreeMap<String, String>,
-) -> Result<Table> {
-    let before = table.metadata();
-    commit.check(Some(before))?;
-    if commit.updates.is_empty() {
-        return Ok(table.clone());
-    }
-    let previous = table.metadata_location();
-    let _location_lock = tables.lock_location(commit.sets_location(Some(before.location()))).await;
-    let metadata = tables.update(before, Some(previous), commit, summary).await?;
-    let totals = if metadata.current_snapshot_id() == before.current_snapshot_id() {
-        table.totals()
-    } else {
-        tables.totals(&metadata).await?
-    };
-    let location = metadata::next_location(metadata.location(), Some(previous));
-    store_as(tables, location, metadata, totals, PendingFiles::default()).await
-}
-
 /// Returns true if the two locations differ.
-pub(super) fn is_other(given: &str, location: &str) -> bool {
+pub(crate) fn is_other(given: &str, location: &str) -> bool {
     given.trim_end_matches('/') != location
 }
 
@@ -176,7 +178,7 @@ impl TableCommit {
         })
     }
 
-    pub(super) fn check(&self, metadata: Option<&TableMetadata>) -> Result<()> {
+    pub(crate) fn check(&self, metadata: Option<&TableMetadata>) -> Result<()> {
         for requirement in &self.requirements {
             requirement.check(metadata).map_err(|error| {
                 let message = error.message();

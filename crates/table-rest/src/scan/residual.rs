@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use headwater_table_format::transform::transformed;
+use headwater_table_format::values::literal_at;
+use headwater_tables::DataFile;
 use iceberg::spec::{PrimitiveLiteral, Transform};
 
 use super::filter::{Condition, Filter, Test};
-use crate::DataFile;
-use crate::transform::transformed;
-use crate::values::literal_at;
 
 /// The rows of a file that satisfy a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

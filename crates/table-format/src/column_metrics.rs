@@ -13,17 +13,17 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnDescriptor;
 
-use crate::row_ids::{LAST_UPDATED, ROW_ID};
 use crate::types::schema::field_id;
+use crate::{LAST_UPDATED, ROW_ID};
 
 /// Maximum length of a bound, in characters for strings and in bytes for binary.
 const BOUND_LENGTH_MAX: usize = 16;
 
 /// NaN counts of floating-point columns, by field id.
-pub(crate) type NanCounts = HashMap<i32, u64>;
+pub type NanCounts = HashMap<i32, u64>;
 
 /// Adds the NaN counts of a batch's top-level columns and struct fields.
-pub(crate) fn count_nans(batch: &RecordBatch, counts: &mut NanCounts) {
+pub fn count_nans(batch: &RecordBatch, counts: &mut NanCounts) {
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         count_column(field, column, counts);
     }
@@ -75,7 +75,7 @@ enum Range {
 }
 
 /// Adds the metrics of a written file to its manifest entry.
-pub(crate) fn describe_columns(
+pub fn describe_columns(
     builder: &mut DataFileBuilder,
     metadata: &ParquetMetaData,
     schema: &Schema,

@@ -3,16 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 
 use headwater_model::Action;
+use headwater_table_format::storage::normalised_location;
 use iceberg::TableUpdate;
 use iceberg::spec::{
     DataContentType, MAIN_BRANCH, Operation, Snapshot, SnapshotRef, TableMetadata,
 };
 
-use super::TableCommit;
-use super::apply::is_other;
-use super::files::reject;
-use crate::storage::normalised_location;
-use crate::{Error, Result, Tables};
+use crate::apply::is_other;
+use crate::files::reject;
+use crate::{Error, RestTables, Result, TableCommit};
 
 /// What a commit must not do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +75,7 @@ impl TableCommit {
     }
 
     /// Rejects an update that the limits exclude. The files of snapshots are checked later.
-    pub(super) fn check_update(&self, before: &TableMetadata, update: &TableUpdate) -> Result<()> {
+    pub(crate) fn check_update(&self, before: &TableMetadata, update: &TableUpdate) -> Result<()> {
         if !self.limits.own_files {
             return Ok(());
         }
@@ -97,7 +96,7 @@ impl TableCommit {
 }
 
 /// Rejects a file that is not in a folder.
-pub(super) fn check_folder(folder: &str, location: &str) -> Result<()> {
+pub(crate) fn check_folder(folder: &str, location: &str) -> Result<()> {
     let (folder, file) = (normalised_location(folder), normalised_location(location));
     if file.strip_prefix(&*folder).is_some_and(|rest| rest.starts_with('/')) {
         return Ok(());
@@ -109,10 +108,10 @@ pub(super) fn check_folder(folder: &str, location: &str) -> Result<()> {
     Err(Error::Refused { reason })
 }
 
-impl Tables {
+impl RestTables<'_> {
     /// Rejects snapshots that lack a file of the current one or add a delete file.
-    pub(super) async fn check_appends(
-        &self,
+    pub(crate) async fn check_appends(
+        self,
         before: &TableMetadata,
         added: &[SnapshotRef],
     ) -> Result<()> {
@@ -131,10 +130,10 @@ impl Tables {
         Ok(())
     }
 
-    async fn live_files(&self, snapshot: &SnapshotRef) -> Result<HashSet<LiveFile>> {
+    async fn live_files(self, snapshot: &SnapshotRef) -> Result<HashSet<LiveFile>> {
         let mut files = HashSet::new();
-        for manifest in self.manifests(snapshot).await?.iter() {
-            let decoded = self.manifest(manifest).await?;
+        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
+            let decoded = self.tables.states().manifest(manifest).await?;
             files.extend(decoded.live.iter().map(|entry| {
                 let file = entry.data_file();
                 LiveFile {

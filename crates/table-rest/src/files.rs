@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use headwater_model::Fault;
+use headwater_table_format::storage::normalised_location;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
@@ -10,8 +11,7 @@ use serde::Deserialize;
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
-use crate::storage::normalised_location;
-use crate::{Error, Result, Tables};
+use crate::{Error, RestTables, Result};
 
 /// Suffix of metadata files.
 const METADATA_SUFFIX: &str = ".metadata.json";
@@ -26,10 +26,10 @@ struct TableUuid {
     uuid: Uuid,
 }
 
-impl Tables {
+impl<'a> RestTables<'a> {
     /// Reads a metadata file named by a client.
-    pub(super) async fn read_client_metadata(
-        &self,
+    pub(crate) async fn read_client_metadata(
+        self,
         location: &str,
         bytes_max: u64,
     ) -> Result<Bytes> {
@@ -38,35 +38,35 @@ impl Tables {
             let reason = format!("`{location}` does not end in `{METADATA_SUFFIX}`");
             return Err(Error::Refused { reason });
         }
-        let found = self.object_store().head(&path).await;
+        let found = self.tables.object_store().head(&path).await;
         let found = found.map_err(|error| reject(Error::storage(location, error)))?;
         if found.size > bytes_max {
             let reason = format!("`{location}` is larger than {bytes_max} bytes");
             return Err(Error::Refused { reason });
         }
-        self.check_not_deleting(location).map_err(reject)?;
-        self.storage().read(location).await.map_err(reject)
+        self.tables.files().check_not_deleting(location).map_err(reject)?;
+        self.tables.storage().read(location).await.map_err(reject)
     }
 
     /// Returns the path of a location given by a client. Fails if it is outside the warehouse.
-    pub(super) fn check_location(&self, location: &str) -> Result<Path> {
-        let path = self.path_of(location).map_err(reject)?;
+    pub(crate) fn check_location(self, location: &str) -> Result<Path> {
+        let path = self.tables.path_of(location).map_err(reject)?;
         // Files are compared by their locations, so there must be one spelling.
-        if format!("{}/{path}", self.root_url()) == normalised_location(location) {
+        if format!("{}/{path}", self.tables.root_url()) == normalised_location(location) {
             return Ok(path);
         }
-        let reason = format!("`{location}` must be written as `{}/{path}`", self.root_url());
+        let reason = format!("`{location}` must be written as `{}/{path}`", self.tables.root_url());
         Err(Error::Refused { reason })
     }
 
     /// Locks location checks until a table is created, if the client gives a location.
-    pub(super) async fn lock_location(&self, is_given: bool) -> Option<MutexGuard<'_, ()>> {
-        if is_given { Some(self.location_lock().lock().await) } else { None }
+    pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
+        if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
 
     /// Returns a location given by a client for a new table: it must be in the warehouse, contain
     /// no table and be in no table.
-    pub(super) async fn unused_location(&self, location: &str) -> Result<String> {
+    pub(crate) async fn unused_location(self, location: &str) -> Result<String> {
         let location = location.trim_end_matches('/');
         let path = self.check_location(location)?;
         if self.is_in_a_table(&path).await? || self.has_metadata(&path).await? {
@@ -77,7 +77,7 @@ impl Tables {
 
     /// Checks the new location of an existing table. Files left by a failed attempt to move the
     /// same table there are allowed.
-    pub(super) async fn location_to_move_to(&self, location: &str, own: Uuid) -> Result<()> {
+    pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
         if self.is_in_a_table(&path).await? || !self.has_only(&path, own).await? {
             return Err(location_in_use(location));
@@ -87,11 +87,11 @@ impl Tables {
 
     /// Returns true if all metadata files below a folder are in its own `metadata` folder and
     /// belong to the table. Then no other table can have been created there.
-    async fn has_only(&self, folder: &Path, table: Uuid) -> Result<bool> {
+    async fn has_only(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");
         let mut first = None;
-        let mut files = self.object_store().list(Some(folder));
+        let mut files = self.tables.object_store().list(Some(folder));
         while let Some(file) = files.next().await {
             let file = file.map_err(failed)?;
             if !file.location.as_ref().ends_with(METADATA_SUFFIX) {
@@ -111,18 +111,18 @@ impl Tables {
         }
     }
 
-    async fn is_of(&self, file: &ObjectMeta, table: Uuid) -> Result<bool> {
+    async fn is_of(self, file: &ObjectMeta, table: Uuid) -> Result<bool> {
         if file.size > METADATA_BYTES_MAX {
             return Ok(false);
         }
-        let location = format!("{}/{}", self.root_url(), file.location);
-        let content = self.storage().read(&location).await?;
+        let location = format!("{}/{}", self.tables.root_url(), file.location);
+        let content = self.tables.storage().read(&location).await?;
         let read: Option<TableUuid> = serde_json::from_slice(&content).ok();
         Ok(read.is_some_and(|read| read.uuid == table))
     }
 
     /// Returns true if the folder is in a table's folder, or is the warehouse's root.
-    pub(super) async fn is_in_a_table(&self, path: &Path) -> Result<bool> {
+    pub(crate) async fn is_in_a_table(self, path: &Path) -> Result<bool> {
         let parts: Vec<_> = path.parts().collect();
         for length in 1..parts.len() {
             let above: Path = parts[..length].iter().cloned().collect();
@@ -133,9 +133,9 @@ impl Tables {
         Ok(parts.is_empty())
     }
 
-    async fn has_metadata(&self, folder: &Path) -> Result<bool> {
+    async fn has_metadata(self, folder: &Path) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
-        let mut files = self.object_store().list(Some(folder));
+        let mut files = self.tables.object_store().list(Some(folder));
         while let Some(file) = files.next().await {
             if file.map_err(failed)?.location.as_ref().ends_with(METADATA_SUFFIX) {
                 return Ok(true);
@@ -145,7 +145,7 @@ impl Tables {
     }
 
     /// Rejects a file in a format that is not supported.
-    pub(super) fn check_file(&self, file: &DataFile) -> Result<()> {
+    pub(crate) fn check_file(self, file: &DataFile) -> Result<()> {
         self.check_location(file.file_path())?;
         let (content, format) = (file.content_type(), file.file_format());
         let readable = match content {
@@ -169,7 +169,7 @@ fn location_in_use(location: &str) -> Error {
 
 /// Converts an error about a file that a client wrote or named into a rejected request; leaves disk
 /// errors unchanged.
-pub(super) fn reject(error: Error) -> Error {
+pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }
         | Error::Missing { .. }

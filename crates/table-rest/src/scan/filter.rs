@@ -6,12 +6,12 @@
 use std::str::FromStr;
 
 use arrow::array::ArrayRef;
+use headwater_table_format::types::schema::arrow_type;
+use headwater_table_format::values::to_array;
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType, Schema, Transform, Type};
 use serde_json::{Value, json};
 
 use super::literal;
-use crate::types::schema::arrow_type;
-use crate::values::to_array;
 use crate::{Error, Result};
 
 /// Maximum conditions of a filter, and maximum values in all of them.

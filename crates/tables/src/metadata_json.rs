@@ -6,7 +6,7 @@ use crate::commit::referenced_snapshots;
 use crate::{Error, Result, Table, metadata};
 
 /// The table property that allows engines to delete files.
-pub(super) const GC_ENABLED: &str = "gc.enabled";
+pub const GC_ENABLED: &str = "gc.enabled";
 
 /// Unordered lists in a metadata file, and the keys to sort them by.
 const LISTS: [(&str, &str); 4] = [

@@ -1,32 +1,26 @@
-//! Scan planning for other engines, as defined by Iceberg's REST specification: the data files that
-//! match a filter, their delete files, and their residual filters.
+//! The tasks of a scan, in pages.
 //!
-//! [`Tables::scan`] plans files as for Headwater's own reads. The caller prunes that plan by the
-//! bounds in the manifests and sets it in the scan. It returns the tasks in pages, so that no
+//! [`RestTables::scan`] plans files as for Headwater's own reads. The caller prunes that plan by
+//! the bounds in the manifests and sets it in the scan. It returns the tasks in pages, so that no
 //! response exceeds a few megabytes. The same scan of the same state has the same pages.
-
-mod content;
-mod filter;
-mod literal;
-mod residual;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use headwater_table_format::types::schema::{arrow_schema, with_names};
+use headwater_tables::{DataFile, DeleteFile, Lineage, ScanPlan, Table, name_mapping};
 use iceberg::spec::{Operation, Schema, SchemaRef, TableMetadata};
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::content::{Writer, weight};
-pub use self::filter::{Condition, Filter, Test};
-use self::filter::{Reader, invalid};
-use self::residual::{Residual, Truth};
-use crate::cache::Files;
-use crate::deletes::DeleteFile;
-use crate::lineage::Lineage;
-use crate::table::name_mapping;
-use crate::types::schema::{arrow_schema, with_names};
-use crate::{DataFile, Error, Result, ScanPlan, Table, Tables};
+use super::Filter;
+use super::content::{Writer, weight};
+use super::filter::{Reader, invalid};
+use super::residual::{Residual, Truth};
+use crate::{Error, RestTables, Result};
+
+/// The data files of a scan.
+type Files = Arc<[Arc<DataFile>]>;
 
 /// Maximum files in a page, and approximate maximum bytes.
 const PAGE_FILES_MAX: usize = 1_000;
@@ -81,9 +75,9 @@ pub struct ScanPage {
     pub delete_files: String,
 }
 
-impl Tables {
+impl RestTables<'_> {
     /// Plans a scan of a table. Fails with `invalid_argument` if the request is invalid.
-    pub async fn scan(&self, table: &Table, request: &ScanRequest) -> Result<Scan> {
+    pub async fn scan(self, table: &Table, request: &ScanRequest) -> Result<Scan> {
         let metadata = table.metadata();
         let (files, schema) = match (request.snapshot_id, request.range()?) {
             (Some(_), Some(_)) => {
@@ -97,12 +91,12 @@ impl Tables {
                 let schema = schema_at(metadata, id)?;
                 let unknown = || Error::SnapshotNotFound { snapshot: id };
                 let snapshot = metadata.snapshot_by_id(id).ok_or_else(unknown)?;
-                (self.files(metadata, snapshot).await?, Some(schema))
+                (self.tables.states().files(metadata, snapshot).await?, Some(schema))
             }
             (None, None) => match metadata.current_snapshot() {
                 Some(snapshot) => {
                     let schema = schema_at(metadata, snapshot.snapshot_id())?;
-                    (self.files(metadata, snapshot).await?, Some(schema))
+                    (self.tables.states().files(metadata, snapshot).await?, Some(schema))
                 }
                 None => (Files::from([]), None),
             },
@@ -126,14 +120,14 @@ impl Tables {
     }
 
     /// Returns the files appended after `start`, or from the first snapshot on, up to `end`.
-    async fn appended_between(&self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
+    async fn appended_between(self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
         let mut lineage = Lineage::of(table);
         let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
         while let Some(id) = next
             && next != start
         {
             // Guards against a cycle in a broken history.
-            let snapshot = if seen.insert(id) { lineage.find(self, id).await } else { None };
+            let snapshot = if seen.insert(id) { lineage.find(self.tables, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,
                 (None, Some(start)) => return Err(not_before(start, end)),
@@ -149,7 +143,7 @@ impl Tables {
         }
         let mut files: Vec<Arc<DataFile>> = Vec::new();
         for snapshot in found.iter().rev() {
-            files.extend(self.added_by(table.metadata(), snapshot).await?);
+            files.extend(self.tables.history().added_by(table.metadata(), snapshot).await?);
         }
         Ok(files.into())
     }
@@ -255,7 +249,7 @@ impl Scan {
             }
             let values = file.parts.iter().filter_map(|(_, _, value)| value.as_ref());
             bytes += fixed + file.location.len() + values.map(weight).sum::<usize>();
-            for delete in delete_files(file) {
+            for delete in file.each_delete_file() {
                 bytes += REFERENCE_BYTES;
                 bytes += if known.insert(Arc::as_ptr(delete)) { FILE_BYTES } else { 0 };
             }
@@ -288,10 +282,6 @@ fn write_task(
     text.push('}');
 }
 
-fn delete_files(file: &DataFile) -> impl Iterator<Item = &Arc<DeleteFile>> {
-    file.deletes.iter().flat_map(|deletes| deletes.each())
-}
-
 /// The distinct delete files of a page.
 #[derive(Default)]
 struct Deletes {
@@ -308,7 +298,7 @@ impl Deletes {
                 self.files.len() - 1
             })
         };
-        delete_files(file).map(index).collect()
+        file.each_delete_file().map(index).collect()
     }
 
     fn write(&self, writer: &Writer<'_>) -> String {

@@ -1,14 +1,15 @@
 //! Registration of existing tables by their metadata file. They must satisfy all rules for tables
 //! created here.
 
+use headwater_table_format::metadata;
+use headwater_tables::{Table, referenced_snapshots};
 use iceberg::spec::{MAIN_BRANCH, TableMetadata};
 use serde_json::Value;
 
-use super::apply::FIELD_ID_END;
-use super::check_table;
-use super::files::{METADATA_BYTES_MAX, reject};
-use crate::commit::referenced_snapshots;
-use crate::{Error, Result, Table, Tables, metadata};
+use crate::apply::FIELD_ID_END;
+use crate::files::{METADATA_BYTES_MAX, reject};
+use crate::table_checks::check_table;
+use crate::{Error, RestTables, Result};
 
 /// Maximum sequence number and row id, far above any that occur.
 const NUMBER_MAX: i64 = 1 << 60;
@@ -16,10 +17,10 @@ const NUMBER_MAX: i64 = 1 << 60;
 /// Maximum id of partition fields, specs and sort orders.
 const SMALL_ID_MAX: i64 = 1 << 30;
 
-impl Tables {
+impl RestTables<'_> {
     /// Registers a table by its metadata file in the warehouse, written by another engine or by an
     /// earlier state of this lake.
-    pub async fn register(&self, location: &str) -> Result<Table> {
+    pub async fn register(self, location: &str) -> Result<Table> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX).await?;
         let metadata = metadata::decode(location, &content).map_err(reject)?;
         self.check_registrable(&metadata).await?;
@@ -28,12 +29,12 @@ impl Tables {
         let mut referenced: Vec<_> = referenced.cloned().collect();
         referenced.sort_by_key(|snapshot| snapshot.sequence_number());
         self.check_all_snapshots(&metadata, &referenced).await?;
-        self.storage().sync(std::iter::once(location)).await?;
-        self.load(location).await
+        self.tables.storage().sync(std::iter::once(location)).await?;
+        self.tables.load(location).await
     }
 
     /// Rejects a table that could not have been created here or could not be changed further.
-    async fn check_registrable(&self, metadata: &TableMetadata) -> Result<()> {
+    async fn check_registrable(self, metadata: &TableMetadata) -> Result<()> {
         let path = self.check_location(metadata.location())?;
         if self.is_in_a_table(&path).await? {
             let reason = format!("`{}` is inside another table", metadata.location());

@@ -8,18 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use headwater_tables::{CachedManifest, referenced_snapshots};
 use iceberg::spec::{
     FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile, Snapshot, SnapshotRef,
     TableMetadata,
 };
 use object_store::ObjectStoreExt;
 
-use super::TableCommit;
-use super::files::reject;
-use super::limits::check_folder;
-use crate::cached_manifest::CachedManifest;
-use crate::commit::referenced_snapshots;
-use crate::{Error, Result, Tables};
+use crate::files::reject;
+use crate::limits::check_folder;
+use crate::{Error, RestTables, Result, TableCommit};
 
 /// Maximum number of manifest lists, manifests or files read concurrently.
 const READS_MAX: usize = 16;
@@ -51,10 +49,10 @@ struct RowIds {
     end: u64,
 }
 
-impl Tables {
+impl RestTables<'_> {
     /// Checks the new snapshots of a commit and makes their files durable. Returns the next row id.
-    pub(super) async fn check_new_files(
-        &self,
+    pub(crate) async fn check_new_files(
+        self,
         before: &TableMetadata,
         after: &TableMetadata,
         commit: &TableCommit,
@@ -74,11 +72,11 @@ impl Tables {
         Ok(next_row_id)
     }
 
-    async fn known(&self, before: &TableMetadata) -> Result<Known> {
+    async fn known(self, before: &TableMetadata) -> Result<Known> {
         let mut known = Known::default();
         known.rows.first = before.next_row_id();
         if let Some(snapshot) = before.current_snapshot() {
-            let listed = self.manifests(snapshot).await?;
+            let listed = self.tables.states().manifests(snapshot).await?;
             known.manifests.extend(listed.iter().map(|manifest| manifest.manifest_path.clone()));
             for manifest in listed.iter() {
                 let location = manifest.manifest_path.clone();
@@ -87,15 +85,15 @@ impl Tables {
                     None => drop(known.rows.without_row_ids.insert(location)),
                 }
             }
-            let files = self.files(before, snapshot).await?;
+            let files = self.tables.states().files(before, snapshot).await?;
             known.files.extend(files.iter().map(|file| file.location.clone()));
         }
         Ok(known)
     }
 
     /// Checks snapshots of a table to register.
-    pub(super) async fn check_all_snapshots(
-        &self,
+    pub(crate) async fn check_all_snapshots(
+        self,
         metadata: &TableMetadata,
         snapshots: &[SnapshotRef],
     ) -> Result<()> {
@@ -103,19 +101,20 @@ impl Tables {
     }
 
     async fn check_snapshots(
-        &self,
+        self,
         metadata: &TableMetadata,
         snapshots: &[SnapshotRef],
         mut known: Known,
     ) -> Result<u64> {
         for snapshot in snapshots {
             self.check_location(snapshot.manifest_list())?;
-            self.check_not_deleting(snapshot.manifest_list()).map_err(reject)?;
+            self.tables.files().check_not_deleting(snapshot.manifest_list()).map_err(reject)?;
             known.check_folder(snapshot.manifest_list())?;
         }
         let mut manifests = Vec::new();
-        let lists = stream::iter(snapshots.to_vec())
-            .map(|snapshot| async move { self.read_list(snapshot.manifest_list()).await });
+        let lists = stream::iter(snapshots.to_vec()).map(|snapshot| async move {
+            self.tables.states().read_manifest_list(snapshot.manifest_list()).await
+        });
         let mut lists = lists.buffered(READS_MAX);
         let has_ids = metadata.format_version() >= FormatVersion::V3;
         while let Some(listed) = lists.try_next().await.map_err(reject)? {
@@ -149,52 +148,59 @@ impl Tables {
         }
         drop(decoded);
         self.check_files_exist(&known.to_sync).await?;
-        self.storage().sync(known.to_sync.iter().map(String::as_str)).await.map_err(reject)?;
+        self.tables
+            .storage()
+            .sync(known.to_sync.iter().map(String::as_str))
+            .await
+            .map_err(reject)?;
         self.check_plans(metadata, snapshots).await?;
         Ok(given)
     }
 
     /// Reads a new manifest and checks its files' locations.
     async fn check_manifest(
-        &self,
+        self,
         metadata: &TableMetadata,
         manifest: &ManifestFile,
     ) -> Result<Arc<CachedManifest>> {
         let location = &manifest.manifest_path;
         self.check_location(location)?;
-        self.check_not_deleting(location).map_err(reject)?;
+        self.tables.files().check_not_deleting(location).map_err(reject)?;
         if metadata.partition_spec_by_id(manifest.partition_spec_id).is_none() {
             let reason = format!("`{location}` has an unknown partition spec");
             return Err(Error::Refused { reason });
         }
-        let decoded = self.manifest(manifest).await.map_err(reject)?;
+        let decoded = self.tables.states().manifest(manifest).await.map_err(reject)?;
         for entry in &decoded.live {
             self.check_file(entry.data_file())?;
-            self.check_not_deleting(entry.data_file().file_path()).map_err(reject)?;
+            self.tables
+                .files()
+                .check_not_deleting(entry.data_file().file_path())
+                .map_err(reject)?;
         }
         Ok(decoded)
     }
 
     /// Plans scans of the last snapshot and of those with a ref, to check that they can be read.
-    async fn check_plans(&self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
+    async fn check_plans(self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
         let referenced = referenced_snapshots(metadata);
         let last = snapshots.last().map(|snapshot| snapshot.snapshot_id());
         for snapshot in snapshots {
             let id = snapshot.snapshot_id();
             if Some(id) == last || referenced.contains(&id) {
-                self.files(metadata, snapshot).await.map_err(reject)?;
+                self.tables.states().files(metadata, snapshot).await.map_err(reject)?;
             }
         }
         Ok(())
     }
 
     /// Checks that files exist. In a local folder, the sync fails for missing files.
-    async fn check_files_exist(&self, files: &[String]) -> Result<()> {
-        if self.options().local_root.is_some() {
+    async fn check_files_exist(self, files: &[String]) -> Result<()> {
+        if self.tables.options().local_root.is_some() {
             return Ok(());
         }
         let checks = stream::iter(files.to_vec()).map(|location| async move {
-            let found = self.object_store().head(&self.path_of(&location)?).await;
+            let found = self.tables.object_store().head(&self.tables.path_of(&location)?).await;
             found.map(drop).map_err(|error| reject(Error::storage(location, error)))
         });
         checks.buffer_unordered(READS_MAX).try_collect::<Vec<()>>().await.map(drop)

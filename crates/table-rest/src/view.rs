@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use headwater_model::TableName;
+use headwater_tables::{SqlView, build_view};
 use iceberg::ViewUpdate;
 use iceberg::spec::{
     Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder, ViewVersion, ViewVersionLog,
@@ -10,9 +11,9 @@ use iceberg::spec::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::apply::is_other;
-use crate::view::{build, rejected};
-use crate::{Error, Result, SqlView, Tables};
+use crate::apply::is_other;
+use crate::table_checks::rejected;
+use crate::{Error, RestTables, Result};
 
 /// Maximum size of a view's metadata file, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
@@ -71,26 +72,26 @@ impl ViewCommit {
     }
 }
 
-impl Tables {
+impl RestTables<'_> {
     /// Creates a view.
-    pub async fn create_new_view(&self, name: &TableName, new: NewView) -> Result<SqlView> {
+    pub async fn create_view(self, name: &TableName, new: NewView) -> Result<SqlView> {
         let _location_lock = self.lock_location(new.location.is_some()).await;
         let location = match &new.location {
             Some(location) => self.unused_location(location).await?,
-            None => self.new_location(name),
+            None => self.tables.states().new_location(name),
         };
         let (schema, version, format) = (new.schema, new.view_version, ViewFormatVersion::V1);
         self.check_time(&version)?;
         let version = version.with_version_id(1);
         let built = ViewMetadataBuilder::new(location, schema, version, format, new.properties);
         let builder = built.map_err(|error| rejected(&error))?.assign_uuid(Uuid::new_v4());
-        let metadata = build(builder)?;
+        let metadata = build_view(builder)?;
         check(&metadata)?;
-        self.store_view(metadata, None).await
+        self.tables.views().store(metadata, None).await
     }
 
     /// Applies a commit to a view; returns the same state if nothing changes.
-    pub async fn apply_view(&self, view: &SqlView, commit: &ViewCommit) -> Result<SqlView> {
+    pub async fn apply_view(self, view: &SqlView, commit: &ViewCommit) -> Result<SqlView> {
         commit.check_on(view)?;
         let _location_lock =
             self.lock_location(commit.sets_location(view.metadata().location())).await;
@@ -98,13 +99,13 @@ impl Tables {
         for update in &commit.updates {
             builder = self.update_view(view, builder, update.clone()).await?;
         }
-        let metadata = build(builder)?;
+        let metadata = build_view(builder)?;
         check(&metadata)?;
-        self.store_next_view(view, metadata).await
+        self.tables.views().store_next(view, metadata).await
     }
 
     async fn update_view(
-        &self,
+        self,
         view: &SqlView,
         builder: ViewMetadataBuilder,
         update: ViewUpdate,
@@ -140,12 +141,12 @@ impl Tables {
 
     /// Rejects a version with a timestamp in the future, because no other version could follow it
     /// until then.
-    fn check_time(&self, version: &ViewVersion) -> Result<()> {
+    fn check_time(self, version: &ViewVersion) -> Result<()> {
         self.check_ms(version.timestamp_ms())
     }
 
-    fn check_ms(&self, time_ms: i64) -> Result<()> {
-        let ahead = time_ms.saturating_sub(self.now_ms());
+    fn check_ms(self, time_ms: i64) -> Result<()> {
+        let ahead = time_ms.saturating_sub(self.tables.options().clock.now().timestamp_millis());
         if ahead <= AHEAD_MS_MAX {
             return Ok(());
         }
@@ -158,7 +159,7 @@ impl Tables {
 
     /// Registers a view by its metadata file in the warehouse, written by another engine or by an
     /// earlier state of this lake.
-    pub async fn register_view(&self, location: &str) -> Result<SqlView> {
+    pub async fn register_view(self, location: &str) -> Result<SqlView> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX as u64).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)
             .map_err(|error| Error::Refused { reason: format!("`{location}`: {error}") })?;
@@ -167,8 +168,8 @@ impl Tables {
         metadata.versions().try_for_each(|version| self.check_time(version))?;
         let latest = metadata.history().iter().map(ViewVersionLog::timestamp_ms).max();
         self.check_ms(latest.unwrap_or_default())?;
-        self.storage().sync(std::iter::once(location)).await?;
-        self.load_view(location).await
+        self.tables.storage().sync(std::iter::once(location)).await?;
+        self.tables.views().load(location).await
     }
 }
 

@@ -1,20 +1,41 @@
 //! Creation of tables: staged ones, and those created by a commit.
 
+use std::collections::HashMap;
+
 use headwater_model::TableName;
+use headwater_table_format::{metadata, time_parts};
+use headwater_tables::{GC_ENABLED, Table, Totals, stamp};
 use iceberg::TableUpdate;
 use iceberg::spec::{
     FormatVersion, PartitionSpec, Schema, SortOrder, TableMetadata, TableMetadataBuilder,
     UnboundPartitionSpec,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::show::GC_ENABLED;
-use super::{NewTable, TableCommit, check_table, rejected, take_format_version};
-use crate::commit::metadata_log::stamp;
-use crate::commit::{PendingFiles, store_as};
-use crate::table::Totals;
-use crate::{Error, Result, Table, Tables, metadata, time_parts};
+use crate::schema_input::schema_without_loss;
+use crate::table_checks::{check_table, rejected, take_format_version};
+use crate::{Error, RestTables, Result, TableCommit};
+
+/// A request to create a table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NewTable {
+    /// The name, without the namespace.
+    pub name: String,
+    /// The location; a new folder by default.
+    pub location: Option<String>,
+    #[serde(deserialize_with = "schema_without_loss")]
+    schema: Schema,
+    partition_spec: Option<UnboundPartitionSpec>,
+    write_order: Option<SortOrder>,
+    /// If true, the table is not created but returned for a later commit that creates it.
+    #[serde(default)]
+    pub stage_create: bool,
+    #[serde(default)]
+    properties: HashMap<String, String>,
+}
 
 /// Maximum field id in a new table.
 const FIELD_ID_MAX: i32 = 1_000_000;
@@ -22,26 +43,26 @@ const FIELD_ID_MAX: i32 = 1_000_000;
 /// Partition field ids start after this number.
 const PARTITION_IDS_AFTER: i32 = 999;
 
-impl Tables {
+impl RestTables<'_> {
     /// Returns the metadata of a new table without storing it. New column ids are assigned.
-    pub async fn describe_new(&self, name: &TableName, new: NewTable) -> Result<Value> {
+    pub async fn describe_new(self, name: &TableName, new: NewTable) -> Result<Value> {
         let metadata = self.new_metadata(name, new).await?;
-        self.storage().create_folders(metadata.location()).await?;
+        self.tables.storage().create_folders(metadata.location()).await?;
         metadata::to_value(&metadata).map_err(|error| Error::internal("described", error))
     }
 
     /// Creates an empty table.
-    pub async fn create_new(&self, name: &TableName, new: NewTable) -> Result<Table> {
+    pub async fn create_new(self, name: &TableName, new: NewTable) -> Result<Table> {
         let _location_lock = self.lock_location(new.location.is_some()).await;
         let metadata = self.new_metadata(name, new).await?;
         let location = metadata::next_location(metadata.location(), None);
-        store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
+        self.tables.states().store(location, metadata, Totals::default()).await
     }
 
-    async fn new_metadata(&self, name: &TableName, new: NewTable) -> Result<TableMetadata> {
+    async fn new_metadata(self, name: &TableName, new: NewTable) -> Result<TableMetadata> {
         let location = match new.location {
             Some(location) => self.unused_location(&location).await?,
-            None => self.new_location(name),
+            None => self.tables.states().new_location(name),
         };
         let mut properties = new.properties;
         properties.remove(GC_ENABLED);
@@ -53,14 +74,17 @@ impl Tables {
         let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
         let metadata = built.map_err(|error| rejected(&error))?.metadata;
         check_table(&metadata)?;
-        stamp(&time_parts::revealed(metadata)?, self.options().clock.now().timestamp_millis())
+        stamp(
+            &time_parts::revealed(metadata)?,
+            self.tables.options().clock.now().timestamp_millis(),
+        )
     }
 }
 
 /// Returns the initial metadata for a commit that creates a table. Ids are kept as in the commit,
 /// because its data files already use them.
-pub(super) async fn initial_metadata(
-    tables: &Tables,
+pub(crate) async fn initial_metadata(
+    rest: RestTables<'_>,
     name: &TableName,
     commit: &TableCommit,
 ) -> Result<TableMetadata> {
@@ -85,11 +109,11 @@ pub(super) async fn initial_metadata(
     }
     let spec = bind(time_parts::hidden(spec.cloned().unwrap_or_default())?, schema)?;
     let location = match location {
-        Some(location) => tables.unused_location(location).await?,
-        None => tables.new_location(name),
+        Some(location) => rest.unused_location(location).await?,
+        None => rest.tables.states().new_location(name),
     };
     let uuid = uuid.unwrap_or_else(Uuid::new_v4);
-    let now_ms = tables.options().clock.now().timestamp_millis();
+    let now_ms = rest.tables.options().clock.now().timestamp_millis();
     let (spec, location) = (&spec, location.as_str());
     let mut value =
         first_metadata(&FirstMetadata { version, uuid, schema, spec, location, now_ms });
