@@ -125,6 +125,11 @@ fn projects() {
 }
 
 #[test]
+fn bauplan() {
+    run_document(&root().join("docs/bauplan.md"));
+}
+
+#[test]
 fn import() {
     run_document(&root().join("docs/import.md"));
 }

@@ -30,6 +30,26 @@ fn a_lake_is_found_from_any_subfolder() {
 }
 
 #[test]
+fn a_project_for_bauplan_gets_a_lake_and_keeps_its_files() {
+    let workspace = Workspace::empty();
+    let id = "id: 6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11";
+    workspace.write("bauplan_project.yml", format!("project: {{{id}, name: taxis}}\n"));
+    workspace.write("models.py", "import bauplan\n\n@bauplan.modle()\ndef m():\n    return []\n");
+    let answer = support::answer(workspace.command(&["init"]).output().expect("it runs"));
+    assert!(answer.stderr.contains("created a lake for the project"), "{}", answer.stderr);
+    assert!(!workspace.path().join("headwater.toml").exists());
+    let refused = workspace.fails(2, &["run"]);
+    assert!(refused.contains("`bauplan` has no decorator `modle` (models.py:3)"), "{refused}");
+    assert!(refused.contains("hint: Did you mean `model`?"), "{refused}");
+    workspace.write("models.py", "import bauplan\n\n@bauplan.model()\ndef m():\n    return []\n");
+    let plan = workspace.json(&["run", "--dry-run"]);
+    assert_eq!(
+        (&plan["project"], &plan["steps"][0]["name"]),
+        (&json!("taxis"), &json!("bauplan.m"))
+    );
+}
+
+#[test]
 fn files_are_imported_into_a_table_and_queried() {
     let workspace = imported();
     let rows =

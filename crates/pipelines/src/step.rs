@@ -35,6 +35,8 @@ pub struct Step {
     pub allow_takeover: bool,
     /// Declared output columns, checked after the model ran.
     pub columns: Option<Vec<String>>,
+    /// True if other columns than the declared ones are a warning in a run that is not strict.
+    pub lenient_columns: bool,
     /// Types and nullability of declared output columns, as far as they are declared.
     pub contract: Vec<DeclaredColumn>,
     /// Condition for the rows that `overwrite_partitions` replaces, as SQL with `$parameters`;

@@ -30,7 +30,8 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         Some(ExampleArgument::Flights) => example::write_flights(&folder)?,
         None => Vec::new(),
     };
-    if !is_project(&folder) || folder.join(PROJECT_FILE).is_file() {
+    let is_foreign = is_project(&folder) && !folder.join(PROJECT_FILE).is_file();
+    if !is_foreign {
         created.extend(make_project(&folder, &name)?);
     }
     if let Err(problem) = make_lake(context, &lake).await {
@@ -44,6 +45,11 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     }
     if context.output == OutputFormat::Json {
         output::print_json(&serde_json::json!({ "project": folder, "name": name, "lake": lake }));
+    } else if is_foreign {
+        context.style.say(format!("created a lake for the project in {}", folder.display()));
+        context
+            .style
+            .say("next: import its tables with `headwater table import`, then `headwater run`");
     } else {
         context.style.say(format!("created the project {name} in {}", folder.display()));
         if arguments.example.is_some() {

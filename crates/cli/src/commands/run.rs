@@ -137,7 +137,7 @@ fn print_report(context: &Context, report: &RunReport) {
         report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);
     let hint = match report.commit {
         None if report.steps.is_empty() => {
-            "the project has no models: write models/NAME.sql or models/NAME.py"
+            "the project has no models: write NAME.sql or NAME.py in its folder"
         }
         None if modelled => {
             "no model that ran is stored: set `materialization = replace` in a model"

@@ -98,13 +98,15 @@ impl Parsed {
     }
 }
 
-/// Returns true if a run needs the file with the error. A Python file without the words `model` and
-/// `expectation` defines no step.
+/// Returns true if a run needs the file with the error: a Python file that may define a step. Other
+/// files define functions, or nothing.
 fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let Some(file) = error.file() else { return true };
     let text = project.files.get(file).map_or("", String::as_str);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
-    !is_python || text.contains("model") || text.contains("expectation")
+    let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
+    // A misspelled decorator has neither word.
+    !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 
 fn read_file(

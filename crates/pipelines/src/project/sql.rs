@@ -40,6 +40,7 @@ pub(super) fn parse(
         partition_at: at.clone(),
         allow_takeover: false,
         columns: None,
+        lenient_columns: false,
         contract: Vec::new(),
         overwrite_filter: None,
         always_runs: false,

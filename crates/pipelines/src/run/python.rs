@@ -75,7 +75,7 @@ impl Run {
         table: SharedTable,
         done: &mut Done,
     ) -> Result<()> {
-        Self::check_columns(step, &table.schema())?;
+        self.check_columns(step, &table.schema())?;
         check_nulls(step, &table).await?;
         done.rows = Some(table.rows());
         done.usage.rows_written = table.rows();

@@ -26,7 +26,7 @@ impl Run {
         let answer = Box::pin(session.select(query)).await.map_err(failed)?;
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
-        Self::check_columns(step, &answer.schema)?;
+        self.check_columns(step, &answer.schema)?;
         // The error of the query is more specific than that of the write.
         let cause = Cause::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));

@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
-use headwater_model::{Fault, PROPERTY_JOB, Problem};
+use headwater_model::{Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -80,11 +80,29 @@ impl Run {
         self.runner.engine.session(options).map_err(|error| Error::other(&error))
     }
 
-    /// Checks that the output columns of a model match its declaration.
-    pub(super) fn check_columns(step: &Step, schema: &Schema) -> Result<()> {
+    /// Checks that the output columns of a model match its declaration. The difference is only
+    /// logged if the run is not strict and the declaration is lenient.
+    pub(super) fn check_columns(&self, step: &Step, schema: &Schema) -> Result<()> {
         let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        check_declared(step, &given)?;
-        check_types(step, schema)
+        let checked = check_declared(step, &given).and_then(|()| check_types(step, schema));
+        match checked {
+            Err(error) if step.lenient_columns && !self.strict => {
+                self.log(step, format!("warning: {error}"));
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    /// Logs a line about a step.
+    pub(super) fn log(&self, step: &Step, text: String) {
+        self.context.emit(JobEventKind::Log {
+            stream: LogStream::System,
+            model: Some(step.name.clone()),
+            file: Some(step.at.file.to_string()),
+            line: Some(step.at.line),
+            text,
+        });
     }
 
     /// Creates the error of a failed step with its location.

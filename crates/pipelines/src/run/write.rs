@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{Schema, SchemaRef};
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
 use headwater_model::name::quoted;
-use headwater_model::{Action, JobEventKind, LogStream, Object, PROPERTY_JOB, TableName, Usage};
+use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
 
 use super::Run;
 use crate::Result;
@@ -25,13 +25,7 @@ impl Run {
              `incremental`, or use `materialization = replace`",
             step.name
         );
-        self.context.emit(JobEventKind::Log {
-            stream: LogStream::System,
-            model: Some(step.name.clone()),
-            file: Some(step.at.file.to_string()),
-            line: Some(step.at.line),
-            text,
-        });
+        self.log(step, text);
     }
 
     /// Returns true if a model's rows are streamed to its table. Rows to merge are stored first,

@@ -17,6 +17,20 @@ fn with_filter(table: &str, filter: &str) -> String {
     )
 }
 
+#[tokio::test]
+async fn a_misspelled_decorator_is_refused_by_a_run() {
+    let world = world().await;
+    for (package, other) in [("headwater", "@headwater.modle()"), ("bauplan", "@bauplan.expct()")] {
+        let code = format!("import {package}\n\n\n{other}\ndef rows():\n    return []\n");
+        let ran = world.run(&files("", &[("m.py", &code)])).await;
+        let refused = ran.refusal();
+        assert!(
+            refused.starts_with("invalid_project: ") && refused.contains("(m.py:4)"),
+            "{refused}"
+        );
+    }
+}
+
 #[test]
 fn a_filter_is_one_condition() {
     let refused = |filter: &str| refusal(&files("", &[("m.py", &with_filter("t", filter))]));

@@ -94,6 +94,7 @@ impl<'a> Reader<'a> {
             partition_at: values.place("partition_by", &at),
             allow_takeover: values.flag("allow_takeover")?.unwrap_or_default(),
             columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
+            lenient_columns: false,
             contract: Vec::new(),
             overwrite_filter: None,
             always_runs: false,

@@ -129,6 +129,28 @@ fn mistakes_are_refused_with_their_line() {
 }
 
 #[test]
+fn hostile_files_are_refused() {
+    let bomb = |n: usize| format!("a{n}: &a{n} [*a{m}, *a{m}]\n", m = n - 1);
+    let bomb: Vec<String> = (1..40).map(bomb).collect();
+    for manifest in [
+        format!("x: {}", "[".repeat(200_000)),
+        format!("a0: &a0 [x]\n{}", bomb.concat()),
+        format!("parameters: {{p: {{default: {}}}}}", "[".repeat(100_000)),
+        "parameters: {p: {type: float, default: .nan}}".to_owned(),
+        "\u{0}".to_owned(),
+        "x: !!binary ////".to_owned(),
+        "<<: *nothing".to_owned(),
+        "--- a\n--- b\n".to_owned(),
+    ] {
+        let refused = refusal(&bauplan_files(&manifest, &[]));
+        let start: String = manifest.chars().take(40).collect();
+        assert!(refused.starts_with("invalid_project: "), "{start}\n{refused}");
+        assert!(refused.contains("(bauplan_project.yml:"), "{start}\n{refused}");
+        assert!(refused.len() < 1_000, "{start}\n{} bytes", refused.len());
+    }
+}
+
+#[test]
 fn a_project_has_one_file_with_an_id() {
     let mut two = bauplan_files("", &[]);
     two.insert("bauplan_project.yaml".to_owned(), two["bauplan_project.yml"].clone());

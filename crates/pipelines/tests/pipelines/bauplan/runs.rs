@@ -142,6 +142,19 @@ async fn a_false_expectation_fails_a_strict_run_and_warns_otherwise() {
 }
 
 #[tokio::test]
+async fn other_columns_than_declared_fail_a_strict_run_and_warn_otherwise() {
+    let world = world().await;
+    let code = "import bauplan\n@bauplan.model(columns=['a'], materialization_strategy='REPLACE')\n\
+                def m(t=bauplan.Model('trips')):\n    return [{'b': 1}]\n";
+    let project = bauplan_files(DEFAULTS, &[("models.py", code)]);
+    let strict = world.run(&project).await.refusal();
+    assert!(strict.contains("`a` is missing, `b` is not declared (models.py:3)"), "{strict}");
+    let lenient = world.run_with(&project, |request| request.strict = Some(false)).await;
+    assert_eq!(lenient.report().tables, ["bauplan.m"]);
+    assert!(lenient.printed()[0].contains("warning: ") && lenient.printed()[0].contains("`b`"));
+}
+
+#[tokio::test]
 async fn every_type_of_table_is_returned() {
     let world = world().await;
     let code = r#"

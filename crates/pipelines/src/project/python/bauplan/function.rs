@@ -92,6 +92,7 @@ impl<'a> BauplanReader<'a> {
             partition_at: values.place("partitioned_by", &at),
             allow_takeover: true,
             columns: declared(values, &contract, &at)?,
+            lenient_columns: contract.is_empty(),
             contract,
             overwrite_filter: filter,
             always_runs: runs_always(values)?,
