@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Prepared, Session, SessionOptions};
+use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
 use headwater_tables::Tables;
 
@@ -92,6 +93,7 @@ impl Plan {
             }
         };
         check_output(step, &given)?;
+        self.check_overwrite_filter(runner, index).await?;
         self.check_increments(index).await?;
         Ok(self.with_table(index, given))
     }
@@ -156,17 +158,18 @@ impl Plan {
         }
         let inputs = (std::slice::from_ref(input), std::slice::from_ref(columns));
         let checked = self.check_query(runner, step, &input.query(), inputs.0, inputs.1).await;
-        checked.map(|_| ()).map_err(|error| match error {
-            Error::Sql { step, mut problem, .. } => {
-                // The position is in the generated query, not in the user's filter.
-                let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
-                problem.message.truncate(place);
-                problem.context.remove("column");
-                problem.context.remove("excerpt");
-                Error::Sql { step, at: input.at.clone(), problem }
-            }
-            other => other,
-        })
+        checked.map(|_| ()).map_err(|error| without_position(error, &input.at))
+    }
+
+    /// Checks the overwrite filter of a model as a condition over its table, if there is one.
+    async fn check_overwrite_filter(&self, runner: &Runner, index: usize) -> Result<()> {
+        let step = &self.project.steps[index];
+        let (Some(filter), Some(_)) = (&step.overwrite_filter, &self.steps[index].table) else {
+            return Ok(());
+        };
+        let query = format!("SELECT 1 FROM {} WHERE {filter}", quoted(&step.table.to_string()));
+        let checked = self.check_query(runner, step, &query, &[], &[]).await;
+        checked.map(|_| ()).map_err(|error| without_position(error, &step.at))
     }
 
     /// Plans a query and returns its columns, if those of all its inputs are known.
@@ -291,7 +294,22 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// Checks that the input has the columns that a Python step selects.
+/// Returns the error of a condition at its location. The error's own position is in a generated
+/// query.
+fn without_position(error: Error, at: &Location) -> Error {
+    match error {
+        Error::Sql { step, mut problem, .. } => {
+            let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
+            problem.message.truncate(place);
+            problem.context.remove("column");
+            problem.context.remove("excerpt");
+            Error::Sql { step, at: at.clone(), problem }
+        }
+        other => other,
+    }
+}
+
+/// Checks that the input has the columns that a Python step selects, with the declared types.
 fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
     for column in input.columns.iter().flatten() {
@@ -305,5 +323,11 @@ fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
             });
         }
     }
-    Ok(())
+    let Columns::Typed(schema) = columns else { return Ok(()) };
+    let difference = type_differences(&input.contract, schema).join(", ");
+    if difference.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{}` expects other types of `{}`: {difference}", step.name, input.table);
+    Err(Error::invalid(input.at.clone(), message, "Correct the types in the schema."))
 }

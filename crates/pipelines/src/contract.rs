@@ -1,7 +1,10 @@
 //! Declared columns of a model's output: names, types and whether nulls are allowed.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
+use headwater_tables::COMMENT;
 
 /// A declared column of a model's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub struct DeclaredColumn {
     pub column_type: Option<ColumnType>,
     /// True if nulls are allowed.
     pub nullable: bool,
+    /// Documentation, stored as the column's comment.
+    pub doc: Option<String>,
 }
 
 /// Type of a declared column. Arrow types with the same values are equal, such as both sizes of
@@ -99,6 +104,23 @@ pub(crate) fn type_differences(declared: &[DeclaredColumn], schema: &Schema) -> 
             .then(|| format!("`{name}` has the type {given}, not {}", wanted.as_str()))
     };
     declared.iter().filter_map(difference).collect()
+}
+
+/// Returns a schema with the documentation of declared columns as comments.
+pub(crate) fn with_docs(declared: &[DeclaredColumn], schema: SchemaRef) -> SchemaRef {
+    if declared.iter().all(|column| column.doc.is_none()) {
+        return schema;
+    }
+    let documented = |field: &FieldRef| {
+        let column = declared.iter().find(|column| column.name == *field.name());
+        let Some(doc) = column.and_then(|column| column.doc.clone()) else {
+            return Arc::clone(field);
+        };
+        let mut metadata = field.metadata().clone();
+        metadata.insert(COMMENT.to_owned(), doc);
+        Arc::new(field.as_ref().clone().with_metadata(metadata))
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(documented).collect::<Vec<_>>()))
 }
 
 /// Returns the first column that has nulls in these rows, and must not.

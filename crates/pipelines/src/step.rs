@@ -169,6 +169,8 @@ pub struct Input {
     pub reference: Option<RefSpec>,
     /// Selected columns in order, Python only; `None` selects all.
     pub columns: Option<Vec<String>>,
+    /// Declared types of the columns, Python only.
+    pub contract: Vec<DeclaredColumn>,
     /// Row filter as SQL with `$parameters`, Python only.
     pub filter: Option<String>,
     /// If true, only rows appended since the last run of the model are read.

@@ -128,6 +128,7 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
         table,
         reference: parent.reference,
         columns: None,
+        contract: Vec::new(),
         filter: None,
         incremental: false,
         batches: false,

@@ -9,6 +9,7 @@ use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
 
 use super::Run;
 use crate::Result;
+use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::step::{Materialization, Step};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
@@ -51,7 +52,7 @@ impl Run {
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
         let known = existing.as_ref().map(|(_, table)| table.schema());
-        let schema = nullable(&schema, known.as_deref());
+        let schema = with_docs(&step.contract, nullable(&schema, known.as_deref()));
         let partition = step.partition_by.clone();
         let adds = match step.materialization {
             Materialization::Append => !self.plan.begins_anew(index),

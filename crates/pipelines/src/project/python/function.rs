@@ -325,6 +325,7 @@ impl<'a> Reader<'a> {
             table: self.table(values, "name", &name, at)?,
             reference: None,
             columns,
+            contract: Vec::new(),
             filter: values.text("filter")?.filter(|filter| !filter.trim().is_empty()),
             incremental: values.flag("incremental")?.unwrap_or_default(),
             batches: values.flag("batches")?.unwrap_or_default(),

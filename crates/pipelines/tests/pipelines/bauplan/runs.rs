@@ -127,6 +127,30 @@ async fn typed_contracts_are_checked_when_the_model_ran() {
 }
 
 #[tokio::test]
+async fn documentation_of_columns_is_stored_and_types_of_inputs_are_checked_before_the_run() {
+    let world = world().await;
+    let code = |miles: &str| {
+        format!(
+            "from typing import Annotated\nimport bauplan\nimport pyarrow\n\
+             class Trips(bauplan.TableSchema):\n    miles: Annotated[{miles} | None, bauplan.TableField(doc='Length, in miles.')]\n\
+             @bauplan.model(materialization_strategy='REPLACE')\n\
+             def m(t: Annotated[pyarrow.Table, bauplan.Model('trips', projection_schema=Trips)])\
+              -> Annotated[pyarrow.Table, Trips]:\n    return t\n"
+        )
+    };
+    let wrong =
+        world.plan(&bauplan_files(DEFAULTS, &[("models.py", &code("bauplan.String"))])).await;
+    let expected = "`bauplan.m` expects other types of `bauplan.trips`: `miles` has the type Float64, not String (models.py:7)";
+    assert!(wrong.contains(expected), "{wrong}");
+    let project = bauplan_files(DEFAULTS, &[("models.py", &code("bauplan.Float64"))]);
+    for _ in 0..2 {
+        world.run_with(&project, |request| request.no_cache = true).await.report();
+        let shown = world.sql("main", &["DESCRIBE bauplan.m"]).await;
+        assert!(shown.contains("Length, in miles."), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_false_expectation_fails_a_strict_run_and_warns_otherwise() {
     let world = world().await;
     for body in ["return False", "assert False, 'never'"] {

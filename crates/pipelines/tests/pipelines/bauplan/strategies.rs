@@ -64,7 +64,9 @@ async fn the_overwrite_filter_says_which_rows_are_replaced() {
     run(&world, arguments, ROW, "2026-01-03").await.report();
     assert_eq!(days(&world).await, ["2026-01-02 9", "2026-01-03 9"]);
     let unknown = arguments.replace("day = $day", "dai = $day");
-    let refused = run(&world, &unknown, ROW, "2026-01-04").await.refusal();
+    let ran = run(&world, &unknown, ROW, "2026-01-04").await;
+    assert_eq!(ran.steps(), "", "nothing ran");
+    let refused = ran.refusal();
     assert!(refused.contains("`dai`") && refused.contains("models.py:3"), "{refused}");
     assert_eq!(days(&world).await, ["2026-01-02 9", "2026-01-03 9"]);
 }

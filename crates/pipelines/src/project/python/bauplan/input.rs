@@ -97,14 +97,15 @@ impl BauplanReader<'_> {
             }
         }
         let name = required(values.text("name")?, "Model", at)?;
-        let declared = projection.map(|keyword| self.schema(&keyword.value)).transpose()?;
-        let declared = declared.map(|schema| schema.iter().map(|one| one.name.clone()).collect());
+        let contract = projection.map(|keyword| self.schema(&keyword.value)).transpose()?;
+        let contract = contract.cloned().unwrap_or_default();
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
-        if columns.is_some() && declared.is_some() {
+        if columns.is_some() && !contract.is_empty() {
             let message = format!("`Model` has both `columns` and `{PROJECTION}`");
             return Err(Error::invalid(at.clone(), message, "Leave one of them out."));
         }
-        let columns = columns.or(declared);
+        let declared = || contract.iter().map(|column| column.name.clone()).collect();
+        let columns = columns.or_else(|| (!contract.is_empty()).then(declared));
         if let Some(column) = columns.as_deref().and_then(settings::repeated) {
             let message = format!("`Model` asks for the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
@@ -117,6 +118,7 @@ impl BauplanReader<'_> {
             table: self.table(&values, &name, at)?,
             reference: values.text("ref")?.map(|text| reference(&values, &text, at)).transpose()?,
             columns,
+            contract,
             filter,
             incremental: false,
             batches: false,

@@ -135,8 +135,11 @@ impl SchemaReader<'_> {
                 let hint = suggest::hint(given, FIELD, "arguments");
                 return Err(self.invalid(keyword, message, hint));
             }
-            if let (true, Some(text)) = (given == "name", keyword.value.as_string_literal_expr()) {
-                text.value.to_str().clone_into(&mut column.name);
+            let Some(text) = keyword.value.as_string_literal_expr() else { continue };
+            match given {
+                "name" => text.value.to_str().clone_into(&mut column.name),
+                "doc" => column.doc = Some(text.value.to_str().trim().to_owned()),
+                _ => {}
             }
         }
         Ok(())
@@ -163,19 +166,15 @@ impl SchemaReader<'_> {
             // `TimestampMicro[UTC]` is `TimestampMicroUTC`.
             let utc = self.names.resolve(&subscript.value).map(|base| format!("{base}UTC"));
             if let Some(column_type) = utc.as_deref().and_then(ColumnType::parse) {
-                return Ok(DeclaredColumn {
-                    name,
-                    column_type: Some(column_type),
-                    nullable: false,
-                });
+                return Ok(required(name, column_type));
             }
         }
         let member = self.names.resolve(declared);
         if member == Some("Any") || is_named(declared, "Any") {
-            return Ok(DeclaredColumn { name, column_type: None, nullable: true });
+            return Ok(DeclaredColumn { name, column_type: None, nullable: true, doc: None });
         }
         if let Some(column_type) = member.and_then(ColumnType::parse) {
-            return Ok(DeclaredColumn { name, column_type: Some(column_type), nullable: false });
+            return Ok(required(name, column_type));
         }
         let written = &self.source.text[declared.range()];
         let message = format!("`{written}` is not a type of a column");
@@ -187,6 +186,11 @@ impl SchemaReader<'_> {
     fn invalid(&self, node: &impl Ranged, message: String, hint: impl Into<String>) -> Error {
         Error::invalid(self.source.at(node.range().start().to_usize()), message, hint)
     }
+}
+
+/// Returns a column without nulls.
+fn required(name: String, column_type: ColumnType) -> DeclaredColumn {
+    DeclaredColumn { name, column_type: Some(column_type), nullable: false, doc: None }
 }
 
 /// Returns the type and the metadata of `Annotated[type, metadata…]`.
