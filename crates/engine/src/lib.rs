@@ -1,8 +1,7 @@
 //! Plans and runs SQL over the lake with DataFusion.
 //!
-//! An [`Engine`] serves one lake. A [`Session`] runs statements at one ref, for one author. Reads
-//! are native Parquet scans planned from the manifests. Writes are one lake transaction per
-//! statement. An unsupported statement or clause is rejected by name, never ignored.
+//! An [`Engine`] serves one lake. A [`Session`] runs statements at one ref. Reads are Parquet scans
+//! planned from manifests, a write is one transaction. Unsupported clauses are rejected by name.
 //!
 //! A name matches in its exact case first, then case-insensitively. `"flights@dev"` reads one table
 //! at another ref.
@@ -47,7 +46,8 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use external_rows::StoredRows;
 pub use headwater_sql::{
-    IntoStatement, Parameter, Parameters, Prepared, check_condition, placeholders, split_script,
+    AccessStatement, IntoStatement, Parameter, Parameters, Prepared, check_condition, placeholders,
+    split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
 pub use referenced_tables::{TableRef, parents};

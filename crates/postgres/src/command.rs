@@ -146,7 +146,7 @@ fn show(words: &mut Words<'_>) -> Option<SessionCommand> {
         "TRANSACTION" => Some(SessionCommand::Show("transaction_isolation".to_owned())),
         "TIME" => Some(SessionCommand::Show("TimeZone".to_owned())),
         "TABLES" | "VIEWS" | "SCHEMAS" | "NAMESPACES" | "DATABASES" | "COLUMNS" | "CREATE"
-        | "FUNCTIONS" | "BRANCHES" | "TAGS" => None,
+        | "FUNCTIONS" | "BRANCHES" | "TAGS" | "ROLES" | "GRANTS" => None,
         _ => Some(SessionCommand::Show(name)),
     }
 }

@@ -70,7 +70,8 @@ impl Cursor {
             "INSERT" => format!("INSERT 0 {}", self.count),
             "SELECT" | "UPDATE" | "DELETE" | "MERGE" => format!("{} {}", self.name, self.count),
             "TRUNCATE" => "TRUNCATE TABLE".to_owned(),
-            "SHOW TABLES" | "SHOW VIEWS" | "DESCRIBE" => "SHOW".to_owned(),
+            "DESCRIBE" => "SHOW".to_owned(),
+            name if name.starts_with("SHOW ") => "SHOW".to_owned(),
             other => other.to_owned(),
         }
     }
@@ -149,7 +150,7 @@ fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> 
 
 /// Returns true if a statement returns rows, by its name.
 pub fn returns_rows(name: &str) -> bool {
-    matches!(name, "SELECT" | "EXPLAIN" | "SHOW TABLES" | "SHOW VIEWS" | "DESCRIBE")
+    name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE")
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.

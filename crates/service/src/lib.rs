@@ -8,6 +8,7 @@
 
 mod access;
 mod access_control;
+mod access_statement;
 mod audit_table;
 mod auto_maintenance;
 mod branch;

@@ -11,7 +11,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use headwater_engine::{
-    Answer, BatchStream, Batches, Description, Metrics, Prepared, SessionOptions, TableAccess,
+    Answer, BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions,
+    TableAccess,
 };
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
@@ -21,6 +22,7 @@ use headwater_model::{
 use serde_json::{Value, json};
 
 use crate::access::table_access;
+use crate::access_statement;
 use crate::service::Components;
 use crate::transaction::{OpenTransaction, Transactions};
 
@@ -126,6 +128,10 @@ impl Statements {
         statement: &Prepared,
     ) -> Result<Description, Problem> {
         self.components.authenticated(principal)?;
+        if let Some(statement) = statement.access_statement() {
+            let columns = access_statement::columns(statement);
+            return Ok(Description { parameters: Vec::new(), columns });
+        }
         let author = principal.author().to_owned();
         let mut options = session_options(request, author, BTreeMap::new());
         options.access = self.access(principal, None);
@@ -191,6 +197,7 @@ impl Statements {
         if let Some(rows) = &self.rows {
             session.register(COPIED_ROWS, rows).or_problem()?;
         }
+        let prepared = self.without_rights(principal, &session, prepared).await?;
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {
@@ -200,6 +207,26 @@ impl Statements {
         };
         running.metrics = Some(answer.metrics.clone());
         Ok(answer)
+    }
+
+    /// Executes a statement on roles and grants, and returns a query for its rows. Returns any
+    /// other statement.
+    async fn without_rights(
+        &self,
+        principal: &Principal,
+        session: &Session,
+        prepared: Prepared,
+    ) -> Result<Prepared, Problem> {
+        let Some(statement) = prepared.access_statement() else { return Ok(prepared) };
+        if self.transaction.is_some() {
+            let message = format!("{} is not supported in a transaction", statement.name());
+            let hint = "Rights belong to no branch: run it before or after the transaction.";
+            return Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(hint));
+        }
+        let rows = access_statement::execute(&self.components, principal, statement).await?;
+        session.register(access_statement::RESULT, &rows).or_problem()?;
+        let sql = format!("SELECT * FROM \"{}\"", access_statement::RESULT);
+        Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
     /// Rejects an unknown namespace, even if the statement contains no bare names.

@@ -4,6 +4,7 @@
 //! [`Prepared`] is a parsed statement; [`statement::Command`] is a checked one. Every unsupported
 //! clause is rejected by name. Nothing here reads the lake or plans.
 
+mod access_statement;
 pub mod alter_table;
 pub mod change;
 mod complexity_limit;
@@ -38,6 +39,7 @@ pub mod unsupported_clauses;
 mod upsert;
 pub mod values;
 
+pub use access_statement::AccessStatement;
 pub use condition::check_condition;
 pub use error::{At, Error, Position, Result};
 pub use headwater_sql_tokens::is_keyword;

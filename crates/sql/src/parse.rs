@@ -9,7 +9,7 @@ use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{alter_table, complexity_limit, create_view, integer};
+use crate::{access_statement, alter_table, complexity_limit, create_view, integer};
 
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
@@ -41,6 +41,9 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
     let mut parser = parser(tokens);
     if alter_table::is_next(&parser) {
         return alter_table::parse(&mut parser).map(Parsed::Alter);
+    }
+    if access_statement::is_next(&parser) {
+        return access_statement::parse(&mut parser).map(Parsed::Access);
     }
     let statements = match parser.parse_statements() {
         Ok(statements) => statements,

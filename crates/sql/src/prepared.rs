@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sqlparser::ast::Statement;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::access_statement::AccessStatement;
 use super::alter_table::TableChange;
 use super::create_view::offset;
 use super::parameters::{self, Parameter, Parameters};
@@ -30,6 +31,8 @@ pub struct Prepared {
 /// A statement as parsed.
 #[derive(Debug, Clone)]
 pub enum Parsed {
+    /// A statement on roles and grants.
+    Access(AccessStatement),
     /// ALTER TABLE.
     Alter(TableChange),
     /// Any other statement.
@@ -80,6 +83,7 @@ impl Prepared {
 
     fn new(mut parsed: Parsed, text: Arc<str>, range: Range<usize>) -> Result<Self> {
         let parameters = match &mut parsed {
+            Parsed::Access(_) => Vec::new(),
             Parsed::Alter(change) => parameters::collect(change)?,
             Parsed::Other { statement, .. } => parameters::collect(&mut **statement)?,
         };
@@ -102,8 +106,19 @@ impl Prepared {
         &self.parameters
     }
 
+    /// Returns the statement if it is one on roles and grants, which the engine does not execute.
+    pub fn access_statement(&self) -> Option<&AccessStatement> {
+        match &self.parsed {
+            Parsed::Access(statement) => Some(statement),
+            Parsed::Alter(_) | Parsed::Other { .. } => None,
+        }
+    }
+
     /// Returns the name of the statement, such as `SELECT`. Fails if it is not supported.
     pub fn name(&self) -> Result<&'static str> {
+        if let Parsed::Access(statement) = &self.parsed {
+            return Ok(statement.name());
+        }
         Ok(self.clone().command()?.name())
     }
 
@@ -125,6 +140,7 @@ impl Prepared {
                 return Err(parameters::no_value(missing));
             }
             match &mut self.parsed {
+                Parsed::Access(_) => {}
                 Parsed::Alter(change) => parameters::bind(change, values)?,
                 Parsed::Other { statement, .. } => parameters::bind(&mut **statement, values)?,
             }
@@ -138,6 +154,11 @@ impl Prepared {
     pub fn command(self) -> Result<Command> {
         let Prepared { text, parsed, is_bound, .. } = self;
         let checked = match parsed {
+            Parsed::Access(statement) => Err(Error::Unsupported {
+                what: format!("{} here", statement.name()),
+                hint: Some("Send it to the server as a statement of its own.".to_owned()),
+                position: None,
+            }),
             Parsed::Alter(change) => Ok(Command::Alter(change)),
             Parsed::Other { statement, view } => {
                 // A view stores its query as text: with parameters, the text of the bound query.
@@ -156,7 +177,7 @@ impl fmt::Display for Prepared {
     /// Formats the statement as SQL, with the bound values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.parsed {
-            Parsed::Alter(_) => f.write_str(self.source()),
+            Parsed::Access(_) | Parsed::Alter(_) => f.write_str(self.source()),
             Parsed::Other { statement, .. } => statement.fmt(f),
         }
     }

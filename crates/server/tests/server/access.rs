@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         trial("access::names_do_not_leak_by_lists_errors_and_suggestions", names),
         trial("access::a_user_is_the_author_of_its_commits_and_sees_its_own_jobs", authors),
         trial("access::a_branch_belongs_to_the_user_that_created_it", own_branches),
+        trial("access::rights_are_granted_by_sql", grants_by_sql),
         trial("access::an_iceberg_client_has_the_rights_of_its_user", iceberg),
     ]
 }
@@ -320,6 +321,52 @@ async fn own_branches() {
     let created = users.server.post("/v1/branches", json!({ "name": "dev/b" })).await;
     assert_eq!(created["name"], "dev/b", "{created}");
     assert_eq!(users.send(&ana, Method::DELETE, path, None).await.0, 403);
+}
+
+async fn grants_by_sql() {
+    let users = Users::start().await;
+    let root = users.user("root", &["administer on lake"]).await;
+    let ana = users.user("ana", &["read on branch:*"]).await;
+    users.check(&ana, "SELECT id FROM shop.items", 403).await;
+    for sql in [
+        "CREATE ROLE analyst",
+        "CREATE ROLE IF NOT EXISTS analyst",
+        "GRANT SELECT ON shop.items TO analyst",
+        "GRANT ALL ON NAMESPACE scratch TO analyst; GRANT WRITE ON BRANCH 'dev/*' TO analyst",
+        "GRANT analyst TO ana",
+    ] {
+        users.check(&root, sql, 200).await;
+    }
+    users.check(&ana, "SELECT id FROM shop.items", 200).await;
+    let (_, answer) = users.sql_at(&root, "main", "SHOW GRANTS FOR analyst").await;
+    let objects = answer.as_array().expect("rows");
+    let found: Vec<_> =
+        objects.iter().map(|row| row["object"].as_str().unwrap_or_default()).collect();
+    assert_eq!(found, ["table:shop.items", "namespace:scratch", "branch:dev/*"], "{answer}");
+    let (_, answer) = users.sql_at(&root, "main", "SHOW ROLES").await;
+    assert_eq!(answer[0]["name"], "analyst", "{answer}");
+    // A user sees its own grants, and neither sees nor changes others.
+    let (_, answer) = users.sql_at(&ana, "main", "SHOW GRANTS").await;
+    assert_eq!(answer.as_array().map(Vec::len), Some(1), "{answer}");
+    for sql in [
+        "SHOW GRANTS FOR root",
+        "SHOW ROLES",
+        "CREATE ROLE mine",
+        "GRANT SELECT ON sales.orders TO ana",
+        "GRANT analyst TO ana",
+        "DROP ROLE analyst",
+    ] {
+        users.check(&ana, sql, 403).await;
+    }
+    // Nothing is granted if one of the names is unknown.
+    users.check(&root, "GRANT SELECT ON sales.orders TO ana, unknown", 400).await;
+    users.check(&ana, "SELECT id FROM sales.orders", 403).await;
+    users.check(&root, "REVOKE SELECT ON shop.items FROM analyst", 200).await;
+    users.check(&ana, "SELECT id FROM shop.items", 403).await;
+    users.check(&root, "DROP ROLE IF EXISTS analyst, other", 200).await;
+    let audit = "SELECT count(*) AS n FROM system.audit WHERE action = 'grant'";
+    let (_, answer) = users.sql_at(&root, "main", audit).await;
+    assert_eq!(answer[0]["n"], 3 + 2, "three by SQL, two when the users were created: {answer}");
 }
 
 async fn iceberg() {

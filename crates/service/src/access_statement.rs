@@ -1,0 +1,170 @@
+//! SQL statements on roles and grants, executed by the operations on these nouns.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use headwater_access::Error;
+use headwater_engine::{AccessStatement, Batches};
+use headwater_model::{CreateRole, Fault, Grant, GrantRequest, Principal, Problem, Role};
+use serde_json::{Value, json};
+
+use crate::access_control::AccessControl;
+use crate::service::Components;
+use crate::system_tables::{timestamp, to_batches};
+
+/// The name by which a session reads the result of such a statement.
+pub const RESULT: &str = "result of a statement on rights";
+
+/// Executes a statement on roles and grants, and returns its rows. A GRANT to several grantees or
+/// on several objects grants them in order; all names and permissions are checked first.
+pub async fn execute(
+    components: &Arc<Components>,
+    principal: &Principal,
+    statement: &AccessStatement,
+) -> Result<Batches, Problem> {
+    let access = AccessControl(components.clone());
+    let rows = match statement {
+        AccessStatement::ShowRoles => access.roles().list(principal)?.iter().map(role).collect(),
+        AccessStatement::ShowGrants(grantee) => {
+            shown_grants(&access, principal, grantee.as_deref())?.iter().map(grant).collect()
+        }
+        change => {
+            components.administer(principal)?;
+            apply(&access, principal, change).await?;
+            vec![json!({ "rows": 0 })]
+        }
+    };
+    let schema = columns(statement).unwrap_or_else(|| {
+        let columns = [("rows", DataType::Int64), ("commit", DataType::Utf8)];
+        schema_of(&columns)
+    });
+    Ok(Batches { batches: to_batches(&schema, &rows)?, schema })
+}
+
+/// Returns the columns of a statement that returns rows.
+pub fn columns(statement: &AccessStatement) -> Option<SchemaRef> {
+    let text = |name| (name, DataType::Utf8);
+    match statement {
+        AccessStatement::ShowRoles => {
+            Some(schema_of(&[text("name"), text("roles"), ("created", timestamp())]))
+        }
+        AccessStatement::ShowGrants(_) => {
+            let texts = ["grantee", "actions", "object", "by"].map(text);
+            let columns: Vec<_> = texts.into_iter().chain([("granted", timestamp())]).collect();
+            Some(schema_of(&columns))
+        }
+        _ => None,
+    }
+}
+
+fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
+    let field = |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Returns the grants of a user or role. Without a name, an administrator sees all grants, and
+/// another user its own.
+fn shown_grants(
+    access: &AccessControl,
+    principal: &Principal,
+    grantee: Option<&str>,
+) -> Result<Vec<Grant>, Problem> {
+    match access.grants().list(principal, grantee) {
+        Err(problem) if grantee.is_none() => match principal.user_name() {
+            Some(own) => access.grants().list(principal, Some(own)),
+            None => Err(problem),
+        },
+        listed => listed,
+    }
+}
+
+async fn apply(
+    access: &AccessControl,
+    principal: &Principal,
+    statement: &AccessStatement,
+) -> Result<(), Problem> {
+    let exists = |name: &String| -> Result<bool, Problem> {
+        Ok(access.roles().list(principal)?.iter().any(|role| role.name == *name))
+    };
+    match statement {
+        AccessStatement::CreateRole { name, if_not_exists } => {
+            if !(*if_not_exists && exists(name)?) {
+                let request = CreateRole { name: name.clone() };
+                access.roles().create(principal, request).await?;
+            }
+        }
+        AccessStatement::DropRoles { names, if_exists } => {
+            for name in names {
+                if !*if_exists || exists(name)? {
+                    access.roles().delete(principal, name).await?;
+                }
+            }
+        }
+        AccessStatement::Roles { grants, roles, grantees } => {
+            check_grantees(access, principal, grantees)?;
+            if let Some(unknown) = roles.iter().find(|role| !matches!(exists(role), Ok(true))) {
+                return Err(Error::NoRole { name: unknown.clone() }.to_problem());
+            }
+            for (role, grantee) in pairs(roles, grantees) {
+                if *grants {
+                    access.roles().grant(principal, role, grantee).await?;
+                } else {
+                    access.roles().revoke(principal, role, grantee).await?;
+                }
+            }
+        }
+        AccessStatement::Permissions { grants, permissions, grantees } => {
+            check_grantees(access, principal, grantees)?;
+            for (permission, grantee) in pairs(permissions, grantees) {
+                let request = GrantRequest {
+                    grantee: grantee.clone(),
+                    actions: permission.actions.clone(),
+                    object: permission.object.clone(),
+                };
+                if *grants {
+                    access.grants().grant(principal, request).await?;
+                } else {
+                    access.grants().revoke(principal, request).await?;
+                }
+            }
+        }
+        AccessStatement::ShowRoles | AccessStatement::ShowGrants(_) => {}
+    }
+    Ok(())
+}
+
+/// Returns all combinations of the items of two lists.
+fn pairs<'a, A, B>(all: &'a [A], others: &'a [B]) -> impl Iterator<Item = (&'a A, &'a B)> {
+    all.iter().flat_map(move |one| others.iter().map(move |other| (one, other)))
+}
+
+/// Rejects an unknown user or role before the first change.
+fn check_grantees(
+    access: &AccessControl,
+    principal: &Principal,
+    grantees: &[String],
+) -> Result<(), Problem> {
+    let registry = access.registry(principal)?;
+    let roles = registry.roles();
+    let is_known =
+        |name: &str| registry.user(name).is_ok() || roles.iter().any(|role| role.name == name);
+    match grantees.iter().find(|name| !is_known(name)) {
+        None => Ok(()),
+        Some(unknown) => Err(Error::NoGrantee { name: unknown.clone() }.to_problem()),
+    }
+}
+
+fn role(role: &Role) -> Value {
+    json!({ "name": role.name, "roles": role.roles.join(", "), "created": role.created })
+}
+
+fn grant(grant: &Grant) -> Value {
+    let actions: Vec<_> = grant.permission.actions.iter().map(|one| one.as_str()).collect();
+    json!({
+        "grantee": grant.grantee,
+        "actions": actions.join(", "),
+        "object": grant.permission.object.to_string(),
+        "by": grant.by,
+        "granted": grant.granted,
+    })
+}

@@ -1,0 +1,298 @@
+//! Statements on roles and grants: CREATE ROLE, DROP ROLE, GRANT, REVOKE, SHOW ROLES and SHOW
+//! GRANTS.
+//!
+//! Privileges are the actions of the lake, and objects are of more kinds than sqlparser's tree has
+//! nodes for: branches, functions, secrets. So this module has its own parser. The engine knows
+//! nothing of rights: the service executes these statements.
+
+use headwater_model::{Action, ObjectKind, ObjectPattern, Permission, PermissionError};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
+
+use crate::alter_table::expected;
+use crate::error::{Error, Result};
+use crate::unsupported_clauses::unset;
+
+/// A statement on roles and grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessStatement {
+    /// CREATE ROLE.
+    CreateRole {
+        /// The name.
+        name: String,
+        /// IF NOT EXISTS.
+        if_not_exists: bool,
+    },
+    /// DROP ROLE.
+    DropRoles {
+        /// The names.
+        names: Vec<String>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// GRANT and REVOKE of roles.
+    Roles {
+        /// True for GRANT.
+        grants: bool,
+        /// The roles.
+        roles: Vec<String>,
+        /// The users and roles that get or lose them.
+        grantees: Vec<String>,
+    },
+    /// GRANT and REVOKE of actions on objects.
+    Permissions {
+        /// True for GRANT.
+        grants: bool,
+        /// The permissions, one for each object.
+        permissions: Vec<Permission>,
+        /// The users and roles that get or lose them.
+        grantees: Vec<String>,
+    },
+    /// SHOW ROLES.
+    ShowRoles,
+    /// SHOW GRANTS, optionally of one user or role.
+    ShowGrants(Option<String>),
+}
+
+impl AccessStatement {
+    /// Returns the name of the statement.
+    pub fn name(&self) -> &'static str {
+        match self {
+            AccessStatement::CreateRole { .. } => "CREATE ROLE",
+            AccessStatement::DropRoles { .. } => "DROP ROLE",
+            AccessStatement::Roles { grants: true, .. }
+            | AccessStatement::Permissions { grants: true, .. } => "GRANT",
+            AccessStatement::Roles { .. } | AccessStatement::Permissions { .. } => "REVOKE",
+            AccessStatement::ShowRoles => "SHOW ROLES",
+            AccessStatement::ShowGrants(_) => "SHOW GRANTS",
+        }
+    }
+}
+
+/// Returns true if the next statement is one on roles and grants.
+pub(crate) fn is_next(parser: &Parser) -> bool {
+    let [first, second] = parser.peek_tokens_ref().map(|token| &token.token);
+    let of = |words: &[&str]| words.iter().any(|word| is_word(second, word));
+    is_word(first, "GRANT")
+        || is_word(first, "REVOKE")
+        || ((is_word(first, "CREATE") || is_word(first, "DROP")) && of(&["ROLE"]))
+        || (is_word(first, "SHOW") && of(&["ROLES", "GRANTS"]))
+}
+
+/// Parses a whole statement on roles and grants.
+pub(crate) fn parse(parser: &mut Parser) -> Result<AccessStatement> {
+    let statement = if takes(parser, "CREATE") {
+        create_role(parser)?
+    } else if takes(parser, "DROP") {
+        drop_roles(parser)?
+    } else if takes(parser, "SHOW") {
+        show(parser)?
+    } else {
+        let grants = takes(parser, "GRANT");
+        if !grants {
+            parser.advance_token();
+        }
+        grant(parser, grants)?
+    };
+    let _ = parser.consume_token(&Token::SemiColon);
+    if parser.peek_token_ref().token != Token::EOF {
+        return Err(expected(parser, "the end of the statement").into());
+    }
+    Ok(statement)
+}
+
+fn create_role(parser: &mut Parser) -> Result<AccessStatement> {
+    parser.advance_token();
+    let if_not_exists = takes_all(parser, &["IF", "NOT", "EXISTS"]);
+    let name = name(parser, "a role")?;
+    if parser.peek_token_ref().token != Token::EOF
+        && parser.peek_token_ref().token != Token::SemiColon
+    {
+        return Err(Error::Unsupported {
+            what: "an option of CREATE ROLE".to_owned(),
+            hint: Some("Users log in, roles do not: see `headwater user create`.".to_owned()),
+            position: None,
+        });
+    }
+    Ok(AccessStatement::CreateRole { name, if_not_exists })
+}
+
+fn drop_roles(parser: &mut Parser) -> Result<AccessStatement> {
+    parser.advance_token();
+    let if_exists = takes_all(parser, &["IF", "EXISTS"]);
+    Ok(AccessStatement::DropRoles { names: names(parser, "a role")?, if_exists })
+}
+
+fn show(parser: &mut Parser) -> Result<AccessStatement> {
+    if takes(parser, "ROLES") {
+        return Ok(AccessStatement::ShowRoles);
+    }
+    parser.advance_token();
+    if takes(parser, "ON") {
+        return Err(Error::Unsupported {
+            what: "SHOW GRANTS ON".to_owned(),
+            hint: Some("Write SHOW GRANTS, or SHOW GRANTS FOR and a user or role.".to_owned()),
+            position: None,
+        });
+    }
+    let of_one = takes(parser, "FOR") || takes(parser, "TO");
+    let grantee = if of_one { Some(grantee(parser)?) } else { None };
+    Ok(AccessStatement::ShowGrants(grantee))
+}
+
+fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
+    let option = takes_all(parser, &["GRANT", "OPTION", "FOR"]);
+    unset(option, "GRANT OPTION")?;
+    let is_all = takes(parser, "ALL");
+    let granted = if is_all {
+        let _ = takes(parser, "PRIVILEGES");
+        Vec::new()
+    } else {
+        // `ROLE` may stand before the names of roles.
+        let _ = takes(parser, "ROLE");
+        names(parser, "an action or a role")?
+    };
+    let objects = if is_all || is_word(&parser.peek_token_ref().token, "ON") {
+        Some(objects(parser)?)
+    } else {
+        None
+    };
+    let preposition = if grants { "TO" } else { "FROM" };
+    if !takes(parser, preposition) {
+        return Err(expected(parser, preposition).into());
+    }
+    let grantees = listed(parser, grantee)?;
+    unset(takes_all(parser, &["WITH", "GRANT", "OPTION"]), "WITH GRANT OPTION")?;
+    unset(takes_all(parser, &["WITH", "ADMIN", "OPTION"]), "WITH ADMIN OPTION")?;
+    unset(takes(parser, "CASCADE"), "CASCADE in REVOKE")?;
+    let Some(objects) = objects else {
+        return Ok(AccessStatement::Roles { grants, roles: granted, grantees });
+    };
+    let permission = |object: ObjectPattern| {
+        let actions = if is_all {
+            object.kind().actions().to_vec()
+        } else {
+            granted.iter().map(|text| text.parse::<Action>()).collect::<Result<_, _>>()?
+        };
+        Permission { actions, object }.checked()
+    };
+    let permissions = objects.into_iter().map(permission).collect::<Result<_, _>>();
+    Ok(AccessStatement::Permissions {
+        grants,
+        permissions: permissions.map_err(|error| invalid(&error))?,
+        grantees,
+    })
+}
+
+/// Parses `ON`, the kind of object, `TABLE` by default, and names or patterns of objects.
+fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
+    if !takes(parser, "ON") {
+        return Err(expected(parser, "ON").into());
+    }
+    if takes(parser, "ALL") {
+        return Err(Error::Unsupported {
+            what: "ON ALL … IN SCHEMA".to_owned(),
+            hint: Some(
+                "Write ON TABLE 'sales.*' or ON NAMESPACE sales; both include later tables."
+                    .to_owned(),
+            ),
+            position: None,
+        });
+    }
+    let kind = kind(parser).unwrap_or(ObjectKind::Table);
+    let pattern = |text: &str| ObjectPattern::new(kind, text).map_err(|error| invalid(&error));
+    if kind == ObjectKind::Lake {
+        return Ok(vec![pattern("")?]);
+    }
+    let found = listed(parser, |parser| object_name(parser, kind))?;
+    found.iter().map(|text| pattern(text)).collect()
+}
+
+/// Takes the kind of object, if the next word is one that a name follows.
+fn kind(parser: &mut Parser) -> Option<ObjectKind> {
+    let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
+    let starts_name = matches!(second, Token::Word(_) | Token::SingleQuotedString(_));
+    let is_preposition = is_word(&second, "TO") || is_word(&second, "FROM");
+    let of = |kind: &ObjectKind| is_word(&first, kind.as_str());
+    let found = ObjectKind::ALL.into_iter().find(of);
+    let found = found.or_else(|| is_word(&first, "SCHEMA").then_some(ObjectKind::Namespace))?;
+    if starts_name && (found == ObjectKind::Lake) == is_preposition {
+        parser.advance_token();
+        return Some(found);
+    }
+    None
+}
+
+/// Parses the name of an object: parts with dots between them, or a pattern as text.
+fn object_name(parser: &mut Parser, kind: ObjectKind) -> Result<String> {
+    if let Token::SingleQuotedString(text) = &parser.peek_token_ref().token {
+        let text = text.clone();
+        parser.advance_token();
+        return Ok(text);
+    }
+    let mut parts = vec![name(parser, &format!("a {kind}"))?];
+    while parser.consume_token(&Token::Period) {
+        parts.push(name(parser, "a name")?);
+    }
+    Ok(parts.join("."))
+}
+
+fn grantee(parser: &mut Parser) -> Result<String> {
+    let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
+    let names_kind = is_word(&first, "ROLE") || is_word(&first, "USER");
+    if names_kind && matches!(second, Token::Word(_) | Token::SingleQuotedString(_)) {
+        parser.advance_token();
+    }
+    unset(takes(parser, "PUBLIC"), "PUBLIC as a grantee")?;
+    name(parser, "a user or role")
+}
+
+fn names(parser: &mut Parser, what: &str) -> Result<Vec<String>> {
+    listed(parser, |parser| name(parser, what))
+}
+
+fn listed<T>(parser: &mut Parser, one: impl Fn(&mut Parser) -> Result<T>) -> Result<Vec<T>> {
+    let mut found = vec![one(parser)?];
+    while parser.consume_token(&Token::Comma) {
+        found.push(one(parser)?);
+    }
+    Ok(found)
+}
+
+/// Parses a name: a word, or text in quotes.
+fn name(parser: &mut Parser, what: &str) -> Result<String> {
+    let text = match &parser.peek_token_ref().token {
+        Token::Word(word) => word.value.clone(),
+        Token::SingleQuotedString(text) => text.clone(),
+        _ => return Err(expected(parser, what).into()),
+    };
+    parser.advance_token();
+    Ok(text)
+}
+
+fn invalid(error: &PermissionError) -> Error {
+    use headwater_model::Fault;
+    Error::Invalid { message: error.to_string(), hint: error.hint(), position: None }
+}
+
+fn is_word(token: &Token, text: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+}
+
+/// Takes the next word if it is this one.
+fn takes(parser: &mut Parser, text: &str) -> bool {
+    takes_all(parser, &[text])
+}
+
+/// Takes the next words if they are these.
+fn takes_all(parser: &mut Parser, words: &[&str]) -> bool {
+    let is_next = |(at, text): (usize, &&str)| is_word(&parser.peek_nth_token_ref(at).token, text);
+    let found = words.iter().enumerate().all(is_next);
+    if found {
+        for _ in words {
+            parser.advance_token();
+        }
+    }
+    found
+}
