@@ -6,7 +6,6 @@ long, and the files that the tables lie in, which nobody can write. The tables a
 copied. What the function prints goes back line by line, with the line of code that printed it; what it
 returns goes back in a file of memory, written once, or in a message where it is no table and short;
 what it raises goes back with the user's own frames.
-
 It imports little of its own and nothing that a project could shadow.
 """
 
@@ -623,16 +622,17 @@ def chain(error):
 
 
 def hint_for(error, task):
-    """Returns a hint for known exceptions."""
+    """Returns a hint for known exceptions, in the words of the package that the module imported."""
+    names = ("bauplan", "internet_access") if "bauplan" in sys.modules else ("headwater", "network")
     for cause in chain(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             top = cause.name.split(".")[0]
             package = INSTALLED_AS.get(top, top.replace("_", "-"))
-            return f'Add `"{package}"` to `pip={{...}}` in the function\'s `@headwater.python`.'
+            return f'Add `"{package}"` to `pip={{...}}` in the function\'s `@{names[0]}.python`.'
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
-                return "Set `network=True` in the function's decorator: there is no network otherwise."
+                return f"Set `{names[1]}=True` in the function's decorator: it has no network otherwise."
             if cause.errno in (13, 30):
                 return "Write to `/tmp`: a function can write nowhere else."
             if cause.errno == 24:

@@ -269,3 +269,66 @@ async fn a_model_of_its_own_name_or_a_missing_table_is_refused_before_anything_r
         assert!(plan.contains(expected), "{plan}");
     }
 }
+
+#[tokio::test]
+async fn filters_compare_timestamps_with_text_and_keep_the_case_of_columns() {
+    let world = World::new().await;
+    world
+        .sql(
+            "main",
+            &[
+                "CREATE SCHEMA bauplan",
+                "CREATE TABLE bauplan.taxi AS SELECT * FROM (VALUES
+                    (1, TIMESTAMPTZ '2026-01-01T23:00:00Z'), (2, TIMESTAMPTZ '2026-02-02T01:00:00Z'))
+                    AS t(\"PULocationID\", pickup_datetime)",
+            ],
+        )
+        .await;
+    let code = r#"
+import bauplan
+
+
+@bauplan.model(materialization_strategy="REPLACE")
+def rides(
+    data=bauplan.Model(
+        "taxi",
+        columns=["PULocationID", "pickup_datetime"],
+        filter="""
+            pickup_datetime >= '2026-01-01T00:00:00-05:00'
+            AND pickup_datetime < '2026-02-01T00:00:00-05:00' AND PULocationID IN (1, 2)
+        """,
+    ),
+):
+    print(data.schema.field("PULocationID").type, data.num_rows)
+    return data.rename_columns(["place", "picked up"])
+"#;
+    let ran = world.run(&bauplan_files(DEFAULTS, &[("models.py", code)])).await;
+    assert_eq!(ran.report().tables, ["bauplan.rides"]);
+    assert!(ran.printed()[0].ends_with(" int64 1"), "{:?}", ran.printed());
+}
+
+#[tokio::test]
+async fn a_table_is_read_at_another_ref() {
+    let world = world().await;
+    world.branch("ada.dev").await;
+    world.sql("ada.dev", &["DELETE FROM bauplan.trips WHERE id = 1"]).await;
+    let code = "import bauplan\n@bauplan.model(materialization_strategy='REPLACE')\n\
+                def m(old=bauplan.Model('trips', ref='ada.dev'), new=bauplan.Model('trips')):\n    \
+                return [{'old': old.num_rows, 'new': new.num_rows}]\n";
+    world.run(&bauplan_files(DEFAULTS, &[("models.py", code)])).await.report();
+    let rows = world.sql("main", &["SELECT old, new FROM bauplan.m"]).await;
+    assert!(rows.contains("| 2   | 3   |"), "{rows}");
+}
+
+#[tokio::test]
+async fn hints_for_failed_functions_have_the_words_of_bauplan() {
+    let world = world().await;
+    let code = "import bauplan\n@bauplan.model()\ndef m(t=bauplan.Model('trips')):\n    \
+                import socket\n    socket.create_connection(('192.0.2.1', 9), 1)\n    return t\n";
+    let off = world.run(&bauplan_files(DEFAULTS, &[("models.py", code)])).await;
+    assert!(off.refusal().contains("hint: Set `internet_access=True`"), "{}", off.refusal());
+    let code =
+        "import bauplan\n@bauplan.model()\ndef m(t=bauplan.Model('trips')):\n    import sklearn\n";
+    let missing = world.run(&bauplan_files(DEFAULTS, &[("models.py", code)])).await.refusal();
+    assert!(missing.contains("in the function's `@bauplan.python`."), "{missing}");
+}

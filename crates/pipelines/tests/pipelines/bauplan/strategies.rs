@@ -106,3 +106,38 @@ async fn a_model_without_a_cache_runs_every_time() {
         assert!(again.steps().ends_with(expected), "{}", again.steps());
     }
 }
+
+#[tokio::test]
+async fn partitions_by_day_are_overwritten_by_sql_with_a_filter_over_timestamps() {
+    let world = World::new().await;
+    world
+        .sql(
+            "main",
+            &[
+                "CREATE SCHEMA bauplan",
+                "CREATE TABLE bauplan.taxi AS SELECT * FROM (VALUES
+                    (1, TIMESTAMPTZ '2026-01-01T23:00:00Z'), (2, TIMESTAMPTZ '2026-01-02T01:00:00Z'))
+                    AS t(\"PULocationID\", pickup_datetime)",
+            ],
+        )
+        .await;
+    let sql = "-- bauplan: materialization_strategy=OVERWRITE_PARTITIONS
+-- bauplan: partitioned-by=\"day(pickup_datetime), PULocationID\"
+-- bauplan: overwrite_filter=\"pickup_datetime >= $from AND pickup_datetime < '2026-02-01T00:00:00-05:00'\"
+SELECT PULocationID, pickup_datetime, $size AS size FROM taxi WHERE pickup_datetime >= $from";
+    let manifest = "parameters:\n  from: {default: '2026-01-01T00:00:00-00:00'}\n  size: {type: int, default: 1}\n";
+    let project = bauplan_files(manifest, &[("rides.sql", sql)]);
+    world.run(&project).await.report();
+    let later = |request: &mut RunRequest| {
+        request.parameters.insert("from".to_owned(), "2026-01-02T00:00:00-00:00".to_owned());
+        request.parameters.insert("size".to_owned(), "2".to_owned());
+    };
+    world.run_with(&project, later).await.report();
+    let rows =
+        world.sql("main", &["SELECT PULocationID, size FROM bauplan.rides ORDER BY 1"]).await;
+    assert!(
+        rows.contains("| 1            | 1    |") && rows.contains("| 2            | 2    |"),
+        "{rows}"
+    );
+    assert_eq!(rows.matches("\n|").count(), 3, "{rows}");
+}
