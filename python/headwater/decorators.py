@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 PRIORITIES = ("low", "normal", "high")
-MATERIALIZATIONS = ("none", "replace", "append", "merge")
+MATERIALIZATIONS = ("none", "replace", "append", "merge", "overwrite_partitions")
 
 
 def model(
     name: str | None = None,
-    materialization: Literal["none", "replace", "append", "merge"] = "none",
+    materialization: Literal[
+        "none", "replace", "append", "merge", "overwrite_partitions"
+    ] = "none",
     keys: str | Iterable[str] | None = None,
     columns: Iterable[str] | None = None,
     partition_by: str | Iterable[str] | None = None,
@@ -37,20 +39,23 @@ def model(
     env: Mapping[str, str] | None = None,
     secrets: Iterable[str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
+    overwrite_filter: str | None = None,
 ) -> Callable[[Function], Function]:
     """Turns a function into a model: it returns one table.
 
     `name` is the model's name, by default the function's. `materialization` is `none` (only passed
-    to other models), `replace` (the table's whole content), `append` (added to the table) or
-    `merge` (upserted by the columns `keys`). `columns` are the required columns of the result.
-    `partition_by` is one field or a list of `column`, `day(column)` (or `year`, `month`, `hour`),
-    `bucket(16, column)` and `truncate(4, column)`. `allow_takeover` permits overwriting a table
-    that no model of the project created. `network` allows the network, or only the hosts of a list
-    such as `["api.example.com:443"]`. `memory` is the memory limit, `"512MiB"` or a number of
-    bytes; `timeout` the time limit, `"1min"` or a number of seconds. `cpus` is the maximum number
-    of processors, such as `1.5`; `tmp` the size of `/tmp`, by default 1 GiB. `env` are environment
-    variables, whose values Headwater never shows; `secrets` are names of secrets of the lake, which
-    are environment variables, too. `priority` is the order of queued calls.
+    to other models), `replace` (the table's whole content), `append` (added to the table), `merge`
+    (upserted by the columns `keys`) or `overwrite_partitions` (in place of the rows of
+    `overwrite_filter`, a condition in SQL, or else of the partitions of the new rows). `columns`
+    are the required columns of the result. `partition_by` is one field or a list of `column`,
+    `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
+    `allow_takeover` permits overwriting a table that no model of the project created. `network`
+    allows the network, or only the hosts of a list such as `["api.example.com:443"]`. `memory` is
+    the memory limit, `"512MiB"` or a number of bytes; `timeout` the time limit, `"1min"` or a
+    number of seconds. `cpus` is the maximum number of processors, such as `1.5`; `tmp` the size of
+    `/tmp`, by default 1 GiB. `env` are environment variables, whose values Headwater never shows;
+    `secrets` are names of secrets of the lake, which are environment variables, too. `priority` is
+    the order of queued calls.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several. Raises `InvalidProjectError` for invalid arguments.
@@ -70,6 +75,7 @@ def model(
         "env": None if env is None else _check_variables(env),
         "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
+        "overwrite_filter": _check_filter(overwrite_filter),
     }
     return _attach("model", settings)
 
@@ -195,8 +201,13 @@ def _check_callable_name(name: object) -> str:
 
 def _check_materialization(value: object) -> str:
     if value not in MATERIALIZATIONS:
-        refuse(f"materialization `{value}` is not known", "Use `none`, `replace`, `append` or `merge`.")
+        known = ", ".join(f"`{name}`" for name in MATERIALIZATIONS)
+        refuse(f"materialization `{value}` is not known", f"Use one of {known}.")
     return str(value)
+
+
+def _check_filter(value: object) -> str | None:
+    return None if value is None else check_text(value, "overwrite_filter")
 
 
 def _check_keys(keys: object) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Decorators(unittest.TestCase):
             tmp="2GiB",
             env={"TOKEN": "secret"},
             secrets=["STRIPE_KEY"],
+            overwrite_filter="day > 1",
         )
         self.assertEqual(
             noted,
@@ -73,6 +74,7 @@ class Decorators(unittest.TestCase):
                 "tmp": "2GiB",
                 "env": {"TOKEN": "secret"},
                 "secrets": ("STRIPE_KEY",),
+                "overwrite_filter": "day > 1",
             },
         )
 
@@ -101,6 +103,7 @@ class Decorators(unittest.TestCase):
             ({"network": ["https://example.com"]}, "`https://example.com`"),
             ({"cpus": 0}, "`0`"),
             ({"priority": "urgent"}, "`urgent`"),
+            ({"overwrite_filter": ""}, "overwrite_filter"),
             ({"tmp": "big"}, "`big`"),
             ({"env": {"1st": "x"}}, "`1st`"),
             ({"env": {"TOKEN": 7}}, "`TOKEN`"),

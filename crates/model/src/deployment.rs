@@ -12,7 +12,7 @@ use crate::{ChangeKind, ObjectId, Timestamp};
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeployRequest {
-    /// The project's files by path, relative to its root and separated by `/`: `headwater.toml`,
+    /// The project's files by path, relative to its root and separated by `/`: the project file,
     /// SQL and Python files.
     pub files: BTreeMap<String, String>,
     /// Validate and compare only.

@@ -11,7 +11,7 @@ use crate::{CommitId, MergeReport, MergeRequest, Priority, Problem, RefSpec, Ste
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RunRequest {
-    /// The project's files by path, relative to its root and separated by `/`: `headwater.toml`,
+    /// The project's files by path, relative to its root and separated by `/`: the project file,
     /// SQL and Python files.
     pub files: BTreeMap<String, String>,
     /// The branch to run on; `main` by default.
@@ -61,7 +61,7 @@ pub struct PlannedStep {
     pub parents: Vec<String>,
     /// Those of its inputs that are lake tables.
     pub tables: Vec<String>,
-    /// `none`, `replace`, `append` or `merge`; none for expectations.
+    /// `none`, `replace`, `append`, `merge` or `overwrite_partitions`; none for expectations.
     pub materialization: Option<String>,
     /// `python 3.11, polars 1.38.1`, for Python.
     pub environment: Option<String>,

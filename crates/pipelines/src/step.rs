@@ -125,12 +125,13 @@ pub enum Materialization {
 }
 
 impl Materialization {
-    /// The variants of Headwater's own projects, in the order of the documentation.
-    pub const ALL: [Materialization; 4] = [
+    /// All variants, in the order of the documentation.
+    pub const ALL: [Materialization; 5] = [
         Materialization::None,
         Materialization::Replace,
         Materialization::Append,
         Materialization::Merge,
+        Materialization::OverwritePartitions,
     ];
 
     /// Returns the name: `none`, `replace`, `append`, `merge` or `overwrite_partitions`.

@@ -4,6 +4,7 @@
 mod bauplan;
 mod callable;
 mod manifest;
+mod overwrite;
 mod parameter;
 mod parsed;
 mod python;
@@ -185,7 +186,7 @@ fn check_growing(step: &Step) -> Result<()> {
         return refuse(&step.at, message, "Name each key once.");
     }
     for input in step.inputs.iter().filter(|input| input.incremental) {
-        if !step.materialization.accumulates() {
+        if !matches!(step.materialization, Materialization::Append | Materialization::Merge) {
             let what = if step.is_expectation() { "an expectation" } else { "a model" };
             let message = format!(
                 "`{}` reads `{}` incrementally, but is {what} that does not add rows to a table",

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Project, by_name, check_growing, check_names, deeply, manifest, parameter};
-use super::{python, sql, trigger};
+use super::{Project, by_name, check_growing, check_names, deeply, manifest, overwrite};
+use super::{parameter, python, sql, trigger};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 
@@ -47,6 +47,7 @@ impl Parsed {
         errors.extend(check_names(&steps).err());
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
+        errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
         let files = Arc::new(files.clone());
         let manifest::Manifest { name, defaults, parameters, rates, triggers: located, .. } =
             manifest;

@@ -10,12 +10,13 @@ use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
 use crate::{Error, Location, Result, suggest, units};
 
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "name",
     "materialization",
     "keys",
     "incremental",
     "partition_by",
+    "overwrite_filter",
     "columns",
     "allow_takeover",
     "memory",
@@ -84,8 +85,29 @@ pub(super) fn parse(
             at: source.line(u32::try_from(position.line).unwrap_or(1)),
         })
         .collect();
-    bauplan::sql::finish(&mut step)?;
+    let used = overwrite_parameters(&step)?;
+    step.parameters.extend(used);
     Ok(step)
+}
+
+/// Returns the parameters of the overwrite filter.
+fn overwrite_parameters(step: &Step) -> Result<Vec<ParameterInput>> {
+    let Some(filter) = &step.overwrite_filter else { return Ok(Vec::new()) };
+    let checked = headwater_engine::check_condition(filter);
+    let used = checked.and_then(|()| headwater_engine::placeholders(filter));
+    let used = used.map_err(|error| Error::Invalid {
+        at: step.at.clone(),
+        message: format!("`overwrite_filter` cannot be used: {error}"),
+        hint: error.hint(),
+    })?;
+    let parameter = |name| ParameterInput { argument: None, name, at: step.at.clone() };
+    Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
+}
+
+/// Removes the quotes around a whole value.
+pub(super) fn unquoted(value: &str) -> &str {
+    let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).unwrap_or(value)
 }
 
 /// Returns the error for a query with dbt syntax, if it is one.
@@ -219,7 +241,7 @@ fn apply(
         let message = format!("`{setting}` is no setting");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
     };
-    let value = value.trim().trim_matches(['"', '\'']);
+    let value = unquoted(value.trim());
     match key.trim().replace('-', "_").as_str() {
         "name" => value.clone_into(&mut step.name),
         "materialization" => step.materialization = materialization(value, at)?,
@@ -227,6 +249,7 @@ fn apply(
             step.partition_by = partition(value, at)?;
             step.partition_at = at.clone();
         }
+        "overwrite_filter" => step.overwrite_filter = Some(value.to_owned()),
         "allow_takeover" => step.allow_takeover = flag("allow_takeover", value, at)?,
         "keys" => step.keys = names(value),
         "incremental" => {

@@ -25,6 +25,42 @@ async fn table(world: &World, query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn partitions_are_overwritten_by_sql_and_python() {
+    let world = world().await;
+    let head = "-- headwater: materialization = overwrite_partitions\n\
+                -- headwater: partition_by = name\n";
+    let python = "import headwater\n@headwater.model(materialization='overwrite_partitions', \
+                  partition_by='name', overwrite_filter='n >= $least')\n\
+                  def large(t=headwater.Model('events', filter='n >= $least')):\n    return t\n";
+    let sql = format!("{head}SELECT id, name, n FROM events WHERE name <> 'z'");
+    let manifest = "[defaults]\npython = '3.11'\n[parameters.least]\ntype = 'int'\ndefault = 20\n";
+    let project = files(manifest, &[("latest.sql", &sql), ("m.py", python)]);
+    world.run(&project).await.report();
+    world.sql("main", &["DELETE FROM events WHERE id = 1", "UPDATE events SET n = 21"]).await;
+    world.run(&project).await.report();
+    assert_eq!(table(&world, "SELECT * FROM latest ORDER BY id").await, ["1 a 10", "2 b 21"]);
+    assert_eq!(table(&world, "SELECT * FROM large ORDER BY id").await, ["2 b 21"]);
+    assert!(world.run(&project).await.all(StepStatus::Unchanged));
+
+    for (settings, expected) in [
+        (
+            "-- headwater: materialization = overwrite_partitions\n",
+            "overwrites partitions, but has none",
+        ),
+        ("-- headwater: overwrite_filter = id = 1\n", "does not overwrite partitions"),
+        (
+            &*format!("{head}-- headwater: overwrite_filter = id =\n"),
+            "`overwrite_filter` cannot be used",
+        ),
+        (&*format!("{head}-- headwater: incremental = events\n"), "reads `events` incrementally"),
+    ] {
+        let sql = format!("{settings}SELECT * FROM events");
+        let refused = refusal(&files("", &[("m.sql", &sql)]));
+        assert!(refused.contains(expected), "{settings}{refused}");
+    }
+}
+
+#[tokio::test]
 async fn rows_are_merged_by_their_keys() {
     let world = world().await;
     let project = files("", &[("latest.sql", &format!("{MERGED}SELECT id, name, n FROM events"))]);

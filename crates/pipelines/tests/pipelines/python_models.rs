@@ -173,7 +173,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model(materialization=\"x\")\ndef f(): pass\n"), @r#"
     invalid_project: `materialization` of `model` cannot be `"x"` (models/m.py:2)
-      hint: Write it like `"none"`, `"replace"`, `"append"` or `"merge"`.
+      hint: Write it like `"none"`, `"replace"`, `"append"`, `"merge"` or `"overwrite_partitions"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.modle()\ndef f(): pass\n"), @r"
     invalid_project: `headwater` has no `modle` for this place (models/m.py:2)
@@ -197,11 +197,11 @@ fn what_is_wrong_is_refused_with_its_line() {
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
     invalid_project: `model` has no argument `**` (models/m.py:2)
-      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`.
+      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`, `overwrite_filter`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
     invalid_project: `model` has too many arguments without a name (models/m.py:2)
-      hint: Name them: `name=…, materialization=…, keys=…, columns=…, partition_by=…, allow_takeover=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, secrets=…, priority=…`.
+      hint: Name them: `name=…, materialization=…, keys=…, columns=…, partition_by=…, allow_takeover=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, secrets=…, priority=…, overwrite_filter=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
     invalid_project: the argument `a` of `f` has no input (models/m.py:3)

@@ -4,7 +4,6 @@
 mod manifest;
 pub(super) mod materialization;
 mod model_files;
-pub(super) mod overwrite;
 pub(super) mod sql;
 
 pub(super) use manifest::parse as parse_manifest;

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::Fault;
-
-use super::{materialization, overwrite};
+use super::materialization;
 use crate::project::python::{Schema, Schemas};
-use crate::project::sql::partition;
-use crate::{Error, Location, ParameterInput, Result, Step, suggest};
+use crate::project::sql::{partition, unquoted};
+use crate::{Error, Location, Result, Step, suggest};
 
 const SETTINGS: [&str; 6] = [
     "name",
@@ -55,32 +53,6 @@ pub(in crate::project) fn apply(
             return Err(Error::invalid(at.clone(), message, hint));
         }
     }
-    Ok(())
-}
-
-/// Removes the quotes around a whole value.
-fn unquoted(value: &str) -> &str {
-    let inner = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    inner('"').or_else(|| inner('\'')).unwrap_or(value)
-}
-
-/// Checks the settings of a model together, and adds the parameters of its overwrite filter.
-pub(in crate::project) fn finish(step: &mut Step) -> Result<()> {
-    let filter = step.overwrite_filter.as_deref();
-    let is_partitioned = !step.partition_by.is_empty();
-    overwrite::check(step.materialization, is_partitioned, filter, &step.at)?;
-    let Some(filter) = filter else { return Ok(()) };
-    let checked = headwater_engine::check_condition(filter);
-    let used = checked.and_then(|()| headwater_engine::placeholders(filter));
-    let used = used.map_err(|error| Error::Invalid {
-        at: step.at.clone(),
-        message: format!("`overwrite_filter` cannot be used: {error}"),
-        hint: error.hint(),
-    })?;
-    let at = &step.at;
-    let parameter = |name| ParameterInput { argument: None, name, at: at.clone() };
-    let used: Vec<_> = used.into_iter().map(|(name, _)| parameter(name)).collect();
-    step.parameters.extend(used);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 14] = [
+const MODEL: [&str; 15] = [
     "name",
     "materialization",
     "keys",
@@ -30,6 +30,7 @@ const MODEL: [&str; 14] = [
     "env",
     "secrets",
     "priority",
+    "overwrite_filter",
 ];
 
 const EXPECTATION: [&str; 1] = ["name"];
@@ -82,7 +83,11 @@ impl<'a> Reader<'a> {
         };
         settings::refuse_async(function, &at)?;
         let table = self.table(&values, "name", name, &at)?;
-        let (inputs, parameters) = self.inputs(function)?;
+        let (inputs, mut parameters) = self.inputs(function)?;
+        let filter = values.text("overwrite_filter")?;
+        let filter_at = values.place("overwrite_filter", &at);
+        let used = filter.as_deref();
+        parameters.extend(settings::condition_parameters("overwrite_filter", used, &filter_at)?);
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
         Ok(Some(Defined::Step(Box::new(Step {
             name: table.to_string(),
@@ -96,7 +101,7 @@ impl<'a> Reader<'a> {
             columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
             lenient_columns: false,
             contract: Vec::new(),
-            overwrite_filter: None,
+            overwrite_filter: filter,
             always_runs: false,
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,

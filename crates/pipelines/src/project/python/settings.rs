@@ -156,7 +156,7 @@ pub(super) fn materialization(values: &Values) -> Result<Materialization> {
         Literal::Text(text) => Materialization::parse(text),
         _ => None,
     };
-    let form = "`\"none\"`, `\"replace\"`, `\"append\"` or `\"merge\"`";
+    let form = "`\"none\"`, `\"replace\"`, `\"append\"`, `\"merge\"` or `\"overwrite_partitions\"`";
     Ok(values.get("materialization", read, form)?.unwrap_or_default())
 }
 

@@ -171,11 +171,11 @@ fn wrong_arguments_of_a_model_are_refused_by_name() {
         ),
         (
             "@bauplan.model(materialization_strategy='OVERWRITE_PARTITIONS')",
-            "`OVERWRITE_PARTITIONS` is set without `partitioned_by`",
+            "`bauplan.m` overwrites partitions, but has none",
         ),
         (
             "@bauplan.model(materialization_strategy='APPEND', overwrite_filter='a = 1')",
-            "`overwrite_filter` is set, which only `OVERWRITE_PARTITIONS` uses",
+            "`bauplan.m` has `overwrite_filter`, but does not overwrite partitions",
         ),
         (
             "@bauplan.model(materialization_strategy='OVERWRITE_PARTITIONS', partitioned_by='a', overwrite_filter='a = ')",

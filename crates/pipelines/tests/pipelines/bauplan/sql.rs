@@ -58,11 +58,11 @@ fn wrong_settings_are_refused_with_their_line() {
         ("-- bauplan: partitioned_by = week(a)\nSELECT 1 AS a", "week(a)"),
         (
             "-- bauplan: overwrite_filter = a = 1\nSELECT 1 AS a",
-            "which only `OVERWRITE_PARTITIONS` uses",
+            "`m` has `overwrite_filter`, but does not overwrite partitions",
         ),
         (
             "-- bauplan: materialization_strategy = OVERWRITE_PARTITIONS\nSELECT 1",
-            "without `partitioned_by`",
+            "`m` overwrites partitions, but has none",
         ),
         ("SELECT 1\n-- bauplan: name = x", "a setting stands below the query's begin (m.sql:2)"),
     ] {

@@ -6,7 +6,7 @@ use ruff_python_ast::{Arguments, Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::schema::{Schema, Schemas, annotated};
-use crate::project::bauplan::{materialization, overwrite};
+use crate::project::bauplan::materialization;
 use crate::project::python::arguments::Values;
 use crate::project::python::literal::Literal;
 use crate::project::python::names::{BAUPLAN, Names};
@@ -76,7 +76,6 @@ impl<'a> BauplanReader<'a> {
         let partition_by = partition_by(values)?;
         let filter = values.text("overwrite_filter")?;
         let filter_at = values.place("overwrite_filter", &at);
-        overwrite::check(materialization, !partition_by.is_empty(), filter.as_deref(), &filter_at)?;
         let used =
             settings::condition_parameters("overwrite_filter", filter.as_deref(), &filter_at);
         parameters.extend(used?);
