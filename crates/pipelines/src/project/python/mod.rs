@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use ruff_python_ast::{ModModule, Stmt};
 use ruff_text_size::Ranged;
 
-use self::bauplan::BauplanReader;
+use self::bauplan::{BauplanReader, refuse_unsupported};
 pub(super) use self::bauplan::{Schema, Schemas};
 use self::function::{Defined, Reader};
 use self::names::{BAUPLAN, Names, PACKAGE};
@@ -44,13 +44,13 @@ pub(super) fn parse(
     foreign::refuse(source, &module, files)?;
     let names = Names::of(&module, source, PACKAGE)?;
     let bauplan = Names::of(&module, source, BAUPLAN)?;
+    refuse_unsupported(source, &module, &bauplan)?;
     if names.is_empty() && bauplan.is_empty() {
         return Ok(Found::default());
     }
     let schemas = Schemas::of(source, &module, files)?;
     let reader = Reader { source, names: &names, namespace };
     let bauplan = BauplanReader { source, names: &bauplan, namespace, schemas: &schemas };
-    bauplan.refuse_unsupported(&module)?;
     let (mut steps, mut callables) = (Vec::new(), Vec::new());
     for statement in &module.body {
         if let Stmt::FunctionDef(function) = statement {

@@ -4,6 +4,7 @@ use headwater_functions::Network;
 use headwater_pipelines::{Body, Function, Materialization, Step, StepKind};
 
 use super::{check_refused, parse, step};
+use crate::support::{bauplan_files, refusal};
 
 fn function(step: &Step) -> &Function {
     match &step.body {
@@ -230,6 +231,11 @@ fn wrong_decorators_are_refused_by_name() {
 
 #[test]
 fn misplaced_decorators_and_imports_are_refused_by_name() {
+    let helper = [("kept.py", "from bauplan.store import load_obj\n")];
+    assert!(
+        refusal(&bauplan_files("", &helper))
+            .contains("`bauplan.store` is not supported (kept.py:1)")
+    );
     check_refused(&[
         (
             "class C:\n    @bauplan.model()\n    def m(self):\n        pass\n",

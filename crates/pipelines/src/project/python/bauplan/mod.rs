@@ -8,3 +8,4 @@ mod unsupported;
 
 pub(super) use self::function::BauplanReader;
 pub(in crate::project) use self::schema::{Schema, Schemas};
+pub(super) use self::unsupported::refuse_unsupported;

@@ -4,26 +4,26 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ModModule, Stmt};
 use ruff_text_size::{Ranged, TextRange};
 
-use super::function::BauplanReader;
 use crate::project::python::names::Names;
+use crate::source::SourceText;
 use crate::{Error, Result};
 
 /// Names that functions cannot use, each with a hint.
 const UNSUPPORTED: [(&str, &str); 1] =
     [("store", "Return the object as a table, for example with one binary column.")];
 
-impl BauplanReader<'_> {
-    /// Rejects a file that uses an unsupported part of the package.
-    pub fn refuse_unsupported(&self, module: &ModModule) -> Result<()> {
-        let mut uses = Uses { names: self.names, found: None };
-        uses.visit_body(&module.body);
-        let Some((range, name)) = uses.found else { return Ok(()) };
-        let hint =
-            UNSUPPORTED.iter().find(|(known, _)| *known == name).map_or("", |(_, hint)| hint);
-        let at = self.source.at(range.start().to_usize());
-        let message = format!("`bauplan.{name}` is not supported");
-        Err(Error::invalid(at, message, hint))
-    }
+/// Rejects a file that uses an unsupported part of the package, which it imported as `names`.
+pub(in crate::project::python) fn refuse_unsupported(
+    source: &SourceText<'_>,
+    module: &ModModule,
+    names: &Names,
+) -> Result<()> {
+    let mut uses = Uses { names, found: None };
+    uses.visit_body(&module.body);
+    let Some((range, name)) = uses.found else { return Ok(()) };
+    let hint = UNSUPPORTED.iter().find(|(known, _)| *known == name).map_or("", |(_, hint)| hint);
+    let at = source.at(range.start().to_usize());
+    Err(Error::invalid(at, format!("`bauplan.{name}` is not supported"), hint))
 }
 
 /// Collector of the first use.
