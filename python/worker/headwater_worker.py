@@ -216,8 +216,8 @@ class Printer(io.TextIOBase):
 
 def relative(file, project):
     """Returns the path of a project file relative to the project; None for other files."""
-    prefix = project + os.sep
-    return file[len(prefix):] if file.startswith(prefix) else None
+    prefix, hidden = project + os.sep, os.path.join(project, ".headwater")
+    return file[len(prefix):] if file.startswith(prefix) and hidden not in file else None
 
 
 def forget_shadowed(folders):

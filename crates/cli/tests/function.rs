@@ -81,3 +81,101 @@ fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
     let jobs = workspace.ok(&["job", "ls", "--kind", "function"]);
     assert!(jobs.lines().nth(1).is_some_and(|row| row.contains(" warm ")), "{jobs}");
 }
+
+/// Functions in other languages.
+const COMMANDS: &str = "\
+[project]
+name = \"test\"
+
+[functions.upper]
+command = [\"./bin/upper.sh\", \"!\"]
+files = [\"bin/lib\"]
+env = { MODE = \"loud\" }
+timeout = \"30s\"
+memory = \"256MiB\"
+
+[functions.reads-nothing]
+command = [\"printf\", \"{\\\"n\\\": 7}\"]
+
+[functions.fails]
+command = [\"sh\", \"-c\", \"echo step one >&2; echo it is broken >&2; exit 3\"]
+
+[functions.dies]
+command = [\"sh\", \"-c\", \"kill -9 $$\"]
+
+[functions.endless]
+command = [\"yes\"]
+
+[functions.binary]
+command = [\"printf\", \"\\\\377\"]
+
+[functions.absent]
+command = [\"no-such-program\"]
+
+[functions.plain]
+command = [\"./bin/plain.txt\"]
+
+[functions.writes]
+command = [\"sh\", \"-c\", \"echo x > /project/new\"]
+
+[functions.slow]
+command = [\"sleep\", \"60\"]
+timeout = \"1s\"
+
+[functions.leaves-a-child]
+command = [\"sh\", \"-c\", \"sleep 60 & echo 1\"]
+";
+
+#[test]
+fn a_function_is_a_program_in_any_language() {
+    let workspace = Workspace::new();
+    workspace.write("headwater.toml", COMMANDS);
+    let script = "#!/bin/sh\n. bin/lib/text.sh\necho \"$MODE $0\" >&2\nshout \"$1\"\n";
+    workspace.write("bin/upper.sh", script);
+    workspace.write("bin/lib/text.sh", "shout() { tr a-z A-Z; printf %s \"$1\"; }\n");
+    workspace.write("bin/plain.txt", "no program\n");
+    workspace.ok(&["deploy"]);
+    // The same in the working folder and deployed, cold and warm.
+    for options in [&["--working-folder"][..], &[], &[]] {
+        let call = [&["function", "invoke", "upper", "--arg", "event={\"a\": \"b\"}"], options];
+        let told = workspace.run(&call.concat());
+        assert_eq!(told.code, 0, "{}", told.stderr);
+        assert_eq!(told.stdout.trim().trim_matches('"').replace('\\', ""), "{\"A\": \"B\"}!");
+        assert!(told.stderr.contains("loud ./bin/upper.sh"), "{}", told.stderr);
+    }
+    let found = workspace.json(&["function", "invoke", "reads-nothing", "--arg", "event=1"]);
+    assert_eq!(found, json!({"n": 7}));
+    assert_eq!(workspace.ok(&["function", "invoke", "leaves-a-child"]).trim(), "1");
+    for (name, expected) in [
+        ("fails", "exited with status 3"),
+        ("fails", "it is broken"),
+        ("dies", "was ended by signal 9"),
+        ("endless", "`yes` returned more than 16 MiB"),
+        ("binary", "returned bytes that are not UTF-8 text"),
+        ("absent", "the program `no-such-program` is not on this machine"),
+        ("plain", "it is not executable: begin a script with `#!` and its interpreter"),
+        ("writes", "Read-only file system"),
+        ("slow", "ran longer than its limit of 1 s"),
+    ] {
+        let told = workspace.run(&["function", "invoke", name]);
+        assert!(told.code != 0 && told.stderr.contains(expected), "{name}: {}", told.stderr);
+    }
+}
+
+#[test]
+fn a_program_must_be_declared_with_a_file_of_the_project() {
+    let workspace = Workspace::new();
+    for (declaration, expected) in [
+        ("command = []", "`command` names no program"),
+        ("command = [\"./run.sh\"]", "the project has no file `./run.sh`"),
+        ("command = [\"../run.sh\"]", "the project has no file `../run.sh`"),
+        ("command = [\"ls\"]\nmemory = \"much\"", "`much` is not a size"),
+        ("command = [\"ls\"]\nnetwork = [\"a b\"]", "`a b` is not a host"),
+        ("program = [\"ls\"]", "there is no key `program` here"),
+    ] {
+        let text = format!("[project]\nname = \"test\"\n[functions.f]\n{declaration}\n");
+        workspace.write("headwater.toml", &text);
+        let told = workspace.run(&["deploy", "--dry-run"]);
+        assert!(told.code != 0 && told.stderr.contains(expected), "{declaration}: {}", told.stderr);
+    }
+}

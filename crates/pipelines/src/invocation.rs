@@ -75,7 +75,7 @@ impl Runner {
         let (model, secrets) = (call.model.map(str::to_owned), call.secrets);
         let invocation = Invocation {
             environment: call.environment,
-            files: call.project.files.clone(),
+            files: call.project.sandbox_files.clone(),
             module: call.function.file.to_string(),
             function: call.function.name.clone(),
             arguments: call.arguments,

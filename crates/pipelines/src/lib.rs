@@ -36,7 +36,9 @@ pub use call::Given;
 pub use contract::{ColumnType, DeclaredColumn};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
-pub use project::{Callable, Defaults, Parameter, ParameterKind, Parsed, Project, ProjectSettings};
+pub use project::{
+    Callable, Defaults, Parameter, ParameterKind, Parsed, Project, ProjectSettings, command_files,
+};
 pub use runner::Runner;
 pub use source::Location;
 pub use step::{Body, Function, Input, Materialization, ParameterInput, Step, StepKind};

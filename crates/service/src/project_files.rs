@@ -1,13 +1,16 @@
-//! The files of a project that a run receives: its project file, SQL and Python files.
+//! The files of a project that a run receives: its project file, SQL and Python files, and the
+//! files that functions in other languages name.
 //!
 //! Data never does: hidden folders, virtual environments and folders called `data` are left out,
 //! and so are other projects within the folder.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::Path;
 
 use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem};
+use headwater_pipelines::command_files;
 
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
@@ -35,13 +38,54 @@ pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
             if kind.is_dir() && depth < DEPTH_MAX && is_code_folder(&path) {
                 folders.push((path, depth + 1));
             } else if kind.is_file() && is_code_file(root, &path) {
-                bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-                check_size(root, bytes)?;
-                files.insert(relative(root, &path), read_text(&path)?);
+                add(root, &path, &mut bytes, &mut files)?;
             }
         }
     }
+    let named = files.get(PROJECT_FILE).map_or_else(Vec::new, |text| command_files(text));
+    for name in named {
+        add_named(root, &root.join(name), &mut bytes, &mut files)?;
+    }
     Ok(files)
+}
+
+/// Adds a file or folder that a function names; anything else is no file, but a word of a command.
+/// Links are not followed.
+fn add_named(
+    root: &Path,
+    path: &Path,
+    bytes: &mut u64,
+    files: &mut BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    let mut left = vec![path.to_owned()];
+    while let Some(path) = left.pop() {
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            let entries = std::fs::read_dir(&path).map_err(unreadable(&path))?.flatten();
+            left.extend(entries.map(|entry| entry.path()).filter(|path| !is_hidden(path)));
+        } else if metadata.is_file() {
+            add(root, &path, bytes, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn add(
+    root: &Path,
+    path: &Path,
+    bytes: &mut u64,
+    files: &mut BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    if let Entry::Vacant(entry) = files.entry(relative(root, path)) {
+        *bytes += path.metadata().map_or(0, |metadata| metadata.len());
+        check_size(root, *bytes)?;
+        entry.insert(read_text(path)?);
+    }
+    Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {
@@ -84,9 +128,8 @@ fn has_project_file(folder: &Path) -> bool {
 
 fn is_code_file(root: &Path, path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let marks = || PROJECT_FILES.iter().any(|file| path == root.join(file));
-    !hidden && (matches!(extension, Some("sql" | "py")) || marks())
+    !is_hidden(path) && (matches!(extension, Some("sql" | "py")) || marks())
 }
 
 fn relative(root: &Path, path: &Path) -> String {
@@ -102,8 +145,10 @@ mod tests {
     #[test]
     fn only_code_files_are_read() {
         let root = tempfile::tempdir().expect("a temporary folder");
+        let toml = "[functions.upper]\ncommand = [\"node\", \"./web/upper.js\"]\n\
+                    files = [\"web/lib/\", \"../x\"]\n";
         for (path, text) in [
-            ("headwater.toml", ""),
+            ("headwater.toml", toml),
             ("models/a.sql", "SELECT 1"),
             ("models/b.py", ""),
             ("data/rows.sql", ""),
@@ -114,6 +159,9 @@ mod tests {
             ("third/bauplan_project.yml", ""),
             ("third/d.sql", ""),
             ("notes.md", ""),
+            ("web/upper.js", ""),
+            ("web/lib/text.js", ""),
+            ("web/lib/.cache", ""),
         ] {
             let path = root.path().join(path);
             std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
@@ -121,7 +169,9 @@ mod tests {
         }
         let files = read_project(root.path()).expect("the project");
         let names: Vec<_> = files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["headwater.toml", "models/a.sql", "models/b.py"]);
+        let expected =
+            ["headwater.toml", "models/a.sql", "models/b.py", "web/lib/text.js", "web/upper.js"];
+        assert_eq!(names, expected);
         let missing = read_project(&root.path().join("models")).expect_err("no project");
         assert_eq!(missing.code, ErrorCode::FileNotFound);
         let third = read_project(&root.path().join("third")).expect("a project for Bauplan");

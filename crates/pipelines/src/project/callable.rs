@@ -29,6 +29,16 @@ pub struct Callable {
     pub function: Function,
 }
 
+/// Rejects names that cannot be part of a path or a URL.
+pub(super) fn check_name(name: &str, at: &Location) -> Result<()> {
+    let is_usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !name.is_empty() && name.len() <= 200 && name.chars().all(is_usable) {
+        return Ok(());
+    }
+    let message = format!("`{name}` is not a usable name of a function");
+    Err(Error::invalid(at.clone(), message, "Use letters, digits, `_`, `-` and `.`."))
+}
+
 impl Callable {
     /// Returns the resource limits of an instance.
     pub fn limits(&self, defaults: &Defaults) -> Limits {

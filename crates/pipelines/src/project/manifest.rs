@@ -1,6 +1,7 @@
 //! The settings of a project, and their parser for `headwater.toml`, with locations of errors.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use headwater_model::{
     DEFAULT_NAMESPACE, Fault, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, Trigger, name,
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::bauplan::ModelFiles;
+use super::command::{self, CommandFunction, CommandTable};
 use super::{Defaults, Parameter, ParameterKind, bauplan};
 use crate::source::SourceText;
 use crate::{Error, Location, Result, suggest, units};
@@ -21,6 +23,8 @@ pub(super) struct Manifest {
     pub parameters: BTreeMap<String, Parameter>,
     pub rates: RateCard,
     pub triggers: Vec<LocatedTrigger>,
+    /// Functions that are programs.
+    pub commands: Vec<CommandFunction>,
     /// Files that may define models.
     pub model_files: ModelFiles,
 }
@@ -41,6 +45,8 @@ struct File {
     parameters: BTreeMap<String, Spanned<ParameterTable>>,
     #[serde(default)]
     rates: RateCard,
+    #[serde(default)]
+    functions: BTreeMap<String, Spanned<CommandTable>>,
     #[serde(default, rename = "trigger")]
     triggers: Vec<Spanned<Trigger>>,
 }
@@ -100,7 +106,10 @@ pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str
 /// Parses the settings in a project file.
 pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Result<Manifest> {
     let source = SourceText::new(file, files.get(file).ok_or(Error::NoManifest)?);
-    if file == PROJECT_FILE { parse_toml(&source) } else { bauplan::parse_manifest(&source) }
+    match file {
+        PROJECT_FILE => parse_toml(&source, files),
+        _ => bauplan::parse_manifest(&source),
+    }
 }
 
 /// Checks a namespace from a project file.
@@ -112,7 +121,7 @@ pub(super) fn namespace(text: String, at: Location) -> Result<String> {
     Ok(text)
 }
 
-fn parse_toml(source: &SourceText<'_>) -> Result<Manifest> {
+fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Result<Manifest> {
     let file: File = toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
     let mut parameters = BTreeMap::new();
     for (name, table) in file.parameters {
@@ -134,12 +143,15 @@ fn parse_toml(source: &SourceText<'_>) -> Result<Manifest> {
         triggers.push(LocatedTrigger { at, trigger });
     }
     let defaults = defaults(source, file.defaults)?;
+    let command = |(name, table): (String, _)| command::read(source, &name, table, files);
+    let commands = file.functions.into_iter().map(command).collect::<Result<_>>()?;
     Ok(Manifest {
         name: file.project.name,
         defaults,
         parameters,
         rates: file.rates,
         triggers,
+        commands,
         model_files: ModelFiles::All,
     })
 }
@@ -168,20 +180,6 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
             namespace(text.into_inner(), at)?
         }
     };
-    let memory = |text: Spanned<String>| {
-        let at = source.at(text.span().start);
-        units::bytes(text.as_ref()).ok_or_else(|| {
-            let message = format!("`{}` is not a size", text.as_ref());
-            Error::invalid(at, message, "Write a number with a unit, such as `512MiB`.")
-        })
-    };
-    let timeout = |text: Spanned<String>| {
-        let at = source.at(text.span().start);
-        units::duration(text.as_ref()).ok_or_else(|| {
-            let message = format!("`{}` is not a time", text.as_ref());
-            Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")
-        })
-    };
     let python_at = table.python.as_ref().map(|version| source.at(version.span().start));
     Ok(Defaults {
         python: table.python.map(Spanned::into_inner),
@@ -189,9 +187,27 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
         packages: table.packages,
         system: table.system,
         namespace,
-        memory_bytes: table.memory.map(memory).transpose()?,
-        timeout: table.timeout.map(timeout).transpose()?,
+        memory_bytes: table.memory.map(|text| size(source, &text)).transpose()?,
+        timeout: table.timeout.map(|text| duration(source, &text)).transpose()?,
         priority: table.priority,
+    })
+}
+
+/// Parses a size in bytes.
+pub(super) fn size(source: &SourceText<'_>, text: &Spanned<String>) -> Result<u64> {
+    units::bytes(text.as_ref()).ok_or_else(|| {
+        let message = format!("`{}` is not a size", text.as_ref());
+        let at = source.at(text.span().start);
+        Error::invalid(at, message, "Write a number with a unit, such as `512MiB`.")
+    })
+}
+
+/// Parses a duration.
+pub(super) fn duration(source: &SourceText<'_>, text: &Spanned<String>) -> Result<Duration> {
+    units::duration(text.as_ref()).ok_or_else(|| {
+        let message = format!("`{}` is not a time", text.as_ref());
+        let at = source.at(text.span().start);
+        Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod bauplan;
 mod callable;
+mod command;
 mod manifest;
 mod overwrite;
 mod parameter;
@@ -19,6 +20,7 @@ use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, Trigger, name};
 
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
+pub use command::command_files;
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed::Parsed;
 pub(crate) use sql::located;
@@ -42,8 +44,10 @@ pub struct Project {
     pub steps: Vec<Step>,
     /// Callable functions by name.
     pub callables: BTreeMap<String, Callable>,
-    /// All files by path, as copied into sandboxes.
+    /// All files by path.
     pub files: Arc<BTreeMap<String, String>>,
+    /// The files as copied into sandboxes, with the modules that start programs.
+    pub sandbox_files: Arc<BTreeMap<String, String>>,
 }
 
 /// The settings of a project that apply without a run.

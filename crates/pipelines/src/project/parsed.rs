@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::command::CommandFunction;
 use super::{Project, by_name, check_growing, check_names, deeply, manifest, overwrite};
 use super::{parameter, python, sql, trigger};
 use crate::source::SourceText;
@@ -29,7 +30,7 @@ impl Parsed {
     pub fn read(files: &BTreeMap<String, String>) -> Result<Parsed> {
         let file = manifest::file_name(files)?;
         let mut errors = Vec::new();
-        let manifest = manifest::parse(file, files).unwrap_or_else(|error| {
+        let mut manifest = manifest::parse(file, files).unwrap_or_else(|error| {
             errors.push(error);
             manifest::Manifest::default()
         });
@@ -44,16 +45,32 @@ impl Parsed {
                 Err(error) => errors.push(error),
             }
         }
+        let mut sandbox_files = files.clone();
+        for CommandFunction { callable, module } in std::mem::take(&mut manifest.commands) {
+            sandbox_files.insert(callable.function.file.to_string(), module);
+            callables.push(callable);
+        }
         errors.extend(check_names(&steps).err());
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
         let files = Arc::new(files.clone());
+        let sandbox_files = Arc::new(sandbox_files);
         let manifest::Manifest { name, defaults, parameters, rates, triggers: located, .. } =
             manifest;
         let triggers = located.iter().map(|located| located.trigger.clone()).collect();
-        let mut project =
-            Project { file, name, defaults, parameters, rates, triggers, steps, callables, files };
+        let mut project = Project {
+            file,
+            name,
+            defaults,
+            parameters,
+            rates,
+            triggers,
+            steps,
+            callables,
+            files,
+            sandbox_files,
+        };
         errors.extend(parameter::check_uses(&project).err());
         errors.extend(parameter::use_secrets(&mut project).err());
         let trigger_errors = trigger::check(&located, &project, &errors);

@@ -7,6 +7,7 @@ use ruff_text_size::Ranged;
 use super::arguments::Values;
 use super::names::Names;
 use super::settings::{self, quantity};
+use crate::project::callable::check_name;
 use crate::source::SourceText;
 use crate::{
     Body, Callable, Error, Function, Input, Location, ParameterInput, Result, Step, StepKind,
@@ -152,12 +153,7 @@ impl<'a> Reader<'a> {
         settings::refuse_async(function, at)?;
         let own = function.name.as_str();
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
-        let usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if name.is_empty() || name.len() > 200 || !name.chars().all(usable) {
-            let message = format!("`{name}` is not a usable name of a function");
-            let hint = "Use letters, digits, `_`, `-` and `.`.";
-            return Err(Error::invalid(values.place("name", at), message, hint));
-        }
+        check_name(&name, &values.place("name", at))?;
         let body = self.body(own, values, asked, at)?;
         let reuse = values.flag("reuse")?.unwrap_or_default();
         if reuse && !body.network.is_off() {

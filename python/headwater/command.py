@@ -1,0 +1,112 @@
+"""Functions that are programs: the event is on standard input, the result on standard output."""
+
+import collections
+import json
+import os
+import selectors
+import subprocess
+
+#: Maximum size of a result in bytes.
+RESULT_BYTES_MAX = 16 << 20
+
+#: Lines of standard error that an error shows.
+LINES_SHOWN = 5
+
+_CHUNK_BYTES = 1 << 16
+
+#: Seconds between checks that the program still runs, since its children can keep its output open.
+_CHECK_SECONDS = 0.1
+
+
+class CommandFailed(Exception):
+    """A program that cannot start, that failed, or whose result is not usable."""
+
+
+def run(command, event=None):
+    """Runs a program with an event as JSON on its standard input.
+
+    Returns its standard output: parsed if it is JSON, otherwise as text; None if it is empty.
+    Standard error becomes log lines. Raises `CommandFailed` for an exit status other than 0.
+    """
+    shown = " ".join(command)
+    with _start(command) as program:
+        try:
+            result, lines = _communicate(program, json.dumps(event).encode(), shown)
+            status = program.wait()
+        except BaseException:
+            program.kill()
+            raise
+    if status == 0:
+        return _decoded(bytes(result), shown)
+    ended = f"exited with status {status}" if status > 0 else f"was ended by signal {-status}"
+    raise CommandFailed("\n".join([f"`{shown}` {ended}", *lines]))
+
+
+def _start(command):
+    try:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+    except FileNotFoundError:
+        reason = "there is no such program in the sandbox"
+    except PermissionError:
+        reason = "it is not executable: begin a script with `#!` and its interpreter"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise CommandFailed(f"`{command[0]}` cannot be started: {reason}")
+
+
+def _communicate(program, event, shown):
+    """Writes the event and reads both outputs. Returns the result and the last log lines."""
+    result, lines = bytearray(), collections.deque(maxlen=LINES_SHOWN)
+    unsent, line = memoryview(event), b""
+    os.set_blocking(program.stdin.fileno(), False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(program.stdin, selectors.EVENT_WRITE)
+        selector.register(program.stdout, selectors.EVENT_READ)
+        selector.register(program.stderr, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(_CHECK_SECONDS)
+            if not ready and program.poll() is not None:
+                break
+            for key, _ in ready:
+                if key.fileobj is program.stdin:
+                    unsent = _write(key.fd, unsent)
+                    if not unsent:
+                        selector.unregister(program.stdin)
+                        program.stdin.close()
+                    continue
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is program.stdout:
+                    result += chunk
+                    if len(result) > RESULT_BYTES_MAX:
+                        most = RESULT_BYTES_MAX >> 20
+                        raise CommandFailed(f"`{shown}` returned more than {most} MiB")
+                else:
+                    os.write(2, chunk)
+                    *complete, line = (line + chunk)[-_CHUNK_BYTES:].split(b"\n")
+                    lines.extend(complete)
+    lines.append(line)
+    return result, [line.decode(errors="replace") for line in lines if line.strip()]
+
+
+def _write(descriptor, unsent):
+    """Writes a part of the event. Returns the rest; nothing if the program does not read it."""
+    try:
+        return unsent[os.write(descriptor, unsent[:_CHUNK_BYTES]) :]
+    except BrokenPipeError:
+        return unsent[:0]
+
+
+def _decoded(result, shown):
+    try:
+        text = result.decode()
+    except UnicodeDecodeError:
+        raise CommandFailed(f"`{shown}` returned bytes that are not UTF-8 text") from None
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
