@@ -75,12 +75,19 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
     let of = |words: &[&str]| words.iter().any(|word| is_word(second, word));
     is_word(first, "GRANT")
         || is_word(first, "REVOKE")
-        || ((is_word(first, "CREATE") || is_word(first, "DROP")) && of(&["ROLE"]))
+        || (["CREATE", "DROP", "ALTER"].iter().any(|word| is_word(first, word))
+            && of(&["ROLE", "USER"]))
         || (is_word(first, "SHOW") && of(&["ROLES", "GRANTS"]))
 }
 
 /// Parses a whole statement on roles and grants.
 pub(crate) fn parse(parser: &mut Parser) -> Result<AccessStatement> {
+    let [first, second] = parser.peek_tokens_ref().map(|token| &token.token);
+    if is_word(second, "USER") || is_word(first, "ALTER") {
+        let what = format!("{first} {second}").to_uppercase();
+        let hint = "Use `headwater user` or the HTTP API: a statement must not have a password.";
+        return Err(Error::Unsupported { what, hint: Some(hint.to_owned()), position: None });
+    }
     let statement = if takes(parser, "CREATE") {
         create_role(parser)?
     } else if takes(parser, "DROP") {
@@ -152,7 +159,8 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
         let _ = takes(parser, "ROLE");
         names(parser, "an action or a role")?
     };
-    let objects = if is_all || is_word(&parser.peek_token_ref().token, "ON") {
+    let names_action = granted.iter().any(|name| name.parse::<Action>().is_ok());
+    let objects = if is_all || names_action || is_word(&parser.peek_token_ref().token, "ON") {
         Some(objects(parser)?)
     } else {
         None
@@ -232,7 +240,8 @@ fn object_name(parser: &mut Parser, kind: ObjectKind) -> Result<String> {
     }
     let mut parts = vec![name(parser, &format!("a {kind}"))?];
     while parser.consume_token(&Token::Period) {
-        parts.push(name(parser, "a name")?);
+        let is_any = parser.consume_token(&Token::Mul);
+        parts.push(if is_any { "*".to_owned() } else { name(parser, "a name")? });
     }
     Ok(parts.join("."))
 }
