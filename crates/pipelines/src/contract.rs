@@ -6,6 +6,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use headwater_tables::COMMENT;
 
+use crate::{Error, Step};
+
 /// A declared column of a model's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredColumn {
@@ -133,4 +135,10 @@ pub(crate) fn null_column<'d>(
         !column.nullable && found.is_some_and(|array| array.logical_null_count() > 0)
     };
     declared.iter().find(has_nulls).map(|column| column.name.as_str())
+}
+
+/// Creates the error of a declared column that has nulls.
+pub(crate) fn has_nulls(step: &Step, column: &str) -> Error {
+    let difference = format!("`{column}` has nulls");
+    Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference }
 }

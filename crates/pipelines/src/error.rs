@@ -404,7 +404,7 @@ impl Fault for Error {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
             Error::NotABranch { .. } => Some("Make a branch from it and run there.".into()),
-            Error::DeclaredColumns { .. } => Some("Change `columns=` or what it returns.".into()),
+            Error::DeclaredColumns { .. } => Some("Change the declared columns or the result.".into()),
             Error::ExpectationFailed { .. } => {
                 Some("Look at what it checks, or run with `--no-strict` to be warned only.".into())
             }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{self, Output};
 use super::reading::Reading;
 use super::{Check, Done, Run, millis};
-use crate::contract::null_column;
+use crate::contract::{has_nulls, null_column};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::step::{Function, Step};
@@ -215,9 +215,7 @@ async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| Run::failed(step, None, &FunctionError::Arrow(error)))?;
         if let Some(column) = null_column(&step.contract, &batch) {
-            let difference = format!("`{column}` has nulls");
-            let (step, at) = (step.name.clone(), step.at.clone());
-            return Err(Error::DeclaredColumns { step, at, difference });
+            return Err(has_nulls(step, column));
         }
     }
     Ok(())

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
+use futures::StreamExt;
 use headwater_engine::Prepared;
 use headwater_functions::SharedTable;
+use headwater_lake::BatchStream;
 use headwater_model::Fault;
+use parking_lot::Mutex;
 
 use super::output::Output;
 use super::step::{Cause, told};
 use super::{Done, Run};
+use crate::contract::{has_nulls, null_column};
 use crate::plan::sql_error;
 use crate::project::located;
 use crate::source::SourceText;
@@ -30,9 +35,13 @@ impl Run {
         // The error of the query is more specific than that of the write.
         let cause = Cause::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));
-        let failed = |cause: &Cause, error: Error| match cause.lock().take() {
-            Some(error) => runtime_error(step, sql, &error),
-            None => error,
+        let nulls = NullColumn::default();
+        let stream = without_nulls(step, stream, &nulls);
+        let failed = |cause: &Cause, error: Error| match (cause.lock().take(), nulls.lock().take())
+        {
+            (Some(error), _) => runtime_error(step, sql, &error),
+            (None, Some(column)) => has_nulls(step, &column),
+            (None, None) => error,
         };
         let rows = if self.writes_as_it_comes(index) {
             let written = self.write(index, schema, stream, &done.increments.read).await;
@@ -57,6 +66,24 @@ impl Run {
         done.usage.rows_read = metrics.usage().rows_read;
         Ok(())
     }
+}
+
+/// The declared column that has nulls and must not, once found.
+type NullColumn = Arc<Mutex<Option<String>>>;
+
+/// Ends the rows at the first null of a declared column that must not have one.
+fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStream {
+    if step.contract.iter().all(|column| column.nullable) {
+        return rows;
+    }
+    let (declared, found) = (step.contract.clone(), Arc::clone(found));
+    rows.map(move |batch| {
+        let batch = batch?;
+        let Some(column) = null_column(&declared, &batch) else { return Ok(batch) };
+        found.lock().get_or_insert_with(|| column.to_owned());
+        Err(ArrowError::ComputeError(format!("`{column}` has nulls")))
+    })
+    .boxed()
 }
 
 /// Error of a query while it ran.

@@ -184,6 +184,6 @@ async fn columns_that_no_table_holds_or_no_model_declares_are_told() {
     assert!(span.starts_with("invalid_project: the table of `m` cannot be made: "), "{span}");
     insta::assert_snapshot!(plan("-- headwater: columns = id, orgin\nSELECT id, origin FROM t").await, @r"
     function_failed: model `m` gave other columns than it declares: `orgin` is missing, `origin` is not declared (m.sql:1)
-      hint: Change `columns=` or what it returns.
+      hint: Change the declared columns or the result.
     ");
 }

@@ -127,6 +127,32 @@ async fn typed_contracts_are_checked_when_the_model_ran() {
 }
 
 #[tokio::test]
+async fn contracts_of_sql_models_are_checked() {
+    let world = world().await;
+    let schemas = "import bauplan\nclass Zones(bauplan.TableSchema):\n    zone: bauplan.String\n";
+    let sql = "-- bauplan: materialization_strategy = STRATEGY\n-- bauplan: output_schema = Zones\nSELECT COLUMN FROM trips";
+    for strategy in ["REPLACE", "NONE"] {
+        for (column, expected) in [
+            (
+                "zone",
+                "model `zones` gave other columns than it declares: `zone` has nulls (zones.sql:1)",
+            ),
+            ("id AS zone", "`zone` has the type Int64, not String"),
+            ("zone AS place", "`zone` is missing, `place` is not declared"),
+        ] {
+            let sql = sql.replace("STRATEGY", strategy).replace("COLUMN", column);
+            let refused =
+                world.run(&bauplan_files("", &[("zones.sql", &sql), ("models.py", schemas)])).await;
+            let refused = refused.refusal();
+            assert!(refused.contains(expected), "{strategy} {column}\n{refused}");
+        }
+    }
+    let good = sql.replace("STRATEGY", "REPLACE").replace("COLUMN", "coalesce(zone, '') AS zone");
+    let ran = world.run(&bauplan_files("", &[("zones.sql", &good), ("models.py", schemas)])).await;
+    assert_eq!(ran.report().tables, ["bauplan.zones"]);
+}
+
+#[tokio::test]
 async fn documentation_of_columns_is_stored_and_types_of_inputs_are_checked_before_the_run() {
     let world = world().await;
     let code = |miles: &str| {
