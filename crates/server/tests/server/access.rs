@@ -169,7 +169,7 @@ async fn reads() {
         .grant(&Principal::owner(), "ana", permission("select on table:sales.orders"))
         .await
         .expect("a grant");
-    let (status, rows) = users.sql_at(&ana, "main", "SELECT * FROM shop.best").await;
+    let (status, rows) = users.sql_at(&ana, "main", "SELECT * FROM shop.best ORDER BY id").await;
     assert_eq!((status.as_u16(), rows), (200, json!([{"id": 7}, {"id": 8}])));
 }
 
