@@ -9,7 +9,7 @@ import subprocess
 #: Maximum size of a result in bytes.
 RESULT_BYTES_MAX = 16 << 20
 
-#: Lines of standard error that an error shows.
+#: Maximum lines of standard error in an error message.
 LINES_SHOWN = 5
 
 _CHUNK_BYTES = 1 << 16

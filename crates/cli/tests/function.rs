@@ -171,6 +171,7 @@ fn a_program_must_be_declared_with_a_file_of_the_project() {
         ("command = [\"../run.sh\"]", "the project has no file `../run.sh`"),
         ("command = [\"ls\"]\nmemory = \"much\"", "`much` is not a size"),
         ("command = [\"ls\"]\nnetwork = [\"a b\"]", "`a b` is not a host"),
+        ("command = [\"ls\"]\nfiles = [\"lib\"]", "the project has no file or folder `lib`"),
         ("program = [\"ls\"]", "there is no key `program` here"),
     ] {
         let text = format!("[project]\nname = \"test\"\n[functions.f]\n{declaration}\n");

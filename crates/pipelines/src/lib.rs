@@ -37,7 +37,7 @@ pub use contract::{ColumnType, DeclaredColumn};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use project::{
-    Callable, Defaults, Parameter, ParameterKind, Parsed, Project, ProjectSettings, command_files,
+    Callable, CommandPaths, Defaults, Parameter, ParameterKind, Parsed, Project, ProjectSettings,
 };
 pub use runner::Runner;
 pub use source::Location;

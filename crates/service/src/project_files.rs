@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem};
-use headwater_pipelines::command_files;
+use headwater_pipelines::CommandPaths;
 
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
@@ -28,60 +28,74 @@ pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
         return Err(Problem::new(ErrorCode::FileNotFound, message)
             .with_hint("Create a project with `headwater init`."));
     }
-    let mut files = BTreeMap::new();
-    let mut bytes = 0;
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).map_err(unreadable(&folder))?.flatten() {
-            let path = entry.path();
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && depth < DEPTH_MAX && is_code_folder(&path) {
-                folders.push((path, depth + 1));
-            } else if kind.is_file() && is_code_file(root, &path) {
-                add(root, &path, &mut bytes, &mut files)?;
+    let mut files = ProjectFiles { root, bytes: 0, texts: BTreeMap::new() };
+    files.add_code()?;
+    let named = files.texts.get(PROJECT_FILE).map(|text| CommandPaths::read(text));
+    let CommandPaths { words, files: paths } = named.unwrap_or_default();
+    for word in words.iter().filter(|word| root.join(word).is_file()) {
+        files.add_tree(&root.join(word))?;
+    }
+    for path in &paths {
+        files.add_tree(&root.join(path))?;
+    }
+    Ok(files.texts)
+}
+
+/// The files of a project that were read so far.
+struct ProjectFiles<'a> {
+    root: &'a Path,
+    bytes: u64,
+    texts: BTreeMap<String, String>,
+}
+
+impl ProjectFiles<'_> {
+    /// Adds the project file, SQL files and Python files.
+    fn add_code(&mut self) -> Result<(), Problem> {
+        let mut folders = vec![(self.root.to_owned(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).map_err(unreadable(&folder))?.flatten() {
+                let path = entry.path();
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() && depth < DEPTH_MAX && is_code_folder(&path) {
+                    folders.push((path, depth + 1));
+                } else if kind.is_file() && is_code_file(self.root, &path) {
+                    self.add(&path)?;
+                }
             }
         }
+        Ok(())
     }
-    let named = files.get(PROJECT_FILE).map_or_else(Vec::new, |text| command_files(text));
-    for name in named {
-        add_named(root, &root.join(name), &mut bytes, &mut files)?;
-    }
-    Ok(files)
-}
 
-/// Adds a file or folder that a function names; anything else is no file, but a word of a command.
-/// Links are not followed.
-fn add_named(
-    root: &Path,
-    path: &Path,
-    bytes: &mut u64,
-    files: &mut BTreeMap<String, String>,
-) -> Result<(), Problem> {
-    let mut left = vec![path.to_owned()];
-    while let Some(path) = left.pop() {
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        if metadata.is_dir() {
-            let entries = std::fs::read_dir(&path).map_err(unreadable(&path))?.flatten();
-            left.extend(entries.map(|entry| entry.path()).filter(|path| !is_hidden(path)));
-        } else if metadata.is_file() {
-            add(root, &path, bytes, files)?;
+    /// Adds a file, or all files of a folder without hidden ones. Links are skipped.
+    fn add_tree(&mut self, path: &Path) -> Result<(), Problem> {
+        let resolved = |path: &Path| path.canonicalize().ok();
+        if !resolved(path)
+            .zip(resolved(self.root))
+            .is_some_and(|(path, root)| path.starts_with(root))
+        {
+            return Ok(());
         }
+        let mut left = vec![path.to_owned()];
+        while let Some(path) = left.pop() {
+            let Ok(metadata) = path.symlink_metadata() else { continue };
+            if metadata.is_dir() {
+                let entries = std::fs::read_dir(&path).map_err(unreadable(&path))?.flatten();
+                left.extend(entries.map(|entry| entry.path()).filter(|path| !is_hidden(path)));
+            } else if metadata.is_file() {
+                self.add(&path)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn add(
-    root: &Path,
-    path: &Path,
-    bytes: &mut u64,
-    files: &mut BTreeMap<String, String>,
-) -> Result<(), Problem> {
-    if let Entry::Vacant(entry) = files.entry(relative(root, path)) {
-        *bytes += path.metadata().map_or(0, |metadata| metadata.len());
-        check_size(root, *bytes)?;
-        entry.insert(read_text(path)?);
+    fn add(&mut self, path: &Path) -> Result<(), Problem> {
+        if let Entry::Vacant(entry) = self.texts.entry(relative(self.root, path)) {
+            self.bytes += path.metadata().map_or(0, |metadata| metadata.len());
+            check_size(self.root, self.bytes)?;
+            entry.insert(read_text(path)?);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -145,7 +159,7 @@ mod tests {
     #[test]
     fn only_code_files_are_read() {
         let root = tempfile::tempdir().expect("a temporary folder");
-        let toml = "[functions.upper]\ncommand = [\"node\", \"./web/upper.js\"]\n\
+        let toml = "[functions.upper]\ncommand = [\"node\", \"./web/upper.js\", \".\", \"web\", \"data\"]\n\
                     files = [\"web/lib/\", \"../x\"]\n";
         for (path, text) in [
             ("headwater.toml", toml),
@@ -160,6 +174,7 @@ mod tests {
             ("third/d.sql", ""),
             ("notes.md", ""),
             ("web/upper.js", ""),
+            ("web/other.js", ""),
             ("web/lib/text.js", ""),
             ("web/lib/.cache", ""),
         ] {

@@ -197,7 +197,7 @@ impl Statements {
         if let Some(rows) = &self.rows {
             session.register(COPIED_ROWS, rows).or_problem()?;
         }
-        let prepared = self.without_rights(principal, &session, prepared).await?;
+        let prepared = self.run_access_statement(principal, &session, prepared).await?;
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {
@@ -211,7 +211,7 @@ impl Statements {
 
     /// Executes a statement on roles and grants, and returns a query for its rows. Returns any
     /// other statement.
-    async fn without_rights(
+    async fn run_access_statement(
         &self,
         principal: &Principal,
         session: &Session,

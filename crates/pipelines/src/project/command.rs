@@ -5,8 +5,8 @@
 //! command = ["node", "upper.js"]
 //! ```
 //!
-//! A program runs below a worker of Python, in the same sandbox and with the same limits as a
-//! function in Python. A small module that starts it is added to the files of the sandbox.
+//! The Python worker of a sandbox starts the program as a child process, with the limits of a
+//! function in Python. For this, a small module is added to the files of the sandbox.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,6 @@ pub(super) struct CommandTable {
     command: Vec<String>,
     /// More files and folders of the project that it needs.
     #[serde(default)]
-    #[expect(dead_code, reason = "read by `command_files`, before the project is parsed")]
     files: Vec<String>,
     memory: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
@@ -75,6 +74,7 @@ pub(super) fn read(
     let table = table.into_inner();
     check_name(name, &at)?;
     check_program(&table.command, files, &at)?;
+    check_files(&table.files, files, &at)?;
     let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
     let timeout = table.timeout.as_ref().map(|text| duration(source, text)).transpose()?;
     let command = serde_json::to_string(&table.command).unwrap_or_default();
@@ -157,7 +157,7 @@ fn check_program(
         let message = "`command` contains a NUL character";
         return Err(Error::invalid(at.clone(), message, "Remove it."));
     }
-    // A name without `/` is a program of the system.
+    // A name without `/` is looked up in PATH.
     if !program.contains('/') || program.starts_with('/') || files.contains_key(inside(program)) {
         return Ok(());
     }
@@ -165,31 +165,64 @@ fn check_program(
     Err(Error::invalid(at.clone(), message, "Write its path from the project's folder."))
 }
 
+/// Rejects a file or folder that the project does not have.
+fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location) -> Result<()> {
+    let has = |path: &str| {
+        let folder = format!("{path}/");
+        files.keys().any(|file| file == path || file.starts_with(&folder))
+    };
+    match named.iter().find(|path| !has(inside(path))) {
+        None => Ok(()),
+        Some(path) => {
+            let message = format!("the project has no file or folder `{path}`");
+            let hint = "Write its path from the project's folder.";
+            Err(Error::invalid(at.clone(), message, hint))
+        }
+    }
+}
+
 /// Returns a path as the project's files are named.
 fn inside(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }
 
-/// Returns the files and folders that functions of a project file name, relative to its folder.
-/// A word of a command that is no file is one of them too. Returns nothing if the file has errors,
-/// which parsing the project reports.
-pub fn command_files(project_file: &str) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        #[serde(default)]
-        functions: BTreeMap<String, Files>,
+/// Paths in the functions of a project file, relative to the project's folder.
+#[derive(Debug, Default)]
+pub struct CommandPaths {
+    /// The words of commands, of which some are files.
+    pub words: Vec<String>,
+    /// Files and folders.
+    pub files: Vec<String>,
+}
+
+impl CommandPaths {
+    /// Reads a project file. Returns nothing if it has errors, which parsing the project reports.
+    pub fn read(project_file: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Commands {
+            #[serde(default)]
+            functions: BTreeMap<String, Command>,
+        }
+        #[derive(Deserialize)]
+        struct Command {
+            #[serde(default)]
+            command: Vec<String>,
+            #[serde(default)]
+            files: Vec<String>,
+        }
+        let mut paths = CommandPaths::default();
+        let Ok(commands) = toml::from_str::<Commands>(project_file) else { return paths };
+        for Command { command, files } in commands.functions.into_values() {
+            paths.words.extend(command.iter().filter_map(|word| below_project(word)));
+            paths.files.extend(files.iter().filter_map(|path| below_project(path)));
+        }
+        paths
     }
-    #[derive(Deserialize)]
-    struct Files {
-        #[serde(default)]
-        command: Vec<String>,
-        #[serde(default)]
-        files: Vec<String>,
-    }
-    let Ok(named) = toml::from_str::<Named>(project_file) else { return Vec::new() };
-    let words = named.functions.into_values().flat_map(|one| [one.command, one.files].concat());
-    let is_inside = |path: &str| {
-        !path.is_empty() && !path.starts_with('/') && !path.split('/').any(|part| part == "..")
-    };
-    words.map(|word| inside(&word).to_owned()).filter(|path| is_inside(path)).collect()
+}
+
+/// Returns a path as the project's files are named; none if it is not below the project's folder.
+fn below_project(path: &str) -> Option<String> {
+    let path = inside(path);
+    let is_below = !path.split('/').any(|part| matches!(part, "" | "." | ".."));
+    is_below.then(|| path.to_owned())
 }

@@ -20,7 +20,7 @@ use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, Trigger, name};
 
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
-pub use command::command_files;
+pub use command::CommandPaths;
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed::Parsed;
 pub(crate) use sql::located;

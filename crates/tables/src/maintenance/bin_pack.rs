@@ -57,7 +57,7 @@ impl Bin {
 /// A file, and whether its share of deleted rows alone requires a rewrite.
 type Candidate = (Arc<DataFile>, bool);
 
-/// What a compaction reads: candidates for rewrites, and rows in an order. From [`Tables`].
+/// Reads of maintenance: files to rewrite, and rows in a sort order. From [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableMaintenance<'a> {
     pub(crate) tables: &'a Tables,

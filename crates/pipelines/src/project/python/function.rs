@@ -1,11 +1,12 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
 use headwater_model::{Fault, FunctionArgument, TableName};
-use ruff_python_ast::{Arguments, Decorator, Expr, ParameterWithDefault, StmtFunctionDef};
+use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::arguments::Values;
 use super::names::Names;
+use super::placement::without_parentheses;
 use super::settings::{self, quantity};
 use crate::project::callable::check_name;
 use crate::source::SourceText;
@@ -208,9 +209,11 @@ impl<'a> Reader<'a> {
     fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
         let mut decorated = Decorated::default();
         for decorator in &function.decorator_list {
-            let Some((member, arguments)) = self.member(decorator) else { continue };
+            let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
+                continue;
+            };
             if arguments.is_none() && DECORATORS.contains(&member) {
-                return Err(self.bare(member, decorator));
+                return Err(without_parentheses(self.source, member, decorator));
             }
             let read = |call, names, positional| {
                 Values::read(self.source, call, arguments, names, positional)
@@ -242,22 +245,6 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(decorated)
-    }
-
-    /// Returns the member of `headwater` that a decorator names, with its arguments.
-    fn member<'d>(&'d self, decorator: &'d Decorator) -> Option<(&'d str, Option<&'d Arguments>)> {
-        let (target, arguments) = match &decorator.expression {
-            Expr::Call(call) => (&*call.func, Some(&call.arguments)),
-            bare => (bare, None),
-        };
-        self.names.resolve(target).map(|member| (member, arguments))
-    }
-
-    /// Rejects a decorator without parentheses.
-    fn bare(&self, member: &str, decorator: &Decorator) -> Error {
-        let written = &self.source.text[decorator.expression.range()];
-        let message = format!("`{member}` decorates without parentheses");
-        Error::invalid(self.at(decorator), message, format!("Write `@{written}()`."))
     }
 
     fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {

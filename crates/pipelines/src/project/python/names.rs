@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
-use ruff_python_ast::{Expr, ModModule, Stmt, StmtImportFrom};
+use ruff_python_ast::{Arguments, Decorator, Expr, ModModule, Stmt, StmtImportFrom};
 use ruff_text_size::Ranged;
 
 use crate::source::SourceText;
@@ -51,6 +51,18 @@ impl Names {
             }
             _ => None,
         }
+    }
+
+    /// Returns the member of the package that a decorator names, with its arguments.
+    pub fn resolve_decorator<'d>(
+        &'d self,
+        decorator: &'d Decorator,
+    ) -> Option<(&'d str, Option<&'d Arguments>)> {
+        let (target, arguments) = match &decorator.expression {
+            Expr::Call(call) => (&*call.func, Some(&call.arguments)),
+            bare => (bare, None),
+        };
+        self.resolve(target).map(|member| (member, arguments))
     }
 
     fn import_from(&mut self, import: &StmtImportFrom) {

@@ -1,12 +1,25 @@
-//! Checks of where decorators are: on functions at the top level of a file, and of one package.
+//! Checks of decorators: the parentheses, functions at the top level of a file, one package each.
 
 use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
-use ruff_python_ast::{Stmt, StmtFunctionDef};
+use ruff_python_ast::{Decorator, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::function::Reader;
 use super::names::Names;
+use crate::source::SourceText;
 use crate::{Error, Result};
+
+/// Returns the error of a decorator without parentheses.
+pub(super) fn without_parentheses(
+    source: &SourceText<'_>,
+    member: &str,
+    decorator: &Decorator,
+) -> Error {
+    let written = &source.text[decorator.expression.range()];
+    let message = format!("`{member}` decorates without parentheses");
+    let at = source.at(decorator.range().start().to_usize());
+    Error::invalid(at, message, format!("Write `@{written}()`."))
+}
 
 /// Rejects a function with decorators of both packages.
 pub(super) fn refuse_both(
@@ -51,9 +64,5 @@ impl StatementVisitor<'_> for Inner<'_> {
 }
 
 fn is_decorated(names: &Names, function: &StmtFunctionDef) -> bool {
-    function.decorator_list.iter().any(|decorator| {
-        let expression = &decorator.expression;
-        let target = expression.as_call_expr().map_or(expression, |call| &*call.func);
-        names.resolve(target).is_some()
-    })
+    function.decorator_list.iter().any(|one| names.resolve_decorator(one).is_some())
 }

@@ -2,7 +2,7 @@
 
 use headwater_functions::{Network, Variables};
 use headwater_model::{Fault, PartitionField, TableName};
-use ruff_python_ast::{Arguments, Decorator, Expr, StmtFunctionDef};
+use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::schema::{Schema, Schemas, annotated};
@@ -10,6 +10,7 @@ use crate::project::bauplan::materialization;
 use crate::project::python::arguments::Values;
 use crate::project::python::literal::Literal;
 use crate::project::python::names::{BAUPLAN, Names};
+use crate::project::python::placement::without_parentheses;
 use crate::project::python::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{
@@ -138,11 +139,13 @@ impl<'a> BauplanReader<'a> {
     fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
         let mut decorated = Decorated::default();
         for decorator in &function.decorator_list {
-            let Some((member, arguments)) = self.member(decorator) else { continue };
+            let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
+                continue;
+            };
             let read = |call, names| Values::read(self.source, call, arguments, names, 1);
             let twice = match member {
                 _ if arguments.is_none() && DECORATORS.contains(&member) => {
-                    return Err(self.bare(member, decorator));
+                    return Err(without_parentheses(self.source, member, decorator));
                 }
                 "model" => {
                     let values = read("model", &MODEL)?;
@@ -166,21 +169,6 @@ impl<'a> BauplanReader<'a> {
             }
         }
         Ok(decorated)
-    }
-
-    /// Returns the member of `bauplan` that a decorator names, with its arguments.
-    fn member<'d>(&'d self, decorator: &'d Decorator) -> Option<(&'d str, Option<&'d Arguments>)> {
-        let (target, arguments) = match &decorator.expression {
-            Expr::Call(call) => (&*call.func, Some(&call.arguments)),
-            bare => (bare, None),
-        };
-        self.names.resolve(target).map(|member| (member, arguments))
-    }
-
-    fn bare(&self, member: &str, decorator: &Decorator) -> Error {
-        let written = &self.source.text[decorator.expression.range()];
-        let message = format!("`{member}` decorates without parentheses");
-        Error::invalid(self.at(decorator), message, format!("Write `@{written}()`."))
     }
 
     fn unknown(&self, member: &str, decorator: &Decorator) -> Error {

@@ -1,4 +1,4 @@
-//! Parts of Bauplan's package that are rejected by name wherever a file uses them.
+//! Parts of Bauplan's package that are rejected by name in every file.
 
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ModModule, Stmt};
