@@ -1,4 +1,4 @@
-"""Types, fields and schemas of typed contracts, which annotations name."""
+"""Types, fields and schemas of typed contracts, used in annotations."""
 
 UTC = "UTC"
 

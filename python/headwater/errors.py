@@ -81,7 +81,7 @@ class HeadwaterError(Exception):
         self.hint = hint
         self.context: dict[str, Any] = dict(context or {})
         self.causes = tuple(causes)
-        # All arguments, so that copies and pickles are equal.
+        # `copy` and `pickle` recreate the error from these arguments.
         super().__init__(code, message, hint, self.context, self.causes)
 
     def __str__(self) -> str:

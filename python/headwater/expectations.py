@@ -1,14 +1,14 @@
 """Ready-made expectations over pyarrow tables.
 
-Each function takes a `pyarrow.Table` first and the name of a column second, and answers True or
-False, so that an expectation is one line:
+Each function takes a `pyarrow.Table` and the name of a column, and returns True or False, so that
+an expectation is one line:
 
     @headwater.expectation()
     def every_order_has_an_id(orders=headwater.Model("orders", columns=["id"])):
         return expectations.expect_column_no_nulls(orders, "id")
 
-All raise `ColumnNotFoundError` for a column that the table does not have. None changes its table.
-pyarrow is imported by the functions that need it, not with this module.
+All raise `ColumnNotFoundError` for a missing column. None changes the table. pyarrow is imported by
+the functions that need it, not with this module.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
 
 
 def expect_column_no_nulls(table: pyarrow.Table, column: str) -> bool:
-    """Whether no value of the column is null; true of an empty table."""
+    """Returns True if no value of the column is null, or the table is empty."""
     return bool(_column(table, column).null_count == 0)
 
 
 def expect_column_some_null(table: pyarrow.Table, column: str) -> bool:
-    """Whether at least one value of the column is null; false of an empty table."""
+    """Returns True if at least one value of the column is null."""
     return bool(_column(table, column).null_count > 0)
 
 
 def expect_column_all_null(table: pyarrow.Table, column: str) -> bool:
-    """Whether every value of the column is null; true of an empty table."""
+    """Returns True if every value of the column is null, or the table is empty."""
     values = _column(table, column)
     return bool(values.null_count == len(values))
 
 
 def expect_column_all_unique(table: pyarrow.Table, column: str) -> bool:
-    """Whether no value of the column stands in two rows; nulls count as one value."""
+    """Returns True if all values of the column are distinct; nulls count as equal."""
     values = _column(table, column)
     return len(values.unique()) == len(values)
 
 
 def expect_column_not_unique(table: pyarrow.Table, column: str) -> bool:
-    """Whether some value of the column stands in two rows or more; nulls count as one value."""
+    """Returns True if some value of the column occurs more than once; nulls count as equal."""
     return not expect_column_all_unique(table, column)
 
 
 def expect_column_accepted_values(
     table: pyarrow.Table, column: str, accepted_values: Iterable[Any]
 ) -> bool:
-    """Whether every value of the column is one of these; null is accepted only where None is given.
+    """Returns True if every value of the column is accepted; null only if None is accepted.
 
-    Raises `InvalidArgumentError` for accepted values that the column's type cannot hold.
+    Raises `InvalidArgumentError` if the column's type cannot represent an accepted value.
     """
     import pyarrow
     import pyarrow.compute as pc
@@ -73,12 +73,12 @@ def expect_column_accepted_values(
             f"the accepted values of column `{column}` are not all of its type `{values.type}`"
         )
         raise make("invalid_argument", message, causes=[str(error)]) from error
-    # The answer over no rows is null, and nothing in no rows is refused.
+    # Arrow returns null for no rows; an empty table has no value that is not accepted.
     return pc.all(pc.is_in(values, value_set=accepted)).as_py() is not False
 
 
 def expect_column_mean_greater_than(table: pyarrow.Table, column: str, value: float) -> bool:
-    """Whether the mean of a numeric column is greater; false where no value is there."""
+    """Returns True if the mean of a numeric column is greater; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean > value)
 
@@ -86,13 +86,13 @@ def expect_column_mean_greater_than(table: pyarrow.Table, column: str, value: fl
 def expect_column_mean_greater_or_equal_than(
     table: pyarrow.Table, column: str, value: float
 ) -> bool:
-    """Whether the mean of a numeric column is greater or equal; false where no value is there."""
+    """Returns True if the mean of a numeric column is greater or equal; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean >= value)
 
 
 def expect_column_mean_smaller_than(table: pyarrow.Table, column: str, value: float) -> bool:
-    """Whether the mean of a numeric column is smaller; false where no value is there."""
+    """Returns True if the mean of a numeric column is smaller; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean < value)
 
@@ -100,7 +100,7 @@ def expect_column_mean_smaller_than(table: pyarrow.Table, column: str, value: fl
 def expect_column_mean_smaller_or_equal_than(
     table: pyarrow.Table, column: str, value: float
 ) -> bool:
-    """Whether the mean of a numeric column is smaller or equal; false where no value is there."""
+    """Returns True if the mean of a numeric column is smaller or equal; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean <= value)
 
@@ -108,10 +108,9 @@ def expect_column_mean_smaller_or_equal_than(
 def expect_column_equal_concatenation(
     table: pyarrow.Table, target: str, columns: Sequence[str], separator: str = ""
 ) -> bool:
-    """Whether a text column is, in every row, these columns' text with the separator between them.
+    """Returns True if a text column equals, in every row, the joined text of other columns.
 
-    Columns of other types count as text as Arrow casts them. Where a column is null, the target is to
-    be null.
+    Arrow casts columns of other types to text. If a column is null, the target must be null.
     """
     import pyarrow
     import pyarrow.compute as pc

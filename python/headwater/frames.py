@@ -11,7 +11,7 @@ DECIMAL_DIGITS_MAX = 38
 
 
 def is_table(value: object) -> bool:
-    """Whether a value is a table of pyarrow, pandas or polars."""
+    """Returns True if a value is a table of pyarrow, pandas or polars."""
     kind = type(value)
     package = kind.__module__.partition(".")[0]
     return package in ("pyarrow", "pandas", "polars") and kind.__name__ in (
@@ -24,7 +24,7 @@ def is_table(value: object) -> bool:
 
 
 def import_package(name: str) -> Any:
-    """Imports a package that is not required; the error names what works without it."""
+    """Imports an optional package; the error names an alternative that does not need it."""
     from importlib import import_module
 
     try:

@@ -49,16 +49,18 @@ class _Marker:
 class Model(_Marker):
     """A table that a function reads: another model's output, or a table of the lake.
 
-    `name` is the model's or table's name, `namespace.table` for a table outside the default namespace.
-    `columns` are the only columns that are read, in the order in which the function sees them; all
-    where nothing is said. `filter` is an SQL condition over the table's columns, applied before the
-    function sees the table; `$name` in it stands for a parameter. With `incremental` a model that
-    appends or merges reads only the rows that were appended since it last ran.
+    `name` is the model's or table's name, `namespace.table` for a table outside the default
+    namespace. `columns` are the columns to read, in this order; by default all. `filter` is an SQL
+    condition over the table's columns, applied before the function sees the table; `$name` in it is
+    a parameter. With `incremental`, a model that appends or merges reads only the rows appended
+    since its last run.
 
-    The function is passed a `pyarrow.Table`; with `batches` something to iterate over instead, which gives
-    `pyarrow.RecordBatch`es of some 100,000 rows while they are read, from the first on each time. It has
-    a `schema`, `to_batches()` as a table has, and `to_reader()`, a `pyarrow.RecordBatchReader`. Raises `InvalidProjectError` for a name or filter that is
-    empty, or for columns that are not names or that repeat.
+    The function is passed a `pyarrow.Table`. With `batches` it is passed an iterable of
+    `pyarrow.RecordBatch`es of about 100,000 rows, which are read during the iteration; each
+    iteration begins at the first row. The iterable has a `schema`, `to_batches()` like a table, and
+    `to_reader()`, which returns a `pyarrow.RecordBatchReader`.
+
+    Raises `InvalidProjectError` for an empty name or filter, and for invalid or duplicate columns.
     """
 
     __slots__ = ("name", "columns", "filter", "incremental", "batches")
@@ -86,11 +88,11 @@ class Model(_Marker):
 
 
 class Parameter(_Marker):
-    """A value that a run is given: `headwater run --param NAME=VALUE`, or the project's default.
+    """A parameter of the run: `headwater run --param NAME=VALUE`, or the project's default.
 
-    `name` is a parameter of the project's `headwater.toml`, where its type and default stand. The
-    function is passed a `str`, `int`, `float` or `bool`, or None where there is neither value nor
-    default. Raises `InvalidProjectError` for an empty name.
+    `name` is a parameter of the project's `headwater.toml`, which sets its type and default. The
+    function is passed a `str`, `int`, `float` or `bool`, or None without a value and a default.
+    Raises `InvalidProjectError` for an empty name.
     """
 
     __slots__ = ("name",)
@@ -118,14 +120,14 @@ def check_text(value: object, what: str) -> str:
 
 
 def check_flag(value: object, what: str) -> bool:
-    """The value, unless it is neither True nor False."""
+    """Returns the value; raises an error unless it is True or False."""
     if not isinstance(value, bool):
         refuse(f"{what} is True or False, not `{value!r}`")
     return value
 
 
 def check_columns(columns: object) -> tuple[str, ...]:
-    """The columns' names as a tuple, unless one is no name or repeats."""
+    """Returns the column names as a tuple; raises an error for an invalid or duplicate name."""
     if isinstance(columns, str) or not hasattr(columns, "__iter__"):
         refuse(f"columns are a list of names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.")
     names = tuple(check_text(name, "the name of a column") for name in columns)

@@ -1,4 +1,4 @@
-"""Partition fields as they are written: `city`, `day(time)`, `bucket(16, id)`."""
+"""The syntax of partition fields: `city`, `day(time)`, `bucket(16, id)`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH_MAX = 2**31 - 1
 
 
 def split(text: str) -> list[str]:
-    """The texts of several fields, with commas between them."""
+    """Splits a list of fields at the commas outside parentheses."""
     found, depth, first = [], 0, 0
     for at, letter in enumerate(text):
         if letter == "," and depth == 0:
@@ -24,7 +24,7 @@ def split(text: str) -> list[str]:
 
 
 def parse(field: str) -> tuple[str, str] | None:
-    """A field's column, and its transform as `day` or `bucket[16]`; None where it is no field."""
+    """Returns a field's column and transform (`day`, `bucket[16]`); None if it is invalid."""
     transform, bracket, rest = (part.strip() for part in field.partition("("))
     if not bracket:
         return (transform, "identity") if transform and ")" not in transform else None

@@ -1,8 +1,8 @@
-"""Which files of a project travel to the server: its project file, SQL and Python files.
+"""The files of a project that are sent to the server: its project file, SQL and Python files.
 
-The same files as the command line sends. Hidden files and folders, `data`, `__pycache__`,
-`node_modules`, virtual environments and folders with a project of their own stay; symbolic links are
-not followed.
+The command line sends the same files. Hidden files and folders, `data`, `__pycache__`,
+`node_modules`, virtual environments and folders with another project are not sent; symbolic links
+are not followed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PROJECT_FILE = "headwater.toml"
 # The second and third are the project files of Bauplan.
 PROJECT_FILES = (PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml")
 
-# Code is small, and data does not belong into a project.
+# Maximum size of the code of a project; data does not belong in a project.
 PROJECT_BYTES_MAX = 32 * 1024 * 1024
 
 DEPTH_MAX = 8
@@ -26,7 +26,7 @@ FOLDERS_LEFT_OUT = frozenset({"__pycache__", "node_modules", "venv", "data"})
 
 
 def read_project(root: str | os.PathLike[str]) -> dict[str, str]:
-    """The project's files by path relative to its root, with `/`, in the order of the paths.
+    """Returns the project's files by path, relative to its root and separated by `/`, sorted.
 
     Raises `FileNotFoundError` (of `headwater.errors`) for a folder without a project file, and
     `InvalidArgumentError` for a file that is not UTF-8 or for more than 32 MiB of code.

@@ -55,7 +55,7 @@ def parse_duration(text: str) -> float | None:
 
 
 def _part(text: str) -> tuple[float, str, str] | None:
-    """Returns the number and the unit that a text begins with, and what follows."""
+    """Splits a text into its first number, its unit and the rest."""
     rest = text.lstrip(DIGITS + ".")
     number = text[: len(text) - len(rest)]
     if not number.replace(".", "", 1).isdecimal():

@@ -26,7 +26,7 @@ class Refs(Requests):
         return self._dict("POST", "/v1/branches", body)
 
     def delete_branch(self, name: str, *, if_exists: bool = False) -> None:
-        """Deletes a branch; commits that other refs reach stay."""
+        """Deletes a branch; commits that other refs reach remain."""
         path = segments("v1", "branches", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 

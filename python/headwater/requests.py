@@ -1,4 +1,4 @@
-"""Requests that all nouns of the client share: connection, active branch, JSON."""
+"""Requests shared by all methods of the client: connection, active branch, JSON."""
 
 from __future__ import annotations
 

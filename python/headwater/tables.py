@@ -1,4 +1,4 @@
-"""Tables, views and triggers: the methods of `Client` for what lies in a lake."""
+"""Tables, views and triggers: the methods of `Client` for the content of a lake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class Tables(Requests):
-    """What a client does with tables, views and triggers."""
+    """Methods of `Client` for tables, views and triggers."""
 
     def tables(self, *, ref: str | None = None, namespace: str | None = None) -> list[dict[str, Any]]:
         """Lists the tables at a ref, by name, with their columns, rows, files and bytes."""
@@ -28,11 +28,12 @@ class Tables(Requests):
     def write(
         self, table: str, rows: Any, *, mode: str = "append", ref: str | None = None
     ) -> dict[str, Any]:
-        """Writes a pyarrow table, a pandas or polars frame, or a list of dicts into a table, as one commit.
+        """Writes a pyarrow table, a pandas or polars frame, or a list of dicts into a table, as one
+        commit.
 
-        A table that does not exist is created. `append` adds rows; columns are matched by name, new ones
-        are added and missing ones are null. `replace` replaces rows and columns. The rows are durable when
-        this returns. They take at most 256 MiB as an Arrow stream. Needs pyarrow.
+        A table that does not exist is created. `append` adds rows; columns are matched by name, new
+        ones are added and missing ones are null. `replace` replaces rows and columns. The rows are
+        durable when this returns. They take at most 256 MiB as an Arrow stream. Needs pyarrow.
 
         Returns the report: `commit`, `rows`, `created_table`, `columns_added`, `bytes_written`.
         """
@@ -61,12 +62,13 @@ class Tables(Requests):
         dry_run: bool = False,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
-        """Maintains a table of a branch, or all tables, and waits until that is done.
+        """Maintains a table of a branch, or all tables, and waits for the end.
 
         `compact` rewrites small data files; `sort` and `zorder` rewrite all of them by columns;
-        `manifests` merges manifests. `expire_before` and `keep` remove old states; `orphans` removes files
-        that nothing needs and that are older than `older_than`. Durations are seconds, or text such as
-        `30d`. Returns the report, with `dry_run` of what would be done.
+        `manifests` merges manifests. `expire_before` and `keep` expire old snapshots; `orphans`
+        removes files that no snapshot references and that are older than `older_than`. Durations
+        are seconds, or text such as `30d`. Returns the report, with `dry_run` of what would be
+        done.
         """
         names = ["tables", table] if table is not None else []
         path = segments("v1", "branches", self._at(ref), *names, "maintain")
@@ -99,7 +101,8 @@ class Tables(Requests):
     def create_view(
         self, name: str, sql: str, *, ref: str | None = None, or_replace: bool = False
     ) -> dict[str, Any]:
-        """Creates a view of the query `sql` on a branch, and describes it. Raises `AlreadyExistsError`."""
+        """Creates a view of the query `sql` on a branch, and describes it. Raises
+        `AlreadyExistsError`."""
         quoted = ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
         verb = "CREATE OR REPLACE VIEW" if or_replace else "CREATE VIEW"
         branch = self._at(ref)

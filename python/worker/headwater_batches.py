@@ -1,9 +1,9 @@
-"""Inputs that a function reads batch by batch: rows that the server makes meanwhile, and tables that are
-there already, in one shape.
+"""Inputs that a function reads batch by batch. The rows are produced by the server while the
+function runs, or come from an existing table.
 
-A feed is a socket of whole messages. Each batch is asked for and comes as the number of a file and how
-many bytes of it; the file itself comes with its first batch, stays mapped, and is written again once the
-function has dropped what lay in it. Nothing is copied here.
+A feed is a `SOCK_SEQPACKET` socket. The worker requests each batch; the response has the number
+of a file and a length. The file's descriptor is sent with its first batch, and the file stays
+mapped. The server reuses the file after the function has dropped its batch. No bytes are copied.
 """
 
 import collections
@@ -20,11 +20,11 @@ ROWS_MAX = 1 << 17
 
 
 class InputFailed(Exception):
-    """The rows of an input do not all come. Whatever the function makes of it, its call has failed."""
+    """An input is incomplete. The call fails, even if the function catches this error."""
 
 
 class Batches:
-    """An input as its record batches. Whoever iterates over it begins at the first row, each time."""
+    """An input as record batches. Each iteration begins at the first row."""
 
     def __init__(self, name, source):
         self._name = name
@@ -39,11 +39,11 @@ class Batches:
         return self._source.begin()
 
     def to_batches(self, max_chunksize=None):
-        """The record batches, one after the other, as those of a `pyarrow.Table`."""
+        """Iterates over the record batches, like `pyarrow.Table.to_batches`."""
         return self._source.begin() if max_chunksize is None else cut(self, max_chunksize)
 
     def to_reader(self, max_chunksize=None):
-        """The record batches as a `pyarrow.RecordBatchReader`, which begins at the first row."""
+        """Returns a `pyarrow.RecordBatchReader`, which begins at the first row."""
         import pyarrow
 
         return pyarrow.RecordBatchReader.from_batches(self.schema, self.to_batches(max_chunksize))
@@ -78,7 +78,7 @@ class Whole:
 
 
 class Lease:
-    """Held by the rows that lie in a file; says when the last of them is gone."""
+    """The owner of a buffer in a file; records when the last reference to the buffer is dropped."""
 
     __slots__ = ("_dropped", "_mapped", "_number")
 
@@ -88,12 +88,12 @@ class Lease:
         self._mapped = mapped
 
     def __del__(self):
-        # May be called in the midst of anything: it only notes.
+        # The garbage collector can call this at any point, so it only records the number.
         self._dropped.append(self._number)
 
 
 class Feed:
-    """The batches of rows that the server makes while they are read."""
+    """The batches of an input that the server produces while the function reads it."""
 
     def __init__(self, name, descriptor, columns):
         import pyarrow
@@ -117,7 +117,7 @@ class Feed:
         os.register_at_fork(before=lambda: here() and here()._note_fork())
 
     def begin(self):
-        """An iterator from the first row on; the one before it ends."""
+        """Returns an iterator from the first row; an earlier iterator becomes invalid."""
         with self._lock:
             self._last += 1
             self._ended = False
@@ -144,7 +144,7 @@ class Feed:
                     answer, buffer = self._receive(pyarrow)
                     if answer["scan"] == number:
                         break
-                    # What was still on its way to an iteration that was broken off.
+                    # A late batch of an earlier, cancelled iteration.
                     taken, buffer = False, None
                 self._asked = None
                 self._ended = buffer is None
@@ -154,7 +154,7 @@ class Feed:
                     return None
                 return pyarrow.ipc.read_record_batch(buffer, self.schema)
         except BaseException:
-            # What was taken from the socket and not handed out is nowhere any more.
+            # A batch that was received but not returned is lost.
             if taken:
                 self._lost = number
             raise
@@ -177,8 +177,8 @@ class Feed:
             )
 
     def _wait(self, number):
-        """Asks for a batch, and waits until there is an answer; nothing is lost where this is interrupted."""
-        # Whoever was interrupted while it waited has asked already.
+        """Requests a batch and waits for the response. If interrupted, no batch is lost."""
+        # An interrupted wait has already sent the request.
         if self._asked != number:
             self._say(next=number)
             self._asked = number
@@ -233,19 +233,21 @@ class Feed:
             forked = number in self._forked
             self._forked.discard(number)
             (lost if forked else free).append(number)
-        # A message takes some thousand numbers; nobody drops more batches at once but whoever kept them.
+        # Limits the size of a message; only a function that kept many batches drops so many at
+        # once.
         while len(free) + len(lost) > 2000:
             self._socket.send(json.dumps({"free": free[:1000], "lost": lost[:1000]}).encode())
             free, lost = free[1000:], lost[1000:]
         self._socket.send(json.dumps({"free": free, "lost": lost, **asked}).encode())
 
     def _note_fork(self):
-        """What another process sees from here on must not be written again."""
+        """Marks the files in use, which a forked process can still read, so that they are not
+        reused."""
         if os.getpid() == self._pid:
             self._forked.update(self._leased)
 
     def close(self):
-        """Ends with the call; batches that are still there stay."""
+        """Closes the feed at the end of the call; existing batches stay valid."""
         with self._lock:
             if self._socket is not None:
                 self._socket.close()

@@ -1,5 +1,4 @@
-"""Between two calls of one process: what must not be there for the next, and what need not be held
-meanwhile.
+"""Steps between two calls of a reused process: detects leftover kernel state, and releases memory.
 """
 
 import ctypes
@@ -8,19 +7,20 @@ import signal
 
 
 def leaves_something():
-    """Whether the kernel holds something for this process that it would show the next call: timers, or
-    shared memory, semaphores and queues that belong to no process."""
+    """Returns true if kernel objects of this call would be visible to the next: timers, or
+    System V shared memory, semaphores and message queues."""
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     return any(beginning_of(file).count(b"\n") > empty for file, empty in LISTS)
 
 
-# What the kernel lists there, and the lines of a list that is empty.
+# Files that list kernel objects, and the number of lines of an empty list.
 LISTS = [("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
 
 
 def beginning_of(file):
-    """What a file begins with, in as few calls as can be; what is not there holds nothing."""
+    """Returns the first bytes of a file, with few system calls; empty if the file does not
+    exist."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -32,9 +32,9 @@ def beginning_of(file):
 
 
 def rest():
-    """Gives back copies of pages that are as they are in the zygote, where this is a clone of one that
-    made a snapshot."""
-    # Nobody else may write to them meanwhile, as threads of a library might.
+    """Releases copies of pages whose content equals the zygote's snapshot. Does nothing in a
+    process that is not a clone."""
+    # Other threads, for example of a library, could write to the pages meanwhile.
     if len(os.listdir("/proc/self/task")) > 1:
         return
     try:

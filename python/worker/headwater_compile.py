@@ -1,11 +1,11 @@
 """Compiles the modules of installed packages, and keeps the bytecode for other environments.
 
-Arguments: pairs of a package's RECORD file and the folder that is to keep its bytecode. Bytecode is
-not checked against its source when it is loaded, because an environment's folder never changes. It
-may go, though, at any moment: what was compiled of a part of a package is thrown away then.
+Arguments: pairs of a package's RECORD file and the folder for its bytecode. Python does not check
+the bytecode against its source, because an environment's folder never changes. The folder can be
+removed at any time; the bytecode of a partly compiled package is then discarded.
 
-What is kept is found by what a RECORD says. So a RECORD that says of a module what is not so gets nothing
-compiled: its bytecode would go to whoever has the true one.
+Environments find stored bytecode by the content of a RECORD. A package whose RECORD does not
+match its files is not compiled, because its bytecode would be used for the genuine package.
 """
 
 import base64
@@ -30,8 +30,8 @@ class Lie(Exception):
 
 
 def sources(record):
-    """The modules that a RECORD lists, without test suites, relative to the packages' folder: those that
-    lie there, of which it says what is in them."""
+    """Yields the modules that a RECORD lists with a digest, relative to the packages' folder,
+    without test suites. Raises `Lie` if a digest does not match."""
     packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
@@ -47,17 +47,18 @@ def sources(record):
 
 
 def digest_of(path):
-    """A file's digest in the form of a RECORD."""
+    """Returns a file's digest in the format of RECORD."""
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).digest()
     return "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def compile_package(record, stored):
-    """Compiles one package in place and links the result into a folder that appears whole."""
+    """Compiles one package in place, and links the bytecode into a folder that is created
+    atomically."""
     packages = os.path.dirname(os.path.dirname(record))
     for abandoned in glob.glob(f"{stored}.*"):
-        # Another may be at the same package right now.
+        # Another process may be compiling the same package.
         try:
             old = time.time() - os.stat(abandoned).st_mtime > ABANDONED_SECONDS
         except OSError:
@@ -83,7 +84,7 @@ def compile_package(record, stored):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.link(os.path.join(packages, compiled), target)
         except (py_compile.PyCompileError, OSError):
-            continue  # Templates and code for other versions are not meant to compile.
+            continue  # Templates and code for other Python versions need not compile.
     try:
         os.stat(record)
         os.rename(aside, stored)

@@ -1,11 +1,11 @@
-"""What every clone does first, done by its zygote beforehand.
+"""Warm-up calls in a zygote, which make the first call of each clone faster.
 
-Python writes wherever it goes: how many refer to an object, code that it makes faster while it runs, what it
-remembers of types. A clone gets a copy of each page that it writes to, which takes time and is memory of its
-own. What its zygote has done already is there in all clones, and need not be written again.
+Python writes to memory even when it only reads objects: reference counts, specialized bytecode,
+type caches. Each write makes the kernel copy a page for the clone, which costs time and memory.
+Caches that the zygote has filled are shared by all clones.
 
-Calls are played as a worker runs them, on rows that are made up here. Only code of the packages runs.
-Whatever is changed for it is put back; no thread, no descriptor and no file is left.
+The warm-up runs calls as a worker does, with generated rows. Only code of the packages runs. All
+changed state is restored; no thread, descriptor or file remains.
 """
 
 import faulthandler
@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 
-ROUNDS = 3  # More change little.
+ROUNDS = 3  # Further rounds have little effect.
 MODULE = "headwater_rehearsed"
 SOURCE = """import headwater
 
@@ -44,7 +44,7 @@ TASK = {
 
 
 def rehearse(worker, refresh):
-    """Plays some calls. Packages may be of any version, or be of no use: that is for calls to find out."""
+    """Runs the warm-up calls. Their errors are ignored: a real call reports an unusable package."""
     kept = [sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:], signal.getsignal(signal.SIGTERM)]
     folder, variables = os.getcwd(), dict(os.environ)
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -65,7 +65,7 @@ def rehearse(worker, refresh):
 
 
 class Play:
-    """One rehearsal."""
+    """One series of warm-up calls."""
 
     def __init__(self, worker, server, mine, refresh):
         self._worker = worker
@@ -90,7 +90,7 @@ class Play:
                     break
 
     def _import(self):
-        """Finds a function as that of a project is found."""
+        """Imports a module and finds a function in it, as for a project."""
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, MODULE + ".py"), "w", encoding="utf-8") as file:
                 file.write(SOURCE)
@@ -106,7 +106,7 @@ class Play:
                 sys.path[:] = before
 
     def _call(self, function, given=(), **fields):
-        """Has the worker run a function, and takes what it says."""
+        """Runs a function in the worker, and discards its messages."""
         worker = self._worker
         worker.FOUND[:] = [function]
         socket.send_fds(self._mine, [json.dumps({**TASK, **fields}).encode()], given)
@@ -145,7 +145,7 @@ def fail():
 
 
 def frame():
-    """A little of what most functions do with data frames."""
+    """Runs common operations on a data frame."""
     import pandas
 
     frame = pandas.DataFrame({"n": [1, 2, 3], "x": [0.5, 1.5, 2.5], "s": ["a", "b", "a"]})

@@ -1,9 +1,9 @@
-"""Tables between functions: maps those that a function is given, and lays out the one it returns.
+"""Tables of functions: maps the input tables into memory, and writes the returned table.
 
-A table is an Arrow IPC file, but its bytes need not lie in one file. They come as *extents*: so many
-bytes of the table, from a place on, are those of a file from a place on. What a function returns is
-written once, to a file of its own, by several threads; what already lies in the files of its inputs is
-not written but referred to.
+A table is an Arrow IPC file whose bytes can be spread over several files. It is described by
+*extents*: `(offset in the table, length, file, offset in the file)`. A returned table is written
+once, to a new file, by several threads. Buffers that are in the files of its inputs are
+referenced, not written.
 """
 
 import bisect
@@ -14,20 +14,20 @@ import queue
 import struct
 import threading
 
-BLOCK_BYTES = 8 << 20  # Whole huge pages, so that the kernel need not clear them first.
+BLOCK_BYTES = 8 << 20  # A multiple of the huge page size: the kernel need not zero the pages first.
 THREADS_MAX = 4
-REFERRED_BYTES_MIN = 64 << 10  # Less is copied sooner than it is mapped.
+REFERRED_BYTES_MIN = 64 << 10  # Copying a smaller buffer is faster than mapping it.
 REFERRED_TIMES_MAX = 4
-PIECES_MAX = 1000  # What the kernel takes in one call.
-GAP_BYTES_MAX = 1 << 20  # What lies nearer than this in a file is mapped as one.
+PIECES_MAX = 1000  # Maximum number of buffers of one `pwritev` call.
+GAP_BYTES_MAX = 1 << 20  # Regions of a file with a smaller gap are mapped as one.
 EXTENTS_MAX = 900
 PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20
-OWN = -1  # The number of the file that a function writes.
+OWN = -1  # The number of the file that the function itself writes.
 
 
 class Mapped:
-    """Memory over the extents of a table, gone with the last that refers to it."""
+    """A memory mapping of a table's extents, unmapped when the last buffer over it is dropped."""
 
     def __init__(self, size, extents, files):
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -57,21 +57,22 @@ class Mapped:
 
 
 class Inputs:
-    """The files of the tables that a function is given, and where they are mapped."""
+    """The files of the input tables, and the addresses at which they are mapped."""
 
     def __init__(self, files, shared):
         self._files = files
         self._shared = shared
         self._regions = []
-        self._held = []  # What is referred to by its address must not be anything else meanwhile.
+        self._held = []  # Keeps the mappings, because buffers are identified by their addresses.
 
     def open(self, size, extents):
-        """A table over its files: nothing is copied, and nothing read before it is asked for."""
+        """Returns a table that is mapped from its files: nothing is copied, and pages are read
+        on access."""
         import pyarrow
 
-        # Whoever wrote it may have laid it out in any way that the server takes.
+        # The layout can be any that the server accepts.
         if len(extents) == 1 and extents[0] == [0, size, extents[0][2], 0]:
-            # Private, because kernels before 6.7 refuse shared mappings of sealed files.
+            # Private, because kernels before 6.7 reject shared mappings of sealed files.
             descriptor = self._files[extents[0][2]]
             mapped = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
             buffer = pyarrow.py_buffer(mapped)
@@ -92,7 +93,8 @@ class Inputs:
         self._files = []
 
     def find(self, address, length):
-        """Where memory lies in the files; none where it does not."""
+        """Returns the extent, file and offset of a memory range; None if it is in none of the
+        files."""
         index = bisect.bisect_right(self._regions, (address, 1 << 62, 0, 0)) - 1
         if index < 0:
             return None
@@ -103,7 +105,7 @@ class Inputs:
 
 
 class Writer:
-    """Writes pieces one behind the other, in blocks of whole huge pages, by several threads."""
+    """Writes buffers sequentially, in blocks of whole huge pages, with several threads."""
 
     def __init__(self, descriptor, threads):
         self._descriptor = descriptor
@@ -177,8 +179,8 @@ class Writer:
 
 
 class Sink:
-    """What Arrow writes an IPC file to. Notes where each part of it is: what lies in an input's file is
-    referred to, and all else goes to the file of its own, close together."""
+    """The output stream of Arrow's IPC writer. Buffers in an input's file are recorded as
+    references; all other bytes are written to a new file, without gaps."""
 
     closed = False
 
@@ -188,7 +190,7 @@ class Sink:
         self._position = 0
         self._own = 0
         self._skip = False
-        self.moves = [(0, 0)]  # From these places on, own bytes lie at those.
+        self.moves = [(0, 0)]  # Pairs: position in the IPC stream, position in the new file.
         self.small = {}
         self.referred = {}
 
@@ -202,7 +204,7 @@ class Sink:
             self.referred[self._position] = (*found, length)
             self._skip = True
         elif self._skip and not is_buffer and self._position % 8:
-            pass  # Fills up to whole words what was not written.
+            pass  # The padding of a referenced buffer, which is not written.
         else:
             if self._skip:
                 self.moves.append((self._position, self._own))
@@ -216,7 +218,7 @@ class Sink:
         return length
 
     def own(self, position):
-        """Where a place in what Arrow wrote is in the file of its own."""
+        """Converts a position in the IPC stream to a position in the new file."""
         start, own = self.moves[bisect.bisect_right(self.moves, (position, 1 << 62)) - 1]
         return own + position - start
 
@@ -244,7 +246,7 @@ class Sink:
 
 
 class Flat:
-    """As much of a FlatBuffers message as is needed to change numbers in it."""
+    """A minimal FlatBuffers reader, which can overwrite numbers of a message."""
 
     def __init__(self, data):
         self.data = bytearray(data)
@@ -259,7 +261,7 @@ class Flat:
         return at + self.number("I", at)
 
     def field(self, table, index):
-        """Where a field of a table is; none where it has its usual value."""
+        """Returns the position of a table's field; None if it has its default value."""
         fields = table - self.number("i", table)
         if 4 + 2 * index >= self.number("H", fields):
             return None
@@ -267,7 +269,7 @@ class Flat:
         return table + offset if offset else None
 
     def vector(self, table, index):
-        """Where a vector begins, and how many it has."""
+        """Returns the position and length of a vector."""
         field = self.field(table, index)
         if field is None:
             return 0, 0
@@ -280,12 +282,12 @@ def up(number, grain):
 
 
 class NotToBeReferredTo(Exception):
-    """A table lies in more pieces than are worth mapping, or has the same ones too often."""
+    """A table has too many extents to map, or references the same bytes too often."""
 
 
 class Layout:
-    """An IPC file part of which lies in the files of the inputs: where all of it is, and its messages
-    with the places of what they speak of."""
+    """The layout of an IPC file that references the files of the inputs: its extents, and its
+    messages with the new offsets of their buffers."""
 
     def __init__(self, sink):
         self._sink = sink
@@ -294,7 +296,7 @@ class Layout:
         while len(self._regions) > EXTENTS_MAX and gap < 1 << 40:
             gap *= 4
             self._regions = self._merge(referred, gap)
-        # Whoever is given the same bytes too often takes them for hostile.
+        # The server rejects a table that references the same bytes too often.
         named = sum(length for _, _, _, length in sink.referred.values())
         there = sum(end - start for _, _, start, end in self._regions)
         if len(self._regions) > EXTENTS_MAX or named > REFERRED_TIMES_MAX * there:
@@ -317,7 +319,8 @@ class Layout:
         return regions
 
     def _place(self):
-        """Behind the own bytes come what is referred to, and then the footer."""
+        """Assigns offsets: first the written bytes, then the referenced regions, then the
+        footer."""
         at = up(self._sink.own_bytes, PAGE)
         self._starts, self.extents = [], [(0, self._sink.own_bytes, OWN, 0)]
         for _, file, start, end in self._regions:
@@ -332,14 +335,15 @@ class Layout:
         return self._starts[index] + start - self._regions[index][2]
 
     def _kept(self, at, length):
-        """Bytes that were kept when they were written."""
+        """Returns bytes that were recorded when they were written."""
         found = b""
         while len(found) < length:
             found += self._sink.small[at + len(found)]
         return found[:length]
 
     def finish(self):
-        """Changes the messages and the footer; how many bytes the table has."""
+        """Updates the offsets in the messages and the footer. Returns the size of the table in
+        bytes."""
         sink = self._sink
         tail = self._tail()
         size = struct.unpack("<i", tail[-10:-6])[0]
@@ -369,7 +373,7 @@ class Layout:
         return found
 
     def _message(self, at, position, metadata):
-        """Changes where a message says that its buffers are; the length of its body."""
+        """Updates the buffer offsets of a message. Returns the length of its body."""
         data = self._kept(at, metadata)
         prefix = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
         message = Flat(data[prefix:])
@@ -410,11 +414,11 @@ def size_of(table):
     try:
         return table.nbytes
     except Exception:
-        return 1 << 40  # Older versions cannot say so of every type.
+        return 1 << 40  # Older versions of pyarrow do not support every type.
 
 
 def write_whole(table, rows_max, descriptor, inputs):
-    """Writes a table that lies in memory: its bytes, and its extents."""
+    """Writes a table in memory. Returns its size in bytes, and its extents."""
     import pyarrow
 
     writer = Writer(descriptor, threads_for(size_of(table)))

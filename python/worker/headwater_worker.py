@@ -1,12 +1,12 @@
-"""Runs one function of a user's project inside an instance: once, or again and again where its calls say
-that they may share a process.
+"""Runs one function of a user's project in an instance: for one call, or for several calls that
+allow the process to be reused.
 
-Descriptor 3 is a socket of whole messages. On it lies the task: JSON, in a memory file where it is
-long, and the files that the tables lie in, which nobody can write. The tables are mapped and never
-copied. What the function prints goes back line by line, with the line of code that printed it; what it
-returns goes back in a file of memory, written once, or in a message where it is no table and short;
-what it raises goes back with the user's own frames.
-It imports little of its own and nothing that a project could shadow.
+Descriptor 3 is a `SOCK_SEQPACKET` socket to the server. The worker receives a task as JSON (in a
+memory file if it is long) and the files of the input tables, which are read-only. Tables are
+memory-mapped, never copied. Printed lines are sent one by one, with the line of code that
+printed them. The result is sent in a memory file that is written once, or in the message if it
+is short and not a table. Exceptions are sent with the user's frames. The module imports few
+modules, and none that a project could shadow.
 """
 
 import fcntl
@@ -29,15 +29,15 @@ import headwater_tables as tables  # noqa: E402
 CONTROL = 3
 DESCRIPTORS_MAX = 100
 MESSAGE_BYTES_MAX = 64 << 10
-SHORT_BYTES_MAX = 8 << 10  # A task or a value that is longer comes in a memory file.
+SHORT_BYTES_MAX = 8 << 10  # Longer tasks and values are sent in a memory file.
 LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
-BATCH_ROWS_MAX = 1 << 17  # So that what reads the output can do so piece by piece.
-HUGE_BYTES_MIN = 4 << 20  # Less would leave most of its pages empty.
+BATCH_ROWS_MAX = 1 << 17  # Readers can process the output in batches.
+HUGE_BYTES_MIN = 4 << 20  # A smaller table would leave most huge pages empty.
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
-# Packages that are imported under another name than they are installed by.
+# Packages whose import name differs from the name on PyPI.
 INSTALLED_AS = {
     "bs4": "beautifulsoup4",
     "cv2": "opencv-python-headless",
@@ -49,7 +49,7 @@ INSTALLED_AS = {
     "yaml": "pyyaml",
 }
 
-# Packages that were imported before there was a project, by their modules at the top level.
+# Top-level modules of packages that the zygote imported before the project was known.
 PRELOADED = set()
 SDK_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -57,12 +57,12 @@ NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EH
 
 
 class Stopped(BaseException):
-    """Raised in the user's code to stop it; `except Exception` lets it pass."""
+    """Raised in the user's code to stop it; `except Exception` does not catch it."""
 
 
 class Unfit(Exception):
-    """What the function returned will not do; the text says what it is, and the reason, where there is
-    one, why it cannot become a table. The hint says what to return instead."""
+    """The returned value has an unsupported type. The message is the type; the optional `reason`
+    explains why it cannot be converted, and `hint` names a supported value."""
 
     def __init__(self, returned, reason=None, hint=None):
         super().__init__(returned)
@@ -100,7 +100,7 @@ class Server:
         self.unanswered = False
 
     def ask_for_file(self):
-        """Requests a file of the server, with huge pages, to write a table to."""
+        """Requests a file with huge pages from the server, to write a table to."""
         self.send("file")
         data, received, _, _ = socket.recv_fds(self.socket, 64, 1)
         if not data:
@@ -141,7 +141,7 @@ def shorten(value):
 
 
 class Printer(io.TextIOBase):
-    """Standard output or error of the user's code: sends whole lines, and where they come from."""
+    """Standard output or error of the user's code: sends lines with their source location."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -202,7 +202,7 @@ class Printer(io.TextIOBase):
         return None, None
 
     def _send(self, line):
-        # What follows the last carriage return is what a terminal would show.
+        # A terminal shows only the text after the last carriage return.
         line = line.rstrip("\r").rsplit("\r", 1)[-1]
         file, number = self._where
         while True:
@@ -230,13 +230,13 @@ def forget_shadowed(folders):
             pass
     shadowed = own & PRELOADED
     if not shadowed:
-        return  # To look at the names would be to have each in this process's own memory.
+        return  # Iterating over the names would copy their pages, which are shared with the zygote.
     for name in [name for name in sys.modules if name.split(".")[0] in shadowed]:
         del sys.modules[name]
 
 
-FOLDERS = []  # What packages made in `/tmp` when they were imported.
-FOUND = []  # The function, once it was found: a process has one.
+FOLDERS = []  # Folders in `/tmp` that packages created on import.
+FOUND = []  # The function, after it was found; a process runs only one.
 
 
 def find_function(task):
@@ -259,7 +259,7 @@ def find_function(task):
     outermost = name.partition(".")[0]
     own = os.path.join(project, outermost)
     if os.path.isfile(os.path.join(folder, outermost + ".py")) and outermost != name:
-        # `models/models.py`: Python would take the module for the folder that it lies in.
+        # `models/models.py`: Python would import the folder instead of the module.
         package = sys.modules.setdefault(outermost, type(sys)(outermost))
         package.__path__ = [own]
     if all(part.isidentifier() for part in name.split(".")):
@@ -318,13 +318,13 @@ def to_arrow(value):
     raise Unfit("None" if value is None else name)
 
 
-# What no generator yields.
+# Marks the end of a generator.
 END = object()
 
 
 class Pieces:
-    """What a generator yields, as the batches of one table: each piece is anything that could be a table
-    by itself, and the first says what columns there are."""
+    """The values of a generator as the batches of one table. Each value can be anything that
+    converts to a table; the first determines the columns."""
 
     def __init__(self, pieces):
         self._pieces = iter(pieces)
@@ -357,7 +357,7 @@ class Pieces:
 
 
 def as_table(piece):
-    """A piece as a table of its own."""
+    """Converts one value of a generator to a table."""
     table = to_arrow(piece)
     if isinstance(table, Pieces):
         raise Unfit("generator", "it yields a generator", PIECES_HINT)
@@ -365,7 +365,7 @@ def as_table(piece):
 
 
 def from_rows(pyarrow, rows):
-    """A list of dicts; a column is one that any row has."""
+    """Converts a list of dicts; the columns are the keys of all rows."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}
     for name in names:
@@ -387,7 +387,7 @@ def why_no_rows(rows):
 
 
 def why_no_column(name, values, error):
-    """Why values are no column: the first two that do not go together, or else what Arrow says."""
+    """Returns why values cannot be one column: two incompatible values, or else Arrow's error."""
     numbers = {"int", "float"}
     first = None
     for number, value in enumerate(values, 1):
@@ -413,13 +413,13 @@ def shown(value):
 
 
 def from_pandas(pyarrow, frame):
-    """A data frame; its index becomes columns where it has names, as after `groupby`."""
+    """Converts a data frame; a named index becomes columns, as after `groupby`."""
     if any(name is not None for name in frame.index.names):
         clash = [name for name in frame.index.names if name in frame.columns]
         frame = frame.reset_index(drop=bool(clash))
     frame.columns = [str(name) for name in frame.columns]
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    # Of a column of Python objects Arrow chooses the type by their values.
+    # Arrow infers the type of a column of Python objects from their values.
     for index, kind in enumerate(frame.dtypes):
         if kind == object and holds_decimals(pyarrow, table.schema.field(index).type):
             column = widened(pyarrow, table.column(index))
@@ -432,8 +432,8 @@ def holds_decimals(pyarrow, kind):
 
 
 def widened(pyarrow, column):
-    """A column of Python objects, its decimals with all the digits that a table can have: a type by the
-    largest value would change with the values."""
+    """Casts the decimals of a column of Python objects to the maximum precision: the type that
+    Arrow infers changes with the values."""
     kind = widened_type(pyarrow, column.type)
     return column if kind == column.type else column.cast(kind)
 
@@ -461,7 +461,7 @@ def to_bool(value):
 
 
 class Output:
-    """A memory file that record batches are written to, and that is sealed in the end."""
+    """A memory file of record batches, which is sealed when it is complete."""
 
     def __init__(self, schema):
         import pyarrow
@@ -485,7 +485,7 @@ def memory_file(name):
 
 
 def send_whole(server, table, inputs, huge_pages):
-    """Sends a table that lies in memory: where its bytes are, of which some may lie in the inputs' files."""
+    """Sends a table in memory as a list of extents; some may refer to the files of the inputs."""
     large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = memory_file("headwater-output") if given is None else given
@@ -496,7 +496,7 @@ def send_whole(server, table, inputs, huge_pages):
     if given is None:
         fcntl.fcntl(own, fcntl.F_ADD_SEALS, SEALS)
         server.send("laid", [outline, own])
-    # Nobody may be able to write to it from here on: this was the last who could.
+    # This is the last writable descriptor; the file is immutable from here on.
     os.close(own)
     if given is not None:
         server.send("laid", [outline])
@@ -504,12 +504,12 @@ def send_whole(server, table, inputs, huge_pages):
 
 
 def send_table(server, table, part_bytes, inputs, huge_pages):
-    """Sends a table: in one piece where it lies in memory already, else in parts, each of which the server
-    has put away before another but one is begun."""
+    """Sends a table: as a whole if it is in memory, otherwise in parts. At most one part is
+    unacknowledged by the server while the next one is written."""
     if hasattr(table, "to_batches"):
         send_whole(server, table, inputs, huge_pages)
         return
-    # Parts share no dictionaries.
+    # Dictionaries cannot be shared between parts.
     schema = plain(table.schema)
     output, sent = Output(schema), 0
     for batch in in_schema(table, schema):
@@ -548,7 +548,7 @@ def in_schema(batches, schema):
 
 
 def is_tabular(value):
-    """Whether a value is a table, or gives one piece by piece."""
+    """Returns true if a value is a table, or an iterator of tables."""
     if type(value).__module__ == "builtins":
         return hasattr(value, "__next__")
     name = type_name(value)
@@ -560,7 +560,7 @@ def is_tabular(value):
 
 
 def plain_value(value):
-    """A value that JSON has no form for as one that it has."""
+    """Converts a value that JSON does not support: dates, numpy values, decimals and UUIDs."""
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "tolist"):
@@ -622,7 +622,7 @@ def chain(error):
 
 
 def hint_for(error, task):
-    """Returns a hint for known exceptions, in the words of the package that the module imported."""
+    """Returns a hint for known exceptions, in terms of the package that the module imported."""
     names = ("bauplan", "internet_access") if "bauplan" in sys.modules else ("headwater", "network")
     for cause in chain(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
@@ -646,14 +646,14 @@ def hint_for(error, task):
 
 
 def is_without_processes(error):
-    """Whether an exception means that no process or thread could be started."""
+    """Returns true if no process or thread could be started."""
     if isinstance(error, RuntimeError):
         return str(error) == "can't start new thread"
     return isinstance(error, OSError) and error.errno == 11
 
 
 def is_unreachable(error):
-    """Whether an exception means that a host could not be reached."""
+    """Returns true if a host could not be reached."""
     kinds = (socket.gaierror, ConnectionError)
     return any(
         isinstance(cause, kinds) or (isinstance(cause, OSError) and cause.errno in NETWORK_ERRNOS)
@@ -662,7 +662,7 @@ def is_unreachable(error):
 
 
 def bytes_in_full_tmp(error):
-    """The bytes in `/tmp` where an exception means that no more fit in."""
+    """Returns the bytes in use in `/tmp` if the exception means that it is full; otherwise None."""
     if any(isinstance(cause, OSError) and cause.errno == 28 for cause in chain(error)):
         try:
             found = os.statvfs("/tmp")
@@ -690,7 +690,7 @@ def exception_name(error):
 
 
 def stop(_signal, frame):
-    """Says once where the user's code is, and lets it clean up."""
+    """Handles SIGTERM: raises `Stopped` once in the user's code, which can then clean up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped
 
@@ -753,13 +753,13 @@ def unfit_to_go_on(error):
 
 
 def can_go_on(task, error):
-    """Whether this process may run another call, and if so as if it had run none: nothing in `/tmp`,
-    no other process, back in its folder."""
-    # Number 2 is the first in a sandbox: nobody else's processes are there to be killed.
+    """Returns true if this process can run another call. Resets it first: empties `/tmp`, kills
+    other processes, and returns to the project's folder."""
+    # Process 2 is the first in a sandbox, so only this call's processes are killed below.
     if not task["reuse"] or os.getpid() != 2 or not FOUND or unfit_to_go_on(error):
         return False
     if threading.active_count() > 1:
-        return False  # What they do would be part of the next call.
+        return False  # The threads would run during the next call.
     if between.leaves_something():
         return False
     try:
@@ -795,7 +795,7 @@ def enter(project):
 
 
 def main():
-    # What `multiprocessing` spawns begins with the program of its parent, which is none of the project's.
+    # Processes that `multiprocessing` spawns would run this file as the parent's `__main__`.
     vars(sys.modules["__main__"]).pop("__file__", None)
     server = Server()
     server.send("begun")
@@ -805,12 +805,12 @@ def main():
         server.send("kept")
         task, descriptors = server.receive_task()
         server.send("begun")
-    # The interpreter's own end takes long with large packages, and nobody waits for it.
+    # A normal exit of the interpreter takes long with large packages, and is not needed.
     os._exit(0)
 
 
 def call(server, task, descriptors):
-    """Runs one call. Returns whether the process can run another one."""
+    """Runs one call. Returns true if the process can run another one."""
     for descriptor in [CONTROL, *descriptors]:
         os.set_inheritable(descriptor, False)
     project = task["project"]
@@ -826,8 +826,8 @@ def call(server, task, descriptors):
     enter(project)
     signal.signal(signal.SIGTERM, stop)
     if not FOUND:
-        # A process that the user's code forks ends by SIGTERM: `multiprocessing` counts on it. One that
-        # comes before the fork can say so waits, since Python forgets signals when it forks.
+        # SIGTERM ends a process that the user's code forks, as `multiprocessing` expects. The
+        # signal is blocked during the fork, because Python discards pending signals when it forks.
         os.register_at_fork(
             before=hold_back, after_in_parent=let_through, after_in_child=be_ended
         )
@@ -839,14 +839,14 @@ def call(server, task, descriptors):
             end_child(error, printers)
         raised = report(server, task, error)
     if os.getpid() != server.pid:
-        os._exit(0)  # A child that the user's code forked and that came back here.
+        os._exit(0)  # A child that the user's code forked, and that returned from the call.
     for printer in printers:
         printer.finish()
     return not server.unanswered and can_go_on(task, raised)
 
 
 def report(server, task, error):
-    """Says what a call raised, and gives it back where the process may not be as it was."""
+    """Sends the exception of a call, and returns it; None if only the result was unsupported."""
     if isinstance(error, Unfit):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
         returned = str(error)[:TEXT_CHARS_MAX]
@@ -865,7 +865,7 @@ def report(server, task, error):
 
 
 def end_child(error, printers):
-    """Ends a child that the user's code forked as Python would: what it raised is printed."""
+    """Ends a child that the user's code forked as Python does: prints the exception, and exits."""
     status = 1
     if not isinstance(error, SystemExit):
         traceback.print_exception(error, file=printers[1])

@@ -1,13 +1,13 @@
-"""A zygote: holds an environment's packages imported, and forks itself for each function.
+"""A zygote: imports an environment's packages, and forks itself for each function.
 
-It has one thread and runs nobody's code but that of the packages. Descriptor 3 is a socket to the
-server, descriptor 4 one on which orders come. An order carries the namespaces of a sandbox that was
-made for one function: the zygote forks into them (by a small library that it has preloaded), and the
-fork, which is the first process of that sandbox to run anything, gives up what it gained, puts up the
-last walls, draws its random state anew, waits for its call and becomes the function's worker.
+It has one thread, and runs no code except that of the packages. Descriptor 3 is a socket to the
+server; descriptor 4 receives fork requests. A request contains the namespaces of a sandbox that was
+created for one function. The zygote forks into them, with a small preloaded C library. The fork is
+the first process of the sandbox. It drops its privileges, applies landlock and seccomp, reseeds its
+random generators, waits for a call and becomes the function's worker.
 
-A package that starts a thread when it is imported, or holds a socket or a pipe open, cannot be
-forked: the zygote starts itself again without it, and each function imports it by itself.
+A package that starts a thread on import, or keeps a socket or a pipe open, cannot be forked. The
+zygote then restarts without it, and each function imports it.
 """
 
 import ctypes
@@ -30,11 +30,12 @@ ORDERS = 4
 DESCRIPTORS_MAX = 64
 ORDER_BYTES_MAX = 128 << 10
 
-# What every worker needs. Modules of the standard library that pandas and the like import late.
+# Modules that every worker needs, and modules of the standard library that pandas and others import
+# late.
 OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
-# What was left out of a start, beside packages.
+# The key in `skipped` that turns the warm-up calls off; all other keys are packages.
 REHEARSAL = "/rehearsal"
-# Nearly every function's module imports it. One of the project's own takes its place.
+# Nearly every function imports it. A module of this name in the project takes precedence.
 SDK = "headwater"
 
 PR_SET_DUMPABLE = 4
@@ -45,7 +46,7 @@ SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 CAPABILITY_VERSION_3 = 0x20080522
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-# What is called with Python's lock held, looked up before the first fork.
+# Functions that are called with the GIL held, looked up before the first fork.
 SNAPSHOT = ctypes.PyDLL(None).headwater_snapshot
 FORK = ctypes.PyDLL(None).headwater_fork
 BEFORE_FORK = ctypes.pythonapi.PyOS_BeforeFork
@@ -67,8 +68,8 @@ class Filter(ctypes.Structure):
 
 
 def modules_of(distributions):
-    """The modules that packages bring at the top level. The standard library's own way to tell imports and
-    makes so much that it takes a tenth of what pandas does."""
+    """Yields the top-level modules of packages. `importlib.metadata` is not used, because
+    importing it takes a tenth of the time that pandas takes."""
     described = {}
     for folder in sys.path:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
@@ -95,7 +96,7 @@ def text_of(folder, name):
 
 
 def listed(folder):
-    """The modules at the top level among the files that a package lists."""
+    """Yields the top-level modules that a package's RECORD lists."""
     for line in text_of(folder, "RECORD").splitlines():
         first, _, rest = line.partition(",")[0].partition("/")
         if rest == "__init__.py":
@@ -108,7 +109,7 @@ def unfit():
     """Returns why this process cannot be forked now, or None."""
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        # Libraries that can be forked stop their threads for it: OpenBLAS does.
+        # Some libraries, such as OpenBLAS, stop their threads before a fork.
         pid = os.fork()
         if pid == 0:
             os._exit(0)
@@ -128,7 +129,7 @@ def unfit():
 
 
 def load(names, skipped):
-    """Imports packages; those that do not fit send this process back to its start."""
+    """Imports packages; restarts this process without a package that cannot be forked."""
     import importlib
 
     loaded = []
@@ -138,7 +139,7 @@ def load(names, skipped):
         try:
             importlib.import_module(name)
         except BaseException as error:
-            # Whoever imports it will be told; others may not need it.
+            # A function that imports it gets the error; others may not need it.
             skipped[name] = f"it raises {type(error).__name__} when it is imported"
             continue
         reason = unfit()
@@ -150,7 +151,7 @@ def load(names, skipped):
 
 
 def load_sdk():
-    """Imports the SDK from its own folder, before any package that has its name, or imports it."""
+    """Imports the SDK from its own folder, before any package that has its name or imports it."""
     import importlib
 
     sys.path.insert(0, worker.SDK_FOLDER)
@@ -159,8 +160,7 @@ def load_sdk():
 
 
 def rehearse(skipped):
-    """Does beforehand what every clone would do; a package that starts a thread for it has this process
-    start again without."""
+    """Runs warm-up calls; restarts this process without them if they start a thread."""
     if REHEARSAL in skipped:
         return
     import headwater_rehearsal
@@ -184,7 +184,7 @@ def memory_bytes():
 
 
 def reserved_bytes():
-    """Private memory that this process may write, whether or not it has touched it, in bytes."""
+    """Returns the size of this process's writable private mappings (VmData), in bytes."""
     with open("/proc/self/status") as lines:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmData:"))
 
@@ -194,12 +194,12 @@ def folders_of(root):
 
 
 def fork(order, descriptors, folders):
-    """Forks for one order; returns only in the zygote."""
-    seat, status = descriptors[:2]
+    """Forks for one request; returns only in the zygote."""
+    call_socket, status = descriptors[:2]
     rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None
-    namespaces, doors = rest[: order["namespaces"]], rest[order["namespaces"]:]
-    if not fork_inside(doors, namespaces, status):
+    namespaces, cgroups = rest[: order["namespaces"]], rest[order["namespaces"]:]
+    if not fork_inside(cgroups, namespaces, status):
         return
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -211,18 +211,18 @@ def fork(order, descriptors, folders):
         tell(status, {"Failed": {"step": step, "error": reason}})
         os._exit(1)
     try:
-        begin(seat)
+        begin(call_socket)
         worker.main()
     finally:
         os._exit(1)
 
 
-def fork_inside(doors, namespaces, status):
-    """Forks through the doors of control groups into namespaces; true in the fork. The library tells what
-    failed: the clones that run need the zygote to live."""
-    of = [(ctypes.c_int * len(numbers))(*numbers) for numbers in (doors, namespaces)]
+def fork_inside(cgroups, namespaces, status):
+    """Forks into control groups and namespaces, given as descriptors. Returns true in the fork. The
+    library reports errors to `status`, because the zygote must not exit while clones run."""
+    of = [(ctypes.c_int * len(numbers))(*numbers) for numbers in (cgroups, namespaces)]
     BEFORE_FORK()
-    if FORK(of[0], len(doors), of[1], len(namespaces), status):
+    if FORK(of[0], len(cgroups), of[1], len(namespaces), status):
         AFTER_FORK_IN_CHILD()
         return True
     AFTER_FORK()
@@ -236,9 +236,9 @@ def tell(status, note):
     os.write(status, json.dumps(note).encode() + b"\n")
 
 
-def begin(seat):
-    """Waits for the call, and puts its descriptors where a worker looks for them."""
-    with socket.socket(fileno=seat) as waiting:
+def begin(call_socket):
+    """Waits for the call, and moves its descriptors to the numbers that a worker expects."""
+    with socket.socket(fileno=call_socket) as waiting:
         data, given, _, _ = socket.recv_fds(waiting, 64, DESCRIPTORS_MAX)
     if not data:
         os._exit(0)
@@ -249,18 +249,19 @@ def begin(seat):
 
 
 def give_up(order, rules):
-    """Becomes the user of the sandbox, without a capability, behind the last walls."""
+    """Drops privileges: sets the sandbox's user, drops all capabilities, applies landlock and
+    seccomp."""
     user = order["user"]
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     if order["data_bytes_max"] is not None:
-        # What the packages have reserved is inherited, and most of it never touched.
+        # Reserved memory of the packages is inherited, and most of it is never touched.
         most = order["data_bytes_max"] + reserved_bytes()
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     check("drop capabilities", LIBC.syscall(SYS_CAPSET[os.uname().machine], header, nothing))
-    # After a change of user a process's own files in `/proc` are root's alone.
+    # After a change of user, a process's files in `/proc` belong to root.
     check("own its files in /proc", LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     if rules is not None:
         check("restrict by landlock", LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, rules, 0))
@@ -271,7 +272,7 @@ def give_up(order, rules):
 
 
 def refresh(order, folders):
-    """Makes this process one that could not have been another clone."""
+    """Resets the state that clones must not share: variables, folders, random seeds, unique ids."""
     os.environ.update(order["variables"])
     os.chdir("/")
     for folder in folders:
@@ -280,7 +281,7 @@ def refresh(order, folders):
     random.seed(int.from_bytes(seed, "big"))
     modules = sys.modules
     if "numpy.random" in modules:
-        # Without a seed it makes objects of half a megabyte to draw one.
+        # Without a seed, numpy allocates half a megabyte to generate one.
         modules["numpy.random"].seed(memoryview(seed).cast("I").tolist())
     if "ssl" in modules:
         modules["ssl"].RAND_add(seed, 32.0)
@@ -296,7 +297,8 @@ def refresh(order, folders):
 def main():
     skipped = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
     began = time.monotonic()
-    # What is imported stays: to look for what is to go would take longer than all but the imports.
+    # Imported modules are never freed, so garbage collection during the imports would only cost
+    # time.
     gc.disable()
     for descriptor in (SERVER, ORDERS):
         os.set_inheritable(descriptor, False)
@@ -310,9 +312,9 @@ def main():
     worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
     rehearse(skipped)
-    # What a fork need not do itself, its own memory need not hold.
+    # Clear it once here, so that forks do not copy the pages.
     os.environ.clear()
-    # A fork that is done leaves nothing to wait for.
+    # The kernel reaps forks, so no zombies remain.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
     gc.enable()
@@ -321,7 +323,7 @@ def main():
         "took_ms": int((time.monotonic() - began) * 1000),
         "memory_bytes": memory_bytes(),
     }
-    # Clones share what they have not changed, also after they have written to it.
+    # Clones share pages with the same content as this snapshot, even after they wrote to them.
     SNAPSHOT()
     server.send(json.dumps(ready).encode())
     server.close()
