@@ -115,7 +115,7 @@ impl Directory {
         self.owners.get(&object.to_string()).map(String::as_str)
     }
 
-    /// Returns the objects that a user owns, as texts.
+    /// Returns the objects that a user owns, as strings.
     pub(crate) fn owned_by(&self, user: &str) -> impl Iterator<Item = &str> {
         let owned = self.owners.iter().filter(move |(_, owner)| *owner == user);
         owned.map(|(object, _)| object.as_str())

@@ -66,8 +66,8 @@ impl Access {
         Ok(found)
     }
 
-    /// Revokes a token, from now on. Revoking it again changes nothing. With `user`, a token of
-    /// another user does not exist.
+    /// Revokes a token immediately. Revoking it again changes nothing. With `user`, a token of
+    /// another user is reported as missing.
     pub async fn revoke_token(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
         let now = self.0.clock.now();
         self.change(by, |directory| {

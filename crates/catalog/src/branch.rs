@@ -263,9 +263,9 @@ impl Catalog {
         found.map(|bytes| Ok((BranchRecord::decode(name, &bytes)?, bytes))).transpose()
     }
 
-    /// Returns the failed run that has `from` in quarantine, if any. A branch has its own mark. Any
-    /// other commit is in quarantine if it can be reached only from branches in quarantine, deleted
-    /// ones included.
+    /// Returns the failed run that quarantined `from`, if any. A branch records its own quarantine.
+    /// Any other commit is quarantined if only quarantined branches reach it; deleted branches
+    /// count.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A buffer that a writer fills and its other owner takes.
+/// A shared buffer: a writer appends bytes, and the caller drains them.
 #[derive(Debug, Clone, Default)]
 pub struct Output(Arc<parking_lot::Mutex<Vec<u8>>>);
 

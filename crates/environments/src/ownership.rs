@@ -107,7 +107,8 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 struct User {
     id: u32,
     group: u32,
-    /// The owner of the root folder, which can replace every path: root, possibly with another id.
+    /// The owner of the root folder, which can replace every path. In a user namespace, root can
+    /// have an id other than 0.
     root: u32,
 }
 

@@ -27,7 +27,7 @@ use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, 
 /// Time that a function has to end after a request.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Time to read the messages of a call that must end.
+/// Time limit for reading the remaining messages of a call that is being stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// The origin of an instance.

@@ -52,7 +52,7 @@ impl Functions {
             return;
         }
         let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-        // A memory limit that was not set needs no message.
+        // The default limit is reduced silently; only a limit that the function set is reported.
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(

@@ -444,7 +444,7 @@ impl FeedFiles {
         heard
     }
 
-    /// Takes back the files that the function reports as dropped.
+    /// Reuses the memory files that the function reports as released.
     fn returned(&self, asked: &BatchRequest) {
         let mut known = self.known.lock();
         for number in &asked.free {

@@ -161,7 +161,7 @@ pub(crate) struct ZygoteLookup {
     pub(crate) zygote: Option<Arc<Zygote>>,
     /// True if it was started for this call.
     pub(crate) started: bool,
-    /// CPU time of starts that this call accounts for, including failed ones, in microseconds.
+    /// CPU time of zygote starts charged to this call, including failed ones, in microseconds.
     pub(crate) cpu_us: u64,
     /// True if another start must be attempted for later calls.
     pub(crate) again: bool,

@@ -87,8 +87,7 @@ impl Importer {
         let checked = check(request)?;
         let mut attempt = 1;
         loop {
-            // Another commit that created the table, or imported one of the files, changes the
-            // plan.
+            // The plan is stale if another commit created the table or imported one of the files.
             match self.import_once(request, &checked, &progress, &cancelled).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,

@@ -68,7 +68,7 @@ pub(crate) struct Resolved {
 }
 
 impl Evidence {
-    /// Creates evidence for a known type: no value is inspected.
+    /// Creates the evidence of a column whose type is given, so that no value is inspected.
     pub fn known() -> Self {
         Evidence { settled: true, known: true, ..Evidence::default() }
     }

@@ -16,7 +16,7 @@ use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
 
-/// Maximum number of ended jobs that are not stored, while the store fails.
+/// Maximum number of ended jobs kept in memory while the store fails.
 const UNSTORED_MAX: usize = 20_000;
 
 /// The jobs of a lake. Clones are handles to the same jobs.

@@ -166,7 +166,7 @@ impl Imported {
         self.0.contains_key(path)
     }
 
-    /// Returns true if the file was imported and is unchanged by size and times.
+    /// Returns true if the file was imported, and its size and times are the same.
     pub fn is_untouched(&self, path: &str, stamp: FileStamp) -> bool {
         let times = Some((stamp.modified_ns, stamp.changed_ns));
         let entries = self.0.get(path).into_iter().flatten();

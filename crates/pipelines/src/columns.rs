@@ -294,8 +294,8 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// Returns the error of a condition at its location. The error's own position is in a generated
-/// query.
+/// Returns a condition's error with the location of the condition. The error's own position refers
+/// to a generated query, and is removed.
 fn without_position(error: Error, at: &Location) -> Error {
     match error {
         Error::Sql { step, mut problem, .. } => {

@@ -9,7 +9,7 @@ use crate::{Result, checks};
 const NEEDED: &str = "its child runs";
 
 impl Plan {
-    /// Returns the reason to run a step, apart from its children. Parents are already decided.
+    /// Returns the reason to run a step, ignoring its children. Its parents are decided before.
     pub(crate) async fn own_reason(
         &self,
         index: usize,

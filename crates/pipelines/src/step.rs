@@ -17,7 +17,7 @@ use crate::{DeclaredColumn, Defaults, Location};
 pub struct Step {
     /// Display name: the model's table, or the expectation's function.
     pub name: String,
-    /// Table of a model. Expectations have one as well, which is never written.
+    /// Table of a model. For an expectation, an unused name.
     pub table: TableName,
     /// SQL model, Python model or expectation.
     pub kind: StepKind,

@@ -41,7 +41,7 @@ const WITHOUT_TEXT: [&str; 18] = [
     "inet_client_addr",
 ];
 
-/// Returns the expression of a call; none for a function that is not PostgreSQL's own.
+/// Returns the expression that replaces a call; none if it is not a PostgreSQL built-in.
 pub(crate) fn replacement(name: &str, arguments: &[String], at: &Identity) -> Option<Expr> {
     parse(&text(name, arguments, at)?)
 }

@@ -212,8 +212,8 @@ impl RunningProcess {
         self.request_usage(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
-    /// Returns and resets the CPU time of a zygote that no clone accounts for, in microseconds; 0
-    /// if unknown.
+    /// Returns and resets the CPU time of a zygote that is not charged to a clone, in microseconds;
+    /// 0 if unknown.
     pub async fn take_unmetered_cpu_us(&self) -> u64 {
         let Some(usage) = self.request_usage(&Request::Meter { id: self.id }) else { return 0 };
         usage.await.ok().flatten().map_or(0, |usage| usage.cpu_us)

@@ -210,7 +210,7 @@ pub struct OpenListeners {
 }
 
 impl OpenListeners {
-    /// Stops accepting connections, and waits shortly for requests in progress.
+    /// Stops accepting connections, and waits briefly for requests in progress.
     pub async fn close(mut self) {
         self.remove_socket();
         self.closing.cancel();

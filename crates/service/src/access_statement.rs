@@ -12,7 +12,7 @@ use crate::access_control::AccessControl;
 use crate::service::Components;
 use crate::system_tables::{timestamp, to_batches};
 
-/// The name by which a session reads the result of such a statement.
+/// The table name under which a session reads the result of such a statement.
 pub const RESULT: &str = "result of a statement on rights";
 
 /// Executes a statement on roles and grants, and returns its rows. A GRANT to several grantees or

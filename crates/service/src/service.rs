@@ -333,7 +333,7 @@ impl Components {
         *self.owner_token.read() == Some(ObjectId::of(shown.as_bytes()))
     }
 
-    /// Applies changes of rights by other processes, and stores recorded audit events.
+    /// Reloads grants that other processes changed, and stores pending audit events.
     async fn refresh_access(&self) {
         if let Err(error) = self.access.refresh().await {
             tracing::warn!("users and grants cannot be read: {error}");

@@ -1,9 +1,8 @@
-//! Functions that build JSON text and ask about it: `to_json`, `json_object`, `json_array`,
-//! `json_type`, `json_keys`, `json_array_length`, `json_valid`, `json_exists`, `json_contains` and
-//! `parse_json`.
+//! Functions that build and inspect JSON text: `to_json`, `json_object`, `json_array`, `json_type`,
+//! `json_keys`, `json_array_length`, `json_valid`, `json_exists`, `json_contains` and `parse_json`.
 //!
-//! The result is null if the text is null or no JSON, or has no part at the path; only `parse_json`
-//! fails for text that is no JSON.
+//! The result is null if the text is null or invalid JSON, or if the path does not exist. Only
+//! `parse_json` fails for invalid JSON.
 
 use std::sync::Arc;
 

@@ -175,7 +175,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
 /// Table property of the comment.
 pub const COMMENT: &str = "comment";
 
-/// Rejects column options other than type and NOT NULL that are not supported.
+/// Rejects unsupported column options.
 pub fn column_options(column: &ColumnDef) -> Result<()> {
     for option in &column.options {
         match &option.option {

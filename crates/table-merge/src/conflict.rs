@@ -38,7 +38,7 @@ pub struct Conflict {
     pub files: Vec<Arc<DataFile>>,
     /// A sample of the affected rows.
     pub rows: Vec<RecordBatch>,
-    /// The same rows with the changed rows of both sides, if both changed rows.
+    /// The same rows before the change and on both sides, if both sides changed rows.
     pub changed: Vec<ChangedRow>,
     /// The number of affected rows, if known.
     pub rows_total: Option<u64>,

@@ -5,8 +5,8 @@
 //!
 //! A side need not descend from the base: a conflict may have been resolved by keeping one side's
 //! table, or a commit is reverted, or cherry-picked to another branch. Then the base's changes
-//! since the common ancestor are reverted first. If some snapshots are unknown, the side may have
-//! intended to replace everything of which it left nothing.
+//! since the common ancestor are reverted first. If some snapshots are unknown, a side
+//! that kept no file of the table, or of a partition, may have replaced it as a whole.
 
 use std::collections::HashSet;
 

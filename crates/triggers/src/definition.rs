@@ -18,7 +18,7 @@ use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
 use crate::{Error, Result};
 
-/// Events that a function takes at the same time, by default and at most.
+/// Concurrent deliveries to a function: the default and the maximum.
 const CONCURRENCY_DEFAULT: u32 = 16;
 const CONCURRENCY_MAX: u32 = 1_000;
 

@@ -55,7 +55,7 @@ async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Resu
     Ok(())
 }
 
-/// Writes the file that leads a browser to the address; only its owner can read it.
+/// Writes a page that redirects the browser to the address; only its owner can read it.
 fn redirect_file(folder: &Path, address: &str) -> Result<PathBuf> {
     let path = folder.join(REDIRECT_FILE);
     let page =

@@ -96,7 +96,7 @@ async fn serve_lake(
     Ok(())
 }
 
-/// Drains a background server of the lake, after the address is bound.
+/// Binds the address, and then drains the lake's background server, if one runs.
 async fn replace_background(
     context: &Context,
     address: SocketAddr,

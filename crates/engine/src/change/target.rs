@@ -129,8 +129,8 @@ impl Target {
         (written, found)
     }
 
-    /// Returns the numbers of files whose rows all match the plan's filter, by their bounds. The
-    /// scan then skips these files.
+    /// Returns the indexes of files whose bounds prove that every row matches the plan's filter.
+    /// The scan then skips these files.
     pub(super) fn settle(
         &self,
         found: &FoundRows,

@@ -12,8 +12,8 @@ use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 /// The prefix of a message; old files and streams have only its length.
 const MARKER: [u8; 4] = [0xff; 4];
 
-/// Maximum number of references to the same bytes in a table that refers to others: a column may
-/// occur twice.
+/// Maximum ratio of a table's decoded bytes to its stored bytes: the same bytes may be referenced
+/// several times, for example by a column that occurs twice.
 const TIMES: u64 = 8;
 
 /// The same limit for texts, since many rows may share one.

@@ -128,8 +128,8 @@ impl SharedTable {
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
-    /// Charges a quota for a table of another process; returns the table if the quota is exhausted.
-    /// A file with several tables is charged once, while one of them exists.
+    /// Charges the table of another process to a quota. Error: the table itself, if the quota is
+    /// exhausted. A file with several tables is charged once, until the last of them is dropped.
     pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();

@@ -277,7 +277,7 @@ impl Transaction {
     }
 
     fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: Uncommitted) {
-        // After a doubtful error, such as a disk failure, the commit may still have succeeded.
+        // After an ambiguous error, such as a disk failure, the commit may still have succeeded.
         if !error.code().is_doubtful() {
             self.staged.restore(written);
         }

@@ -137,7 +137,7 @@ impl Run {
         }
     }
 
-    /// Returns the arguments of a call, and the streams that are read meanwhile.
+    /// Returns the arguments of a call, and the input streams that it reads while it runs.
     async fn arguments(
         &self,
         step: &Step,

@@ -19,7 +19,7 @@ const TOTAL_MAX: u64 = 1 << 16;
 /// free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 
-/// Limit on connections, and check for addresses of the host.
+/// Limits connections, and rejects addresses of the host.
 #[derive(Debug)]
 pub struct ConnectionCap {
     /// Addresses of the host that sandboxes may reach.

@@ -34,7 +34,7 @@ impl fmt::Display for Denial {
     }
 }
 
-/// The first hosts that a call requested without listing them.
+/// The first rejected hosts of a call, which its decorator does not list.
 #[derive(Debug, Default)]
 pub struct DeniedHosts(Mutex<Vec<Host>>);
 

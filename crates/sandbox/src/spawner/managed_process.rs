@@ -37,9 +37,9 @@ pub(super) struct ManagedProcess {
     pub(super) begun: bool,
     /// CPU time that the zygote used for the fork, in microseconds.
     pub(super) fork_cpu_us: u64,
-    /// Of a zygote: CPU time that is accounted for, in microseconds.
+    /// CPU time of a zygote that is already charged, in microseconds.
     metered_us: u64,
-    /// Of a zygote: CPU time of clones that no call used, in microseconds.
+    /// CPU time of a zygote's unused clones, in microseconds.
     pub(super) unused_clones_cpu_us: u64,
     /// Samples the memory if no control group limits it.
     pub(super) sampler: MemorySampler,

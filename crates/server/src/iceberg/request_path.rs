@@ -95,7 +95,7 @@ pub fn no_namespace(written: &str) -> IcebergError {
     IcebergError::no_namespace(&written.replace(LEVEL_SEPARATOR, "."))
 }
 
-/// Returns the levels of a namespace, as clients read it.
+/// Returns the levels of a namespace: the array of a JSON response.
 pub fn levels_of(namespace: &str) -> Vec<&str> {
     name::levels(namespace).collect()
 }

@@ -19,7 +19,7 @@ pub struct PropertyUpdate {
     pub removals: Vec<String>,
 }
 
-/// The effect of an update of a namespace's properties: keys.
+/// Keys of the namespace properties that an update set, removed or did not find.
 #[derive(Debug, Clone, Default)]
 pub struct PropertyChanges {
     /// Keys that were set.

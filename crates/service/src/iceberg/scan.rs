@@ -239,7 +239,7 @@ impl Components {
     }
 }
 
-/// Runs computing work on a thread for blocking work.
+/// Runs CPU-bound work on a blocking thread.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -135,7 +135,7 @@ impl Integers {
         }
     }
 
-    /// Returns the number of a row as a count: zero if it is negative or null.
+    /// Returns the value at a row as a count: zero if it is negative or null.
     pub(super) fn count(&self, row: usize) -> u64 {
         self.get(row).and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
     }

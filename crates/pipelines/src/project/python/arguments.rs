@@ -1,4 +1,4 @@
-//! Arguments of a call to a member of `headwater`: named, and literal.
+//! Arguments of a decorator or input of `headwater`: keyword arguments with literal values.
 
 use ruff_python_ast::{Arguments, Expr};
 use ruff_text_size::{Ranged, TextRange};

@@ -1,4 +1,5 @@
-//! Checks of decorators: the parentheses, functions at the top level of a file, one package each.
+//! Checks of decorators: they have parentheses, decorate functions at the top level of a file, and
+//! come from one package (`headwater` or `bauplan`) per function.
 
 use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
 use ruff_python_ast::{Decorator, Stmt, StmtFunctionDef};

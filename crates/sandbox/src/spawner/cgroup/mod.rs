@@ -1,8 +1,8 @@
 //! Control groups: limits and measurements of a process and its descendants.
 //!
-//! With the controllers in version 2, one group does everything. On hybrid hosts version 1 limits,
-//! and version 2 kills and measures. Without delegation an ordinary user can create none, which
-//! [`Cgroups::memory`] reports.
+//! If version 2 has the controllers, one group is enough. On hybrid hosts, version 1 groups enforce
+//! the limits, and version 2 groups kill and measure. An ordinary user without delegation cannot
+//! create groups; [`Cgroups::memory`] reports this.
 
 mod files;
 mod group;
