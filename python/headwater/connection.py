@@ -55,7 +55,7 @@ def find_lake(lake: str | os.PathLike[str] | None, start: str | None = None) -> 
         if os.path.isdir(found):
             return os.path.realpath(found)
         if folder == os.path.dirname(folder):
-            hint = "Run `headwater init` to make one, or name one with `lake=` or `url=`."
+            hint = "Run `headwater init` to create one, or name one with `lake=` or `url=`."
             raise make("file_not_found", "no lake here or in any folder above", hint)
         folder = os.path.dirname(folder)
 
@@ -65,7 +65,8 @@ def _lake_at(folder: str) -> str:
     is_lake = is_lake or os.path.isfile(os.path.join(folder, "lake.db"))
     found = folder if is_lake else os.path.join(folder, LAKE_FOLDER)
     if not os.path.isdir(found):
-        raise make("file_not_found", f"no lake in `{folder}`", "Run `headwater init` to make one.")
+        hint = "Run `headwater init` to create one."
+        raise make("file_not_found", f"no lake in `{folder}`", hint)
     return os.path.realpath(found)
 
 

@@ -146,7 +146,8 @@ def function(
         "priority": _check_priority(priority),
     }
     if settings["reuse"] and settings["network"]:
-        refuse("a function with the network runs in a process of its own", "Leave out `reuse` or `network`.")
+        hint = "Leave out `reuse` or `network`."
+        refuse("a function with network access cannot reuse a process", hint)
     return _attach("function", settings)
 
 

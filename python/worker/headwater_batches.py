@@ -149,7 +149,8 @@ class Feed:
                 self._asked = None
                 self._ended = buffer is None
                 if "failed" in answer:
-                    raise InputFailed(f"the rows of `{self._name}` do not come: {answer['failed']}")
+                    failure = answer["failed"]
+                    raise InputFailed(f"the rows of `{self._name}` cannot be read: {failure}")
                 if buffer is None:
                     return None
                 return pyarrow.ipc.read_record_batch(buffer, self.schema)

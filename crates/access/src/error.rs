@@ -52,7 +52,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// A role would contain itself.
-    #[error("role `{role}` cannot be granted to `{grantee}`, which it contains")]
+    #[error("granting role `{role}` to `{grantee}` would create a cycle")]
     Cycle {
         /// The role.
         role: String,

@@ -75,7 +75,7 @@ impl UrlEndpoint {
     /// Creates the address of a profile's server.
     ///
     /// Errors: `invalid_argument` for a URL that is none, or one without TLS to another machine,
-    /// which would show the token to the network.
+    /// which would send the token unencrypted.
     pub fn new(profile: &Profile) -> Result<Self> {
         let url = profile.url.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| unusable(url))?;
@@ -89,7 +89,7 @@ impl UrlEndpoint {
             "https" => Some(connector(profile.certificate.as_deref())?),
             "http" if is_loopback(host) => None,
             "http" => {
-                let message = format!("`{url}` would show the token to the network");
+                let message = format!("`{url}` would send the token unencrypted");
                 return Err(error::invalid(message).with_hint("Use `https://`."));
             }
             _ => return Err(unusable(url)),

@@ -95,7 +95,7 @@ fn commands_use_the_server_of_the_last_login() {
     user.ok(&["table", "import", "sent", "data.csv"]);
     assert_eq!(user.rows("SELECT sum(a) AS a FROM sent"), json!([{"a": 3}]));
     let text = user.fails(2, &["table", "import", "sent", "missing.csv"]);
-    assert!(text.contains("is no file of this machine"), "{text}");
+    assert!(text.contains("is not a file on this machine"), "{text}");
     // A command that needs the lake's files says so.
     let text = user.fails(2, &["serve"]);
     assert!(text.contains("is on another machine"), "{text}");
@@ -121,7 +121,7 @@ fn a_login_that_fails_stores_nothing() {
     let said = team.login("", &["--certificate", &team.certificate]);
     assert_eq!(said.code, 2, "{}", said.stderr);
     for (url, text) in [
-        ("http://lake.example.com", "would show the token to the network"),
+        ("http://lake.example.com", "would send the token unencrypted"),
         ("lake.example.com", "is not the URL of a server"),
         ("ftp://lake.example.com", "is not the URL of a server"),
         ("https://lake.example.com/lake", "is not the URL of a server"),

@@ -85,6 +85,6 @@ impl TableProvider for NewRowsTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        not_impl_err!("what new rows go to is not read")
+        not_impl_err!("the target of new rows cannot be scanned")
     }
 }

@@ -76,7 +76,7 @@ pub enum Error {
         position: Option<Position>,
     },
     /// Several source rows match the same target row, and each would change it.
-    #[error("a row of `{table}` is matched by more than one row, and could be changed only once")]
+    #[error("a row of `{table}` matches more than one source row")]
     MatchedTwice {
         /// Target table.
         table: String,
@@ -146,7 +146,7 @@ pub enum Error {
         limit: u64,
     },
     /// The statement was cancelled because the server reached its memory limit.
-    #[error("the server's memory of {} is used up, and this statement held most", bytes(*limit))]
+    #[error("the server's memory of {} is exhausted, and this statement used most", bytes(*limit))]
     ServerMemory {
         /// The limit in bytes.
         limit: u64,
@@ -288,9 +288,9 @@ impl Error {
             Error::AlreadyExists { what: "view", .. } => {
                 Some("Use CREATE OR REPLACE VIEW, or choose another name.")
             }
-            Error::MatchedTwice { .. } => Some(
-                "Let one row of the source fit each row, such as with DISTINCT ON or GROUP BY.",
-            ),
+            Error::MatchedTwice { .. } => {
+                Some("Make the source rows unique, for example with DISTINCT ON or GROUP BY.")
+            }
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
             Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
             Error::Protected { .. } => Some("Write to another branch and merge it."),
@@ -306,9 +306,9 @@ impl Error {
             }
             Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),
             Error::DiskFull => Some("Free some space and try again."),
-            Error::Overflow { .. } => Some(
-                "Cast what it is computed from to a wider type, such as DECIMAL(38, 0) or DOUBLE.",
-            ),
+            Error::Overflow { .. } => {
+                Some("Cast its inputs to a wider type, such as DECIMAL(38, 0) or DOUBLE.")
+            }
             _ => None,
         }
     }

@@ -324,7 +324,7 @@ fn debug_error(message: &str) -> Option<Error> {
     let position = debug_position(message);
     if message.contains("INTERVAL") {
         return Some(Error::Sql(SqlError::Invalid {
-            message: "INTERVAL takes a text that is written there".to_owned(),
+            message: "INTERVAL requires a string literal".to_owned(),
             hint: Some("Write `INTERVAL '1 day'`, or `n * INTERVAL '1 day'`.".to_owned()),
             position,
         }));
@@ -359,7 +359,7 @@ fn not_implemented(message: &str) -> Error {
     if text.contains("physical plan does not support logical expression") {
         if text.contains("ScalarSubquery(") || text.contains("OuterReferenceColumn(") {
             return Error::Sql(SqlError::Unsupported {
-                what: "a subquery that refers to the row around it in this way".to_owned(),
+                what: "this form of correlated subquery".to_owned(),
                 hint: Some(
                     "Compare columns of both with `=`, or join with the subquery.".to_owned(),
                 ),

@@ -155,7 +155,7 @@ impl State {
         let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.held(), **id)) else {
             return;
         };
-        tracing::warn!(statement = id, held = entry.pool.held(), "memory used up: statement ended");
+        tracing::warn!(statement = id, held = entry.pool.held(), "memory limit: statement stopped");
         entry.ended.store(true, Ordering::Relaxed);
         entry.pool.functions().stop();
         entry.task.abort();

@@ -221,7 +221,7 @@ fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
     let known: Vec<String> = all.iter().map(|(dialect, _)| format!("`{dialect}`")).collect();
     Err(Error::Sql(SqlError::Unsupported {
         what: format!("view `{name}`, which is written in the SQL of {},", known.join(" and ")),
-        hint: Some(format!("Give it a query in the dialect `{DIALECT}` as well.")),
+        hint: Some(format!("Add a query in the dialect `{DIALECT}`.")),
         position: None,
     }))
 }
@@ -278,8 +278,8 @@ fn fixed(
         }
         let place = match found.as_slice() {
             [place] => *place,
-            [] => return Err(lost(column, "does not give any more the")),
-            _ => return Err(lost(column, "gives twice the")),
+            [] => return Err(lost(column, "no longer returns")),
+            _ => return Err(lost(column, "has more than one")),
         };
         let (relation, own) = plan.schema().qualified_field(place);
         let own = Column::new(relation.cloned(), own.name());

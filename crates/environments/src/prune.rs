@@ -176,7 +176,7 @@ impl Environments {
         let bytes = if let Ok(Ok(bytes)) = removing.await {
             bytes
         } else {
-            tracing::warn!(id, "files of an environment are left");
+            tracing::warn!(id, "files of an environment cannot be removed");
             0
         };
         Ok(Removal::Removed { environment: Box::new(summary), bytes })

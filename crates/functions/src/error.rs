@@ -279,7 +279,7 @@ impl Fault for Error {
             ),
             Error::Stopping { .. } => Some("Try again when the server is back.".to_owned()),
             Error::InstanceDied { .. } => Some(
-                "Look at what the function printed, and at native code it calls.".to_owned(),
+                "Check the function's output, and the native code that it calls.".to_owned(),
             ),
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the disk that holds the lake's environments.".to_owned())
@@ -337,11 +337,9 @@ fn words(wanted: Returns) -> &'static str {
     }
 }
 
-/// Formats the limit of the second attempt, for example ` and than the 512 MiB that it ran once
-/// more with`.
+/// Formats the limit of the second attempt, for example ` and its retry limit of 512 MiB`.
 fn retried(with: Option<u64>) -> String {
-    with.map(|bytes| format!(" and than the {} that it ran once more with", size(bytes)))
-        .unwrap_or_default()
+    with.map(|bytes| format!(" and its retry limit of {}", size(bytes))).unwrap_or_default()
 }
 
 fn raised(exception: &str, message: &str, frames: &[Frame]) -> String {

@@ -135,7 +135,7 @@ impl Execution<'_> {
         };
         match self.run_from(&origin, invocation, policy.clone()).await {
             Err(Error::NotCloned { reason }) => {
-                let text = format!("this call imports its packages by itself: {reason}");
+                let text = format!("this call imports its packages without a zygote: {reason}");
                 log_system_line(self.sink, text).await;
                 self.functions.0.zygotes.forget(zygote);
                 self.run_from(&Origin::Sandbox, invocation, policy).await

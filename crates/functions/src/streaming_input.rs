@@ -269,7 +269,7 @@ impl FeedTask {
         if let Err(error) = &sent
             && !gone.contains(&error.kind())
         {
-            self.fails(&format!("the rows stopped coming: {error}"));
+            self.fails(&format!("the input stream ended early: {error}"));
         }
         sent.is_ok()
     }
@@ -312,7 +312,7 @@ impl Iteration {
         if self.over {
             return Ok(None);
         }
-        let stopped = || ArrowError::ComputeError("the rows stopped coming".to_owned());
+        let stopped = || ArrowError::ComputeError("the input stream ended early".to_owned());
         let next = self.ready.recv().await.unwrap_or_else(|| Err(stopped().into()));
         self.over = !matches!(next, Ok(Some(_)));
         next

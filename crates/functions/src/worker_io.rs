@@ -134,7 +134,7 @@ pub(crate) async fn listen(
                 });
             }
             Ok(message @ (Message::Network | Message::Rested)) => {
-                tracing::debug!(?message, "an instance said what it was not asked");
+                tracing::debug!(?message, "an instance sent an unexpected message");
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };

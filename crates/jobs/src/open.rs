@@ -65,7 +65,7 @@ impl Shared {
                 self.take_up(record, reopened).await
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "a job that had not ended is left out");
+                tracing::warn!(%error, "skipped an unreadable job that had not ended");
                 self.forget_open(name).await
             }
             Some(Ok(_)) | None => self.forget_open(name).await,

@@ -190,7 +190,7 @@ impl Shared {
                     self.look_after_records().await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "job records cannot be written and are tried again");
+                    tracing::warn!(%error, "job records cannot be written; retrying");
                     self.pause(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                     self.urgent.notify_one();

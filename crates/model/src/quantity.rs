@@ -59,7 +59,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
         let scale = TIME_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
         let scale = scale.ok_or("its unit is none of ms, s, m, h, d, w")?;
         if scale >= shortest {
-            return Err("its units do not go from long to short");
+            return Err("its units are not in descending order");
         }
         shortest = scale;
         seconds += number * scale;

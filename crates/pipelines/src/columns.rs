@@ -287,7 +287,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     let Columns::Typed(schema) = columns else { return Ok(()) };
     let refused = |at: &Location, error: headwater_tables::Error| Error::Invalid {
         at: at.clone(),
-        message: format!("the table of `{}` cannot be made: {error}", step.name),
+        message: format!("the table of `{}` cannot be created: {error}", step.name),
         hint: error.hint(),
     };
     Tables::check(schema, &[]).map_err(|error| refused(&step.at, error))?;

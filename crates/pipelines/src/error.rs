@@ -70,7 +70,9 @@ pub enum Error {
     },
 
     /// A step reads a table that is neither a model nor in the lake.
-    #[error("`{step}` reads `{table}`, which is no model and no table at `{reference}` ({at})")]
+    #[error(
+        "`{step}` reads `{table}`, which is neither a model nor a table at `{reference}` ({at})"
+    )]
     TableMissing {
         /// Step name.
         step: String,
@@ -112,8 +114,8 @@ pub enum Error {
 
     /// The new rows of an incremental input cannot be determined.
     #[error(
-        "nobody can say what is new of `{table}` since `{step}` last read it: {} ({at})",
-        if *known { "its rows were changed otherwise than by appending" } else { "it never said up to where it had read" }
+        "the rows that are new in `{table}` since `{step}` last read it are unknown: {} ({at})",
+        if *known { "its rows were changed, not only appended" } else { "its position is unknown" }
     )]
     NotIncremental {
         /// Model name.
@@ -140,7 +142,7 @@ pub enum Error {
     },
 
     /// The environment of a function cannot be created on this server.
-    #[error("`{step}` cannot have the Python, packages or programs it asks for ({at})")]
+    #[error("the Python, packages or programs of `{step}` are not available ({at})")]
     Environment {
         /// Step name.
         step: String,
@@ -192,7 +194,7 @@ pub enum Error {
     },
 
     /// The output columns of a model differ from its declaration.
-    #[error("model `{step}` gave other columns than it declares: {difference} ({at})")]
+    #[error("model `{step}` returned other columns than it declares: {difference} ({at})")]
     DeclaredColumns {
         /// Model name.
         step: String,
@@ -258,9 +260,7 @@ pub enum Error {
     },
 
     /// Another client committed to the run branch.
-    #[error(
-        "somebody else wrote to `{branch}` while the run worked there; `{target}` is unchanged"
-    )]
+    #[error("another client wrote to `{branch}` during the run; `{target}` is unchanged")]
     BranchMoved {
         /// Target branch.
         target: String,
@@ -271,8 +271,8 @@ pub enum Error {
     /// The target changed during the run, and its required expectations did not check the combined
     /// state.
     #[error(
-        "while the run went on, `{target}` took other commits, and the expectations that it requires \
-         have not seen both"
+        "`{target}` received other commits during the run, and the expectations that it requires \
+         did not check the combined state"
     )]
     Overtaken {
         /// Target branch.
@@ -282,7 +282,7 @@ pub enum Error {
     },
 
     /// Tables that the run wrote were also changed on the target.
-    #[error("while the run went on, `{target}` changed the same tables: {}", names(conflicts).join(", "))]
+    #[error("`{target}` changed the same tables during the run: {}", names(conflicts).join(", "))]
     Conflict {
         /// Target branch.
         target: String,
@@ -366,15 +366,15 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoManifest => Some("Run `headwater init` to make one.".into()),
+            Error::NoManifest => Some("Run `headwater init` to create one.".into()),
             Error::Several { .. } => Some("Correct the files that are listed.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
             Error::Duplicate { .. } => Some("Rename one of them.".into()),
             Error::Cycle { .. } => {
-                Some("Read one of them under another name, or take it out of the circle.".into())
+                Some("Read one of them under another name, or remove it from the cycle.".into())
             }
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
-                "Mend the query; `headwater table get TABLE` lists a table's columns.".to_owned()
+                "Correct the query; `headwater table get TABLE` lists a table's columns.".to_owned()
             })),
             Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
@@ -390,25 +390,29 @@ impl Fault for Error {
                 "Read `{table}` itself: through the view the step would see it as it was before the run."
             )),
             Error::NotIncremental { .. } => Some(
-                "Run with `--no-cache`: the model's table is then made anew from all of its inputs."
+                "Run with `--no-cache`: the model's table is then recomputed from all its inputs."
                     .into(),
             ),
             Error::Keys { null_column: Some(column), .. } => Some(format!(
                 "Leave out rows without a key with `WHERE {column} IS NOT NULL`, or name other `keys`."
             )),
-            Error::Keys { .. } => {
-                Some("Give one row for each key, or add the column to `keys` that differs.".into())
-            }
+            Error::Keys { .. } => Some(
+                "Return one row for each key, or add the column that differs to \
+                    `keys`."
+                    .into(),
+            ),
             Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => Some("Make a branch from it and run there.".into()),
-            Error::DeclaredColumns { .. } => Some("Change the declared columns or the result.".into()),
-            Error::ExpectationFailed { .. } => {
-                Some("Look at what it checks, or run with `--no-strict` to be warned only.".into())
+            Error::NotABranch { .. } => Some("Create a branch from it and run there.".into()),
+            Error::DeclaredColumns { .. } => {
+                Some("Change the declared columns or the result.".into())
             }
-            Error::TimeLimit { .. } => Some("Raise `timeout` at the head of the model.".into()),
+            Error::ExpectationFailed { .. } => {
+                Some("Check its data, or run with `--no-strict` to get only a warning.".into())
+            }
+            Error::TimeLimit { .. } => Some("Raise `timeout` in the model's settings.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
             Error::Cancelled { branch, .. } => branch.as_deref().map(where_to_read),
             Error::BranchMoved { .. } => {
@@ -514,8 +518,8 @@ fn deployment_text(text: &str, several: bool) -> String {
 
 fn owner_text(project: Option<&str>, reference: &str) -> String {
     match project {
-        Some(project) => format!("project `{project}` made at `{reference}`"),
-        None => format!("no model made, and that is there at `{reference}` already"),
+        Some(project) => format!("project `{project}` created at `{reference}`"),
+        None => format!("no model created, and that already exists at `{reference}`"),
     }
 }
 
@@ -575,7 +579,7 @@ fn run_code(failures: &[Problem]) -> ErrorCode {
 }
 
 fn where_to_read(branch: &str) -> String {
-    format!("What it wrote can be read on `{branch}`.")
+    format!("Its output can be read on `{branch}`.")
 }
 
 fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {

@@ -197,7 +197,7 @@ impl Runner {
         if matches!(self.wrote(start, branch).await, Ok(None))
             && let Err(error) = self.lake().catalog().delete_branch(branch).await
         {
-            tracing::warn!("the empty branch `{branch}` of a run stays behind: {error}");
+            tracing::warn!("the empty branch `{branch}` of a run cannot be deleted: {error}");
         }
     }
 

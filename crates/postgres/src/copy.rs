@@ -58,7 +58,7 @@ impl Copy {
             return Err(unsupported("this form of COPY"));
         };
         if !matches!(target, CopyTarget::Stdin | CopyTarget::Stdout) {
-            return Err(unsupported("COPY of a file of the server")
+            return Err(unsupported("COPY from or to a file on the server")
                 .with_hint("Use `STDIN` or `STDOUT`, or `\\copy` of psql."));
         }
         let format = format_of(options, legacy_options)?;

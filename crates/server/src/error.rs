@@ -13,7 +13,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another server holds the lake.
-    #[error("the lake `{}` is held by another server{}", lake.display(), describe(info.as_deref()))]
+    #[error(
+        "the lake `{}` is in use by another server{}",
+        lake.display(),
+        describe(info.as_deref())
+    )]
     LakeHeld {
         /// The lake's folder.
         lake: PathBuf,
@@ -95,7 +99,7 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::LakeHeld { .. } => Some("End it with `headwater stop`.".into()),
+            Error::LakeHeld { .. } => Some("Stop it with `headwater stop`.".into()),
             Error::Listen { .. } => Some("Choose another port, or 0 for a free one.".into()),
             Error::NoTls { .. } => Some(
                 "Use `--tls-certificate FILE --tls-key FILE` or `--tls-self-signed`; use \

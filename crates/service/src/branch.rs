@@ -105,8 +105,9 @@ impl Branches {
         let message = format!("no run of a project `{project}` has passed in this lake yet");
         let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
             Some(near) => format!("Did you mean `{near}`?"),
-            None => "Name it as its `headwater.toml` does, and run it once before it is required."
-                .to_owned(),
+            None => {
+                "Use the name in its `headwater.toml`, and run the project once first.".to_owned()
+            }
         };
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }

@@ -108,7 +108,7 @@ impl CommitHistory {
 }
 
 fn note(table: &TableName, error: &headwater_tables::Error) {
-    tracing::debug!(%table, %error, "what a commit changed cannot be told");
+    tracing::debug!(%table, %error, "the changes of a commit cannot be determined");
 }
 
 /// Returns true if a later state may have other rows.

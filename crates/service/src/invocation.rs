@@ -200,12 +200,14 @@ impl Invocations {
 fn not_found(project: &Project, name: &str) -> Problem {
     let message = format!("the project `{}` has no function `{name}`", project.name);
     let hint = if project.steps.iter().any(|step| step.table.name == name) {
-        "It is a model, which a run computes; only what has `@headwater.function()` is called."
+        "It is a model, which a run computes; only functions with `@headwater.function()` can be \
+         called."
             .to_owned()
     } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
         format!("Did you mean `{near}`?")
     } else {
-        "See `headwater function ls`; only what has `@headwater.function()` is called.".to_owned()
+        "See `headwater function ls`; only functions with `@headwater.function()` can be called."
+            .to_owned()
     };
     Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }

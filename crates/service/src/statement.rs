@@ -220,7 +220,7 @@ impl Statements {
         let Some(statement) = prepared.access_statement() else { return Ok(prepared) };
         if self.transaction.is_some() {
             let message = format!("{} is not supported in a transaction", statement.name());
-            let hint = "Rights belong to no branch: run it before or after the transaction.";
+            let hint = "Grants belong to no branch: run the statement outside the transaction.";
             return Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(hint));
         }
         let rows = access_statement::execute(&self.components, principal, statement).await?;

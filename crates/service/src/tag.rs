@@ -48,8 +48,9 @@ impl Tags {
     ) -> Result<Tag, Problem> {
         self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
         if change.protected.is_some() || change.requires.is_some() {
-            let hint = "Protect a branch instead; a tag takes no writes at all.";
-            let problem = Problem::new(ErrorCode::InvalidArgument, "a tag has no `protected`");
+            let hint = "Protect a branch instead; a tag never accepts writes.";
+            let problem =
+                Problem::new(ErrorCode::InvalidArgument, "a tag has no field `protected`");
             return Err(problem.with_hint(hint));
         }
         let catalog = self.0.lake.catalog();

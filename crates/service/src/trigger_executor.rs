@@ -163,14 +163,14 @@ fn kept(returned: Returned, context: &JobContext) -> Result<Value, Problem> {
     let text = match returned {
         Returned::Bool(value) => return Ok(Value::Bool(value)),
         Returned::Table(_) => {
-            context.log_system("the returned table is not kept");
+            context.log_system("the returned table is not stored");
             return Ok(Value::Null);
         }
         Returned::Json(text) => text,
     };
     if text.len() > RESULT_BYTES_MAX {
         let size = text.len();
-        context.log_system(format!("the returned value is not kept: {size} bytes are too many"));
+        context.log_system(format!("the returned value is not stored: {size} bytes are too many"));
         return Ok(Value::Null);
     }
     serde_json::from_slice(&text).map_err(|error| {
@@ -207,7 +207,7 @@ fn once<T: Serialize>(
     match report {
         Ok(report) => Ok(json!(report)),
         Err(problem) if was_committed(&problem, part) => {
-            context.log_system("an earlier try had committed this part of the event");
+            context.log_system("an earlier attempt had committed this part of the event");
             Ok(Value::Null)
         }
         Err(problem) => Err(problem),

@@ -114,7 +114,7 @@ fn matches(text: &StringArray, pattern: &str, escape: Option<char>) -> Result<Bo
 fn invalid(pattern: &str, reason: &str) -> DataFusionError {
     let error = Error::Sql(SqlError::Invalid {
         message: format!("the pattern `{pattern}` of SIMILAR TO is not valid: {reason}"),
-        hint: Some("Write a backslash before a character that stands for itself.".to_owned()),
+        hint: Some("Escape a literal special character with a backslash.".to_owned()),
         position: None,
     });
     DataFusionError::External(Box::new(error))

@@ -48,7 +48,7 @@ impl ScalarUDFImpl for Slice {
             value if value.is_string() || value.is_null() => DataType::Utf8,
             DataType::FixedSizeList(field, _) => DataType::List(Arc::clone(field)),
             value @ (DataType::List(_) | DataType::LargeList(_)) => value.clone(),
-            other => return plan_err!("a slice is of a text or list, and not of {other}"),
+            other => return plan_err!("a slice requires text or a list, not {other}"),
         };
         Ok(vec![value, DataType::Int64, DataType::Int64])
     }
@@ -129,7 +129,7 @@ impl ExprPlanner for WholeDivision {
         for side in [&left, &right] {
             let data_type = side.get_type(schema)?;
             if !data_type.is_integer() && !data_type.is_null() {
-                return plan_err!("`//` and DIV divide whole numbers, and one side is {data_type}");
+                return plan_err!("`//` and DIV require integers, and one side is {data_type}");
             }
         }
         let quotient = BinaryExpr::new(Box::new(left), Operator::Divide, Box::new(right));

@@ -165,7 +165,7 @@ impl Level {
             ("ANDs and ORs in one condition", self.conditions, CONDITIONS_MAX),
             ("operators in one expression", self.operators, OPERATORS_MAX),
             ("operators between two commas", self.total, TOTAL_MAX),
-            ("tables or queries put together", self.joined, JOINED_MAX),
+            ("joined tables or set operations", self.joined, JOINED_MAX),
         ]
         .into_iter()
         .find_map(|(what, count, most)| (count > most).then_some((what, most)))

@@ -219,7 +219,7 @@ impl Fault for Error {
             }
             Error::TextInDoubleQuotes { name, .. } => {
                 let text = name.replace('\'', "''");
-                Some(format!("Text stands in single quotes: `'{text}'`."))
+                Some(format!("Write text in single quotes: `'{text}'`."))
             }
             Error::Ambiguous { .. } => {
                 Some("Write the name exactly as it is spelled there.".to_owned())
@@ -228,9 +228,7 @@ impl Fault for Error {
                 "Give it with `headwater query --param {name}=VALUE`, or as `parameters` of the \
                  request."
             )),
-            Error::Parameter { .. } => {
-                Some("Give a text, a number, true, false or null.".to_owned())
-            }
+            Error::Parameter { .. } => Some("Use text, a number, true, false or null.".to_owned()),
             Error::Internal { .. } => None,
         }
     }

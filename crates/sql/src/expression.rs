@@ -330,7 +330,7 @@ fn arguments(arguments: &mut FunctionArguments, visit: &mut Visit<'_>) -> Result
             FunctionArgumentClause::IgnoreOrRespectNulls(_) => {}
             FunctionArgumentClause::OrderBy(keys) => order(keys, visit)?,
             refused => {
-                return Err(Error::unsupported(format!("`{refused}` among arguments")));
+                return Err(Error::unsupported(format!("`{refused}` among the arguments")));
             }
         }
     }

@@ -156,8 +156,8 @@ pub fn syntax(error: ParserError) -> Error {
 fn stray(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {
-        Some((word, _)) => format!("`{word}` cannot stand here"),
-        None => "a word or a sign cannot stand here".to_owned(),
+        Some((word, _)) => format!("unexpected `{word}`"),
+        None => "unexpected word or symbol".to_owned(),
     }
 }
 

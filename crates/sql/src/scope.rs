@@ -331,7 +331,7 @@ impl Scopes {
         let wrong = parts[..parts.len().saturating_sub(1).max(1)].join(".");
         Error::Invalid {
             hint: nearest(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
-            message: format!("no table or alias `{wrong}` stands in this FROM"),
+            message: format!("there is no table or alias `{wrong}` in this FROM"),
             position: at,
         }
     }

@@ -366,7 +366,7 @@ fn commented(
                 Some(column) if !names.is_empty() => (ObjectName::from(names), Some(column)),
                 _ => {
                     return Err(Error::Invalid {
-                        message: format!("`{name}` names no column of a table"),
+                        message: format!("`{name}` is not the name of a column"),
                         hint: Some("Write `table.column` or `namespace.table.column`.".to_owned()),
                         position: super::table_name::position(&name),
                     });

@@ -76,7 +76,7 @@ fn jinja(sql: &str) -> Option<Error> {
         call.starts_with("ref") || call.starts_with("source")
     });
     Some(Error::Syntax {
-        message: format!("`{written}` is Jinja, which is not read"),
+        message: format!("`{written}` is Jinja, which is not supported"),
         hint: Some(match named {
             Some(table) => format!("Write the name of the table: `{table}`."),
             None => "Write the SQL itself, and a parameter such as `$name` for a value.".to_owned(),

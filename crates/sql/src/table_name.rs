@@ -44,12 +44,12 @@ impl WrittenTable {
             position: position(written),
         };
         let Some((last, before)) = idents.split_last() else {
-            return Err(wrong(format!("`{written}` names no table")));
+            return Err(wrong(format!("`{written}` is not the name of a table")));
         };
         let last = last.value.as_str();
         let (last, snapshot) = match last.rsplit_once('#') {
             Some((last, id)) => {
-                let id = id.parse().map_err(|_| wrong(format!("`{id}` is no snapshot's id")))?;
+                let id = id.parse().map_err(|_| wrong(format!("`{id}` is not a snapshot id")))?;
                 (last, Some(id))
             }
             None => (last, None),
@@ -68,7 +68,7 @@ impl WrittenTable {
         levels.extend(within.into_iter().flat_map(name::levels));
         let table = table.unwrap_or(path);
         if table.is_empty() || levels.iter().any(|level| level.is_empty()) {
-            return Err(wrong(format!("`{written}` names no table")));
+            return Err(wrong(format!("`{written}` is not the name of a table")));
         }
         let namespace = (!levels.is_empty()).then(|| levels.join("."));
         let name = table.to_owned();
@@ -177,7 +177,7 @@ mod tests {
             &["flights@dev~1#7"],
             r#"None flights Some(Before { of: Name("dev"), back: Commits(1) }) (None, Some(7))"#,
         );
-        check(&["flights#x"], "`x` is no snapshot's id");
+        check(&["flights#x"], "`x` is not a snapshot id");
         check(
             &["flights~x"],
             "`flights~x` is not a usable ref: a number of commits comes after `~`",
@@ -185,7 +185,7 @@ mod tests {
         check(&["a", "b", "c"], r#"Some("a.b") c None"#);
         check(&["a.b", "c"], r#"Some("a.b") c None"#);
         check(&["a", "b.c@v1.0"], r#"Some("a.b") c Some(Name("v1.0"))"#);
-        check(&["a", ".c"], "`a..c` names no table");
-        check(&["a", "b", ""], "`a.b.` names no table");
+        check(&["a", ".c"], "`a..c` is not the name of a table");
+        check(&["a", "b", ""], "`a.b.` is not the name of a table");
     }
 }

@@ -110,7 +110,7 @@ impl Versions<'_> {
         };
         if ident.value.contains(['@', '~', '*', '#']) {
             return Err(Error::Invalid {
-                message: format!("`{}` says twice which state it means", ident.value),
+                message: format!("`{}` selects its version twice", ident.value),
                 hint: Some("Leave one of them out.".to_owned()),
                 position: at,
             });

@@ -503,7 +503,7 @@ impl Fault for Error {
                 "Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`."
             }
             Error::NeedsVersion3 { .. } => {
-                "Make the table with TBLPROPERTIES ('format-version' = '3'), or upgrade it: \
+                "Create the table with TBLPROPERTIES ('format-version' = '3'), or upgrade it: \
                  ALTER TABLE … SET TBLPROPERTIES ('format-version' = '3')."
             }
             Error::OldFormat { .. } => {

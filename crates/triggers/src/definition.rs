@@ -248,7 +248,7 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
 fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {
     let Some(text) = &trigger.order_by else { return Ok(None) };
     EventPath::parse(text).map(Some).ok_or_else(|| {
-        let hint = "Name a value of events, such as `subject`, `source` or `data.branch`.";
+        let hint = "Use an event field, such as `subject`, `source` or `data.branch`.";
         invalid(trigger, format!("events have no value `{text}` to order by"), hint)
     })
 }

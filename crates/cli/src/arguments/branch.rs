@@ -69,7 +69,7 @@ pub struct CreateRef {
 /// A tag to remove.
 #[derive(Debug, Args)]
 pub struct RemoveRef {
-    /// Its name
+    /// The tag
     pub name: String,
     /// Succeed if it does not exist
     #[arg(long)]
@@ -79,7 +79,7 @@ pub struct RemoveRef {
 /// `headwater branch rm`
 #[derive(Debug, Args)]
 pub struct BranchRm {
-    /// Its name
+    /// The branch
     pub name: String,
     /// Succeed if it does not exist
     #[arg(long)]
@@ -101,14 +101,14 @@ pub struct RenameRef {
 /// A branch.
 #[derive(Debug, Args)]
 pub struct BranchName {
-    /// Its name
+    /// The branch
     pub name: String,
 }
 
 /// `headwater branch protect`
 #[derive(Debug, Args)]
 pub struct BranchProtect {
-    /// Its name
+    /// The branch
     pub name: String,
     /// Accept only commits that passed the expectations of this project
     #[arg(long, value_name = "PROJECT")]

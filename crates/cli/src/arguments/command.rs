@@ -174,7 +174,7 @@ Commands use the nearest lake in the parent folders, else the server of the last
     /// Grants: list, explain a decision
     #[command(subcommand)]
     Access(Access),
-    /// Show the identity of this connection, with its rights
+    /// Show the user of this connection and its permissions
     #[command(after_help = "Example:\n  headwater whoami")]
     Whoami,
     /// Serve the lake in the foreground

@@ -18,7 +18,7 @@ pub enum Function {
 /// `headwater function invoke`
 #[derive(Debug, Args)]
 pub struct FunctionInvoke {
-    /// Its name
+    /// The function
     pub name: String,
     /// An argument; the value is JSON, or else text. Can be repeated
     #[arg(long = "arg", value_name = "NAME=VALUE")]
@@ -32,7 +32,7 @@ pub struct FunctionInvoke {
     /// Return once the call is durable; the server executes it later, and retries it after errors
     #[arg(long = "async", conflicts_with = "working_folder")]
     pub asynchronous: bool,
-    /// With `--async`: a key for which the function is called once, however often this is repeated
+    /// With `--async`: an idempotency key; repeated calls with the same key run once
     #[arg(long, requires = "asynchronous")]
     pub key: Option<String>,
     /// With `--async`: calls with the same order key are executed one after the other

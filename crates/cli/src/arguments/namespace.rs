@@ -21,7 +21,7 @@ pub enum Namespace {
 /// A namespace on a branch.
 #[derive(Debug, Args)]
 pub struct NamespaceName {
-    /// Its name
+    /// The namespace
     pub name: String,
     #[command(flatten)]
     pub on: BranchArgument,

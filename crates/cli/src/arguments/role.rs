@@ -8,7 +8,7 @@ pub enum Role {
     /// List the roles
     #[command(after_help = "Example:\n  headwater role ls")]
     Ls,
-    /// Create a role without any right
+    /// Create a role without grants
     #[command(after_help = "Example:\n  headwater role create analyst")]
     Create(RoleName),
     /// Drop a role with its grants

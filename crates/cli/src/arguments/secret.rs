@@ -25,7 +25,7 @@ pub enum Secret {
 pub struct SecretSet {
     /// The name, which is also that of the environment variable
     pub name: String,
-    /// Read the value from a file, byte by byte; standard input loses its last line end
+    /// Read the value from a file, unchanged; from standard input, a final line break is removed
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
 }

@@ -60,7 +60,7 @@ pub struct ServeNetwork {
     /// The private key of the certificate, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     pub tls_key: Option<PathBuf>,
-    /// Use TLS with a self-signed certificate, kept in the lake's folder; for trying
+    /// Use TLS with a self-signed certificate, kept in the lake's folder; for testing
     #[arg(long, conflicts_with = "tls_certificate")]
     pub tls_self_signed: bool,
     /// A proxy terminates TLS and sends the client's address in `X-Forwarded-For`
@@ -113,6 +113,6 @@ pub enum IsolationArgument {
     /// Namespaces, a read-only root and resource limits
     #[default]
     Sandbox,
-    /// A plain process, for hosts without user namespaces; weak
+    /// A plain process, for hosts without user namespaces; weak isolation
     Process,
 }

@@ -12,7 +12,7 @@ pub struct Sql {
     /// The namespace of unqualified table names
     #[arg(long, short)]
     pub namespace: Option<String>,
-    /// The maximum number of rows to print of a table; 0 for all
+    /// The maximum number of rows to print per result; 0 for all
     #[arg(long, short, default_value_t = 100)]
     pub limit: u64,
     /// The memory limit before a statement spills to disk: `512MiB`, `2GiB`

@@ -11,7 +11,7 @@ pub struct Usage {
     /// The grouping of the lines
     #[arg(long, value_enum, default_value_t)]
     pub by: UsageBy,
-    /// Only this many last days
+    /// Only the last N days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
     pub days: Option<u64>,
 }

@@ -8,7 +8,7 @@ pub enum User {
     /// List the users
     #[command(after_help = "Example:\n  headwater user ls")]
     Ls,
-    /// Create a user without any right
+    /// Create a user without grants
     #[command(after_help = "Examples:
   headwater user create ana
   headwater user create ana --password

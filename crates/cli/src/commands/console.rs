@@ -47,7 +47,9 @@ async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Resu
     if context.output == OutputFormat::Json {
         output::print_json(&serde_json::json!({ "address": address, "expires": code.expires }));
     } else {
-        context.style.say(format!("the console, for one login within a minute:\n  {address}"));
+        context.style.say(format!(
+            "open the console with this link, which is valid once, for one minute:\n  {address}"
+        ));
     }
     if !arguments.no_browser {
         open_browser(context, &redirect_file(&lake.path, &address)?);

@@ -133,13 +133,13 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Ser
     }
     match server.token_file() {
         Some(file) => style.say(format!(
-            "commands and `headwater.Client()` in this folder find it by themselves; \
-             other programs show its token:\n  \
+            "commands and `headwater.Client()` in this folder find the token; other programs must \
+             send it:\n  \
              curl {trust}-H \"Authorization: Bearer $(cat '{}')\" {url}/v1/branches",
             file.display()
         )),
         None => style.say(
-            "warning: HTTP asks for no token: every user and program of this machine can read and \
+            "warning: HTTP requires no token: every user and program of this machine can read and \
              change the lake",
         ),
     }

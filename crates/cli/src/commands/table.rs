@@ -172,7 +172,7 @@ async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Ve
         }
         let path = Path::new(source);
         let name = path.file_name().filter(|_| path.is_file()).ok_or_else(|| {
-            error::invalid(format!("`{source}` is no file of this machine"))
+            error::invalid(format!("`{source}` is not a file on this machine"))
                 .with_hint("Name files; the shell expands a pattern such as `data/*.csv`.")
         })?;
         context.style.say(format!("sending {source}"));

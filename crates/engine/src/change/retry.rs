@@ -22,7 +22,7 @@ impl Session {
         loop {
             match Box::pin(change()).await {
                 Err(error) if is_overtaken(&error) && attempt < ATTEMPTS_MAX => {
-                    tracing::debug!(attempt, "another commit came first; the change is made again");
+                    tracing::debug!(attempt, "retrying the change after a concurrent commit");
                     attempt += 1;
                 }
                 other => return other,

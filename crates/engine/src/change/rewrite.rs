@@ -208,7 +208,7 @@ impl Taking {
             return Ok(None);
         }
         let comes = batch.column(COLUMNS_BEFORE - 1);
-        let unmarked = || Error::Internal { message: "a row neither comes nor goes".to_owned() };
+        let unmarked = || Error::Internal { message: "a row has no change marker".to_owned() };
         let comes = comes.as_boolean_opt().ok_or_else(unmarked)?;
         let failed = |error: ArrowError| self.limits.explain(&error.into());
         let coming = if comes.true_count() == comes.len() {
@@ -228,7 +228,7 @@ impl Taking {
 
     /// Returns the ids of the rows that the new rows replace; null for inserted rows.
     async fn ids_of(&self, rows: &RecordBatch) -> Result<Int64Array> {
-        let unplaced = || Error::Internal { message: "a row to change has no place".to_owned() };
+        let unplaced = || Error::Internal { message: "a changed row has no position".to_owned() };
         let files = rows.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
         let places = rows.column(1).as_primitive_opt::<Int64Type>().ok_or_else(unplaced)?;
         let mut known = self.ids.lock().await;

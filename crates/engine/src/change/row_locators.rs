@@ -21,7 +21,7 @@ impl Places {
     /// Adds a batch whose first two columns are file and row index; nulls mark an inserted row.
     /// Returns false if a row occurs a second time.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<bool> {
-        let unplaced = || Error::Internal { message: "a row to change has no place".to_owned() };
+        let unplaced = || Error::Internal { message: "a changed row has no position".to_owned() };
         let files = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
         let rows = batch.column(1).as_primitive_opt::<Int64Type>().ok_or_else(unplaced)?;
         let mut once = true;

@@ -30,7 +30,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Reason in the response if a table's rows are left out.
 pub(super) const NOT_SHOWN: &str =
-    "the rows of the tables before fill the answer; compare this table for itself to see its own";
+    "the rows of previous tables fill the page; compare this table alone to see its rows";
 
 /// Options of a comparison.
 #[derive(Debug, Clone, Default)]
@@ -271,8 +271,8 @@ impl Outcome {
         let mut new = Outcome::new(compared, RowsKnown::NotCompared);
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
-            CompareRows::Never => "rows were not to be compared",
-            _ => "the files that differ are large, and are read only to compare `always`",
+            CompareRows::Never => "the comparison of rows is disabled",
+            _ => "the changed files are large; compare rows `always` to read them",
         };
         new.rows.reason = Some(reason.to_owned());
         new

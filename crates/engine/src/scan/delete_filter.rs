@@ -206,7 +206,7 @@ async fn live_rows(
     let files = batch.column(file).as_primitive_opt::<Int32Type>();
     let rows = batch.column(row).as_primitive_opt::<Int64Type>();
     let (Some(files), Some(rows)) = (files, rows) else {
-        return internal_err!("a row does not say where it lies");
+        return internal_err!("a row has no file position");
     };
     let (files, rows) = (files.values(), rows.values());
     let mut live = BooleanBufferBuilder::new(batch.num_rows());

@@ -124,7 +124,7 @@ impl Extents {
         let idle = IDLE_BYTES_MAX * (extents.len() as u64 + 1);
         let span = lengths.and_then(|lengths| lengths.checked_add(idle));
         if extents.len() > EXTENTS_MAX || span.is_none_or(|span| bytes > span) {
-            return Err(wrong("it lies in too many pieces"));
+            return Err(wrong("it has too many extents"));
         }
         let written = own.as_ref().map_or(0, MemoryFile::bytes);
         let mut pieces = Extents { bytes, files: Vec::new(), extents: Vec::new(), written };
@@ -242,7 +242,7 @@ pub(super) fn outline(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;
     if file.bytes() > BYTES_MAX {
-        return Err(wrong("it lies in too many pieces"));
+        return Err(wrong("it has too many extents"));
     }
     serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("nobody can say where it lies"))
 }

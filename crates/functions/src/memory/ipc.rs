@@ -156,7 +156,7 @@ fn bytes_of(
     let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
     let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
     if !start.is_multiple_of(8) || !metadata.is_multiple_of(8) {
-        return Err(ArrowError::IpcError("a block does not begin at a whole word".to_owned()));
+        return Err(ArrowError::IpcError("a block is not aligned to 8 bytes".to_owned()));
     }
     let bytes = metadata.checked_add(body).ok_or_else(outside)?;
     let end = start.checked_add(bytes).ok_or_else(outside)?;

@@ -228,7 +228,7 @@ fn check_batch<'k>(
     mut columns: impl Iterator<Item = &'k DataType>,
 ) -> Result<(), ArrowError> {
     if !matches!(version, MetadataVersion::V4 | MetadataVersion::V5) {
-        return Err(malformed("it is of a version that is not read"));
+        return Err(malformed("its version is not supported"));
     }
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err(malformed("a message has too many rows"));

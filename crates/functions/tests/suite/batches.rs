@@ -656,7 +656,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
     );
     let (returned, lines) = run(&functions, numbers.fed(ask(&environment, &source))).await;
     let Err(Error::Arrow(error)) = &returned else { panic!("{returned:?} {lines:?}") };
-    assert!(error.to_string().contains("the rows stopped coming"), "{error}");
+    assert!(error.to_string().contains("the input stream ended early"), "{error}");
     wait_until("files are left", || numbers.is_over());
 }
 

@@ -407,7 +407,7 @@ def f():
     };
     assert_eq!((*limit, *retried_with, *used > 100 << 20), (256 << 20, Some(512 << 20), true));
     let told = outcome.unwrap_err().to_string();
-    let both = "its limit of 256 MiB and than the 512 MiB that it ran once more with; it had used";
+    let both = "its limit of 256 MiB and its retry limit of 512 MiB; it had used";
     assert!(told.contains(both), "{told}");
 
     let greedy = "def f():\n    return bytearray(1 << 50)\n";

@@ -115,7 +115,7 @@ impl Callable {
             (Some(only), None, _) | (None, None, [only]) => Ok(&only.name),
             _ => {
                 let message = format!("`{}` takes several arguments", self.name);
-                let hint = "Say which of them is the table: `?table=NAME`.";
+                let hint = "Name the argument that is the table: `?table=NAME`.";
                 Err(Error::call(message, hint.to_owned()))
             }
         }

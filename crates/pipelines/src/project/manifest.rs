@@ -251,7 +251,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let (message, hint) = if message.starts_with("unknown field") {
         (format!("there is no key `{first}` here"), suggest::hint(first, rest, "keys here"))
     } else if message.starts_with("unknown variant") {
-        let message = format!("`{first}` is none of the values here: `{}`", rest.join("`, `"));
+        let message = format!("`{first}` is not one of the values: `{}`", rest.join("`, `"));
         (message, suggest::hint(first, rest, "values"))
     } else if message == "missing field `project`" {
         let hint = "Add `[project]`, and `name = \"NAME\"` below it.";
@@ -264,7 +264,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
         let message = format!("`{written}` is not text, which is expected here");
         (message, format!("Write `\"{written}\"`."))
     } else {
-        let hint = "Mend the file; docs/projects.md shows what it may say.";
+        let hint = "Correct the file; docs/projects.md shows its keys.";
         (message.replace("invalid type: ", "another type is wanted: "), hint.to_owned())
     };
     Error::Invalid { at, message, hint: Some(hint) }

@@ -154,7 +154,7 @@ fn check_names(steps: &[Step]) -> Result<()> {
     let mut seen: BTreeMap<String, &Step> = BTreeMap::new();
     for step in steps {
         if name::is_system(&step.table.namespace) {
-            let message = format!("`{}` lies in Headwater's own namespace", step.name);
+            let message = format!("`{}` is in Headwater's own namespace", step.name);
             return Err(Error::invalid(step.at.clone(), message, "Choose another namespace."));
         }
         let name = format!("{}.{}", step.table.namespace, step.table.name).to_lowercase();
@@ -177,7 +177,7 @@ fn check_growing(step: &Step) -> Result<()> {
     let merges = step.materialization == Materialization::Merge;
     if merges && step.keys.is_empty() {
         let message = format!("`{}` is merged into its table, and has no keys", step.name);
-        return refuse(&step.at, message, "Set `keys` to the columns that tell its rows apart.");
+        return refuse(&step.at, message, "Set `keys` to the columns that identify its rows.");
     }
     if !merges && !step.keys.is_empty() {
         let message =
@@ -216,7 +216,7 @@ fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(
             headwater_model::ErrorCode::Internal,
-            "the project's code cannot be read now",
+            "no thread is available to read the project's code",
         )
     };
     std::thread::scope(|scope| {

@@ -116,7 +116,7 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
     let rest = &source.text[start..];
     let end = rest.find("}}").or_else(|| rest.find("%}")).map_or(2, |end| end + 2);
     let written = rest[..end].lines().next().unwrap_or_default();
-    let message = format!("`{written}` is Jinja, which is not read");
+    let message = format!("`{written}` is Jinja, which is not supported");
     let inner = written.trim_matches(['{', '}', ' ']);
     let name = inner.strip_prefix("ref(").and_then(|inner| inner.strip_suffix(')'));
     let name = name.map(|name| name.trim().trim_matches(['"', '\'']));
@@ -201,7 +201,7 @@ fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>>
         };
         if begun {
             let hint = "Move it above the query.";
-            return Err(Error::invalid(at, "a setting stands below the query's begin", hint));
+            return Err(Error::invalid(at, "a setting is below the beginning of the query", hint));
         }
         found.push((at, setting));
     }
@@ -238,7 +238,7 @@ fn apply(
     at: &Location,
 ) -> Result<()> {
     let Some((key, value)) = setting.split_once('=') else {
-        let message = format!("`{setting}` is no setting");
+        let message = format!("`{setting}` is not a setting");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
     };
     let value = unquoted(value.trim());
@@ -259,7 +259,7 @@ fn apply(
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
         other => {
-            let message = format!("`{other}` is no setting of a SQL model");
+            let message = format!("`{other}` is not a setting of a SQL model");
             return Err(Error::invalid(
                 at.clone(),
                 message,
@@ -277,7 +277,7 @@ fn names(text: &str) -> Vec<String> {
 
 fn flag(key: &str, text: &str, at: &Location) -> Result<bool> {
     text.to_ascii_lowercase().parse().map_err(|_| {
-        let message = format!("`{text}` is no value of `{key}`");
+        let message = format!("`{text}` is not a value of `{key}`");
         Error::invalid(at.clone(), message, format!("Write `{key} = true`, or leave it out."))
     })
 }
@@ -298,7 +298,7 @@ fn quantity<T>(
 pub(super) fn materialization(text: &str, at: &Location) -> Result<Materialization> {
     Materialization::parse(text).ok_or_else(|| {
         let names = Materialization::ALL.map(Materialization::as_str);
-        let message = format!("`{text}` is no materialization");
+        let message = format!("`{text}` is not a materialization");
         Error::invalid(at.clone(), message, suggest::hint(text, names, "materializations"))
     })
 }

@@ -281,8 +281,7 @@ fn millis(since: Instant) -> u64 {
 }
 
 fn panicked(error: &tokio::task::JoinError) -> Problem {
-    let mut problem =
-        Problem::new(ErrorCode::Internal, "a step ended by a fault of Headwater's own");
+    let mut problem = Problem::new(ErrorCode::Internal, "a step ended with an internal error");
     problem.causes.push(error.to_string());
     problem
 }

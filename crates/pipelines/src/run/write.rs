@@ -22,7 +22,7 @@ impl Run {
             return;
         }
         let text = format!(
-            "hint: `{}` appends all of its rows again at each run; read only what is new by \
+            "hint: `{}` appends all of its rows again on each run; read only new rows with \
              `incremental`, or use `materialization = replace`",
             step.name
         );

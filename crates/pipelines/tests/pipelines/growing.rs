@@ -122,7 +122,7 @@ async fn rows_that_keys_cannot_tell_apart_are_refused() {
     assert_eq!(twice.outcome.as_ref().unwrap_err().code, ErrorCode::BadRow);
     insta::assert_snapshot!(twice.refusal(), @"
     bad_row: model `m` gave 2 rows with `id` 7 (m.sql:1); `main` is unchanged
-      hint: Give one row for each key, or add the column to `keys` that differs.
+      hint: Return one row for each key, or add the column that differs to `keys`.
     ");
     insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"
     bad_row: model `m` gave a row whose key `id` is null (m.sql:1); `main` is unchanged
@@ -141,7 +141,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let query = "SELECT id FROM events";
     insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"
     invalid_project: `m` is merged into its table, and has no keys (m.sql:1)
-      hint: Set `keys` to the columns that tell its rows apart.
+      hint: Set `keys` to the columns that identify its rows.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"
     invalid_project: `m` has `keys`, which only the materialization `merge` uses (m.sql:1)
@@ -276,8 +276,8 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&merged).await.report();
     world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
     insta::assert_snapshot!(world.plan(&log).await, @"
-    commit_conflict: nobody can say what is new of `events` since `log` last read it: its rows were changed otherwise than by appending (log.sql:3)
-      hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
+    commit_conflict: the rows that are new in `events` since `log` last read it are unknown: its rows were changed, not only appended (log.sql:3)
+      hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
     let refused = world.run(&log).await;
     assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
@@ -301,8 +301,8 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     insta::assert_snapshot!(world.plan(&other).await, @"
-    commit_conflict: nobody can say what is new of `events` since `other` last read it: it never said up to where it had read (other.sql:3)
-      hint: Run with `--no-cache`: the model's table is then made anew from all of its inputs.
+    commit_conflict: the rows that are new in `events` since `other` last read it are unknown: its position is unknown (other.sql:3)
+      hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
 
     // A table that is replaced in each run has no new rows.

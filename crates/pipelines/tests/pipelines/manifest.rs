@@ -18,7 +18,7 @@ fn a_project_without_its_file_or_name_is_none() {
     assert_eq!(
         refusal(&BTreeMap::new()),
         "invalid_project: the project has no `headwater.toml`\n  \
-         hint: Run `headwater init` to make one."
+         hint: Run `headwater init` to create one."
     );
     let nameless = BTreeMap::from([("headwater.toml".to_owned(), "[project]\n".to_owned())]);
     insta::assert_snapshot!(refusal(&nameless), @r#"
@@ -115,7 +115,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"
-    invalid_project: `integer` is none of the values here: `str`, `int`, `float`, `bool` (headwater.toml:4)
+    invalid_project: `integer` is not one of the values: `str`, `int`, `float`, `bool` (headwater.toml:4)
       hint: Did you mean `int`?
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"int\"\ndefault = \"x\"\n"), @r#"
@@ -128,7 +128,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("name = \"twice\"\n"), @r"
     invalid_project: duplicate key (headwater.toml:3)
-      hint: Mend the file; docs/projects.md shows what it may say.
+      hint: Correct the file; docs/projects.md shows its keys.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nrun = true\n"), @r"
     invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `schedule` and `tables` (headwater.toml:3)

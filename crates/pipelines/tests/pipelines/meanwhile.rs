@@ -65,7 +65,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     })
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
-    merge_conflict: while the run went on, `main` changed the same tables: a
+    merge_conflict: `main` changed the same tables during the run: a
       caused by: `a`: both created a table with this name
       hint: Run again: the new state will be read.
     ");
@@ -204,7 +204,7 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
     };
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
-    commit_conflict: while the run went on, `main` took other commits, and the expectations that it requires have not seen both
+    commit_conflict: `main` received other commits during the run, and the expectations that it requires did not check the combined state
       hint: Run again: the new state will be read.
     ");
     let gate = world.gate(1);
@@ -245,7 +245,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     let world = world().await;
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
-    merge_conflict: while the run went on, `main` changed the same tables: a
+    merge_conflict: `main` changed the same tables during the run: a
       caused by: `a`: both changed the table, but only the source's rows were checked
       hint: Run again: the new state will be read.
     ");
@@ -264,7 +264,7 @@ async fn what_others_write_to_the_runs_branch_is_never_merged() {
     })
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
-    commit_conflict: somebody else wrote to `run/ID` while the run worked there; `main` is unchanged
+    commit_conflict: another client wrote to `run/ID` during the run; `main` is unchanged
       hint: Run again, and write to another branch than the run's.
     ");
     assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);

@@ -69,17 +69,17 @@ async fn a_filter_fits_what_it_reads() {
     insta::assert_snapshot!(plan("origin").await, @r"
     invalid_sql: model `m` cannot be planned (m.py:6)
       caused by: cannot create filter with non-boolean predicate 't.origin' returning VARCHAR
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
     insta::assert_snapshot!(plan("count(*) > 1").await, @r"
     invalid_sql: model `m` cannot be planned (m.py:6)
       caused by: aggregate functions are not allowed in the WHERE clause. Consider using HAVING instead
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
     insta::assert_snapshot!(plan("nothing(id)").await, @r"
     invalid_sql: model `m` cannot be planned (m.py:6)
       caused by: there is no function `nothing`
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
     // This includes the columns of a model's future output.
     let child = with_filter("parent", "idd = 1");
@@ -105,28 +105,28 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
         first(world.plan(&files(manifest, &[("m.py", code)])).await)
     };
     insta::assert_snapshot!(plan("", &with_python("\"3.99\"")).await, @r"
-    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:6)
+    environment_failed: the Python, packages or programs of `m` are not available (m.py:6)
       caused by: there is no Python `3.99` on this machine
     ");
     insta::assert_snapshot!(plan("", &with_python("version=\"3.8\"")).await, @r"
-    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:6)
+    environment_failed: the Python, packages or programs of `m` are not available (m.py:6)
       caused by: Python `3.8` is too old
       hint: Ask for Python 3.10 or newer.
     ");
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
-    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:8)
+    environment_failed: the Python, packages or programs of `m` are not available (m.py:8)
       caused by: `no name` is not the name of a package
       hint: Write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`.
     "#);
     let programs = with_python("system=[\"sh\", \"chromium-of-nobody\"]");
     insta::assert_snapshot!(plan("", &programs).await, @r"
-    environment_failed: `m` cannot have the Python, packages or programs it asks for (m.py:8)
+    environment_failed: the Python, packages or programs of `m` are not available (m.py:8)
       caused by: the program `chromium-of-nobody` is not on this machine
       hint: Install it on this machine in `/usr/bin` or another system folder.
     ");
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
-    environment_failed: `m` cannot have the Python, packages or programs it asks for (headwater.toml:4)
+    environment_failed: the Python, packages or programs of `m` are not available (headwater.toml:4)
       caused by: there is no Python `3.99` on this machine
     ");
     // A step that does not run needs no Python.
@@ -148,11 +148,11 @@ async fn a_partition_fits_what_the_model_gives() {
       hint: Did you mean `day`?
     ");
     insta::assert_snapshot!(plan("day(id)").await, @r"
-    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `day(id)`: `day` requires a date or a timestamp (m.sql:2)
+    invalid_project: the table of `m` cannot be created: the table cannot be partitioned by `day(id)`: `day` requires a date or a timestamp (m.sql:2)
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("share").await, @r"
-    invalid_project: the table of `m` cannot be made: the table cannot be partitioned by `share`: a partition column cannot be a floating-point number (m.sql:2)
+    invalid_project: the table of `m` cannot be created: the table cannot be partitioned by `share`: a partition column cannot be a floating-point number (m.sql:2)
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("week(day)").await, @r"
@@ -181,9 +181,9 @@ async fn columns_that_no_table_holds_or_no_model_declares_are_told() {
         world.plan(&files("", &[("m.sql", &model)])).await
     };
     let span = plan("SELECT INTERVAL '1' MONTH AS span FROM t").await;
-    assert!(span.starts_with("invalid_project: the table of `m` cannot be made: "), "{span}");
+    assert!(span.starts_with("invalid_project: the table of `m` cannot be created: "), "{span}");
     insta::assert_snapshot!(plan("-- headwater: columns = id, orgin\nSELECT id, origin FROM t").await, @r"
-    function_failed: model `m` gave other columns than it declares: `orgin` is missing, `origin` is not declared (m.sql:1)
+    function_failed: model `m` returned other columns than it declares: `orgin` is missing, `origin` is not declared (m.sql:1)
       hint: Change the declared columns or the result.
     ");
 }

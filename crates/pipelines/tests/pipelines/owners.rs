@@ -21,7 +21,7 @@ async fn a_table_that_no_model_made_is_not_written_over() {
     let world = world().await;
     let project = files("", &[("models/kept.sql", KEPT)]);
     insta::assert_snapshot!(world.plan(&project).await, @r"
-    already_exists: model `kept` would write to a table that no model made, and that is there at `main` already (models/kept.sql:1)
+    already_exists: model `kept` would write to a table that no model created, and that already exists at `main` (models/kept.sql:1)
       hint: Rename the model, or set `allow_takeover = true` on it.
     ");
     let ran = world.run(&project).await;
@@ -80,7 +80,7 @@ async fn another_projects_table_is_not_written_over() {
     other.insert("headwater.toml".to_owned(), "[project]\nname = \"other\"\n".to_owned());
     let ran = world.run(&other).await;
     insta::assert_snapshot!(shown(ran.outcome.as_ref().unwrap_err()), @r"
-    already_exists: model `kept` would write to a table that project `test` made at `main` (kept.sql:1)
+    already_exists: model `kept` would write to a table that project `test` created at `main` (kept.sql:1)
       hint: Rename the model, or set `allow_takeover = true` on it.
     ");
     let takeover = format!("-- headwater: allow_takeover = true\n{}", KEPT.replace('2', "5"));

@@ -32,7 +32,7 @@ fn names_that_no_model_can_have_are_refused() {
     ");
     let own = files("", &[("a.sql", "-- headwater: name = system.a\nSELECT 1")]);
     insta::assert_snapshot!(refusal(&own), @r"
-    invalid_project: `system.a` lies in Headwater's own namespace (a.sql:1)
+    invalid_project: `system.a` is in Headwater's own namespace (a.sql:1)
       hint: Choose another namespace.
     ");
 }
@@ -53,12 +53,12 @@ async fn cycles_are_shown_as_a_path() {
     );
     insta::assert_snapshot!(world.plan(&circle).await, @r"
     invalid_project: models depend on each other in a cycle: `a` (a.sql:2) reads `b` (b.sql:1) reads `c` (c.py:5) reads `a`
-      hint: Read one of them under another name, or take it out of the circle.
+      hint: Read one of them under another name, or remove it from the cycle.
     ");
     let own = files("", &[("flights.sql", "SELECT *\nFROM flights")]);
     insta::assert_snapshot!(world.plan(&own).await, @r"
     invalid_project: models depend on each other in a cycle: `flights` (flights.sql:2) reads `flights`
-      hint: Read one of them under another name, or take it out of the circle.
+      hint: Read one of them under another name, or remove it from the cycle.
     ");
 }
 
@@ -70,7 +70,7 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
         async move { world.plan(&files).await }
     };
     insta::assert_snapshot!(plan(vec![("m.sql", "SELECT *\nFROM fligths")]).await, @r"
-    table_not_found: `m` reads `fligths`, which is no model and no table at `main` (m.sql:2)
+    table_not_found: `m` reads `fligths`, which is neither a model nor a table at `main` (m.sql:2)
       hint: Did you mean `flights`?
     ");
     insta::assert_snapshot!(plan(vec![("m.sql", "SELECT id,\n  orign FROM flights")]).await, @r"
@@ -88,7 +88,7 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
       2 |  y FROM a
         |  ^
       caused by: column `y` is not in `a` (line 2, column 2)
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
     let python = "import headwater\n@headwater.model(columns=[\"x\"])\n\
                   def a(f=headwater.Model(\"flights\", columns=[\"id\", \"orign\"])): pass\n";
@@ -118,7 +118,7 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
       1 | SELECT z FROM a
         |        ^
       caused by: column `z` is not in `a` (line 1, column 8)
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
     insta::assert_snapshot!(
         plan(vec![("a.py", python), ("b.sql", "SELECT upper(x) AS y FROM a WHERE x > 1")]).await, @r"

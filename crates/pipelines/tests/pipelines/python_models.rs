@@ -156,8 +156,8 @@ fn decorators_of_other_packages_are_refused_by_name() {
 #[test]
 fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("def f(:\n"), @r"
-    invalid_project: this is no Python: expected a parameter or the end of the parameter list (models/m.py:2)
-      hint: Mend the syntax.
+    invalid_project: invalid Python: expected a parameter or the end of the parameter list (models/m.py:2)
+      hint: Correct the syntax.
     ");
     insta::assert_snapshot!(refused("N = \"n\"\n@headwater.model(name=N)\ndef f(): pass\n"), @r"
     invalid_project: `name` of `model` is not a literal (models/m.py:3)
@@ -176,19 +176,19 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write it like `"none"`, `"replace"`, `"append"`, `"merge"` or `"overwrite_partitions"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.modle()\ndef f(): pass\n"), @r"
-    invalid_project: `headwater` has no `modle` for this place (models/m.py:2)
+    invalid_project: `headwater` has no `modle` that can be used here (models/m.py:2)
       hint: Did you mean `model`?
     ");
     insta::assert_snapshot!(refused("@headwater.model\ndef f(): pass\n"), @r"
-    invalid_project: `model` decorates without parentheses (models/m.py:2)
+    invalid_project: the decorator `model` has no parentheses (models/m.py:2)
       hint: Write `@headwater.model()`.
     ");
     insta::assert_snapshot!(refused("@headwater.expectation\ndef f(): pass\n"), @r"
-    invalid_project: `expectation` decorates without parentheses (models/m.py:2)
+    invalid_project: the decorator `expectation` has no parentheses (models/m.py:2)
       hint: Write `@headwater.expectation()`.
     ");
     insta::assert_snapshot!(refused("from headwater import function as fn\n@fn\ndef f(): pass\n"), @r"
-    invalid_project: `function` decorates without parentheses (models/m.py:3)
+    invalid_project: the decorator `function` has no parentheses (models/m.py:3)
       hint: Write `@fn()`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(memory=\"big\")\ndef f(): pass\n"), @r#"
@@ -216,11 +216,11 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `def` without `async`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Modle(\"t\")): pass\n"), @r"
-    invalid_project: `headwater` has no `Modle` for this place (models/m.py:3)
+    invalid_project: `headwater` has no `Modle` that can be used here (models/m.py:3)
       hint: Did you mean `Model`?
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Model): pass\n"), @r#"
-    invalid_project: `Model` names nothing (models/m.py:3)
+    invalid_project: `Model` has no name (models/m.py:3)
       hint: Write `headwater.Model("name")`.
     "#);
     insta::assert_snapshot!(
@@ -230,7 +230,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(
         refused("@headwater.model()\ndef f(a=headwater.Model(\"t\", columns=[\"b\", \"b\"])): pass\n"), @r"
-    invalid_project: `Model` asks for the column `b` twice (models/m.py:3)
+    invalid_project: `Model` lists the column `b` twice (models/m.py:3)
       hint: Name each column once.
     ");
     insta::assert_snapshot!(

@@ -80,7 +80,7 @@ async fn a_failed_run_leaves_its_target_and_keeps_its_branch() {
     insta::assert_snapshot!(refusal, @r"
     bad_row: `bad` failed (bad.sql:1); `main` is unchanged
       caused by: division by zero
-      hint: What it wrote can be read on `run/ID`.
+      hint: Its output can be read on `run/ID`.
     ");
     assert_eq!(ran.steps(), "bad failed, good succeeded");
     assert_eq!(world.lake.catalog().branch("main").await.unwrap().commit, before);
@@ -206,7 +206,7 @@ async fn a_model_that_takes_too_long_is_stopped() {
     let refusal = ran.refusal().replace(&ran.id.to_string(), "ID");
     insta::assert_snapshot!(refusal, @r"
     time_limit: `slow` ran longer than its limit of 0.3 s (slow.sql:1); `main` is unchanged
-      hint: Raise `timeout` at the head of the model.
+      hint: Raise `timeout` in the model's settings.
     ");
 }
 

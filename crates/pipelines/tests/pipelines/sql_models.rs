@@ -52,15 +52,15 @@ fn settings_stand_in_comments_above_the_query() {
 #[test]
 fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("-- headwater: materialisation = replace\nSELECT 1"), @r"
-    invalid_project: `materialisation` is no setting of a SQL model (models/m.sql:1)
+    invalid_project: `materialisation` is not a setting of a SQL model (models/m.sql:1)
       hint: Did you mean `materialization`?
     ");
     insta::assert_snapshot!(refused("-- headwater: materialization = table\nSELECT 1"), @"
-    invalid_project: `table` is no materialization (models/m.sql:1)
+    invalid_project: `table` is not a materialization (models/m.sql:1)
       hint: The materializations are `none`, `replace`, `append`, `merge`, `overwrite_partitions`.
     ");
     insta::assert_snapshot!(refused("-- headwater: replace\nSELECT 1"), @r"
-    invalid_project: `replace` is no setting (models/m.sql:1)
+    invalid_project: `replace` is not a setting (models/m.sql:1)
       hint: Write `-- headwater: key = value`.
     ");
     insta::assert_snapshot!(refused("-- headwater materialization = replace\nSELECT 1"), @r"
@@ -69,11 +69,11 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("-- headwater reads a = b\nSELECT 1"), @"nothing is wrong");
     insta::assert_snapshot!(refused("SELECT *\nFROM {{ ref('orders') }}"), @r"
-    invalid_project: `{{ ref('orders') }}` is Jinja, which is not read (models/m.sql:2)
+    invalid_project: `{{ ref('orders') }}` is Jinja, which is not supported (models/m.sql:2)
       hint: Write the table's name: `orders`.
     ");
     insta::assert_snapshot!(refused("{% set a = 1 %}\nSELECT 1"), @r"
-    invalid_project: `{% set a = 1 %}` is Jinja, which is not read (models/m.sql:1)
+    invalid_project: `{% set a = 1 %}` is Jinja, which is not supported (models/m.sql:1)
       hint: Write SQL: a table's name, or `$NAME` for a parameter.
     ");
     insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = week(d)\nSELECT 1"), @r"
@@ -81,7 +81,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
-    invalid_project: a setting stands below the query's begin (models/m.sql:2)
+    invalid_project: a setting is below the beginning of the query (models/m.sql:2)
       hint: Move it above the query.
     ");
     insta::assert_snapshot!(refused("-- headwater: name = t@dev\nSELECT 1"), @r#"
@@ -113,7 +113,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     insta::assert_snapshot!(refused(""), @r"
     invalid_sql: model `m` cannot be planned (models/m.sql:1)
       caused by: there is no statement
-      hint: Mend the query; `headwater table get TABLE` lists a table's columns.
+      hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
     insta::assert_snapshot!(refused("SELECT $q"), @r"
     invalid_project: `m` uses parameter `q`, which the project does not declare (models/m.sql:1)

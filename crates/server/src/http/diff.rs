@@ -185,7 +185,7 @@ impl PageToken {
         };
         read().ok_or_else(|| {
             let hint = "Send the `next_page_token` of the previous page with the same parameters.";
-            ErrorResponse::invalid("the page token is not one of this request", hint)
+            ErrorResponse::invalid("the page token does not belong to this request", hint)
         })
     }
 }

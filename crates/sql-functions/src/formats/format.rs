@@ -52,9 +52,9 @@ impl Format {
     pub(super) fn parse(text: &str, style: Style) -> Result<Format, String> {
         if text.contains('%') {
             let items = StrftimeItems::new(text).parse_to_owned();
-            return items.map(Format::Chrono).map_err(|_| {
-                "a letter after `%` is none of the ones that `strftime` knows".to_owned()
-            });
+            return items
+                .map(Format::Chrono)
+                .map_err(|_| "the letter after `%` is not a `strftime` specifier".to_owned());
         }
         match style {
             Style::Postgres => super::postgres::parse(text),
@@ -93,7 +93,7 @@ fn write_chrono(items: &[Item<'static>], moment: &Moment, to: &mut String) -> Re
         }
         (None, _) => write!(to, "{}", time.format_with_items(items.iter())),
     };
-    written.map_err(|_| "it asks for a part that the value does not have".to_owned())
+    written.map_err(|_| "it contains a field that the value does not have".to_owned())
 }
 
 /// Appends the letters of a name in the case of the pattern.
@@ -141,7 +141,7 @@ mod tests {
         check("%Y/%m", "2026/03");
         check("YYYY-XX", "error: `X` is no pattern of `to_char`");
         check("\"open", "error: a double quote is not closed");
-        check("%Y-%!", "error: a letter after `%` is none of the ones that `strftime` knows");
+        check("%Y-%!", "error: the letter after `%` is not a `strftime` specifier");
     }
 
     #[test]

@@ -190,8 +190,8 @@ fn check_reach(clauses: &[Clause]) -> Result<()> {
         let takes_all = |other: &Clause| other.when == clause.when && !other.condition;
         if clauses[..index].iter().any(takes_all) {
             return Err(Error::Invalid {
-                message: "a WHEN clause stands after one of its kind without a condition, and is \
-                          never reached"
+                message: "a WHEN clause follows an unconditional one of the same kind, and is \
+                    never reached"
                     .to_owned(),
                 hint: Some(
                     "Give the earlier clause a condition, or leave this one out.".to_owned(),

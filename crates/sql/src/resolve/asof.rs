@@ -177,7 +177,7 @@ impl Conditions {
     /// Adds a resolved condition.
     fn add(&mut self, expr: Expr, left: &[Relation], right: &[Relation]) -> Result<()> {
         let Expr::BinaryOp { left: one, op, right: other } = expr else {
-            return Err(refused("with a condition that is no comparison"));
+            return Err(refused("with a condition that is not a comparison"));
         };
         let (one, op, other) = if is_of(&one, left) && is_of(&other, right) {
             (*one, op, *other)

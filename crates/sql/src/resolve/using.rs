@@ -132,7 +132,7 @@ impl Resolver<'_> {
             };
             if *options != plain {
                 return Err(Error::Unsupported {
-                    what: "EXCLUDE, REPLACE and their like beside RIGHT or FULL JOIN with USING"
+                    what: "EXCLUDE, REPLACE and similar clauses with RIGHT or FULL JOIN USING"
                         .to_owned(),
                     hint: Some("Name the columns, or join with ON.".to_owned()),
                     position: None,

@@ -183,7 +183,7 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
             suggest::hint(field, expected.iter().copied(), "keys here"),
         ),
         YamlError::SerdeUnknownVariant { variant, expected, .. } => (
-            format!("`{variant}` is none of the values here: `{}`", expected.join("`, `")),
+            format!("`{variant}` is not one of the values: `{}`", expected.join("`, `")),
             suggest::hint(variant, expected.iter().copied(), "values"),
         ),
         YamlError::SerdeMissingField { field, .. } => {

@@ -158,8 +158,7 @@ impl<'a> Reader<'a> {
         let body = self.body(own, values, asked, at)?;
         let reuse = values.flag("reuse")?.unwrap_or_default();
         if reuse && !body.network.is_off() {
-            let message =
-                format!("`{name}` has the network, so that its process is not used again");
+            let message = format!("`{name}` has network access, so its process cannot be reused");
             let hint = "Leave out `reuse` or `network`.";
             return Err(Error::invalid(values.place("reuse", at), message, hint));
         }
@@ -249,7 +248,11 @@ impl<'a> Reader<'a> {
 
     fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {
         let hint = suggest::hint(member, known.iter().copied(), "names");
-        Error::invalid(self.at(node), format!("`headwater` has no `{member}` for this place"), hint)
+        Error::invalid(
+            self.at(node),
+            format!("`headwater` has no `{member}` that can be used here"),
+            hint,
+        )
     }
 
     fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
@@ -305,7 +308,7 @@ impl<'a> Reader<'a> {
         let name = required(values.text("name")?, "Model", at)?;
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
         if let Some(column) = columns.as_deref().and_then(settings::repeated) {
-            let message = format!("`Model` asks for the column `{column}` twice");
+            let message = format!("`Model` lists the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
         Ok(Input {
@@ -325,6 +328,6 @@ impl<'a> Reader<'a> {
 fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
     name.ok_or_else(|| {
         let hint = format!("Write `headwater.{call}(\"name\")`.");
-        Error::invalid(at.clone(), format!("`{call}` names nothing"), hint)
+        Error::invalid(at.clone(), format!("`{call}` has no name"), hint)
     })
 }

@@ -80,8 +80,8 @@ pub(super) fn parse(
 fn module(source: &SourceText) -> Result<ModModule> {
     let parsed = ruff_python_parser::parse_module(source.text).map_err(|error| Error::Invalid {
         at: source.at(error.location.start().to_usize()),
-        message: format!("this is no Python: {}", lower_first(&error.error.to_string())),
-        hint: Some("Mend the syntax.".to_owned()),
+        message: format!("invalid Python: {}", lower_first(&error.error.to_string())),
+        hint: Some("Correct the syntax.".to_owned()),
     })?;
     Ok(parsed.into_syntax())
 }

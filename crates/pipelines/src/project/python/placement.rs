@@ -17,7 +17,7 @@ pub(super) fn without_parentheses(
     decorator: &Decorator,
 ) -> Error {
     let written = &source.text[decorator.expression.range()];
-    let message = format!("`{member}` decorates without parentheses");
+    let message = format!("the decorator `{member}` has no parentheses");
     let at = source.at(decorator.range().start().to_usize());
     Error::invalid(at, message, format!("Write `@{written}()`."))
 }

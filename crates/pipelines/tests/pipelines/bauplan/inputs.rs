@@ -82,8 +82,8 @@ fn wrong_inputs_are_refused_by_name() {
             "data",
             "the argument `data` of `m` has no input (models.py:4)\n  hint: Write `data=bauplan.Model(\"table\")`.",
         ),
-        ("data=bauplan.Model()", "`Model` names nothing (models.py:4)"),
-        ("data=bauplan.Model", "`Model` names nothing"),
+        ("data=bauplan.Model()", "`Model` has no name (models.py:4)"),
+        ("data=bauplan.Model", "`Model` has no name"),
         ("data=bauplan.Model('t', 'a')", "`Model` has too many arguments without a name"),
         ("data=bauplan.Model('t', colums=['a'])", "hint: Did you mean `columns`?"),
         ("data=bauplan.Model(NAME)", "`name` of `Model` is not a literal"),
@@ -93,7 +93,7 @@ fn wrong_inputs_are_refused_by_name() {
             "data=bauplan.Model('t', filter='a = $other')",
             "uses parameter `other`, which the project does not declare",
         ),
-        ("data=bauplan.Model('t', columns=['a', 'a'])", "`Model` asks for the column `a` twice"),
+        ("data=bauplan.Model('t', columns=['a', 'a'])", "`Model` lists the column `a` twice"),
         (
             "data=bauplan.Model('t', connector='snowflake')",
             "`connector` of `Model` is not supported (models.py:4)\n  hint: Import the table into the lake, and read it there.",
@@ -115,7 +115,7 @@ fn wrong_inputs_are_refused_by_name() {
             "data=bauplan.Parameter('sise')",
             "which the project does not declare (models.py:4)\n  hint: Did you mean `size`?",
         ),
-        ("data=bauplan.Parameter()", "`Parameter` names nothing"),
+        ("data=bauplan.Parameter()", "`Parameter` has no name"),
         (
             "data=bauplan.Model('t', filter='a = $token')",
             "SQL of `bauplan.m` uses `token`, which is a secret (models.py:4)",

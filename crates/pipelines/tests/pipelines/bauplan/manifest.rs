@@ -84,7 +84,7 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "parameters: {p: {type: integer}}",
-            "`integer` is none of the values here: `str`, `int`, `float`, `bool`, `secret`, `vault` (bauplan_project.yml:4)\n  hint: Did you mean `int`?",
+            "`integer` is not one of the values: `str`, `int`, `float`, `bool`, `secret`, `vault` (bauplan_project.yml:4)\n  hint: Did you mean `int`?",
         ),
         (
             "parameters:\n  p: {type: int, default: x}",

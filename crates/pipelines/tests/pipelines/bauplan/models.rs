@@ -194,7 +194,7 @@ fn wrong_decorators_are_refused_by_name() {
     check_decorators(&[
         (
             "@bauplan.model",
-            "`model` decorates without parentheses (models.py:2)\n  hint: Write `@bauplan.model()`.",
+            "the decorator `model` has no parentheses (models.py:2)\n  hint: Write `@bauplan.model()`.",
         ),
         ("@bauplan.model()\n@bauplan.expectation()", "`m` is decorated twice"),
         ("@bauplan.model()\n@bauplan.python()\n@bauplan.python()", "`m` is decorated twice"),

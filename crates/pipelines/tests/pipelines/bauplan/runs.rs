@@ -135,7 +135,7 @@ async fn contracts_of_sql_models_are_checked() {
         for (column, expected) in [
             (
                 "zone",
-                "model `zones` gave other columns than it declares: `zone` has nulls (zones.sql:1)",
+                "model `zones` returned other columns than it declares: `zone` has nulls (zones.sql:1)",
             ),
             ("id AS zone", "`zone` has the type Int64, not String"),
             ("zone AS place", "`zone` is missing, `place` is not declared"),

@@ -64,7 +64,10 @@ fn wrong_settings_are_refused_with_their_line() {
             "-- bauplan: materialization_strategy = OVERWRITE_PARTITIONS\nSELECT 1",
             "`m` overwrites partitions, but has none",
         ),
-        ("SELECT 1\n-- bauplan: name = x", "a setting stands below the query's begin (m.sql:2)"),
+        (
+            "SELECT 1\n-- bauplan: name = x",
+            "a setting is below the beginning of the query (m.sql:2)",
+        ),
     ] {
         let refused = refusal(&bauplan_files("", &[("m.sql", text), ("models.py", SCHEMAS)]));
         assert!(refused.contains(expected), "{text}\n{refused}");

@@ -107,7 +107,7 @@ impl BauplanReader<'_> {
         let declared = || contract.iter().map(|column| column.name.clone()).collect();
         let columns = columns.or_else(|| (!contract.is_empty()).then(declared));
         if let Some(column) = columns.as_deref().and_then(settings::repeated) {
-            let message = format!("`Model` asks for the column `{column}` twice");
+            let message = format!("`Model` lists the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
         let filter = values.text("filter")?.filter(|filter| !filter.trim().is_empty());
@@ -131,7 +131,7 @@ impl BauplanReader<'_> {
 fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
     name.ok_or_else(|| {
         let hint = format!("Write `bauplan.{call}(\"name\")`.");
-        Error::invalid(at.clone(), format!("`{call}` names nothing"), hint)
+        Error::invalid(at.clone(), format!("`{call}` has no name"), hint)
     })
 }
 
