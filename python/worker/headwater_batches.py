@@ -165,7 +165,7 @@ class Feed:
             raise RuntimeError(f"the call that `{self._name}` was passed to has ended")
         if number != self._last:
             raise RuntimeError(
-                f"`{self._name}` is iterated over from its first row on elsewhere since: finish one "
+                f"`{self._name}` has a newer iteration: finish one "
                 "iteration before the next, or leave out `batches=True`"
             )
         if number == self._lost:
@@ -174,7 +174,7 @@ class Feed:
             except OSError:
                 pass
             raise InputFailed(
-                f"not all rows of `{self._name}` came, because of what was raised before: iterate anew"
+                f"a batch of `{self._name}` was lost by an earlier exception: iterate again"
             )
 
     def _wait(self, number):
@@ -190,7 +190,7 @@ class Feed:
             self._socket, ANSWER_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC
         )
         if not data:
-            raise InputFailed(f"the rows of `{self._name}` no longer come")
+            raise InputFailed(f"the rows of `{self._name}` ended early")
         answer = json.loads(data)
         return answer, self._take(answer, received, pyarrow)
 

@@ -347,7 +347,7 @@ class Pieces:
 
         more = [name for name in table.schema.names if name not in self.schema.names]
         if more:
-            reason = f"a piece has the column `{more[0]}`, which the first has not"
+            reason = f"a piece has the column `{more[0]}`, which the first does not have"
             raise Unfit("generator", reason, PIECES_HINT)
         try:
             return table.select(self.schema.names).cast(self.schema)
@@ -370,7 +370,7 @@ def from_rows(pyarrow, rows):
     columns = {}
     for name in names:
         if not isinstance(name, str):
-            reason = f"it has the key {shown(name)}, and columns are named by text"
+            reason = f"it has the key {shown(name)}, but column names must be strings"
             raise Unfit("list", reason, "Name the columns by text: the keys of each dict.")
         values = [row.get(name) for row in rows]
         try:
@@ -383,7 +383,7 @@ def from_rows(pyarrow, rows):
 def why_no_rows(rows):
     """Returns why a value is not a list of dicts."""
     number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
-    return f"its item {number} is {shown(row)}, and each has to be a dict"
+    return f"its item {number} is {shown(row)}, but each must be a dict"
 
 
 def why_no_column(name, values, error):
@@ -399,7 +399,7 @@ def why_no_column(name, values, error):
         elif kind != first[2] and not {kind, first[2]} <= numbers:
             row, other, _ = first
             return f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}"
-    return f"column `{name}` cannot be held: {message_of(error)}"
+    return f"column `{name}` cannot be converted: {message_of(error)}"
 
 
 def shown(value):
@@ -567,7 +567,7 @@ def plain_value(value):
         return value.tolist()
     if type_name(value) in ("decimal.Decimal", "uuid.UUID"):
         return str(value)
-    raise Unfit(type_name(value), "JSON has no form for it")
+    raise Unfit(type_name(value), "JSON cannot represent it")
 
 
 def send_value(server, value):
@@ -634,12 +634,12 @@ def hint_for(error, task):
             if unreachable and not task["network"]:
                 return f"Set `{names[1]}=True` in the function's decorator: it has no network otherwise."
             if cause.errno in (13, 30):
-                return "Write to `/tmp`: a function can write nowhere else."
+                return "Write to `/tmp`: all other folders are read-only."
             if cause.errno == 24:
                 import resource
 
                 most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-                return f"Close files that are done with: a function has at most {most:,} open at a time."
+                return f"Close unused files: a function has at most {most:,} open at a time."
         if is_without_processes(cause):
             return "Start fewer processes and threads: a function has at most 4,096 at a time."
     return None

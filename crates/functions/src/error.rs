@@ -323,7 +323,7 @@ fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: Returns) 
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };
-    let what = if wanted == Returns::Any { "cannot be answered with" } else { "is no table" };
+    let what = if wanted == Returns::Any { "cannot be returned" } else { "is not a table" };
     format!("`{function}` returned a `{returned}` that {what}: {reason}")
 }
 

@@ -593,7 +593,7 @@ async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
             Ok(Returned::Bool(true)) => assert!(well, "{lines:?}"),
             Err(Error::Arrow(error)) => {
                 assert!(!well && error.to_string().contains("lost a batch"), "{error}");
-                assert!(lines.iter().any(|line| line.3.contains("iterate anew")), "{lines:?}");
+                assert!(lines.iter().any(|line| line.3.contains("iterate again")), "{lines:?}");
             }
             other => panic!("{other:?} {lines:?}"),
         }

@@ -106,16 +106,16 @@ async fn what_is_no_table_is_named() {
     for (body, named) in [
         ("None", "`None`"),
         ("{'a': 1}", "`dict`"),
-        ("[]", "`f` returned a `list` that is no table: an empty list has no columns"),
-        ("[1]", "its item 1 is `1` (int), and each has to be a dict"),
-        ("[{'a': 1}, None]", "its item 2 is `None` (NoneType), and each has to be a dict"),
-        ("[{1: 1}]", "it has the key `1` (int), and columns are named by text"),
+        ("[]", "`f` returned a `list` that is not a table: an empty list has no columns"),
+        ("[1]", "its item 1 is `1` (int), but each must be a dict"),
+        ("[{'a': 1}, None]", "its item 2 is `None` (NoneType), but each must be a dict"),
+        ("[{1: 1}]", "it has the key `1` (int), but column names must be strings"),
         (
             "[{'a': 1, 'b': None}, {'b': 2}, {'b': 'x' * 99}]",
             "column `b` has `2` (int) in row 2, and `'xxx",
         ),
-        ("[{'a': 1 << 70}]", "column `a` cannot be held: "),
-        ("[{'a': object()}]", "column `a` cannot be held: "),
+        ("[{'a': 1 << 70}]", "column `a` cannot be converted: "),
+        ("[{'a': object()}]", "column `a` cannot be converted: "),
         ("True", "`bool`"),
     ] {
         let source = format!("def f():\n    return {body}\n");
@@ -194,9 +194,9 @@ async fn what_cannot_be_answered_with_is_named() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, named) in [
-        ("float('nan')", "`f` returned a `float` that cannot be answered with: Out of range float"),
-        ("{'a': {1, 2}}", "`f` returned a `set` that cannot be answered with: JSON has no form"),
-        ("b'x'", "`f` returned a `bytes` that cannot be answered with: JSON has no form for it"),
+        ("float('nan')", "`f` returned a `float` that cannot be returned: Out of range float"),
+        ("{'a': {1, 2}}", "`f` returned a `set` that cannot be returned: JSON cannot represent it"),
+        ("b'x'", "`f` returned a `bytes` that cannot be returned: JSON cannot represent it"),
     ] {
         let source = format!("def f():\n    return {body}\n");
         let invocation = Invocation { kind: Returns::Any, ..call(&environment, &source) };
@@ -491,7 +491,7 @@ async fn pieces_of_any_kind_are_put_together() {
         ("return iter([data, data])", Ok(20)),
         ("yield data.set_column(1, 's', data.column('s').dictionary_encode()); yield data", Ok(20)),
         ("yield data; yield data.select(['n'])", Err("does not have the columns of the first")),
-        ("yield data.select(['n']); yield data", Err("which the first has not")),
+        ("yield data.select(['n']); yield data", Err("which the first does not have")),
         ("yield data; yield None; yield data", Err("None")),
         ("yield from ()", Err("it yields nothing")),
         ("yield 7", Err("`int`")),
