@@ -289,7 +289,7 @@ async fn a_model_of_its_own_name_or_a_missing_table_is_refused_before_anything_r
     for (code, expected) in [
         (model("trips", "trips"), "`bauplan.trips` (models.py:3) reads `bauplan.trips`"),
         (model("m", "trps"), "hint: Did you mean `bauplan.trips`?"),
-        (model("m", "elsewhere.trips"), "`elsewhere.trips`, which is no model and no table"),
+        (model("m", "elsewhere.trips"), "`elsewhere.trips`, which is neither a model nor a table"),
     ] {
         let plan = world.plan(&bauplan_files(DEFAULTS, &[("models.py", &code)])).await;
         assert!(plan.contains(expected), "{plan}");
