@@ -29,7 +29,8 @@ def run(command, event=None):
     Standard error becomes log lines. Raises `CommandFailed` for an exit status other than 0.
     """
     shown = " ".join(command)
-    with _start(command) as program:
+    pipe = subprocess.PIPE
+    with start(command, stdin=pipe, stdout=pipe, stderr=pipe) as program:
         try:
             result, lines = _communicate(program, json.dumps(event).encode(), shown)
             status = program.wait()
@@ -38,14 +39,18 @@ def run(command, event=None):
             raise
     if status == 0:
         return _decoded(bytes(result), shown)
-    ended = f"exited with status {status}" if status > 0 else f"was ended by signal {-status}"
-    raise CommandFailed("\n".join([f"`{shown}` {ended}", *lines]))
+    raise CommandFailed("\n".join([f"`{shown}` {ended(status)}", *lines]))
 
 
-def _start(command):
+def ended(status):
+    """Returns the end of a program as text."""
+    return f"exited with status {status}" if status >= 0 else f"was ended by signal {-status}"
+
+
+def start(command, **options):
+    """Starts a program. Raises `CommandFailed` if that is impossible."""
     try:
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        return subprocess.Popen(command, bufsize=0, **options)
     except FileNotFoundError:
         reason = "there is no such program in the sandbox"
     except PermissionError:

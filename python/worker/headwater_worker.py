@@ -93,6 +93,10 @@ class Server:
         with self.lock:
             socket.send_fds(self.socket, [message], list(descriptors))
 
+    def report(self, text):
+        """Adds a line of Headwater itself to the log."""
+        self.send("line", stream="system", file=None, line=None, text=text)
+
     def wait_for_next(self):
         """Waits until the server has stored a part. Ends if the server needs no more parts."""
         if self.socket.recv(64) != b"next":
@@ -628,7 +632,8 @@ def hint_for(error, task):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             top = cause.name.split(".")[0]
             package = INSTALLED_AS.get(top, top.replace("_", "-"))
-            return f'Add `"{package}"` to `pip={{...}}` in the function\'s `@{names[0]}.python`.'
+            usual = f"`pip={{...}}` in the function's `@{names[0]}.python`"
+            return f'Add `"{package}"` to {getattr(FOUND and FOUND[0], "packages_setting", usual)}.'
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
@@ -686,6 +691,8 @@ def exception_name(error):
     kind = type(error)
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__
+    if hasattr(error, "headwater_name"):
+        return error.headwater_name
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -737,6 +744,8 @@ def run_fed(server, task, files, fed, feeds):
         arguments[name] = value
     inputs.close()
     function = find_function(task)
+    if hasattr(function, "begin_call"):
+        function.begin_call(task["call"], server.report)
     value = function(**arguments)
     if task["returns"] == "bool":
         server.send("bool", value=to_bool(value))
@@ -762,25 +771,10 @@ def can_go_on(task, error):
         return False  # The threads would run during the next call.
     if between.leaves_something():
         return False
+    if hasattr(FOUND[0], "end_call"):
+        return FOUND[0].end_call()  # The runtime of another language: its processes stay.
     try:
-        os.kill(-1, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    try:
-        while os.waitpid(-1, 0):
-            pass
-    except ChildProcessError:
-        pass
-    try:
-        for entry in os.scandir("/tmp"):
-            if entry.is_dir(follow_symlinks=False):
-                import shutil
-
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
-        for folder in FOLDERS:
-            os.makedirs(folder, exist_ok=True)
+        between.clean(FOLDERS)
         enter(task["project"])
     except OSError:
         return False

@@ -125,6 +125,11 @@ fn projects() {
 }
 
 #[test]
+fn functions() {
+    run_document(&root().join("docs/functions.md"));
+}
+
+#[test]
 fn bauplan() {
     run_document(&root().join("docs/bauplan.md"));
 }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use headwater_model::LogStream;
+use headwater_model::{JobId, LogStream};
 use headwater_sandbox::Channel;
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,8 @@ static BAUPLAN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/bauplan
 pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let packages = [("headwater", &SDK), ("bauplan", &BAUPLAN)];
     let modules = packages.into_iter().flat_map(|(package, folder)| {
-        let files =
-            folder.files().filter(|file| file.path().extension().is_some_and(|e| e == "py"));
+        let is_code = |path: &Path| path.extension().is_some_and(|end| end == "py" || end == "mjs");
+        let files = folder.files().filter(move |file| is_code(file.path()));
         files.filter_map(move |file| {
             Some((format!("{package}/{}", file.path().to_str()?), file.contents_utf8()?))
         })
@@ -91,6 +92,31 @@ struct Task<'a> {
     reuse: bool,
     part_bytes: u64,
     variables: &'a BTreeMap<String, String>,
+    call: TaskCall<'a>,
+}
+
+/// The context of a call, for functions in the form of AWS Lambda.
+#[derive(Serialize)]
+struct TaskCall<'a> {
+    /// The id of its job.
+    id: String,
+    function: &'a str,
+    memory_bytes: u64,
+    /// The time limit, in milliseconds since 1970.
+    deadline_ms: u64,
+}
+
+impl<'a> TaskCall<'a> {
+    fn of(invocation: &'a Invocation) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline = now.saturating_add(invocation.limits.timeout);
+        TaskCall {
+            id: invocation.share.job.unwrap_or_else(JobId::generate).to_string(),
+            function: &invocation.label,
+            memory_bytes: invocation.limits.memory_bytes,
+            deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 /// An argument of a task: a value, or the location of a table in the files.
@@ -161,6 +187,7 @@ pub(crate) fn send_task(
         reuse,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
         variables: invocation.limits.variables.values(),
+        call: TaskCall::of(invocation),
     };
     let task =
         serde_json::to_vec(&task).map_err(|error| Error::io("write a task")(error.into()))?;

@@ -3,6 +3,11 @@
 //! ```toml
 //! [functions.upper]
 //! command = ["node", "upper.js"]
+//!
+//! [functions.resize]
+//! runtime = "nodejs20"
+//! handler = "app.handler"
+//! folder = "resize"
 //! ```
 //!
 //! The Python worker of a sandbox starts the program as a child process, with the limits of a
@@ -18,6 +23,7 @@ use toml::Spanned;
 use super::Callable;
 use super::callable::check_name;
 use super::manifest::{duration, size};
+use super::runtime;
 use crate::source::SourceText;
 use crate::{Error, Function, Location, Result};
 
@@ -32,7 +38,16 @@ const EVENT: &str = "event";
 #[serde(deny_unknown_fields)]
 pub(super) struct CommandTable {
     /// The program and its arguments.
-    command: Vec<String>,
+    #[serde(default)]
+    pub(super) command: Vec<String>,
+    /// The runtime of AWS Lambda, such as `python3.11`.
+    pub(super) runtime: Option<Spanned<String>>,
+    /// The function that a runtime calls, such as `app.handler`.
+    pub(super) handler: Option<String>,
+    /// The function's folder.
+    pub(super) folder: Option<String>,
+    /// Packages from PyPI.
+    pub(super) packages: Option<BTreeMap<String, String>>,
     /// More files and folders of the project that it needs.
     #[serde(default)]
     files: Vec<String>,
@@ -48,6 +63,12 @@ pub(super) struct CommandTable {
     priority: Option<Priority>,
 }
 
+impl Start {
+    fn packages_are_empty(&self) -> bool {
+        self.packages.as_ref().is_some_and(BTreeMap::is_empty)
+    }
+}
+
 /// The network access of a program: all, none, or some hosts.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -61,6 +82,18 @@ pub(super) struct CommandFunction {
     pub callable: Callable,
     /// The module that starts it.
     pub module: String,
+    /// The function's folder, whose files define no models.
+    pub folder: Option<String>,
+}
+
+/// The start of a program: the module that starts it, and its environment.
+pub(super) struct Start {
+    pub module: String,
+    pub python: Option<String>,
+    /// Packages; none for the project's defaults.
+    pub packages: Option<BTreeMap<String, String>>,
+    /// The function's folder below the project's.
+    pub folder: Option<String>,
 }
 
 /// Reads the declaration of a function. `files` are those of the project.
@@ -73,29 +106,48 @@ pub(super) fn read(
     let at = source.at(table.span().start);
     let table = table.into_inner();
     check_name(name, &at)?;
-    check_program(&table.command, files, &at)?;
     check_files(&table.files, files, &at)?;
+    let start = match &table.runtime {
+        Some(_) => runtime::read(source, &table, files, &at)?,
+        None => command(&table, files, &at)?,
+    };
     let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
     let timeout = table.timeout.as_ref().map(|text| duration(source, text)).transpose()?;
-    let command = serde_json::to_string(&table.command).unwrap_or_default();
-    let module = format!(
-        "from headwater.command import run\n\n\ndef call(event=None):\n    return run({command}, event)\n"
-    );
-    let function = function(name, table, &module, &at)?;
+    let (module, folder) = (start.module.clone(), start.folder.clone());
+    let function = function(name, table, start, &at)?;
     let callable = Callable {
         name: name.to_owned(),
         at,
         arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
         memory_bytes,
         timeout,
-        // Each call starts the program again, so the worker keeps nothing of a call.
+        // The worker of a program keeps nothing of a call, and a runtime is made for many.
         reuse: function.network.is_off(),
         function,
     };
-    Ok(CommandFunction { callable, module })
+    Ok(CommandFunction { callable, module, folder })
 }
 
-fn function(name: &str, table: CommandTable, module: &str, at: &Location) -> Result<Function> {
+/// Returns the start of a program that each call starts again.
+fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location) -> Result<Start> {
+    let keys = [
+        ("handler", table.handler.is_some()),
+        ("folder", table.folder.is_some()),
+        ("packages", table.packages.is_some()),
+    ];
+    if let Some((key, _)) = keys.into_iter().find(|(_, is_set)| *is_set) {
+        let message = format!("`{key}` is only for functions with a `runtime`");
+        return Err(Error::invalid(at.clone(), message, "Add `runtime`, or remove the key."));
+    }
+    check_program(&table.command, "", files, at)?;
+    let command = serde_json::to_string(&table.command).unwrap_or_default();
+    let module = format!(
+        "from headwater.command import run\n\n\ndef call(event=None):\n    return run({command}, event)\n"
+    );
+    Ok(Start { module, python: None, packages: Some(BTreeMap::new()), folder: None })
+}
+
+fn function(name: &str, table: CommandTable, start: Start, at: &Location) -> Result<Function> {
     for secret in &table.secrets {
         headwater_secrets::check_name(secret).map_err(|error| Error::Invalid {
             at: at.clone(),
@@ -107,16 +159,17 @@ fn function(name: &str, table: CommandTable, module: &str, at: &Location) -> Res
             return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
         }
     }
-    // A missing program is reported before the call, with its package.
-    let is_file = |program: &String| program.contains('/');
-    let program = table.command.into_iter().take(1).filter(|program| !is_file(program));
+    // A missing program is reported before the call, with its package. The programs of packages
+    // are in the environment.
+    let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
+    let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
     Ok(Function {
         file: format!("{FOLDER}/{name}.py").into(),
         name: "call".to_owned(),
-        python: None,
-        python_at: None,
-        packages: Some(BTreeMap::new()),
+        python_at: start.python.as_ref().map(|_| at.clone()),
+        python: start.python,
+        packages: start.packages,
         system: Some(system),
         network: network(table.network, at)?,
         temp_bytes: None,
@@ -124,7 +177,7 @@ fn function(name: &str, table: CommandTable, module: &str, at: &Location) -> Res
         variables: table.env.into(),
         secrets: table.secrets,
         priority: table.priority,
-        code: module.into(),
+        code: start.module.into(),
     })
 }
 
@@ -143,9 +196,11 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
 }
 
-/// Rejects a command without a program, and a program that is not among the project's files.
-fn check_program(
+/// Rejects a command without a program, and a program that is not among the project's files. A
+/// relative path begins in the function's folder, which is empty or ends with `/`.
+pub(super) fn check_program(
     command: &[String],
+    folder: &str,
     files: &BTreeMap<String, String>,
     at: &Location,
 ) -> Result<()> {
@@ -158,10 +213,12 @@ fn check_program(
         return Err(Error::invalid(at.clone(), message, "Remove it."));
     }
     // A name without `/` is looked up in PATH.
-    if !program.contains('/') || program.starts_with('/') || files.contains_key(inside(program)) {
+    let file = format!("{folder}{}", inside(program));
+    if !program.contains('/') || program.starts_with('/') || files.contains_key(&file) {
         return Ok(());
     }
-    let message = format!("the project has no file `{program}`");
+    let shown = if folder.is_empty() { program } else { &file };
+    let message = format!("the project has no file `{shown}`");
     Err(Error::invalid(at.clone(), message, "Write its path from the project's folder."))
 }
 
@@ -182,7 +239,7 @@ fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location
 }
 
 /// Returns a path as the project's files are named.
-fn inside(path: &str) -> &str {
+pub(super) fn inside(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }
 
@@ -207,21 +264,32 @@ impl CommandPaths {
         struct Command {
             #[serde(default)]
             command: Vec<String>,
+            runtime: Option<String>,
+            handler: Option<String>,
+            folder: Option<String>,
             #[serde(default)]
             files: Vec<String>,
         }
         let mut paths = CommandPaths::default();
         let Ok(commands) = toml::from_str::<Commands>(project_file) else { return paths };
-        for Command { command, files } in commands.functions.into_values() {
+        for Command { command, runtime, handler, folder, files } in commands.functions.into_values()
+        {
             paths.words.extend(command.iter().filter_map(|word| below_project(word)));
             paths.files.extend(files.iter().filter_map(|path| below_project(path)));
+            match folder.as_deref().map(below_project) {
+                Some(folder) => paths.files.extend(folder),
+                None if runtime.is_some() => {
+                    paths.words.extend(runtime::entry_files(handler.as_deref()));
+                }
+                None => {}
+            }
         }
         paths
     }
 }
 
 /// Returns a path as the project's files are named; none if it is not below the project's folder.
-fn below_project(path: &str) -> Option<String> {
+pub(super) fn below_project(path: &str) -> Option<String> {
     let path = inside(path);
     let is_below = !path.split('/').any(|part| matches!(part, "" | "." | ".."));
     is_below.then(|| path.to_owned())

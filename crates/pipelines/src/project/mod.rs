@@ -9,6 +9,7 @@ mod overwrite;
 mod parameter;
 mod parsed;
 mod python;
+mod runtime;
 mod sql;
 mod trigger;
 

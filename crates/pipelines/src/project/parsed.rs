@@ -36,7 +36,9 @@ impl Parsed {
         });
         errors.extend(manifest.model_files.check(files).err());
         let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
-        for (path, text) in files.iter().filter(|(path, _)| manifest.model_files.contains(path)) {
+        let defines_models =
+            |path: &str| manifest.model_files.contains(path) && !is_in_function(&manifest, path);
+        for (path, text) in files.iter().filter(|(path, _)| defines_models(path)) {
             match read_file(path, text, &manifest.defaults.namespace, files) {
                 Ok(found) => {
                     steps.extend(found.steps);
@@ -46,7 +48,7 @@ impl Parsed {
             }
         }
         let mut sandbox_files = files.clone();
-        for CommandFunction { callable, module } in std::mem::take(&mut manifest.commands) {
+        for CommandFunction { callable, module, .. } in std::mem::take(&mut manifest.commands) {
             sandbox_files.insert(callable.function.file.to_string(), module);
             callables.push(callable);
         }
@@ -114,6 +116,12 @@ impl Parsed {
             None => Ok((project, found)),
         }
     }
+}
+
+/// Returns true if a file is in the folder of a function with a runtime.
+fn is_in_function(manifest: &manifest::Manifest, path: &str) -> bool {
+    let mut folders = manifest.commands.iter().filter_map(|function| function.folder.as_deref());
+    folders.any(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// Returns true if a run needs the file with the error: a Python file that may define a step. Other

@@ -1,0 +1,67 @@
+"""The environment that AWS Lambda gives a function: its variables, and the context of a call."""
+
+import os
+import time
+
+#: Region and account in names of functions. They exist for code that parses them.
+REGION = "us-east-1"
+ACCOUNT = "000000000000"
+
+VERSION = "$LATEST"
+
+
+class Context:
+    """The context of a call, with the attributes of Lambda's context object."""
+
+    def __init__(self, call):
+        self.function_name = call["function"]
+        self.function_version = VERSION
+        self.invoked_function_arn = arn(call)
+        self.memory_limit_in_mb = str(megabytes(call))
+        self.aws_request_id = call["id"]
+        self.log_group_name = log_group(call)
+        self.log_stream_name = LOG_STREAM
+        self.identity = None
+        self.client_context = None
+        self.deadline_ms = call["deadline_ms"]
+
+    def get_remaining_time_in_millis(self):
+        """Returns the milliseconds until the call's time limit; 0 after it."""
+        return max(self.deadline_ms - int(time.time() * 1000), 0)
+
+    def __repr__(self):
+        return f"Context(aws_request_id={self.aws_request_id!r})"
+
+
+LOG_STREAM = "headwater"
+
+
+def log_group(call):
+    return f"/aws/lambda/{call['function']}"
+
+
+def arn(call):
+    """Returns the name of a function as AWS writes it."""
+    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{call['function']}"
+
+
+def megabytes(call):
+    """Returns the memory limit of a call in MiB."""
+    return call["memory_bytes"] >> 20
+
+
+def variables(call, folder, handler):
+    """Returns the environment variables that Lambda sets for a function."""
+    return {
+        "_HANDLER": handler,
+        "LAMBDA_TASK_ROOT": folder,
+        "LAMBDA_RUNTIME_DIR": os.path.dirname(os.path.abspath(__file__)),
+        "AWS_LAMBDA_FUNCTION_NAME": call["function"],
+        "AWS_LAMBDA_FUNCTION_VERSION": VERSION,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(megabytes(call)),
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group(call),
+        "AWS_LAMBDA_LOG_STREAM_NAME": LOG_STREAM,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_REGION": os.environ.get("AWS_REGION", REGION),
+        "AWS_DEFAULT_REGION": os.environ.get("AWS_DEFAULT_REGION", REGION),
+    }

