@@ -1,9 +1,10 @@
-"""PyIceberg, DuckDB and `headwater.Client` as three users with different rights, over TLS.
+"""PyIceberg, DuckDB and `headwater.Client` as four users with different rights, over TLS.
 
-    iceberg_users.py URL TOKEN CERTIFICATE WAREHOUSE SDK
+    iceberg_users.py URL TOKEN CERTIFICATE WAREHOUSE SDK ID_TOKEN
 
 The owner has TOKEN and creates the users. `ana` appends on the branch `dev`, `ben` may do
-everything with the namespace `shop` on `main`, and `eve` reads.
+everything with the namespace `shop` on `main`, and `eve` reads. Ana of the OpenID provider, whose
+ID_TOKEN it is, reads by the role of her group.
 
 Needs: pyiceberg[pyarrow], duckdb, duckdb-extension-iceberg, duckdb-extension-avro,
 duckdb-extension-httpfs.
@@ -66,9 +67,9 @@ class Owner:
 class User:
     """A user with its clients."""
 
-    def __init__(self, owner, name, certificate, sdk):
+    def __init__(self, owner, name, certificate, sdk, token=None):
         self.owner, self.name, self.certificate = owner, name, certificate
-        self.token = owner.user(name)
+        self.token = token or owner.user(name)
         self.client = sdk.Client(url=owner.url, token=self.token, certificate=certificate)
 
     def catalog(self, branch):
@@ -201,7 +202,7 @@ def changes(ben, foreign):
 
 def main():
     """Creates the users, and tries what each may do."""
-    url, token, certificate, warehouse, sdk = sys.argv[1:]
+    url, token, certificate, warehouse, sdk, id_token = sys.argv[1:]
     sys.path.insert(0, sdk)
     import headwater
 
@@ -220,6 +221,10 @@ def main():
     users = {name: User(owner, name, certificate, headwater) for name in GRANTS}
     files = sorted(pathlib.Path(warehouse, "sales").glob("**/*.parquet"))
     reads(users["eve"])
+    for sql in ["CREATE ROLE analyst", "GRANT SELECT ON NAMESPACE shop TO analyst"]:
+        owner.sql(sql)
+    owner.sql("GRANT READ ON BRANCH '*' TO analyst")
+    reads(User(owner, "ana@example.com", certificate, headwater, id_token))
     appends(users["ana"])
     changes(users["ben"], files[0].as_uri())
     assert owner.sql("SELECT id FROM shop.orders") == [{"id": 1}]

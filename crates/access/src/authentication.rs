@@ -85,6 +85,7 @@ impl Access {
             method: AuthMethod::Token,
             token: Some(token.id.clone()),
             scopes: token.scopes.clone(),
+            expires: None,
         })
     }
 
@@ -99,6 +100,7 @@ impl Access {
             method: AuthMethod::Password,
             token: None,
             scopes: None,
+            expires: None,
         }))
     }
 

@@ -70,10 +70,9 @@ impl Access {
             Identity::User(user) => user,
         };
         let directory = self.directory();
-        let is_token_valid = user
-            .token
-            .as_ref()
-            .is_none_or(|token| directory.is_token_valid(token, self.0.clock.now()));
+        let now = self.0.clock.now();
+        let is_token_valid = user.expires.is_none_or(|expires| now < expires)
+            && user.token.as_ref().is_none_or(|token| directory.is_token_valid(token, now));
         if !is_token_valid || !Self::is_account(&directory, &user.name, user.created) {
             return Decision::Denied(Denial::Invalid);
         }

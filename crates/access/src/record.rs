@@ -37,7 +37,7 @@ const NAME_BYTES_MAX: usize = 128;
 const RESERVED: [&str; 6] = ["owner", "anonymous", "public", "system", "all", "none"];
 
 /// A stored user.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRecord {
     pub(crate) name: String,
     pub(crate) kind: UserKind,
@@ -45,6 +45,9 @@ pub(crate) struct UserRecord {
     pub(crate) disabled: bool,
     /// The Argon2id hash.
     pub(crate) password: Option<String>,
+    /// The person at an identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
     pub(crate) roles: BTreeSet<String>,
 }
 
@@ -57,6 +60,7 @@ impl UserRecord {
             created: self.created,
             disabled: self.disabled,
             has_password: self.password.is_some(),
+            subject: self.subject.clone(),
             roles: self.roles.iter().cloned().collect(),
         }
     }

@@ -47,6 +47,7 @@ impl Access {
             created: self.0.clock.now(),
             disabled: false,
             password,
+            subject: None,
             roles: BTreeSet::new(),
         };
         self.change(by, |directory| {

@@ -30,6 +30,9 @@ pub struct User {
     pub disabled: bool,
     /// Whether it has a password.
     pub has_password: bool,
+    /// The person at an OpenID provider that the user is: the issuer and the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The roles granted to it, by name.
     pub roles: Vec<String>,
 }

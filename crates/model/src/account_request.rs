@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind};
+use crate::{
+    Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind,
+};
 
 /// A request for a user.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -83,7 +85,7 @@ pub struct GrantRequest {
 }
 
 /// The identity of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
     /// The user's name; `owner` for the lake's owner.
     pub name: String,

@@ -88,7 +88,7 @@ pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
 pub use secret::{Secret, SetSecret};
-pub use session::{CreateSession, Session, SessionCode};
+pub use session::{CreateSession, LoginMethods, OidcLogin, Session, SessionCode};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
     CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,

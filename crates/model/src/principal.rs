@@ -50,6 +50,9 @@ pub struct AuthenticatedUser {
     pub token: Option<String>,
     /// The permissions that the token is limited to; none: all of the user's.
     pub scopes: Option<Vec<Permission>>,
+    /// The time from which the credential is invalid, if it carries its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
 }
 
 /// The identity that started a job or deployed a version, as it is stored with the job or the
@@ -83,6 +86,7 @@ impl Actor {
     pub fn without_token(mut self) -> Self {
         if let Actor::User(user) = &mut self {
             user.token = None;
+            user.expires = None;
         }
         self
     }
@@ -109,6 +113,8 @@ pub enum AuthMethod {
     Token,
     /// A password.
     Password,
+    /// A token of an OpenID provider.
+    Oidc,
 }
 
 impl AuthMethod {
@@ -119,6 +125,7 @@ impl AuthMethod {
             AuthMethod::Owner => "owner",
             AuthMethod::Token => "token",
             AuthMethod::Password => "password",
+            AuthMethod::Oidc => "oidc",
         }
     }
 }
@@ -160,6 +167,15 @@ impl Principal {
         match &self.identity {
             Identity::User(user) => Some(&user.name),
             Identity::Owner | Identity::Anonymous => None,
+        }
+    }
+
+    /// Returns true if work with an author, recorded at a time, is that of this user. An earlier
+    /// account with the same name is another user.
+    pub fn is_author_of(&self, author: &str, time: Timestamp) -> bool {
+        match &self.identity {
+            Identity::User(user) => user.name == author && user.created <= time,
+            Identity::Owner | Identity::Anonymous => false,
         }
     }
 

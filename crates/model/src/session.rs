@@ -39,3 +39,24 @@ pub struct SessionCode {
     #[schema(value_type = String, format = DateTime)]
     pub expires: Timestamp,
 }
+
+/// The ways in which a person can log in, besides access tokens and passwords.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct LoginMethods {
+    /// The OpenID provider of the server, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcLogin>,
+}
+
+/// An OpenID provider, as a client needs it to log a person in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct OidcLogin {
+    /// The URL of the provider.
+    pub issuer: String,
+    /// The id of this server at the provider.
+    pub client_id: String,
+    /// The scopes to request, separated by spaces.
+    pub scopes: String,
+    /// Seconds for which an access token that is created after such a login is valid at most.
+    pub token_lifetime_s: u64,
+}

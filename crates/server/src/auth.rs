@@ -12,19 +12,26 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Principal, Problem};
-use headwater_service::Credential;
+use headwater_service::{Credential, is_jwt};
 
 use crate::console::shown_session;
 use crate::login_limit::LoginAttempt;
 use crate::protocol::{error_response, is_public};
 use crate::state::App;
 use crate::token::Token;
+use crate::web_rules::only;
 
 /// Header with the addresses that a request passed, the nearest one last.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Prefix of access tokens.
-pub const ACCESS_TOKEN_PREFIX: &str = "hwp_";
+const ACCESS_TOKEN_PREFIX: &str = "hwp_";
+
+/// Returns true if a text has the form of a user's token: an access token or one of an OpenID
+/// provider. The owner's token has another form.
+pub fn is_user_token(text: &str) -> bool {
+    text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
+}
 
 /// Marks a request over TCP, with the token that it needs, if any.
 #[derive(Debug, Clone)]
@@ -104,7 +111,7 @@ fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
 }
 
 /// Returns the principal of a request. Without a credential it is the owner on the Unix socket,
-/// where an access token selects its user. A TCP listener without authentication serves the owner
+/// where a user's token selects its user. A TCP listener without authentication serves the owner
 /// until a user exists.
 async fn identify(
     app: &App,
@@ -113,7 +120,7 @@ async fn identify(
     address: Option<IpAddr>,
 ) -> Result<Principal, Problem> {
     let Some(peer) = peer else {
-        return match shown.filter(|token| token.starts_with(ACCESS_TOKEN_PREFIX)) {
+        return match shown.filter(|token| is_user_token(token)) {
             Some(token) => app.service.authenticate(Credential::Token(token), None).await,
             None => Ok(Principal::owner()),
         };
@@ -126,9 +133,9 @@ async fn identify(
     }
 }
 
-/// Returns the token of the header `authorization: Bearer TOKEN`.
+/// Returns the token of the header `authorization: Bearer TOKEN`, which must be sent once.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let (scheme, token) = only(headers, AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 

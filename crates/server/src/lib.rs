@@ -42,8 +42,8 @@ pub use config::ServerConfig;
 pub use error::{Error, Result};
 pub use handle::ServerHandle;
 pub use headwater_service::{
-    Access, CloudSettings, Isolation, KeySource, NewUser, ServiceConfig, SpawnCommand,
-    WarehouseOptions, answer_promptly, make_folder, read_project, spawner_main,
+    Access, CloudSettings, Credential, Isolation, KeySource, NewUser, OidcConfig, ServiceConfig,
+    SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_project, spawner_main,
 };
 pub use http::openapi;
 pub use listeners::HttpListener;

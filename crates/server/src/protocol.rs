@@ -9,7 +9,7 @@ use crate::http::ErrorResponse;
 use crate::iceberg::{self, IcebergError};
 
 /// Paths of the HTTP API that need no token: the same for every lake, or a login.
-const PUBLIC_PATHS: [&str; 3] = ["/health", "/v1/openapi.json", "/v1/session"];
+const PUBLIC_PATHS: [&str; 4] = ["/health", "/v1/login", "/v1/openapi.json", "/v1/session"];
 
 /// Returns true if a path needs no token.
 pub fn is_public(path: &str) -> bool {

@@ -15,7 +15,7 @@ use axum::http::header::{
     ORIGIN, VARY,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Problem};
@@ -68,7 +68,7 @@ impl WebRules {
     fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let host = match uri.authority() {
             Some(authority) => authority.as_str(),
-            None => headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
+            None => only(headers, HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
         };
         let Some(name) = host_name(host).filter(|name| self.accepts_host(name)) else {
             let message = format!("the host `{host}` is not this server's");
@@ -78,7 +78,9 @@ impl WebRules {
             ));
         };
         let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-        if origin.to_str().is_ok_and(|origin| self.accepts_origin(origin, host, &name)) {
+        let is_single = headers.get_all(ORIGIN).iter().nth(1).is_none();
+        if is_single && origin.to_str().is_ok_and(|origin| self.accepts_origin(origin, host, &name))
+        {
             return Ok(());
         }
         let origin = String::from_utf8_lossy(origin.as_bytes());
@@ -107,6 +109,12 @@ impl WebRules {
             |scheme| origin.strip_prefix(scheme).is_some_and(|it| it.eq_ignore_ascii_case(host));
         (self.is_https && own("https://")) || (is_plain && own("http://"))
     }
+}
+
+/// Returns a header that is sent once. Servers that read different ones of several would disagree.
+pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// Returns the host without its port, and without the brackets of an IPv6 address.

@@ -13,9 +13,11 @@ use headwater_model::{
     Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, OrProblem,
     Principal, Problem,
 };
+use headwater_oidc::is_jwt;
 use headwater_pipelines::Callable;
 use serde_json::json;
 
+use crate::login::ShownToken;
 use crate::service::{Components, Service};
 
 /// A name that only a pattern for all names selects. It stands for all objects of a kind, and for
@@ -215,9 +217,9 @@ fn forbidden(principal: &Principal, action: Action, object: &Object, denial: Den
 }
 
 impl Service {
-    /// Authenticates a client by the server's token, an access token, or a user's name with its
-    /// password or an access token. The server's token is the owner's, with any name. The audit log
-    /// records the address.
+    /// Authenticates a client by the server's token, an access token, a token of the OpenID
+    /// provider, or a user's name with its password or one of its tokens. The server's token is
+    /// the owner's, with any name. The audit log records the address.
     ///
     /// Errors: `unauthenticated`, the same for every invalid credential; `too_busy`.
     pub async fn authenticate(
@@ -229,6 +231,15 @@ impl Service {
         let (Credential::Token(shown) | Credential::Password { password: shown, .. }) = credential;
         if components.is_owner_token(shown) {
             return Ok(Principal::owner().with_address(address));
+        }
+        if let Some(oidc) = components.oidc.as_ref().filter(|_| is_jwt(shown)) {
+            let user = match credential {
+                Credential::Token(_) => None,
+                Credential::Password { user, .. } => Some(user),
+            };
+            let (access, clock) = (&components.access, components.lake.clock().clone());
+            let shown = ShownToken { token: shown, user, address };
+            return oidc.authenticate(access, &*clock, shown).await;
         }
         components.access.authenticate(credential, address).await.or_problem()
     }

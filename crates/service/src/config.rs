@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use headwater_functions::{Isolation, SpawnCommand};
 use headwater_lake::WarehouseOptions;
+use headwater_oidc::OidcConfig;
 use headwater_secrets::KeySource;
 
 const GIB: u64 = 1 << 30;
@@ -42,6 +43,8 @@ pub struct ServiceConfig {
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
+    /// The OpenID provider at which people log in; none: they have tokens and passwords.
+    pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
 }
@@ -66,6 +69,7 @@ impl ServiceConfig {
             functions_concurrency: threads,
             vend_credentials: false,
             secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
+            oidc: None,
             isolation: Isolation::Sandbox,
         }
     }

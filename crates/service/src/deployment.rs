@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Object, OrProblem,
+    Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, OrProblem,
     Principal, Problem,
 };
 
@@ -76,7 +76,8 @@ impl Deployments {
         .await
     }
 
-    /// Activates a version that was deployed before.
+    /// Activates a version that was deployed before. Its triggers have the rights of the user that
+    /// deployed it, so another user may activate it only as an administrator.
     pub async fn activate(
         &self,
         principal: &Principal,
@@ -84,9 +85,29 @@ impl Deployments {
     ) -> Result<DeployReport, Problem> {
         let found = self.get(principal, &version).await?;
         self.check_deploy(principal, &Object::project(&found.project))?;
+        let actor = self.0.deployer.versions().actor(found.version).await.or_problem()?;
+        if !is_account_of(principal, &actor) && !self.0.is_unlimited(principal) {
+            return Err(deployed_by_another(&found));
+        }
         let components = self.0.clone();
         complete(async move { components.deployer.activate(&version).await }).await
     }
+}
+
+/// Returns true if a principal is the account that deployed a version.
+fn is_account_of(principal: &Principal, actor: &Actor) -> bool {
+    match (principal.identity(), actor) {
+        (Identity::User(user), Actor::User(other)) => {
+            (&user.name, user.created) == (&other.name, other.created)
+        }
+        _ => false,
+    }
+}
+
+fn deployed_by_another(version: &Deployment) -> Problem {
+    let message = format!("version `{}` was deployed by another user", version.version.short());
+    let hint = "Deploy its files yourself: its triggers would have the rights of that user.";
+    Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 
 /// Completes a change although its caller may disconnect: memory and store must agree.

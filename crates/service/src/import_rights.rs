@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use headwater_access::Access;
 use headwater_ingest::TableCheck;
-use headwater_model::{Action, ImportRequest, JobId, Object, Principal, Problem, RefSpec};
+use headwater_model::{
+    Action, AuthenticatedUser, Identity, ImportRequest, JobId, Object, Principal, Problem, RefSpec,
+};
 use uuid::Uuid;
 
 use crate::access::{EVERY, authorize, table_access};
@@ -48,7 +50,7 @@ impl ImportRights {
 
     /// Returns true if a source is a file that the principal uploaded.
     fn is_own_upload(&self, principal: &Principal, source: &str) -> bool {
-        let Some(user) = principal.user_name() else { return false };
+        let Identity::User(user) = principal.identity() else { return false };
         let Ok(below) = Path::new(source).strip_prefix(&self.uploads) else { return false };
         let mut parts = below.components();
         let (Some(Component::Normal(folder)), Some(Component::Normal(_)), None) =
@@ -66,9 +68,13 @@ pub fn upload_folder(principal: &Principal) -> String {
     principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))
 }
 
-fn is_folder_of(folder: &str, user: &str) -> bool {
+/// Returns true if a folder is that of an upload of a user. An earlier account with the same name
+/// is another user.
+fn is_folder_of(folder: &str, user: &AuthenticatedUser) -> bool {
     let Some((id, owner)) = folder.split_once('.') else { return false };
-    owner == user && Uuid::try_parse(id).is_ok()
+    let created = Uuid::try_parse(id).ok().and_then(|id| id.get_timestamp());
+    let seconds = created.map(|created| i64::try_from(created.to_unix().0).unwrap_or(0));
+    owner == user.name && seconds.is_some_and(|seconds| seconds >= user.created.timestamp())
 }
 
 /// Returns the location of a source that a grant must contain: the source, or the folder above the
@@ -84,6 +90,8 @@ fn location(source: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::AuthMethod;
+
     use super::*;
 
     #[test]
@@ -104,11 +112,22 @@ mod tests {
 
     #[test]
     fn an_upload_belongs_to_its_user() {
-        let id = Uuid::nil();
-        assert!(is_folder_of(&format!("{id}.ana"), "ana"));
-        assert!(is_folder_of(&format!("{id}.a.b"), "a.b"));
+        let user = |name: &str, created: &str| AuthenticatedUser {
+            name: name.to_owned(),
+            created: created.parse().expect("a time"),
+            method: AuthMethod::Token,
+            token: None,
+            scopes: None,
+            expires: None,
+        };
+        let id = Uuid::now_v7();
+        let ana = user("ana", "2026-01-01T00:00:00Z");
+        assert!(is_folder_of(&format!("{id}.ana"), &ana));
+        assert!(is_folder_of(&format!("{id}.a.b"), &user("a.b", "2026-01-01T00:00:00Z")));
         for folder in [format!("{id}"), format!("{id}.bob"), "x.ana".to_owned(), "*.ana".into()] {
-            assert!(!is_folder_of(&folder, "ana"), "{folder}");
+            assert!(!is_folder_of(&folder, &ana), "{folder}");
         }
+        let later = user("ana", "2900-01-01T00:00:00Z");
+        assert!(!is_folder_of(&format!("{id}.ana"), &later), "an earlier account of this name");
     }
 }

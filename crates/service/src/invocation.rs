@@ -185,7 +185,8 @@ impl Invocations {
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;
         let author = principal.clone().with_author(author).author().to_owned();
         let function = function.callable.name;
-        let call = NewCall { function, arguments, key, order_key, author };
+        let key_owner = principal.user_name().map(str::to_owned);
+        let call = NewCall { function, arguments, key, key_owner, order_key, author };
         triggers.accept(call).await.or_problem()
     }
 

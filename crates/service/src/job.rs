@@ -46,7 +46,7 @@ impl Jobs {
     /// Returns true if a principal may see a job: its own, or one of a user whose usage it may
     /// read.
     fn is_visible(&self, principal: &Principal, job: &Job) -> bool {
-        principal.user_name() == Some(job.author.as_str())
+        principal.is_author_of(&job.author, job.created)
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
@@ -91,7 +91,7 @@ impl Jobs {
     /// Stops a job. Returns its state; a job that has ended is unchanged.
     pub async fn stop(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
-        if principal.user_name() != Some(job.author.as_str()) {
+        if !principal.is_author_of(&job.author, job.created) {
             self.0.authorize(principal, Action::Maintain, &Object::lake())?;
         }
         let id = job.id;

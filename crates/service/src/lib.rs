@@ -25,6 +25,7 @@ mod import;
 mod import_rights;
 mod invocation;
 mod job;
+mod login;
 mod maintenance;
 mod metered_runtime;
 mod namespace;
@@ -92,5 +93,6 @@ pub use headwater_functions::{
 };
 pub use headwater_jobs::{JobFilter, UsageGroup};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
+pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_secrets::KeySource;
 pub use headwater_triggers::TriggerEventFilter;

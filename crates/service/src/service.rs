@@ -28,6 +28,7 @@ use crate::import::Imports;
 use crate::import_rights::ImportRights;
 use crate::invocation::Invocations;
 use crate::job::Jobs;
+use crate::login::OidcLogins;
 use crate::maintenance::{Maintenance, MaintenanceExecutor};
 use crate::metered_runtime::MeteredRuntime;
 use crate::namespace::Namespaces;
@@ -219,6 +220,8 @@ pub(crate) struct Components {
     pub lake: Lake,
     /// Users, roles, grants and credentials.
     pub access: Access,
+    /// Logins at an OpenID provider, if one is configured.
+    pub oidc: Option<OidcLogins>,
     /// What imports may read and write.
     pub import_rights: ImportRights,
     /// SHA-256 of the server's token, which authenticates the owner.
@@ -263,14 +266,9 @@ impl Components {
         transaction::delete_interrupted(&lake).await;
         let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
         let access = access.map_err(|error| Error::component(&error))?;
+        let oidc = OidcLogins::of(&config)?;
         let engine = start_engine(&config, &lake)?;
-        let jobs = headwater_jobs::Jobs::open(
-            lake.store().clone(),
-            lake.clock().clone(),
-            JobsOptions::default(),
-        )
-        .await
-        .map_err(|error| Error::component(&error))?;
+        let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
         let secrets =
             SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
@@ -309,6 +307,7 @@ impl Components {
             config,
             lake,
             access,
+            oidc,
             import_rights,
             owner_token: RwLock::default(),
             engine,
@@ -357,6 +356,12 @@ impl Components {
                 .with_hint("Create a branch from it and write there.")
         })
     }
+}
+
+async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
+    let (store, clock) = (lake.store().clone(), lake.clock().clone());
+    let jobs = headwater_jobs::Jobs::open(store, clock, JobsOptions::default()).await;
+    jobs.map_err(|error| Error::component(&error))
 }
 
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    AccessToken, CreateToken, CreatedToken, ErrorCode, Identity, OrProblem, Principal, Problem,
+    AccessToken, AuthMethod, CreateToken, CreatedToken, ErrorCode, Identity, OrProblem, Principal,
+    Problem,
 };
 
 use crate::service::Components;
@@ -32,6 +33,7 @@ impl Tokens {
         principal: &Principal,
         request: CreateToken,
     ) -> Result<CreatedToken, Problem> {
+        self.0.authenticated(principal)?;
         let Some(user) = request.user.clone().or(principal.user_name().map(str::to_owned)) else {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the token has no user");
             return Err(problem.with_hint("Name the user: `headwater token create --user NAME`."));
@@ -46,6 +48,7 @@ impl Tokens {
 
     /// Revokes a token.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
         // A user does not learn whether a token of another user exists.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
@@ -60,6 +63,7 @@ impl Tokens {
         principal: &'a Principal,
         user: Option<&'a str>,
     ) -> Result<Option<&'a str>, Problem> {
+        self.0.authenticated(principal)?;
         let own = principal.user_name();
         if own.is_some() && user == own {
             return Ok(user);
@@ -69,6 +73,23 @@ impl Tokens {
             Err(_) if user.is_none() && own.is_some() => Ok(own),
             Err(problem) => Err(problem),
         }
+    }
+
+    /// Checks the expiry of a token that is created after a login at the OpenID provider, which
+    /// must confirm from time to time that the person still exists.
+    fn check_lifetime(&self, request: &CreateToken) -> Result<(), Problem> {
+        let lifetime = self.0.oidc.as_ref().map(|oidc| oidc.config().lifetime());
+        let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();
+        let latest = self.0.lake.clock().now() + lifetime;
+        if request.expires.is_some_and(|expires| expires <= latest) {
+            return Ok(());
+        }
+        let message = format!(
+            "a token that is created after a login at the OpenID provider expires within {} s",
+            lifetime.as_secs()
+        );
+        let hint = "Set its expiry, or ask an administrator for a token.";
+        Err(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
     }
 
     /// Checks that a user's token creates no token that can do more, or is valid for longer.
@@ -84,6 +105,9 @@ impl Tokens {
         };
         if user.scopes.is_some() {
             return Err(forbidden("a token with scopes cannot create tokens"));
+        }
+        if user.method == AuthMethod::Oidc {
+            return self.check_lifetime(request);
         }
         let Some(id) = &user.token else { return Ok(()) };
         let tokens = self.0.access.tokens(Some(&user.name)).await.or_problem()?;

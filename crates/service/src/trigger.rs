@@ -36,8 +36,8 @@ impl Triggers {
 
     /// Returns true if a principal may see an event: it caused it, or may read its trigger.
     fn is_event_visible(&self, principal: &Principal, event: &TriggerEvent) -> bool {
-        let user = principal.user_name();
-        let is_own = user.is_some() && event.author.as_deref() == user;
+        let author = event.author.as_deref();
+        let is_own = author.is_some_and(|author| principal.is_author_of(author, event.created));
         is_own || self.is_visible(principal, &event.trigger)
     }
 

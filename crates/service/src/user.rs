@@ -23,6 +23,7 @@ impl Users {
 
     /// Returns a user. A user may see itself.
     pub fn get(&self, principal: &Principal, name: &str) -> Result<User, Problem> {
+        self.0.authenticated(principal)?;
         if principal.user_name() != Some(name) {
             self.0.administer(principal)?;
         }
@@ -48,6 +49,7 @@ impl Users {
         name: &str,
         change: UpdateUser,
     ) -> Result<User, Problem> {
+        self.0.authenticated(principal)?;
         let is_self = principal.user_name() == Some(name);
         let is_own_password = is_self && change.disabled.is_none();
         if !(is_own_password && principal.method() == AuthMethod::Password) {
@@ -72,6 +74,7 @@ impl Users {
 
     /// Returns the identity of a request, with its rights.
     pub fn whoami(&self, principal: &Principal) -> Result<Whoami, Problem> {
+        self.0.authenticated(principal)?;
         let name = match principal.identity() {
             Identity::Anonymous => return Err(unauthenticated()),
             Identity::Owner => "owner",

@@ -36,6 +36,8 @@ pub struct NewCall {
     pub arguments: BTreeMap<String, Value>,
     /// Idempotency key.
     pub key: Option<String>,
+    /// The user whose key it is: different users may choose the same one. None: the owner's.
+    pub key_owner: Option<String>,
     /// Order key.
     pub order_key: Option<String>,
     /// The principal that calls.
@@ -57,9 +59,9 @@ impl EventSource for CallSource {
 impl Triggers {
     /// Accepts an asynchronous call. The event is durable on return.
     ///
-    /// A call with the idempotency key of an earlier one of the same function is not executed
-    /// again; the answer names the earlier event. Errors: `too_busy` if the function's queue is
-    /// full; `invalid_argument` for an invalid key.
+    /// A call with the idempotency key of an earlier one of the same function and user is not
+    /// executed again; the answer names the earlier event. Errors: `too_busy` if the function's
+    /// queue is full; `invalid_argument` for an invalid key.
     pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
         for key in [&call.key, &call.order_key].into_iter().flatten() {
             check_key(key)?;
@@ -86,7 +88,8 @@ impl Triggers {
             ..Delivery::new(event.id.clone(), &context.trigger, now)
         };
         let mut batch = Batch { entries: delivery.new_entries(&event)?, ..Batch::default() };
-        let stored_key = call.key.map(|key| format!("{}\n{key}", context.trigger));
+        let owner = call.key_owner.map(|owner| format!("{owner}\n")).unwrap_or_default();
+        let stored_key = call.key.map(|key| format!("{}\n{owner}{key}", context.trigger));
         if let Some(key) = &stored_key {
             batch.entries.push(Append::put(KEYS, key, encode(&event.id)?));
             batch.unique.push(Unique { scope: KEYS.to_owned(), key: key.clone() });

@@ -10,6 +10,12 @@ pub struct Login {
     /// The server's URL, such as `https://lake.example.com:4280`
     #[arg(value_name = "URL")]
     pub url: String,
+    /// Log in at the server's OpenID provider, in any browser; the default on a terminal
+    #[arg(long)]
+    pub device: bool,
+    /// Log in with an access token, from a prompt or standard input
+    #[arg(long, conflicts_with = "device")]
+    pub token: bool,
     /// The name of the profile [default: the server's host]
     #[arg(long)]
     pub name: Option<String>,

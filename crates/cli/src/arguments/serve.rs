@@ -28,6 +28,9 @@ pub struct Serve {
     /// Require no token over TCP: any program and user of this machine can use the lake
     #[arg(long)]
     pub no_auth: bool,
+    /// Let people log in at the OpenID provider that this TOML file describes
+    #[arg(long, value_name = "FILE")]
+    pub oidc: Option<PathBuf>,
     /// How functions are isolated
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,

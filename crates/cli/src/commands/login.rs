@@ -1,6 +1,9 @@
 //! `headwater login`, `headwater logout` and `headwater profile`: the servers of the user.
 
-use headwater_model::Whoami;
+use std::io::IsTerminal;
+
+use headwater_model::{CreateToken, CreatedToken, LoginMethods, OidcLogin, Whoami};
+use headwater_oidc::DeviceLogin;
 use serde_json::json;
 
 use crate::api::Api;
@@ -12,7 +15,7 @@ use crate::output::{self, Grid};
 use crate::profiles::{self, Profile, ProfileFile};
 use crate::secret_input;
 
-/// Checks a token with the server and stores both as the default profile.
+/// Logs in to a server: checks a token with the server and stores both as the default profile.
 pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
     let file = file(context)?;
     let mut profile = Profile {
@@ -26,11 +29,8 @@ pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
             .map_err(error::from_io("find the certificate"))?,
         branch: None,
     };
-    // A wrong URL is reported before the token is typed.
-    UrlEndpoint::new(&profile)?;
-    profile.token = secret_input::read("token")?;
-    let endpoint = Endpoint::Url(Box::new(UrlEndpoint::new(&profile)?));
-    let user: Whoami = Api::new(endpoint, &context.author).get("/v1/whoami").await?;
+    profile.token = credential(context, arguments, &profile).await?;
+    let user: Whoami = api(context, &profile)?.get("/v1/whoami").await?;
     let name = arguments.name.clone().unwrap_or_else(|| host(&profile.url));
     let mut all = file.read()?;
     all.profiles.insert(name.clone(), profile);
@@ -48,6 +48,51 @@ pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Returns a client of a profile's server.
+fn api(context: &Context, profile: &Profile) -> Result<Api> {
+    let endpoint = Endpoint::Url(Box::new(UrlEndpoint::new(profile)?));
+    Ok(Api::new(endpoint, &context.author))
+}
+
+/// Returns an access token: that of a login at the server's OpenID provider, or the one that is
+/// typed or piped.
+async fn credential(context: &Context, arguments: &Login, profile: &Profile) -> Result<String> {
+    // A wrong URL is reported before the token is typed.
+    let api = api(context, profile)?;
+    if arguments.token || !(arguments.device || std::io::stdin().is_terminal()) {
+        return secret_input::read("token");
+    }
+    let methods: LoginMethods = api.get("/v1/login").await?;
+    match methods.oidc {
+        Some(oidc) => confirmed_in_browser(context, profile, &oidc).await,
+        None if arguments.device => Err(error::invalid("the server has no OpenID provider")
+            .with_hint("Log in with an access token: `headwater login URL --token`.")),
+        None => secret_input::read("token"),
+    }
+}
+
+/// Waits until a person has confirmed the login in a browser. Returns a new access token.
+async fn confirmed_in_browser(
+    context: &Context,
+    profile: &Profile,
+    oidc: &OidcLogin,
+) -> Result<String> {
+    let login = DeviceLogin::begin(oidc).await.map_err(error::from_fault)?;
+    let (address, code) = (login.address(), login.user_code());
+    context.style.say(format!("open {address} in a browser and confirm the code {code}"));
+    let token = login.wait().await.map_err(error::from_fault)?.id_token;
+    let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
+    // The server's clock may be behind.
+    let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
+    let request = CreateToken {
+        label: "headwater login".to_owned(),
+        expires: Some(chrono::Utc::now() + lifetime),
+        ..CreateToken::default()
+    };
+    let api = api(context, &Profile { token, ..profile.clone() })?;
+    Ok(api.post::<CreatedToken>("/v1/tokens", &request).await?.secret)
 }
 
 /// Removes a profile with its token.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_server::{HttpListener, Isolation, ServerConfig};
+use headwater_server::{HttpListener, Isolation, OidcConfig, ServerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -63,6 +63,7 @@ async fn serve_lake(
         config.network = arguments.network.config();
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
+        config.service.oidc = arguments.oidc.as_deref().map(read_oidc).transpose()?;
         config.service.maintenance = !arguments.no_maintenance;
         config.postgres = arguments.postgres;
         config.service.remove_orphans = arguments.remove_orphans;
@@ -94,6 +95,13 @@ async fn serve_lake(
         _ = terminate.recv() => server.shutdown().await,
     }
     Ok(())
+}
+
+/// Reads the description of an OpenID provider.
+fn read_oidc(path: &Path) -> Result<OidcConfig> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(error::from_io(&format!("read `{}`", path.display())))?;
+    OidcConfig::parse(&text).map_err(error::from_fault)
 }
 
 /// Binds the address, and then drains the lake's background server, if one runs.

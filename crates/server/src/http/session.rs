@@ -6,7 +6,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::Utc;
-use headwater_model::{CreateSession, ErrorCode, Principal, Problem, Session, SessionCode};
+use headwater_model::{
+    CreateSession, ErrorCode, LoginMethods, Principal, Problem, Session, SessionCode,
+};
 use headwater_service::Credential;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,6 +26,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(create))
         .routes(routes!(remove))
         .routes(routes!(create_code))
+        .routes(routes!(methods))
+}
+
+/// Returns the ways in which a person can log in, besides access tokens and passwords.
+#[utoipa::path(get, path = "/v1/login",
+    operation_id = "get_login_methods", tag = "session", security(()),
+    responses((status = 200, body = LoginMethods), (status = "default", body = Problem)))]
+async fn methods(State(app): State<App>) -> Json<LoginMethods> {
+    Json(app.service.access_control().login_methods())
 }
 
 /// Returns the session of a browser. Succeeds too if the request is authenticated in another way.

@@ -35,11 +35,14 @@ pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Respon
     let iceberg = app.service.iceberg();
     let tables = iceberg.commit(&change.principal, &change.request, updates).await;
     let tables = tables.map_err(IcebergError::of_change)?;
-    let missing = || IcebergError::no_table(&table.qualified());
-    let table = tables.get(&table).ok_or_else(missing)?;
+    let loaded = match tables.get(&table) {
+        Some(loaded) => loaded.clone(),
+        // A repeated request, of a client that may not read the table.
+        None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
+    };
     // Clients have their credentials from the response to `GET`.
     let access = iceberg.storage_access(&change.principal, false)?;
-    table_response(table, false, &access)
+    table_response(&loaded, false, &access)
 }
 
 /// Updates several tables in one commit.

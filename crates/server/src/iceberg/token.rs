@@ -1,7 +1,7 @@
 //! OAuth tokens of clients.
 //!
-//! The client's id is the name of a user, and its secret one of the user's access tokens, which is
-//! also the token that it receives. With the server's token as the secret, the client is the owner.
+//! The client's id is the name of a user, and its secret one of the user's tokens, which is also
+//! the token that it receives. With the server's token as the secret, the client is the owner.
 //! Clients send both in the body or in an HTTP Basic header.
 
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{IcebergError, ROOT};
-use crate::auth::{ACCESS_TOKEN_PREFIX, TcpPeer, client_address};
+use crate::auth::{TcpPeer, client_address, is_user_token};
 use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
@@ -78,7 +78,7 @@ pub async fn exchange(
         .as_ref()
         .is_some_and(|Extension(peer)| peer.token.is_some() || app.service.has_users());
     let address = peer.map(|Extension(peer)| client_address(&app, peer.address, &headers));
-    if (needs_token || secret.starts_with(ACCESS_TOKEN_PREFIX))
+    if (needs_token || is_user_token(&secret))
         && let Err(problem) = authenticate(&app, &id, &secret, address).await
     {
         return match (problem.code, address) {
@@ -105,8 +105,7 @@ async fn authenticate(
     secret: &str,
     address: Option<IpAddr>,
 ) -> Result<Principal, Problem> {
-    let is_token = secret.starts_with(ACCESS_TOKEN_PREFIX);
-    let credential = if is_token && !id.is_empty() {
+    let credential = if is_user_token(secret) && !id.is_empty() {
         Credential::Password { user: id, password: secret }
     } else {
         Credential::Token(secret)

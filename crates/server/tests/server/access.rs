@@ -85,12 +85,12 @@ impl Users {
         self.send(token, Method::GET, path, None).await
     }
 
-    async fn sql_at(&self, token: &str, reference: &str, sql: &str) -> (StatusCode, Value) {
+    pub async fn sql_at(&self, token: &str, reference: &str, sql: &str) -> (StatusCode, Value) {
         let query = json!({ "sql": sql, "ref": reference });
         self.send(token, Method::POST, "/v1/query", Some(query)).await
     }
 
-    async fn check(&self, token: &str, sql: &str, expected: u16) {
+    pub async fn check(&self, token: &str, sql: &str, expected: u16) {
         let (status, answer) = self.sql_at(token, "main", sql).await;
         assert_eq!(status, expected, "{sql}: {answer}");
         assert!(!answer.to_string().contains("secret"), "{sql}: {answer}");

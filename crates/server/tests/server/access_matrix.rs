@@ -33,11 +33,11 @@ use Expected::{Forbidden as No, Works as Ok};
 
 /// An operation: its id, method, path and body, and the answers without a grant, with grants to
 /// read, and with all grants but administration. A token without scopes has the first answer.
-type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
+pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-const OPERATIONS: [Row<'static>; 82] = [
+pub const OPERATIONS: [Row<'static>; 83] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -107,6 +107,7 @@ const OPERATIONS: [Row<'static>; 82] = [
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
     ("delete_user", "DELETE", "/v1/users/none", "", [No, No, No]),
     ("explain_access", "GET", EXPLAIN, "", [No, No, No]),
+    ("get_login_methods", "GET", "/v1/login", "", [Ok, Ok, Ok]),
     ("get_session", "GET", "/v1/session", "", [Ok, Ok, Ok]),
     ("get_user", "GET", "/v1/users/none", "", [No, No, No]),
     ("grant", "POST", "/v1/grants", GRANT, [No, No, No]),
@@ -123,7 +124,8 @@ const OPERATIONS: [Row<'static>; 82] = [
 ];
 
 /// The operations that need no credential. Other tests cover a login with a token in its body.
-const PUBLIC: [&str; 4] = ["get_health", "create_session", "delete_session", "get_session"];
+const PUBLIC: [&str; 5] =
+    ["get_health", "create_session", "delete_session", "get_login_methods", "get_session"];
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;

@@ -22,20 +22,20 @@ pub fn trials() -> Vec<Trial> {
 }
 
 impl Users {
-    async fn grant(&self, user: &str, grants: &[&str]) {
+    pub async fn grant(&self, user: &str, grants: &[&str]) {
         for grant in grants {
             let granted = self.access.grant(&Principal::owner(), user, permission(grant)).await;
             granted.expect(grant);
         }
     }
 
-    async fn post(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
+    pub async fn post(&self, token: &str, path: &str, body: Value) -> (u16, Value) {
         let (status, answer) = self.send(token, Method::POST, path, Some(body)).await;
         (status.as_u16(), answer)
     }
 
     /// Starts a job and waits for its end. Returns the status, or the code of the error.
-    async fn job(&self, token: &str, path: &str, body: Value) -> String {
+    pub async fn job(&self, token: &str, path: &str, body: Value) -> String {
         let (status, started) = self.post(token, path, body).await;
         if status >= 400 {
             return started["code"].as_str().unwrap_or_default().to_owned();
@@ -56,7 +56,7 @@ impl Users {
 }
 
 /// A project whose one model reads a table.
-fn project(sql: &str) -> Value {
+pub fn project(sql: &str) -> Value {
     json!({"files": {
         "headwater.toml": "[project]\nname = \"shop\"\n[defaults]\nnamespace = \"shop\"\n",
         "models/copy.sql": format!("-- headwater: materialization = replace\n{sql}\n"),

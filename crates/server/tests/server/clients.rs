@@ -7,10 +7,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use headwater_server::TlsConfig;
+use headwater_server::{OidcConfig, TlsConfig};
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use crate::real_provider::RealProvider;
 use crate::support::{TestServer, bearer, config, start};
 use crate::trial;
 
@@ -200,9 +201,29 @@ async fn users() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(folder.path());
     config.network.tls = Some(TlsConfig::SelfSigned);
+    let (provider, oidc) = provider().await;
+    config.service.oidc = Some(oidc);
+    let id_token = provider.token("ana");
     let server = TestServer { running: start(config).await, folder };
     let certificate = server.running.self_signed().expect("a certificate").to_owned();
     let warehouse = server.folder.path().join(".headwater/warehouse");
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python");
-    script("iceberg_users.py", &server, Vec::new(), vec![certificate, warehouse, sdk]).await;
+    script(
+        "iceberg_users.py",
+        &server,
+        Vec::new(),
+        vec![certificate, warehouse, sdk, id_token.into()],
+    )
+    .await;
+}
+
+/// Starts an OpenID provider. Returns it with the configuration that trusts it.
+async fn provider() -> (RealProvider, OidcConfig) {
+    let started = tokio::task::spawn_blocking(RealProvider::start).await.expect("a provider");
+    let text = format!(
+        "issuer = \"{}\"\nclient_id = \"lake\"\ncreate_users = true\n\n\
+         [roles]\nanalysts = \"analyst\"\n",
+        started.issuer
+    );
+    (started, OidcConfig::parse(&text).expect("a configuration"))
 }

@@ -7,6 +7,7 @@ mod access;
 mod access_matrix;
 mod access_projects;
 mod api;
+mod attacks;
 mod clients;
 mod console;
 mod deployments;
@@ -27,6 +28,9 @@ mod names;
 mod network;
 mod object_stores;
 mod postgres;
+#[path = "../../../oidc/tests/provider/real.rs"]
+#[expect(dead_code, reason = "a part that other test programs use")]
+mod real_provider;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
@@ -68,6 +72,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(access::trials());
     trials.extend(access_matrix::trials());
     trials.extend(access_projects::trials());
+    trials.extend(attacks::trials());
     trials.extend(clients::trials());
     trials.extend(console::trials());
     trials.extend(listeners::trials());

@@ -30,7 +30,8 @@ pub struct TableUpdate {
 }
 
 impl Iceberg {
-    /// Commits updates of tables together. Returns the tables' states after the commit.
+    /// Commits updates of tables together. Returns the tables' states after the commit. A repeated
+    /// request returns the states of those that the principal may read.
     pub async fn commit(
         &self,
         principal: &Principal,
@@ -45,10 +46,18 @@ impl Iceberg {
         });
         let states = match committed.await {
             Ok(Some(states)) => states,
-            Ok(None) => self.0.states(&request.reference, &updates).await?.unwrap_or_default(),
+            Ok(None) => {
+                let states = self.0.states(&request.reference, &updates).await?;
+                self.0.readable(principal, states.unwrap_or_default())
+            }
             Err(error) if may_be_repeated(error.problem()) => {
                 match self.0.states(&request.reference, &updates).await {
-                    Ok(Some(states)) if contains(&states, &updates) => states,
+                    Ok(Some(states))
+                        if self.0.readable(principal, states.clone()).len() == updates.len()
+                            && contains(&states, &updates) =>
+                    {
+                        states
+                    }
                     _ => return Err(unknown_if_inconclusive(error)),
                 }
             }
@@ -97,6 +106,13 @@ impl Components {
             Ok(TableUpdate { table, commit: commit.with_limits(limits) })
         });
         limited.collect()
+    }
+
+    /// Returns the states of tables that a principal may read. A commit that creates a table needs
+    /// no right to read it, but another user may have changed it since.
+    fn readable(&self, principal: &Principal, mut states: States) -> States {
+        states.retain(|name, _| self.allows(principal, Action::Select, &Object::table(name)));
+        states
     }
 
     /// Returns the current states of the updated tables; none if the branch lacks one.

@@ -66,6 +66,7 @@ fn call(number: u64) -> NewCall {
         function: "notify".into(),
         arguments: BTreeMap::from([("n".to_owned(), json!(number))]),
         key: None,
+        key_owner: None,
         order_key: None,
         author: "ada".into(),
     }
@@ -83,8 +84,14 @@ async fn a_call_is_accepted_once_per_key_and_survives_the_process() {
     let stage = stage.again(dir.path()).await;
     let second = stage.triggers.accept(keyed()).await.expect("accepted");
     assert_eq!((&second.event, second.duplicate), (&first.event, true));
+    // The same key of another user is another key.
+    let of = |owner: &str| NewCall { key_owner: Some(owner.into()), ..keyed() };
+    for owner in ["ana", "bob"] {
+        assert!(!stage.triggers.accept(of(owner)).await.expect("accepted").duplicate, "{owner}");
+        assert!(stage.triggers.accept(of(owner)).await.expect("accepted").duplicate, "{owner}");
+    }
     stage.tick().await;
-    assert_eq!(stage.tries(), ["1"]);
+    assert_eq!(stage.tries(), ["1", "1", "1"]);
     assert!(!stage.triggers.has_calls());
     let event = stage.triggers.event(&first.event).await.expect("an event");
     assert_eq!((event.status, event.author.as_deref()), (TriggerEventStatus::Done, Some("ada")));

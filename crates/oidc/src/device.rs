@@ -1,0 +1,146 @@
+//! The device flow (RFC 8628): a person confirms the login of a command in any browser.
+
+use std::time::{Duration, Instant};
+
+use headwater_model::OidcLogin;
+use serde::Deserialize;
+
+use crate::http::Http;
+use crate::provider::Discovery;
+use crate::{Error, Result};
+
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// Default and minimum interval between two questions whether the login is confirmed.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Maximum time for which a login waits.
+const LIFETIME_MAX: Duration = Duration::from_mins(30);
+
+/// A login that waits for its confirmation.
+#[derive(Debug)]
+pub struct DeviceLogin {
+    http: Http,
+    token_endpoint: String,
+    client_id: String,
+    code: DeviceCode,
+    expires: Instant,
+}
+
+/// The tokens of a confirmed login.
+#[derive(Clone, Deserialize)]
+pub struct DeviceTokens {
+    /// The ID token.
+    pub id_token: String,
+}
+
+impl std::fmt::Debug for DeviceTokens {
+    /// Writes no secret: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceTokens")
+    }
+}
+
+#[derive(Deserialize)]
+struct DeviceCode {
+    device_code: String,
+    user_code: String,
+    verification_uri: String,
+    #[serde(default)]
+    verification_uri_complete: Option<String>,
+    #[serde(default)]
+    expires_in: Option<u64>,
+    #[serde(default)]
+    interval: Option<u64>,
+}
+
+impl std::fmt::Debug for DeviceCode {
+    /// Writes no secret: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeviceCode")
+    }
+}
+
+/// The answer of a provider: a value, or an error of OAuth 2.0.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer<T> {
+    Value(T),
+    Failure {
+        error: String,
+        #[serde(default)]
+        error_description: Option<String>,
+    },
+}
+
+impl DeviceLogin {
+    /// Begins a login.
+    ///
+    /// Errors: [`Error::NoDeviceFlow`]; [`Error::Refused`] if the provider does not accept the
+    /// client.
+    pub async fn begin(login: &OidcLogin) -> Result<Self> {
+        let http = Http::new()?;
+        let discovery = Discovery::read(&http, &login.issuer).await?;
+        let missing = || Error::NoDeviceFlow { issuer: login.issuer.clone() };
+        let endpoint = discovery.device_authorization_endpoint.ok_or_else(missing)?;
+        let form = [("client_id", &*login.client_id), ("scope", &*login.scopes)];
+        let code: DeviceCode = match http.post(&endpoint, &form).await?.1 {
+            Answer::Value(code) => code,
+            Answer::Failure { error, error_description } => {
+                return Err(refused(error, error_description));
+            }
+        };
+        let lifetime = Duration::from_secs(code.expires_in.unwrap_or(300)).min(LIFETIME_MAX);
+        Ok(DeviceLogin {
+            http,
+            token_endpoint: discovery.token_endpoint,
+            client_id: login.client_id.clone(),
+            code,
+            expires: Instant::now() + lifetime,
+        })
+    }
+
+    /// Returns the address at which the person confirms the login.
+    pub fn address(&self) -> &str {
+        self.code.verification_uri_complete.as_deref().unwrap_or(&self.code.verification_uri)
+    }
+
+    /// Returns the code that the person compares or enters.
+    pub fn user_code(&self) -> &str {
+        &self.code.user_code
+    }
+
+    /// Waits until the person has confirmed the login.
+    ///
+    /// Errors: [`Error::Refused`], [`Error::Expired`].
+    pub async fn wait(self) -> Result<DeviceTokens> {
+        let mut interval = self.code.interval.map_or(INTERVAL, Duration::from_secs);
+        let form = [
+            ("grant_type", GRANT),
+            ("device_code", &*self.code.device_code),
+            ("client_id", &*self.client_id),
+        ];
+        while Instant::now() < self.expires {
+            tokio::time::sleep(interval).await;
+            let answer = self.http.post(&self.token_endpoint, &form).await;
+            let (error, description) = match answer {
+                Ok((_, Answer::Value(tokens))) => return Ok(tokens),
+                Ok((_, Answer::Failure { error, error_description })) => (error, error_description),
+                // The person may take minutes, and a network may fail for seconds.
+                Err(Error::Unreachable { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            match error.as_str() {
+                "authorization_pending" => {}
+                "slow_down" => interval += INTERVAL,
+                "expired_token" => return Err(Error::Expired),
+                _ => return Err(refused(error, description)),
+            }
+        }
+        Err(Error::Expired)
+    }
+}
+
+fn refused(error: String, description: Option<String>) -> Error {
+    Error::Refused { reason: description.unwrap_or(error) }
+}

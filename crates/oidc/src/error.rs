@@ -1,0 +1,78 @@
+//! Errors of logins at an OpenID provider.
+
+use headwater_model::{ErrorCode, Fault};
+
+/// A result with the error type of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of a login at an OpenID provider.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The configuration is invalid.
+    #[error("the configuration of the OpenID provider is invalid: {reason}")]
+    Config {
+        /// The cause.
+        reason: String,
+    },
+    /// The provider did not answer.
+    #[error("the OpenID provider at `{url}` cannot be reached")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The provider sent something else than its protocol requires.
+    #[error("the OpenID provider sent an unusable answer from `{url}`: {reason}")]
+    Answer {
+        /// The address.
+        url: String,
+        /// The cause.
+        reason: String,
+    },
+    /// The token is invalid.
+    #[error("the token of the OpenID provider is invalid: {reason}")]
+    Token {
+        /// The violated rule.
+        reason: &'static str,
+    },
+    /// The person or the provider refused the login.
+    #[error("the OpenID provider refused the login: {reason}")]
+    Refused {
+        /// The provider's reason.
+        reason: String,
+    },
+    /// The provider has no device flow.
+    #[error("the OpenID provider `{issuer}` offers no login by device code")]
+    NoDeviceFlow {
+        /// The provider.
+        issuer: String,
+    },
+    /// The login was not confirmed in time.
+    #[error("the login was not confirmed in time")]
+    Expired,
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::Config { .. } => ErrorCode::InvalidArgument,
+            Error::Unreachable { .. } | Error::Answer { .. } => ErrorCode::Unavailable,
+            Error::Token { .. } | Error::Refused { .. } | Error::Expired => {
+                ErrorCode::Unauthenticated
+            }
+            Error::NoDeviceFlow { .. } => ErrorCode::UnsupportedStatement,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::Config { .. } => "Correct the file that `--oidc` names.",
+            Error::Unreachable { .. } => "Check the network and the provider, and try again.",
+            Error::Answer { .. } => "Check the issuer, whose discovery document this is.",
+            Error::Token { .. } | Error::Refused { .. } | Error::Expired => "Log in again.",
+            Error::NoDeviceFlow { .. } => "Log in with an access token: `headwater login --token`.",
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,114 @@
+//! Requests to a provider: HTTPS, or HTTP on this machine; short, small, and without redirects.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+/// Time for a whole request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Maximum length of an answer, in bytes.
+const BYTES_MAX: usize = 1 << 20;
+
+/// A client of a provider.
+#[derive(Debug, Clone)]
+pub(crate) struct Http(Client);
+
+/// Checks the address of a provider. The error is the reason.
+pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
+    let url: Url = text.parse().map_err(|_| "it is not a URL")?;
+    let is_loopback = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_matches(['[', ']']);
+            host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        }
+        None => return Err("it has no host"),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it contains credentials");
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback => Ok(url),
+        "http" => Err("a provider on another machine needs `https`"),
+        _ => Err("it is no `https` URL"),
+    }
+}
+
+impl Http {
+    pub(crate) fn new() -> Result<Self> {
+        let built = Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .user_agent("headwater")
+            .build();
+        built.map(Http).map_err(|error| Error::Config { reason: error.to_string() })
+    }
+
+    /// Returns a JSON document.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
+        let checked = check_url(url).map_err(|reason| unusable(url, reason))?;
+        let sent = self.0.get(checked).header("accept", "application/json").send().await;
+        let response = sent.map_err(|error| unreachable_at(url, &error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(unusable(url, format!("its status is {status}")));
+        }
+        parse(url, &body(url, response).await?)
+    }
+
+    /// Sends a form. Returns the status and the JSON answer.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(StatusCode, T)> {
+        let checked = check_url(url).map_err(|reason| unusable(url, reason))?;
+        let encoded = {
+            let mut encoded = checked.clone();
+            encoded.set_query(None);
+            encoded.query_pairs_mut().extend_pairs(form);
+            encoded.query().unwrap_or_default().to_owned()
+        };
+        let request = self.0.post(checked).header("accept", "application/json");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let sent = request.body(encoded).send().await;
+        let response = sent.map_err(|error| unreachable_at(url, &error))?;
+        let status = response.status();
+        Ok((status, parse(url, &body(url, response).await?)?))
+    }
+}
+
+async fn body(url: &str, mut response: Response) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(|error| unreachable_at(url, &error))? {
+        bytes.extend_from_slice(&part);
+        if bytes.len() > BYTES_MAX {
+            return Err(unusable(url, "it is longer than 1 MiB"));
+        }
+    }
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(url: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| unusable(url, error.to_string()))
+}
+
+/// Returns the error for an answer that breaks the protocol.
+pub(crate) fn unusable(url: &str, reason: impl Into<String>) -> Error {
+    Error::Answer { url: url.to_owned(), reason: reason.into() }
+}
+
+fn unreachable_at(url: &str, error: &reqwest::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason = cause.to_string();
+        source = cause.source();
+    }
+    Error::Unreachable { url: url.to_owned(), reason }
+}

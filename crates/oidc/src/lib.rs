@@ -1,0 +1,20 @@
+//! Login of people at an OpenID provider: discovery, keys, tokens, and the device flow.
+//!
+//! [`Provider`] verifies the tokens that a provider signs, for a server. [`DeviceLogin`] logs a
+//! person in at a provider, for a command. Neither knows users: [`Identity`] has the statements of
+//! a token. Only signatures with public keys are accepted, so no token can choose a weaker check.
+
+mod claims;
+mod config;
+mod device;
+mod error;
+mod http;
+mod jwt;
+mod keys;
+mod provider;
+
+pub use config::OidcConfig;
+pub use device::{DeviceLogin, DeviceTokens};
+pub use error::{Error, Result};
+pub use jwt::is_jwt;
+pub use provider::{Identity, Provider};

@@ -1,0 +1,157 @@
+//! A provider, whose tokens a server verifies.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_model::Timestamp;
+use parking_lot::RwLock;
+use serde::Deserialize;
+
+use crate::claims::Claims;
+use crate::config::OidcConfig;
+use crate::http::{Http, unusable};
+use crate::jwt::Jwt;
+use crate::keys::{KeySet, Keys};
+use crate::{Error, Result};
+
+/// Time after which the keys are read again, so that a withdrawn one is no longer accepted.
+const KEYS_LIFETIME: Duration = Duration::from_hours(1);
+
+/// Time for which old keys are used while the provider cannot be reached.
+const KEYS_LIFETIME_MAX: Duration = Duration::from_hours(24);
+
+/// Minimum time between two requests for keys: tokens with unknown keys must not cause many.
+const KEYS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a token states about a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The issuer and the person's id there, which never changes.
+    pub subject: String,
+    /// The user's name.
+    pub user: String,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// The time from which the token is invalid.
+    pub expires: Timestamp,
+}
+
+/// The discovery document of a provider.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+    pub(crate) token_endpoint: String,
+    #[serde(default)]
+    pub(crate) device_authorization_endpoint: Option<String>,
+}
+
+impl Discovery {
+    /// Reads the document of an issuer, which must be the issuer that it names.
+    pub(crate) async fn read(http: &Http, issuer: &str) -> Result<Self> {
+        let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let found: Discovery = http.get(&url).await?;
+        if found.issuer != issuer {
+            return Err(unusable(&url, format!("it is the document of `{}`", found.issuer)));
+        }
+        Ok(found)
+    }
+}
+
+/// A provider with its keys. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Provider(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: OidcConfig,
+    http: Http,
+    keys: RwLock<Cached>,
+    /// Held while the keys are read.
+    reading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Cached {
+    keys: Arc<Keys>,
+    /// The time at which the keys were read.
+    read: Option<Instant>,
+    /// The time of the last attempt to read them.
+    tried: Option<Instant>,
+}
+
+impl Provider {
+    /// Creates a provider. Nothing is requested before the first token.
+    pub fn new(config: OidcConfig) -> Result<Self> {
+        let (http, keys) = (Http::new()?, RwLock::default());
+        let reading = tokio::sync::Mutex::default();
+        Ok(Provider(Arc::new(Shared { config, http, keys, reading })))
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &OidcConfig {
+        &self.0.config
+    }
+
+    /// Verifies a token. Returns what it states.
+    ///
+    /// Errors: [`Error::Token`]; [`Error::Unreachable`] and [`Error::Answer`] if the keys cannot be
+    /// read.
+    pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity> {
+        let jwt = Jwt::parse(token)?;
+        let claims: Claims = jwt.claims()?;
+        // Checked first, so that a token of another issuer causes no request.
+        let config = &self.0.config;
+        claims.check(config, now)?;
+        let keys = self.keys_of(&jwt).await?;
+        if !keys.verify(&jwt) {
+            return Err(Error::Token { reason: "its signature is invalid" });
+        }
+        Ok(Identity {
+            subject: format!("{} {}", config.issuer, claims.sub),
+            user: claims.user(&config.user_claim)?,
+            groups: claims.groups(&config.groups_claim),
+            expires: claims.expires()?,
+        })
+    }
+
+    /// Returns the keys, read again if they are old or lack the key of a token.
+    async fn keys_of(&self, token: &Jwt<'_>) -> Result<Arc<Keys>> {
+        let known = self.0.keys.read().clone();
+        if !is_due(&known, token) {
+            return Ok(known.keys);
+        }
+        let _reading = self.0.reading.lock().await;
+        let known = self.0.keys.read().clone();
+        if !is_due(&known, token) {
+            return Ok(known.keys);
+        }
+        self.0.keys.write().tried = Some(Instant::now());
+        match self.read_keys().await {
+            Ok(keys) => {
+                let (keys, now) = (Arc::new(keys), Some(Instant::now()));
+                *self.0.keys.write() = Cached { keys: keys.clone(), read: now, tried: now };
+                Ok(keys)
+            }
+            Err(error) if known.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME_MAX) => {
+                tracing::warn!("the keys of the OpenID provider cannot be read: {error}");
+                Ok(known.keys)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read_keys(&self) -> Result<Keys> {
+        let http = &self.0.http;
+        let discovery = Discovery::read(http, &self.0.config.issuer).await?;
+        let set: KeySet = http.get(&discovery.jwks_uri).await?;
+        Ok(set.into())
+    }
+}
+
+/// Returns true if keys must be read before a token is verified.
+fn is_due(cached: &Cached, token: &Jwt<'_>) -> bool {
+    let is_current = cached.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME);
+    let may_try = cached.tried.is_none_or(|tried| tried.elapsed() >= KEYS_INTERVAL);
+    (may_try || cached.read.is_none()) && !(is_current && cached.keys.has_key_of(token))
+}

@@ -1,0 +1,174 @@
+//! Attacks on a server with users: one test each, whose name states what the server does.
+//!
+//! The attackers know the addresses of the API, have a user with few grants, or none, and send what
+//! no client of ours sends. Attacks on the isolation of functions are in `crates/functions`.
+
+mod credentials;
+mod escalation;
+mod names;
+mod others;
+mod outputs;
+mod reads;
+mod requests;
+
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Method, StatusCode};
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::access::Users;
+use crate::support::{self, PATIENCE, TestServer, request};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    let mut all = of_credentials();
+    all.extend(of_requests());
+    all.extend(of_reads());
+    all.extend(of_rights());
+    all.extend(of_outputs());
+    all
+}
+
+/// Credentials that are forged, stolen, out of date or guessed.
+fn of_credentials() -> Vec<Trial> {
+    vec![
+        trial("attacks::01_a_forged_token_with_a_valid_checksum_is_rejected", credentials::forged),
+        trial("attacks::02_a_token_with_a_changed_character_is_rejected", credentials::changed),
+        trial("attacks::03_an_expired_token_is_rejected", credentials::expired),
+        trial(
+            "attacks::04_a_revoked_token_is_rejected_on_an_open_connection",
+            credentials::revoked,
+        ),
+        trial("attacks::05_a_jwt_without_a_signature_is_rejected", credentials::unsigned),
+        trial("attacks::06_a_token_in_a_url_is_ignored", credentials::in_url),
+        trial("attacks::07_an_unknown_user_takes_as_long_as_a_wrong_password", credentials::timing),
+        trial("attacks::08_every_invalid_credential_has_the_same_answer", credentials::same_answer),
+        trial("attacks::09_a_session_cannot_be_fixed_by_a_cookie", credentials::fixation),
+        trial("attacks::10_a_login_code_cannot_be_replayed", credentials::replayed_code),
+        trial("attacks::11_the_session_of_a_disabled_user_may_nothing", credentials::old_session),
+        trial("attacks::12_guesses_lock_the_address", credentials::guesses),
+        trial("attacks::13_a_client_cannot_choose_its_address", credentials::address),
+        trial("attacks::14_headers_of_a_proxy_authenticate_no_client", credentials::proxy_headers),
+        trial("attacks::15_two_credentials_in_one_request_are_rejected", credentials::two),
+    ]
+}
+
+/// Requests of hostile pages and malformed requests.
+fn of_requests() -> Vec<Trial> {
+    vec![
+        trial("attacks::16_a_page_cannot_use_the_cookie_without_the_key", requests::forgery),
+        trial("attacks::17_a_form_of_another_page_is_rejected", requests::forms),
+        trial("attacks::18_a_rebound_name_is_rejected", requests::rebinding),
+        trial("attacks::19_pages_of_other_origins_are_rejected", requests::origins),
+        trial("attacks::20_a_smuggled_request_has_no_identity", requests::smuggled),
+        trial("attacks::21_ambiguous_headers_are_rejected", requests::ambiguous),
+        trial("attacks::22_oversize_headers_are_rejected", requests::long_headers),
+        trial("attacks::23_oversize_and_deep_bodies_are_rejected", requests::long_bodies),
+        trial("attacks::24_no_path_parameter_leaves_the_lake", requests::traversal),
+    ]
+}
+
+/// Ways to read a table without `select`.
+fn of_reads() -> Vec<Trial> {
+    vec![
+        trial("attacks::25_a_view_does_not_open_its_table", reads::view),
+        trial("attacks::26_a_view_of_ones_own_does_not_open_a_table", reads::own_view),
+        trial("attacks::27_a_model_does_not_open_a_table", reads::model),
+        trial("attacks::28_a_function_reads_no_file_of_the_lake", reads::function),
+        trial("attacks::29_a_comparison_shows_no_hidden_table", reads::comparison),
+        trial("attacks::30_every_system_table_is_closed", reads::system),
+        trial("attacks::31_earlier_states_are_closed", reads::time_travel),
+        trial("attacks::32_a_branch_of_ones_own_opens_no_table", reads::own_branch),
+        trial("attacks::33_a_renamed_table_keeps_its_rights", reads::renamed),
+        trial("attacks::34_catalogs_of_postgresql_list_no_hidden_table", reads::catalogs),
+        trial("attacks::35_rows_cannot_be_copied_from_a_hidden_table", reads::copied),
+        trial("attacks::36_sql_reads_and_writes_no_file", reads::files),
+        trial("attacks::37_iceberg_shows_no_hidden_table", reads::iceberg),
+        trial("attacks::38_a_repeated_creation_shows_no_table", reads::repeated_creation),
+        trial("attacks::39_a_merge_report_shows_no_hidden_table", reads::merge),
+        trial("attacks::40_an_error_does_not_tell_whether_a_table_exists", names::errors),
+        trial("attacks::41_a_suggestion_names_no_hidden_table", names::suggestions),
+        trial("attacks::42_lists_and_counts_leave_out_hidden_tables", names::lists),
+    ]
+}
+
+/// Work of other users, and rights that one does not have.
+fn of_rights() -> Vec<Trial> {
+    vec![
+        trial("attacks::43_the_job_of_another_user_does_not_exist", others::jobs),
+        trial("attacks::44_the_upload_of_another_user_is_not_imported", others::uploads),
+        trial("attacks::45_the_token_of_another_user_does_not_exist", others::tokens),
+        trial("attacks::46_a_key_of_another_user_blocks_no_call", others::call_keys),
+        trial("attacks::47_a_key_of_another_user_shows_no_table", others::iceberg_keys),
+        trial("attacks::48_the_event_of_another_user_does_not_exist", others::events),
+        trial("attacks::49_a_client_cannot_name_its_author", others::author),
+        trial("attacks::50_a_user_grants_nothing", escalation::grants),
+        trial("attacks::51_roles_have_no_cycle", escalation::cycles),
+        trial("attacks::52_a_new_user_has_nothing_of_a_dropped_one", escalation::same_name),
+        trial("attacks::53_a_limited_token_creates_no_wider_one", escalation::scopes),
+        trial("attacks::54_a_brief_token_creates_no_longer_one", escalation::expiry),
+        trial("attacks::55_a_token_changes_no_password", escalation::passwords),
+        trial("attacks::56_a_trigger_has_the_rights_of_its_deployer", escalation::trigger),
+        trial("attacks::57_a_version_of_another_user_is_not_activated", escalation::activation),
+        trial("attacks::58_no_user_is_named_like_the_owner", escalation::reserved),
+    ]
+}
+
+/// Secrets that a function prints.
+fn of_outputs() -> Vec<Trial> {
+    vec![
+        trial("attacks::59_a_printed_secret_is_redacted", outputs::plain),
+        trial("attacks::60_a_secret_in_base64_is_redacted", outputs::base64),
+        trial("attacks::61_a_split_secret_is_shown_as_documented", outputs::split),
+        trial("attacks::62_a_secret_in_a_traceback_is_redacted", outputs::traceback),
+        trial("attacks::63_a_secret_in_a_result_is_redacted", outputs::result),
+        trial("attacks::64_a_secret_in_a_listed_environment_is_redacted", outputs::environment),
+        trial("attacks::65_a_model_keeps_no_secret_in_its_job", outputs::model),
+    ]
+}
+
+/// Sends a request without the server's token, with some headers.
+async fn anonymous(
+    server: &TestServer,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> (StatusCode, Value) {
+    let mut request = request(Method::GET, path, None);
+    request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("none"));
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().expect("a value"));
+    }
+    let response = server.send(request).await;
+    let status = response.status();
+    let bytes = support::body(response).await.expect("a whole body");
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+/// Sends bytes over a connection of their own. Returns what the server sends until it closes.
+async fn raw(server: &TestServer, bytes: &[u8]) -> String {
+    let address = server.running.http_addr().expect("an address");
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    // A server that rejects the head may close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = read.expect("the server closes the connection");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+impl Users {
+    /// Returns the status and the answer of a statement on `main`.
+    async fn sql(&self, token: &str, sql: &str) -> (u16, Value) {
+        let (status, answer) = self.sql_at(token, "main", sql).await;
+        (status.as_u16(), answer)
+    }
+
+    /// Executes a statement as the owner.
+    async fn owner_sql(&self, sql: &str) -> Value {
+        let answer = self.server.rows(sql).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+        answer
+    }
+}

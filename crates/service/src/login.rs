@@ -1,0 +1,102 @@
+//! Login of people at an OpenID provider.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use headwater_access::{Access, ExternalLogin};
+use headwater_model::{Clock, Fault, LoginMethods, ObjectId, OrProblem, Principal, Problem};
+use headwater_oidc::{Identity, OidcConfig, Provider};
+use moka::sync::Cache;
+
+use crate::ServiceConfig;
+use crate::access_control::AccessControl;
+
+/// Time after which a token is verified again, and the user's roles follow its groups again.
+const VERIFIED_FOR: Duration = Duration::from_mins(5);
+
+/// Maximum number of tokens that are remembered.
+const VERIFIED_MAX: u64 = 10_000;
+
+/// The OpenID provider of a server, and the tokens that it verified recently.
+pub(crate) struct OidcLogins {
+    provider: Provider,
+    verified: Cache<ObjectId, ExternalLogin>,
+}
+
+/// A token that a client sent, and the user's name, if it sent one.
+#[derive(Clone, Copy)]
+pub(crate) struct ShownToken<'a> {
+    pub(crate) token: &'a str,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl OidcLogins {
+    /// Creates the logins at the configured provider, if there is one.
+    pub(crate) fn of(config: &ServiceConfig) -> crate::Result<Option<Self>> {
+        let Some(config) = config.oidc.clone() else { return Ok(None) };
+        let provider = Provider::new(config).map_err(|error| crate::Error::component(&error))?;
+        let verified = Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED_FOR);
+        Ok(Some(OidcLogins { provider, verified: verified.build() }))
+    }
+
+    /// Returns the provider's configuration.
+    pub(crate) fn config(&self) -> &OidcConfig {
+        self.provider.config()
+    }
+
+    /// Returns the principal of a token of the provider.
+    ///
+    /// Errors: `unauthenticated`, the same for every invalid token; `unavailable` if the provider's
+    /// keys cannot be read.
+    pub(crate) async fn authenticate(
+        &self,
+        access: &Access,
+        clock: &dyn Clock,
+        shown: ShownToken<'_>,
+    ) -> Result<Principal, Problem> {
+        let ShownToken { token, user, address } = shown;
+        let hash = ObjectId::of(token.as_bytes());
+        let is_of = |login: &ExternalLogin| user.is_none_or(|user| user == login.user);
+        if let Some(login) = self.verified.get(&hash).filter(is_of) {
+            return login.resume(access, address).or_problem();
+        }
+        let login = match self.provider.verify(token, clock.now()).await {
+            Ok(identity) => self.login(identity),
+            Err(headwater_oidc::Error::Token { reason }) => {
+                tracing::debug!("a token of the OpenID provider was rejected: {reason}");
+                return Err(ExternalLogin::refused(access, user, address).to_problem());
+            }
+            Err(error) => return Err(error.to_problem()),
+        };
+        if !is_of(&login) {
+            return Err(ExternalLogin::refused(access, user, address).to_problem());
+        }
+        let principal = login.log_in(access, address).await.or_problem()?;
+        self.verified.insert(hash, login);
+        Ok(principal)
+    }
+
+    /// Returns the login of an identity, with the roles of its groups.
+    fn login(&self, identity: Identity) -> ExternalLogin {
+        let Identity { subject, user, groups, expires } = identity;
+        let config = self.config();
+        let roles = groups.iter().filter_map(|group| config.roles.get(group).cloned());
+        ExternalLogin {
+            user,
+            subject,
+            expires,
+            roles: roles.collect(),
+            managed_roles: config.roles.values().cloned().collect(),
+            creates_user: config.create_users,
+        }
+    }
+}
+
+impl AccessControl {
+    /// Returns the ways in which a person can log in, besides tokens and passwords.
+    pub fn login_methods(&self) -> LoginMethods {
+        let oidc = self.0.oidc.as_ref();
+        LoginMethods { oidc: oidc.map(|oidc| oidc.config().login()) }
+    }
+}
