@@ -3,6 +3,7 @@
 //! Results are reported relative to a reference measured at the same time on the same machine.
 //! Bounds are printed, not asserted.
 
+mod access;
 mod batches;
 mod callers;
 mod commands;
@@ -27,6 +28,7 @@ use report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
+       cargo xtask bench access [SAMPLES]
        cargo xtask bench tpcds
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["first-light", parts @ ..] => first_light(parts),
+        ["access"] => measure_access(2_000),
+        ["access", samples] => match samples.parse() {
+            Ok(samples) => measure_access(samples),
+            Err(_) => Err(USAGE.into()),
+        },
         ["tpcds"] => measure_tpcds(),
         ["tables", parts @ ..] => measure_tables(parts),
         ["functions", rest @ ..] => match rest.first().map(|first| first.parse()) {
@@ -73,6 +80,13 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
     if wanted("tpch") {
         runtime.block_on(tpch::measure(&mut report))?;
     }
+    report.print();
+    Ok(())
+}
+
+fn measure_access(samples: usize) -> Outcome<()> {
+    let mut report = Report::new("access");
+    access::measure(&mut report, samples)?;
     report.print();
     Ok(())
 }

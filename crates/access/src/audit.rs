@@ -25,6 +25,43 @@ const PENDING_MAX: usize = 100_000;
 /// Maximum length of a text in an event, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
+/// Number of events that are read at a time.
+const PAGE: usize = 5_000;
+
+/// The events to export; all by default.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Only events at this time or later.
+    pub since: Option<Timestamp>,
+    /// Only events before this time.
+    pub until: Option<Timestamp>,
+    /// Only events of this principal.
+    pub principal: Option<String>,
+    /// Only events with this action.
+    pub action: Option<String>,
+    /// Only events with this outcome.
+    pub outcome: Option<AuditOutcome>,
+}
+
+impl AuditFilter {
+    fn selects(&self, event: &AuditEvent) -> bool {
+        self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time < until)
+            && self.principal.as_ref().is_none_or(|principal| event.principal == *principal)
+            && self.action.as_ref().is_none_or(|action| event.action == *action)
+            && self.outcome.is_none_or(|outcome| event.outcome == outcome)
+    }
+}
+
+/// A part of the events, the oldest first.
+#[derive(Debug)]
+pub struct AuditPage {
+    /// The events.
+    pub events: Vec<AuditEvent>,
+    /// The position of the next page; none after the last one.
+    pub next: Option<String>,
+}
+
 /// The audit log.
 pub struct AuditLog {
     store: Arc<dyn Store>,
@@ -137,10 +174,28 @@ impl AuditLog {
         self.flush().await?;
         let range = KeyRange::all().reverse().limit(limit);
         let entries = self.store.scan(JOURNAL, &range).await?;
-        let parse = |entry: headwater_store::Entry| {
-            serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key })
-        };
         entries.into_iter().map(parse).collect()
+    }
+
+    /// Returns the events from a position on that a filter selects; the first position is empty. A
+    /// page may be empty before the last one.
+    pub async fn page(&self, filter: &AuditFilter, position: &str) -> Result<AuditPage> {
+        if position.is_empty() {
+            self.flush().await?;
+        }
+        // Events are stored up to seconds after their time.
+        let since = filter.since.map(key_at).unwrap_or_default();
+        let range = KeyRange::all().from(since.max(position.to_owned())).limit(PAGE);
+        let entries = self.store.scan(JOURNAL, &range).await?;
+        let last = entries.last().filter(|_| entries.len() == PAGE);
+        let next = last.map(|entry| format!("{}\0", entry.key));
+        let is_past = |event: &AuditEvent| {
+            let until = filter.until.map(|until| until + chrono::TimeDelta::minutes(1));
+            until.is_some_and(|until| event.time > until)
+        };
+        let events: Vec<AuditEvent> = entries.into_iter().map(parse).collect::<Result<_>>()?;
+        let next = next.filter(|_| !events.last().is_some_and(is_past));
+        Ok(AuditPage { events: events.into_iter().filter(|it| filter.selects(it)).collect(), next })
     }
 
     /// Deletes the events that are older than `keep`, at most once an hour.
@@ -162,6 +217,10 @@ impl AuditLog {
 fn key_at(time: Timestamp) -> String {
     let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);
     Uuid::from_u128(milliseconds << 80).to_string()
+}
+
+fn parse(entry: headwater_store::Entry) -> Result<AuditEvent> {
+    serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key })
 }
 
 fn entry(event: &AuditEvent) -> Result<Append> {

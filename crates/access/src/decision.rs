@@ -108,13 +108,12 @@ impl Access {
     }
 }
 
-/// Decides for a user: by ownership, or by the first grant that contains the action.
+/// Decides for a user: by ownership, or by a grant that contains the action.
 fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
     if directory.owner(object) == Some(user) {
         return Decision::Allowed(Reason::Ownership);
     }
-    let mut grants = directory.grants_of(user);
-    match grants.find(|grant| grant.permission.contains(action, object)) {
+    match directory.find_grant(user, action, object) {
         Some(grant) => Decision::Allowed(Reason::Grant(grant.clone())),
         None => Decision::Denied(Denial::NoGrant),
     }

@@ -1,12 +1,14 @@
 //! All records in memory, at one version.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Grant, Object, ObjectId, Role, Timestamp};
+use headwater_model::{Action, Grant, Object, ObjectId, Role, Timestamp};
 use headwater_store::{Entry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
+use crate::grant_index::GrantIndex;
 use crate::record::{JOURNAL, OwnerRecord, TokenRecord, UserRecord, VERSION};
 use crate::{Error, Result};
 
@@ -23,8 +25,8 @@ pub(crate) struct Directory {
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
-    /// Each user, and all roles that it has, directly or by other roles.
-    grantees: HashMap<String, BTreeSet<String>>,
+    /// The grants of each user, by its own and by all of its roles.
+    effective: HashMap<String, GrantIndex>,
 }
 
 impl Directory {
@@ -36,10 +38,7 @@ impl Directory {
         for entry in store.scan(JOURNAL, &KeyRange::all()).await? {
             directory.insert(&entry)?;
         }
-        for name in directory.users.keys() {
-            let grantees = directory.with_roles(name);
-            directory.grantees.insert(name.clone(), grantees);
-        }
+        directory.effective = directory.index();
         Ok(directory)
     }
 
@@ -92,10 +91,33 @@ impl Directory {
         }
     }
 
+    /// Indexes the grants of each user.
+    fn index(&self) -> HashMap<String, GrantIndex> {
+        // Users share the grants of their roles.
+        let shared = self.grants.iter().map(|(grantee, grants)| {
+            (grantee.as_str(), grants.iter().cloned().map(Arc::new).collect::<Vec<_>>())
+        });
+        let shared: HashMap<&str, Vec<Arc<Grant>>> = shared.collect();
+        let of = |user: &String| {
+            let mut index = GrantIndex::default();
+            for grantee in self.with_roles(user) {
+                let grants = shared.get(grantee.as_str()).into_iter().flatten();
+                grants.for_each(|grant| index.insert(grant.clone()));
+            }
+            (user.clone(), index)
+        };
+        self.users.keys().map(of).collect()
+    }
+
+    /// Returns a grant of a user, its own or a role's, that contains an action on an object.
+    pub(crate) fn find_grant(&self, user: &str, action: Action, object: &Object) -> Option<&Grant> {
+        self.effective.get(user)?.find(action, object).map(|grant| &**grant)
+    }
+
     /// Returns the grants that a user has, directly or by roles.
     pub(crate) fn grants_of(&self, user: &str) -> impl Iterator<Item = &Grant> {
-        let grantees = self.grantees.get(user).into_iter().flatten();
-        grantees.filter_map(|grantee| self.grants.get(grantee)).flatten()
+        let grantees = self.with_roles(user).into_iter();
+        grantees.filter_map(|grantee| self.grants.get(&grantee)).flatten()
     }
 
     /// Returns the token with the hash of a secret.

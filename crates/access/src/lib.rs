@@ -13,6 +13,7 @@ mod directory;
 mod error;
 mod external;
 mod grant;
+mod grant_index;
 mod ownership;
 mod password;
 mod record;
@@ -22,7 +23,7 @@ mod token;
 mod user;
 
 pub use access::Access;
-pub use audit::AuditLog;
+pub use audit::{AuditFilter, AuditLog, AuditPage};
 pub use authentication::Credential;
 pub use decision::{Decision, Denial, Reason};
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Logins at a real OpenID provider: by the device flow, and with its tokens.
 
 #[path = "../../oidc/tests/provider/real.rs"]
+#[expect(dead_code, reason = "a part that other test programs use")]
 mod real;
 mod support;
 
@@ -31,7 +32,7 @@ impl Team {
         lake.ok(&["grant", "read", "--on", "branch:*", "--to", "analyst"]);
         let file = lake.write(
             "oidc.toml",
-            &format!(
+            format!(
                 "issuer = \"{}\"\nclient_id = \"lake\"\ncreate_users = true\n\n\
                  [roles]\nanalysts = \"analyst\"\nsecurity = \"auditor\"\n",
                 provider.issuer

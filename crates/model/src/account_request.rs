@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind,
-};
+use crate::{Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind};
 
 /// A request for a user.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

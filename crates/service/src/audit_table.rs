@@ -48,7 +48,8 @@ impl SystemTable for AuditTable {
     }
 }
 
-fn schema() -> SchemaRef {
+/// Returns the columns of the table.
+pub fn schema() -> SchemaRef {
     const TEXTS: [&str; 9] =
         ["principal", "method", "token", "address", "action", "object", "outcome", "reason", "job"];
     let texts = TEXTS.map(|name| Field::new(name, DataType::Utf8, true));

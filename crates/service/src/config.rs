@@ -1,6 +1,7 @@
 //! Configuration of the service; the command line fills it in from flags and the environment.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use headwater_functions::{Isolation, SpawnCommand};
 use headwater_lake::WarehouseOptions;
@@ -43,6 +44,8 @@ pub struct ServiceConfig {
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
+    /// Time for which an audit event is kept.
+    pub audit_kept: Duration,
     /// The OpenID provider at which people log in; none: they have tokens and passwords.
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
@@ -69,6 +72,7 @@ impl ServiceConfig {
             functions_concurrency: threads,
             vend_credentials: false,
             secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
+            audit_kept: Duration::from_hours(365 * 24),
             oidc: None,
             isolation: Isolation::Sandbox,
         }

@@ -9,6 +9,7 @@
 mod access;
 mod access_control;
 mod access_statement;
+mod audit_export;
 mod audit_table;
 mod auto_maintenance;
 mod branch;
@@ -53,6 +54,7 @@ mod view;
 mod visibility;
 
 pub use access_control::AccessControl;
+pub use audit_export::AuditExport;
 pub use branch::Branches;
 pub use config::ServiceConfig;
 pub use deployment::Deployments;
@@ -82,7 +84,9 @@ pub use upload::Uploads;
 pub use user::Users;
 pub use view::Views;
 
-pub use headwater_access::{Access, AuditLog, Credential, Decision, Denial, NewUser, Reason};
+pub use headwater_access::{
+    Access, AuditFilter, AuditLog, Credential, Decision, Denial, NewUser, Reason,
+};
 pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
     TableAt, split_script,

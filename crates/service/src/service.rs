@@ -48,9 +48,6 @@ use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables, trans
 /// Maximum number of queued function calls.
 const CALLS_WAITING_MAX: usize = 10_000;
 
-/// Time for which an audit event is kept.
-const AUDIT_KEPT: Duration = Duration::from_hours(365 * 24);
-
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
 #[derive(Clone)]
 pub struct Service(Arc<Components>);
@@ -340,7 +337,7 @@ impl Components {
         if let Err(error) = self.access.audit().flush().await {
             tracing::warn!("audit events cannot be stored: {error}");
         }
-        if let Err(error) = self.access.audit().expire(AUDIT_KEPT).await {
+        if let Err(error) = self.access.audit().expire(self.config.audit_kept).await {
             tracing::warn!("old audit events cannot be deleted: {error}");
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    Access, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
+    Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
     Environment, Event, Function, Grant, Init, Job, Log, Login, Logout, Namespace, OutputFormat,
     Profile, Query, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Token, Trigger, Usage, User,
     View,
@@ -149,6 +149,11 @@ Commands use the nearest lake in the parent folders, else the server of the last
     /// Show usage and its cost
     #[command(after_help = "Examples:\n  headwater usage\n  headwater usage --by model")]
     Usage(Usage),
+    /// Print or export the audit log, the oldest events first
+    #[command(after_help = "Examples:
+  headwater audit --since 24h --outcome denied
+  headwater audit --since 2026-11-01 --output ndjson")]
+    Audit(Audit),
     /// Triggers: list, show
     #[command(subcommand)]
     Trigger(Trigger),

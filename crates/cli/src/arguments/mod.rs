@@ -2,6 +2,7 @@
 //!
 //! Each noun has one file here; the file of the same name in `commands/` executes it.
 
+mod audit;
 mod branch;
 mod checkout;
 mod command;
@@ -36,6 +37,7 @@ mod usage;
 mod user;
 mod view;
 
+pub use self::audit::{Audit, AuditOutcome};
 pub use self::branch::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
     CreateRef, RemoveRef, RenameRef,

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use headwater_model::Problem;
+use headwater_model::{Problem, parse_duration};
 use headwater_server::{NetworkConfig, Origin, TlsConfig};
 
 /// `headwater serve`
@@ -43,6 +44,9 @@ pub struct Serve {
     /// Once a day, remove files of known tables that were unreferenced for three days
     #[arg(long, conflicts_with = "no_maintenance")]
     pub remove_orphans: bool,
+    /// How long events of the audit log are kept: `90d` [default: 365d]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub keep_audit: Option<Duration>,
     /// Store the tables of a new lake in a bucket, `s3://bucket/prefix`
     #[arg(long, value_name = "URL")]
     pub warehouse: Option<String>,

@@ -1,5 +1,6 @@
 //! The commands, one file per noun: each calls the API and prints the result.
 
+mod audit;
 mod branch;
 mod checkout;
 mod completions;
@@ -88,6 +89,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Function(arguments) => function::function(context, api, arguments).await,
         Command::Secret(arguments) => secret::secret(context, api, arguments).await,
         Command::Usage(arguments) => usage::usage(context, api, &arguments).await,
+        Command::Audit(arguments) => audit::audit(context, api, &arguments).await,
         Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
         Command::User(arguments) => user::user(context, api, arguments).await,
         Command::Token(arguments) => token::token(context, api, arguments).await,

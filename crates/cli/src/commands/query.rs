@@ -114,6 +114,14 @@ fn statement(arguments: &Query) -> Result<String> {
     }
 }
 
+/// Prints the rows of a response in the chosen format.
+pub async fn print(context: &Context, api: &Api, call: Call) -> Result<()> {
+    let watch = Watch::new(context.style, "reading");
+    let call = call.accept(media_type(context.output));
+    let work = answer(context, api, call, Output { shown: None, watch: &watch });
+    watch.until_done(work).await
+}
+
 /// Options of printing rows.
 #[derive(Clone, Copy)]
 struct Output<'a> {

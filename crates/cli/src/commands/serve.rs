@@ -63,6 +63,9 @@ async fn serve_lake(
         config.network = arguments.network.config();
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
+        if let Some(kept) = arguments.keep_audit {
+            config.service.audit_kept = kept;
+        }
         config.service.oidc = arguments.oidc.as_deref().map(read_oidc).transpose()?;
         config.service.maintenance = !arguments.no_maintenance;
         config.postgres = arguments.postgres;

@@ -4,6 +4,7 @@
 //! A handler parses a request, calls one method of the service, and encodes the result. The
 //! description of the API, `/v1/openapi.json`, is generated from the handlers.
 
+mod audit;
 pub(crate) mod body;
 mod branch;
 mod deployment;
@@ -60,6 +61,7 @@ pub(crate) fn router() -> Router<App> {
 
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(description())
+        .merge(audit::routes())
         .merge(branch::routes())
         .merge(deployment::routes())
         .merge(diff::routes())

@@ -37,7 +37,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 83] = [
+pub const OPERATIONS: [Row<'static>; 84] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -107,6 +107,7 @@ pub const OPERATIONS: [Row<'static>; 83] = [
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
     ("delete_user", "DELETE", "/v1/users/none", "", [No, No, No]),
     ("explain_access", "GET", EXPLAIN, "", [No, No, No]),
+    ("export_audit", "GET", "/v1/audit", "", [No, No, No]),
     ("get_login_methods", "GET", "/v1/login", "", [Ok, Ok, Ok]),
     ("get_session", "GET", "/v1/session", "", [Ok, Ok, Ok]),
     ("get_user", "GET", "/v1/users/none", "", [No, No, No]),

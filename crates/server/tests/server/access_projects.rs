@@ -233,6 +233,19 @@ async fn audit() {
     }
     let grants = "SELECT count(*) > 0 AS found FROM system.audit WHERE action = 'grant'";
     assert_eq!(query(&auditor, grants).await.1, json!([{"found": true}]));
+    let export = async |token: &str, filter: &str| {
+        let (status, events) = users.get(token, &format!("/v1/audit?{filter}")).await;
+        (status.as_u16(), events)
+    };
+    assert_eq!(export(&ana, "").await.0, 403);
+    let (status, events) = export(&auditor, "user=ana&action=select&outcome=denied").await;
+    assert_eq!((status, &events[0]["object"]), (200, &json!("table:sales.orders")), "{events}");
+    let (_, all) = export(&auditor, "").await;
+    let times = all.as_array().expect("events").iter().map(|event| event["time"].to_string());
+    assert!(times.is_sorted() && all.as_array().map(Vec::len) > Some(5), "{all}");
+    assert_eq!(export(&auditor, "since=2900-01-01").await.1, json!([]));
+    assert_eq!(export(&auditor, "until=2000-01-01").await.1, json!([]));
+    assert_eq!(export(&auditor, "outcome=maybe").await.0, 400);
     // The right to read the log opens no other system table.
     assert_eq!(query(&auditor, "SELECT * FROM system.jobs").await.0, 403);
     assert_eq!(query(&auditor, "SELECT id FROM shop.items").await.0, 403);

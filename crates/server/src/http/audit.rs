@@ -1,0 +1,106 @@
+//! Export of the audit log.
+
+use axum::body::Body as ResponseBody;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use headwater_encoding::{Encoder, Format};
+use headwater_model::{AuditEvent, ErrorCode, Problem};
+use headwater_service::{AuditExport, AuditFilter};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{ErrorResponse, HandlerResult};
+use super::extract::{Caller, Parameters, parse_time, parse_word};
+use crate::state::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(export))
+}
+
+/// The events to export; all by default.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// Only events at this time or later: RFC 3339, or a date.
+    since: Option<String>,
+    /// Only events before this time.
+    until: Option<String>,
+    /// Only events of this user, or of `owner` or `anonymous`.
+    user: Option<String>,
+    /// Only events with this action, for example `select`, `login` or `grant`.
+    action: Option<String>,
+    /// Only events with this outcome: `allowed` or `denied`.
+    outcome: Option<String>,
+}
+
+/// Returns events of the audit log, the oldest first. `Accept` selects the format, as for queries.
+#[utoipa::path(get, path = "/v1/audit",
+    operation_id = "export_audit", tag = "access",
+    params(Filter), responses(
+    (status = 200, description = "The events.", content(
+        (Vec<AuditEvent> = "application/json"),
+        (String = "application/x-ndjson"),
+        (String = "text/csv"))),
+    (status = "default", body = Problem)))]
+async fn export(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    headers: HeaderMap,
+    Parameters(filter): Parameters<Filter>,
+) -> HandlerResult<Response> {
+    let outcome = filter.outcome.as_deref().map(|word| parse_word(word, "outcome")).transpose()?;
+    let filter = AuditFilter {
+        since: filter.since.as_deref().map(parse_time).transpose()?,
+        until: filter.until.as_deref().map(parse_time).transpose()?,
+        principal: filter.user,
+        action: filter.action,
+        outcome,
+    };
+    let format = Format::accepted(&headers)?;
+    let events = app.service.access_control().audit(&principal, filter)?;
+    let encoder = Encoder::new(format, &events.schema()).map_err(|error| not_encoded(&error))?;
+    let chunks = Chunks { events, encoder: Some(encoder) };
+    let stream = futures::stream::try_unfold(chunks, |mut chunks| async {
+        Ok::<_, Problem>(chunks.next().await?.map(|bytes| (bytes, chunks)))
+    });
+    let media_type = [(CONTENT_TYPE, format.media_type())];
+    Ok((media_type, ResponseBody::from_stream(stream)).into_response())
+}
+
+/// The remaining chunks of a response.
+struct Chunks {
+    events: AuditExport,
+    /// None after the last chunk.
+    encoder: Option<Encoder>,
+}
+
+impl Chunks {
+    /// Returns the next chunk that is not empty; none after the last one.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        while let Some(encoder) = &mut self.encoder {
+            let bytes = if let Some(batch) = self.events.next().await? {
+                encoder.batch(&batch)
+            } else {
+                let bytes = encoder.end();
+                self.encoder = None;
+                bytes
+            };
+            let bytes = bytes.map_err(|error| not_encoded(&error).0)?;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn not_encoded(error: &arrow::error::ArrowError) -> ErrorResponse {
+    let message = format!("the events cannot be encoded: {error}");
+    ErrorResponse(Problem::new(ErrorCode::Internal, message))
+}

@@ -1,0 +1,53 @@
+//! Export of the audit log, the oldest events first.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use headwater_access::{Access, AuditFilter};
+use headwater_model::{Action, Object, OrProblem, Principal, Problem};
+use serde_json::{Value, json};
+
+use crate::access_control::AccessControl;
+use crate::audit_table::schema;
+use crate::system_tables::to_batches;
+
+/// The events that a filter selects, in pages.
+pub struct AuditExport {
+    access: Access,
+    filter: AuditFilter,
+    /// The position of the next page; none after the last one.
+    next: Option<String>,
+}
+
+impl AccessControl {
+    /// Exports the events of the audit log that a filter selects.
+    ///
+    /// Errors: `forbidden` without `audit` on the lake.
+    pub fn audit(
+        &self,
+        principal: &Principal,
+        filter: AuditFilter,
+    ) -> Result<AuditExport, Problem> {
+        self.0.authorize(principal, Action::Audit, &Object::lake())?;
+        Ok(AuditExport { access: self.0.access.clone(), filter, next: Some(String::new()) })
+    }
+}
+
+impl AuditExport {
+    /// Returns the columns, which are those of `system.audit`.
+    pub fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    /// Returns the next events; none after the last ones.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        while let Some(next) = self.next.take() {
+            let page = self.access.audit().page(&self.filter, &next).await.or_problem()?;
+            self.next = page.next;
+            let rows: Vec<Value> = page.events.iter().map(|event| json!(event)).collect();
+            if let Some(batch) = to_batches(&schema(), &rows)?.pop() {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}
