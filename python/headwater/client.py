@@ -21,7 +21,7 @@ from .errors import HeadwaterError, from_problem, make
 from .frames import import_package, is_table, to_stream
 from .project import read_project
 from .refs import Refs
-from .requests import OnEvent, without_none
+from .requests import OnEvent, parameter_text, selectors, user_name, without_none
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Client(Refs, Tables):
         certificate: str | os.PathLike[str] | None = None,
         profile: str | None = None,
     ) -> None:
-        author = author or _user()
+        author = author or user_name()
         if not author.isprintable() or len(author.encode()) > 200:
             hint = "Use one line of at most 200 bytes."
             raise make("invalid_argument", f"`{author!r}` is not a usable author", hint)
@@ -270,6 +270,9 @@ class Client(Refs, Tables):
         parameters: Mapping[str, object] | None = None,
         strict: bool = True,
         no_cache: bool = False,
+        select: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        retry: str | None = None,
         dry_run: bool = False,
         priority: str | None = None,
         on_event: OnEvent | None = None,
@@ -277,25 +280,42 @@ class Client(Refs, Tables):
         """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
 
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
-        run. `no_cache` runs unchanged models too. `priority` is `low`, `normal` or `high`: the
-        order of queued calls. `on_event` is called with each event: a dict with `sequence`, `time`,
-        `type` and the fields of the type (`log`, `planned`, `step_started`, `step_ended`, ...).
+        run. `no_cache` runs unchanged models too. `select` and `exclude` are selectors of models in
+        dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
+        continue. `priority` is `low`, `normal` or `high`: the order of queued calls. `on_event` is
+        called with each event: a dict with `sequence`, `time`, `type` and the fields of the type
+        (`log`, `planned`, `step_started`, `step_ended`, ...).
 
         Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
         plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;
         the branch is then unchanged.
         """
-        texts = {name: _text(name, value) for name, value in (parameters or {}).items()}
+        texts = {name: parameter_text(name, value) for name, value in (parameters or {}).items()}
         request = {
             "files": read_project(project_dir),
             "parameters": texts,
-            "strict": strict,
+            "strict": None if retry and strict else strict,
             "no_cache": no_cache,
+            "select": selectors(select),
+            "exclude": selectors(exclude),
             "dry_run": dry_run,
         }
         at = self._at_if_known(ref)
-        asked = without_none({**request, "ref": at, "priority": priority})
+        asked = without_none({**request, "ref": at, "priority": priority, "retry": retry})
         return self._work("/v1/runs", asked, on_event)
+
+    def test(
+        self,
+        project_dir: str | os.PathLike[str],
+        select: str | Iterable[str] = (),
+        on_event: OnEvent | None = None,
+    ) -> dict[str, Any]:
+        """Runs the unit tests of a project, or those of the selected models.
+
+        Returns the report. Raises `ExpectationFailedError` with the differences of failed tests.
+        """
+        request = {"files": read_project(project_dir), "select": selectors(select), "test": True}
+        return self._work("/v1/runs", request, on_event)
 
     def import_files(
         self,
@@ -461,15 +481,6 @@ def _job_error(job: Mapping[str, Any]) -> HeadwaterError:
     return error
 
 
-def _text(name: str, value: object) -> str:
-    """Formats a parameter's value as on the command line."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (str, int, float)):
-        return str(value)
-    hint = "Give text, a number, True or False."
-    raise make("invalid_argument", f"parameter `{name}` cannot be `{value!r}`", hint)
-
 
 def _absolute(source: str | os.PathLike[str]) -> str:
     text = os.fspath(source)
@@ -482,12 +493,3 @@ def _partition_field(field: str) -> dict[str, str]:
         raise make("invalid_argument", f"partition `{field}` is not known", partition.HINT)
     column, transform = found
     return {"column": column, "transform": transform}
-
-
-def _user() -> str:
-    from getpass import getuser
-
-    try:
-        return getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"

@@ -40,6 +40,9 @@ def model(
     secrets: Iterable[str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
     overwrite_filter: str | None = None,
+    tags: str | Iterable[str] | None = None,
+    retries: int = 0,
+    backoff: str | float | None = None,
 ) -> Callable[[Function], Function]:
     """Turns a function into a model: it returns one table.
 
@@ -55,7 +58,10 @@ def model(
     number of seconds. `cpus` is the maximum number of processors, such as `1.5`; `tmp` the size of
     `/tmp`, by default 1 GiB. `env` are environment variables, whose values Headwater never shows;
     `secrets` are names of secrets of the lake, which are environment variables, too. `priority` is
-    the order of queued calls.
+    the order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
+    models. `retries` is the number of repetitions after an exception that may be transient, an
+    exceeded `timeout` or an ended process; `backoff` is the wait before the first one, by default
+    1 s, which doubles with each.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several. Raises `InvalidProjectError` for invalid arguments.
@@ -76,6 +82,9 @@ def model(
         "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
         "overwrite_filter": _check_filter(overwrite_filter),
+        "tags": None if tags is None else _check_tags(tags),
+        "retries": _check_retries(retries),
+        "backoff": _check_measure(backoff, "backoff", parse_duration, "5s"),
     }
     return _attach("model", settings)
 
@@ -102,14 +111,24 @@ def python(
     return _attach("python", settings)
 
 
-def expectation(name: str | None = None) -> Callable[[Function], Function]:
+def expectation(
+    name: str | None = None,
+    tags: str | Iterable[str] | None = None,
+    severity: Literal["fail", "warn"] = "fail",
+) -> Callable[[Function], Function]:
     """Turns a function into an expectation: it returns whether its tables are valid.
 
     `name` is the expectation's name, by default the function's. A false result fails a strict run,
-    and is a warning otherwise. Raises `InvalidProjectError` for an invalid name.
+    and is a warning otherwise, or with the `severity` `"warn"`. `tags` are names by which
+    `headwater run --select tag:NAME` selects it. Raises `InvalidProjectError` for invalid
+    arguments.
     """
-    checked = name if name is None else _check_name(name, "expectation")
-    return _attach("expectation", {"name": checked})
+    settings = {
+        "name": name if name is None else _check_name(name, "expectation"),
+        "tags": None if tags is None else _check_tags(tags),
+        "severity": _check_severity(severity),
+    }
+    return _attach("expectation", settings)
 
 
 def function(
@@ -268,6 +287,29 @@ def _check_priority(value: object) -> str | None:
     if value is not None and value not in PRIORITIES:
         refuse(f"priority `{value}` is not known", "Use `low`, `normal` or `high`.")
     return value  # type: ignore[return-value]
+
+
+def _check_retries(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 100:
+        refuse(f"retries cannot be `{value!r}`", "Use a number from 0 to 100.")
+    return value
+
+
+def _check_severity(value: object) -> str:
+    if value not in ("fail", "warn"):
+        refuse(f"severity `{value}` is not known", "Use `fail` or `warn`.")
+    return value  # type: ignore[return-value]
+
+
+def _check_tags(value: object) -> tuple[str, ...]:
+    tags = (value,) if isinstance(value, str) else value
+    if not hasattr(tags, "__iter__"):
+        refuse(f"tags is a list of names, not `{value!r}`")
+    found = tuple(check_text(tag, "a tag") for tag in tags)
+    for tag in found:
+        if not all(letter.isalnum() or letter in "_-./" for letter in tag):
+            refuse(f"`{tag}` is not a tag", "Use letters, digits, `_`, `-`, `.` and `/`.")
+    return found
 
 
 def _check_variables(env: object) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The files of a project that are sent to the server: its project file, SQL and Python files.
+"""The files of a project that are sent to the server: its project file, SQL, Python, unit tests.
 
 The command line sends the same files. Hidden files and folders, `data`, `__pycache__`,
 `node_modules`, virtual environments and folders with another project are not sent; symbolic links
@@ -48,7 +48,7 @@ def read_project(root: str | os.PathLike[str]) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def _code_files(folder: str, depth: int) -> Iterator[str]:
+def _code_files(folder: str, depth: int, tests: bool = False) -> Iterator[str]:
     try:
         with os.scandir(folder) as found:
             entries = list(found)
@@ -59,8 +59,9 @@ def _code_files(folder: str, depth: int) -> Iterator[str]:
             continue
         if entry.is_dir(follow_symlinks=False):
             if depth < DEPTH_MAX and _is_code_folder(entry):
-                yield from _code_files(entry.path, depth + 1)
-        elif entry.is_file(follow_symlinks=False) and _is_code_file(entry.name, depth):
+                inner = tests or (depth == 0 and entry.name == "tests")
+                yield from _code_files(entry.path, depth + 1, inner)
+        elif entry.is_file(follow_symlinks=False) and _is_code_file(entry.name, depth, tests):
             yield entry.path
 
 
@@ -70,7 +71,9 @@ def _is_code_folder(entry: os.DirEntry[str]) -> bool:
     return entry.name not in FOLDERS_LEFT_OUT and not marked
 
 
-def _is_code_file(name: str, depth: int) -> bool:
+def _is_code_file(name: str, depth: int, tests: bool) -> bool:
+    if tests and name.endswith((".yaml", ".yml")):
+        return True
     return name.endswith((".sql", ".py")) or (depth == 0 and name in PROJECT_FILES)
 
 

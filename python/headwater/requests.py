@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .connection import Connection
+from .errors import make
 
 OnEvent = Callable[[dict[str, Any]], object]
 
@@ -45,3 +47,28 @@ class Requests:
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def selectors(value: str | Iterable[str]) -> list[str]:
+    """Returns selectors of models as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def parameter_text(name: str, value: object) -> str:
+    """Formats a parameter's value as on the command line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    hint = "Give text, a number, True or False."
+    raise make("invalid_argument", f"parameter `{name}` cannot be `{value!r}`", hint)
+
+
+def user_name() -> str:
+    """Returns the name of the operating system's user."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"

@@ -137,6 +137,14 @@ impl Environments {
         python::find(&self.search, spec.python.as_deref()).map(drop)
     }
 
+    /// Returns true if the environment of a specification is built.
+    pub fn has(&self, spec: &EnvironmentSpec) -> bool {
+        let Ok(requirements) = requirements(spec) else { return false };
+        python::find(&self.search, spec.python.as_deref()).is_ok_and(|interpreter| {
+            self.find(&hash(&interpreter, &requirements), &interpreter).is_some()
+        })
+    }
+
     /// Returns the environment of a specification, built if missing. Concurrent requests share a
     /// build.
     pub async fn get(

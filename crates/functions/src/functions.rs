@@ -118,6 +118,11 @@ impl Functions {
         Ok(self.0.environments.check(spec)?)
     }
 
+    /// Returns true if an environment exists, so that its functions start without a build.
+    pub fn has_environment(&self, spec: &EnvironmentSpec) -> bool {
+        self.0.environments.has(spec)
+    }
+
     /// Returns the environment of a set of packages, and builds it if missing.
     pub async fn environment(
         &self,

@@ -216,7 +216,7 @@ pub enum StepStatus {
     Unchanged,
     /// It ran and failed.
     Failed,
-    /// An expectation returned false in a run that is not strict.
+    /// An expectation failed, and its severity is `warn` or the run is not strict.
     Warned,
     /// Something it needs failed, or the run was stopped.
     Skipped,

@@ -86,7 +86,10 @@ pub use project_file::{PROJECT_FILE, PROJECT_FILES};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
-pub use run::{PlannedStep, RunPlan, RunReport, RunRequest, StepReport};
+pub use run::{
+    AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, RunPlan, RunReport, RunRequest,
+    StepReport,
+};
 pub use secret::{Secret, SetSecret};
 pub use session::{CreateSession, LoginMethods, OidcLogin, Session, SessionCode};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};

@@ -24,8 +24,24 @@ pub struct RunRequest {
     pub strict: Option<bool>,
     /// Run every model, including unchanged ones.
     pub no_cache: bool,
+    /// The models and expectations to run, in dbt's selection syntax; empty: all. A space or
+    /// another item is a union, a comma an intersection: `+orders`, `tag:daily,state:modified+`.
+    /// Checks of the selected models run too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub select: Vec<String>,
+    /// Models and expectations to leave out, in the same syntax.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// The failed or stopped run to continue, by job id: models that it ran are not run again. The
+    /// default for `files` and `parameters` is its own. It also determines the branch and the
+    /// selection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<String>,
     /// Check and plan only.
     pub dry_run: bool,
+    /// Run the project's unit tests instead of its models; no table is read or written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub test: bool,
     /// Priority of the run's functions; by default that of each model, or else of the project.
     pub priority: Option<Priority>,
     /// A ref to merge first: the models run on the merged state, and one commit contains the merge
@@ -38,12 +54,72 @@ pub struct RunRequest {
 }
 
 /// The plan of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunPlan {
     /// The project's name.
     pub project: String,
-    /// The steps, parents before children.
+    /// The selected steps and those that they need, parents before children.
     pub steps: Vec<PlannedStep>,
+    /// Rows of the tables to read. Filters are not considered, so this is an upper bound.
+    #[serde(default)]
+    pub rows_read: u64,
+    /// Bytes of the tables to read. Column selections are not considered, so this is an upper
+    /// bound.
+    #[serde(default)]
+    pub bytes_read: u64,
+    /// Estimated cost by the rate card: of each model's last run, or else of the bytes to read.
+    #[serde(default)]
+    pub cost: f64,
+    /// The rate card's currency.
+    #[serde(default)]
+    pub currency: String,
+    /// Environments to build before their functions can run.
+    #[serde(default)]
+    pub installs: Vec<PlannedInstall>,
+    /// What reads a table that the run writes and is not part of the run.
+    #[serde(default)]
+    pub affected: Vec<AffectedReader>,
+}
+
+/// An environment that a run builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedInstall {
+    /// `python 3.11, polars 1.38.1`.
+    pub environment: String,
+    /// The models and expectations that use it.
+    pub steps: Vec<String>,
+}
+
+/// A model, expectation or view that reads a table written by a run, without being part of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AffectedReader {
+    /// The model, expectation or view.
+    pub name: String,
+    /// `sql`, `python`, `expectation` or `view`.
+    pub kind: String,
+    /// The models that it reads, directly or not.
+    pub reads: Vec<String>,
+    /// Whether one of them removes a column or changes its type; none if the columns of one are not
+    /// known before the run.
+    pub breaking: Option<bool>,
+}
+
+/// Changes of a table's columns by a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedColumns {
+    /// Columns to add.
+    pub added: Vec<String>,
+    /// Columns to remove: breaking.
+    pub removed: Vec<String>,
+    /// Columns whose type changes, as `amount: int -> string`: breaking.
+    pub retyped: Vec<String>,
+}
+
+impl PlannedColumns {
+    /// Returns true if a column is removed or has another type.
+    pub fn is_breaking(&self) -> bool {
+        !self.removed.is_empty() || !self.retyped.is_empty()
+    }
 }
 
 /// One step of a run plan.
@@ -67,14 +143,32 @@ pub struct PlannedStep {
     pub environment: Option<String>,
     /// The reason to run, or none: `changed code`, `changed input`, `first run`, `no cache`.
     pub reason: Option<String>,
+    /// The reason in detail: the file, table, parameter or environment that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Rows of the tables that it reads, without filters. None if it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_read: Option<u64>,
+    /// Bytes of the tables that it reads, with all columns. None if it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_read: Option<u64>,
+    /// Estimated cost. None if it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// Changes of its table's columns, if the table exists and the new columns are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<PlannedColumns>,
 }
 
 /// The result of one model or expectation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepReport {
-    /// The model or expectation.
+    /// The model, expectation or unit test.
     pub step: String,
-    /// `sql`, `python` or `expectation`.
+    /// `sql`, `python`, `expectation` or `test`.
     pub kind: String,
     /// Its outcome.
     pub status: StepStatus,
@@ -95,9 +189,10 @@ pub struct StepReport {
 pub struct RunReport {
     /// The project's name.
     pub project: String,
-    /// The requested branch.
+    /// The requested branch; empty for unit tests.
     pub branch: String,
-    /// The branch of the run: deleted after success, kept for reading after failure.
+    /// The branch of the run: deleted after success, kept for reading after failure. Empty for unit
+    /// tests.
     pub run_branch: String,
     /// The commit on the branch; none if nothing changed or the run failed.
     #[schema(value_type = Option<String>)]

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 const JOURNAL: &str = "steps_passed";
 
-/// Returns true if a step succeeded with this fingerprint.
+/// Returns true if a step succeeded with this fingerprint, or code fingerprint.
 pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool> {
     let entry = store.latest(JOURNAL, fingerprint).await.map_err(|error| Error::other(&error))?;
     Ok(entry.is_some())

@@ -13,7 +13,7 @@ impl Plan {
     pub(crate) async fn own_reason(
         &self,
         index: usize,
-        options: PlanOptions,
+        options: PlanOptions<'_>,
     ) -> Result<Option<&'static str>> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         if options.no_cache {
@@ -40,10 +40,11 @@ impl Plan {
     }
 
     /// Returns true if only the success of a step is recorded: expectations, and models that are
-    /// neither stored nor read.
+    /// neither stored nor read in this run.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
-        !step.is_materialized() && self.graph.children[index].is_empty()
+        let mut children = self.graph.children[index].iter();
+        !step.is_materialized() && !children.any(|child| self.selection.planned[*child])
     }
 
     /// Adds the models without a table whose children run.
@@ -54,6 +55,10 @@ impl Plan {
             let plan = &mut self.steps[index];
             if needed && !self.project.steps[index].is_materialized() && plan.reason.is_none() {
                 plan.reason = Some(NEEDED);
+            }
+            // An intermediate model that is not selected runs only for its children.
+            if !needed && !self.selection.chosen[index] {
+                plan.reason = None;
             }
         }
     }

@@ -75,6 +75,21 @@ pub(crate) fn environment_spec(
     headwater_functions::EnvironmentSpec { python, packages, system }
 }
 
+/// Returns the Python version and packages of a function as text: `python 3.11, polars 1.38.1`.
+pub(crate) fn environment_text(defaults: &Defaults, function: &crate::Function) -> String {
+    let (python, packages) = environment(defaults, function);
+    let python = python.map_or("python".to_owned(), |version| format!("python {version}"));
+    let packages = packages.iter().map(|(name, version)| format!("{name} {version}"));
+    std::iter::once(python).chain(packages).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the first 16 digits of a text's hash.
+pub(crate) fn short_hash(text: &str) -> String {
+    let mut hash = hash(text);
+    hash.truncate(16);
+    hash
+}
+
 /// Returns the hash of a step with its inputs, each with its name and state.
 pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");

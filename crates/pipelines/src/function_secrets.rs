@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{Error, Function, Result};
 
 /// The values that a function names, for one call.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct FunctionSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
     redactor: Redactor,

@@ -9,6 +9,7 @@
 //! This crate opens no files: project files are passed as text. Tables are in `lake`, SQL in
 //! `engine` and Python processes in `functions`.
 
+mod build_record;
 mod call;
 mod checks;
 mod columns;
@@ -17,6 +18,7 @@ mod decide;
 mod deployment;
 mod error;
 mod fingerprint;
+mod forecast;
 mod function_secrets;
 mod graph;
 mod increments;
@@ -24,12 +26,16 @@ mod invocation;
 mod plan;
 mod project;
 mod rerun;
+mod retry;
 mod rights;
 mod run;
 mod runner;
+mod selected;
+mod selection;
 mod source;
 mod step;
 mod suggest;
+mod unit_test;
 mod units;
 
 pub use call::Given;
@@ -41,4 +47,6 @@ pub use project::{
 };
 pub use runner::Runner;
 pub use source::Location;
-pub use step::{Body, Function, Input, Materialization, ParameterInput, Step, StepKind};
+pub use step::{
+    Body, Function, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
+};

@@ -11,8 +11,10 @@ use headwater_model::{
 use headwater_tables::Table;
 use serde_json::Value;
 
+use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::Columns;
 use crate::graph::Graph;
+use crate::selection::Selection;
 use crate::source::SourceText;
 use crate::step::{Body, Input, Step};
 use crate::{Error, Project, Result, Runner, fingerprint};
@@ -29,6 +31,8 @@ pub(crate) struct Plan {
     pub graph: Graph,
     pub view: View,
     pub values: BTreeMap<String, Value>,
+    /// The steps that the run may run.
+    pub selection: Selection,
     /// If true, every step runs, and incremental models are rebuilt from all their input.
     pub full: bool,
     /// Priority of all function calls; overrides that of the functions.
@@ -46,6 +50,10 @@ pub(crate) struct StepPlan {
     pub fingerprint: String,
     /// Reason to run; `None` if the step is up to date.
     pub reason: Option<&'static str>,
+    /// Details of the reason.
+    pub why: Vec<String>,
+    /// What the output depends on.
+    pub record: BuildRecord,
     /// Lake tables that the step reads.
     pub tables: Vec<TableName>,
     /// Schema of each input that is a lake table; `None` for a model.
@@ -58,11 +66,15 @@ pub(crate) struct StepPlan {
 
 /// Options of a plan.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct PlanOptions {
+pub(crate) struct PlanOptions<'a> {
     /// Runs every step.
     pub no_cache: bool,
     /// Priority of all function calls; overrides that of the functions.
     pub priority: Option<Priority>,
+    /// Selectors of the steps to run; empty: all.
+    pub select: &'a [String],
+    /// Selectors of the steps to leave out.
+    pub exclude: &'a [String],
 }
 
 impl Plan {
@@ -72,42 +84,92 @@ impl Plan {
         project: Project,
         view: View,
         values: BTreeMap<String, Value>,
-        options: PlanOptions,
+        options: PlanOptions<'_>,
     ) -> Result<Plan> {
         let graph = Graph::new(&project)?;
         let steps = vec![StepPlan::default(); project.steps.len()];
-        let PlanOptions { no_cache: full, priority } = options;
-        let mut plan = Plan { project, graph, view, values, full, priority, steps };
-        for index in plan.graph.order.clone() {
+        let PlanOptions { no_cache: full, priority, .. } = options;
+        let selection = Selection { chosen: Vec::new(), planned: Vec::new() };
+        let mut plan = Plan { project, graph, view, values, selection, full, priority, steps };
+        let order = plan.graph.order.clone();
+        for index in order.iter().copied() {
+            plan.steps[index] = plan.existing(index).await?;
+        }
+        plan.selection = plan.select(options).await?;
+        let planned = || order.iter().copied().filter(|index| plan.selection.planned[*index]);
+        let planned: Vec<usize> = planned().collect();
+        plan.check_allowed(runner).await?;
+        for index in planned.iter().copied() {
             plan.steps[index] = plan.step(index).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;
         }
         plan.keep_parents();
+        for index in planned {
+            plan.steps[index].why = plan.why(index).await;
+        }
         plan.check(runner).await?;
         Ok(plan)
     }
 
-    async fn step(&self, index: usize) -> Result<StepPlan> {
+    /// Checks the rights of the run, and that the secrets of its functions exist.
+    async fn check_allowed(&self, runner: &Runner) -> Result<()> {
+        runner.check_rights(self).await?;
+        let functions = self.planned_steps().filter_map(Step::function);
+        let secrets: Vec<String> = functions.flat_map(|it| it.secrets.iter().cloned()).collect();
+        let checked = runner.secrets.check(&secrets).await;
+        checked.map_err(|error| Error::other(&error))
+    }
+
+    /// Returns a step's code and existing table.
+    async fn existing(&self, index: usize) -> Result<StepPlan> {
         let step = &self.project.steps[index];
         let code = fingerprint::code(&self.project, step, &self.values);
         let mut found = StepPlan { code, ..StepPlan::default() };
-        let mut states = Vec::new();
-        for input in &step.inputs {
-            let (state, schema) = match self.graph.model(input) {
-                Some(parent) => (self.output_state(parent), None),
-                None => self.lake_table(step, input, &mut found.tables).await?,
-            };
-            states.push((input.table.to_string(), state));
-            found.inputs.push(schema);
-        }
-        found.fingerprint = fingerprint::whole(&found.code, &states);
         if step.is_materialized() {
             let (namespace, name) = (&step.table.namespace, &step.table.name);
             let table = self.view.find(namespace, name).await;
             found.table = table.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
-            self.check_owner(step, found.table.as_ref()).await?;
         }
         Ok(found)
+    }
+
+    async fn step(&self, index: usize) -> Result<StepPlan> {
+        let step = &self.project.steps[index];
+        let mut found = self.steps[index].clone();
+        found.record = BuildRecord::of(self, step);
+        let mut states = Vec::new();
+        for input in &step.inputs {
+            let name = input.table.to_string();
+            let (state, schema) = if let Some(parent) = self.graph.model(input) {
+                let state = self.parent_state(step, input, parent).await?;
+                self.record_parent(parent, &state, &mut found.record);
+                (state, None)
+            } else {
+                let (state, schema, snapshot) =
+                    self.lake_table(step, input, &mut found.tables).await?;
+                let input = InputRecord { state: fingerprint::short_hash(&state), snapshot };
+                found.record.inputs.insert(name.clone(), input);
+                (state, schema)
+            };
+            states.push((name, state));
+            found.inputs.push(schema);
+        }
+        found.fingerprint = fingerprint::whole(&found.code, &states);
+        self.check_owner(step, found.table.as_ref()).await?;
+        Ok(found)
+    }
+
+    /// Adds a parent to a step's record; an intermediate one with all that it depends on.
+    fn record_parent(&self, parent: usize, state: &str, record: &mut BuildRecord) {
+        let (step, plan) = (&self.project.steps[parent], &self.steps[parent]);
+        if step.is_materialized() {
+            let input = InputRecord { state: fingerprint::short_hash(state), snapshot: None };
+            record.inputs.insert(step.table.to_string(), input);
+            return;
+        }
+        record.intermediate.insert(step.name.clone(), fingerprint::short_hash(&plan.code));
+        record.intermediate.extend(plan.record.intermediate.clone());
+        record.inputs.extend(plan.record.inputs.clone());
     }
 
     /// Fails if the table was not written by a model of this project, unless the model has
@@ -139,7 +201,7 @@ impl Plan {
 
     /// Returns a string that identifies a model's output: its fingerprint, and for a table that
     /// accumulates rows also its snapshot, which other writers may change.
-    fn output_state(&self, index: usize) -> String {
+    pub(crate) fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
         match &plan.table {
@@ -154,16 +216,16 @@ impl Plan {
         }
     }
 
-    /// Returns the state and schema of a lake table, or fails with `TableMissing`.
+    /// Returns the state, schema and snapshot of a lake table, or fails with `TableMissing`.
     async fn lake_table(
         &self,
         step: &Step,
         input: &Input,
         tables: &mut Vec<TableName>,
-    ) -> Result<(String, Option<SchemaRef>)> {
+    ) -> Result<(String, Option<SchemaRef>, Option<i64>)> {
         if input.table.namespace == SYSTEM_NAMESPACE {
             // System tables change constantly, so a step that reads one always runs.
-            return Ok((uuid::Uuid::new_v4().to_string(), None));
+            return Ok((uuid::Uuid::new_v4().to_string(), None, None));
         }
         let other = match &input.reference {
             Some(reference) => {
@@ -180,11 +242,13 @@ impl Plan {
             return Err(self.missing(view, step, input).await?);
         };
         if entry.is_view() {
-            return self.lake_view(view, (step, input), name, tables).await;
+            let found = self.lake_view(view, (step, input), name, tables).await;
+            return found.map(|(state, schema)| (state, schema, None));
         }
         let table = view.load(&entry).await.map_err(|error| Error::other(&error))?;
         tables.push(name);
-        Ok((table.metadata_location().to_owned(), Some(table.schema())))
+        let state = table.metadata_location().to_owned();
+        Ok((state, Some(table.schema()), table.snapshot_id()))
     }
 
     /// Returns the tables that models of this project write.
@@ -246,7 +310,7 @@ impl Plan {
     pub async fn checked_tables(&self, view: &View) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
-            (0..steps.len()).filter(|index| steps[*index].is_expectation()).collect();
+            (0..steps.len()).filter(|index| self.is_planned_check(*index)).collect();
         let mut seen = BTreeSet::new();
         let mut checked = BTreeSet::new();
         while let Some(index) = next.pop() {
@@ -271,8 +335,8 @@ impl Plan {
 
     /// Returns the plan in the form of the API.
     pub fn listed(&self) -> RunPlan {
-        let steps = self.graph.order.iter().map(|index| self.listed_step(*index));
-        RunPlan { project: self.project.name.clone(), steps: steps.collect() }
+        let steps = self.listed_steps().map(|index| self.listed_step(index)).collect();
+        RunPlan { project: self.project.name.clone(), steps, ..RunPlan::default() }
     }
 
     fn listed_step(&self, index: usize) -> PlannedStep {
@@ -284,11 +348,7 @@ impl Plan {
         let environment = match &step.body {
             Body::Sql(_) => None,
             Body::Python(function) => {
-                let (python, packages) = fingerprint::environment(&self.project.defaults, function);
-                let python =
-                    python.map_or("python".to_owned(), |version| format!("python {version}"));
-                let packages = packages.iter().map(|(name, version)| format!("{name} {version}"));
-                Some(std::iter::once(python).chain(packages).collect::<Vec<_>>().join(", "))
+                Some(fingerprint::environment_text(&self.project.defaults, function))
             }
         };
         PlannedStep {
@@ -301,6 +361,12 @@ impl Plan {
             materialization,
             environment,
             reason: plan.reason.map(str::to_owned),
+            why: plan.why.clone(),
+            tags: step.tags.clone(),
+            rows_read: None,
+            bytes_read: None,
+            cost: None,
+            columns: None,
         }
     }
 }

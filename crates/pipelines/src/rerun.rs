@@ -44,7 +44,7 @@ impl Runner {
         let merge = self.plan_merge(&target, &request).await?;
         let start = merge.plan.head;
         self.branch_in_quarantine(&branch, start, context.id().to_string()).await?;
-        let work = Work { target, branch, start, request, context };
+        let work = Work { target, branch, start, request, context, made: Vec::new() };
         let ran = Box::pin(self.merge_and_run_there(merge, &work)).await;
         if ran.is_err() {
             self.forget_empty(start, &work.branch).await;
@@ -89,12 +89,13 @@ impl Runner {
         self.branch_in_quarantine(&branch, merge.plan.head, id).await?;
         let planned = async {
             self.merge_on(&branch, &merge, (target, "")).await?;
-            self.make_plan(merge.project, request, &RefSpec::Name(branch.clone())).await
+            let reference = RefSpec::Name(branch.clone());
+            self.make_plan(merge.project, request, &reference).await?.forecast(self).await
         };
         let planned = Box::pin(planned).await;
         let deleted = self.lake().catalog().delete_branch(&branch).await;
         deleted.map_err(|error| Error::other(&error))?;
-        Ok(planned?.listed())
+        planned
     }
 
     /// Plans the merge and chooses a side for each derived table in conflict.

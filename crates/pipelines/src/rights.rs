@@ -13,6 +13,7 @@ use headwater_model::{
 };
 
 use crate::graph::Graph;
+use crate::plan::Plan;
 use crate::step::{Materialization, Step};
 use crate::{Error, Project, Result, Runner};
 
@@ -77,18 +78,18 @@ impl Runner {
         self.authorize(Action::Read, &Object::reference(&merge.source))
     }
 
-    /// Checks that a run may read and write the tables of a project's models, and use the secrets
-    /// of their functions.
-    pub(crate) async fn check_rights(&self, project: &Project, view: &View) -> Result<()> {
+    /// Checks that a run may read and write the tables of its models, and use the secrets of their
+    /// functions.
+    pub(crate) async fn check_rights(&self, plan: &Plan) -> Result<()> {
         if self.access.is_none() {
             return Ok(());
         }
-        let graph = Graph::new(project)?;
-        for step in &project.steps {
+        let (project, graph, view) = (&plan.project, &plan.graph, &plan.view);
+        for step in plan.planned_steps() {
             for secret in step.function().into_iter().flat_map(|function| &function.secrets) {
                 self.authorize(Action::Use, &Object::secret(secret))?;
             }
-            self.check_reads(project, &graph, step, view).await?;
+            self.check_reads(project, graph, step, view).await?;
             if step.is_materialized() {
                 self.check_write(step, view).await?;
             }

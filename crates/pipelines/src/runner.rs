@@ -17,7 +17,7 @@ use headwater_store::{Batch, RefChange, Unique};
 
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
-use crate::{Error, Parsed, Project, Result, Step, checks, rerun};
+use crate::{Error, Parsed, Project, Result, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Runner {
 }
 
 /// Returns the name of a run's branch.
-fn run_branch(job: JobId) -> String {
+pub(crate) fn run_branch(job: JobId) -> String {
     format!("run/{job}")
 }
 
@@ -72,8 +72,14 @@ impl Runner {
             let target = self.target(&reference).await?;
             return Box::pin(self.plan_merged(&target, request)).await;
         }
+        if request.retry.is_some() {
+            let target = self.target(&reference).await?;
+            if let Some(kept) = self.kept_branch(request, &target).await? {
+                return Box::pin(self.plan_retry(request, &kept)).await;
+            }
+        }
         let project = Parsed::read(&request.files)?.into_runnable()?;
-        Ok(self.make_plan(project, request, &reference).await?.listed())
+        Box::pin(self.make_plan(project, request, &reference)).await?.forecast(self).await
     }
 
     /// Returns the target branch of a run.
@@ -91,12 +97,9 @@ impl Runner {
         let values = project.parameter_values(&request.parameters)?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
-        self.check_rights(&project, &view).await?;
-        let functions = project.steps.iter().filter_map(Step::function);
-        let secrets: Vec<String> = functions.flat_map(|it| it.secrets.iter().cloned()).collect();
-        let checked = self.secrets.check(&secrets).await;
-        checked.map_err(|error| Error::other(&error))?;
-        let options = PlanOptions { no_cache: request.no_cache, priority: request.priority };
+        let RunRequest { no_cache, priority, select, exclude, .. } = request;
+        let (no_cache, priority) = (*no_cache, *priority);
+        let options = PlanOptions { no_cache, priority, select, exclude };
         let plan = Plan::new(self, project, view, values, options).await;
         plan.map_err(|error| self.conceal(error))
     }
@@ -111,6 +114,12 @@ impl Runner {
             let target = self.target(&reference).await?;
             return Box::pin(self.merge_and_run(target, branch, request, context)).await;
         }
+        if request.retry.is_some() {
+            let target = self.target(&reference).await?;
+            if let Some(kept) = self.kept_branch(&request, &target).await? {
+                return Box::pin(self.retry(kept, request, context)).await;
+            }
+        }
         let project = Parsed::read(&request.files)?.into_runnable()?;
         let stopped = context.cancelled();
         let plan = tokio::select! {
@@ -121,11 +130,11 @@ impl Runner {
         };
         let target = plan::branch_of(&plan.view, &reference)?;
         let start = plan.view.commit();
-        let work = Work { target, branch, start, request, context };
+        let work = Work { target, branch, start, request, context, made: Vec::new() };
         if plan.has_work() {
             self.run_on_branch(&plan, &work).await
         } else {
-            let unchanged = plan.graph.order.iter().map(|step| plan.unchanged(*step));
+            let unchanged = plan.listed_steps().map(|step| plan.unchanged(step));
             let steps: Vec<StepReport> = unchanged.collect();
             for report in &steps {
                 work.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
@@ -157,6 +166,9 @@ impl Runner {
     pub(crate) async fn run_there(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
         let strict = work.is_strict();
         let run = Run::new(self, Arc::clone(plan), &work.branch, strict, &work.context);
+        for commit in &work.made {
+            run.note_commit(Some(*commit));
+        }
         run.note_commit(self.create_namespaces(plan, work).await?);
         let finished = run.execute().await;
         let (target, start) = (work.target.clone(), work.start);
@@ -292,7 +304,7 @@ impl Runner {
     /// same one concurrently.
     async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<Option<CommitId>> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
-        let steps = plan.project.steps.iter().filter(|step| step.is_materialized());
+        let steps = plan.planned_steps().filter(|step| step.is_materialized());
         let wanted: BTreeSet<&str> = steps.map(|step| step.table.namespace.as_str()).collect();
         let missing: Vec<&str> = wanted
             .into_iter()
@@ -308,6 +320,7 @@ impl Runner {
             self.authorize(Action::Create, &Object::namespace(name))?;
             transaction.create_namespace(name, BTreeMap::new());
         }
+        transaction.property(PROPERTY_JOB, work.context.id().to_string());
         let made = transaction.commit("Namespaces of the models").await;
         Ok(made.map_err(|error| Error::other(&error))?.map(|commit| commit.id))
     }
@@ -349,6 +362,8 @@ pub(crate) struct Work {
     pub start: CommitId,
     pub request: RunRequest,
     pub context: JobContext,
+    /// Commits of the retried run, which the run's branch contains.
+    pub made: Vec<CommitId>,
 }
 
 impl Work {
@@ -364,7 +379,7 @@ impl Work {
 
     /// Returns true if a successful run implies that all expectations passed.
     fn checks(&self, plan: &Plan) -> bool {
-        self.is_strict() && plan.project.steps.iter().any(Step::is_expectation)
+        self.is_strict() && plan.checks_all()
     }
 
     fn branch_moved(&self) -> Error {

@@ -44,6 +44,10 @@ pub struct Step {
     pub overwrite_filter: Option<String>,
     /// True if the step runs even if nothing that it depends on changed.
     pub always_runs: bool,
+    /// Tags, by which runs select steps.
+    pub tags: Vec<String>,
+    /// Consequence of a failed expectation.
+    pub severity: Severity,
     /// Memory limit in bytes; `None` uses the project's default.
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
@@ -104,6 +108,27 @@ impl StepKind {
             StepKind::Sql => "sql",
             StepKind::Python => "python",
             StepKind::Expectation => "expectation",
+        }
+    }
+}
+
+/// Consequence of a failed expectation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// Fails the run, unless it is not strict.
+    #[default]
+    Fail,
+    /// Only a warning.
+    Warn,
+}
+
+impl Severity {
+    /// Parses `fail` or `warn`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "fail" => Some(Severity::Fail),
+            "warn" => Some(Severity::Warn),
+            _ => None,
         }
     }
 }
@@ -211,6 +236,32 @@ pub struct ParameterInput {
     pub at: Location,
 }
 
+/// Repetitions of a function after failures that may be transient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Maximum number of repetitions.
+    pub count: u32,
+    /// Wait before the first repetition; it doubles with each one.
+    pub backoff: Duration,
+}
+
+impl Retries {
+    /// Longest wait before a repetition.
+    const WAIT_MAX: Duration = Duration::from_secs(300);
+
+    /// Returns the wait before a repetition, the first of which is 1.
+    pub(crate) fn wait(&self, repetition: u32) -> Duration {
+        let factor = 2u32.saturating_pow(repetition.saturating_sub(1));
+        self.backoff.saturating_mul(factor).min(Self::WAIT_MAX.max(self.backoff))
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries { count: 0, backoff: Duration::from_secs(1) }
+    }
+}
+
 /// Code of a step.
 #[derive(Debug, Clone)]
 pub enum Body {
@@ -258,9 +309,13 @@ pub struct Function {
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
+    /// Repetitions after failures that may be transient.
+    pub retries: Retries,
     /// Source that the code fingerprint covers: the file without other steps that it does not
     /// mention, and the helper modules that it imports.
     pub code: Arc<str>,
+    /// The helper modules in `code`, by path, sorted.
+    pub modules: Vec<Arc<str>>,
 }
 
 impl Function {

@@ -82,6 +82,10 @@ impl RunExecutor {
         let principal = actor.principal();
         let runner =
             self.runner.with_access(table_access(&self.access, &principal, Some(context.id())));
+        if request.test {
+            let tested = runner.test(request, context.clone()).await;
+            return tested.map_err(|error| error.to_problem());
+        }
         let ran = runner.run(request, context.clone()).await.map_err(|error| error.to_problem());
         let branch = format!("run/{}", context.id());
         if principal.user_name().is_some()

@@ -33,7 +33,7 @@ impl Jobs {
     }
 
     /// Returns a job that the principal may see; another one does not exist.
-    async fn find(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
+    pub(crate) async fn find(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         self.0.authenticated(principal)?;
         if self.0.is_unlimited(principal) {
             return self.0.jobs.get(id).await.or_problem();
@@ -101,6 +101,14 @@ impl Jobs {
     /// Starts a run again with the same request: files, parameters and branch.
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
+        let request = self.run_request(&job).await?;
+        // The event's changes are committed at most once, and a retry is a run of its own.
+        let request = RunRequest { event: None, retry: None, ..request };
+        Runs(self.0.clone()).start(principal, request).await
+    }
+
+    /// Returns the recorded request of a run.
+    pub(crate) async fn run_request(&self, job: &Job) -> Result<RunRequest, Problem> {
         if job.kind != JobKind::Run {
             let message = format!("the job `{}` is not a run", job.id);
             let problem = Problem::new(ErrorCode::InvalidArgument, message);
@@ -108,14 +116,11 @@ impl Jobs {
         }
         let payload = self.0.jobs.payload(job.id).await.or_problem()?;
         let request = payload.and_then(|payload| serde_json::from_value(payload).ok());
-        let Some(request) = request else {
+        request.ok_or_else(|| {
             let message = format!("the files of the run `{}` are no longer kept", job.id);
             let problem = Problem::new(ErrorCode::FileNotFound, message);
-            return Err(problem.with_hint("Run the project with `headwater run`."));
-        };
-        // The event's changes are committed at most once.
-        let request = RunRequest { event: None, ..request };
-        Runs(self.0.clone()).start(principal, request).await
+            problem.with_hint("Run the project with `headwater run`.")
+        })
     }
 
     /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group: of all

@@ -1,5 +1,5 @@
-//! The files of a project that a run receives: its project file, SQL and Python files, and the
-//! files that functions in other languages name.
+//! The files of a project that a run receives: its project file, SQL and Python files, unit tests,
+//! and the files that functions in other languages name.
 //!
 //! Data never does: hidden folders, virtual environments and folders called `data` are left out,
 //! and so are other projects within the folder.
@@ -49,7 +49,7 @@ struct ProjectFiles<'a> {
 }
 
 impl ProjectFiles<'_> {
-    /// Adds the project file, SQL files and Python files.
+    /// Adds the project file, SQL files, Python files and unit tests.
     fn add_code(&mut self) -> Result<(), Problem> {
         let mut folders = vec![(self.root.to_owned(), 0)];
         while let Some((folder, depth)) = folders.pop() {
@@ -143,7 +143,13 @@ fn has_project_file(folder: &Path) -> bool {
 fn is_code_file(root: &Path, path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let marks = || PROJECT_FILES.iter().any(|file| path == root.join(file));
-    !is_hidden(path) && (matches!(extension, Some("sql" | "py")) || marks())
+    let tests = || path.starts_with(root.join("tests"));
+    let is_code = match extension {
+        Some("sql" | "py") => true,
+        Some("yaml" | "yml") => tests(),
+        _ => false,
+    };
+    !is_hidden(path) && (is_code || marks())
 }
 
 fn relative(root: &Path, path: &Path) -> String {
@@ -173,6 +179,8 @@ mod tests {
             ("third/bauplan_project.yml", ""),
             ("third/d.sql", ""),
             ("notes.md", ""),
+            ("notes.yaml", ""),
+            ("tests/unit/a.yaml", ""),
             ("web/upper.js", ""),
             ("web/other.js", ""),
             ("web/lib/text.js", ""),
@@ -184,8 +192,14 @@ mod tests {
         }
         let files = read_project(root.path()).expect("the project");
         let names: Vec<_> = files.keys().map(String::as_str).collect();
-        let expected =
-            ["headwater.toml", "models/a.sql", "models/b.py", "web/lib/text.js", "web/upper.js"];
+        let expected = [
+            "headwater.toml",
+            "models/a.sql",
+            "models/b.py",
+            "tests/unit/a.yaml",
+            "web/lib/text.js",
+            "web/upper.js",
+        ];
         assert_eq!(names, expected);
         let missing = read_project(&root.path().join("models")).expect_err("no project");
         assert_eq!(missing.code, ErrorCode::FileNotFound);

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, ErrorCode, Job, JobKind, Object, OrProblem, Principal, Problem, RunPlan,
-    RunRequest,
+    Action, Actor, ErrorCode, Job, JobKind, JobStatus, Object, OrProblem, Principal, Problem,
+    RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
 
 use crate::access::EVERY;
 use crate::executors::ActingRequest;
+use crate::job::Jobs;
 use crate::service::Components;
 
 /// Operations on runs.
@@ -26,31 +27,36 @@ impl Runs {
         principal: &Principal,
         request: &RunRequest,
     ) -> Result<RunPlan, Problem> {
+        let retried = match &request.retry {
+            Some(_) => Some(self.with_retried(principal, request.clone()).await?),
+            None => None,
+        };
+        let request = retried.as_ref().unwrap_or(request);
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
-        check_files(request)?;
+        check_request(request)?;
         let runner = self.0.runner.with_access(self.0.table_access(principal));
         runner.plan(request).await.or_problem()
     }
 
     /// Starts a run. Returns its job, which waits for earlier runs of the project on the branch.
-    pub async fn start(
-        &self,
-        principal: &Principal,
-        mut request: RunRequest,
-    ) -> Result<Job, Problem> {
+    pub async fn start(&self, principal: &Principal, request: RunRequest) -> Result<Job, Problem> {
+        let mut request = self.with_retried(principal, request).await?;
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
-        check_files(&request)?;
+        check_request(&request)?;
         self.0.settings.refresh().await;
         let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
-        self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
+        if !request.test {
+            self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
+        }
         request.author = Some(author.clone());
         let project = project_name(&request);
         let new = NewJob::new(JobKind::Run, summary(&project, &request), author);
         let new = NewJob {
             event: request.event.clone(),
-            queue: Some(run_queue(&project, &branch)),
+            // Tests change nothing, so they wait for no run.
+            queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
             payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
             ..new
@@ -58,14 +64,70 @@ impl Runs {
         let id = self.0.jobs.submit(new).await.or_problem()?;
         self.0.jobs.job(id).await.or_problem()
     }
+
+    /// Completes a request that continues a failed run by the request of that run.
+    async fn with_retried(
+        &self,
+        principal: &Principal,
+        request: RunRequest,
+    ) -> Result<RunRequest, Problem> {
+        let Some(id) = &request.retry else { return Ok(request) };
+        let jobs = Jobs(self.0.clone());
+        let job = jobs.find(principal, id).await?;
+        if !principal.is_author_of(&job.author, job.created) {
+            self.0.authorize(principal, Action::Maintain, &Object::lake())?;
+        }
+        let retried = jobs.run_request(&job).await?;
+        check_retriable(&job, &retried)?;
+        let mut parameters = retried.parameters;
+        parameters.extend(request.parameters);
+        let files = if request.files.is_empty() { retried.files } else { request.files };
+        let reference = job.reference.as_deref().map(str::parse).transpose().or_problem()?;
+        Ok(RunRequest {
+            files,
+            parameters,
+            reference: reference.or(retried.reference),
+            strict: request.strict.or(retried.strict),
+            priority: request.priority.or(retried.priority),
+            select: retried.select,
+            exclude: retried.exclude,
+            retry: Some(job.id.to_string()),
+            ..request
+        })
+    }
 }
 
-fn check_files(request: &RunRequest) -> Result<(), Problem> {
-    if !request.files.is_empty() {
-        return Ok(());
+/// Checks that a job is a run that failed and can be continued.
+fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
+    let why = match job.status {
+        JobStatus::Succeeded => "succeeded",
+        status if !status.is_final() => "has not ended",
+        _ if request.merge.is_some() => "merges a ref",
+        _ if request.no_cache => "runs every model",
+        _ => return Ok(()),
+    };
+    let message = format!("the run `{}` {why}, so it cannot be continued", job.id.short());
+    let problem = Problem::new(ErrorCode::InvalidArgument, message);
+    Err(problem.with_hint(format!("Start it again with `POST /v1/jobs/{}/rerun`.", job.id)))
+}
+
+fn check_request(request: &RunRequest) -> Result<(), Problem> {
+    if request.files.is_empty() {
+        let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
+        return Err(problem.with_hint("Send its files in `files`."));
     }
-    let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
-    Err(problem.with_hint("Send its files in `files`."))
+    if request.test && (request.merge.is_some() || request.retry.is_some() || request.dry_run) {
+        let message = "a test cannot merge, retry or be a dry run";
+        let problem = Problem::new(ErrorCode::InvalidArgument, message);
+        return Err(problem.with_hint("Omit `merge`, `retry` and `dry_run`, or `test`."));
+    }
+    let selects = !request.select.is_empty() || !request.exclude.is_empty();
+    if request.merge.is_some() && selects {
+        let message = "a run that merges cannot have a selection";
+        let problem = Problem::new(ErrorCode::InvalidArgument, message);
+        return Err(problem.with_hint("Omit `select` and `exclude`, or `merge`."));
+    }
+    Ok(())
 }
 
 /// Returns the name of the queue of a project's runs on a branch. They run one after the other:
@@ -89,6 +151,9 @@ fn project_name(request: &RunRequest) -> String {
 }
 
 fn summary(project: &str, request: &RunRequest) -> String {
+    if request.test {
+        return format!("tests of {project}");
+    }
     match &request.merge {
         Some(merge) => format!("{project}, merging {}", merge.source),
         None => project.to_owned(),

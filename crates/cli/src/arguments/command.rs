@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use super::{
     Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
     Environment, Event, Function, Grant, Init, Job, Log, Login, Logout, Namespace, OutputFormat,
-    Profile, Query, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Token, Trigger, Usage, User,
-    View,
+    Profile, Query, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Test, Token, Trigger, Usage,
+    User, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -88,9 +88,13 @@ In the shell, `\\?` lists its commands. Its history is in the state folder of th
     /// Run the project's models on a branch; merge if all checks pass
     #[command(after_help = "Examples:
   headwater run
-  headwater run --dry-run
+  headwater run --plan
+  headwater run --select 'state:modified+' --exclude tag:slow
   headwater run --ref dev --param minimum_flights=1000 --no-strict")]
     Run(Run),
+    /// Run the project's unit tests: models on given rows; no table is read or written
+    #[command(after_help = "Examples:\n  headwater test\n  headwater test daily tag:sales")]
+    Test(Test),
     /// Deploy the functions and triggers of the working folder as a version
     #[command(after_help = "Examples:\n  headwater deploy\n  headwater deploy --dry-run")]
     Deploy(Deploy),

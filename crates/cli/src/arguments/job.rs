@@ -14,6 +14,9 @@ pub enum Job {
     /// Show a job's output and events
     #[command(after_help = "Example:\n  headwater job logs 3fa9c1 --follow")]
     Logs(JobLogs),
+    /// Continue a failed run with its own files: models that it ran are not run again
+    #[command(after_help = "Example:\n  headwater job retry 3fa9c1")]
+    Retry(JobRetry),
     /// Stop a job
     #[command(after_help = "Example:\n  headwater job stop 3fa9c1")]
     Stop(JobName),
@@ -39,6 +42,16 @@ pub struct JobLs {
 pub struct JobName {
     /// The id, or its first or last digits
     pub id: String,
+}
+
+/// `headwater job retry`
+#[derive(Debug, Args)]
+pub struct JobRetry {
+    /// The id, or its first or last digits
+    pub id: String,
+    /// Print the job id and do not wait
+    #[arg(long, short)]
+    pub detach: bool,
 }
 
 /// `headwater job logs`

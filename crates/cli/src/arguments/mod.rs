@@ -31,6 +31,7 @@ mod serve;
 mod sql;
 mod table;
 mod tag;
+mod test;
 mod token;
 mod trigger;
 mod usage;
@@ -71,6 +72,7 @@ pub use self::table::{
     FormatArgument, OnErrorArgument, Table, TableGet, TableImport, TableLs, TableMaintain, TableRm,
 };
 pub use self::tag::Tag;
+pub use self::test::Test;
 pub use self::token::{Token, TokenCreate};
 pub use self::trigger::Trigger;
 pub use self::usage::{Usage, UsageBy};

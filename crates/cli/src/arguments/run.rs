@@ -17,15 +17,30 @@ pub struct Run {
     /// A parameter of the project
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub parameters: Vec<String>,
+    /// Run only these models and their checks: names, `+NAME+`, `tag:`, `path:`, `state:modified+`
+    #[arg(long, short, num_args = 1.., value_name = "SELECTOR")]
+    pub select: Vec<String>,
+    /// Leave out these models and expectations
+    #[arg(long, num_args = 1.., value_name = "SELECTOR")]
+    pub exclude: Vec<String>,
     /// Check the project and list the models that would run
     #[arg(long)]
     pub dry_run: bool,
+    /// Show what would run and why, and what it would read, install, cost and affect
+    #[arg(long, conflicts_with = "detach")]
+    pub plan: bool,
+    /// Run again after each edit, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["detach", "dry_run", "plan", "retry"])]
+    pub watch: bool,
     /// A failed expectation fails the run (the default)
     #[arg(long, conflicts_with = "no_strict")]
     pub strict: bool,
     /// A failed expectation is only a warning
     #[arg(long)]
     pub no_strict: bool,
+    /// Continue this failed run with the current files: models that it ran are not run again
+    #[arg(long, value_name = "JOB", conflicts_with_all = ["no_cache", "select", "exclude"])]
+    pub retry: Option<String>,
     /// Run unchanged models too
     #[arg(long)]
     pub no_cache: bool,

@@ -1,9 +1,10 @@
 //! `headwater job`: lists, shows, follows and stops jobs.
 
-use headwater_model::{Job as JobRow, JobStatus, Usage};
+use headwater_model::{Job as JobRow, JobStatus, RunRequest, Usage};
 
 use crate::api::{Api, segment};
 use crate::arguments::{Job, JobLogs, JobLs, OutputFormat};
+use crate::commands::run;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -19,6 +20,10 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
             Ok(())
         }
         Job::Logs(arguments) => logs(context, api, &arguments).await,
+        Job::Retry(arguments) => {
+            let request = RunRequest { retry: Some(arguments.id), ..RunRequest::default() };
+            run::send(context, api, &request, arguments.detach).await
+        }
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
             // The status before shows whether the job was still running.

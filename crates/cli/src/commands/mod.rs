@@ -22,6 +22,8 @@ mod namespace;
 mod query;
 mod role;
 mod run;
+mod run_plan;
+mod run_watch;
 mod secret;
 mod serve;
 mod sql;
@@ -74,6 +76,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Query(arguments) => query::query(context, api, arguments).await,
         Command::Sql(arguments) => sql::sql(context, api, arguments).await,
         Command::Run(arguments) => run::run(context, api, &arguments).await,
+        Command::Test(arguments) => run::test(context, api, &arguments).await,
         Command::Deploy(arguments) => deployment::deploy(context, api, &arguments).await,
         Command::Deployment(arguments) => deployment::deployment(context, api, arguments).await,
         Command::Table(arguments) => table::table(context, api, arguments).await,

@@ -7,8 +7,8 @@ use headwater_model::{
 };
 
 use crate::api::Api;
-use crate::arguments::{OutputFormat, Run};
-use crate::commands::{branch, reference};
+use crate::arguments::{OutputFormat, Run, Test};
+use crate::commands::{branch, reference, run_plan, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events;
@@ -26,11 +26,31 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         parameters: pairs(&arguments.parameters, "param")?,
         strict: arguments.no_strict.then_some(false),
         no_cache: arguments.no_cache,
-        dry_run: arguments.dry_run,
+        select: arguments.select.clone(),
+        exclude: arguments.exclude.clone(),
+        retry: arguments.retry.clone(),
+        dry_run: arguments.dry_run || arguments.plan,
         priority: arguments.priority.as_deref().map(priority).transpose()?,
         ..RunRequest::default()
     };
+    if arguments.plan && context.output != OutputFormat::Json {
+        let plan: RunPlan = api.post("/v1/runs", &request).await?;
+        run_plan::print(context, &plan);
+        return Ok(());
+    }
+    if arguments.watch {
+        return run_watch::watch(context, api, &root, request).await;
+    }
     send(context, api, &request, arguments.detach).await
+}
+
+/// Runs `headwater test`.
+pub async fn test(context: &Context, api: &Api, arguments: &Test) -> Result<()> {
+    let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
+    let files = headwater_server::read_project(&root)?;
+    let select = arguments.select.clone();
+    let request = RunRequest { files, select, test: true, ..RunRequest::default() };
+    send(context, api, &request, false).await
 }
 
 /// Sends a run, follows it and prints its report.
@@ -48,6 +68,11 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
     let job = events::follow(api, context.style, &job).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&job.result);
+        return Ok(());
+    }
+    if request.test {
+        let passed = output::plural(report(&job)?.steps.len() as u64, "test");
+        context.style.say(format!("{} {passed} passed", context.style.paint(Tone::Good, "✓")));
         return Ok(());
     }
     print_report(context, &report(&job)?);

@@ -25,7 +25,7 @@ use super::callable::check_name;
 use super::manifest::{duration, size};
 use super::runtime;
 use crate::source::SourceText;
-use crate::{Error, Function, Location, Result};
+use crate::{Error, Function, Location, Result, Retries};
 
 /// The folder of the modules that start programs.
 const FOLDER: &str = ".headwater/functions";
@@ -178,6 +178,8 @@ fn function(name: &str, table: CommandTable, start: Start, at: &Location) -> Res
         secrets: table.secrets,
         priority: table.priority,
         code: start.module.into(),
+        modules: Vec::new(),
+        retries: Retries::default(),
     })
 }
 

@@ -7,10 +7,10 @@ use headwater_model::{Fault, PartitionField, TableName};
 
 use super::bauplan;
 use crate::source::SourceText;
-use crate::step::{Body, Input, Materialization, ParameterInput, Step, StepKind};
+use crate::step::{Body, Input, Materialization, ParameterInput, Severity, Step, StepKind};
 use crate::{Error, Location, Result, suggest, units};
 
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "name",
     "materialization",
     "keys",
@@ -21,6 +21,7 @@ const SETTINGS: [&str; 10] = [
     "allow_takeover",
     "memory",
     "timeout",
+    "tags",
 ];
 
 /// Parses a SQL file as a model.
@@ -45,6 +46,8 @@ pub(super) fn parse(
         contract: Vec::new(),
         overwrite_filter: None,
         always_runs: false,
+        tags: Vec::new(),
+        severity: Severity::default(),
         memory_bytes: None,
         timeout: None,
         inputs: Vec::new(),
@@ -256,6 +259,7 @@ fn apply(
             incremental.extend(names(value).into_iter().map(|name| (name, at.clone())));
         }
         "columns" => step.columns = Some(names(value)),
+        "tags" => step.tags = tags(names(value), at)?,
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
         other => {
@@ -268,6 +272,19 @@ fn apply(
         }
     }
     Ok(())
+}
+
+/// Checks tags: each must be usable in a selection.
+pub(super) fn tags(tags: Vec<String>, at: &Location) -> Result<Vec<String>> {
+    let usable = |c: char| c.is_alphanumeric() || "_-./".contains(c);
+    match tags.iter().find(|tag| tag.is_empty() || !tag.chars().all(usable)) {
+        None => Ok(tags),
+        Some(tag) => Err(Error::invalid(
+            at.clone(),
+            format!("`{tag}` is not a tag"),
+            "Use letters, digits, `_`, `-`, `.` and `/`.",
+        )),
+    }
 }
 
 /// Parses comma-separated names.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::increments::Increments;
 use crate::plan::Plan;
 use crate::runner::Runner;
+use crate::step::Severity;
 use crate::{Error, Result};
 use output::{Output, Outputs};
 
@@ -162,8 +163,12 @@ impl Run {
     }
 
     fn note(&self, step: usize, report: StepReport, finished: &mut Finished) {
+        if !self.plan.is_listed(step) {
+            return;
+        }
         if report.status == StepStatus::Succeeded && self.plan.remembers(step) {
-            finished.passed.push(self.plan.steps[step].fingerprint.clone());
+            let plan = &self.plan.steps[step];
+            finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
         }
         if let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) {
             finished.failures.push(problem.clone());
@@ -178,14 +183,14 @@ impl Run {
         self.context.emit(JobEventKind::Progress {
             stage: "run".to_owned(),
             done,
-            total: Some(self.plan.steps.len() as u64),
+            total: Some(self.plan.listed_steps().count() as u64),
             unit: "steps".to_owned(),
         });
     }
 
     fn skip_rest(&self, begun: &[bool], finished: &mut Finished) {
-        for step in self.plan.graph.order.iter().filter(|step| !begun[**step]) {
-            let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(*step) };
+        for step in self.plan.listed_steps().filter(|step| !begun[*step]) {
+            let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(step) };
             self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
             finished.reports.push(report);
         }
@@ -240,7 +245,8 @@ impl Run {
             }
             Some(Check::Passed) | None => None,
         };
-        let status = match (&error, self.strict) {
+        let strict = self.strict && step.severity == Severity::Fail;
+        let status = match (&error, strict) {
             (None, _) => StepStatus::Succeeded,
             (Some(_), true) => StepStatus::Failed,
             (Some(_), false) => StepStatus::Warned,

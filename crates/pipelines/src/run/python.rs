@@ -36,14 +36,28 @@ impl Run {
         let secrets = FunctionSecrets::read(&self.runner.secrets, function).await?;
         let inputs = Box::pin(self.arguments(step, &secrets, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
-        let mut call = self.function_call(step, function, environment, arguments);
-        call.secrets = secrets;
-        let outcome = Box::pin(self.runner.invoke(call, &self.context, self.stop.clone())).await;
-        for reading in &meanwhile {
-            reading.count(done);
-        }
-        done.usage.add(&outcome.usage);
-        match outcome.returned {
+        let mut arguments = arguments;
+        let mut repetition = 0;
+        let returned = loop {
+            let again = repetition < function.retries.count;
+            let arguments = if again { arguments.clone() } else { std::mem::take(&mut arguments) };
+            let mut call = self.function_call(step, function, environment.clone(), arguments);
+            call.secrets = secrets.clone();
+            let invoked = self.runner.invoke(call, &self.context, self.stop.clone());
+            let outcome = Box::pin(invoked).await;
+            for reading in &meanwhile {
+                reading.count(done);
+            }
+            done.usage.add(&outcome.usage);
+            match outcome.returned {
+                Err(error) if again && may_pass(&error) => {
+                    repetition += 1;
+                    self.wait_for_retry(step, function, repetition, &error).await?;
+                }
+                returned => break returned,
+            }
+        };
+        match returned {
             Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
             Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),
             Ok(Returned::Table(table)) => Box::pin(self.keep(index, step, table, done)).await?,
@@ -55,6 +69,24 @@ impl Run {
             Err(error) => return Err(Self::why(step, &error, &meanwhile)),
         }
         Ok(())
+    }
+
+    /// Logs a failure that may be transient, and waits before the next attempt.
+    async fn wait_for_retry(
+        &self,
+        step: &Step,
+        function: &Function,
+        repetition: u32,
+        error: &FunctionError,
+    ) -> Result<()> {
+        let (wait, count) = (function.retries.wait(repetition), function.retries.count);
+        let seconds = wait.as_secs_f64();
+        self.log(step, format!("retry {repetition} of {count} in {seconds} s: {error}"));
+        self.unless_cancelled(async {
+            tokio::time::sleep(wait).await;
+            Ok(())
+        })
+        .await
     }
 
     /// Returns the error of a failed call. If an input stream failed, it is the error of its query.
@@ -219,6 +251,30 @@ async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Exceptions that a repetition cannot avoid: errors of the program.
+const PERMANENT: [&str; 10] = [
+    "AssertionError",
+    "AttributeError",
+    "ImportError",
+    "IndentationError",
+    "ModuleNotFoundError",
+    "NameError",
+    "NotImplementedError",
+    "SyntaxError",
+    "TypeError",
+    "UnboundLocalError",
+];
+
+/// Returns true if a failure may be transient: an exception that is not an error of the program, an
+/// exceeded time limit, or a process that ended.
+fn may_pass(error: &FunctionError) -> bool {
+    match error {
+        FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),
+        FunctionError::TimeLimit { .. } | FunctionError::InstanceDied { .. } => true,
+        _ => false,
+    }
 }
 
 /// Returns true if a function failed because of an assertion.

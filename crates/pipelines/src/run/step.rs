@@ -106,7 +106,7 @@ impl Run {
     }
 
     /// Creates the error of a failed step with its location.
-    pub(super) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
+    pub(crate) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
         Error::StepFailed {
             step: step.name.clone(),
             at: at.unwrap_or_else(|| step.at.clone()),

@@ -9,6 +9,7 @@ use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
 
 use super::Run;
 use crate::Result;
+use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::step::{Materialization, Step};
@@ -154,6 +155,7 @@ impl Run {
         let mut properties = read.clone();
         properties.insert(FINGERPRINT.to_owned(), plan.fingerprint.clone());
         properties.insert(FINGERPRINT_CODE.to_owned(), plan.code.clone());
+        properties.insert(BUILD.to_owned(), plan.record.to_property());
         properties.insert(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone());
         let keys = &self.plan.project.steps[index].keys;
         if !keys.is_empty() {

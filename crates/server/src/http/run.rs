@@ -20,7 +20,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Runs a project on a branch. With `dry_run` the response is the plan, and nothing runs. With
-/// `merge` the run merges a ref first, and commits both together.
+/// `merge` the run merges a ref first, and commits both together. With `retry` it continues a
+/// failed run. With `test` it runs the unit tests.
 #[utoipa::path(post, path = "/v1/runs",
     operation_id = "run_project", tag = "run",
     request_body = RunRequest, responses(

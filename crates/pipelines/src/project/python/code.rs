@@ -43,6 +43,7 @@ pub(super) fn attach(
             code.push_str(&files[*path]);
         }
         function.code = code.into();
+        function.modules = helpers.iter().map(|path| (*path).into()).collect();
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 15] = [
+const MODEL: [&str; 18] = [
     "name",
     "materialization",
     "keys",
@@ -33,9 +33,12 @@ const MODEL: [&str; 15] = [
     "secrets",
     "priority",
     "overwrite_filter",
+    "tags",
+    "retries",
+    "backoff",
 ];
 
-const EXPECTATION: [&str; 1] = ["name"];
+const EXPECTATION: [&str; 3] = ["name", "tags", "severity"];
 const FUNCTION: [&str; 10] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
 
@@ -105,6 +108,8 @@ impl<'a> Reader<'a> {
             contract: Vec::new(),
             overwrite_filter: filter,
             always_runs: false,
+            tags: settings::tags(&values, &at)?,
+            severity: settings::severity(&values)?,
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
             inputs,
@@ -140,6 +145,8 @@ impl<'a> Reader<'a> {
             variables,
             priority: settings::priority(values)?,
             code: "".into(),
+            modules: Vec::new(),
+            retries: settings::retries(values)?,
         })
     }
 

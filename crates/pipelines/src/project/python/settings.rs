@@ -10,7 +10,7 @@ use ruff_text_size::Ranged;
 use super::arguments::Values;
 use super::literal::Literal;
 use crate::source::SourceText;
-use crate::{Error, Location, Materialization, ParameterInput, Result};
+use crate::{Error, Location, Materialization, ParameterInput, Result, Retries, Severity, units};
 
 /// Range of CPU limits.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
@@ -158,6 +158,32 @@ pub(super) fn materialization(values: &Values) -> Result<Materialization> {
     };
     let form = "`\"none\"`, `\"replace\"`, `\"append\"`, `\"merge\"` or `\"overwrite_partitions\"`";
     Ok(values.get("materialization", read, form)?.unwrap_or_default())
+}
+
+/// Maximum number of repetitions.
+const RETRIES_MAX: u32 = 100;
+
+pub(super) fn retries(values: &Values) -> Result<Retries> {
+    let count = |text: &str| text.parse().ok().filter(|count| *count <= RETRIES_MAX);
+    let standard = Retries::default();
+    Ok(Retries {
+        count: quantity(values, "retries", count, "2")?.unwrap_or(standard.count),
+        backoff: quantity(values, "backoff", units::duration, "\"5s\"")?
+            .unwrap_or(standard.backoff),
+    })
+}
+
+pub(super) fn severity(values: &Values) -> Result<Severity> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => Severity::parse(text),
+        _ => None,
+    };
+    Ok(values.get("severity", read, "`\"fail\"` or `\"warn\"`")?.unwrap_or_default())
+}
+
+pub(super) fn tags(values: &Values, at: &Location) -> Result<Vec<String>> {
+    let tags = values.texts("tags")?.unwrap_or_default();
+    crate::project::sql::tags(tags, &values.place("tags", at))
 }
 
 pub(super) fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {

@@ -14,7 +14,8 @@ use crate::project::python::placement::without_parentheses;
 use crate::project::python::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{
-    Body, Error, Function, Location, Materialization, Result, Step, StepKind, suggest, units,
+    Body, Error, Function, Location, Materialization, Result, Retries, Severity, Step, StepKind,
+    suggest, units,
 };
 
 const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];
@@ -96,6 +97,8 @@ impl<'a> BauplanReader<'a> {
             contract,
             overwrite_filter: filter,
             always_runs: runs_always(values)?,
+            tags: Vec::new(),
+            severity: Severity::default(),
             memory_bytes: limit(resources, "memory", units::bytes, "\"4GiB\"")?,
             timeout: limit(resources, "timeout", units::duration, "300")?,
             inputs,
@@ -133,6 +136,8 @@ impl<'a> BauplanReader<'a> {
             variables: Variables::default(),
             priority: None,
             code: "".into(),
+            modules: Vec::new(),
+            retries: Retries::default(),
         })
     }
 

@@ -1,0 +1,16 @@
+//! `headwater test`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `headwater test`
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Test only these models: names, `+NAME+`, `tag:NAME`, `path:PATH`
+    #[arg(value_name = "SELECTOR")]
+    pub select: Vec<String>,
+    /// The project [default: the one around the lake, or the nearest `headwater.toml`]
+    #[arg(long, short, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+}

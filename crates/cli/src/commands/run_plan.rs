@@ -1,0 +1,97 @@
+//! The text of `headwater run --plan`: models to run and to skip, with reasons, and what the run
+//! would read, install, cost and affect.
+
+use headwater_model::{AffectedReader, PlannedColumns, PlannedStep, RunPlan};
+
+use crate::context::Context;
+use crate::output;
+use crate::terminal::Tone;
+
+/// Prints a plan.
+pub fn print(context: &Context, plan: &RunPlan) {
+    let style = context.answer_style;
+    let (run, skip): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| step.reason.is_some());
+    for step in &run {
+        let place = style.paint(Tone::Faint, format!("{}:{}", step.file, step.line));
+        let how = step.materialization.as_deref().unwrap_or(&step.kind);
+        output::line(format!("{} {} {how} {place}", style.paint(Tone::Good, "run"), step.name));
+        for line in details(step, &plan.currency) {
+            output::line(format!("    {line}"));
+        }
+    }
+    for step in &skip {
+        let word = style.paint(Tone::Faint, "skip");
+        output::line(format!("{word} {}: nothing that it depends on changed", step.name));
+    }
+    for install in &plan.installs {
+        let steps = install.steps.join(", ");
+        output::line(format!("install {} for {steps}", install.environment));
+    }
+    for reader in &plan.affected {
+        output::line(affected(reader));
+    }
+    let figures = format!(
+        "{} to run, {} to skip; {} to read, about {}",
+        run.len(),
+        skip.len(),
+        volume(plan.rows_read, plan.bytes_read),
+        output::money(plan.cost, &plan.currency)
+    );
+    output::line(style.paint(Tone::Strong, figures));
+}
+
+fn details(step: &PlannedStep, currency: &str) -> Vec<String> {
+    let reason = step.reason.as_deref().unwrap_or_default();
+    let mut lines = match step.why.as_slice() {
+        [] => vec![in_words(reason).to_owned()],
+        why => why.to_vec(),
+    };
+    if let (Some(rows), Some(bytes)) = (step.rows_read, step.bytes_read) {
+        let cost = output::money(step.cost.unwrap_or_default(), currency);
+        lines.push(format!("reads {}, about {cost}", volume(rows, bytes)));
+    }
+    lines.extend(step.columns.iter().filter_map(columns));
+    lines
+}
+
+/// Returns a reason in plain words.
+fn in_words(reason: &str) -> &str {
+    match reason {
+        "changed code" => "its code or settings changed",
+        "changed input" => "an input changed",
+        "first run" => "it was never built on this branch",
+        "no cache" => "`--no-cache` runs every model",
+        "its child runs" => "it is not stored, and a model that runs reads it",
+        "its table was changed" => "another writer changed its table",
+        "not checked yet" => "it has not passed on this data",
+        other => other,
+    }
+}
+
+fn volume(rows: u64, bytes: u64) -> String {
+    format!("{} ({})", output::plural(rows, "row"), output::bytes(bytes))
+}
+
+fn columns(changes: &PlannedColumns) -> Option<String> {
+    let mut parts = Vec::new();
+    for (what, names) in
+        [("adds", &changes.added), ("removes", &changes.removed), ("retypes", &changes.retyped)]
+    {
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            parts.push(format!("{what} {}", names.join(", ")));
+        }
+    }
+    let breaking = if changes.is_breaking() { " (breaking)" } else { "" };
+    (!parts.is_empty()).then(|| format!("columns: {}{breaking}", parts.join("; ")))
+}
+
+fn affected(reader: &AffectedReader) -> String {
+    let change = match reader.breaking {
+        Some(true) => "breaking change of columns",
+        Some(false) => "no breaking change",
+        None => "columns are known only after the run",
+    };
+    let AffectedReader { name, kind, reads, .. } = reader;
+    format!("affects {kind} {name}, which reads {}: {change}", reads.join(", "))
+}

@@ -1,0 +1,79 @@
+//! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Unchanged models
+//! are skipped, so a round runs what the edit touched.
+//!
+//! The files are compared by content, so saving a file without a change starts no round. Editors
+//! write several files, or one in several steps: a round waits until the files stay the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use headwater_model::{ErrorCode, RunRequest};
+
+use crate::api::Api;
+use crate::commands::run;
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output;
+use crate::terminal::Tone;
+
+/// Interval between two reads of the project; also the time without edits that ends a wait.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// A project's files, or the error of reading them.
+type Files = Result<BTreeMap<String, String>>;
+
+/// Runs a project after each edit. Errors of a round are printed, and the next edit is awaited.
+pub async fn watch(
+    context: &Context,
+    api: &Api,
+    root: &Path,
+    mut request: RunRequest,
+) -> Result<()> {
+    let mut files = headwater_server::read_project(root);
+    loop {
+        let began = Instant::now();
+        let round = match &files {
+            Ok(files) => {
+                request.files.clone_from(files);
+                run::send(context, api, &request, false).await
+            }
+            Err(problem) => Err(problem.clone()),
+        };
+        match round {
+            Err(problem) if problem.code == ErrorCode::Cancelled => return Ok(()),
+            Err(problem) => context.style.print_problem(&problem),
+            Ok(()) => {}
+        }
+        let took = output::elapsed(began.elapsed());
+        let text = format!("round took {took}; waiting for edits, Ctrl-C ends");
+        context.style.say(context.style.paint(Tone::Faint, text));
+        files = tokio::select! {
+            edited = edited(root, &files) => edited,
+            interrupt = tokio::signal::ctrl_c() => {
+                return interrupt.map_err(error::from_io("listen for Ctrl-C"));
+            }
+        };
+    }
+}
+
+/// Waits until the files differ from `known` and stay the same for an interval.
+async fn edited(root: &Path, known: &Files) -> Files {
+    let mut last = text(known);
+    let mut changed = false;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let files = headwater_server::read_project(root);
+        let now = text(&files);
+        if now != last {
+            (last, changed) = (now, true);
+        } else if changed {
+            return files;
+        }
+    }
+}
+
+/// Returns a form in which two reads can be compared.
+fn text(files: &Files) -> std::result::Result<BTreeMap<String, String>, String> {
+    files.clone().map_err(|problem| problem.message)
+}

@@ -1,0 +1,145 @@
+//! The daily loop of a project: selections, plans, retries, and runs after each edit.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use support::{Workspace, until};
+
+/// Creates a project: `orders` -> `daily` -> `weekly`.
+fn shop() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("orders.csv", "id,amount\n1,20\n2,30\n");
+    workspace.ok(&["table", "import", "orders", "orders.csv"]);
+    let kept = "-- headwater: materialization = replace\n";
+    workspace.write(
+        "models/daily.sql",
+        format!("{kept}-- headwater: tags = sales\nSELECT id, amount FROM orders"),
+    );
+    workspace.write("models/weekly.sql", format!("{kept}SELECT sum(amount) AS amount FROM daily"));
+    workspace
+}
+
+fn edit(workspace: &Workspace, query: &str) {
+    let text = format!("-- headwater: materialization = replace\n{query}");
+    workspace.write("models/weekly.sql", text);
+}
+
+#[test]
+fn a_selection_runs_some_models_and_names_a_misspelled_one() {
+    let workspace = shop();
+    let report = workspace.json(&["run", "--select", "tag:sales", "--exclude", "weekly"]);
+    assert_eq!(report["tables"], json!(["daily"]));
+    let steps = report["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 1);
+    let failure = workspace.fails(2, &["run", "-s", "weekli"]);
+    insta::assert_snapshot!(failure, @r"
+    error: the selector `weekli` matches no model and no expectation
+      hint: Did you mean `weekly`?
+    ");
+}
+
+#[test]
+fn a_plan_is_text_for_people_and_json_for_programs() {
+    let workspace = shop();
+    workspace.ok(&["run"]);
+    workspace.ok(&["query", "CREATE VIEW top AS SELECT max(amount) AS amount FROM weekly"]);
+    edit(&workspace, "SELECT max(amount) AS most FROM daily");
+    let text = workspace.ok(&["run", "--plan"]);
+    // Sizes of files and costs differ between machines.
+    let known = |line: &str| match line.find(" rows (") {
+        Some(at) => line[..at + " rows".len()].to_owned(),
+        None => line.to_owned(),
+    };
+    let text: Vec<String> = text.lines().map(known).collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    run weekly replace models/weekly.sql:1
+        file `models/weekly.sql` changed
+        reads 2 rows
+        columns: adds `most`; removes `amount` (breaking)
+    skip daily: nothing that it depends on changed
+    affects view top, which reads weekly: breaking change of columns
+    1 to run, 1 to skip; 2 rows
+    ");
+    let plan = workspace.json(&["run", "--plan"]);
+    assert_eq!(plan["steps"][1]["why"], json!(["file `models/weekly.sql` changed"]));
+    assert_eq!(plan["steps"][1]["columns"]["removed"], json!(["amount"]));
+    assert_eq!(plan["affected"][0]["name"], "top");
+    assert_eq!(workspace.rows("SELECT amount FROM weekly"), json!([{"amount": 50}]));
+}
+
+#[test]
+fn a_failed_run_is_continued_by_its_job_id() {
+    let workspace = shop();
+    edit(&workspace, "SELECT sum(amount) / 0 AS amount FROM daily");
+    workspace.fails(5, &["run"]);
+    let jobs = workspace.json(&["job", "ls", "--kind", "run"]);
+    let id = jobs[0]["id"].as_str().expect("an id").to_owned();
+    edit(&workspace, "SELECT sum(amount) AS amount FROM daily");
+    let report = workspace.json(&["run", "--retry", &id]);
+    let status = |at: usize| report["steps"][at]["status"].clone();
+    assert_eq!((status(0), status(1)), (json!("unchanged"), json!("succeeded")));
+    assert_eq!(report["tables"], json!(["daily", "weekly"]));
+    assert_eq!(workspace.rows("SELECT amount FROM weekly"), json!([{"amount": 50}]));
+
+    let jobs = workspace.json(&["job", "ls", "--kind", "run"]);
+    let id = jobs[0]["id"].as_str().expect("an id").to_owned();
+    let failure = workspace.fails(2, &["job", "retry", &id]);
+    assert!(failure.contains("succeeded, so it cannot be continued"), "{failure}");
+}
+
+#[test]
+fn unit_tests_compare_the_rows_of_models_without_the_lake() {
+    let workspace = shop();
+    let test = |amount: u32| {
+        format!(
+            "- name: amounts are summed\n  model: weekly\n  given:\n    daily:\n      \
+             - {{id: 1, amount: 2}}\n      - {{id: 2, amount: 3}}\n  expect:\n    \
+             - {{amount: {amount}}}\n"
+        )
+    };
+    workspace.write("tests/weekly.yaml", test(5));
+    workspace.ok(&["test"]);
+    workspace.write("tests/weekly.yaml", test(6));
+    let failure = workspace.fails(5, &["test", "weekly"]);
+    assert!(failure.contains("- amount=6") && failure.contains("+ amount=5"), "{failure}");
+    workspace.ok(&["test", "daily"]);
+    let tables = workspace.json(&["table", "ls"]);
+    assert_eq!(tables.as_array().map(Vec::len), Some(1), "no table was written: {tables}");
+}
+
+#[test]
+fn a_watched_project_runs_again_after_each_edit_until_ctrl_c() {
+    let workspace = shop();
+    let mut watch = workspace.start(&["run", "--watch"]);
+    let shown = Arc::new(Mutex::new(String::new()));
+    let reader = BufReader::new(watch.stderr.take().expect("standard error"));
+    let copy = Arc::clone(&shown);
+    std::thread::spawn(move || {
+        for line in reader.lines().map_while(Result::ok) {
+            copy.lock().expect("no panic").push_str(&format!("{line}\n"));
+        }
+    });
+    let rounds = |count: usize| {
+        until("the round ends", || {
+            shown.lock().expect("no panic").matches("round took").count() == count
+        });
+    };
+    let amount = || workspace.rows("SELECT amount FROM weekly");
+    rounds(1);
+    assert_eq!(amount(), json!([{"amount": 50}]));
+    edit(&workspace, "SELECT max(amout) AS amount FROM daily");
+    rounds(2);
+    let error = shown.lock().expect("no panic").clone();
+    assert!(error.contains("weekly.sql:2"), "the error is shown: {error}");
+    assert_eq!(amount(), json!([{"amount": 50}]));
+    edit(&workspace, "SELECT max(amount) AS amount FROM daily");
+    rounds(3);
+    assert_eq!(amount(), json!([{"amount": 30}]));
+    let signal = Command::new("kill").args(["-INT", &watch.id().to_string()]).status();
+    assert!(signal.expect("kill runs").success());
+    assert_eq!(watch.wait().expect("the command ends").code(), Some(0));
+}

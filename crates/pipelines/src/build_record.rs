@@ -1,0 +1,171 @@
+//! What a model's table was built from, recorded in its snapshot. A later plan compares the record
+//! with the current state and names what changed.
+//!
+//! Records contain hashes of files and parameter values, never the values.
+
+use std::collections::BTreeMap;
+
+use headwater_tables::Table;
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::{self, short_hash};
+use crate::plan::Plan;
+use crate::step::{Body, Function, Step};
+
+/// Snapshot property with the record as JSON.
+pub(crate) const BUILD: &str = "headwater.fingerprint.build";
+
+/// Parts that a model's fingerprint covers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BuildRecord {
+    /// Hashes of the source files, by path.
+    pub files: BTreeMap<String, String>,
+    /// Hashes of the parameter values, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// Python version and packages.
+    pub environment: Option<String>,
+    /// Stored tables that it reads, directly or through intermediate models.
+    pub inputs: BTreeMap<String, InputRecord>,
+    /// Code hashes of the intermediate models that it reads, by name.
+    pub intermediate: BTreeMap<String, String>,
+}
+
+/// State of an input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct InputRecord {
+    /// Hash of the state.
+    pub state: String,
+    /// Snapshot of a lake table.
+    pub snapshot: Option<i64>,
+}
+
+impl BuildRecord {
+    /// Returns the record of a step without its inputs.
+    pub fn of(plan: &Plan, step: &Step) -> BuildRecord {
+        let mut record = BuildRecord::default();
+        for parameter in &step.parameters {
+            let value = plan.values.get(&parameter.name).map(ToString::to_string);
+            let hash = short_hash(&value.unwrap_or_default());
+            record.parameters.insert(parameter.name.clone(), hash);
+        }
+        match &step.body {
+            Body::Sql(sql) => {
+                record.files.insert(step.at.file.to_string(), short_hash(sql));
+            }
+            Body::Python(function) => {
+                record.environment =
+                    Some(fingerprint::environment_text(&plan.project.defaults, function));
+                record.add_files(plan, function);
+            }
+        }
+        record
+    }
+
+    /// Adds the file of a function, without its other steps, and the modules that it imports.
+    fn add_files(&mut self, plan: &Plan, function: &Function) {
+        let mut own = function.code.len();
+        for path in &function.modules {
+            let text = plan.project.files.get(&**path).map_or("", String::as_str);
+            // The code has a line with the path before each module.
+            own = own.saturating_sub(text.len() + path.len() + "\n# \n".len());
+            self.files.insert(path.to_string(), short_hash(text));
+        }
+        let own = function.code.get(..own).unwrap_or(&function.code);
+        self.files.insert(function.file.to_string(), short_hash(own));
+    }
+
+    /// Returns what changed since an earlier record, one phrase each.
+    pub fn changes_since(&self, before: &BuildRecord) -> Vec<String> {
+        let mut changes = changed(&before.files, &self.files, |path| format!("file `{path}`"));
+        let model = |name: &str| format!("intermediate model `{name}`");
+        changes.extend(changed(&before.intermediate, &self.intermediate, model));
+        let parameter = |name: &str| format!("parameter `{name}`");
+        changes.extend(changed(&before.parameters, &self.parameters, parameter));
+        if let (Some(old), Some(new)) = (&before.environment, &self.environment)
+            && old != new
+        {
+            changes.push(format!("environment changed: {old} -> {new}"));
+        }
+        for (name, new) in &self.inputs {
+            match before.inputs.get(name) {
+                None => changes.push(format!("table `{name}` is a new input")),
+                Some(old) if old == new || old.state == new.state => {}
+                Some(old) => changes.push(match (old.snapshot, new.snapshot) {
+                    (Some(old), Some(new)) if old != new => {
+                        format!("table `{name}` changed: snapshot {old} -> {new}")
+                    }
+                    _ => format!("table `{name}` changed"),
+                }),
+            }
+        }
+        let removed = before.inputs.keys().filter(|name| !self.inputs.contains_key(*name));
+        changes.extend(removed.map(|name| format!("table `{name}` is no longer an input")));
+        changes
+    }
+
+    /// Returns the text form for the snapshot.
+    pub fn to_property(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+}
+
+fn changed(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+    what: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (name, new) in now {
+        match before.get(name) {
+            None => changes.push(format!("{} is new", what(name))),
+            Some(old) if old != new => changes.push(format!("{} changed", what(name))),
+            Some(_) => {}
+        }
+    }
+    let removed = before.keys().filter(|name| !now.contains_key(*name));
+    changes.extend(removed.map(|name| format!("{} is no longer used", what(name))));
+    changes
+}
+
+impl Plan {
+    /// Returns the record of the model's last build of a table.
+    pub(crate) async fn last_build(&self, table: &Table) -> Option<BuildRecord> {
+        let text = match table.summary().remove(BUILD) {
+            Some(text) => Some(text),
+            None => self.view.lake().tables().history().find(table, BUILD, |_| true).await,
+        };
+        serde_json::from_str(&text?).ok()
+    }
+
+    /// Returns the details of the reason to run a step: what changed since its last build.
+    pub(crate) async fn why(&self, index: usize) -> Vec<String> {
+        let plan = &self.steps[index];
+        if matches!(plan.reason, None | Some("first run" | "no cache")) {
+            return Vec::new();
+        }
+        let Some(table) = &plan.table else {
+            return self.running_parents(index);
+        };
+        let mut why = match self.last_build(table).await {
+            Some(before) => plan.record.changes_since(&before),
+            None => Vec::new(),
+        };
+        // The state of a parent that runs is a part of the step's record, too.
+        for parent in self.running_parents(index) {
+            if !why.iter().any(|change| change.starts_with(&parent)) {
+                why.push(parent);
+            }
+        }
+        why
+    }
+
+    fn running_parents(&self, index: usize) -> Vec<String> {
+        let parents = self.graph.parents[index].iter();
+        let stored = parents.filter(|parent| {
+            self.steps[**parent].reason.is_some() && self.project.steps[**parent].is_materialized()
+        });
+        stored.map(|one| format!("table `{}` changed", self.project.steps[*one].table)).collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! Retries of failed runs: a new run starts from the branch that the failed one left, so models
+//! whose tables are already there are unchanged. It then checks and merges as the failed run would
+//! have.
+
+use std::sync::Arc;
+
+use headwater_jobs::JobContext;
+use headwater_model::{
+    Commit, CommitId, ErrorCode, JobId, JobKind, PROPERTY_JOB, Problem, RefSpec, RunPlan,
+    RunReport, RunRequest,
+};
+
+use crate::plan::Plan;
+use crate::runner::{Runner, Work, run_branch};
+use crate::{Error, Parsed, Result};
+
+/// The branch that a failed run left.
+pub(crate) struct KeptBranch {
+    /// Target of the failed run.
+    target: String,
+    pub name: String,
+    /// Commit of the target that the failed run started from.
+    base: CommitId,
+    head: CommitId,
+    /// Commits of the failed run, and of those that it retried.
+    commits: Vec<CommitId>,
+}
+
+impl Runner {
+    /// Returns the branch that a retried run left; `None` if it wrote nothing, so that the retry is
+    /// an ordinary run. Fails with `BranchMoved` if another client committed to it.
+    pub(crate) async fn kept_branch(
+        &self,
+        request: &RunRequest,
+        target: &str,
+    ) -> Result<Option<KeptBranch>> {
+        let Some(id) = &request.retry else { return Ok(None) };
+        let id: JobId = id.parse().map_err(|_| {
+            let message = format!("`{id}` is not the id of a job");
+            Error::from(Problem::new(ErrorCode::InvalidArgument, message))
+        })?;
+        let (catalog, name) = (self.lake().catalog(), run_branch(id));
+        let failed = |error: headwater_catalog::Error| Error::other(&error);
+        let found = catalog.branches(Some(&name)).await.map_err(failed)?;
+        let Some(head) = found.into_iter().find(|one| one.name == name).map(|one| one.commit)
+        else {
+            return Ok(None);
+        };
+        let start = catalog.branch(target).await.map_err(failed)?.commit;
+        let bases = catalog.merge_bases(start, head).await.map_err(failed)?;
+        let moved = || Error::BranchMoved { target: target.to_owned(), branch: name.clone() };
+        let [base] = bases[..] else { return Err(moved()) };
+        let (mut commits, mut at) = (Vec::new(), head);
+        while at != base {
+            let commit = catalog.read_commit(at).await.map_err(failed)?;
+            let own = self.is_by_run(&commit).await;
+            match commit.parents.first().filter(|_| own) {
+                Some(parent) => commits.push(std::mem::replace(&mut at, *parent)),
+                None => return Err(moved()),
+            }
+        }
+        let target = target.to_owned();
+        Ok(Some(KeptBranch { target, name, base, head, commits }))
+    }
+
+    /// Returns true if a run made a commit: the failed one, or one that it retried.
+    async fn is_by_run(&self, commit: &Commit) -> bool {
+        let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
+        match job {
+            Some(id) => self.jobs().job(id).await.is_ok_and(|job| job.kind == JobKind::Run),
+            None => false,
+        }
+    }
+
+    /// Plans a retry at the state that the failed run left.
+    pub(crate) async fn plan_retry(
+        &self,
+        request: &RunRequest,
+        kept: &KeptBranch,
+    ) -> Result<RunPlan> {
+        let plan = self.retry_plan(request, kept).await?;
+        plan.forecast(self).await
+    }
+
+    async fn retry_plan(&self, request: &RunRequest, kept: &KeptBranch) -> Result<Plan> {
+        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let reference = RefSpec::Name(kept.name.clone());
+        let plan = Box::pin(self.make_plan(project, request, &reference)).await?;
+        self.check_repeatable(&plan, kept).await?;
+        Ok(plan)
+    }
+
+    /// Fails if a model would run again whose rows the failed run already added to its table.
+    async fn check_repeatable(&self, plan: &Plan, kept: &KeptBranch) -> Result<()> {
+        let base = RefSpec::Commit(kept.base.to_string());
+        let base = self.lake().view(&base).await.map_err(|error| Error::other(&error))?;
+        for (step, planned) in plan.project.steps.iter().zip(&plan.steps) {
+            let runs = planned.reason.is_some() && step.materialization.accumulates();
+            let Some(table) = planned.table.as_ref().filter(|_| runs) else { continue };
+            let before = base.find(&step.table.namespace, &step.table.name).await;
+            let before = before.map_err(|error| Error::other(&error))?;
+            if before.is_some_and(|(_, it)| it.metadata_location() == table.metadata_location()) {
+                continue;
+            }
+            let why = match planned.why.as_slice() {
+                [] => planned.reason.unwrap_or_default().to_owned(),
+                why => why.join(", "),
+            };
+            let message = format!(
+                "the failed run already added the rows of `{}`, which would run again: {why} ({})",
+                step.name, step.at
+            );
+            let problem = Problem::new(ErrorCode::InvalidArgument, message);
+            return Err(problem.with_hint("Start a new run with `headwater run`.").into());
+        }
+        Ok(())
+    }
+
+    /// Continues a failed run on a new branch, which replaces the one that it left.
+    pub(crate) async fn retry(
+        &self,
+        kept: KeptBranch,
+        request: RunRequest,
+        context: JobContext,
+    ) -> Result<RunReport> {
+        let (target, stopped) = (kept.target.clone(), context.cancelled());
+        let plan = tokio::select! {
+            plan = Box::pin(self.retry_plan(&request, &kept)) => Arc::new(plan?),
+            () = stopped.cancelled() => {
+                return Err(Error::Cancelled { target, branch: Some(kept.name) });
+            }
+        };
+        let branch = run_branch(context.id());
+        self.branch_in_quarantine(&branch, kept.head, context.id().to_string()).await?;
+        let catalog = self.lake().catalog();
+        catalog.delete_branch(&kept.name).await.map_err(|error| Error::other(&error))?;
+        let made = kept.commits;
+        let work = Work { target, branch, start: kept.base, request, context, made };
+        Box::pin(self.run_there(&plan, &work)).await
+    }
+}

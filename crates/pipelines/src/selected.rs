@@ -1,0 +1,146 @@
+//! The selected steps of a plan, and the states that selectors compare.
+
+use std::collections::BTreeSet;
+
+use headwater_model::{ErrorCode, Problem};
+
+use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions};
+use crate::selection::{Candidates, Selection, Selectors, StepState};
+use crate::step::{Input, Step};
+use crate::{Error, Result, checks, fingerprint};
+
+impl Plan {
+    /// Returns the steps that the run considers.
+    pub fn planned_steps(&self) -> impl Iterator<Item = &Step> {
+        let steps = self.project.steps.iter().zip(&self.selection.planned);
+        steps.filter(|(_, planned)| **planned).map(|(step, _)| step)
+    }
+
+    /// Resolves the selectors of a run.
+    pub(crate) async fn select(&self, options: PlanOptions<'_>) -> Result<Selection> {
+        let selectors = Selectors::parse(options.select, options.exclude)?;
+        let mut states = vec![StepState::default(); self.steps.len()];
+        if selectors.needs_states() {
+            for (index, state) in states.iter_mut().enumerate() {
+                *state = self.state(index).await?;
+            }
+        }
+        let tables: Vec<bool> = self.steps.iter().map(|step| step.table.is_some()).collect();
+        let (project, graph) = (&self.project, &self.graph);
+        let candidates = Candidates { project, graph, states: &states, tables: &tables };
+        Ok(selectors.resolve(&candidates)?)
+    }
+
+    /// Compares a step's code with that of its last build. An intermediate model is compared
+    /// through the tables of the models that read it.
+    async fn state(&self, index: usize) -> Result<StepState> {
+        let (step, plan) = (&self.project.steps[index], &self.steps[index]);
+        let state = |same: bool| if same { StepState::Same } else { StepState::Modified };
+        if step.is_materialized() {
+            let Some(table) = &plan.table else { return Ok(StepState::New) };
+            let history = self.view.lake().tables().history();
+            let built = history.find(table, FINGERPRINT_CODE, |_| true).await;
+            return Ok(state(built.as_ref() == Some(&plan.code)));
+        }
+        let readers = self.readers(index);
+        if readers.is_empty() {
+            let passed = checks::passed(self.view.lake().store().as_ref(), &plan.code).await?;
+            return Ok(if passed { StepState::Same } else { StepState::New });
+        }
+        let mut found = StepState::New;
+        for table in readers.iter().filter_map(|reader| self.steps[*reader].table.as_ref()) {
+            let built = self.last_build(table).await.unwrap_or_default();
+            match built.intermediate.get(&step.name) {
+                Some(code) if *code == fingerprint::short_hash(&plan.code) => {
+                    found = StepState::Same;
+                }
+                Some(_) => return Ok(StepState::Modified),
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the stored models that read an intermediate model, directly or through others.
+    fn readers(&self, index: usize) -> BTreeSet<usize> {
+        let mut readers = BTreeSet::new();
+        let mut seen = BTreeSet::from([index]);
+        let mut open = vec![index];
+        while let Some(step) = open.pop() {
+            for child in &self.graph.children[step] {
+                if self.project.steps[*child].is_materialized() {
+                    readers.insert(*child);
+                } else if seen.insert(*child) {
+                    open.push(*child);
+                }
+            }
+        }
+        readers
+    }
+
+    /// Returns the output state of a parent. Of a model that is not selected it is the state of its
+    /// table, which must exist.
+    pub(crate) async fn parent_state(
+        &self,
+        step: &Step,
+        input: &Input,
+        parent: usize,
+    ) -> Result<String> {
+        if self.selection.planned[parent] {
+            return Ok(self.output_state(parent));
+        }
+        let Some(table) = &self.steps[parent].table else {
+            return Err(self.not_selected(step, input, parent));
+        };
+        if let Some(fingerprint) = table.summary().remove(FINGERPRINT) {
+            return Ok(fingerprint);
+        }
+        let location = table.metadata_location();
+        let accumulates = self.project.steps[parent].materialization.accumulates();
+        let history = self.view.lake().tables().history();
+        Ok(match history.find(table, FINGERPRINT, |_| true).await {
+            Some(fingerprint) if accumulates => format!("{fingerprint} {location}"),
+            _ => location.to_owned(),
+        })
+    }
+
+    /// Returns the error of a step that reads a model without a table that is not selected.
+    fn not_selected(&self, step: &Step, input: &Input, parent: usize) -> Error {
+        let parent = &self.project.steps[parent].name;
+        let (reference, at) = (self.view.spec(), &input.at);
+        let message = format!(
+            "`{}` reads model `{parent}`, which is not selected and has no table at `{reference}` \
+             ({at})",
+            step.name
+        );
+        let mut problem = Problem::new(ErrorCode::TableNotFound, message)
+            .with_hint(format!("Select what it reads too: `--select +{}`.", step.name));
+        problem.context.insert("step".to_owned(), step.name.clone().into());
+        problem.context.insert("file".to_owned(), at.file.to_string().into());
+        problem.context.insert("line".to_owned(), at.line.into());
+        problem.into()
+    }
+
+    /// Returns true if a step is an expectation that the run considers.
+    pub(crate) fn is_planned_check(&self, index: usize) -> bool {
+        self.project.steps[index].is_expectation() && self.selection.planned[index]
+    }
+
+    /// Returns true if a successful run implies that all expectations of the project passed.
+    pub fn checks_all(&self) -> bool {
+        let mut checks =
+            (0..self.steps.len()).filter(|one| self.project.steps[*one].is_expectation());
+        let any = self.project.steps.iter().any(Step::is_expectation);
+        any && checks.all(|index| self.is_planned_check(index))
+    }
+
+    /// Returns true if reports and lists contain a step: if it is selected, or runs for another.
+    pub fn is_listed(&self, index: usize) -> bool {
+        self.selection.chosen[index] || self.steps[index].reason.is_some()
+    }
+
+    /// Returns the listed steps, parents before children.
+    pub fn listed_steps(&self) -> impl Iterator<Item = usize> {
+        self.graph.order.iter().copied().filter(|index| self.is_listed(*index))
+    }
+}

@@ -1,0 +1,268 @@
+//! Resolves selectors to the steps of a run.
+//!
+//! A [`Selection`] has the selected steps, and the steps that a run plans for them: also the
+//! intermediate models that they read, and the expectations that check them. Other models are
+//! neither planned nor run; their tables are read as they are.
+
+use std::collections::BTreeSet;
+
+use globset::{GlobBuilder, GlobMatcher};
+use headwater_model::Problem;
+
+use super::selector::{self, Method, Selector, State, invalid};
+use crate::graph::Graph;
+use crate::step::{Step, StepKind};
+use crate::{Project, suggest};
+
+/// The steps of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    /// Steps that the selection names, by index.
+    pub chosen: Vec<bool>,
+    /// Steps to plan, by index.
+    pub planned: Vec<bool>,
+}
+
+/// What a selection is resolved against.
+pub(crate) struct Candidates<'a> {
+    pub project: &'a Project,
+    pub graph: &'a Graph,
+    /// Comparison of each step with the state that was last built, if a selector needs it.
+    pub states: &'a [StepState],
+    /// True for each step whose table exists.
+    pub tables: &'a [bool],
+}
+
+/// Comparison of a step with the state that was last built.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum StepState {
+    #[default]
+    Same,
+    Modified,
+    New,
+}
+
+/// Selectors of a request, parsed.
+pub(crate) struct Selectors {
+    select: Vec<Vec<Selector>>,
+    exclude: Vec<Vec<Selector>>,
+    /// True if the request selects nothing in particular.
+    all: bool,
+}
+
+impl Selectors {
+    /// Parses the selectors of a request. Errors: `invalid_argument`.
+    pub fn parse(select: &[String], exclude: &[String]) -> Result<Selectors, Problem> {
+        let all = select.is_empty();
+        Ok(Selectors { select: selector::parse(select)?, exclude: selector::parse(exclude)?, all })
+    }
+
+    /// Returns true if a selector compares steps with the state that was last built.
+    pub fn needs_states(&self) -> bool {
+        let selectors = self.select.iter().chain(&self.exclude).flatten();
+        selectors.into_iter().any(|one| matches!(one.method, Method::State(_)))
+    }
+
+    /// Resolves the selectors. Errors: `invalid_argument` if one matches no step.
+    pub fn resolve(&self, candidates: &Candidates<'_>) -> Result<Selection, Problem> {
+        let count = candidates.project.steps.len();
+        let mut chosen =
+            if self.all { (0..count).collect() } else { candidates.union(&self.select)? };
+        let excluded = candidates.union(&self.exclude)?;
+        chosen.retain(|step| !excluded.contains(step));
+        let mut planned = candidates.with_intermediate(&chosen);
+        if self.all {
+            // Checks of excluded models that were never built cannot run.
+            let steps = &candidates.project.steps;
+            let runs = |step: &usize| {
+                !steps[*step].is_expectation() || candidates.is_checkable(*step, &planned)
+            };
+            chosen.retain(runs);
+            planned = candidates.with_intermediate(&chosen);
+        }
+        let checks = candidates.checks(&planned).difference(&excluded).copied().collect();
+        planned.extend(candidates.with_intermediate(&checks));
+        chosen.extend(checks);
+        let flags = |steps: &BTreeSet<usize>| (0..count).map(|one| steps.contains(&one)).collect();
+        Ok(Selection { chosen: flags(&chosen), planned: flags(&planned) })
+    }
+}
+
+impl Candidates<'_> {
+    fn steps(&self) -> &[Step] {
+        &self.project.steps
+    }
+
+    fn union(&self, selectors: &[Vec<Selector>]) -> Result<BTreeSet<usize>, Problem> {
+        let mut union = BTreeSet::new();
+        for all in selectors {
+            let mut sets = Vec::new();
+            for selector in all {
+                sets.push(self.set(selector)?);
+            }
+            let intersection = sets.into_iter().reduce(|one, other| &one & &other);
+            union.extend(intersection.unwrap_or_default());
+        }
+        Ok(union)
+    }
+
+    /// Returns the steps of one selector with its graph operators.
+    fn set(&self, selector: &Selector) -> Result<BTreeSet<usize>, Problem> {
+        let found = self.matches(selector)?;
+        let mut children = selector.children.levels();
+        if matches!(selector.method, Method::Source(_)) {
+            children -= 1; // The readers are the first generation.
+        }
+        let (parents_of, children_of) = (&self.graph.parents, &self.graph.children);
+        if selector.closure {
+            let down = spread(&found, children_of, usize::MAX);
+            return Ok(spread(&down, parents_of, usize::MAX));
+        }
+        let up = spread(&found, parents_of, selector.parents.levels());
+        let down = spread(&found, children_of, children);
+        Ok(&up | &down)
+    }
+
+    fn matches(&self, selector: &Selector) -> Result<BTreeSet<usize>, Problem> {
+        let text = &selector.text;
+        let found = match &selector.method {
+            Method::Name(name) => {
+                let matcher = glob(text, name, false)?;
+                self.filter(|_, step| matcher.is_match(&step.name))
+            }
+            Method::Tag(tag) => {
+                let matcher = glob(text, tag, false)?;
+                self.filter(|_, step| step.tags.iter().any(|tag| matcher.is_match(tag)))
+            }
+            Method::Path(path) => {
+                let path = path.strip_prefix("./").unwrap_or(path);
+                let matcher = glob(text, path.trim_end_matches('/'), true)?;
+                self.filter(|_, step| ancestors(&step.at.file).any(|one| matcher.is_match(one)))
+            }
+            Method::Source(table) => {
+                let matcher = glob(text, table, false)?;
+                self.filter(|_, step| {
+                    let tables = step.inputs.iter().filter(|one| self.graph.model(one).is_none());
+                    tables.into_iter().any(|one| matcher.is_match(one.table.to_string()))
+                })
+            }
+            Method::Kind(kind) => {
+                return Ok(self.filter(|_, step| match kind.as_str() {
+                    "model" => step.kind != StepKind::Expectation,
+                    kind => step.kind.as_str() == kind,
+                }));
+            }
+            Method::State(state) => {
+                return Ok(self.filter(|index, _| match self.states[index] {
+                    StepState::Same => false,
+                    StepState::Modified => *state == State::Modified,
+                    StepState::New => true,
+                }));
+            }
+        };
+        if found.is_empty() { Err(self.unmatched(selector)) } else { Ok(found) }
+    }
+
+    fn filter(&self, wanted: impl Fn(usize, &Step) -> bool) -> BTreeSet<usize> {
+        let steps = self.steps().iter().enumerate();
+        steps.filter(|(index, step)| wanted(*index, step)).map(|(index, _)| index).collect()
+    }
+
+    /// Returns the error of a selector that matches no step.
+    fn unmatched(&self, selector: &Selector) -> Problem {
+        let steps = self.steps();
+        let hint = match &selector.method {
+            Method::Tag(tag) => {
+                let tags: BTreeSet<&str> =
+                    steps.iter().flat_map(|step| &step.tags).map(String::as_str).collect();
+                suggest::hint(tag, tags, "tags")
+            }
+            Method::Path(path) => {
+                let files: BTreeSet<&str> =
+                    steps.iter().flat_map(|step| ancestors(&step.at.file)).collect();
+                suggest::hint(path, files, "files")
+            }
+            Method::Source(table) => {
+                let inputs = steps.iter().flat_map(|step| &step.inputs);
+                let inputs = inputs.filter(|one| self.graph.model(one).is_none());
+                let tables: BTreeSet<String> = inputs.map(|one| one.table.to_string()).collect();
+                suggest::hint(table, tables.iter().map(String::as_str), "tables")
+            }
+            Method::Name(name) => {
+                suggest::hint(name, steps.iter().map(|step| step.name.as_str()), "models")
+            }
+            Method::Kind(_) | Method::State(_) => String::new(),
+        };
+        invalid(&selector.text, "matches no model and no expectation", hint)
+    }
+
+    /// Adds the intermediate models that steps read: they leave no table, so they are computed for
+    /// each reader.
+    fn with_intermediate(&self, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut all = steps.clone();
+        let mut open: Vec<usize> = steps.iter().copied().collect();
+        while let Some(step) = open.pop() {
+            for parent in &self.graph.parents[step] {
+                if !self.steps()[*parent].is_materialized() && all.insert(*parent) {
+                    open.push(*parent);
+                }
+            }
+        }
+        all
+    }
+
+    /// Returns the expectations that read a planned model, and whose other inputs exist.
+    fn checks(&self, planned: &BTreeSet<usize>) -> BTreeSet<usize> {
+        self.filter(|index, step| {
+            step.is_expectation()
+                && self.read_by(index).any(|one| planned.contains(&one))
+                && self.is_checkable(index, planned)
+        })
+    }
+
+    /// Returns true if every model that an expectation reads is planned or has a table.
+    fn is_checkable(&self, index: usize, planned: &BTreeSet<usize>) -> bool {
+        self.read_by(index).all(|one| {
+            planned.contains(&one) || self.tables[one] || !self.steps()[one].is_materialized()
+        })
+    }
+
+    /// Returns the models that a step reads, directly or through intermediate ones.
+    fn read_by(&self, index: usize) -> impl Iterator<Item = usize> {
+        let readers = self.with_intermediate(&BTreeSet::from([index]));
+        readers.into_iter().flat_map(|one| self.graph.parents[one].iter().copied())
+    }
+}
+
+/// Adds the neighbours of steps, up to a number of generations.
+fn spread(
+    from: &BTreeSet<usize>,
+    neighbours: &[BTreeSet<usize>],
+    levels: usize,
+) -> BTreeSet<usize> {
+    let mut all = from.clone();
+    let mut last = from.clone();
+    for _ in 0..levels {
+        let next = last.iter().flat_map(|step| &neighbours[*step]).copied();
+        last = next.filter(|step| !all.contains(step)).collect();
+        if last.is_empty() {
+            break;
+        }
+        all.extend(&last);
+    }
+    all
+}
+
+/// Returns a file and the folders that contain it.
+fn ancestors(file: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(file), |path| path.rsplit_once('/').map(|(folder, _)| folder))
+}
+
+/// Compiles a pattern, case-insensitively. With `path`, `*` does not match `/`.
+fn glob(text: &str, pattern: &str, path: bool) -> Result<GlobMatcher, Problem> {
+    let glob = GlobBuilder::new(pattern).case_insensitive(true).literal_separator(path).build();
+    let glob = glob.map_err(|error| {
+        invalid(text, &format!("is not a pattern: {}", error.kind()), "Use `*`, `?` and `[abc]`.")
+    })?;
+    Ok(glob.compile_matcher())
+}

@@ -1,0 +1,158 @@
+//! Definitions of unit tests in YAML.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::source::SourceText;
+use crate::step::{Input, Step};
+use crate::{Error, Project, Result, suggest};
+
+/// A row: values by column.
+pub(super) type Row = Map<String, Value>;
+
+/// A unit test.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnitTest {
+    pub name: String,
+    /// Model or expectation.
+    pub model: String,
+    /// Parameter values.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Value>,
+    /// Rows of each table that the model reads.
+    #[serde(default)]
+    pub given: BTreeMap<String, Given>,
+    pub expect: Expected,
+    /// File of the definition.
+    #[serde(skip)]
+    pub file: String,
+}
+
+/// Rows of a table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Given {
+    Rows(Vec<Row>),
+    Typed {
+        /// SQL types by column.
+        types: BTreeMap<String, String>,
+        rows: Vec<Row>,
+    },
+}
+
+impl Given {
+    pub fn rows(&self) -> &[Row] {
+        match self {
+            Given::Rows(rows) | Given::Typed { rows, .. } => rows,
+        }
+    }
+
+    pub fn types(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Given::Rows(_) => None,
+            Given::Typed { types, .. } => Some(types),
+        }
+    }
+}
+
+/// Expected result.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Expected {
+    /// Result of an expectation.
+    Passes(bool),
+    /// Rows of a model, in any order.
+    Rows(Vec<Row>),
+}
+
+/// Returns the tests in the folder `tests` of a project.
+pub(super) fn read(files: &BTreeMap<String, String>) -> Result<Vec<UnitTest>> {
+    let mut tests: Vec<UnitTest> = Vec::new();
+    for (path, text) in files.iter().filter(|(path, _)| is_test_file(path)) {
+        let parsed: Vec<UnitTest> = serde_saphyr::from_str(text).map_err(|error| {
+            let error = error.without_snippet();
+            let line = error.location().map_or(1, |location| location.line());
+            let at = SourceText::new(path, text).line(u32::try_from(line).unwrap_or(1));
+            let hint = "Write a list of tests with `name`, `model`, `given` and `expect`.";
+            Error::invalid(at, format!("the tests cannot be read: {error}"), hint)
+        })?;
+        tests.extend(parsed.into_iter().map(|test| UnitTest { file: path.clone(), ..test }));
+    }
+    let mut seen = BTreeMap::new();
+    for test in &tests {
+        if let Some(first) = seen.insert(&test.name, test) {
+            return Err(test.invalid(format!("its name is also that of a test in {}", first.file)));
+        }
+    }
+    Ok(tests)
+}
+
+fn is_test_file(path: &str) -> bool {
+    let ending = path.rsplit_once('.').map(|(_, ending)| ending);
+    path.starts_with("tests/") && matches!(ending, Some("yaml" | "yml"))
+}
+
+impl UnitTest {
+    /// Returns the tested step.
+    pub fn step<'p>(&self, project: &'p Project) -> Result<&'p Step> {
+        let step = project.steps.iter().find(|step| step.name.eq_ignore_ascii_case(&self.model));
+        step.ok_or_else(|| {
+            let names = project.steps.iter().map(|step| step.name.as_str());
+            let hint = suggest::hint(&self.model, names, "models");
+            self.refused(format!("the project has no model `{}`", self.model), &hint)
+        })
+    }
+
+    /// Returns each input of the step with its given rows.
+    pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a Input, &'a Given)>> {
+        let is = |input: &Input, name: &str| {
+            let full = format!("{}.{}", input.table.namespace, input.table.name);
+            let own = input.table.to_string();
+            own.eq_ignore_ascii_case(name)
+                || full.eq_ignore_ascii_case(name)
+                || input.table.name.eq_ignore_ascii_case(name)
+        };
+        for name in self.given.keys() {
+            if !step.inputs.iter().any(|input| is(input, name)) {
+                let names: Vec<String> =
+                    step.inputs.iter().map(|input| input.table.to_string()).collect();
+                let names = names.iter().map(String::as_str);
+                let hint = suggest::hint(name, names.collect::<Vec<_>>(), "tables that it reads");
+                return Err(self.refused(format!("`{}` does not read `{name}`", step.name), &hint));
+            }
+        }
+        let mut inputs = Vec::new();
+        for input in &step.inputs {
+            if input.reference.is_some() {
+                let message = format!("`{}` reads `{}` at another ref", step.name, input.table);
+                return Err(self.refused(message, "Tests replace only tables without a ref."));
+            }
+            let given = self.given.iter().find(|(name, _)| is(input, name));
+            let Some((_, given)) = given else {
+                let message =
+                    format!("`{}` reads `{}`, which is not given", step.name, input.table);
+                let hint = format!("Add `{}:` with its rows to `given`.", input.table);
+                return Err(self.refused(message, &hint));
+            };
+            inputs.push((input, given));
+        }
+        Ok(inputs)
+    }
+
+    /// Creates the error of a test that cannot run.
+    pub fn invalid(&self, message: String) -> Error {
+        self.refused(message, "Correct the test.")
+    }
+
+    fn refused(&self, message: String, hint: &str) -> Error {
+        let at = crate::Location { file: self.file.as_str().into(), line: 1 };
+        Error::Invalid {
+            message: format!("test `{}`: {message}", self.name),
+            at,
+            hint: Some(hint.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Runs unit tests.
+//!
+//! Tests are defined in YAML files in the folder `tests` of a project. A test reads and writes no
+//! table of the lake: every table that its model reads must be given.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use headwater_engine::{Batches, Prepared, Session, SessionOptions};
+use headwater_functions::{Argument, ArgumentValue, Returned, Returns, Share, SharedTable};
+use headwater_jobs::JobContext;
+use headwater_model::{
+    ErrorCode, Fault, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
+    StepStatus, Usage,
+};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::definition::{Expected, UnitTest};
+use super::{compare, definition, rows};
+use crate::function_secrets::FunctionSecrets;
+use crate::graph::Graph;
+use crate::invocation::FunctionCall;
+use crate::selection::{Candidates, Selectors, StepState};
+use crate::step::{Body, Function, Input, Step};
+use crate::{Error, Parsed, Project, Result, Runner, fingerprint};
+
+/// What a tested step returned.
+enum Actual {
+    Rows(Vec<RecordBatch>),
+    Bool(bool),
+}
+
+/// A test with its step and parameter values.
+struct Case<'a> {
+    test: &'a UnitTest,
+    /// The project with the tested step only.
+    project: Project,
+    values: BTreeMap<String, Value>,
+    session: Session,
+}
+
+impl Runner {
+    /// Runs the unit tests of a project, or of its selected models. Fails with `expectation_failed`
+    /// if one fails.
+    pub async fn test(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
+        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let tests = selected(&project, definition::read(&project.files)?, &request)?;
+        let mut reports = Vec::new();
+        for test in &tests {
+            if context.cancelled().is_cancelled() {
+                return Err(cancelled());
+            }
+            context.emit(JobEventKind::StepStarted { step: test.name.clone() });
+            let report = Box::pin(self.test_one(&project, test, &request, &context)).await;
+            context.add_usage(&report.usage);
+            context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
+            reports.push(report);
+        }
+        finished(&project, reports)
+    }
+
+    async fn test_one(
+        &self,
+        project: &Project,
+        test: &UnitTest,
+        request: &RunRequest,
+        context: &JobContext,
+    ) -> StepReport {
+        let (began, mut usage) = (std::time::Instant::now(), Usage::default());
+        let outcome = async {
+            let case = self.case(project, test, request).await?;
+            let actual = Box::pin(self.actual(&case, context, &mut usage)).await?;
+            check(test, &actual)
+        };
+        let error = outcome.await.err().map(|error| error.to_problem());
+        usage.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        StepReport {
+            step: test.name.clone(),
+            kind: "test".to_owned(),
+            status: if error.is_some() { StepStatus::Failed } else { StepStatus::Succeeded },
+            rows: None,
+            cost: project.rates.cost(&usage),
+            usage,
+            error,
+        }
+    }
+
+    /// Prepares a test: a session in which every input of its step has the given rows.
+    async fn case<'a>(
+        &self,
+        project: &Project,
+        test: &'a UnitTest,
+        request: &RunRequest,
+    ) -> Result<Case<'a>> {
+        let step = test.step(project)?;
+        let project = Project { steps: vec![step.clone()], ..project.clone() };
+        let texts = test.parameters.iter().map(|(name, value)| (name.clone(), text(value)));
+        let values = project.parameter_values(&texts.collect())?;
+        let options = SessionOptions {
+            reference: request.reference.clone().unwrap_or_else(RefSpec::main),
+            namespace: project.defaults.namespace.clone(),
+            access: self.access.clone(),
+            ..SessionOptions::default()
+        };
+        let session = self.engine.session(options).map_err(|error| Error::other(&error))?;
+        for (input, given) in test.inputs(step)? {
+            let batch = rows::batch(&session, given).await.map_err(|error| {
+                test.invalid(format!("the given rows of `{}` cannot be read: {error}", input.table))
+            })?;
+            let rows = Batches { schema: batch.schema(), batches: vec![batch] };
+            let name = registered_name(&project, input);
+            session.register(&name, &rows).map_err(|error| Error::other(&error))?;
+        }
+        Ok(Case { test, project, values, session })
+    }
+
+    async fn actual(
+        &self,
+        case: &Case<'_>,
+        context: &JobContext,
+        usage: &mut Usage,
+    ) -> Result<Actual> {
+        let step = &case.project.steps[0];
+        match &step.body {
+            Body::Sql(sql) => {
+                let failed = |error| crate::plan::sql_error(step, sql, &error);
+                let query = Prepared::parse(sql).and_then(|query| query.bind(&case.values));
+                let query = query.map_err(|error| failed(error.into()))?;
+                let answer = Box::pin(case.session.select(query)).await.map_err(failed)?;
+                let rows = answer.stream.try_collect().await.map_err(failed)?;
+                Ok(Actual::Rows(rows))
+            }
+            Body::Python(function) => Box::pin(self.returned(case, function, context, usage)).await,
+        }
+    }
+
+    async fn returned(
+        &self,
+        case: &Case<'_>,
+        function: &Function,
+        context: &JobContext,
+        usage: &mut Usage,
+    ) -> Result<Actual> {
+        let step = &case.project.steps[0];
+        let failed = |fault: &dyn Fault| crate::run::Run::failed(step, None, fault);
+        let spec = fingerprint::environment_spec(&case.project.defaults, function);
+        let environment = self.install_environment(&spec, Some(&case.test.name), context).await;
+        let defaults = &case.project.defaults;
+        let call = FunctionCall {
+            project: &case.project,
+            function,
+            environment: environment.map_err(|error| failed(&error))?,
+            arguments: Box::pin(self.arguments_of(case, step)).await?,
+            returns: if step.is_expectation() { Returns::Bool } else { Returns::Table },
+            limits: function.limits(defaults, step.memory_bytes, step.timeout),
+            secrets: FunctionSecrets::read(&self.secrets, function).await?,
+            label: &step.name,
+            model: Some(&case.test.name),
+            share: Share {
+                owner: format!("test `{}`", context.id().short()).into(),
+                job: Some(context.id()),
+                priority: function.priority(defaults),
+            },
+            reuse: false,
+            start_until: CancellationToken::new(),
+        };
+        let outcome = Box::pin(self.invoke(call, context, context.cancelled())).await;
+        usage.add(&outcome.usage);
+        match outcome.returned.map_err(|error| failed(&error))? {
+            Returned::Table(table) => {
+                let rows = table.stream().try_collect().await;
+                rows.map(Actual::Rows)
+                    .map_err(|error| failed(&headwater_functions::Error::Arrow(error)))
+            }
+            Returned::Bool(passed) => Ok(Actual::Bool(passed)),
+            // Models and expectations cannot return other values.
+            Returned::Json(_) => Ok(Actual::Rows(Vec::new())),
+        }
+    }
+
+    async fn arguments_of(&self, case: &Case<'_>, step: &Step) -> Result<Vec<Argument>> {
+        let mut arguments = Vec::new();
+        for input in &step.inputs {
+            let Some(name) = input.argument.clone() else { continue };
+            let table = Box::pin(self.input_rows(case, step, input)).await?;
+            let whole = if input.batches { ArgumentValue::Batches } else { ArgumentValue::Table };
+            arguments.push(Argument { name, value: whole(table) });
+        }
+        for parameter in &step.parameters {
+            let Some(name) = parameter.argument.clone() else { continue };
+            let value = ArgumentValue::Json(case.values[&parameter.name].clone());
+            arguments.push(Argument { name, value });
+        }
+        Ok(arguments)
+    }
+
+    /// Returns the given rows of an input, with its columns and filter.
+    async fn input_rows(&self, case: &Case<'_>, step: &Step, input: &Input) -> Result<SharedTable> {
+        let at = || Some(input.at.clone());
+        let failed = |error: headwater_engine::Error| crate::run::Run::failed(step, at(), &error);
+        let query = Prepared::parse(&input.query()).and_then(|query| query.bind(&case.values));
+        let query = query.map_err(|error| failed(error.into()))?;
+        let answer = Box::pin(case.session.select(query)).await.map_err(failed)?;
+        let schema = answer.schema;
+        let rows: Vec<RecordBatch> = answer.stream.try_collect().await.map_err(failed)?;
+        let table = SharedTable::write(schema, rows.into_iter().map(Ok));
+        table.map_err(|error| crate::run::Run::failed(step, at(), &error))
+    }
+}
+
+/// Returns the tests of the selected models.
+fn selected(
+    project: &Project,
+    tests: Vec<UnitTest>,
+    request: &RunRequest,
+) -> Result<Vec<UnitTest>> {
+    if request.select.is_empty() && request.exclude.is_empty() {
+        return Ok(tests);
+    }
+    let graph = Graph::new(project)?;
+    let selectors = Selectors::parse(&request.select, &request.exclude)?;
+    let states = vec![StepState::Same; project.steps.len()];
+    let tables = vec![true; project.steps.len()];
+    let candidates = Candidates { project, graph: &graph, states: &states, tables: &tables };
+    let selection = selectors.resolve(&candidates)?;
+    let mut chosen = Vec::new();
+    for test in tests {
+        let step = test.step(project)?;
+        let at = project.steps.iter().position(|one| one.name == step.name);
+        if at.is_some_and(|at| selection.chosen[at]) {
+            chosen.push(test);
+        }
+    }
+    Ok(chosen)
+}
+
+fn check(test: &UnitTest, actual: &Actual) -> Result<()> {
+    let difference = match (&test.expect, actual) {
+        (Expected::Passes(expected), Actual::Bool(actual)) if expected == actual => Vec::new(),
+        (Expected::Passes(expected), Actual::Bool(actual)) => {
+            vec![format!("expected {expected}, got {actual}")]
+        }
+        (Expected::Rows(expected), Actual::Rows(actual)) => {
+            compare::differences(expected, actual).map_err(|error| test.invalid(error))?
+        }
+        (Expected::Passes(_), Actual::Rows(_)) => {
+            return Err(test.invalid("a model is expected to return rows".to_owned()));
+        }
+        (Expected::Rows(_), Actual::Bool(_)) => {
+            return Err(test.invalid("an expectation returns `true` or `false`".to_owned()));
+        }
+    };
+    if difference.is_empty() {
+        return Ok(());
+    }
+    let message = format!("test `{}` of `{}` failed ({})", test.name, test.model, test.file);
+    let mut problem = Problem::new(ErrorCode::ExpectationFailed, message);
+    problem.causes = difference;
+    Err(problem.with_hint("Correct the model, or the expected rows.").into())
+}
+
+fn finished(project: &Project, steps: Vec<StepReport>) -> Result<RunReport> {
+    let failures: Vec<&Problem> = steps.iter().filter_map(|step| step.error.as_ref()).collect();
+    if let Some(first) = failures.first() {
+        let message = format!("{} of {} tests failed", failures.len(), steps.len());
+        let same = failures.iter().all(|failure| failure.code == first.code);
+        let code = if same { first.code } else { ErrorCode::ExpectationFailed };
+        let mut problem = Problem::new(code, message);
+        let listed = |failure: &&Problem| {
+            let causes = failure.causes.iter().map(|cause| format!("  {cause}"));
+            std::iter::once(failure.message.clone()).chain(causes).collect::<Vec<_>>().join("\n")
+        };
+        problem.causes = failures.iter().map(listed).collect();
+        return Err(problem.into());
+    }
+    let mut usage = Usage::default();
+    for step in &steps {
+        usage.add(&step.usage);
+    }
+    Ok(RunReport {
+        project: project.name.clone(),
+        branch: String::new(),
+        run_branch: String::new(),
+        commit: None,
+        tables: Vec::new(),
+        merge: None,
+        cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
+        currency: project.rates.currency.clone(),
+        steps,
+        usage,
+    })
+}
+
+fn cancelled() -> Error {
+    Problem::new(ErrorCode::Cancelled, "the tests were stopped").into()
+}
+
+/// Returns the name of an input's rows in a session.
+fn registered_name(project: &Project, input: &Input) -> String {
+    if input.table.namespace == project.defaults.namespace {
+        return input.table.name.clone();
+    }
+    format!("{}.{}", input.table.namespace, input.table.name)
+}
+
+/// Formats a value as on the command line.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

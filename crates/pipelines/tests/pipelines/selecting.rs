@@ -1,0 +1,219 @@
+//! Runs of selected models: dbt's selection syntax, the checks of the selection, and tables of
+//! other models that are read as they are.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{Fault, RunRequest};
+
+use crate::support::{Ran, World, files, shown};
+
+const KEPT: &str = "-- headwater: materialization = replace\n";
+
+/// Returns a shop: `orders` -> `clean` (not stored) -> `daily` -> `weekly`, and `people` -> `vips`.
+fn shop(daily: &str) -> BTreeMap<String, String> {
+    let daily = format!("{KEPT}-- headwater: tags = sales, core\n{daily}");
+    let checks = "import headwater\n\n\n@headwater.expectation(tags=[\"quick\"])\n\
+                  def daily_has_rows(daily=headwater.Model(\"daily\")):\n    \
+                  return daily.num_rows > 0\n";
+    files(
+        "",
+        &[
+            ("models/staging/clean.sql", "SELECT id, amount FROM orders WHERE amount > 0"),
+            ("models/daily.sql", &daily),
+            (
+                "models/weekly.sql",
+                &format!(
+                    "{KEPT}-- headwater: tags = sales\nSELECT sum(amount) AS amount FROM daily"
+                ),
+            ),
+            ("models/vips.sql", &format!("{KEPT}SELECT id FROM people")),
+            ("checks.py", checks),
+        ],
+    )
+}
+
+const DAILY: &str = "SELECT id, sum(amount) AS amount FROM clean GROUP BY id";
+
+async fn world() -> World {
+    let world = World::new().await;
+    let tables = [
+        "CREATE TABLE orders AS SELECT 1 AS id, 20 AS amount",
+        "CREATE TABLE people AS SELECT 7 AS id",
+    ];
+    world.sql("main", &tables).await;
+    world
+}
+
+/// Returns the names of the listed steps, or the error.
+async fn listed(world: &World, select: &[&str], exclude: &[&str]) -> String {
+    let texts = |items: &[&str]| items.iter().map(|one| (*one).to_owned()).collect();
+    let (select, exclude) = (texts(select), texts(exclude));
+    let request = RunRequest { files: shop(DAILY), select, exclude, ..RunRequest::default() };
+    match world.runner.plan(&request).await {
+        Err(error) => shown(&error.to_problem()),
+        Ok(plan) => {
+            let steps = plan.steps.into_iter().filter(|step| step.reason.is_some());
+            let mut names: Vec<String> = steps.map(|step| step.name).collect();
+            names.sort();
+            names.join(" ")
+        }
+    }
+}
+
+async fn run(world: &World, files: &BTreeMap<String, String>, select: &[&str]) -> Ran {
+    let select: Vec<String> = select.iter().map(|one| (*one).to_owned()).collect();
+    world.run_with(files, |request| request.select = select).await
+}
+
+#[tokio::test]
+async fn selections_have_the_meaning_of_dbt() {
+    let world = world().await;
+    for (select, exclude, expected) in [
+        (&["+weekly"][..], &[][..], "clean daily daily_has_rows weekly"),
+        (&["1+weekly"], &["clean"], "clean daily daily_has_rows weekly"),
+        (&["daily+"], &[], "clean daily daily_has_rows weekly"),
+        (&["daily"], &["daily_has_rows"], "clean daily"),
+        (&["DAILY", "vips"], &["kind:expectation"], "clean daily vips"),
+        (&["daily vips"], &["kind:expectation"], "clean daily vips"),
+        (&["tag:sales,tag:core"], &["tag:quick"], "clean daily"),
+        (&["tag:sales"], &["weekly", "tag:quick"], "clean daily"),
+        (&["path:models/staging"], &[], "clean"),
+        (&["models/v*.sql"], &[], "vips"),
+        (&["*i*"], &["daily", "kind:expectation"], "vips"),
+        (&["@vips"], &[], "vips"),
+        (&["source:people+1"], &[], "vips"),
+        (&["source:orders+2"], &["type:expectation"], "clean daily"),
+        (&["kind:model"], &["kind:sql"], ""),
+        (&[], &["tag:sales"], "clean vips"),
+        (&["state:new"], &["kind:expectation", "weekly"], "clean daily vips"),
+    ] {
+        let listed = listed(&world, select, exclude).await;
+        assert_eq!(listed, expected, "{select:?} without {exclude:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_match_nothing_are_errors_with_a_suggestion() {
+    let world = world().await;
+    insta::assert_snapshot!(listed(&world, &["+dayly"], &[]).await, @r"
+    invalid_argument: the selector `+dayly` matches no model and no expectation
+      hint: Did you mean `daily`?
+    ");
+    insta::assert_snapshot!(listed(&world, &["tag:sale"], &[]).await, @r"
+    invalid_argument: the selector `tag:sale` matches no model and no expectation
+      hint: Did you mean `sales`?
+    ");
+    insta::assert_snapshot!(listed(&world, &["daily"], &["weekli"]).await, @r"
+    invalid_argument: the selector `weekli` matches no model and no expectation
+      hint: Did you mean `weekly`?
+    ");
+    insta::assert_snapshot!(listed(&world, &["stat:modified"], &[]).await, @r"
+    invalid_argument: the selector `stat:modified` has the unknown method `stat:`
+      hint: Did you mean `state`?
+    ");
+    insta::assert_snapshot!(listed(&world, &["a[b"], &[]).await, @r"
+    invalid_argument: the selector `a[b` is not a pattern: unclosed character class; missing ']'
+      hint: Use `*`, `?` and `[abc]`.
+    ");
+}
+
+#[tokio::test]
+async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
+    let world = world().await;
+    insta::assert_snapshot!(run(&world, &shop(DAILY), &["weekly"]).await.refusal(), @r"
+    table_not_found: `weekly` reads model `daily`, which is not selected and has no table at `main` (models/weekly.sql:3)
+      hint: Select what it reads too: `--select +weekly`.
+    ");
+    world.run(&shop(DAILY)).await.report();
+    world.sql("main", &["INSERT INTO orders VALUES (2, 30)"]).await;
+
+    // `daily` is stale, and `weekly` is up to date with its stale table.
+    let ran = run(&world, &shop(DAILY), &["weekly"]).await;
+    assert_eq!(ran.steps(), "weekly unchanged");
+    let ran = run(&world, &shop(DAILY), &["daily"]).await;
+    assert_eq!(ran.steps(), "clean succeeded, daily succeeded, daily_has_rows succeeded");
+    assert_eq!(ran.report().tables, ["daily"]);
+    let ran = run(&world, &shop(DAILY), &["weekly"]).await;
+    assert_eq!(ran.steps(), "weekly succeeded");
+
+    // The parts add up to the whole: nothing is left to do.
+    let ran = world.run(&shop(DAILY)).await;
+    assert!(ran.steps().split(", ").all(|step| step.ends_with("unchanged")), "{}", ran.steps());
+    let total = world.sql("main", &["SELECT amount FROM weekly"]).await;
+    assert!(total.contains("| 50 "), "{total}");
+}
+
+#[tokio::test]
+async fn modified_models_are_those_whose_code_differs_from_the_last_build() {
+    let world = world().await;
+    world.run(&shop(DAILY)).await.report();
+    let ran = run(&world, &shop(DAILY), &["state:modified"]).await;
+    assert_eq!(ran.steps(), "");
+    assert_eq!(ran.report().commit, None);
+
+    // Changed data is not a modification.
+    world.sql("main", &["INSERT INTO orders VALUES (2, 30)"]).await;
+    assert_eq!(run(&world, &shop(DAILY), &["state:modified"]).await.steps(), "");
+
+    let changed = shop("SELECT id, max(amount) AS amount FROM clean GROUP BY id");
+    let ran = run(&world, &changed, &["state:modified+"]).await;
+    let expected = "clean succeeded, daily succeeded, daily_has_rows succeeded, weekly succeeded";
+    assert_eq!(ran.steps(), expected);
+    assert_eq!(run(&world, &changed, &["state:modified+"]).await.steps(), "");
+
+    // An edit of an intermediate model, and its undoing, both count.
+    let mut edited = changed.clone();
+    let clean = "SELECT id, amount FROM orders WHERE amount > 1".to_owned();
+    edited.insert("models/staging/clean.sql".to_owned(), clean);
+    assert_eq!(run(&world, &edited, &["state:modified+"]).await.steps(), expected);
+    assert_eq!(run(&world, &edited, &["state:modified+"]).await.steps(), "");
+    assert_eq!(run(&world, &changed, &["state:modified+"]).await.steps(), expected);
+
+    // A branch has the state of its own tables.
+    world.branch("dev").await;
+    let dev = Some("dev".parse().unwrap());
+    let on_dev = world.run_with(&changed, |request| {
+        request.select = vec!["state:modified".to_owned()];
+        request.reference = dev;
+    });
+    assert_eq!(on_dev.await.steps(), "");
+}
+
+#[tokio::test]
+async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
+    let world = world().await;
+    let checks = |severity: &str| {
+        format!(
+            "import headwater\n\n\n@headwater.expectation(severity=\"{severity}\")\n\
+             def many(vips=headwater.Model(\"vips\")):\n    return vips.num_rows > 1\n"
+        )
+    };
+    let vips = format!("{KEPT}SELECT id FROM people");
+    let project = |severity| files("", &[("vips.sql", &vips), ("checks.py", &checks(severity))]);
+    let ran = world.run(&project("warn")).await;
+    assert_eq!(ran.steps(), "many warned, vips succeeded");
+    assert_eq!(ran.report().tables, ["vips"]);
+    let again = world.run(&project("warn")).await;
+    assert_eq!(again.steps(), "many warned, vips unchanged", "a warning is repeated");
+    let refusal = world.run(&project("fail")).await.refusal();
+    assert!(refusal.starts_with("expectation_failed: expectation `many` returned false"));
+    let refusal = crate::support::refusal(&project("loud"));
+    insta::assert_snapshot!(refusal, @r#"
+    invalid_project: `severity` of `expectation` cannot be `"loud"` (checks.py:4)
+      hint: Write it like `"fail"` or `"warn"`.
+    "#);
+}
+
+#[test]
+fn tags_that_no_selector_can_name_are_refused() {
+    let sql = "-- headwater: tags = a b\nSELECT 1 AS a";
+    insta::assert_snapshot!(crate::support::refusal(&files("", &[("m.sql", sql)])), @r"
+    invalid_project: `a b` is not a tag (m.sql:1)
+      hint: Use letters, digits, `_`, `-`, `.` and `/`.
+    ");
+    let python = "import headwater\n@headwater.model(tags=[\"a,b\"])\ndef m(): pass\n";
+    insta::assert_snapshot!(crate::support::refusal(&files("", &[("m.py", python)])), @r"
+    invalid_project: `a,b` is not a tag (m.py:2)
+      hint: Use letters, digits, `_`, `-`, `.` and `/`.
+    ");
+}

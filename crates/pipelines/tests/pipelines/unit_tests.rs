@@ -1,0 +1,141 @@
+//! Unit tests of models on given rows, which read and write no table of the lake.
+
+use std::collections::BTreeMap;
+
+use headwater_jobs::NewJob;
+use headwater_model::{Fault, JobKind, RunReport, RunRequest, StepStatus};
+
+use crate::support::{World, files, shown};
+
+const DAILY: &str = "-- headwater: materialization = replace\n\
+    SELECT day, sum(amount) AS amount, count(*) AS n FROM orders WHERE amount >= $least GROUP BY day";
+
+const PYTHON: &str = "import headwater\n\n\n@headwater.model()\n\
+    def large(orders=headwater.Model(\"orders\", columns=[\"id\"], filter=\"amount > $least\"),\n          \
+    least=headwater.Parameter(\"least\")):\n    \
+    assert orders.column_names == [\"id\"] and least == 10\n    return orders\n\n\n\
+    @headwater.expectation()\ndef some(large=headwater.Model(\"large\")):\n    \
+    return large.num_rows > 0\n";
+
+fn project(tests: &str) -> BTreeMap<String, String> {
+    let manifest = "[parameters.least]\ntype = \"int\"\ndefault = 1\n";
+    let sql = ("models/daily.sql", DAILY);
+    files(manifest, &[sql, ("models/large.py", PYTHON), ("tests/all.yaml", tests)])
+}
+
+async fn test(world: &World, tests: &str, select: &[&str]) -> Result<RunReport, String> {
+    let select = select.iter().map(|one| (*one).to_owned()).collect();
+    let request = RunRequest { files: project(tests), select, test: true, ..RunRequest::default() };
+    let (context, guard) =
+        world.jobs.record(NewJob::new(JobKind::Run, "test", "tester")).await.unwrap();
+    let outcome = world.runner.test(request, context).await;
+    guard.finish(Ok(serde_json::Value::Null));
+    outcome.map_err(|error| shown(&error.to_problem()))
+}
+
+const GOOD: &str = r"
+- name: amounts are summed for each day
+  model: daily
+  given:
+    orders:
+      - {day: 2026-01-01, amount: 1.1}
+      - {day: 2026-01-01, amount: 2.2}
+      - {day: 2026-01-02, amount: 0.5}
+      - {day: 2026-01-03, amount: 4}
+  expect:
+    - {day: 2026-01-03, amount: 4, n: 1}
+    - {day: 2026-01-01, amount: 3.3}
+- name: types can be declared
+  model: daily
+  given:
+    orders:
+      types: {day: timestamp, amount: 'decimal(10,2)'}
+      rows: []
+  expect: []
+- name: functions are tested, too
+  model: large
+  parameters: {least: 10}
+  given:
+    orders: [{id: 1, amount: 10}, {id: 2, amount: 11}]
+  expect: [{id: 2}]
+- name: an expectation passes
+  model: some
+  given: {large: [{id: 1}]}
+  expect: true
+";
+
+#[tokio::test]
+async fn tests_of_sql_and_python_pass_without_a_table() {
+    let world = World::new().await;
+    let head = world.lake.catalog().branch("main").await.unwrap().commit;
+    let report = test(&world, &GOOD.replace("amount: 4, n: 1", "amount: 4"), &[]).await.unwrap();
+    assert!(report.steps.iter().all(|step| step.status == StepStatus::Succeeded));
+    assert_eq!(report.steps.len(), 4);
+    assert_eq!(world.lake.catalog().branch("main").await.unwrap().commit, head);
+    assert_eq!(world.branches().await, []);
+    let report = test(&world, &GOOD.replace("amount: 4, n: 1", "amount: 4"), &["daily"]).await;
+    assert_eq!(report.unwrap().steps.len(), 2);
+}
+
+#[tokio::test]
+async fn a_failed_test_shows_missing_and_unexpected_rows() {
+    let world = World::new().await;
+    let tests = "- name: one\n  model: daily\n  given:\n    orders:\n      \
+                 - {day: 2026-01-01, amount: 5}\n      - {day: 2026-01-02, amount: 6}\n  expect:\n    \
+                 - {day: 2026-01-01, amount: 5}\n    - {day: 2026-01-02, amount: 7}\n";
+    insta::assert_snapshot!(test(&world, tests, &[]).await.unwrap_err(), @r"
+    expectation_failed: 1 of 1 tests failed
+      caused by: test `one` of `daily` failed (tests/all.yaml)
+      rows differ: `-` is expected and missing, `+` is returned and not expected
+      - day=2026-01-02, amount=7
+      + day=2026-01-02, amount=6
+    ");
+    let tests = "- {name: two, model: some, given: {large: [{id: 1}]}, expect: false}\n";
+    let failure = test(&world, tests, &[]).await.unwrap_err();
+    assert!(failure.contains("expected false, got true"), "{failure}");
+}
+
+#[tokio::test]
+async fn tests_that_cannot_run_say_why() {
+    let world = World::new().await;
+    for (tests, expected) in [
+        ("- {name: a, modle: daily, expect: []}", "(tests/all.yaml:1)"),
+        ("- {name: a, model: dayly, expect: []}", "no model `dayly`"),
+        ("- {name: a, model: daily, expect: []}", "`daily` reads `orders`, which is not given"),
+        (
+            "- {name: a, model: daily, given: {order: []}, expect: []}",
+            "`daily` does not read `order`",
+        ),
+        ("- {name: a, model: daily, given: {orders: []}, expect: []}", "they have no columns"),
+        (
+            "- {name: a, model: daily, given: {orders: [{day: 2026-01-01}]}, expect: []}",
+            "column `amount`",
+        ),
+        (
+            "- {name: a, model: some, given: {large: [{id: 1}]}, expect: []}",
+            "an expectation returns `true` or `false`",
+        ),
+        (
+            "- {name: a, model: daily, parameters: {most: 1}, \
+             given: {orders: [{day: 2026-01-01, amount: 1}]}, expect: []}",
+            "no parameter `most`",
+        ),
+        (
+            "- {name: a, model: daily, given: {orders: [{day: 2026-01-01, amount: 1}]}, \
+             expect: [{sum: 1}]}",
+            "column `sum` is missing",
+        ),
+        (
+            "- {name: a, model: daily, given: {orders: [{day: 2026-01-01, amount: 1}]}, \
+             expect: [{day: x}]}",
+            "a value of column `day` is not a",
+        ),
+        (
+            "- {name: a, model: some, expect: true}\n- {name: a, model: some, expect: true}",
+            "its name is also that of a test in tests/all.yaml",
+        ),
+    ] {
+        let failure = test(&world, tests, &[]).await.unwrap_err();
+        assert!(failure.contains(expected), "{tests}\n{failure}");
+    }
+}
