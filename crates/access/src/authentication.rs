@@ -66,7 +66,11 @@ impl Access {
             let allowed = headwater_model::AuditOutcome::Allowed;
             self.0.audit.record(self.0.audit.event(&principal, "login", "lake", allowed));
         }
-        self.record_use(&principal).await;
+        if let headwater_model::Identity::User(user) = principal.identity()
+            && let Some(token) = &user.token
+        {
+            self.record_use(token).await;
+        }
         Ok(principal)
     }
 
@@ -104,19 +108,17 @@ impl Access {
         }))
     }
 
-    /// Records the use of a token, at most once a minute.
-    async fn record_use(&self, principal: &Principal) {
-        let headwater_model::Identity::User(user) = principal.identity() else { return };
-        let Some(token) = &user.token else { return };
+    /// Records the use of a token or access key, at most once a minute.
+    pub(crate) async fn record_use(&self, token: &str) {
         let now = self.0.clock.now();
         if !self.is_use_due(token, now) {
             return;
         }
         let Ok(value) = serde_json::to_vec(&now) else { return };
-        let entries = vec![Append::put(USED_JOURNAL, token.clone(), value.into())];
+        let entries = vec![Append::put(USED_JOURNAL, token, value.into())];
         let batch = Batch { entries, relaxed: true, ..Batch::default() };
         if let Err(error) = self.0.store.apply(batch).await {
-            tracing::warn!("the use of an access token cannot be recorded: {error}");
+            tracing::warn!("the use of a credential cannot be recorded: {error}");
         }
     }
 

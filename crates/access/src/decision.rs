@@ -110,7 +110,7 @@ impl Access {
 
 /// Decides for a user: by ownership, or by a grant that contains the action.
 fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
-    if directory.owner(object) == Some(user) {
+    if directory.owner(&object.owned()) == Some(user) {
         return Decision::Allowed(Reason::Ownership);
     }
     match directory.find_grant(user, action, object) {

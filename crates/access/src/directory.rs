@@ -9,7 +9,7 @@ use headwater_store::{Entry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
 use crate::grant_index::GrantIndex;
-use crate::record::{JOURNAL, OwnerRecord, TokenRecord, UserRecord, VERSION};
+use crate::record::{JOURNAL, KeyRecord, OwnerRecord, TokenRecord, UserRecord, VERSION};
 use crate::{Error, Result};
 
 /// All records at one version. Immutable.
@@ -22,6 +22,7 @@ pub(crate) struct Directory {
     /// The grants of each user and role.
     pub(crate) grants: HashMap<String, Vec<Grant>>,
     pub(crate) tokens: BTreeMap<String, TokenRecord>,
+    pub(crate) keys: BTreeMap<String, KeyRecord>,
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
@@ -61,6 +62,10 @@ impl Directory {
                 let token: TokenRecord = parse(entry)?;
                 self.token_ids.insert(token.hash, token.token.id.clone());
                 self.tokens.insert(token.token.id.clone(), token);
+            }
+            "key" => {
+                let key: KeyRecord = parse(entry)?;
+                self.keys.insert(key.key.id.clone(), key);
             }
             "owner" => {
                 let owner: OwnerRecord = parse(entry)?;
@@ -125,11 +130,19 @@ impl Directory {
         self.tokens.get(self.token_ids.get(hash)?)
     }
 
-    /// Returns true if a token exists, is not revoked and has not expired.
+    /// Returns true if a token or access key exists, is not revoked and has not expired.
     pub(crate) fn is_token_valid(&self, id: &str, now: Timestamp) -> bool {
-        self.tokens.get(id).is_some_and(|TokenRecord { token, .. }| {
-            token.revoked.is_none() && token.expires.is_none_or(|expires| now < expires)
+        let token = self.tokens.get(id).map(|it| (it.token.revoked, it.token.expires));
+        let key = || self.keys.get(id).map(|it| (it.key.revoked, it.key.expires));
+        token.or_else(key).is_some_and(|(revoked, expires)| {
+            revoked.is_none() && expires.is_none_or(|expires| now < expires)
         })
+    }
+
+    /// Returns the time from which a token or access key is invalid.
+    pub(crate) fn expiry(&self, id: &str) -> Option<Timestamp> {
+        let key = || self.keys.get(id).and_then(|it| it.key.expires);
+        self.tokens.get(id).map_or_else(key, |it| it.token.expires)
     }
 
     /// Returns the user that owns an object.

@@ -37,6 +37,12 @@ pub enum Error {
         /// The id.
         id: String,
     },
+    /// The access key does not exist.
+    #[error("there is no access key `{id}`")]
+    NoKey {
+        /// The id.
+        id: String,
+    },
     /// A user or role with the name exists.
     #[error("a user or role `{name}` already exists")]
     Exists {
@@ -65,8 +71,8 @@ pub enum Error {
         /// The violated rule.
         reason: String,
     },
-    /// The expiry of a token is not in the future.
-    #[error("the token would have expired already")]
+    /// The expiry of a token or access key is not in the future.
+    #[error("the credential would have expired already")]
     Expired,
     /// A text is too long.
     #[error("the {what} is longer than {max} bytes")]
@@ -113,6 +119,7 @@ impl Fault for Error {
             | Error::NoRole { .. }
             | Error::NoGrantee { .. }
             | Error::NoToken { .. }
+            | Error::NoKey { .. }
             | Error::Cycle { .. }
             | Error::Password { .. }
             | Error::Expired
@@ -134,6 +141,7 @@ impl Fault for Error {
             Error::NoRole { .. } => "Create the role first.",
             Error::NoGrantee { .. } => "Create the user or role first.",
             Error::NoToken { .. } => "List the user's tokens.",
+            Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",
             Error::Name { .. } => "Use letters, digits and `.`, `_`, `-`, `@`, as in `ana`.",
             Error::Cycle { .. } => "Revoke the other role first.",

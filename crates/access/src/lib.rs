@@ -2,8 +2,8 @@
 //!
 //! [`Access`] is the handle. Its records are in the store; decisions use a directory of them in
 //! memory, which a change replaces. Everything is denied by default, except to the lake's owner.
-//! No record, error or audit event contains a secret: tokens are stored as SHA-256 hashes, and
-//! passwords as Argon2id hashes.
+//! No record, error or audit event contains a secret: tokens are stored as SHA-256 hashes,
+//! passwords as Argon2id hashes, and the secrets of access keys encrypted.
 
 mod access;
 mod audit;
@@ -14,6 +14,7 @@ mod error;
 mod external;
 mod grant;
 mod grant_index;
+mod key;
 mod ownership;
 mod password;
 mod record;
@@ -28,4 +29,5 @@ pub use authentication::Credential;
 pub use decision::{Decision, Denial, Reason};
 pub use error::{Error, Result};
 pub use external::ExternalLogin;
+pub use key::{KeyPair, NewKey};
 pub use user::NewUser;

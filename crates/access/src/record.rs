@@ -6,8 +6,9 @@
 //! | journal `access` | `role/NAME` | [`Role`](headwater_model::Role) |
 //! | journal `access` | `grant/GRANTEE/OBJECT` | [`Grant`](headwater_model::Grant) |
 //! | journal `access` | `token/ID` | [`TokenRecord`] |
+//! | journal `access` | `key/ID` | [`KeyRecord`] |
 //! | journal `access` | `owner/OBJECT` | [`OwnerRecord`] |
-//! | journal `access-used` | `ID` | the time of a token's last use |
+//! | journal `access-used` | `ID` | the time of the last use of a token or access key |
 //! | ref `access/version` | | a number that every change increments |
 //!
 //! A change is one batch that compares and swaps the version, so that it is made to the records
@@ -15,7 +16,9 @@
 
 use std::collections::BTreeSet;
 
-use headwater_model::{AccessToken, Grant, ObjectId, ObjectPattern, Timestamp, User, UserKind};
+use headwater_model::{
+    AccessKey, AccessToken, Grant, ObjectId, ObjectPattern, Timestamp, User, UserKind,
+};
 use headwater_store::Append;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +77,14 @@ pub(crate) struct TokenRecord {
     pub(crate) hash: ObjectId,
 }
 
+/// A stored access key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct KeyRecord {
+    pub(crate) key: AccessKey,
+    /// The encrypted secret.
+    pub(crate) sealed: String,
+}
+
 /// The owner of an object: the user that created it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OwnerRecord {
@@ -95,6 +106,10 @@ pub(crate) fn grant_key(grant: &Grant) -> String {
 
 pub(crate) fn token_key(id: &str) -> String {
     format!("token/{id}")
+}
+
+pub(crate) fn key_key(id: &str) -> String {
+    format!("key/{id}")
 }
 
 pub(crate) fn owner_key(object: &ObjectPattern) -> String {

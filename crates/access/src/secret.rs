@@ -1,7 +1,8 @@
-//! Access tokens as texts: `hwp_`, 48 random hexadecimal digits, and 8 of their CRC-32.
+//! Access tokens and the secrets of access keys as texts: `hwp_` or `hws_`, 48 random hexadecimal
+//! digits, and 8 of their CRC-32.
 //!
-//! The fixed prefix and the checksum let secret scanners recognise a token without the lake. The
-//! store has its SHA-256 only: a token has 192 random bits, so a fast hash cannot be reversed.
+//! The fixed prefix and the checksum let secret scanners recognise a secret without the lake. The
+//! store has the SHA-256 of a token only: a token has 192 random bits, so a fast hash cannot be reversed.
 
 use std::fmt;
 
@@ -11,6 +12,9 @@ use crate::{Error, Result};
 
 /// Prefix of access tokens.
 pub(crate) const PREFIX: &str = "hwp_";
+
+/// Prefix of the secrets of access keys.
+const KEY_PREFIX: &str = "hws_";
 
 /// Number of random bytes.
 const RANDOM_BYTES: usize = 24;
@@ -23,11 +27,20 @@ const CHECKSUM_DIGITS: usize = 8;
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// Creates a random secret.
+    /// Creates a random access token.
     pub(crate) fn generate() -> Result<Self> {
+        Self::with_prefix(PREFIX)
+    }
+
+    /// Creates a random secret of an access key.
+    pub(crate) fn of_key() -> Result<Self> {
+        Self::with_prefix(KEY_PREFIX)
+    }
+
+    fn with_prefix(prefix: &str) -> Result<Self> {
         let digits = hex::encode(random::<RANDOM_BYTES>()?);
         let checksum = checksum(&digits);
-        Ok(Secret(format!("{PREFIX}{digits}{checksum}")))
+        Ok(Secret(format!("{prefix}{digits}{checksum}")))
     }
 
     /// Returns a secret with the right form and checksum.

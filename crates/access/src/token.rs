@@ -1,6 +1,6 @@
 //! Access tokens: create, list, revoke.
 
-use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal};
+use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal, Timestamp};
 use headwater_store::KeyRange;
 
 use crate::access::Change;
@@ -8,10 +8,10 @@ use crate::record::{TokenRecord, USED_JOURNAL, put, token_key};
 use crate::secret::Secret;
 use crate::{Access, Error, Result};
 
-/// Maximum length of a token's label, in bytes.
+/// Maximum length of a credential's label, in bytes.
 const LABEL_BYTES_MAX: usize = 200;
 
-/// Maximum number of scopes of a token.
+/// Maximum number of scopes of a credential.
 const SCOPES_MAX: usize = 100;
 
 impl Access {
@@ -23,12 +23,7 @@ impl Access {
         new: NewToken,
     ) -> Result<CreatedToken> {
         let created = self.0.clock.now();
-        if new.expires.is_some_and(|expires| expires <= created) {
-            return Err(Error::Expired);
-        }
-        if new.label.len() > LABEL_BYTES_MAX {
-            return Err(Error::TooLong { what: "label", max: LABEL_BYTES_MAX });
-        }
+        check_new(&new, created)?;
         let secret = Secret::generate()?;
         let hash = secret.hash();
         let token = AccessToken {
@@ -49,6 +44,11 @@ impl Access {
         })
         .await?;
         Ok(CreatedToken { token, secret: secret.into_text() })
+    }
+
+    /// Returns the time from which a token or access key is invalid; none: it does not expire.
+    pub fn expiry(&self, id: &str) -> Option<Timestamp> {
+        self.directory().expiry(id)
     }
 
     /// Lists tokens by the time of their creation, those of a user if one is given.
@@ -85,7 +85,19 @@ impl Access {
     }
 }
 
-fn checked(scopes: Vec<Permission>) -> Result<Vec<Permission>> {
+/// Checks the label and the expiry of a new credential.
+pub(crate) fn check_new(new: &NewToken, now: Timestamp) -> Result<()> {
+    if new.expires.is_some_and(|expires| expires <= now) {
+        return Err(Error::Expired);
+    }
+    if new.label.len() > LABEL_BYTES_MAX {
+        return Err(Error::TooLong { what: "label", max: LABEL_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// Checks the scopes of a new credential.
+pub(crate) fn checked(scopes: Vec<Permission>) -> Result<Vec<Permission>> {
     if scopes.len() > SCOPES_MAX {
         return Err(Error::TooLong { what: "list of scopes", max: SCOPES_MAX });
     }

@@ -8,7 +8,7 @@ use headwater_store::Append;
 use crate::access::Change;
 use crate::directory::Directory;
 use crate::record::{
-    UserRecord, check_name, grant_key, owner_key, put, remove, token_key, user_key,
+    UserRecord, check_name, grant_key, key_key, owner_key, put, remove, token_key, user_key,
 };
 use crate::{Access, Error, Result};
 
@@ -93,7 +93,7 @@ impl Access {
         self.change_user(by, action, name, |user| user.disabled = disabled).await
     }
 
-    /// Drops a user with its tokens, grants and ownership.
+    /// Drops a user with its tokens, access keys, grants and ownership.
     pub async fn drop_user(&self, by: &Principal, name: &str) -> Result<()> {
         self.change(by, |directory| {
             let user = directory.user(name)?;
@@ -101,6 +101,9 @@ impl Access {
             entries.extend(grants_of(directory, name));
             let tokens = directory.tokens.values().filter(|token| token.token.user == name);
             entries.extend(tokens.map(|token| remove(token_key(&token.token.id))));
+            let keys = directory.keys.values().map(|it| &it.key);
+            let keys = keys.filter(|key| key.user.as_deref() == Some(name));
+            entries.extend(keys.map(|key| remove(key_key(&key.id))));
             let owned = directory.owned_by(name).filter_map(|it| it.parse::<ObjectPattern>().ok());
             entries.extend(owned.map(|object| remove(owner_key(&object))));
             let Change { action, object, detail, .. } = user_change("drop_user", user, Vec::new());

@@ -50,6 +50,8 @@ pub enum ObjectKind {
     Secret,
     /// A location of files to import, and the files and folders below it.
     Location,
+    /// A bucket of objects, or an object of it, `BUCKET/KEY`, and the objects below it.
+    Bucket,
     /// The jobs and the usage of a user.
     Usage,
     /// The lake as a whole.
@@ -58,7 +60,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All kinds.
-    pub const ALL: [ObjectKind; 12] = [
+    pub const ALL: [ObjectKind; 13] = [
         ObjectKind::Table,
         ObjectKind::View,
         ObjectKind::Namespace,
@@ -69,6 +71,7 @@ impl ObjectKind {
         ObjectKind::Environment,
         ObjectKind::Secret,
         ObjectKind::Location,
+        ObjectKind::Bucket,
         ObjectKind::Usage,
         ObjectKind::Lake,
     ];
@@ -86,6 +89,7 @@ impl ObjectKind {
             ObjectKind::Environment => "environment",
             ObjectKind::Secret => "secret",
             ObjectKind::Location => "location",
+            ObjectKind::Bucket => "bucket",
             ObjectKind::Usage => "usage",
             ObjectKind::Lake => "lake",
         }
@@ -94,7 +98,7 @@ impl ObjectKind {
     /// Returns the actions that can be granted on objects of the kind.
     pub const fn actions(self) -> &'static [Action] {
         use Action::{
-            Administer, Alter, Audit, Create, Delete, Deploy, Drop, Insert, Invoke, Maintain,
+            Administer, Alter, Audit, Create, Delete, Deploy, Drop, Insert, Invoke, List, Maintain,
             Merge, Read, Run, Select, Set, Update, Use, Write,
         };
         match self {
@@ -109,6 +113,7 @@ impl ObjectKind {
             ObjectKind::Environment => &[Read, Drop],
             ObjectKind::Secret => &[Set, Use],
             ObjectKind::Location | ObjectKind::Usage => &[Read],
+            ObjectKind::Bucket => &[Read, Write, List, Delete, Create, Drop],
             ObjectKind::Lake => &[Maintain, Audit, Administer],
         }
     }
@@ -189,6 +194,21 @@ impl Object {
         Self::new(ObjectKind::Secret, name)
     }
 
+    /// Creates a bucket.
+    pub fn bucket(name: &str) -> Self {
+        Self::new(ObjectKind::Bucket, name)
+    }
+
+    /// Creates an object of a bucket.
+    pub fn object_in(bucket: &str, key: &str) -> Self {
+        Self::new(ObjectKind::Bucket, format!("{bucket}/{key}"))
+    }
+
+    /// Creates the object that stands for all objects of a bucket whose keys have a prefix.
+    pub fn prefix_in(bucket: &str, prefix: &str) -> Self {
+        Self::new(ObjectKind::Bucket, format!("{bucket}/{prefix}{ANY}"))
+    }
+
     /// Creates a location of files: a path or URL.
     pub fn location(location: &str) -> Self {
         Self::new(ObjectKind::Location, location)
@@ -207,6 +227,17 @@ impl Object {
     /// Returns the kind.
     pub const fn kind(&self) -> ObjectKind {
         self.kind
+    }
+
+    /// Returns the object whose owner decides: for an object of a bucket, the bucket.
+    #[must_use]
+    pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
+        match self.name.split_once('/') {
+            Some((bucket, _)) if self.kind == ObjectKind::Bucket => {
+                std::borrow::Cow::Owned(Object::bucket(bucket))
+            }
+            _ => std::borrow::Cow::Borrowed(self),
+        }
     }
 
     /// Returns the full name; empty for the lake.
@@ -300,7 +331,8 @@ impl ObjectPattern {
             (Namespace, Table | View) => {
                 parent(&object.name).is_some_and(|namespace| self.covers_namespace(namespace))
             }
-            (ObjectKind::Location, ObjectKind::Location) => self.covers_location(&object.name),
+            (ObjectKind::Location, ObjectKind::Location)
+            | (ObjectKind::Bucket, ObjectKind::Bucket) => self.covers_location(&object.name),
             (own, other) => own == other && matches(&self.pattern, &object.name),
         }
     }
@@ -415,6 +447,22 @@ mod tests {
         check("location:s3://b/in", &["location:s3://b/in/a"], &["location:s3://bb/in/a"]);
         check("location:s3://b", &["location:s3://b/a/b"], &["location:s3://ba"]);
         check("location:/*/x", &["location:/a/x/y"], &["location:/a/y"]);
+    }
+
+    #[test]
+    fn a_bucket_selects_the_objects_in_it_and_a_key_those_below_it() {
+        let landing = ["bucket:landing", "bucket:landing/a", "bucket:landing/in/a.csv"];
+        check("bucket:landing", &landing, &["bucket:landing2/a", "location:landing/a"]);
+        check("bucket:landing/in", &["bucket:landing/in/a"], &["bucket:landing/inner/a"]);
+        check("bucket:*/in/*", &["bucket:landing/in/a"], &["bucket:landing/out/a"]);
+        let covers = |pattern: &str, prefix: &str| {
+            let pattern: ObjectPattern = pattern.parse().expect(pattern);
+            pattern.covers(&Object::prefix_in("landing", prefix))
+        };
+        assert!(covers("bucket:landing", "") && covers("bucket:landing/in", "in/"));
+        assert!(covers("bucket:landing/in*", "in"));
+        // The prefix `in` is also that of `inner/`.
+        assert!(!covers("bucket:landing/in", "in") && !covers("bucket:landing/in", ""));
     }
 
     #[test]

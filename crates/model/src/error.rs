@@ -43,6 +43,10 @@ pub enum ErrorCode {
     DeploymentNotFound,
     /// The secret does not exist.
     SecretNotFound,
+    /// The bucket does not exist.
+    BucketNotFound,
+    /// The object or multipart upload does not exist.
+    ObjectNotFound,
     /// A file, folder, lake or project does not exist.
     FileNotFound,
     /// The path does not exist in the API.
@@ -51,6 +55,8 @@ pub enum ErrorCode {
     TransactionFailed,
     /// The object to create exists.
     AlreadyExists,
+    /// The object does not meet the conditions of the request.
+    PreconditionFailed,
     /// Another commit changed the same object first.
     CommitConflict,
     /// Both sides of a merge changed the same table.
@@ -105,7 +111,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 44] = [
+const TABLE: [Row; 47] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -122,10 +128,13 @@ const TABLE: [Row; 44] = [
     (ErrorCode::EventNotFound, "event_not_found", 404, "02000", 3),
     (ErrorCode::DeploymentNotFound, "deployment_not_found", 404, "02000", 3),
     (ErrorCode::SecretNotFound, "secret_not_found", 404, "02000", 3),
+    (ErrorCode::BucketNotFound, "bucket_not_found", 404, "02000", 3),
+    (ErrorCode::ObjectNotFound, "object_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
     (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),
     (ErrorCode::TransactionFailed, "transaction_failed", 409, "25P02", 4),
     (ErrorCode::AlreadyExists, "already_exists", 409, "42P07", 4),
+    (ErrorCode::PreconditionFailed, "precondition_failed", 412, "22023", 4),
     (ErrorCode::CommitConflict, "commit_conflict", 409, "40001", 4),
     (ErrorCode::MergeConflict, "merge_conflict", 409, "40001", 4),
     (ErrorCode::NotEmpty, "not_empty", 409, "2BP01", 4),

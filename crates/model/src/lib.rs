@@ -2,6 +2,7 @@
 //! No I/O and no async code. The types of the HTTP API are defined here once, for the server and
 //! its clients.
 
+mod access_key;
 mod access_object;
 mod account;
 mod account_request;
@@ -41,6 +42,7 @@ mod usage;
 mod view;
 mod write;
 
+pub use access_key::{AccessKey, CreateAccessKey, CreatedAccessKey};
 pub use access_object::{Object, ObjectKind, ObjectPattern};
 pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
 pub use account_request::{

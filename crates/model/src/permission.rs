@@ -21,7 +21,7 @@ pub enum Action {
     Insert,
     /// Change rows.
     Update,
-    /// Delete rows.
+    /// Delete rows, or objects of a bucket.
     Delete,
     /// Create an object of this name.
     Create,
@@ -30,9 +30,9 @@ pub enum Action {
     /// Remove the object.
     Drop,
     /// See a branch and its commits, a trigger, an environment, or the jobs of a user; import from
-    /// a location.
+    /// a location; read objects of a bucket.
     Read,
-    /// Commit to a branch.
+    /// Commit to a branch; write objects of a bucket.
     Write,
     /// Merge into a branch, cherry-pick or revert there.
     Merge,
@@ -48,6 +48,8 @@ pub enum Action {
     Deploy,
     /// Maintain tables, stop jobs of others.
     Maintain,
+    /// List the objects of a bucket.
+    List,
     /// Read the audit log.
     Audit,
     /// Everything, the rights of users included.
@@ -56,7 +58,7 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 18] = [
+    pub const ALL: [Action; 19] = [
         Action::Select,
         Action::Insert,
         Action::Update,
@@ -73,6 +75,7 @@ impl Action {
         Action::Run,
         Action::Deploy,
         Action::Maintain,
+        Action::List,
         Action::Audit,
         Action::Administer,
     ];
@@ -96,6 +99,7 @@ impl Action {
             Action::Run => "run",
             Action::Deploy => "deploy",
             Action::Maintain => "maintain",
+            Action::List => "list",
             Action::Audit => "audit",
             Action::Administer => "administer",
         }

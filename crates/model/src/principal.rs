@@ -46,7 +46,7 @@ pub struct AuthenticatedUser {
     pub created: Timestamp,
     /// The credential.
     pub method: AuthMethod,
-    /// The id of the access token, if it was the credential.
+    /// The id of the access token or access key, if it was the credential.
     pub token: Option<String>,
     /// The permissions that the token is limited to; none: all of the user's.
     pub scopes: Option<Vec<Permission>>,
@@ -115,6 +115,8 @@ pub enum AuthMethod {
     Password,
     /// A token of an OpenID provider.
     Oidc,
+    /// An access key, which signs requests.
+    AccessKey,
 }
 
 impl AuthMethod {
@@ -126,6 +128,7 @@ impl AuthMethod {
             AuthMethod::Token => "token",
             AuthMethod::Password => "password",
             AuthMethod::Oidc => "oidc",
+            AuthMethod::AccessKey => "access_key",
         }
     }
 }

@@ -19,6 +19,9 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Prefix of the refs.
 const PREFIX: &str = "secrets/";
 
+/// The ref with the id of the key that encrypted values stored elsewhere, if there are any.
+const SEALED: &str = "secret-key/sealed";
+
 /// Maximum number of secrets that are listed.
 const LISTED_MAX: usize = 10_000;
 
@@ -60,11 +63,7 @@ impl SecretStore {
         check_value(name, value)?;
         let stored = self.store.reference(&reference(name)).await?;
         let before = stored.as_deref().map(|bytes| read(name, bytes)).transpose()?;
-        // A lost key is not replaced by a new one while secrets exist that need it.
-        let key = match before {
-            None if self.list().await?.is_empty() => self.key.get_or_create().await?,
-            _ => self.key.get().await?,
-        };
+        let key = self.key_to_encrypt().await?;
         let now = self.clock.now();
         let version = before.as_ref().map_or(1, |record| record.version + 1);
         let sealed = Sealed::seal(&key, SecretVersion { name, version }, value);
@@ -127,6 +126,39 @@ impl SecretStore {
         Ok(values)
     }
 
+    /// Encrypts a value that is stored elsewhere, under a label that identifies its record.
+    pub async fn seal(&self, label: &str, value: &str) -> Result<String> {
+        let key = self.key_to_encrypt().await?;
+        let change = RefChange {
+            name: SEALED.to_owned(),
+            expected: Expected::Anything,
+            value: Some(key.id.clone().into()),
+        };
+        self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
+        let sealed = Sealed::seal(&key, SecretVersion { name: label, version: 0 }, value);
+        let sealed = sealed.ok_or_else(|| corrupt(label))?;
+        serde_json::to_string(&sealed).map_err(|_| corrupt(label))
+    }
+
+    /// Decrypts a value that was encrypted under the same label.
+    ///
+    /// Errors: those of the key; `corrupt` if the text was changed or belongs to another label.
+    pub async fn unseal(&self, label: &str, sealed: &str) -> Result<Zeroizing<String>> {
+        let sealed: Sealed = serde_json::from_str(sealed).map_err(|_| corrupt(label))?;
+        let key = self.key.get().await?;
+        sealed.open_with(&key, SecretVersion { name: label, version: 0 })
+    }
+
+    /// Returns the key for a new value. A lost key is not replaced by a new one while values exist
+    /// that need it.
+    async fn key_to_encrypt(&self) -> Result<Key> {
+        let is_used = self.store.reference(SEALED).await?.is_some();
+        if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
+            return self.key.get().await;
+        }
+        self.key.get_or_create().await
+    }
+
     async fn record(&self, name: &str) -> Result<Record> {
         let stored = self.store.reference(&reference(name)).await?;
         let stored = stored.ok_or_else(|| Error::NotFound { name: name.to_owned() })?;
@@ -146,15 +178,19 @@ impl SecretStore {
     }
 }
 
+impl Sealed {
+    fn open_with(&self, key: &Key, id: SecretVersion) -> Result<Zeroizing<String>> {
+        if self.key != key.id {
+            let (stored, current) = (self.key.clone(), key.id.clone());
+            return Err(Error::OtherKey { name: id.name.to_owned(), stored, current });
+        }
+        self.open(key, id).ok_or_else(|| corrupt(id.name))
+    }
+}
+
 impl Record {
     fn open(&self, key: &Key, name: &str) -> Result<Zeroizing<String>> {
-        if self.sealed.key != key.id {
-            let (stored, current) = (self.sealed.key.clone(), key.id.clone());
-            return Err(Error::OtherKey { name: name.to_owned(), stored, current });
-        }
-        self.sealed
-            .open(key, SecretVersion { name, version: self.version })
-            .ok_or_else(|| corrupt(name))
+        self.sealed.open_with(key, SecretVersion { name, version: self.version })
     }
 
     fn describe(&self, name: &str) -> Secret {
@@ -251,6 +287,22 @@ mod tests {
         store.apply(batch).await.expect("a batch");
         let exchanged = secrets.values(&["B".to_owned()]).await;
         assert_eq!(code(exchanged), Some(ErrorCode::Corrupt));
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_stored_elsewhere_is_bound_to_its_label_and_keeps_the_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(MemoryStore::new());
+        let secrets = open(&store, &folder.path().join("key"));
+        let sealed = secrets.seal("access key A", "topsecret").await.expect("sealed");
+        assert!(!sealed.contains("topsecret"));
+        let opened = secrets.unseal("access key A", &sealed).await.expect("opened");
+        assert_eq!(opened.as_str(), "topsecret");
+        let moved = secrets.unseal("access key B", &sealed).await;
+        assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
+        // A new key would make the value unreadable.
+        let without = open(&store, &folder.path().join("lost"));
+        assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_model::{Principal, Problem};
 
+use crate::access_key::AccessKeys;
 use crate::grant::Grants;
 use crate::role::Roles;
 use crate::service::Components;
@@ -24,6 +25,11 @@ impl AccessControl {
     /// Returns the operations on access tokens.
     pub fn tokens(&self) -> Tokens {
         Tokens(self.0.clone())
+    }
+
+    /// Returns the operations on access keys.
+    pub fn access_keys(&self) -> AccessKeys {
+        AccessKeys(self.0.clone())
     }
 
     /// Returns the operations on roles.

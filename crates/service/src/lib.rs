@@ -8,6 +8,7 @@
 
 mod access;
 mod access_control;
+mod access_key;
 mod access_statement;
 mod audit_export;
 mod audit_table;
@@ -59,6 +60,7 @@ pub use branch::Branches;
 pub use config::ServiceConfig;
 pub use deployment::Deployments;
 pub use environment::Environments;
+pub use access_key::AccessKeys;
 pub use error::{Error, Result};
 pub use grant::Grants;
 pub use iceberg::Iceberg;

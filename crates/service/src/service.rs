@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_control::AccessControl;
+use crate::access_key::KeySecrets;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
 use crate::deployer::{Deployed, Deployer};
@@ -241,6 +242,8 @@ pub(crate) struct Components {
     pub deployer: Deployer,
     /// The secrets of functions.
     pub secrets: SecretStore,
+    /// Decrypted secrets of access keys.
+    pub key_secrets: KeySecrets,
     /// Cache of the environments of function calls.
     pub given: Arc<Given>,
     /// Threads of operations that are recorded as jobs.
@@ -316,6 +319,7 @@ impl Components {
             auto_maintenance,
             deployer,
             secrets,
+            key_secrets: KeySecrets::default(),
             given,
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),

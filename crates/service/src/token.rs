@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_model::{
     AccessToken, AuthMethod, CreateToken, CreatedToken, ErrorCode, Identity, OrProblem, Principal,
-    Problem,
+    Problem, Timestamp,
 };
 
 use crate::service::Components;
@@ -20,7 +20,7 @@ impl Tokens {
         principal: &Principal,
         user: Option<&str>,
     ) -> Result<Vec<AccessToken>, Problem> {
-        let user = self.subject(principal, user)?;
+        let user = subject(&self.0, principal, user)?;
         self.0.access.tokens(user).await.or_problem()
     }
 
@@ -39,7 +39,7 @@ impl Tokens {
             return Err(problem.with_hint("Name the user: `headwater token create --user NAME`."));
         };
         if principal.user_name() == Some(&*user) {
-            self.check_self(principal, &request).await?;
+            check_delegation(&self.0, principal, request.expires)?;
         } else {
             self.0.administer(principal)?;
         }
@@ -56,67 +56,65 @@ impl Tokens {
         };
         self.0.access.revoke_token(principal, id, user).await.or_problem()
     }
+}
 
-    /// Returns the user whose tokens are listed; None: of all users.
-    fn subject<'a>(
-        &self,
-        principal: &'a Principal,
-        user: Option<&'a str>,
-    ) -> Result<Option<&'a str>, Problem> {
-        self.0.authenticated(principal)?;
-        let own = principal.user_name();
-        if own.is_some() && user == own {
-            return Ok(user);
-        }
-        match self.0.administer(principal) {
-            Ok(()) => Ok(user),
-            Err(_) if user.is_none() && own.is_some() => Ok(own),
-            Err(problem) => Err(problem),
-        }
+/// Returns the user whose credentials are listed; None: of all users.
+pub(crate) fn subject<'a>(
+    components: &Components,
+    principal: &'a Principal,
+    user: Option<&'a str>,
+) -> Result<Option<&'a str>, Problem> {
+    components.authenticated(principal)?;
+    let own = principal.user_name();
+    if own.is_some() && user == own {
+        return Ok(user);
     }
-
-    /// Checks the expiry of a token that is created after a login at the OpenID provider, which
-    /// must confirm from time to time that the person still exists.
-    fn check_lifetime(&self, request: &CreateToken) -> Result<(), Problem> {
-        let lifetime = self.0.oidc.as_ref().map(|oidc| oidc.config().lifetime());
-        let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();
-        let latest = self.0.lake.clock().now() + lifetime;
-        if request.expires.is_some_and(|expires| expires <= latest) {
-            return Ok(());
-        }
-        let message = format!(
-            "a token that is created after a login at the OpenID provider expires within {} s",
-            lifetime.as_secs()
-        );
-        let hint = "Set its expiry, or ask an administrator for a token.";
-        Err(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
+    match components.administer(principal) {
+        Ok(()) => Ok(user),
+        Err(_) if user.is_none() && own.is_some() => Ok(own),
+        Err(problem) => Err(problem),
     }
+}
 
-    /// Checks that a user's token creates no token that can do more, or is valid for longer.
-    async fn check_self(
-        &self,
-        principal: &Principal,
-        request: &CreateToken,
-    ) -> Result<(), Problem> {
-        let Identity::User(user) = principal.identity() else { return Ok(()) };
-        let forbidden = |message: &str| {
-            Problem::new(ErrorCode::Forbidden, message)
-                .with_hint("Use a password, or a token without scopes and expiry.")
-        };
-        if user.scopes.is_some() {
-            return Err(forbidden("a token with scopes cannot create tokens"));
+/// Checks the expiry of a credential that is created after a login at the OpenID provider, which
+/// must confirm from time to time that the person still exists.
+fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result<(), Problem> {
+    let lifetime = components.oidc.as_ref().map(|oidc| oidc.config().lifetime());
+    let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();
+    let latest = components.lake.clock().now() + lifetime;
+    if expires.is_some_and(|expires| expires <= latest) {
+        return Ok(());
+    }
+    let message = format!(
+        "a token that is created after a login at the OpenID provider expires within {} s",
+        lifetime.as_secs()
+    );
+    let hint = "Set its expiry, or ask an administrator for a token.";
+    Err(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
+}
+
+/// Checks that a user's credential creates none that can do more, or is valid for longer.
+pub(crate) fn check_delegation(
+    components: &Components,
+    principal: &Principal,
+    expires: Option<Timestamp>,
+) -> Result<(), Problem> {
+    let Identity::User(user) = principal.identity() else { return Ok(()) };
+    let forbidden = |message: &str| {
+        Problem::new(ErrorCode::Forbidden, message)
+            .with_hint("Use a password, or a token without scopes and expiry.")
+    };
+    if user.scopes.is_some() {
+        return Err(forbidden("a token with scopes cannot create tokens or access keys"));
+    }
+    if user.method == AuthMethod::Oidc {
+        return check_lifetime(components, expires);
+    }
+    let own = user.token.as_deref().and_then(|id| components.access.expiry(id));
+    match own {
+        Some(own) if expires.is_none_or(|expires| expires > own) => {
+            Err(forbidden("a token cannot create one that is valid for longer than itself"))
         }
-        if user.method == AuthMethod::Oidc {
-            return self.check_lifetime(request);
-        }
-        let Some(id) = &user.token else { return Ok(()) };
-        let tokens = self.0.access.tokens(Some(&user.name)).await.or_problem()?;
-        let own = tokens.iter().find(|token| token.id == *id).and_then(|token| token.expires);
-        match own {
-            Some(own) if request.expires.is_none_or(|expires| expires > own) => {
-                Err(forbidden("a token cannot create one that is valid for longer than itself"))
-            }
-            _ => Ok(()),
-        }
+        _ => Ok(()),
     }
 }

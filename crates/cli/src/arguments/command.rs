@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
-    Environment, Event, Function, Grant, Init, Job, Log, Login, Logout, Namespace, OutputFormat,
+    Environment, Event, Function, Grant, Init, Job, Key, Log, Login, Logout, Namespace, OutputFormat,
     Profile, Query, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Test, Token, Trigger, Usage,
     User, View,
 };
@@ -167,6 +167,9 @@ Commands use the nearest lake in the parent folders, else the server of the last
     /// Access tokens: list, create, revoke
     #[command(subcommand)]
     Token(Token),
+    /// Access keys of S3 clients: list, create, revoke
+    #[command(subcommand)]
+    Key(Key),
     /// Roles: list, create, grant, revoke, drop
     #[command(subcommand)]
     Role(Role),

@@ -1,6 +1,7 @@
 //! The commands, one file per noun: each calls the API and prints the result.
 
 mod audit;
+mod access_key;
 mod branch;
 mod checkout;
 mod completions;
@@ -96,6 +97,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Trigger(arguments) => trigger::trigger(context, api, arguments).await,
         Command::User(arguments) => user::user(context, api, arguments).await,
         Command::Token(arguments) => token::token(context, api, arguments).await,
+        Command::Key(arguments) => access_key::key(context, api, arguments).await,
         Command::Role(arguments) => role::role(context, api, arguments).await,
         Command::Grant(arguments) => grant::grant(context, api, arguments).await,
         Command::Revoke(arguments) => grant::revoke(context, api, arguments).await,

@@ -37,7 +37,7 @@ fn request(arguments: TokenCreate) -> Result<CreateToken> {
 }
 
 /// Parses `select, insert on table:sales.*`.
-fn parse_permission(text: &str) -> Result<Permission> {
+pub(super) fn parse_permission(text: &str) -> Result<Permission> {
     let Some((actions, object)) = text.split_once(" on ") else {
         return Err(error::invalid(format!("`{text}` is not a permission"))
             .with_hint("Write it as `select on table:sales.*`."));
@@ -49,7 +49,7 @@ fn parse_permission(text: &str) -> Result<Permission> {
 }
 
 /// Parses a duration from now, or a time.
-fn parse_expiry(text: &str) -> Result<Timestamp> {
+pub(super) fn parse_expiry(text: &str) -> Result<Timestamp> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }

@@ -5,6 +5,7 @@
 //! description of the API, `/v1/openapi.json`, is generated from the handlers.
 
 mod audit;
+mod access_key;
 pub(crate) mod body;
 mod branch;
 mod deployment;
@@ -82,6 +83,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(session::routes())
         .merge(table::routes())
         .merge(tag::routes())
+        .merge(access_key::routes())
         .merge(token::routes())
         .merge(trigger::routes())
         .merge(upload::routes())

@@ -37,7 +37,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 84] = [
+pub const OPERATIONS: [Row<'static>; 87] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -97,6 +97,7 @@ pub const OPERATIONS: [Row<'static>; 84] = [
     ("update_branch", "PATCH", "/v1/branches/none", r#"{"name":"x"}"#, [No, No, Ok]),
     ("update_tag", "PATCH", "/v1/tags/none", r#"{"name":"x"}"#, [No, No, Ok]),
     ("write_rows", "POST", "/v1/branches/none/tables/t/rows", ARROW, [No, No, Ok]),
+    ("create_access_key", "POST", "/v1/access-keys", r#"{"user":"none"}"#, [No, No, No]),
     ("create_role", "POST", "/v1/roles", r#"{"name":"r"}"#, [No, No, No]),
     ("create_session", "POST", "/v1/session", "{}", [Ok, Ok, Ok]),
     ("create_session_code", "POST", "/v1/session/codes", "", [Ok, Ok, Ok]),
@@ -113,11 +114,13 @@ pub const OPERATIONS: [Row<'static>; 84] = [
     ("get_user", "GET", "/v1/users/none", "", [No, No, No]),
     ("grant", "POST", "/v1/grants", GRANT, [No, No, No]),
     ("grant_role", "PUT", "/v1/roles/none/members/none", "", [No, No, No]),
+    ("list_access_keys", "GET", "/v1/access-keys", "", [Ok, Ok, Ok]),
     ("list_grants", "GET", "/v1/grants", "", [No, No, No]),
     ("list_roles", "GET", "/v1/roles", "", [No, No, No]),
     ("list_tokens", "GET", "/v1/tokens", "", [Ok, Ok, Ok]),
     ("list_users", "GET", "/v1/users", "", [No, No, No]),
     ("revoke", "DELETE", REVOKE, "", [No, No, No]),
+    ("revoke_access_key", "DELETE", "/v1/access-keys/none", "", [Ok, Ok, Ok]),
     ("revoke_role", "DELETE", "/v1/roles/none/members/none", "", [No, No, No]),
     ("revoke_token", "DELETE", "/v1/tokens/none", "", [Ok, Ok, Ok]),
     ("update_user", "PATCH", "/v1/users/none", r#"{"disabled":true}"#, [No, No, No]),
@@ -137,7 +140,7 @@ const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 const ARROW: &str = "arrow";
 
 /// All grants but administration.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
@@ -148,6 +151,7 @@ pub const ALL: [&str; 12] = [
     "read,drop on environment:*",
     "set,use on secret:*",
     "read on location:*",
+    "read,write,list,delete,create,drop on bucket:*",
     "read on usage:*",
     "maintain on lake",
 ];

@@ -1,0 +1,166 @@
+//! Access keys, which sign requests by SigV4: create, list, revoke, authenticate.
+//!
+//! A signature is checked with the secret itself, so the secret is stored encrypted, by the caller,
+//! and not as a hash.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Principal};
+use headwater_store::KeyRange;
+
+use crate::access::Change;
+use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
+use crate::secret::{Secret, random};
+use crate::token::{check_new, checked};
+use crate::{Access, Error, Result};
+
+/// Prefix of the ids, by which secret scanners recognise a key.
+const PREFIX: &str = "HWAK";
+
+/// Random bytes of an id: each is one of its characters.
+const ID_BYTES: usize = 16;
+
+/// Characters of ids.
+const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// The id and the secret of a new access key.
+pub struct KeyPair {
+    /// The id, which requests name.
+    pub id: String,
+    /// The secret, which signs requests.
+    pub secret: String,
+}
+
+impl KeyPair {
+    /// Creates a random pair.
+    pub fn generate() -> Result<Self> {
+        let random = random::<ID_BYTES>()?.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+        let id = random.iter().fold(PREFIX.to_owned(), |id, letter| format!("{id}{letter}"));
+        Ok(KeyPair { id, secret: Secret::of_key()?.into_text() })
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    /// Writes no secret: it must not be logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPair").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// An access key to store.
+#[derive(Debug)]
+pub struct NewKey {
+    /// The id.
+    pub id: String,
+    /// The encrypted secret.
+    pub sealed: String,
+    /// The user that it authenticates; none: the lake's owner.
+    pub user: Option<String>,
+    /// Label, scopes and expiry.
+    pub properties: NewToken,
+}
+
+impl Access {
+    /// Stores a new access key.
+    pub async fn create_key(&self, by: &Principal, new: NewKey) -> Result<AccessKey> {
+        let created = self.0.clock.now();
+        check_new(&new.properties, created)?;
+        let NewToken { label, scopes, expires } = new.properties;
+        let scopes = scopes.map(checked).transpose()?;
+        let (last_used, revoked) = (None, None);
+        let (id, user) = (new.id, new.user);
+        let key = AccessKey { id, user, label, scopes, created, expires, last_used, revoked };
+        let record = KeyRecord { key: key.clone(), sealed: new.sealed };
+        self.change(by, |directory| {
+            key.user.as_deref().map(|user| directory.user(user)).transpose()?;
+            Ok(key_change("create_key", &key, vec![put(key_key(&key.id), &record)?]))
+        })
+        .await?;
+        Ok(key)
+    }
+
+    /// Lists access keys by the time of their creation, those of a user if one is given.
+    pub async fn keys(&self, user: Option<&str>) -> Result<Vec<AccessKey>> {
+        let directory = self.directory();
+        let used = self.0.store.scan(USED_JOURNAL, &KeyRange::all()).await?;
+        let keys = directory.keys.values().map(|record| record.key.clone());
+        let is_wanted = |key: &AccessKey| user.is_none() || key.user.as_deref() == user;
+        let mut found: Vec<AccessKey> = keys.filter(is_wanted).collect();
+        for key in &mut found {
+            let entry = used.iter().find(|entry| entry.key == key.id);
+            key.last_used = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        }
+        found.sort_by_key(|key| key.created);
+        Ok(found)
+    }
+
+    /// Revokes an access key, from now on. Revoking it again changes nothing. With `user`, a key
+    /// of another user does not exist.
+    pub async fn revoke_key(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
+        let now = self.0.clock.now();
+        self.change(by, |directory| {
+            let found = directory.keys.get(id);
+            let found = found.filter(|it| user.is_none() || it.key.user.as_deref() == user);
+            let mut record = found.cloned().ok_or_else(|| Error::NoKey { id: id.to_owned() })?;
+            if record.key.revoked.is_some() {
+                return Ok(key_change("revoke_key", &record.key, Vec::new()));
+            }
+            record.key.revoked = Some(now);
+            let entries = vec![put(key_key(id), &record)?];
+            Ok(key_change("revoke_key", &record.key, entries))
+        })
+        .await
+    }
+
+    /// Returns the encrypted secret of a valid access key.
+    pub fn sealed_secret(&self, id: &str) -> Option<String> {
+        let directory = self.directory();
+        let is_valid = directory.is_token_valid(id, self.0.clock.now());
+        directory.keys.get(id).filter(|_| is_valid).map(|record| record.sealed.clone())
+    }
+
+    /// Returns the principal of a request that an access key has signed, and records the use. The
+    /// caller has checked the signature.
+    ///
+    /// Errors: [`Error::InvalidCredential`] if the key or its user is no longer valid.
+    pub async fn signed_by(&self, id: &str, address: Option<IpAddr>) -> Result<Principal> {
+        let principal = self.principal_of(id).ok_or(Error::InvalidCredential)?;
+        self.record_use(id).await;
+        Ok(principal.with_address(address))
+    }
+
+    /// Records a request with an unknown access key or a wrong signature in the audit log.
+    pub fn failed_signature(&self, id: &str, address: Option<IpAddr>) {
+        let directory = self.directory();
+        let user = directory.keys.get(id).and_then(|record| record.key.user.as_deref());
+        self.0.audit.failed_login(user, AuthMethod::AccessKey, address);
+    }
+
+    fn principal_of(&self, id: &str) -> Option<Principal> {
+        let directory = self.directory();
+        let key = &directory.keys.get(id)?.key;
+        if !directory.is_token_valid(id, self.0.clock.now()) {
+            return None;
+        }
+        let Some(user) = &key.user else { return Some(Principal::owner()) };
+        let account = directory.users.get(user).filter(|account| !account.disabled)?;
+        Some(Principal::user(AuthenticatedUser {
+            name: user.clone(),
+            created: account.created,
+            method: AuthMethod::AccessKey,
+            token: Some(id.to_owned()),
+            scopes: key.scopes.clone(),
+        }))
+    }
+}
+
+fn key_change(
+    action: &'static str,
+    key: &AccessKey,
+    entries: Vec<headwater_store::Append>,
+) -> Change<()> {
+    let object = format!("access_key:{}", key.id);
+    let detail = key.user.as_ref().map_or("of the owner".to_owned(), |it| format!("of user {it}"));
+    Change { entries, action, object, detail, result: () }
+}

@@ -1,0 +1,72 @@
+//! `headwater key`.
+
+use headwater_model::{AccessKey, CreateAccessKey, CreatedAccessKey, Timestamp};
+
+use crate::api::{Api, segment};
+use crate::arguments::{Key, KeyCreate, OutputFormat};
+use crate::commands::token::{parse_expiry, parse_permission};
+use crate::context::Context;
+use crate::error::Result;
+use crate::output::{self, Grid};
+
+/// Runs `headwater key`.
+pub async fn key(context: &Context, api: &Api, arguments: Key) -> Result<()> {
+    match arguments {
+        Key::Ls(arguments) => list(context, api, arguments.user.as_deref()).await,
+        Key::Create(arguments) => {
+            let created: CreatedAccessKey =
+                api.post("/v1/access-keys", &request(arguments)?).await?;
+            show(context, &created);
+            Ok(())
+        }
+        Key::Revoke(arguments) => {
+            api.delete(format!("/v1/access-keys/{}", segment(&arguments.id))).await?;
+            crate::commands::branch::removed(context, "access key", &arguments.id);
+            Ok(())
+        }
+    }
+}
+
+fn request(arguments: KeyCreate) -> Result<CreateAccessKey> {
+    let KeyCreate { user, label, expires, scopes } = arguments;
+    let scopes: Result<Vec<_>> = scopes.iter().map(|text| parse_permission(text)).collect();
+    let scopes = Some(scopes?).filter(|scopes| !scopes.is_empty());
+    let expires = expires.as_deref().map(parse_expiry).transpose()?;
+    Ok(CreateAccessKey { user, label, scopes, expires })
+}
+
+async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
+    let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
+    let keys: Vec<AccessKey> = api.get(format!("/v1/access-keys{query}")).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&keys);
+        return Ok(());
+    }
+    let columns = ["ACCESS KEY", "USER", "LABEL", "SCOPES", "EXPIRES", "LAST USED", "STATE"];
+    let mut grid = Grid::new(context.answer_style, &columns);
+    for key in keys {
+        let or_never = |time: Option<Timestamp>| time.map_or("never".to_owned(), output::moment);
+        let scopes = key.scopes.unwrap_or_default();
+        let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+        let state = if key.revoked.is_some() { "revoked" } else { "valid" };
+        let (expires, used) = (or_never(key.expires), or_never(key.last_used));
+        let (user, scopes) = (key.user.unwrap_or_else(|| "owner".to_owned()), scopes.join("; "));
+        grid.row([key.id, user, key.label, scopes, expires, used, state.to_owned()]);
+    }
+    grid.print("no access keys; create one with `headwater key create`");
+    Ok(())
+}
+
+/// Prints the id and the secret alone on standard output, as the environment variables of S3
+/// clients.
+fn show(context: &Context, created: &CreatedAccessKey) {
+    if context.output == OutputFormat::Json {
+        output::print_json(created);
+        return;
+    }
+    let user =
+        created.key.user.as_deref().map_or("the owner".to_owned(), |it| format!("user {it}"));
+    context.style.say(format!("created an access key of {user}; its secret is not shown again:"));
+    output::line(format!("AWS_ACCESS_KEY_ID={}", created.key.id));
+    output::line(format!("AWS_SECRET_ACCESS_KEY={}", created.secret));
+}

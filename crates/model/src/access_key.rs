@@ -1,0 +1,69 @@
+//! Access keys: pairs of an id and a secret, which sign requests by AWS Signature Version 4.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{NewToken, Permission, Timestamp};
+
+/// A request for an access key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct CreateAccessKey {
+    /// The user; by default the one that sends the request.
+    pub user: Option<String>,
+    /// A description, such as the program that uses it.
+    pub label: String,
+    /// The permissions that the key is limited to; none: all of the user's.
+    pub scopes: Option<Vec<Permission>>,
+    /// The time from which the key is invalid; none: it does not expire.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+}
+
+impl From<CreateAccessKey> for NewToken {
+    fn from(request: CreateAccessKey) -> Self {
+        let CreateAccessKey { label, scopes, expires, .. } = request;
+        NewToken { label, scopes, expires }
+    }
+}
+
+/// An access key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AccessKey {
+    /// The id that requests name: `HWAK` and 16 letters and digits.
+    pub id: String,
+    /// The user that it authenticates; none: the lake's owner.
+    pub user: Option<String>,
+    /// A description.
+    pub label: String,
+    /// The permissions that the key is limited to; none: all of the user's.
+    pub scopes: Option<Vec<Permission>>,
+    /// The time it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// The time from which it is invalid.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+    /// The time of its last use, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used: Option<Timestamp>,
+    /// The time it was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked: Option<Timestamp>,
+}
+
+/// A new access key, with its secret, which is shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedAccessKey {
+    /// The key.
+    pub key: AccessKey,
+    /// The secret that signs requests: `hws_` and 56 hexadecimal digits.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for CreatedAccessKey {
+    /// Writes no secret: it must not be logged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedAccessKey").field("key", &self.key).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! Access keys: create, list, revoke. Users manage their own, administrators all.
+//!
+//! A protocol that checks signatures asks for the secret of a key, and then for the principal of
+//! the request that the key has signed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use headwater_access::{KeyPair, NewKey};
+use headwater_model::{
+    AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, OrProblem, Principal,
+    Problem,
+};
+use parking_lot::Mutex;
+
+use crate::service::{Components, Service};
+use crate::token::{check_delegation, subject};
+
+/// Maximum number of decrypted secrets in memory.
+const SECRETS_MAX: usize = 1_000;
+
+/// Decrypted secrets of access keys, by their encrypted form: the key may come from a command,
+/// which is too slow for each request.
+#[derive(Default)]
+pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
+
+/// Operations on access keys.
+#[derive(Clone)]
+pub struct AccessKeys(pub(crate) Arc<Components>);
+
+impl AccessKeys {
+    /// Lists access keys by the time of their creation: those of a user, or all.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        user: Option<&str>,
+    ) -> Result<Vec<AccessKey>, Problem> {
+        let user = subject(&self.0, principal, user)?;
+        self.0.access.keys(user).await.or_problem()
+    }
+
+    /// Creates an access key of a user, by default of the principal. Its secret is returned once.
+    ///
+    /// Errors: `forbidden` for a key with more rights or a longer life than the credential that the
+    /// principal authenticated with; `invalid_argument` for scopes of the owner's key.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        request: CreateAccessKey,
+    ) -> Result<CreatedAccessKey, Problem> {
+        let user = request.user.clone().or(principal.user_name().map(str::to_owned));
+        self.check_create(principal, user.as_deref(), &request)?;
+        let pair = KeyPair::generate().or_problem()?;
+        let sealed = self.0.secrets.seal(&label(&pair.id), &pair.secret).await.or_problem()?;
+        let new = NewKey { id: pair.id, sealed, user, properties: request.into() };
+        let key = self.0.access.create_key(principal, new).await.or_problem()?;
+        Ok(CreatedAccessKey { key, secret: pair.secret })
+    }
+
+    /// Revokes an access key.
+    pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
+        // A user does not learn whether a key of another user exists.
+        let user = match self.0.administer(principal) {
+            Ok(()) => None,
+            Err(problem) => Some(principal.user_name().ok_or(problem)?),
+        };
+        self.0.access.revoke_key(principal, id, user).await.or_problem()
+    }
+
+    fn check_create(
+        &self,
+        principal: &Principal,
+        user: Option<&str>,
+        request: &CreateAccessKey,
+    ) -> Result<(), Problem> {
+        let Some(user) = user else {
+            if *principal.identity() != Identity::Owner {
+                return self.0.administer(principal);
+            }
+            if request.scopes.is_some() {
+                let message = "an access key of the owner cannot have scopes";
+                return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                    .with_hint("Name a user with those rights: `--user NAME`."));
+            }
+            return Ok(());
+        };
+        if principal.user_name() == Some(user) {
+            return check_delegation(&self.0, principal, request.expires);
+        }
+        self.0.administer(principal)
+    }
+}
+
+impl Service {
+    /// Returns the secret of a valid access key, to check a signature with.
+    ///
+    /// Errors: `unauthenticated` if there is no such key; those of the lake's key.
+    pub async fn access_key_secret(&self, id: &str) -> Result<Arc<str>, Problem> {
+        let components = self.components();
+        let Some(sealed) = components.access.sealed_secret(id) else {
+            return Err(headwater_access::Error::InvalidCredential).or_problem();
+        };
+        if let Some(secret) = components.key_secrets.0.lock().get(&sealed) {
+            return Ok(secret.clone());
+        }
+        let secret = components.secrets.unseal(&label(id), &sealed).await.or_problem()?;
+        let secret: Arc<str> = Arc::from(secret.as_str());
+        let mut secrets = components.key_secrets.0.lock();
+        if secrets.len() >= SECRETS_MAX {
+            secrets.clear();
+        }
+        secrets.insert(sealed, secret.clone());
+        Ok(secret)
+    }
+
+    /// Returns the principal of a request that an access key has signed. The caller has checked the
+    /// signature.
+    ///
+    /// Errors: `unauthenticated` if the key or its user is no longer valid.
+    pub async fn signed_by(&self, id: &str, address: Option<IpAddr>) -> Result<Principal, Problem> {
+        self.components().access.signed_by(id, address).await.or_problem()
+    }
+
+    /// Records a request with an unknown access key or a wrong signature in the audit log.
+    pub fn failed_signature(&self, id: &str, address: Option<IpAddr>) {
+        self.components().access.failed_signature(id, address);
+    }
+}
+
+/// Returns the label that an encrypted secret is bound to.
+fn label(id: &str) -> String {
+    format!("access key {id}")
+}
