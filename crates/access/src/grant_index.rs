@@ -15,7 +15,7 @@ const LAKE: &str = "lake";
 pub(crate) struct GrantIndex {
     /// Grants on one object, by the text of the object.
     exact: HashMap<String, Vec<Arc<Grant>>>,
-    /// Grants on patterns, and on locations, which select everything below them.
+    /// Grants on patterns, and on locations and buckets, which select everything below them.
     patterns: HashMap<ObjectKind, Vec<Arc<Grant>>>,
 }
 
@@ -23,7 +23,8 @@ impl GrantIndex {
     /// Adds a grant.
     pub(crate) fn insert(&mut self, grant: Arc<Grant>) {
         let object = &grant.permission.object;
-        if object.kind() == ObjectKind::Location || object.pattern().contains('*') {
+        let selects_below = matches!(object.kind(), ObjectKind::Location | ObjectKind::Bucket);
+        if selects_below || object.pattern().contains('*') {
             self.patterns.entry(object.kind()).or_default().push(grant);
         } else {
             self.exact.entry(object.to_string()).or_default().push(grant);
@@ -65,7 +66,9 @@ mod tests {
 
     use super::*;
 
-    const PATTERNS: [&str; 14] = [
+    const PATTERNS: [&str; 16] = [
+        "bucket:landing",
+        "bucket:landing/in",
         "table:sales.orders",
         "table:sales.*",
         "table:*.orders",
@@ -82,7 +85,9 @@ mod tests {
         "secret:*",
     ];
 
-    const OBJECTS: [&str; 16] = [
+    const OBJECTS: [&str; 18] = [
+        "bucket:landing/in/a.csv",
+        "bucket:landing/inner",
         "table:sales.orders",
         "table:sales.other",
         "table:outer.inner.orders",

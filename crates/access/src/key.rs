@@ -6,10 +6,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Principal};
+use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Principal, Timestamp};
 use headwater_store::KeyRange;
 
-use crate::access::Change;
+use crate::access::{Change, Shared};
 use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
 use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
@@ -61,10 +61,19 @@ pub struct NewKey {
     pub properties: NewToken,
 }
 
-impl Access {
+/// The access keys of a lake.
+#[derive(Debug, Clone)]
+pub struct AccessKeys(Access);
+
+impl AccessKeys {
+    /// Returns the access keys among the records.
+    pub fn of(access: &Access) -> Self {
+        AccessKeys(access.clone())
+    }
+
     /// Stores a new access key.
-    pub async fn create_key(&self, by: &Principal, new: NewKey) -> Result<AccessKey> {
-        let created = self.0.clock.now();
+    pub async fn create(&self, by: &Principal, new: NewKey) -> Result<AccessKey> {
+        let created = self.shared().clock.now();
         check_new(&new.properties, created)?;
         let NewToken { label, scopes, expires } = new.properties;
         let scopes = scopes.map(checked).transpose()?;
@@ -72,18 +81,19 @@ impl Access {
         let (id, user) = (new.id, new.user);
         let key = AccessKey { id, user, label, scopes, created, expires, last_used, revoked };
         let record = KeyRecord { key: key.clone(), sealed: new.sealed };
-        self.change(by, |directory| {
-            key.user.as_deref().map(|user| directory.user(user)).transpose()?;
-            Ok(key_change("create_key", &key, vec![put(key_key(&key.id), &record)?]))
-        })
-        .await?;
+        self.0
+            .change(by, |directory| {
+                key.user.as_deref().map(|user| directory.user(user)).transpose()?;
+                Ok(key_change("create_key", &key, vec![put(key_key(&key.id), &record)?]))
+            })
+            .await?;
         Ok(key)
     }
 
     /// Lists access keys by the time of their creation, those of a user if one is given.
-    pub async fn keys(&self, user: Option<&str>) -> Result<Vec<AccessKey>> {
-        let directory = self.directory();
-        let used = self.0.store.scan(USED_JOURNAL, &KeyRange::all()).await?;
+    pub async fn list(&self, user: Option<&str>) -> Result<Vec<AccessKey>> {
+        let directory = self.0.directory();
+        let used = self.shared().store.scan(USED_JOURNAL, &KeyRange::all()).await?;
         let keys = directory.keys.values().map(|record| record.key.clone());
         let is_wanted = |key: &AccessKey| user.is_none() || key.user.as_deref() == user;
         let mut found: Vec<AccessKey> = keys.filter(is_wanted).collect();
@@ -97,26 +107,28 @@ impl Access {
 
     /// Revokes an access key, from now on. Revoking it again changes nothing. With `user`, a key
     /// of another user does not exist.
-    pub async fn revoke_key(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
-        let now = self.0.clock.now();
-        self.change(by, |directory| {
-            let found = directory.keys.get(id);
-            let found = found.filter(|it| user.is_none() || it.key.user.as_deref() == user);
-            let mut record = found.cloned().ok_or_else(|| Error::NoKey { id: id.to_owned() })?;
-            if record.key.revoked.is_some() {
-                return Ok(key_change("revoke_key", &record.key, Vec::new()));
-            }
-            record.key.revoked = Some(now);
-            let entries = vec![put(key_key(id), &record)?];
-            Ok(key_change("revoke_key", &record.key, entries))
-        })
-        .await
+    pub async fn revoke(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
+        let now = self.shared().clock.now();
+        self.0
+            .change(by, |directory| {
+                let found = directory.keys.get(id);
+                let found = found.filter(|it| user.is_none() || it.key.user.as_deref() == user);
+                let mut record =
+                    found.cloned().ok_or_else(|| Error::NoKey { id: id.to_owned() })?;
+                if record.key.revoked.is_some() {
+                    return Ok(key_change("revoke_key", &record.key, Vec::new()));
+                }
+                record.key.revoked = Some(now);
+                let entries = vec![put(key_key(id), &record)?];
+                Ok(key_change("revoke_key", &record.key, entries))
+            })
+            .await
     }
 
     /// Returns the encrypted secret of a valid access key.
     pub fn sealed_secret(&self, id: &str) -> Option<String> {
-        let directory = self.directory();
-        let is_valid = directory.is_token_valid(id, self.0.clock.now());
+        let directory = self.0.directory();
+        let is_valid = directory.is_token_valid(id, self.shared().clock.now());
         directory.keys.get(id).filter(|_| is_valid).map(|record| record.sealed.clone())
     }
 
@@ -126,21 +138,30 @@ impl Access {
     /// Errors: [`Error::InvalidCredential`] if the key or its user is no longer valid.
     pub async fn signed_by(&self, id: &str, address: Option<IpAddr>) -> Result<Principal> {
         let principal = self.principal_of(id).ok_or(Error::InvalidCredential)?;
-        self.record_use(id).await;
+        self.0.record_use(id).await;
         Ok(principal.with_address(address))
     }
 
     /// Records a request with an unknown access key or a wrong signature in the audit log.
     pub fn failed_signature(&self, id: &str, address: Option<IpAddr>) {
-        let directory = self.directory();
+        let directory = self.0.directory();
         let user = directory.keys.get(id).and_then(|record| record.key.user.as_deref());
-        self.0.audit.failed_login(user, AuthMethod::AccessKey, address);
+        self.shared().audit.failed_login(user, AuthMethod::AccessKey, address);
+    }
+
+    /// Returns the time from which an access key or token is invalid; none: it does not expire.
+    pub fn expiry(&self, id: &str) -> Option<Timestamp> {
+        self.0.directory().expiry(id)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
     }
 
     fn principal_of(&self, id: &str) -> Option<Principal> {
-        let directory = self.directory();
+        let directory = self.0.directory();
         let key = &directory.keys.get(id)?.key;
-        if !directory.is_token_valid(id, self.0.clock.now()) {
+        if !directory.is_token_valid(id, self.shared().clock.now()) {
             return None;
         }
         let Some(user) = &key.user else { return Some(Principal::owner()) };
@@ -151,6 +172,7 @@ impl Access {
             method: AuthMethod::AccessKey,
             token: Some(id.to_owned()),
             scopes: key.scopes.clone(),
+            expires: None,
         }))
     }
 }

@@ -29,5 +29,5 @@ pub use authentication::Credential;
 pub use decision::{Decision, Denial, Reason};
 pub use error::{Error, Result};
 pub use external::ExternalLogin;
-pub use key::{KeyPair, NewKey};
+pub use key::{AccessKeys, KeyPair, NewKey};
 pub use user::NewUser;

@@ -1,8 +1,10 @@
 //! Access tokens and the secrets of access keys as texts: `hwp_` or `hws_`, 48 random hexadecimal
 //! digits, and 8 of their CRC-32.
 //!
-//! The fixed prefix and the checksum let secret scanners recognise a secret without the lake. The
-//! store has the SHA-256 of a token only: a token has 192 random bits, so a fast hash cannot be reversed.
+//! The fixed prefix and the checksum let secret scanners recognise a secret without the lake.
+//!
+//! The store has the SHA-256 of a token only: a token has 192 random bits, so a fast hash cannot be
+//! reversed.
 
 use std::fmt;
 

@@ -46,11 +46,6 @@ impl Access {
         Ok(CreatedToken { token, secret: secret.into_text() })
     }
 
-    /// Returns the time from which a token or access key is invalid; none: it does not expire.
-    pub fn expiry(&self, id: &str) -> Option<Timestamp> {
-        self.directory().expiry(id)
-    }
-
     /// Lists tokens by the time of their creation, those of a user if one is given.
     pub async fn tokens(&self, user: Option<&str>) -> Result<Vec<AccessToken>> {
         let directory = self.directory();

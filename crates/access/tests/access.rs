@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_access::{
-    Access, Credential, Decision, Denial, Error, KeyPair, NewKey, NewUser, Reason,
+    Access, AccessKeys, Credential, Decision, Denial, Error, KeyPair, NewKey, NewUser, Reason,
 };
 use headwater_model::{
     Action, AuditOutcome, AuthMethod, Clock, FixedClock, NewToken, Object, Permission, Principal,
@@ -294,18 +294,22 @@ async fn audit_events_have_the_address_and_are_deleted_by_age() {
 }
 
 impl Fixture {
+    fn keys(&self) -> AccessKeys {
+        AccessKeys::of(&self.access)
+    }
+
     /// Stores an access key and returns its id.
     async fn key(&self, user: Option<&str>, properties: NewToken) -> String {
         let KeyPair { id, .. } = KeyPair::generate().expect("random bytes");
         let (sealed, user) = ("encrypted".to_owned(), user.map(str::to_owned));
         let new = NewKey { id: id.clone(), sealed, user, properties };
-        self.access.create_key(&self.owner, new).await.expect("a key");
+        self.keys().create(&self.owner, new).await.expect("a key");
         id
     }
 
     async fn is_signer(&self, id: &str) -> bool {
-        let signer = self.access.signed_by(id, None).await;
-        assert_eq!(signer.is_ok(), self.access.sealed_secret(id).is_some(), "{id}");
+        let signer = self.keys().signed_by(id, None).await;
+        assert_eq!(signer.is_ok(), self.keys().sealed_secret(id).is_some(), "{id}");
         signer.is_ok()
     }
 }
@@ -316,16 +320,16 @@ async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped(
     f.user("ana").await;
     let first = f.key(Some("ana"), NewToken::default()).await;
     assert!(first.starts_with("HWAK") && first.len() == 20, "{first}");
-    let signer = f.access.signed_by(&first, None).await.expect("a valid key");
+    let signer = f.keys().signed_by(&first, None).await.expect("a valid key");
     assert_eq!((signer.user_name(), signer.method()), (Some("ana"), AuthMethod::AccessKey));
-    let keys = f.access.keys(Some("ana")).await.expect("keys");
+    let keys = f.keys().list(Some("ana")).await.expect("keys");
     assert_eq!(keys[0].last_used, Some(f.clock.now()));
 
     f.grant("ana", &[Action::Read], "bucket:landing").await;
     let object = Object::object_in("landing", "a.csv");
     assert!(f.may(&signer, Action::Read, &object));
-    f.access.revoke_key(&f.owner, &first, Some("bob")).await.expect_err("the key of another user");
-    f.access.revoke_key(&f.owner, &first, None).await.expect("revoked");
+    f.keys().revoke(&f.owner, &first, Some("bob")).await.expect_err("the key of another user");
+    f.keys().revoke(&f.owner, &first, None).await.expect("revoked");
     // A request that was authenticated before has no rights any more.
     assert!(!f.may(&signer, Action::Read, &object) && !f.is_signer(&first).await);
 
@@ -338,7 +342,7 @@ async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped(
     let third = f.key(Some("ana"), NewToken::default()).await;
     f.access.drop_user(&f.owner, "ana").await.expect("dropped");
     assert!(!f.is_signer(&third).await && !f.is_signer("HWAKAAAAAAAAAAAAAAAA").await);
-    assert!(f.access.keys(None).await.expect("keys").is_empty());
+    assert!(f.keys().list(None).await.expect("keys").is_empty());
 }
 
 #[tokio::test]
@@ -347,7 +351,7 @@ async fn scopes_limit_an_access_key_and_the_owner_of_a_bucket_owns_its_objects()
     f.user("ana").await;
     let scopes = Some(vec![permission(&[Action::Read], "bucket:landing/in")]);
     let limited = f.key(Some("ana"), NewToken { scopes, ..NewToken::default() }).await;
-    let limited = f.access.signed_by(&limited, None).await.expect("a valid key");
+    let limited = f.keys().signed_by(&limited, None).await.expect("a valid key");
     let ana = f.log_in("ana").await;
     let inside = Object::object_in("landing", "in/a.csv");
     assert!(!f.may(&ana, Action::Read, &inside));
@@ -356,6 +360,6 @@ async fn scopes_limit_an_access_key_and_the_owner_of_a_bucket_owns_its_objects()
     assert!(!f.may(&limited, Action::Delete, &inside));
     assert!(!f.may(&limited, Action::Read, &Object::object_in("landing", "out/a.csv")));
     let owner = f.key(None, NewToken::default()).await;
-    let owner = f.access.signed_by(&owner, None).await.expect("a valid key");
+    let owner = f.keys().signed_by(&owner, None).await.expect("a valid key");
     assert!(f.may(&owner, Action::Administer, &Object::lake()));
 }

@@ -51,6 +51,9 @@ pub struct ServerRecord {
     /// The PostgreSQL address.
     #[serde(default)]
     pub postgres: Option<String>,
+    /// The S3 address.
+    #[serde(default)]
+    pub s3: Option<String>,
     /// True if a command started it in the background.
     #[serde(default)]
     pub background: bool,

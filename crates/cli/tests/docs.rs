@@ -165,6 +165,11 @@ fn postgres() {
 }
 
 #[test]
+fn s3() {
+    run_document(&root().join("docs/s3.md"));
+}
+
+#[test]
 fn secrets() {
     run_document(&root().join("docs/secrets.md"));
 }

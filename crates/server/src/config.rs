@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub postgres: Option<SocketAddr>,
     /// Maximum number of PostgreSQL connections.
     pub postgres_connections_max: usize,
+    /// Address of the S3 listener; port 0 selects a free port. None: no listener.
+    pub s3: Option<SocketAddr>,
     /// True if requests over TCP need the token in the lake's folder.
     pub auth: bool,
     /// Time after which a TCP client that reads nothing of its response is disconnected.
@@ -49,6 +51,7 @@ impl ServerConfig {
             http: None,
             network: NetworkConfig::default(),
             postgres: None,
+            s3: None,
             postgres_connections_max: 100,
             auth: true,
             write_timeout: Duration::from_secs(300),

@@ -45,6 +45,11 @@ impl ServerHandle {
         self.parts.info.postgres
     }
 
+    /// Returns the address of the S3 listener, with the actual port.
+    pub fn s3_addr(&self) -> Option<SocketAddr> {
+        self.parts.info.s3
+    }
+
     /// Returns the path of the Unix socket.
     pub fn socket(&self) -> Option<&Path> {
         self.parts.info.socket.as_deref()

@@ -1,5 +1,5 @@
 //! The protocols of a Headwater server: the HTTP API and Iceberg REST, over TCP and a Unix socket,
-//! and the PostgreSQL wire protocol.
+//! the PostgreSQL wire protocol and the S3 protocol.
 //!
 //! [`Server::start`] locks a lake, starts its [`Service`](headwater_service::Service) and opens the
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
@@ -26,6 +26,7 @@ mod preface_timeout;
 mod protocol;
 mod request;
 mod router;
+mod s3;
 mod server;
 mod shutdown;
 mod socket;

@@ -1,5 +1,5 @@
 //! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket;
-//! the PostgreSQL protocol on a TCP port.
+//! the PostgreSQL protocol and the S3 protocol on TCP ports.
 //!
 //! TCP needs a token, and on an address that other machines reach also TLS. Only the owner can open
 //! the socket.
@@ -32,6 +32,7 @@ use tower::ServiceExt;
 use crate::auth::TcpPeer;
 use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
+use crate::s3;
 use crate::socket::short_path;
 use crate::state::App;
 use crate::tls::{Tls, first_byte};
@@ -84,6 +85,7 @@ pub struct BoundListeners {
     timeouts: Timeouts,
     socket: Option<(UnixListener, PathBuf)>,
     postgres: Option<PostgresListener>,
+    s3: Option<TcpListener>,
 }
 
 impl BoundListeners {
@@ -95,7 +97,7 @@ impl BoundListeners {
         };
         let (tcp, tls) = match http {
             Some(HttpListener { tcp, tls }) => (Some(tcp), tls),
-            None if config.postgres.is_some() => {
+            None if config.postgres.is_some() || config.s3.is_some() => {
                 (None, Tls::load(&config.network, &config.service.lake_dir)?)
             }
             None => (None, None),
@@ -106,6 +108,10 @@ impl BoundListeners {
             Some(address) => Some(PostgresListener::bind(address, config).await?),
             None => None,
         };
+        let s3 = match config.s3 {
+            Some(address) => Some(HttpListener::bind(address, config).await?.tcp),
+            None => None,
+        };
         let needs_token = config.auth && (tcp.is_some() || postgres.is_some());
         let token = needs_token.then(|| create_token(&config.service.lake_dir)).transpose()?;
         let socket = match &config.socket {
@@ -114,7 +120,7 @@ impl BoundListeners {
         };
         let timeouts =
             Timeouts { header: config.header_timeout, write: Some(config.write_timeout) };
-        Ok(BoundListeners { tcp, tls, rules, token, timeouts, socket, postgres })
+        Ok(BoundListeners { tcp, tls, rules, token, timeouts, socket, postgres, s3 })
     }
 
     /// Returns the HTTP address, with the actual port.
@@ -130,6 +136,11 @@ impl BoundListeners {
     /// Returns the PostgreSQL address, with the actual port.
     pub fn postgres_addr(&self) -> Option<SocketAddr> {
         self.postgres.as_ref()?.address()
+    }
+
+    /// Returns the S3 address, with the actual port.
+    pub fn s3_addr(&self) -> Option<SocketAddr> {
+        self.s3.as_ref()?.local_addr().ok()
     }
 
     /// Returns the path of the file with the token for TCP.
@@ -155,6 +166,18 @@ impl BoundListeners {
             let closing = closing.clone();
             loops
                 .spawn(async move { closing.run_until_cancelled(tls.watch()).await.unwrap_or(()) });
+        }
+        if let Some(listener) = self.s3 {
+            let protocol = TcpProtocol {
+                router: tcp_router(&s3::router(app), None, self.timeouts.write),
+                tls: self.tls.clone(),
+                token: token.clone(),
+                timeouts: self.timeouts,
+            };
+            let start = move |stream, address, watcher| {
+                serve_tcp(stream, address, watcher, protocol.clone())
+            };
+            loops.spawn(serve(listener, start, closing.clone()));
         }
         if let Some(listener) = self.tcp {
             let protocol = TcpProtocol {

@@ -42,6 +42,9 @@ pub struct ServerInfo {
     /// The address of its PostgreSQL listener.
     #[serde(default)]
     pub postgres: Option<SocketAddr>,
+    /// The address of its S3 listener.
+    #[serde(default)]
+    pub s3: Option<SocketAddr>,
     /// The file with the token for TCP; none if it needs no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,

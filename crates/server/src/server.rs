@@ -38,6 +38,7 @@ impl Server {
             tls: bound.tls().is_some(),
             certificate_file: bound.tls().and_then(Tls::self_signed).map(Path::to_owned),
             postgres: bound.postgres_addr(),
+            s3: bound.s3_addr(),
             token_file: bound.token_file(),
             background: config.idle.is_some(),
             started: chrono::Utc::now(),

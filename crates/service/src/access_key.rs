@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{KeyPair, NewKey};
+use headwater_access::{AccessKeys as Keys, KeyPair, NewKey};
 use headwater_model::{
     AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, OrProblem, Principal,
     Problem,
 };
 use parking_lot::Mutex;
 
-use crate::service::{Components, Service};
+use crate::service::Components;
 use crate::token::{check_delegation, subject};
 
 /// Maximum number of decrypted secrets in memory.
@@ -37,7 +37,7 @@ impl AccessKeys {
         user: Option<&str>,
     ) -> Result<Vec<AccessKey>, Problem> {
         let user = subject(&self.0, principal, user)?;
-        self.0.access.keys(user).await.or_problem()
+        Keys::of(&self.0.access).list(user).await.or_problem()
     }
 
     /// Creates an access key of a user, by default of the principal. Its secret is returned once.
@@ -54,7 +54,7 @@ impl AccessKeys {
         let pair = KeyPair::generate().or_problem()?;
         let sealed = self.0.secrets.seal(&label(&pair.id), &pair.secret).await.or_problem()?;
         let new = NewKey { id: pair.id, sealed, user, properties: request.into() };
-        let key = self.0.access.create_key(principal, new).await.or_problem()?;
+        let key = Keys::of(&self.0.access).create(principal, new).await.or_problem()?;
         Ok(CreatedAccessKey { key, secret: pair.secret })
     }
 
@@ -65,7 +65,7 @@ impl AccessKeys {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),
         };
-        self.0.access.revoke_key(principal, id, user).await.or_problem()
+        Keys::of(&self.0.access).revoke(principal, id, user).await.or_problem()
     }
 
     fn check_create(
@@ -92,21 +92,25 @@ impl AccessKeys {
     }
 }
 
-impl Service {
+/// The signatures of requests by access keys.
+#[derive(Clone)]
+pub struct Signatures(pub(crate) Arc<Components>);
+
+impl Signatures {
     /// Returns the secret of a valid access key, to check a signature with.
     ///
     /// Errors: `unauthenticated` if there is no such key; those of the lake's key.
-    pub async fn access_key_secret(&self, id: &str) -> Result<Arc<str>, Problem> {
-        let components = self.components();
-        let Some(sealed) = components.access.sealed_secret(id) else {
+    pub async fn secret(&self, id: &str) -> Result<Arc<str>, Problem> {
+        let Some(sealed) = self.keys().sealed_secret(id) else {
             return Err(headwater_access::Error::InvalidCredential).or_problem();
         };
-        if let Some(secret) = components.key_secrets.0.lock().get(&sealed) {
+        let known = &self.0.buckets.key_secrets.0;
+        if let Some(secret) = known.lock().get(&sealed) {
             return Ok(secret.clone());
         }
-        let secret = components.secrets.unseal(&label(id), &sealed).await.or_problem()?;
+        let secret = self.0.secrets.unseal(&label(id), &sealed).await.or_problem()?;
         let secret: Arc<str> = Arc::from(secret.as_str());
-        let mut secrets = components.key_secrets.0.lock();
+        let mut secrets = known.lock();
         if secrets.len() >= SECRETS_MAX {
             secrets.clear();
         }
@@ -118,13 +122,17 @@ impl Service {
     /// signature.
     ///
     /// Errors: `unauthenticated` if the key or its user is no longer valid.
-    pub async fn signed_by(&self, id: &str, address: Option<IpAddr>) -> Result<Principal, Problem> {
-        self.components().access.signed_by(id, address).await.or_problem()
+    pub async fn signer(&self, id: &str, address: Option<IpAddr>) -> Result<Principal, Problem> {
+        self.keys().signed_by(id, address).await.or_problem()
     }
 
     /// Records a request with an unknown access key or a wrong signature in the audit log.
-    pub fn failed_signature(&self, id: &str, address: Option<IpAddr>) {
-        self.components().access.failed_signature(id, address);
+    pub fn record_failure(&self, id: &str, address: Option<IpAddr>) {
+        self.keys().failed_signature(id, address);
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::of(&self.0.access)
     }
 }
 

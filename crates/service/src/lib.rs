@@ -14,6 +14,7 @@ mod audit_export;
 mod audit_table;
 mod auto_maintenance;
 mod branch;
+mod bucket;
 mod commit_history;
 mod config;
 mod deployer;
@@ -31,11 +32,13 @@ mod login;
 mod maintenance;
 mod metered_runtime;
 mod namespace;
+mod object;
 mod operation;
 mod project_files;
 mod reference;
 mod role;
 mod run;
+mod s3;
 mod secret;
 mod service;
 mod settings;
@@ -55,12 +58,13 @@ mod view;
 mod visibility;
 
 pub use access_control::AccessControl;
+pub use access_key::{AccessKeys, Signatures};
 pub use audit_export::AuditExport;
 pub use branch::Branches;
+pub use bucket::Buckets;
 pub use config::ServiceConfig;
 pub use deployment::Deployments;
 pub use environment::Environments;
-pub use access_key::AccessKeys;
 pub use error::{Error, Result};
 pub use grant::Grants;
 pub use iceberg::Iceberg;
@@ -69,11 +73,13 @@ pub use invocation::{CallInput, FoundFunction, Invocations};
 pub use job::Jobs;
 pub use maintenance::Maintenance;
 pub use namespace::Namespaces;
+pub use object::Objects;
 pub use operation::EndedJob;
 pub use project_files::read_project;
 pub use reference::Refs;
 pub use role::Roles;
 pub use run::Runs;
+pub use s3::S3Operations;
 pub use secret::Secrets;
 pub use service::Service;
 pub use statement::{COPIED_ROWS, StartedStatement, StatementRows, Statements};
@@ -102,3 +108,12 @@ pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_secrets::KeySource;
 pub use headwater_triggers::TriggerEventFilter;
+
+/// Types of buckets and objects.
+pub mod objects {
+    pub use headwater_objects::{
+        Bucket, CompletedPart, Condition, Content, Copy, Headers, List, Listed, ListedPart,
+        ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
+        UploadTarget,
+    };
+}

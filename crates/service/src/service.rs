@@ -17,7 +17,6 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_control::AccessControl;
-use crate::access_key::KeySecrets;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
 use crate::deployer::{Deployed, Deployer};
@@ -35,6 +34,7 @@ use crate::metered_runtime::MeteredRuntime;
 use crate::namespace::Namespaces;
 use crate::reference::Refs;
 use crate::run::Runs;
+use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::settings::Settings;
 use crate::statement::Statements;
@@ -164,11 +164,16 @@ impl Service {
         self.0.settings.refresh().await;
         self.0.deployer.retry().await;
         self.0.refresh_access().await;
+        self.0.buckets.collect_garbage().await;
     }
 
     /// Accepts a token as the owner's credential from now on.
     pub fn accept_owner_token(&self, token: &str) {
         *self.0.owner_token.write() = Some(ObjectId::of(token.as_bytes()));
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Components> {
+        &self.0
     }
 
     pub(crate) fn components(&self) -> &Components {
@@ -242,8 +247,8 @@ pub(crate) struct Components {
     pub deployer: Deployer,
     /// The secrets of functions.
     pub secrets: SecretStore,
-    /// Decrypted secrets of access keys.
-    pub key_secrets: KeySecrets,
+    /// The buckets, and the access keys of their clients.
+    pub buckets: BucketState,
     /// Cache of the environments of function calls.
     pub given: Arc<Given>,
     /// Threads of operations that are recorded as jobs.
@@ -267,6 +272,7 @@ impl Components {
         let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
         let access = access.map_err(|error| Error::component(&error))?;
         let oidc = OidcLogins::of(&config)?;
+        let buckets = BucketState::open(&config, &lake)?;
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
@@ -319,7 +325,7 @@ impl Components {
             auto_maintenance,
             deployer,
             secrets,
-            key_secrets: KeySecrets::default(),
+            buckets,
             given,
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_access::AccessKeys;
 use headwater_model::{
     AccessToken, AuthMethod, CreateToken, CreatedToken, ErrorCode, Identity, OrProblem, Principal,
     Problem, Timestamp,
@@ -110,7 +111,7 @@ pub(crate) fn check_delegation(
     if user.method == AuthMethod::Oidc {
         return check_lifetime(components, expires);
     }
-    let own = user.token.as_deref().and_then(|id| components.access.expiry(id));
+    let own = user.token.as_deref().and_then(|id| AccessKeys::of(&components.access).expiry(id));
     match own {
         Some(own) if expires.is_none_or(|expires| expires > own) => {
             Err(forbidden("a token cannot create one that is valid for longer than itself"))

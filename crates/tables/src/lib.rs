@@ -79,7 +79,7 @@ pub use row_ids::{
 };
 pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;
-pub use storage::{CLAIM_FILE, CloudSettings, CloudUrl, Patience, Storage, Trouble, Undo};
+pub use storage::{CloudSettings, CloudUrl, Patience, Storage, Trouble, Undo, is_reserved};
 pub use table::{Table, Totals, name_mapping};
 pub use tables::Tables;
 pub use time_parts::unbound as unbound_spec;

@@ -11,7 +11,7 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("tonic", &["server"]),
     ("arrow-flight", &["server"]),
     ("pgwire", &["server"]),
-    ("s3s", &["server"]),
+    ("s3s", &["s3", "server"]),
 ];
 
 /// Crates by name, each with those that it may use.

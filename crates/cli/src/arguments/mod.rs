@@ -2,8 +2,8 @@
 //!
 //! Each noun has one file here; the file of the same name in `commands/` executes it.
 
-mod audit;
 mod access_key;
+mod audit;
 mod branch;
 mod checkout;
 mod command;
@@ -39,8 +39,8 @@ mod usage;
 mod user;
 mod view;
 
+pub use self::access_key::Key;
 pub use self::audit::{Audit, AuditOutcome};
-pub use self::access_key::{Key, KeyCreate};
 pub use self::branch::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
     CreateRef, RemoveRef, RenameRef,

@@ -26,6 +26,10 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
         default_missing_value = "127.0.0.1:5432")]
     pub postgres: Option<SocketAddr>,
+    /// Also listen on this address for S3 clients; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:9000")]
+    pub s3: Option<SocketAddr>,
     /// Require no token over TCP: any program and user of this machine can use the lake
     #[arg(long)]
     pub no_auth: bool,

@@ -1,10 +1,10 @@
 //! `headwater key`.
 
-use headwater_model::{AccessKey, CreateAccessKey, CreatedAccessKey, Timestamp};
+use headwater_model::{AccessKey, CreateAccessKey, CreateToken, CreatedAccessKey, Timestamp};
 
 use crate::api::{Api, segment};
-use crate::arguments::{Key, KeyCreate, OutputFormat};
-use crate::commands::token::{parse_expiry, parse_permission};
+use crate::arguments::{Key, OutputFormat};
+use crate::commands::token::request;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -12,27 +12,20 @@ use crate::output::{self, Grid};
 /// Runs `headwater key`.
 pub async fn key(context: &Context, api: &Api, arguments: Key) -> Result<()> {
     match arguments {
-        Key::Ls(arguments) => list(context, api, arguments.user.as_deref()).await,
+        Key::Ls { user } => list(context, api, user.as_deref()).await,
         Key::Create(arguments) => {
-            let created: CreatedAccessKey =
-                api.post("/v1/access-keys", &request(arguments)?).await?;
+            let CreateToken { user, label, scopes, expires } = request(arguments)?;
+            let new = CreateAccessKey { user, label, scopes, expires };
+            let created: CreatedAccessKey = api.post("/v1/access-keys", &new).await?;
             show(context, &created);
             Ok(())
         }
-        Key::Revoke(arguments) => {
-            api.delete(format!("/v1/access-keys/{}", segment(&arguments.id))).await?;
-            crate::commands::branch::removed(context, "access key", &arguments.id);
+        Key::Revoke { id } => {
+            api.delete(format!("/v1/access-keys/{}", segment(&id))).await?;
+            crate::commands::branch::removed(context, "access key", &id);
             Ok(())
         }
     }
-}
-
-fn request(arguments: KeyCreate) -> Result<CreateAccessKey> {
-    let KeyCreate { user, label, expires, scopes } = arguments;
-    let scopes: Result<Vec<_>> = scopes.iter().map(|text| parse_permission(text)).collect();
-    let scopes = Some(scopes?).filter(|scopes| !scopes.is_empty());
-    let expires = expires.as_deref().map(parse_expiry).transpose()?;
-    Ok(CreateAccessKey { user, label, scopes, expires })
 }
 
 async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
@@ -46,8 +39,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     let mut grid = Grid::new(context.answer_style, &columns);
     for key in keys {
         let or_never = |time: Option<Timestamp>| time.map_or("never".to_owned(), output::moment);
-        let scopes = key.scopes.unwrap_or_default();
-        let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+        let scopes: Vec<_> = key.scopes.iter().flatten().map(ToString::to_string).collect();
         let state = if key.revoked.is_some() { "revoked" } else { "valid" };
         let (expires, used) = (or_never(key.expires), or_never(key.last_used));
         let (user, scopes) = (key.user.unwrap_or_else(|| "owner".to_owned()), scopes.join("; "));
@@ -57,8 +49,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Prints the id and the secret alone on standard output, as the environment variables of S3
-/// clients.
+/// Prints the id and the secret as the environment variables of S3 clients.
 fn show(context: &Context, created: &CreatedAccessKey) {
     if context.output == OutputFormat::Json {
         output::print_json(created);

@@ -1,7 +1,7 @@
 //! The commands, one file per noun: each calls the API and prints the result.
 
-mod audit;
 mod access_key;
+mod audit;
 mod branch;
 mod checkout;
 mod completions;

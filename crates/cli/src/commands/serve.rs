@@ -69,6 +69,7 @@ async fn serve_lake(
         config.service.oidc = arguments.oidc.as_deref().map(read_oidc).transpose()?;
         config.service.maintenance = !arguments.no_maintenance;
         config.postgres = arguments.postgres;
+        config.s3 = arguments.s3;
         config.service.remove_orphans = arguments.remove_orphans;
         config.service.vend_credentials = arguments.vend_credentials;
         config.lock_wait = connect::DRAIN_PATIENCE;
@@ -142,6 +143,9 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Ser
     if let Some(address) = server.postgres_addr() {
         announce_postgres(context, address, server.token_file());
     }
+    if let Some(address) = server.s3_addr() {
+        announce_s3(context, address, scheme);
+    }
     match server.token_file() {
         Some(file) => style.say(format!(
             "commands and `headwater.Client()` in this folder find the token; other programs must \
@@ -167,14 +171,24 @@ fn announce_postgres(context: &Context, address: SocketAddr, token_file: Option<
     ));
 }
 
+/// Prints the S3 address and example commands.
+fn announce_s3(context: &Context, address: SocketAddr, scheme: &str) {
+    context.style.say(format!(
+        "S3 clients connect to {scheme}://{address}, with an access key:\n  \
+         export $(headwater key create) AWS_DEFAULT_REGION=us-east-1\n  \
+         aws --endpoint-url {scheme}://{address} s3 mb s3://landing"
+    ));
+}
+
 /// Logs to standard error; in the foreground also each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
         // A background server logs less, because its log is a growing file and its jobs are
         // recorded anyway.
-        "warn,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
+        "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
-        "warn,headwater=info"
+        // `s3s` logs each refused request as an error.
+        "warn,s3s=off,headwater=info"
     };
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));

@@ -46,7 +46,8 @@ pub async fn status(context: &Context) -> Result<()> {
             let jobs = output::plural(health.jobs_running.unwrap_or_default(), "job");
             let postgres =
                 record.postgres.as_deref().map(|address| format!(", postgres {address}"));
-            let listeners = [http, postgres].map(Option::unwrap_or_default).concat();
+            let s3 = record.s3.as_deref().map(|address| format!(", s3 {address}"));
+            let listeners = [http, postgres, s3].map(Option::unwrap_or_default).concat();
             let (pid, version) = (health.pid.unwrap_or(record.pid), &health.version);
             format!(
                 "{}, process {pid}, version {version}{listeners}, {jobs} running",

@@ -28,7 +28,7 @@ pub async fn token(context: &Context, api: &Api, arguments: Token) -> Result<()>
     }
 }
 
-fn request(arguments: TokenCreate) -> Result<CreateToken> {
+pub(super) fn request(arguments: TokenCreate) -> Result<CreateToken> {
     let TokenCreate { user, label, expires, scopes } = arguments;
     let scopes: Result<Vec<_>> = scopes.iter().map(|text| parse_permission(text)).collect();
     let scopes = Some(scopes?).filter(|scopes| !scopes.is_empty());
@@ -37,7 +37,7 @@ fn request(arguments: TokenCreate) -> Result<CreateToken> {
 }
 
 /// Parses `select, insert on table:sales.*`.
-pub(super) fn parse_permission(text: &str) -> Result<Permission> {
+fn parse_permission(text: &str) -> Result<Permission> {
     let Some((actions, object)) = text.split_once(" on ") else {
         return Err(error::invalid(format!("`{text}` is not a permission"))
             .with_hint("Write it as `select on table:sales.*`."));
@@ -49,7 +49,7 @@ pub(super) fn parse_permission(text: &str) -> Result<Permission> {
 }
 
 /// Parses a duration from now, or a time.
-pub(super) fn parse_expiry(text: &str) -> Result<Timestamp> {
+fn parse_expiry(text: &str) -> Result<Timestamp> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{Reach, ReachedState};
 use headwater_model::{CommitId, Fault, RemovedFiles, SkippedTable, Timestamp};
-use headwater_tables::{CLAIM_FILE, FoundFile, ReachableFiles, SnapshotSet, StateScan};
+use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateScan, is_reserved};
 use tokio_util::sync::CancellationToken;
 
 use super::deleted_refs::UnreachableStates;
@@ -430,7 +430,7 @@ impl Maintenance<'_> {
         }
         if sweep.tables.is_none() && !sweep.automatic {
             let mut files = self.files().list(None).await?;
-            files.retain(|file| file.path.as_ref() != CLAIM_FILE);
+            files.retain(|file| !is_reserved(file.path.as_ref()));
             return Ok(files);
         }
         let mut folders = found.folders.clone();

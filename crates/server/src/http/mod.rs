@@ -4,8 +4,8 @@
 //! A handler parses a request, calls one method of the service, and encodes the result. The
 //! description of the API, `/v1/openapi.json`, is generated from the handlers.
 
-mod audit;
 mod access_key;
+mod audit;
 pub(crate) mod body;
 mod branch;
 mod deployment;

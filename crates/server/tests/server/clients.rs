@@ -119,7 +119,7 @@ fn environment_with_spark() -> PathBuf {
 }
 
 /// A script of `tests/clients`.
-fn client(name: &str) -> PathBuf {
+pub fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name)
 }
 

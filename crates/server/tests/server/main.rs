@@ -35,6 +35,7 @@ mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod s3;
+mod s3_clients;
 mod scans;
 mod statements;
 mod support;
@@ -88,6 +89,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(object_stores::trials());
     trials.extend(postgres::trials());
     trials.extend(runs::trials());
+    trials.extend(s3_clients::trials());
     trials.extend(scans::trials());
     trials.extend(statements::trials());
     trials.extend(tls::trials());

@@ -24,7 +24,15 @@ use crate::{Error, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The file at a warehouse's root that records which lake owns it.
-pub const CLAIM_FILE: &str = "headwater-lake.json";
+const CLAIM_FILE: &str = "headwater-lake.json";
+
+/// Folder of the contents of buckets in a warehouse, which no table uses.
+pub const OBJECTS_FOLDER: &str = ".objects";
+
+/// Returns true for the path of a file that belongs to no table and is still in use.
+pub fn is_reserved(path: &str) -> bool {
+    path == CLAIM_FILE || path.split('/').next() == Some(OBJECTS_FOLDER)
+}
 
 /// Timeouts of an object store.
 #[derive(Debug, Clone, Copy)]

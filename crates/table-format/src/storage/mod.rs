@@ -18,7 +18,7 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-pub use self::cloud::{CLAIM_FILE, CloudSettings, CloudUrl, Patience};
+pub use self::cloud::{CloudSettings, CloudUrl, OBJECTS_FOLDER, Patience, is_reserved};
 use self::local::LocalFolder;
 pub use self::trouble::Trouble;
 pub use self::upload::Upload;

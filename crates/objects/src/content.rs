@@ -1,0 +1,137 @@
+//! Contents: written to a file with a new random name, and read from the files of an object.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use headwater_model::Problem;
+use headwater_store::{Batch, Expected};
+use headwater_table_format::storage::Upload;
+use md5::{Digest, Md5};
+use object_store::{GetOptions, ObjectStore};
+use uuid::Uuid;
+
+use crate::record::{Blob, Garbage, ObjectInfo, contents_ref, decode, garbage_ref, put};
+use crate::{Error, Objects, Result};
+
+/// The content of an object, as parts of bytes.
+pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
+
+/// A written content, which no object has yet. Its file is garbage if this is dropped.
+pub(crate) struct Written {
+    objects: Objects,
+    /// The file; empty contents have none.
+    pub(crate) blob: Option<Blob>,
+    pub(crate) size: u64,
+    /// MD5 as hexadecimal digits.
+    pub(crate) etag: String,
+    name: String,
+}
+
+impl Written {
+    /// Returns the ref that lists the file as garbage until an object has it.
+    pub(crate) fn garbage(&self) -> String {
+        garbage_ref(&self.name)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.objects.0.active.lock().remove(&self.name);
+    }
+}
+
+impl Objects {
+    /// Writes a content to a new file, durably.
+    pub(crate) async fn write(
+        &self,
+        content: impl Stream<Item = Result<Bytes, Problem>> + Send,
+    ) -> Result<Written> {
+        let name = Uuid::new_v4().simple().to_string();
+        self.0.active.lock().insert(name.clone());
+        let etag = String::new();
+        let objects = self.clone();
+        let mut written = Written { objects, blob: None, size: 0, etag, name: name.clone() };
+        let mut content = std::pin::pin!(content);
+        let mut upload: Option<Upload> = None;
+        let mut md5 = Md5::new();
+        while let Some(part) = content.next().await {
+            let part = part.map_err(|problem| Error::Content(Box::new(problem)))?;
+            if part.is_empty() {
+                continue;
+            }
+            md5.update(&part);
+            written.size += part.len() as u64;
+            let upload = match &mut upload {
+                Some(upload) => upload,
+                none => none.insert(self.start(&name).await?),
+            };
+            upload.put(part).await?;
+        }
+        if let Some(upload) = upload {
+            let location = upload.location().to_owned();
+            upload.finish().await?;
+            self.0.storage.sync(std::iter::once(location.as_str())).await?;
+            written.blob = Some(Blob { name, size: written.size });
+        }
+        written.etag = hex::encode(md5.finalize());
+        Ok(written)
+    }
+
+    /// Lists a file as garbage, and starts to write it.
+    async fn start(&self, name: &str) -> Result<Upload> {
+        let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
+        let change = put(garbage_ref(name), &garbage, Expected::Anything)?;
+        // A power failure that loses the record also leaves an unsynced file.
+        let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
+        self.0.store.apply(batch).await?;
+        Ok(Upload::new(self.0.storage.clone(), self.location(name)))
+    }
+
+    /// Returns the files of an object, in order.
+    pub(crate) async fn blobs(&self, info: &ObjectInfo) -> Result<Vec<Blob>> {
+        let Some(upload) = &info.upload else { return Ok(info.blob.iter().cloned().collect()) };
+        let name = contents_ref(upload);
+        let stored = self.0.store.reference(&name).await?;
+        decode(&name, &stored.ok_or_else(|| Error::Corrupt { name: name.clone() })?)
+    }
+
+    /// Returns a range of the content of files. The first file is opened before this returns.
+    pub(crate) async fn read(&self, blobs: Vec<Blob>, range: Range<u64>) -> Result<Content> {
+        let mut parts = Vec::new();
+        let mut begin = 0;
+        for blob in blobs {
+            let end = begin + blob.size;
+            let wanted = range.start.max(begin)..range.end.min(end);
+            if wanted.start < wanted.end {
+                parts.push((blob.name, wanted.start - begin..wanted.end - begin));
+            }
+            begin = end;
+        }
+        let mut parts = parts.into_iter();
+        let Some((name, range)) = parts.next() else { return Ok(stream::empty().boxed()) };
+        let first = self.open(&name, range).await?;
+        let objects = self.clone();
+        let rest = stream::iter(parts).then(move |(name, range)| {
+            let objects = objects.clone();
+            async move { objects.open(&name, range).await.map_err(|error| to_problem(&error)) }
+        });
+        Ok(first.chain(rest.try_flatten()).boxed())
+    }
+
+    async fn open(&self, name: &str, range: Range<u64>) -> Result<Content> {
+        let location = self.location(name);
+        let path = self.0.storage.path_of(&location)?;
+        let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
+        let failed = move |error| headwater_table_format::Error::storage(&*location, error);
+        let found = self.0.storage.object_store().get_opts(&path, options).await;
+        let found = found.map_err(&failed)?;
+        let parts = found.into_stream();
+        Ok(parts.map_err(move |error| to_problem(&Error::from(failed(error)))).boxed())
+    }
+}
+
+fn to_problem(error: &Error) -> Problem {
+    headwater_model::Fault::to_problem(error)
+}

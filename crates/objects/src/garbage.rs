@@ -1,0 +1,59 @@
+//! Deletion of files that no object has: of replaced and deleted objects, and of writes that were
+//! interrupted.
+
+use std::time::Duration;
+
+use crate::objects::relative;
+use crate::record::{GARBAGE, Garbage, decode, remove};
+use crate::{Objects, Result};
+
+/// Time for which a file is kept after the last object that had it, for those that still read it.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// Records that are read at once.
+const CHUNK: usize = 500;
+
+impl Objects {
+    /// Deletes the files that no object has had for some time. Returns their number.
+    pub async fn collect_garbage(&self) -> Result<u64> {
+        self.collect_garbage_after(KEPT).await
+    }
+
+    /// Like [`Objects::collect_garbage`], with the time for which files are kept.
+    pub async fn collect_garbage_after(&self, kept: Duration) -> Result<u64> {
+        let mut deleted = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let found = self.0.store.references(GARBAGE, after.as_deref(), CHUNK).await?;
+            let Some((last, _)) = found.last() else { return Ok(deleted) };
+            after = Some(last.clone());
+            for (name, value) in found {
+                let garbage: Garbage = decode(&name, &value)?;
+                if !self.is_due(&garbage, kept) {
+                    continue;
+                }
+                deleted += garbage.blobs.len() as u64;
+                self.delete_blobs(&garbage.blobs).await?;
+                self.apply(vec![remove(name)]).await?;
+            }
+        }
+    }
+
+    fn is_due(&self, garbage: &Garbage, kept: Duration) -> bool {
+        let active = self.0.active.lock();
+        let age = (self.now() - garbage.since).to_std().unwrap_or_default();
+        age >= kept && !garbage.blobs.iter().any(|blob| active.contains(blob))
+    }
+
+    async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {
+        let locations: Vec<String> = blobs.iter().map(|blob| self.location(blob)).collect();
+        self.0.storage.delete(&locations).await?;
+        // An interrupted write to a local folder leaves a file with a number after the name.
+        if let Some(folder) = &self.0.folder {
+            for blob in blobs {
+                let _ = tokio::fs::remove_file(folder.join(format!("{}#1", relative(blob)))).await;
+            }
+        }
+        Ok(())
+    }
+}

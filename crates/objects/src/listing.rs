@@ -1,0 +1,136 @@
+//! Listings of objects, in the order of their keys, in pages.
+//!
+//! A listing reads one range of refs. With a delimiter it skips the keys of a group that it has
+//! returned already, so that its cost does not depend on their number.
+
+use crate::record::{ObjectInfo, decode, object_ref};
+use crate::{Objects, Result};
+
+/// Refs that are read at once where groups may be skipped.
+const CHUNK: usize = 200;
+
+/// Maximum number of results of a page.
+const PAGE_MAX: usize = 1_000;
+
+/// Bytes of the longest key, as characters of four bytes.
+const LAST_CHARACTERS: usize = 256;
+
+/// The objects to list.
+#[derive(Debug, Clone, Default)]
+pub struct List {
+    /// The bucket.
+    pub bucket: String,
+    /// The beginning of the keys.
+    pub prefix: String,
+    /// Groups the keys that have it after the prefix.
+    pub delimiter: Option<String>,
+    /// Returns only keys and groups after this one.
+    pub after: Option<String>,
+    /// The maximum number of keys and groups; at most 1,000.
+    pub limit: usize,
+}
+
+/// A key or a group of keys.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Listed {
+    /// An object.
+    Object {
+        /// The key.
+        key: String,
+        /// The object.
+        info: Box<ObjectInfo>,
+    },
+    /// The keys that begin with this text, which ends with the delimiter.
+    Group(String),
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// The keys and groups, in order.
+    pub entries: Vec<Listed>,
+    /// The last key or group, if more follow.
+    pub next: Option<String>,
+}
+
+impl Listed {
+    /// Returns the key or the group.
+    pub fn name(&self) -> &str {
+        match self {
+            Listed::Object { key, .. } => key,
+            Listed::Group(group) => group,
+        }
+    }
+}
+
+impl Objects {
+    /// Lists objects.
+    ///
+    /// Error: [`NoBucket`](crate::Error::NoBucket).
+    pub async fn list(&self, list: &List) -> Result<Listing> {
+        self.check_bucket(&list.bucket).await?;
+        let limit = list.limit.min(PAGE_MAX);
+        let mut page = Listing::default();
+        if limit == 0 {
+            return Ok(page);
+        }
+        let start = object_ref(&list.bucket, "");
+        let prefix = format!("{start}{}", list.prefix);
+        let is_grouped = list.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty());
+        let chunk = if is_grouped { CHUNK.min(limit + 1) } else { limit + 1 };
+        let mut after = list.after.as_deref().map(|after| start_after(&start, list, after));
+        loop {
+            let found = self.0.store.references(&prefix, after.as_deref(), chunk).await?;
+            let is_last = found.len() < chunk;
+            after = found.last().map(|(name, _)| name.clone());
+            let mut skipped: Option<String> = None;
+            for (name, value) in found {
+                let key = name.get(start.len()..).unwrap_or_default();
+                if skipped.as_deref().is_some_and(|group| key.starts_with(group)) {
+                    continue;
+                }
+                if page.entries.len() == limit {
+                    page.next = page.entries.last().map(|last| last.name().to_owned());
+                    return Ok(page);
+                }
+                let entry = match list.group(key) {
+                    Some(group) => Listed::Group(group.to_owned()),
+                    None => {
+                        let info = Box::new(decode(&name, &value)?);
+                        Listed::Object { key: key.to_owned(), info }
+                    }
+                };
+                skipped = list.group(key).map(str::to_owned);
+                page.entries.push(entry);
+            }
+            if is_last {
+                return Ok(page);
+            }
+            if let Some(group) = skipped {
+                after = Some(format!("{start}{}", end_of(&group)));
+            }
+        }
+    }
+}
+
+impl List {
+    /// Returns the group of a key: up to the first delimiter after the prefix.
+    fn group<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let delimiter = self.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty())?;
+        let at = key.get(self.prefix.len()..)?.find(delimiter)?;
+        key.get(..self.prefix.len() + at + delimiter.len())
+    }
+}
+
+/// Returns the ref to start after. After a group, its keys are skipped.
+fn start_after(start: &str, list: &List, after: &str) -> String {
+    if after.starts_with(&list.prefix) && list.group(after) == Some(after) {
+        return format!("{start}{}", end_of(after));
+    }
+    format!("{start}{after}")
+}
+
+/// Returns a text after every key that begins with a group: longer than any key.
+fn end_of(group: &str) -> String {
+    format!("{group}{}", "\u{10FFFF}".repeat(LAST_CHARACTERS))
+}

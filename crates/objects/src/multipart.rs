@@ -1,0 +1,282 @@
+//! Multipart uploads. Each part is a file. Completing an upload only stores their list as the
+//! content of the object, so that it takes no time and cannot end halfway.
+
+use headwater_model::Timestamp;
+use headwater_store::{Expected, RefChange};
+use md5::{Digest, Md5};
+use uuid::Uuid;
+
+use crate::content::Content;
+use crate::object::{check_headers, check_key};
+use crate::record::{
+    Blob, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode, part_ref,
+    parts_ref, put, remove, unchanged, upload_ref,
+};
+use crate::{Condition, Error, ObjectPath, Objects, Result};
+
+/// Smallest size of a part other than the last, in bytes.
+const PART_BYTES_MIN: u64 = 5 << 20;
+
+/// Largest number of a part.
+const PARTS_MAX: u32 = 10_000;
+
+/// Maximum number of uploads that are listed.
+const UPLOADS_MAX: usize = 10_000;
+
+/// Attempts to store a part that other requests replace.
+const ATTEMPTS: usize = 10;
+
+/// A multipart upload to start.
+#[derive(Debug, Clone)]
+pub struct NewUpload {
+    /// The bucket and the key.
+    pub path: ObjectPath,
+    /// The headers of the object.
+    pub headers: Headers,
+}
+
+/// A multipart upload of an object.
+#[derive(Debug, Clone)]
+pub struct UploadTarget {
+    /// The bucket and the key.
+    pub path: ObjectPath,
+    /// The id of the upload.
+    pub id: String,
+}
+
+/// A part that completes an upload.
+#[derive(Debug, Clone)]
+pub struct CompletedPart {
+    /// The number, from 1.
+    pub number: u32,
+    /// The entity tag, without quotes.
+    pub etag: String,
+}
+
+/// A part, as it is listed.
+#[derive(Debug, Clone)]
+pub struct ListedPart {
+    /// The number.
+    pub number: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// The entity tag, without quotes.
+    pub etag: String,
+    /// The time it was uploaded.
+    pub modified: Timestamp,
+}
+
+/// An upload, as it is listed.
+#[derive(Debug, Clone)]
+pub struct ListedUpload {
+    /// The id.
+    pub id: String,
+    /// The key.
+    pub key: String,
+    /// The time it was started.
+    pub created: Timestamp,
+}
+
+impl Objects {
+    /// Starts an upload and returns its id.
+    ///
+    /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`].
+    pub async fn create_upload(&self, new: NewUpload) -> Result<String> {
+        let NewUpload { path: ObjectPath { bucket, key }, headers } = new;
+        check_key(&key)?;
+        check_headers(&headers)?;
+        let _creating = self.0.buckets.read().await;
+        self.check_bucket(&bucket).await?;
+        let id = Uuid::new_v4().simple().to_string();
+        let record = UploadRecord { bucket, key, created: self.now(), headers };
+        self.apply(vec![put(upload_ref(&id), &record, Expected::Absent)?]).await?;
+        Ok(id)
+    }
+
+    /// Writes or replaces a part; it is durable when this returns. Returns its entity tag.
+    ///
+    /// Errors: [`Error::NoUpload`], [`Error::Part`]; the content's.
+    pub async fn put_part(
+        &self,
+        target: &UploadTarget,
+        number: u32,
+        content: Content,
+    ) -> Result<ListedPart> {
+        if !(1..=PARTS_MAX).contains(&number) {
+            let reason = "is not a number from 1 to 10000";
+            return Err(Error::Part { number, reason, s3_code: "InvalidArgument" });
+        }
+        self.upload(target).await?;
+        // Parts are files even if they are empty.
+        let written = self.write(content).await?;
+        let blob = written.blob.clone().unwrap_or(Blob { name: String::new(), size: 0 });
+        let part = PartRecord { blob, etag: written.etag.clone(), modified: self.now() };
+        for _ in 0..ATTEMPTS {
+            let (upload, _) = self.upload(target).await?;
+            let name = part_ref(&target.id, number);
+            let stored = self.0.store.reference(&name).await?;
+            let before = stored.as_deref().map(|value| decode::<PartRecord>(&name, value));
+            let mut refs = vec![unchanged(upload_ref(&target.id), upload)];
+            refs.push(remove(written.garbage()));
+            let replaced = before.transpose()?.into_iter().map(|part| part.blob.name);
+            refs.extend(self.discard(replaced.filter(|name| !name.is_empty()).collect())?);
+            refs.push(put(name, &part, stored.map_or(Expected::Absent, Expected::Value))?);
+            if self.apply(refs).await? {
+                return Ok(listed(number, &part));
+            }
+        }
+        Err(Error::Conflict { key: target.path.key.clone() })
+    }
+
+    /// Lists the parts of an upload after a number, at most `limit`.
+    ///
+    /// Error: [`Error::NoUpload`].
+    pub async fn parts(
+        &self,
+        target: &UploadTarget,
+        after: u32,
+        limit: usize,
+    ) -> Result<Vec<ListedPart>> {
+        self.upload(target).await?;
+        let after = part_ref(&target.id, after);
+        let parts = self.stored_parts(&target.id, Some(&after), limit).await?;
+        Ok(parts.iter().map(|(number, part)| listed(*number, part)).collect())
+    }
+
+    /// Lists the uploads of a bucket by key, those of keys with a prefix.
+    ///
+    /// Error: [`Error::NoBucket`].
+    pub async fn uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<ListedUpload>> {
+        self.check_bucket(bucket).await?;
+        let mut uploads = Vec::new();
+        for (name, value) in self.0.store.references(UPLOADS, None, UPLOADS_MAX).await? {
+            let record: UploadRecord = decode(&name, &value)?;
+            if record.bucket == bucket && record.key.starts_with(prefix) {
+                let id = name.strip_prefix(UPLOADS).unwrap_or(&name).to_owned();
+                uploads.push(ListedUpload { id, key: record.key, created: record.created });
+            }
+        }
+        uploads.sort_by(|one, other| (&one.key, one.created).cmp(&(&other.key, other.created)));
+        Ok(uploads)
+    }
+
+    /// Completes an upload: its parts become the object. Repeating it changes nothing.
+    ///
+    /// Errors: [`Error::NoUpload`], [`Error::Part`], [`Error::Precondition`].
+    pub async fn complete(
+        &self,
+        target: &UploadTarget,
+        parts: &[CompletedPart],
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
+        let (stored, upload) = match self.upload(target).await {
+            Err(error @ Error::NoUpload { .. }) => {
+                let info = self.find(&target.path).await?;
+                let own = |info: &ObjectInfo| info.upload.as_ref() == Some(&target.id);
+                return info.filter(own).ok_or(error);
+            }
+            other => other?,
+        };
+        let uploaded = self.stored_parts(&target.id, None, PARTS_MAX as usize).await?;
+        let chosen = choose(&uploaded, parts)?;
+        let blobs: Vec<&Blob> =
+            chosen.iter().map(|part| &part.blob).filter(|blob| blob.size > 0).collect();
+        let info = ObjectInfo {
+            size: blobs.iter().map(|blob| blob.size).sum(),
+            etag: etag_of(&chosen),
+            modified: self.now(),
+            headers: upload.headers,
+            blob: None,
+            upload: Some(target.id.clone()),
+        };
+        let mut refs = vec![put(contents_ref(&target.id), &blobs, Expected::Absent)?];
+        let expected = Expected::Value(stored);
+        refs.push(RefChange { name: upload_ref(&target.id), expected, value: None });
+        refs.extend(uploaded.iter().map(|(number, _)| remove(part_ref(&target.id, *number))));
+        let unused = uploaded.iter().map(|(_, part)| &part.blob).filter(|it| !blobs.contains(it));
+        let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
+        refs.extend(self.discard(unused)?);
+        self.commit(&target.path, &info, condition, refs).await?;
+        Ok(info)
+    }
+
+    /// Aborts an upload.
+    ///
+    /// Error: [`Error::NoUpload`].
+    pub async fn abort(&self, target: &UploadTarget) -> Result<()> {
+        self.upload(target).await?;
+        self.abort_unchecked(&target.id).await
+    }
+
+    pub(crate) async fn abort_unchecked(&self, id: &str) -> Result<()> {
+        let mut refs = vec![remove(upload_ref(id))];
+        let uploaded = self.stored_parts(id, None, PARTS_MAX as usize).await?;
+        refs.extend(uploaded.iter().map(|(number, _)| remove(part_ref(id, *number))));
+        let blobs = uploaded.into_iter().map(|(_, part)| part.blob.name);
+        refs.extend(self.discard(blobs.filter(|name| !name.is_empty()).collect())?);
+        self.apply(refs).await.map(drop)
+    }
+
+    /// Returns the stored form of an upload, and its record.
+    async fn upload(&self, target: &UploadTarget) -> Result<(bytes::Bytes, UploadRecord)> {
+        let unknown = || Error::NoUpload { id: target.id.clone() };
+        let name = upload_ref(&target.id);
+        let stored = self.0.store.reference(&name).await?.ok_or_else(unknown)?;
+        let record: UploadRecord = decode(&name, &stored)?;
+        let is_own = record.bucket == target.path.bucket && record.key == target.path.key;
+        if is_own { Ok((stored, record)) } else { Err(unknown()) }
+    }
+
+    async fn stored_parts(
+        &self,
+        upload: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(u32, PartRecord)>> {
+        let prefix = parts_ref(upload);
+        let found = self.0.store.references(&prefix, after, limit).await?;
+        let part = |(name, value): (String, bytes::Bytes)| {
+            let number = name.get(prefix.len()..).and_then(|digits| digits.parse().ok());
+            let number = number.ok_or_else(|| Error::Corrupt { name: name.clone() })?;
+            Ok((number, decode(&name, &value)?))
+        };
+        found.into_iter().map(part).collect()
+    }
+}
+
+fn listed(number: u32, part: &PartRecord) -> ListedPart {
+    ListedPart { number, size: part.blob.size, etag: part.etag.clone(), modified: part.modified }
+}
+
+/// Returns the parts that complete an upload, in order.
+fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
+    let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
+    if parts.is_empty() {
+        return fail(1, "is missing: an upload needs a part", "MalformedXML");
+    }
+    let mut chosen: Vec<PartRecord> = Vec::with_capacity(parts.len());
+    if let Some(pair) = parts.windows(2).find(|pair| pair[1].number <= pair[0].number) {
+        return fail(pair[1].number, "is not in ascending order", "InvalidPartOrder");
+    }
+    for (index, CompletedPart { number, etag }) in parts.iter().enumerate() {
+        let found = uploaded.binary_search_by_key(number, |(number, _)| *number);
+        let found = found.ok().map(|at| &uploaded[at].1).filter(|part| part.etag == *etag);
+        let Some(part) = found else {
+            return fail(*number, "was not uploaded with this entity tag", "InvalidPart");
+        };
+        if part.blob.size < PART_BYTES_MIN && index + 1 < parts.len() {
+            return fail(*number, "is smaller than 5 MiB and not the last", "EntityTooSmall");
+        }
+        chosen.push(part.clone());
+    }
+    Ok(chosen)
+}
+
+/// Returns the entity tag of an object of several parts: the MD5 of their MD5s, and their number.
+fn etag_of(parts: &[PartRecord]) -> String {
+    let mut md5 = Md5::new();
+    for part in parts {
+        md5.update(hex::decode(&part.etag).unwrap_or_default());
+    }
+    format!("{}-{}", hex::encode(md5.finalize()), parts.len())
+}

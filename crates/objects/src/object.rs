@@ -1,0 +1,244 @@
+//! Objects: write, read, copy, delete.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use headwater_store::{Expected, RefChange};
+
+use crate::content::Content;
+use crate::record::bucket_ref;
+use crate::record::{
+    Headers, ObjectInfo, contents_ref, decode, object_ref, put, remove, unchanged,
+};
+use crate::{Condition, Error, Objects, Result};
+
+/// Maximum length of a key, in bytes.
+const KEY_BYTES_MAX: usize = 1_024;
+
+/// Maximum length of the user metadata, in bytes.
+const METADATA_BYTES_MAX: usize = 2_048;
+
+/// Attempts of a change of an object that other requests change.
+const ATTEMPTS: usize = 30;
+
+/// The bucket and the key of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectPath {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+}
+
+/// An object to write.
+pub struct NewObject {
+    /// The bucket and the key.
+    pub path: ObjectPath,
+    /// The headers.
+    pub headers: Headers,
+    /// The condition on the current object.
+    pub condition: Condition,
+    /// The content.
+    pub content: Content,
+}
+
+/// A copy to make.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    /// The object to copy.
+    pub from: ObjectPath,
+    /// The bucket and the key of the copy.
+    pub to: ObjectPath,
+    /// The headers of the copy; none: those of the object.
+    pub headers: Option<Headers>,
+    /// The condition on the object to copy.
+    pub condition: Condition,
+}
+
+/// An object with the beginning of its content.
+pub struct OpenObject {
+    /// The object.
+    pub info: ObjectInfo,
+    /// The range of bytes of the content.
+    pub range: Range<u64>,
+    /// The content.
+    pub content: Content,
+}
+
+impl std::fmt::Debug for OpenObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenObject").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// Writes or replaces an object; it is durable when this returns.
+    ///
+    /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`],
+    /// [`Error::Precondition`]; the content's.
+    pub async fn put(&self, new: NewObject) -> Result<ObjectInfo> {
+        let NewObject { path, headers, condition, content } = new;
+        check_key(&path.key)?;
+        check_headers(&headers)?;
+        self.check_bucket(&path.bucket).await?;
+        if condition != Condition::Always {
+            // A refusal before the content is received; the decision is that of the commit.
+            condition.check(&path.key, self.find(&path).await?.as_ref())?;
+        }
+        let written = self.write(content).await?;
+        let info = ObjectInfo {
+            size: written.size,
+            etag: written.etag.clone(),
+            modified: self.now(),
+            headers,
+            blob: written.blob.clone(),
+            upload: None,
+        };
+        self.commit(&path, &info, &condition, vec![remove(written.garbage())]).await?;
+        Ok(info)
+    }
+
+    /// Returns an object without its content.
+    ///
+    /// Errors: [`Error::NoBucket`], [`Error::NoObject`].
+    pub async fn head(&self, path: &ObjectPath) -> Result<ObjectInfo> {
+        if let Some(info) = self.find(path).await? {
+            return Ok(info);
+        }
+        self.check_bucket(&path.bucket).await?;
+        Err(Error::NoObject { key: path.key.clone() })
+    }
+
+    /// Opens the content of an object. `range` returns the bytes of it for an object.
+    ///
+    /// Errors: [`Error::NoBucket`], [`Error::NoObject`], [`Error::Range`]; those of `range`.
+    pub async fn open_object(
+        &self,
+        path: &ObjectPath,
+        range: impl Fn(&ObjectInfo) -> Result<Range<u64>>,
+    ) -> Result<OpenObject> {
+        let info = self.head(path).await?;
+        match self.open_info(&info, &range).await {
+            // The object was replaced, and its file deleted, after its record was read.
+            Err(Error::Storage(_) | Error::Corrupt { .. }) if self.head(path).await? != info => {
+                let info = self.head(path).await?;
+                self.open_info(&info, &range).await
+            }
+            other => other,
+        }
+    }
+
+    async fn open_info(
+        &self,
+        info: &ObjectInfo,
+        range: impl Fn(&ObjectInfo) -> Result<Range<u64>>,
+    ) -> Result<OpenObject> {
+        let range = range(info)?;
+        let blobs = self.blobs(info).await?;
+        let content = self.read(blobs, range.clone()).await?;
+        Ok(OpenObject { info: info.clone(), range, content })
+    }
+
+    /// Copies an object.
+    ///
+    /// Errors: those of [`Objects::head`] and [`Objects::put`].
+    pub async fn copy(&self, copy: Copy) -> Result<ObjectInfo> {
+        let Copy { from, to, headers, condition } = copy;
+        let source = self.open_object(&from, |info| Ok(0..info.size)).await?;
+        condition.check(&from.key, Some(&source.info))?;
+        let headers = headers.unwrap_or(source.info.headers);
+        let (condition, content) = (Condition::Always, source.content);
+        self.put(NewObject { path: to, headers, condition, content }).await
+    }
+
+    /// Deletes an object. One that does not exist is not an error.
+    ///
+    /// Errors: [`Error::NoBucket`], [`Error::Precondition`].
+    pub async fn delete(&self, path: &ObjectPath, condition: &Condition) -> Result<()> {
+        self.check_bucket(&path.bucket).await?;
+        for _ in 0..ATTEMPTS {
+            let stored = self.stored(path).await?;
+            let current = self.decoded(path, stored.as_ref())?;
+            condition.check(&path.key, current.as_ref())?;
+            let (Some(stored), Some(current)) = (stored, current) else { return Ok(()) };
+            let mut refs = self.removal(&current).await?;
+            let name = object_ref(&path.bucket, &path.key);
+            refs.push(RefChange { name, expected: Expected::Value(stored), value: None });
+            if self.apply(refs).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict { key: path.key.clone() })
+    }
+
+    /// Stores an object whose content is written, in one batch with other changes.
+    pub(crate) async fn commit(
+        &self,
+        path: &ObjectPath,
+        info: &ObjectInfo,
+        condition: &Condition,
+        changes: Vec<RefChange>,
+    ) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let _creating = self.0.buckets.read().await;
+            let bucket = self.bucket_record(&path.bucket).await?;
+            let stored = self.stored(path).await?;
+            let current = self.decoded(path, stored.as_ref())?;
+            condition.check(&path.key, current.as_ref())?;
+            let mut refs = changes.clone();
+            refs.push(unchanged(bucket_ref(&path.bucket), bucket));
+            if let Some(current) = &current {
+                refs.extend(self.removal(current).await?);
+            }
+            let expected = stored.map_or(Expected::Absent, Expected::Value);
+            refs.push(put(object_ref(&path.bucket, &path.key), info, expected)?);
+            if self.apply(refs).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict { key: path.key.clone() })
+    }
+
+    /// Returns the changes that discard the content of an object.
+    async fn removal(&self, info: &ObjectInfo) -> Result<Vec<RefChange>> {
+        let blobs = self.blobs(info).await?.into_iter().map(|blob| blob.name).collect();
+        let mut changes: Vec<RefChange> = self.discard(blobs)?.into_iter().collect();
+        changes.extend(info.upload.as_deref().map(|upload| remove(contents_ref(upload))));
+        Ok(changes)
+    }
+
+    /// Returns an object if it exists.
+    pub(crate) async fn find(&self, path: &ObjectPath) -> Result<Option<ObjectInfo>> {
+        check_key(&path.key)?;
+        let stored = self.stored(path).await?;
+        self.decoded(path, stored.as_ref())
+    }
+
+    async fn stored(&self, path: &ObjectPath) -> Result<Option<Bytes>> {
+        Ok(self.0.store.reference(&object_ref(&path.bucket, &path.key)).await?)
+    }
+
+    fn decoded(&self, path: &ObjectPath, stored: Option<&Bytes>) -> Result<Option<ObjectInfo>> {
+        let decoded = stored.map(|value| decode(&object_ref(&path.bucket, &path.key), value));
+        decoded.transpose()
+    }
+}
+
+/// Checks a key: any text of at most 1,024 bytes without NUL.
+pub(crate) fn check_key(key: &str) -> Result<()> {
+    let fail = |reason, s3_code| Err(Error::Key { reason, s3_code });
+    match key {
+        "" => fail("is empty", "InvalidArgument"),
+        key if key.len() > KEY_BYTES_MAX => fail("is longer than 1024 bytes", "KeyTooLongError"),
+        key if key.contains('\0') => fail("contains a NUL character", "InvalidArgument"),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check_headers(headers: &Headers) -> Result<()> {
+    let bytes: usize = headers.metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > METADATA_BYTES_MAX {
+        return Err(Error::MetadataTooLarge { max: METADATA_BYTES_MAX });
+    }
+    Ok(())
+}

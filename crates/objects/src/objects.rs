@@ -1,0 +1,120 @@
+//! The handle.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_model::{Clock, Timestamp};
+use headwater_store::{Batch, Expected, RefChange, Store};
+use headwater_table_format::storage::{OBJECTS_FOLDER, Patience, Storage};
+use object_store::local::LocalFileSystem;
+use parking_lot::Mutex;
+
+use crate::record::{Garbage, bucket_ref, garbage_ref, put};
+use crate::{Error, Result};
+
+/// The buckets of a lake. Cheap to clone.
+#[derive(Clone)]
+pub struct Objects(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) storage: Arc<Storage>,
+    /// URL of the folder with the contents.
+    root: String,
+    /// The same folder in a local storage.
+    pub(crate) folder: Option<PathBuf>,
+    /// Files that are being written.
+    pub(crate) active: Mutex<HashSet<String>>,
+    /// Held to write by the deletion of a bucket, to read by the creation of objects.
+    pub(crate) buckets: tokio::sync::RwLock<()>,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("root", &self.0.root).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// Opens the buckets of a lake with its contents in a local folder, which is created.
+    pub fn local(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        folder: &std::path::Path,
+    ) -> std::io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        let files = LocalFileSystem::new_with_prefix(&folder).map_err(std::io::Error::other)?;
+        let root = format!("file://{}", folder.display());
+        let patience = Patience { request: PATIENCE, total: PATIENCE };
+        let storage = Storage::new(Arc::new(files), &root, Some(folder.clone()), patience);
+        Ok(Self::new(store, clock, Arc::new(storage), root, Some(folder)))
+    }
+
+    /// Opens the buckets of a lake with its contents in the warehouse, a cloud's bucket.
+    pub fn in_warehouse(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        storage: Arc<Storage>,
+        warehouse: &str,
+    ) -> Self {
+        let root = format!("{warehouse}/{OBJECTS_FOLDER}");
+        Self::new(store, clock, storage, root, None)
+    }
+
+    fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        storage: Arc<Storage>,
+        root: String,
+        folder: Option<PathBuf>,
+    ) -> Self {
+        let (active, buckets) = (Mutex::default(), tokio::sync::RwLock::default());
+        Objects(Arc::new(Shared { store, clock, storage, root, folder, active, buckets }))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Returns the URL of a file.
+    pub(crate) fn location(&self, blob: &str) -> String {
+        format!("{}/{}", self.0.root, relative(blob))
+    }
+
+    /// Returns the record of a bucket.
+    ///
+    /// Error: [`Error::NoBucket`].
+    pub(crate) async fn bucket_record(&self, name: &str) -> Result<Bytes> {
+        let stored = self.0.store.reference(&bucket_ref(name)).await?;
+        stored.ok_or_else(|| Error::NoBucket { name: name.to_owned() })
+    }
+
+    /// Applies changes. Returns false if a ref has another value than expected.
+    pub(crate) async fn apply(&self, refs: Vec<RefChange>) -> Result<bool> {
+        match self.0.store.apply(Batch { refs, ..Batch::default() }).await {
+            Ok(_) => Ok(true),
+            Err(headwater_store::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the change that lists files as garbage, under the name of the first.
+    pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
+        let Some(id) = blobs.first().cloned() else { return Ok(None) };
+        let garbage = Garbage { since: self.now(), blobs };
+        put(garbage_ref(&id), &garbage, Expected::Anything).map(Some)
+    }
+}
+
+/// Maximum time for retries of one file.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Returns the path of a file in the folder of contents: spread over 256 folders.
+pub(crate) fn relative(blob: &str) -> String {
+    // Random digits are at the end of a name.
+    format!("{}/{blob}", &blob[blob.len().saturating_sub(2)..])
+}

@@ -1,0 +1,162 @@
+//! Records in the store. Each is one ref.
+//!
+//! | ref | value |
+//! |---|---|
+//! | `buckets/NAME` | [`BucketRecord`] |
+//! | `objects/BUCKET/KEY` | [`ObjectInfo`] |
+//! | `object-contents/ID` | the files of an object with several, in order |
+//! | `object-uploads/ID` | [`UploadRecord`] |
+//! | `object-parts/ID/NUMBER` | [`PartRecord`], by five digits |
+//! | `object-garbage/ID` | [`Garbage`] |
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_model::Timestamp;
+use headwater_store::{Expected, RefChange};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+pub(crate) const BUCKETS: &str = "buckets/";
+pub(crate) const UPLOADS: &str = "object-uploads/";
+pub(crate) const GARBAGE: &str = "object-garbage/";
+
+/// A stored bucket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BucketRecord {
+    pub(crate) created: Timestamp,
+}
+
+/// A file with content of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Blob {
+    /// The random name.
+    pub(crate) name: String,
+    /// Size in bytes.
+    pub(crate) size: u64,
+}
+
+/// The headers that a client stores with an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Headers {
+    /// `Content-Type`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// `Content-Encoding`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    /// `Content-Disposition`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    /// `Cache-Control`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    /// User metadata, without the prefix `x-amz-meta-`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// An object without its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectInfo {
+    /// Size in bytes.
+    pub size: u64,
+    /// The entity tag, without quotes: the MD5 of the content, or of the MD5s of its parts and
+    /// their number.
+    pub etag: String,
+    /// The time of the last change.
+    pub modified: Timestamp,
+    /// The headers.
+    #[serde(flatten)]
+    pub headers: Headers,
+    /// The file with the content; none if it is empty, or in several files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) blob: Option<Blob>,
+    /// The multipart upload that created it. Its files are in `object-contents/ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upload: Option<String>,
+}
+
+/// A stored multipart upload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UploadRecord {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) created: Timestamp,
+    pub(crate) headers: Headers,
+}
+
+/// A stored part of a multipart upload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PartRecord {
+    pub(crate) blob: Blob,
+    pub(crate) etag: String,
+    pub(crate) modified: Timestamp,
+}
+
+/// Files that no object has, or not yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Garbage {
+    /// The time since which no object has them.
+    pub(crate) since: Timestamp,
+    pub(crate) blobs: Vec<String>,
+}
+
+pub(crate) fn bucket_ref(name: &str) -> String {
+    format!("{BUCKETS}{name}")
+}
+
+pub(crate) fn object_ref(bucket: &str, key: &str) -> String {
+    format!("objects/{bucket}/{key}")
+}
+
+pub(crate) fn contents_ref(upload: &str) -> String {
+    format!("object-contents/{upload}")
+}
+
+pub(crate) fn upload_ref(id: &str) -> String {
+    format!("{UPLOADS}{id}")
+}
+
+pub(crate) fn parts_ref(upload: &str) -> String {
+    format!("object-parts/{upload}/")
+}
+
+pub(crate) fn part_ref(upload: &str, number: u32) -> String {
+    format!("{}{number:05}", parts_ref(upload))
+}
+
+pub(crate) fn garbage_ref(id: &str) -> String {
+    format!("{GARBAGE}{id}")
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value).map_err(|_| Error::Corrupt { name: name.to_owned() })
+}
+
+pub(crate) fn encode(name: &str, record: &impl Serialize) -> Result<Bytes> {
+    let encoded = serde_json::to_vec(record);
+    encoded.map(Bytes::from).map_err(|_| Error::Corrupt { name: name.to_owned() })
+}
+
+/// Returns the change that stores a record.
+pub(crate) fn put(name: String, record: &impl Serialize, expected: Expected) -> Result<RefChange> {
+    let value = Some(encode(&name, record)?);
+    Ok(RefChange { name, expected, value })
+}
+
+/// Returns the change that deletes a record.
+pub(crate) fn remove(name: String) -> RefChange {
+    RefChange { name, expected: Expected::Anything, value: None }
+}
+
+/// Returns the change that only checks that a record is unchanged.
+pub(crate) fn unchanged(name: String, value: Bytes) -> RefChange {
+    RefChange { name, expected: Expected::Value(value.clone()), value: Some(value) }
+}

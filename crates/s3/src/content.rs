@@ -1,0 +1,62 @@
+//! Contents, from and to the streams of `s3s`.
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use headwater_model::{ErrorCode, Problem};
+use headwater_service::objects::Content;
+use s3s::dto::StreamingBlob;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::checksum::Checksums;
+
+/// Parts that wait for a client.
+const PARTS_WAITING: usize = 2;
+
+/// Returns the content of a request, which fails at its end if a checksum is wrong.
+pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> Content {
+    let state = (body, Some(checksums));
+    let parts = stream::try_unfold(state, async |(mut body, mut checksums)| {
+        let next = match &mut body {
+            Some(body) => body.next().await,
+            None => None,
+        };
+        match next {
+            Some(Ok(part)) => {
+                if let Some(checksums) = &mut checksums {
+                    checksums.update(&part);
+                }
+                Ok(Some((part, (body, checksums))))
+            }
+            Some(Err(error)) => Err(incomplete(&*error)),
+            None => match checksums.take() {
+                Some(last) => last.check().map(|()| None),
+                None => Ok(None),
+            },
+        }
+    });
+    parts.boxed()
+}
+
+fn incomplete(error: &(dyn std::error::Error + Send + Sync)) -> Problem {
+    let message = "the content is incomplete or does not have its signature";
+    let mut problem = Problem::new(ErrorCode::InvalidArgument, message);
+    problem.causes.push(error.to_string());
+    problem.context.insert("s3_code".to_owned(), "IncompleteBody".into());
+    problem.with_hint("Send the request again.")
+}
+
+/// Returns the body of a response. It is read only as fast as the client reads.
+pub(crate) fn sent(mut content: Content) -> StreamingBlob {
+    let (parts, receiver) = mpsc::channel::<Result<Bytes, Problem>>(PARTS_WAITING);
+    tokio::spawn(async move {
+        while let Some(part) = content.next().await {
+            let is_failed = part.is_err();
+            // The client has gone.
+            if parts.send(part).await.is_err() || is_failed {
+                return;
+            }
+        }
+    });
+    StreamingBlob::wrap(ReceiverStream::new(receiver))
+}

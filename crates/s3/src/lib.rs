@@ -1,0 +1,18 @@
+//! The S3 protocol: buckets and objects for S3 clients, on `s3s`.
+//!
+//! [`S3Protocol`] answers a request. `s3s` parses requests, checks signatures and encodes
+//! responses; this crate calls one operation of the service for each. It knows no connection.
+
+mod authentication;
+mod bucket;
+mod checksum;
+mod content;
+mod error;
+mod listing;
+mod multipart;
+mod object;
+mod operations;
+mod protocol;
+
+pub use protocol::{Peer, S3Protocol};
+pub use s3s::{Body, HttpRequest, HttpResponse};

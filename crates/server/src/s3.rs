@@ -1,0 +1,41 @@
+//! The S3 protocol on a listener of its own: its paths are buckets and keys.
+//!
+//! Requests are authenticated by their signatures, and by nothing else.
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use headwater_s3::{HttpRequest, Peer, S3Protocol};
+use headwater_service::S3Operations;
+
+use crate::auth::{TcpPeer, client_address};
+use crate::state::App;
+use crate::{activity, panic};
+
+/// Returns the router of the listener.
+pub fn router(app: &App) -> Router {
+    let protocol = S3Protocol::new(S3Operations::of(&app.service));
+    Router::new()
+        .fallback(answer)
+        .layer(from_fn(panic::catch))
+        .layer(from_fn_with_state(app.activity.clone(), activity::count))
+        .with_state(Shared { app: app.clone(), protocol })
+}
+
+#[derive(Clone)]
+struct Shared {
+    app: App,
+    protocol: S3Protocol,
+}
+
+async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+    let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
+    let address: Option<IpAddr> =
+        peer.map(|peer| client_address(&shared.app, peer, request.headers()));
+    let request: HttpRequest = request.map(headwater_s3::Body::http_body_unsync);
+    shared.protocol.call(request, &Peer::new(address)).await.map(Body::new)
+}

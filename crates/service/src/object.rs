@@ -1,0 +1,146 @@
+//! Objects of buckets: write, read, copy, delete, list; multipart uploads.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use headwater_model::{Action, Object, OrProblem, Principal, Problem};
+use headwater_objects::{
+    CompletedPart, Condition, Content, Copy, Error, List, ListedPart, ListedUpload, Listing,
+    NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
+};
+
+use crate::service::Components;
+
+/// Operations on the objects of buckets.
+#[derive(Clone)]
+pub struct Objects(pub(crate) Arc<Components>);
+
+impl Objects {
+    fn authorize(
+        &self,
+        principal: &Principal,
+        action: Action,
+        path: &ObjectPath,
+    ) -> Result<(), Problem> {
+        self.0.authorize(principal, action, &Object::object_in(&path.bucket, &path.key))
+    }
+
+    /// Writes or replaces an object; it is durable when this returns.
+    pub async fn put(&self, by: &Principal, new: NewObject) -> Result<ObjectInfo, Problem> {
+        self.authorize(by, Action::Write, &new.path)?;
+        self.0.buckets.objects.put(new).await.or_problem()
+    }
+
+    /// Returns an object without its content.
+    pub async fn head(&self, by: &Principal, path: &ObjectPath) -> Result<ObjectInfo, Problem> {
+        self.authorize(by, Action::Read, path)?;
+        self.0.buckets.objects.head(path).await.or_problem()
+    }
+
+    /// Opens the content of an object. `range` returns the bytes of it, or an error.
+    pub async fn open(
+        &self,
+        by: &Principal,
+        path: &ObjectPath,
+        range: impl Fn(&ObjectInfo) -> Result<Range<u64>, Problem>,
+    ) -> Result<OpenObject, Problem> {
+        self.authorize(by, Action::Read, path)?;
+        let range = |info: &ObjectInfo| range(info).map_err(|it| Error::Content(Box::new(it)));
+        self.0.buckets.objects.open_object(path, range).await.or_problem()
+    }
+
+    /// Opens a range of the content of an object; none is outside it.
+    pub async fn open_range(
+        &self,
+        by: &Principal,
+        path: &ObjectPath,
+        range: impl Fn(u64) -> Option<Range<u64>>,
+    ) -> Result<OpenObject, Problem> {
+        self.authorize(by, Action::Read, path)?;
+        let range = |info: &ObjectInfo| range(info.size).ok_or(Error::Range { size: info.size });
+        self.0.buckets.objects.open_object(path, range).await.or_problem()
+    }
+
+    /// Copies an object.
+    pub async fn copy(&self, by: &Principal, copy: Copy) -> Result<ObjectInfo, Problem> {
+        self.authorize(by, Action::Read, &copy.from)?;
+        self.authorize(by, Action::Write, &copy.to)?;
+        self.0.buckets.objects.copy(copy).await.or_problem()
+    }
+
+    /// Deletes an object. One that does not exist is not an error.
+    pub async fn delete(
+        &self,
+        by: &Principal,
+        path: &ObjectPath,
+        condition: &Condition,
+    ) -> Result<(), Problem> {
+        self.authorize(by, Action::Delete, path)?;
+        self.0.buckets.objects.delete(path, condition).await.or_problem()
+    }
+
+    /// Lists objects.
+    pub async fn list(&self, by: &Principal, list: &List) -> Result<Listing, Problem> {
+        self.0.authorize(by, Action::List, &Object::prefix_in(&list.bucket, &list.prefix))?;
+        self.0.buckets.objects.list(list).await.or_problem()
+    }
+
+    /// Starts a multipart upload and returns its id.
+    pub async fn create_upload(&self, by: &Principal, new: NewUpload) -> Result<String, Problem> {
+        self.authorize(by, Action::Write, &new.path)?;
+        self.0.buckets.objects.create_upload(new).await.or_problem()
+    }
+
+    /// Writes or replaces a part of an upload.
+    pub async fn put_part(
+        &self,
+        by: &Principal,
+        target: &UploadTarget,
+        number: u32,
+        content: Content,
+    ) -> Result<ListedPart, Problem> {
+        self.authorize(by, Action::Write, &target.path)?;
+        self.0.buckets.objects.put_part(target, number, content).await.or_problem()
+    }
+
+    /// Completes an upload: its parts become the object.
+    pub async fn complete(
+        &self,
+        by: &Principal,
+        target: &UploadTarget,
+        parts: &[CompletedPart],
+        condition: &Condition,
+    ) -> Result<ObjectInfo, Problem> {
+        self.authorize(by, Action::Write, &target.path)?;
+        self.0.buckets.objects.complete(target, parts, condition).await.or_problem()
+    }
+
+    /// Aborts an upload.
+    pub async fn abort(&self, by: &Principal, target: &UploadTarget) -> Result<(), Problem> {
+        self.authorize(by, Action::Write, &target.path)?;
+        self.0.buckets.objects.abort(target).await.or_problem()
+    }
+
+    /// Lists the parts of an upload after a number, at most `limit`.
+    pub async fn parts(
+        &self,
+        by: &Principal,
+        target: &UploadTarget,
+        after: u32,
+        limit: usize,
+    ) -> Result<Vec<ListedPart>, Problem> {
+        self.authorize(by, Action::Write, &target.path)?;
+        self.0.buckets.objects.parts(target, after, limit).await.or_problem()
+    }
+
+    /// Lists the uploads of a bucket, those of keys with a prefix.
+    pub async fn uploads(
+        &self,
+        by: &Principal,
+        bucket: &str,
+        prefix: &str,
+    ) -> Result<Vec<ListedUpload>, Problem> {
+        self.0.authorize(by, Action::List, &Object::prefix_in(bucket, prefix))?;
+        self.0.buckets.objects.uploads(bucket, prefix).await.or_problem()
+    }
+}
