@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Action, Grant, Object, ObjectId, Role, Timestamp};
+use headwater_model::{Action, Grant, Object, ObjectId, Restriction, Role, Timestamp};
 use headwater_store::{Entry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
@@ -23,6 +23,7 @@ pub(crate) struct Directory {
     pub(crate) grants: HashMap<String, Vec<Grant>>,
     pub(crate) tokens: BTreeMap<String, TokenRecord>,
     pub(crate) keys: BTreeMap<String, KeyRecord>,
+    pub(crate) restrictions: BTreeMap<String, Restriction>,
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
@@ -70,6 +71,10 @@ impl Directory {
             "owner" => {
                 let owner: OwnerRecord = parse(entry)?;
                 self.owners.insert(owner.object.to_string(), owner.user);
+            }
+            "restriction" => {
+                let restriction: Restriction = parse(entry)?;
+                self.restrictions.insert(restriction.name.clone(), restriction);
             }
             _ => return Err(Error::Corrupt { key: entry.key.clone() }),
         }

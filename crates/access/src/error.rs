@@ -49,8 +49,38 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The row filter or column mask does not exist.
+    #[error("there is no {kind} `{name}`")]
+    NoRestriction {
+        /// The kind.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A row filter or column mask of the name exists.
+    #[error("{restriction} already exists")]
+    RestrictionExists {
+        /// Its kind and name.
+        restriction: String,
+    },
+    /// The column has another mask.
+    #[error("column `{column}` already has the {restriction}")]
+    Masked {
+        /// The column.
+        column: String,
+        /// The kind and name of its mask.
+        restriction: String,
+    },
+    /// A row filter or column mask names the user or role to drop.
+    #[error("`{name}` is named by the {restriction}")]
+    Restricted {
+        /// The user or role.
+        name: String,
+        /// The kind and name of the restriction.
+        restriction: String,
+    },
     /// The name breaks the rules.
-    #[error("`{name}` is not a usable name of a user or role: {reason}")]
+    #[error("`{name}` is not a usable name: {reason}")]
     Name {
         /// The name.
         name: String,
@@ -120,11 +150,15 @@ impl Fault for Error {
             | Error::NoGrantee { .. }
             | Error::NoToken { .. }
             | Error::NoKey { .. }
+            | Error::NoRestriction { .. }
+            | Error::Restricted { .. }
             | Error::Cycle { .. }
             | Error::Password { .. }
             | Error::Expired
             | Error::TooLong { .. } => ErrorCode::InvalidArgument,
-            Error::Exists { .. } => ErrorCode::AlreadyExists,
+            Error::Exists { .. } | Error::RestrictionExists { .. } | Error::Masked { .. } => {
+                ErrorCode::AlreadyExists
+            }
             Error::Name { .. } => ErrorCode::InvalidName,
             Error::Permission(error) => error.code(),
             Error::Busy => ErrorCode::TooBusy,
@@ -143,6 +177,12 @@ impl Fault for Error {
             Error::NoToken { .. } => "List the user's tokens.",
             Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",
+            Error::NoRestriction { .. } => {
+                "List them with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
+            }
+            Error::RestrictionExists { .. } => "Choose another name, or write `OR REPLACE`.",
+            Error::Masked { .. } => "Replace or drop that mask: a column has one.",
+            Error::Restricted { .. } => "Replace or drop it first.",
             Error::Name { .. } => "Use letters, digits and `.`, `_`, `-`, `@`, as in `ana`.",
             Error::Cycle { .. } => "Revoke the other role first.",
             Error::Password { .. } => "Choose another password.",

@@ -8,6 +8,7 @@
 //! | journal `access` | `token/ID` | [`TokenRecord`] |
 //! | journal `access` | `key/ID` | [`KeyRecord`] |
 //! | journal `access` | `owner/OBJECT` | [`OwnerRecord`] |
+//! | journal `access` | `restriction/NAME` | [`Restriction`](headwater_model::Restriction) |
 //! | journal `access-used` | `ID` | the time of the last use of a token or access key |
 //! | ref `access/version` | | a number that every change increments |
 //!
@@ -114,6 +115,10 @@ pub(crate) fn key_key(id: &str) -> String {
 
 pub(crate) fn owner_key(object: &ObjectPattern) -> String {
     format!("owner/{object}")
+}
+
+pub(crate) fn restriction_key(name: &str) -> String {
+    format!("restriction/{name}")
 }
 
 /// Returns the entry that stores a record.

@@ -6,6 +6,7 @@ use headwater_store::Append;
 use crate::access::Change;
 use crate::directory::Directory;
 use crate::record::{check_name, put, remove, role_key, user_key};
+use crate::restriction::check_unused;
 use crate::user::grants_of;
 use crate::{Access, Error, Result};
 
@@ -30,9 +31,12 @@ impl Access {
     }
 
     /// Drops a role with its grants, and revokes it from all users and roles.
+    ///
+    /// Errors: a row filter or column mask names the role.
     pub async fn drop_role(&self, by: &Principal, name: &str) -> Result<()> {
         self.change(by, |directory| {
             directory.role(name)?;
+            check_unused(directory, name)?;
             let mut entries = vec![remove(role_key(name))];
             entries.extend(grants_of(directory, name));
             let users = directory.users.keys().chain(directory.roles.keys());

@@ -10,6 +10,7 @@ use crate::directory::Directory;
 use crate::record::{
     UserRecord, check_name, grant_key, key_key, owner_key, put, remove, token_key, user_key,
 };
+use crate::restriction::check_unused;
 use crate::{Access, Error, Result};
 
 /// A request for a user.
@@ -97,6 +98,7 @@ impl Access {
     pub async fn drop_user(&self, by: &Principal, name: &str) -> Result<()> {
         self.change(by, |directory| {
             let user = directory.user(name)?;
+            check_unused(directory, name)?;
             let mut entries = vec![remove(user_key(name))];
             entries.extend(grants_of(directory, name));
             let tokens = directory.tokens.values().filter(|token| token.token.user == name);

@@ -13,7 +13,7 @@ use headwater_model::{Commit, Usage};
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::memory::QueryPool;
+use headwater_sql_functions::QueryPool;
 
 /// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;

@@ -85,6 +85,9 @@ impl Session {
         if new.or_replace && entry.as_ref().is_some_and(|entry| !entry.is_view()) {
             self.authorize(Action::Drop, &Object::table(&table))?;
         }
+        if let (true, Some(entry)) = (new.or_replace, &entry) {
+            self.check_change(&[Action::Drop], &table, entry)?;
+        }
         let exists = entry.is_some();
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);

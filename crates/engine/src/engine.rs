@@ -16,12 +16,13 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
 use headwater_lake::Lake;
-use headwater_sql_functions::{FunctionMemory, StatementBudget, TotalMemory, optimizer_rules};
+use headwater_sql_functions::{
+    FunctionMemory, QueryPool, StatementBudget, TotalMemory, optimizer_rules,
+};
 use parking_lot::RwLock;
 
 use crate::assignment_cast::MARK;
 use crate::error::{Error, Result};
-use crate::memory::QueryPool;
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;
 use crate::resident::ResidentWatch;

@@ -18,13 +18,12 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use headwater_sql_functions::{StatementBudget, check_zones, panic_error};
+use headwater_sql_functions::{StatementBudget, Stop, check_zones, panic_error, stoppable};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::answer::Metrics;
-use crate::cancellation::{Stop, stoppable};
 use crate::planning_error::is_out_of_memory;
 use crate::resident::{ResidentWatch, Watched};
 

@@ -55,6 +55,9 @@ impl Session {
         if overwrite {
             let table = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
             self.authorize(Action::Delete, &Object::table(&table))?;
+            if let Some(entry) = head.state().entry(&table).await? {
+                self.check_change(&[Action::Delete], &table, &entry)?;
+            }
         }
         spell_columns(&mut columns, &found)?;
         let mut lookup = Lookup::new(self, &view);

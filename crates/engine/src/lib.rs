@@ -9,7 +9,6 @@
 mod alter_table;
 mod answer;
 mod assignment_cast;
-mod cancellation;
 mod change;
 mod constant_position;
 mod create_table;
@@ -21,7 +20,6 @@ mod error;
 mod executor;
 mod external_rows;
 mod insert;
-mod memory;
 mod namespace;
 mod options;
 mod output;
@@ -29,6 +27,7 @@ mod planner;
 mod planning_error;
 mod referenced_tables;
 mod resident;
+mod restricted;
 mod scan;
 mod session;
 mod show;
@@ -46,11 +45,12 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use external_rows::StoredRows;
 pub use headwater_sql::{
-    AccessStatement, IntoStatement, Parameter, Parameters, Prepared, check_condition, placeholders,
-    split_script,
+    AccessStatement, IntoStatement, Parameter, Parameters, Prepared, RestrictionStatement,
+    check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
 pub use referenced_tables::{TableRef, parents};
+pub use restricted::{TableFiles, change_forbidden, restricted_tables};
 pub use session::{Description, ParameterType, Session};
 pub use system::SystemTable;
 pub use table_access::TableAccess;

@@ -10,8 +10,8 @@ use headwater_model::{Fault, Problem, nearest};
 use headwater_sql::debug_text::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
-use crate::memory::ENGINE_LIMIT_REACHED;
 use crate::planner;
+use headwater_sql_functions::ENGINE_LIMIT_REACHED;
 use headwater_sql_functions::error_text::{clean, sql_words};
 
 /// Limits of a statement, for error messages.

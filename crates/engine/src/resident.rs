@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::task::AbortHandle;
 
-use crate::memory::QueryPool;
+use headwater_sql_functions::QueryPool;
 
 /// Interval between checks while statements run.
 const INTERVAL: Duration = Duration::from_millis(5);

@@ -14,7 +14,6 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::View;
-use headwater_tables::ScanPlan;
 use parking_lot::RwLock;
 
 use crate::answer::{Answer, Batches, Metrics};
@@ -27,7 +26,7 @@ use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
-use crate::scan::{LakeTable, plain_schema};
+use crate::scan::plain_schema;
 use crate::table_lookup::{Lookup, registered};
 use headwater_sql::resolve::{OutputNames, resolve};
 use headwater_sql::statement::{Command, Source};
@@ -95,12 +94,6 @@ impl Session {
             external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
-    }
-
-    /// Registers some data files of a table under a name, instead of the whole table.
-    pub fn register_files(&self, name: &str, files: ScanPlan) {
-        let provider = LakeTable::new(files, self.engine.scans().clone());
-        self.registered.write().insert(name.to_owned(), Arc::new(provider));
     }
 
     /// Registers a schema without rows under a name, for planning only.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use headwater_model::{Action, Object, Problem, TableName};
+use headwater_model::{Action, Object, Problem, Restrictions, TableName};
 
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -23,6 +23,14 @@ pub trait TableAccess: Debug + Send + Sync {
 
     /// Returns true if names exist that the session must not see.
     fn is_limited(&self) -> bool;
+
+    /// Returns the row filters and column masks of a table that apply to the session: by the
+    /// table's id, if one is given, and by its name.
+    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
+
+    /// Returns a digest of all row filters and column masks that apply to the session. Results of
+    /// sessions with another digest are not reused.
+    fn restriction_digest(&self) -> Option<String>;
 }
 
 impl Session {

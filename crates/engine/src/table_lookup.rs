@@ -181,6 +181,19 @@ impl<'s> Lookup<'s> {
                 let table = view.load(&entry).await?;
                 let plan = view.lake().tables().plan(&table, written.snapshot).await?;
                 let scans = self.session.engine.scans().clone();
+                let restrictions = self.session.restrictions(&name, &entry.id);
+                if let Some(restrictions) = restrictions.filter(|_| !self.writes) {
+                    // Row ids would reveal the number of hidden rows.
+                    let all = Arc::new(LakeTable::new(plan, scans));
+                    let visible = self.session.restricted(restrictions, &name, &entry.id, all);
+                    let provider = visible.await?;
+                    return Ok(Found {
+                        namespace: name.namespace,
+                        name: name.name,
+                        hidden: 0,
+                        provider,
+                    });
+                }
                 let lineage = self.lineage && table.format_version() >= VERSION_OF_LINEAGE;
                 let (provider, hidden) = if lineage {
                     (LakeTable::with_lineage(plan, scans), LINEAGE.len())

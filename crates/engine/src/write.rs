@@ -163,6 +163,9 @@ impl Session {
                 self.authorize(*action, &Object::table(&as_written))?;
             }
         }
+        if let Some(entry) = &entry {
+            self.check_change(actions, &table, entry)?;
+        }
         Ok((table, entry))
     }
 

@@ -114,4 +114,7 @@ pub struct AccessExplanation {
     pub allowed: bool,
     /// The reason, for example the grant that decides.
     pub reason: String,
+    /// The row filters and column masks of the table that apply to the user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restrictions: Vec<String>,
 }

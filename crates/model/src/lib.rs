@@ -32,6 +32,7 @@ mod project_file;
 mod quantity;
 mod query;
 pub mod reference;
+mod restriction;
 mod run;
 mod secret;
 mod session;
@@ -88,6 +89,7 @@ pub use project_file::{PROJECT_FILE, PROJECT_FILES};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
+pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, RunPlan, RunReport, RunRequest,
     StepReport,

@@ -47,6 +47,10 @@ pub struct Table {
     /// Iceberg's table properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+    /// Whether a row filter or column mask applies to the reader. Then the numbers of rows, files
+    /// and bytes are 0, and the snapshot and the metadata file are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restricted: bool,
     /// The last maintenance of the table on this branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Box<crate::TableMaintenance>>,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_engine::TableFiles;
 use headwater_lake::View;
 use headwater_model::TableName;
 use headwater_tables::{READ_UP_TO, ScanPlan, Table};
@@ -18,7 +19,7 @@ use crate::{Error, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Increments {
     /// New files by input index. Inputs without an entry are read completely.
-    pub new: BTreeMap<usize, ScanPlan>,
+    pub new: BTreeMap<usize, TableFiles>,
     /// Snapshot properties that record the new read positions.
     pub read: BTreeMap<String, String>,
 }
@@ -44,15 +45,16 @@ impl Plan {
         }
         let own = find(view, &step.table).await?.filter(|_| !self.begins_anew(index));
         for (number, input) in step.inputs.iter().enumerate().filter(|(_, one)| one.incremental) {
-            let Some(table) = find(view, &input.table).await? else { continue };
+            let Some((name, table)) = find(view, &input.table).await? else { continue };
             let now = table.snapshot_id().map_or("-".to_owned(), |id| id.to_string());
             increments.read.insert(key(input), format!("{} {now}", table.id()));
             let new = match &own {
-                Some(own) => self.new_of(view, step, input, own, &table).await?,
+                Some((_, own)) => self.new_of(view, step, input, own, &table).await?,
                 None => NewRows::All,
             };
             if let NewRows::Files(files) = new {
-                increments.new.insert(number, files);
+                let (table, id) = (name, table.id());
+                increments.new.insert(number, TableFiles { table, id, files });
             }
         }
         Ok(increments)
@@ -114,9 +116,9 @@ impl Plan {
     }
 }
 
-async fn find(view: &View, name: &TableName) -> Result<Option<Table>> {
+async fn find(view: &View, name: &TableName) -> Result<Option<(TableName, Table)>> {
     let found = view.find(&name.namespace, &name.name).await;
-    Ok(found.map_err(|error| Error::other(&error))?.map(|(_, table)| table))
+    found.map_err(|error| Error::other(&error))
 }
 
 fn key(input: &Input) -> String {

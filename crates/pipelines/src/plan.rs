@@ -100,7 +100,7 @@ impl Plan {
         let planned: Vec<usize> = planned().collect();
         plan.check_allowed(runner).await?;
         for index in planned.iter().copied() {
-            plan.steps[index] = plan.step(index).await?;
+            plan.steps[index] = plan.step(index, runner).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;
         }
         plan.keep_parents();
@@ -133,7 +133,7 @@ impl Plan {
         Ok(found)
     }
 
-    async fn step(&self, index: usize) -> Result<StepPlan> {
+    async fn step(&self, index: usize, runner: &Runner) -> Result<StepPlan> {
         let step = &self.project.steps[index];
         let mut found = self.steps[index].clone();
         found.record = BuildRecord::of(self, step);
@@ -154,6 +154,9 @@ impl Plan {
             states.push((name, state));
             found.inputs.push(schema);
         }
+        // A user under a row filter or column mask computes other rows of the same inputs.
+        let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
+        states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         found.fingerprint = fingerprint::whole(&found.code, &states);
         self.check_owner(step, found.table.as_ref()).await?;
         Ok(found)

@@ -175,7 +175,8 @@ impl Runner {
             ..MergeOptions::default()
         };
         let report = self.lake().merge_with(branch, request, options).await;
-        let report = self.visible(report.map_err(|error| Error::other(&error))?);
+        let report = report.map_err(|error| Error::other(&error))?;
+        let report = self.visible(target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             return Err(Error::Other(Box::new(conflict_problem(target, &named, &report))));
         }

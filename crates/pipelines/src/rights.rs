@@ -4,12 +4,14 @@
 //! A run checks what it will do before its first step, so that a missing right wastes no work.
 //! Sessions and writes check it again, since the columns of a model are known only then.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_engine::TableAccess;
+use headwater_engine::{TableAccess, change_forbidden, restricted_tables};
 use headwater_lake::View;
 use headwater_model::{
-    Action, MergeReport, Object, Problem, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
+    Action, MergeReport, Object, Problem, RefSpec, Restrictions, RunRequest, SYSTEM_NAMESPACE,
+    TableName,
 };
 
 use crate::graph::Graph;
@@ -38,6 +40,14 @@ impl TableAccess for RunAccess {
 
     fn is_limited(&self) -> bool {
         self.access.is_limited()
+    }
+
+    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
+        self.access.restrictions(table, id)
+    }
+
+    fn restriction_digest(&self) -> Option<String> {
+        self.access.restriction_digest()
     }
 }
 
@@ -151,17 +161,28 @@ impl Runner {
     async fn check_table(&self, action: Action, written: &TableName, view: &View) -> Result<()> {
         let Some(access) = &self.access else { return Ok(()) };
         let found = view.state().find(&written.namespace, &written.name).await;
-        let object = match found.map_err(|error| Error::other(&error))? {
+        let found = found.map_err(|error| Error::other(&error))?;
+        let object = match &found {
             Some((name, entry)) if entry.is_view() && action == Action::Select => {
-                Object::view(&name)
+                Object::view(name)
             }
-            Some((name, _)) => Object::table(&name),
+            Some((name, _)) => Object::table(name),
             None => Object::table(written),
         };
         if !access.allows(action, &object) {
             self.authorize(action, &Object::table(written))?;
         }
-        self.authorize(action, &object)
+        self.authorize(action, &object)?;
+        let found = found.filter(|(_, entry)| !entry.is_view());
+        let is_change = matches!(action, Action::Update | Action::Delete | Action::Alter);
+        match found.filter(|_| is_change).and_then(|(name, entry)| {
+            access.restrictions(&name, Some(&entry.id)).map(|restrictions| (name, restrictions))
+        }) {
+            None => Ok(()),
+            Some((name, restrictions)) => {
+                Err(change_forbidden(action, &name, &restrictions).into())
+            }
+        }
     }
 
     /// Removes the names of tables that the runner may not read from an error of a plan.
@@ -175,12 +196,40 @@ impl Runner {
         error
     }
 
-    /// Removes the tables that the runner may not read from the report of a merge.
-    pub(crate) fn visible(&self, mut report: MergeReport) -> MergeReport {
-        if let Some(access) = &self.access {
-            report.retain(|table| access.allows(Action::Select, &Object::table(table)));
+    /// Removes the tables from the report of a merge whose rows the runner may not read, or not all
+    /// of them.
+    pub(crate) async fn visible(
+        &self,
+        target: &str,
+        mut report: MergeReport,
+    ) -> Result<MergeReport> {
+        let Some(access) = &self.access else { return Ok(report) };
+        let restricted = self.restricted(access.as_ref(), target, &report).await?;
+        report.retain(|table| {
+            let is_whole =
+                !restricted.contains(table) && access.restrictions(table, None).is_none();
+            is_whole && access.allows(Action::Select, &Object::table(table))
+        });
+        Ok(report)
+    }
+
+    /// Returns the tables of a merge's target and base that have hidden rows for the runner.
+    async fn restricted(
+        &self,
+        access: &dyn TableAccess,
+        target: &str,
+        report: &MergeReport,
+    ) -> Result<BTreeSet<TableName>> {
+        if access.restriction_digest().is_none() {
+            return Ok(BTreeSet::new());
         }
-        report
+        let base = report.base.map(|base| RefSpec::Commit(base.to_string()));
+        let sides = [Some(RefSpec::Name(target.to_owned())), base];
+        let mut views = Vec::new();
+        for side in sides.iter().flatten() {
+            views.push(self.lake().view(side).await.map_err(|error| Error::other(&error))?);
+        }
+        restricted_tables(access, &views).await.map_err(|error| Error::other(&error))
     }
 }
 

@@ -270,7 +270,7 @@ impl Runner {
         let options = MergeOptions { author, properties, with: with.clone(), whole, passed };
         let merged = self.lake().merge_with(&work.target, request, options).await;
         let report = merged.map_err(|error| work.not_merged(error, &closes))?;
-        let report = self.visible(report);
+        let report = self.visible(&work.target, report).await?;
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();
         match report.outcome {
             MergeOutcome::Conflict => Err(Error::Conflict {

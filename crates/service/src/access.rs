@@ -7,11 +7,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{Access, Credential, Decision, Denial};
-use headwater_engine::TableAccess;
+use headwater_access::{Access, Credential, Decision, Denial, TableRestrictions};
+use headwater_engine::{TableAccess, change_forbidden};
 use headwater_model::{
     Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, OrProblem,
-    Principal, Problem,
+    Principal, Problem, Restrictions, TableName,
 };
 use headwater_oidc::is_jwt;
 use headwater_pipelines::Callable;
@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::login::ShownToken;
 use crate::service::{Components, Service};
+use crate::visibility::is_change;
 
 /// A name that only a pattern for all names selects. It stands for all objects of a kind, and for
 /// one that does not exist.
@@ -112,7 +113,8 @@ impl TableAccess for SessionAccess {
         let decision = self.access.decide(&self.principal, action, object);
         let decided = Decided { action, object, decision: &decision };
         record(&self.access, &self.principal, self.job, &decided);
-        outcome(&self.principal, action, object, decision)
+        outcome(&self.principal, action, object, decision)?;
+        self.check_restrictions(action, object)
     }
 
     fn allows(&self, action: Action, object: &Object) -> bool {
@@ -121,6 +123,29 @@ impl TableAccess for SessionAccess {
 
     fn is_limited(&self) -> bool {
         !self.allows(Action::Administer, &Object::lake())
+    }
+
+    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
+        TableRestrictions::new(&self.access).on(&self.principal, table, id)
+    }
+
+    fn restriction_digest(&self) -> Option<String> {
+        TableRestrictions::new(&self.access).digest(&self.principal)
+    }
+}
+
+impl SessionAccess {
+    /// Rejects changes of a table whose row filters or column masks apply to the principal, by its
+    /// name. Callers that know the table's id check by the id as well.
+    fn check_restrictions(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        if object.kind() != ObjectKind::Table || !is_change(action) {
+            return Ok(());
+        }
+        let Ok(table) = object.name().parse::<TableName>() else { return Ok(()) };
+        match self.restrictions(&table, None) {
+            None => Ok(()),
+            Some(restrictions) => Err(change_forbidden(action, &table, &restrictions)),
+        }
     }
 }
 

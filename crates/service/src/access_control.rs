@@ -7,6 +7,7 @@ use headwater_model::{Principal, Problem};
 
 use crate::access_key::AccessKeys;
 use crate::grant::Grants;
+use crate::restriction::RestrictionList;
 use crate::role::Roles;
 use crate::service::Components;
 use crate::token::Tokens;
@@ -40,6 +41,11 @@ impl AccessControl {
     /// Returns the operations on grants.
     pub fn grants(&self) -> Grants {
         Grants(self.0.clone())
+    }
+
+    /// Returns the operations on row filters and column masks.
+    pub fn restrictions(&self) -> RestrictionList {
+        RestrictionList(self.0.clone())
     }
 
     /// Returns the users, roles, grants and tokens, and the audit log.

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_access::Error;
-use headwater_engine::{AccessStatement, Batches};
-use headwater_model::{CreateRole, Fault, Grant, GrantRequest, Principal, Problem, Role};
+use headwater_engine::{AccessStatement, Batches, RestrictionStatement};
+use headwater_model::{
+    CreateRole, Fault, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
+};
 use serde_json::{Value, json};
 
 use crate::access_control::AccessControl;
+use crate::restriction_statement;
 use crate::service::Components;
 use crate::system_tables::{timestamp, to_batches};
 
@@ -21,12 +24,18 @@ pub async fn execute(
     components: &Arc<Components>,
     principal: &Principal,
     statement: &AccessStatement,
+    request: &QueryRequest,
 ) -> Result<Batches, Problem> {
     let access = AccessControl(components.clone());
     let rows = match statement {
         AccessStatement::ShowRoles => access.roles().list(principal)?.iter().map(role).collect(),
         AccessStatement::ShowGrants(grantee) => {
             shown_grants(&access, principal, grantee.as_deref())?.iter().map(grant).collect()
+        }
+        AccessStatement::Restrictions(statement) => {
+            components.administer(principal)?;
+            restriction_statement::execute(&access.restrictions(), principal, statement, request)
+                .await?
         }
         change => {
             components.administer(principal)?;
@@ -48,6 +57,9 @@ pub fn columns(statement: &AccessStatement) -> Option<SchemaRef> {
         AccessStatement::ShowRoles => {
             Some(schema_of(&[text("name"), text("roles"), ("created", timestamp())]))
         }
+        AccessStatement::Restrictions(RestrictionStatement::Show { is_mask }) => {
+            Some(restriction_statement::columns(*is_mask))
+        }
         AccessStatement::ShowGrants(_) => {
             let texts = ["grantee", "actions", "object", "by"].map(text);
             let columns: Vec<_> = texts.into_iter().chain([("granted", timestamp())]).collect();
@@ -57,7 +69,7 @@ pub fn columns(statement: &AccessStatement) -> Option<SchemaRef> {
     }
 }
 
-fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
+pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
     let field = |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), true);
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
@@ -128,7 +140,9 @@ async fn apply(
                 }
             }
         }
-        AccessStatement::ShowRoles | AccessStatement::ShowGrants(_) => {}
+        AccessStatement::ShowRoles
+        | AccessStatement::ShowGrants(_)
+        | AccessStatement::Restrictions(_) => {}
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use headwater_model::{
     TableName, UpdateRef, nearest,
 };
 
+use crate::restriction::sides;
 use crate::service::Components;
 
 /// Operations on branches.
@@ -137,7 +138,7 @@ impl Branches {
             async move { Box::pin(lake.merge(&branch, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
-        let report = self.0.visible_report(principal, report);
+        let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             let problem = conflict_problem(target, &source, &report);
             return Err(with_rerun_hint(problem, target, &source, &report));
@@ -161,7 +162,7 @@ impl Branches {
             async move { Box::pin(lake.cherry_pick(&branch, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
-        let report = self.0.visible_report(principal, report);
+        let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             return Err(conflict_problem(target, &source, &report));
         }
@@ -182,7 +183,7 @@ impl Branches {
             async move { Box::pin(lake.revert(&branch, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
-        let report = self.0.visible_report(principal, report);
+        let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
             return Err(conflict_problem(target, &undone.unwrap_or_default(), &report));
@@ -212,16 +213,17 @@ impl Branches {
 }
 
 impl Components {
-    /// Removes tables from a report that the principal may not read: a conflict shows their rows.
-    pub(crate) fn visible_report(
+    /// Removes tables from a report whose rows the principal may not read, or not all of them: a
+    /// conflict shows rows.
+    pub(crate) async fn visible_report(
         &self,
         principal: &Principal,
+        target: &str,
         mut report: MergeReport,
-    ) -> MergeReport {
-        let allows =
-            |table: &TableName| self.allows(principal, Action::Select, &Object::table(table));
-        report.retain(allows);
-        report
+    ) -> Result<MergeReport, Problem> {
+        let restricted = self.restricted_at(principal, sides(target, report.base)).await?;
+        report.retain(|table: &TableName| self.reads_all(principal, &restricted, table));
+        Ok(report)
     }
 }
 

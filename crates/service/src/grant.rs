@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, OrProblem, Permission, Principal,
-    Problem,
+    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, OrProblem, Permission,
+    Principal, Problem, TableName,
 };
 
 use crate::service::Components;
@@ -58,12 +58,17 @@ impl Grants {
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
         let decision = self.0.access.explain(user, action, object).or_problem()?;
+        let restrictions = match object.kind() {
+            ObjectKind::Table => self.0.restrictions_of(user, object)?,
+            _ => Vec::new(),
+        };
         Ok(AccessExplanation {
             user: user.to_owned(),
             action,
             object: object.to_string(),
             allowed: decision.is_allowed(),
             reason: decision.to_string(),
+            restrictions,
         })
     }
 
@@ -73,5 +78,14 @@ impl Grants {
             return Ok(());
         }
         self.0.administer(principal)
+    }
+}
+
+impl Components {
+    /// Returns the row filters and column masks of a table that apply to a user.
+    fn restrictions_of(&self, user: &str, table: &Object) -> Result<Vec<String>, Problem> {
+        let name: TableName = table.name().parse().or_problem()?;
+        let found = self.restrictions().explain(user, &name).or_problem()?;
+        Ok(found.iter().map(ToString::to_string).collect())
     }
 }

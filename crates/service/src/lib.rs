@@ -36,6 +36,8 @@ mod object;
 mod operation;
 mod project_files;
 mod reference;
+mod restriction;
+mod restriction_statement;
 mod role;
 mod run;
 mod s3;

@@ -9,6 +9,7 @@ use headwater_model::{
     ResolvedRef, TableComparison,
 };
 
+use crate::restriction::{TableAt as Side, part_only, without_rows};
 use crate::service::Components;
 
 /// Operations on refs.
@@ -57,6 +58,7 @@ impl Refs {
         for reference in [&from, &to] {
             self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
         }
+        let restricted = self.0.restricted_at(principal, [from.clone(), to.clone()]).await?;
         let new = new_job(principal, format!("{from} with {to}"), &to);
         let engine = self.0.engine.clone();
         let work = async move { Box::pin(engine.diff(&from, &to, &options)).await.or_problem() };
@@ -69,6 +71,11 @@ impl Refs {
             };
             self.0.allows(principal, Action::Select, &table)
         });
+        let tables = diff.tables.into_iter().map(|changed| {
+            let is_whole = self.0.reads_all(principal, &restricted, &changed.table);
+            if changed.view.is_some() || is_whole { changed } else { without_rows(changed) }
+        });
+        diff.tables = tables.collect();
         Ok(diff)
     }
 
@@ -94,7 +101,10 @@ impl Refs {
 
     /// Checks that a principal may read a side of a comparison, by the stored spelling of its name.
     async fn check_side(&self, principal: &Principal, side: &TableAt) -> Result<(), Problem> {
-        self.0.check_readable(principal, &side.reference, &side.table).await
+        self.0.check_readable(principal, &side.reference, &side.table).await?;
+        let at = Side { reference: &side.reference, table: &side.table };
+        let unrestricted = self.0.check_unrestricted_at(principal, Action::Select, at).await;
+        unrestricted.map_err(|_| part_only(&side.table))
     }
 }
 

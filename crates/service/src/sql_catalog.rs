@@ -64,7 +64,11 @@ impl Components {
                     Ok::<_, Problem>(if entry.is_view() {
                         of_view(name, &view.load_view(&entry).await.or_problem()?)
                     } else {
-                        of_table(name, &view.load(&entry).await.or_problem()?)
+                        let mut relation = of_table(name, &view.load(&entry).await.or_problem()?);
+                        if self.is_restricted(principal, &relation.name, &entry.id) {
+                            relation.rows = None;
+                        }
+                        relation
                     })
                 }
             })

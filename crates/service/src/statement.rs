@@ -197,7 +197,7 @@ impl Statements {
         if let Some(rows) = &self.rows {
             session.register(COPIED_ROWS, rows).or_problem()?;
         }
-        let prepared = self.run_access_statement(principal, &session, prepared).await?;
+        let prepared = self.run_access_statement(principal, request, &session, prepared).await?;
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {
@@ -214,6 +214,7 @@ impl Statements {
     async fn run_access_statement(
         &self,
         principal: &Principal,
+        request: &QueryRequest,
         session: &Session,
         prepared: Prepared,
     ) -> Result<Prepared, Problem> {
@@ -223,7 +224,8 @@ impl Statements {
             let hint = "Grants belong to no branch: run the statement outside the transaction.";
             return Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(hint));
         }
-        let rows = access_statement::execute(&self.components, principal, statement).await?;
+        let rows =
+            access_statement::execute(&self.components, principal, statement, request).await?;
         session.register(access_statement::RESULT, &rows).or_problem()?;
         let sql = format!("SELECT * FROM \"{}\"", access_statement::RESULT);
         Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()

@@ -44,7 +44,7 @@ impl Tables {
         let mut tables = listed.map_err(|problem| self.0.conceal(principal, problem))?;
         tables
             .retain(|table| self.0.allows(principal, Action::Select, &Object::table(&table.name)));
-        Ok(tables)
+        Ok(tables.into_iter().map(|table| self.0.visible_table(principal, table)).collect())
     }
 
     /// Describes a table. Its name matches as written, otherwise without case.
@@ -60,14 +60,14 @@ impl Tables {
         let Some((name, table)) = found else {
             let table = view.table(name).await.or_problem();
             let table = table.map_err(|problem| self.0.conceal(principal, problem))?;
-            return Ok(table.describe(name));
+            return Ok(self.0.visible_table(principal, table.describe(name)));
         };
         let mut described = table.describe(&name);
         if let Some(branch) = view.branch() {
             let record = self.0.lake.maintenance().record(branch, &name).await.or_problem()?;
             described.maintenance = record.map(Box::new);
         }
-        Ok(described)
+        Ok(self.0.visible_table(principal, described))
     }
 
     /// Drops a table from a branch, as a job. Commits and branches that have it keep it.

@@ -15,7 +15,7 @@ use headwater_jobs::NewJob;
 use headwater_lake::{Lake, conflict_problem};
 use headwater_model::{
     Action, CreateRef, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object,
-    OrProblem, Principal, Problem, RefSpec, TRANSACTION_BRANCHES,
+    OrProblem, Principal, Problem, RefSpec, Restrictions, TRANSACTION_BRANCHES, TableName,
 };
 
 use crate::reference::Refs;
@@ -102,6 +102,14 @@ impl TableAccess for TransactionAccess {
 
     fn is_limited(&self) -> bool {
         self.access.is_limited()
+    }
+
+    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
+        self.access.restrictions(table, id)
+    }
+
+    fn restriction_digest(&self) -> Option<String> {
+        self.access.restriction_digest()
     }
 }
 
@@ -246,7 +254,7 @@ impl Transactions {
         let (lake, into) = (self.0.lake.clone(), target.to_owned());
         let work = async move { Box::pin(lake.merge(&into, request, &author)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await?;
-        let report = self.0.visible_report(principal, report);
+        let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             let problem = conflict_problem(target, "the transaction", &report);
             return Err(problem.with_hint("Repeat the transaction: its changes were undone."));

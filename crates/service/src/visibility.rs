@@ -43,7 +43,13 @@ impl Components {
         };
         let is_applicable = object.kind().actions().contains(&action);
         if is_applicable && self.allows(principal, action, &object) {
-            return self.authorize(principal, action, &object);
+            self.authorize(principal, action, &object)?;
+            return match &found {
+                Some((found, entry)) if is_change(action) && !entry.is_view() => {
+                    self.check_unrestricted(principal, action, found, Some(&entry.id))
+                }
+                _ => Ok(()),
+            };
         }
         self.authorize(principal, action, &Object::table(name))?;
         self.authorize(principal, action, &object)
@@ -123,4 +129,9 @@ impl Components {
         });
         Ok(namespaces)
     }
+}
+
+/// Returns true for an action that changes existing rows or the table.
+pub(crate) fn is_change(action: Action) -> bool {
+    matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
 }

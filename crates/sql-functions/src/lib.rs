@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod bounds;
+mod cancellation;
 mod dialects;
 mod error;
 pub mod error_text;
@@ -15,6 +16,7 @@ mod json_values;
 mod memory;
 mod panic;
 mod printf;
+mod query_pool;
 mod register;
 mod rules;
 mod signed;
@@ -26,11 +28,13 @@ mod timestamps;
 mod unique;
 
 pub use bounds::{FunctionMemory, StatementBudget};
+pub use cancellation::{Stop, stoppable};
 pub use dialects::respelled;
 pub use error::{Error, format_bytes};
 pub use hint::hint;
 pub use memory::TotalMemory;
 pub use panic::panic_error;
+pub use query_pool::{ENGINE_LIMIT_REACHED, QueryPool};
 pub use register::{limit_results, register, register_for_constants};
 pub use rules::{optimizer as optimizer_rules, round_cast};
 pub use timestamps::check_zones;

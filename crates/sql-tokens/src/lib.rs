@@ -1,13 +1,15 @@
 //! Rewrites the tokens of SQL statements before they are parsed: syntax of other systems that
 //! sqlparser cannot parse and has no hook for.
 //!
-//! [`rewrite`] is the only entry. The constants are names that the rewrites write and the parser
-//! finds.
+//! [`rewrite`] rewrites, and [`check_complexity`] rejects statements that are too deep to plan. The
+//! constants are names that the rewrites write and the parser finds.
 
+mod complexity_limit;
 mod pivot_syntax;
 mod query_forms;
 mod token_rewrites;
 
+pub use complexity_limit::{TooComplex, check_complexity};
 pub use pivot_syntax::GROUPED;
 pub use query_forms::{ASOF_INNER, ASOF_LEFT, BY_NAME, EXACT, rewrite};
 pub use token_rewrites::{EVERY_COLUMN, is_keyword};

@@ -11,6 +11,7 @@ use sqlparser::tokenizer::Token;
 
 use crate::alter_table::expected;
 use crate::error::{Error, Result};
+use crate::restriction_statement::{self, RestrictionStatement};
 use crate::unsupported_clauses::unset;
 
 /// A statement on roles and grants.
@@ -52,6 +53,8 @@ pub enum AccessStatement {
     ShowRoles,
     /// SHOW GRANTS, optionally of one user or role.
     ShowGrants(Option<String>),
+    /// A statement on row filters or column masks.
+    Restrictions(RestrictionStatement),
 }
 
 impl AccessStatement {
@@ -65,6 +68,7 @@ impl AccessStatement {
             AccessStatement::Roles { .. } | AccessStatement::Permissions { .. } => "REVOKE",
             AccessStatement::ShowRoles => "SHOW ROLES",
             AccessStatement::ShowGrants(_) => "SHOW GRANTS",
+            AccessStatement::Restrictions(statement) => statement.name(),
         }
     }
 }
@@ -78,17 +82,20 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
         || (["CREATE", "DROP", "ALTER"].iter().any(|word| is_word(first, word))
             && of(&["ROLE", "USER"]))
         || (is_word(first, "SHOW") && of(&["ROLES", "GRANTS"]))
+        || restriction_statement::is_next(parser)
 }
 
-/// Parses a whole statement on roles and grants.
-pub(crate) fn parse(parser: &mut Parser) -> Result<AccessStatement> {
+/// Parses a whole statement on roles, grants and restrictions. `sql` is its text.
+pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<AccessStatement> {
     let [first, second] = parser.peek_tokens_ref().map(|token| &token.token);
     if is_word(second, "USER") || is_word(first, "ALTER") {
         let what = format!("{first} {second}").to_uppercase();
         let hint = "Use `headwater user` or the HTTP API: a statement must not have a password.";
         return Err(Error::Unsupported { what, hint: Some(hint.to_owned()), position: None });
     }
-    let statement = if takes(parser, "CREATE") {
+    let statement = if restriction_statement::is_next(parser) {
+        AccessStatement::Restrictions(restriction_statement::parse(parser, sql)?)
+    } else if takes(parser, "CREATE") {
         create_role(parser)?
     } else if takes(parser, "DROP") {
         drop_roles(parser)?
@@ -246,7 +253,7 @@ fn object_name(parser: &mut Parser, kind: ObjectKind) -> Result<String> {
     Ok(parts.join("."))
 }
 
-fn grantee(parser: &mut Parser) -> Result<String> {
+pub(crate) fn grantee(parser: &mut Parser) -> Result<String> {
     let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
     let names_kind = is_word(&first, "ROLE") || is_word(&first, "USER");
     if names_kind && matches!(second, Token::Word(_) | Token::SingleQuotedString(_)) {
@@ -256,11 +263,14 @@ fn grantee(parser: &mut Parser) -> Result<String> {
     name(parser, "a user or role")
 }
 
-fn names(parser: &mut Parser, what: &str) -> Result<Vec<String>> {
+pub(crate) fn names(parser: &mut Parser, what: &str) -> Result<Vec<String>> {
     listed(parser, |parser| name(parser, what))
 }
 
-fn listed<T>(parser: &mut Parser, one: impl Fn(&mut Parser) -> Result<T>) -> Result<Vec<T>> {
+pub(crate) fn listed<T>(
+    parser: &mut Parser,
+    one: impl Fn(&mut Parser) -> Result<T>,
+) -> Result<Vec<T>> {
     let mut found = vec![one(parser)?];
     while parser.consume_token(&Token::Comma) {
         found.push(one(parser)?);
@@ -269,7 +279,7 @@ fn listed<T>(parser: &mut Parser, one: impl Fn(&mut Parser) -> Result<T>) -> Res
 }
 
 /// Parses a name: a word, or text in quotes.
-fn name(parser: &mut Parser, what: &str) -> Result<String> {
+pub(crate) fn name(parser: &mut Parser, what: &str) -> Result<String> {
     let text = match &parser.peek_token_ref().token {
         Token::Word(word) => word.value.clone(),
         Token::SingleQuotedString(text) => text.clone(),
@@ -284,18 +294,18 @@ fn invalid(error: &PermissionError) -> Error {
     Error::Invalid { message: error.to_string(), hint: error.hint(), position: None }
 }
 
-fn is_word(token: &Token, text: &str) -> bool {
+pub(crate) fn is_word(token: &Token, text: &str) -> bool {
     matches!(token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
 }
 
 /// Takes the next word if it is this one.
-fn takes(parser: &mut Parser, text: &str) -> bool {
+pub(crate) fn takes(parser: &mut Parser, text: &str) -> bool {
     takes_all(parser, &[text])
 }
 
 /// Takes the next words if they are these.
-fn takes_all(parser: &mut Parser, words: &[&str]) -> bool {
+pub(crate) fn takes_all(parser: &mut Parser, words: &[&str]) -> bool {
     let is_next = |(at, text): (usize, &&str)| is_word(&parser.peek_nth_token_ref(at).token, text);
     let found = words.iter().enumerate().all(is_next);
     if found {

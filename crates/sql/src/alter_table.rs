@@ -209,7 +209,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
 }
 
 /// Returns the error for the next token.
-pub(crate) fn expected(parser: &Parser, what: &str) -> ParserError {
+pub fn expected(parser: &Parser, what: &str) -> ParserError {
     match parser.expected_ref::<()>(what, parser.peek_token_ref()) {
         Err(error) => error,
         Ok(()) => ParserError::ParserError(format!("Expected: {what}")),

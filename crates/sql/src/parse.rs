@@ -9,7 +9,8 @@ use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{access_statement, alter_table, complexity_limit, create_view, integer};
+use crate::{access_statement, alter_table, create_view, integer};
+use headwater_sql_tokens::{TooComplex, check_complexity};
 
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
@@ -37,13 +38,13 @@ pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
 
 /// Parses the tokens of one statement without checking it.
 pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Parsed> {
-    complexity_limit::check(&tokens)?;
+    check_complexity(&tokens).map_err(too_complex)?;
     let mut parser = parser(tokens);
     if alter_table::is_next(&parser) {
         return alter_table::parse(&mut parser).map(Parsed::Alter);
     }
     if access_statement::is_next(&parser) {
-        return access_statement::parse(&mut parser).map(Parsed::Access);
+        return access_statement::parse(&mut parser, sql).map(Parsed::Access);
     }
     let statements = match parser.parse_statements() {
         Ok(statements) => statements,
@@ -68,6 +69,18 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
         _ => None,
     };
     Ok(Parsed::Other { statement: Box::new(statement), view })
+}
+
+/// Creates the error of a statement that is too deep to plan.
+pub fn too_complex(error: TooComplex) -> Error {
+    let TooComplex { what, most, at } = error;
+    let hint = "Write `IN (…)`, a function of many values such as concat, or put the values into a \
+                table and join it.";
+    Error::Invalid {
+        message: format!("the statement has more than {most} {what}"),
+        hint: Some(hint.to_owned()),
+        position: Some(Position { line: at.line, column: at.column }),
+    }
 }
 
 /// Creates a parser with all settings of the dialect.

@@ -309,6 +309,7 @@ impl Table {
             updated: self.updated(),
             metadata_location: self.metadata_location().to_owned(),
             properties: self.properties(),
+            restricted: false,
             maintenance: None,
         }
     }

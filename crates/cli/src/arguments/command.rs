@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use super::{
     Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
     Environment, Event, Function, Grant, Init, Job, Key, Log, Login, Logout, Namespace,
-    OutputFormat, Profile, Query, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Test, Token,
+    OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Test, Token,
     Trigger, Usage, User, View,
 };
 
@@ -183,6 +183,9 @@ Commands use the nearest lake in the parent folders, else the server of the last
         after_help = "Example:\n  headwater revoke select --on 'table:sales.*' --from analyst"
     )]
     Revoke(Revoke),
+    /// Row filters and column masks: list, create, drop
+    #[command(subcommand)]
+    Restriction(Restriction),
     /// Grants: list, explain a decision
     #[command(subcommand)]
     Access(Access),

@@ -75,8 +75,11 @@ async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Resul
         return Ok(());
     }
     let verb = if found.allowed { "may" } else { "may not" };
-    let AccessExplanation { user, action, object, reason, .. } = found;
+    let AccessExplanation { user, action, object, reason, restrictions, .. } = found;
     output::line(format!("{user} {verb} {action} {object}: {reason}"));
+    for restriction in restrictions {
+        output::line(format!("  with {restriction}"));
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod login;
 mod maintain;
 mod namespace;
 mod query;
+mod restriction;
 mod role;
 mod run;
 mod run_plan;
@@ -98,6 +99,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::User(arguments) => user::user(context, api, arguments).await,
         Command::Token(arguments) => token::token(context, api, arguments).await,
         Command::Key(arguments) => access_key::key(context, api, arguments).await,
+        Command::Restriction(arguments) => restriction::restriction(context, api, arguments).await,
         Command::Role(arguments) => role::role(context, api, arguments).await,
         Command::Grant(arguments) => grant::grant(context, api, arguments).await,
         Command::Revoke(arguments) => grant::revoke(context, api, arguments).await,

@@ -44,11 +44,12 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     let mut grid =
         Grid::new(context.answer_style, &["TABLE", ">ROWS", ">FILES", ">SIZE", "UPDATED"]);
     for table in tables {
+        let shown = |text: String| if table.restricted { "-".to_owned() } else { text };
         grid.row([
             table.name.to_string(),
-            output::count(table.rows),
-            output::count(table.files),
-            output::bytes(table.bytes),
+            shown(output::count(table.rows)),
+            shown(output::count(table.files)),
+            shown(output::bytes(table.bytes)),
             table.updated.map_or(String::new(), output::moment),
         ]);
     }
@@ -76,8 +77,13 @@ fn print_facts(context: &Context, table: &TableRow) {
     let fact = |label: &str, value: String| {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
     };
-    fact("rows", output::count(table.rows));
-    fact("files", format!("{}, {}", output::count(table.files), output::bytes(table.bytes)));
+    if table.restricted {
+        fact("rows", "some, by a row filter or column mask".to_owned());
+    } else {
+        fact("rows", output::count(table.rows));
+        let (files, bytes) = (output::count(table.files), output::bytes(table.bytes));
+        fact("files", format!("{files}, {bytes}"));
+    }
     fact("partition", listed(&table.partition).unwrap_or("none".into()));
     if let Some(sort) = listed(&table.sort) {
         fact("sorted by", sort);

@@ -65,6 +65,10 @@ impl Session {
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }
+        // A MERGE that only inserts reveals by its matches which rows exist.
+        if let Some(entry) = view.state().entry(&table_name).await? {
+            self.check_change(&[Action::Update], &table_name, &entry)?;
+        }
         let table = transaction.table(&table_name).await?;
         let plan = self.engine.lake().tables().plan(&table, None).await?;
         let scans = self.engine.scans().clone();

@@ -216,7 +216,7 @@ impl Run {
         }
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
-        let session = self.session(step, &[number], &done.increments)?;
+        let session = self.session(step, &[number], &done.increments).await?;
         let query = Prepared::parse(&input.query())
             .and_then(|query| query.bind(&self.plan.values))
             .map_err(|error| failed(error.into()))?;

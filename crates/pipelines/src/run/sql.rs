@@ -24,7 +24,7 @@ impl Run {
     pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let inputs: Vec<usize> = (0..step.inputs.len()).collect();
-        let session = self.session(step, &inputs, &done.increments)?;
+        let session = self.session(step, &inputs, &done.increments).await?;
         let failed = |error| sql_error(step, sql, &error);
         let query = Prepared::parse(sql).and_then(|query| query.bind(&self.plan.values));
         let query = query.map_err(|error| failed(error.into()))?;

@@ -38,7 +38,7 @@ impl Run {
 
     /// Creates a session at the run branch in which the outputs of the inputs' models are
     /// registered.
-    pub(super) fn session(
+    pub(super) async fn session(
         &self,
         step: &Step,
         inputs: &[usize],
@@ -49,7 +49,8 @@ impl Run {
             let input = &step.inputs[*number];
             let name = self.plan.registered_name(input);
             if let Some(files) = increments.new.get(number) {
-                session.register_files(&name, files.clone());
+                let registered = session.register_files(&name, files.clone()).await;
+                registered.map_err(|error| Error::other(&error))?;
                 continue;
             }
             let Some(parent) = self.plan.graph.model(input) else { continue };

@@ -22,6 +22,7 @@ mod maintenance;
 mod namespace;
 mod query;
 mod reference;
+mod restriction;
 mod role;
 mod rows;
 mod run;
@@ -76,6 +77,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(namespace::routes())
         .merge(query::routes())
         .merge(reference::routes())
+        .merge(restriction::routes())
         .merge(role::routes())
         .merge(rows::routes())
         .merge(run::routes())

@@ -37,7 +37,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 87] = [
+pub const OPERATIONS: [Row<'static>; 90] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -98,12 +98,14 @@ pub const OPERATIONS: [Row<'static>; 87] = [
     ("update_tag", "PATCH", "/v1/tags/none", r#"{"name":"x"}"#, [No, No, Ok]),
     ("write_rows", "POST", "/v1/branches/none/tables/t/rows", ARROW, [No, No, Ok]),
     ("create_access_key", "POST", "/v1/access-keys", r#"{"user":"none"}"#, [No, No, No]),
+    ("create_restriction", "POST", "/v1/restrictions", RESTRICTION, [No, No, No]),
     ("create_role", "POST", "/v1/roles", r#"{"name":"r"}"#, [No, No, No]),
     ("create_session", "POST", "/v1/session", "{}", [Ok, Ok, Ok]),
     ("create_session_code", "POST", "/v1/session/codes", "", [Ok, Ok, Ok]),
     ("create_token", "POST", "/v1/tokens", r#"{"user":"none","label":""}"#, [No, No, No]),
     ("create_upload", "POST", "/v1/uploads?name=x.csv", "", [No, No, Ok]),
     ("create_user", "POST", "/v1/users", r#"{"name":"u","kind":"person"}"#, [No, No, No]),
+    ("delete_restriction", "DELETE", "/v1/restrictions/none", "", [No, No, No]),
     ("delete_role", "DELETE", "/v1/roles/none", "", [No, No, No]),
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
     ("delete_user", "DELETE", "/v1/users/none", "", [No, No, No]),
@@ -116,6 +118,7 @@ pub const OPERATIONS: [Row<'static>; 87] = [
     ("grant_role", "PUT", "/v1/roles/none/members/none", "", [No, No, No]),
     ("list_access_keys", "GET", "/v1/access-keys", "", [Ok, Ok, Ok]),
     ("list_grants", "GET", "/v1/grants", "", [No, No, No]),
+    ("list_restrictions", "GET", "/v1/restrictions", "", [No, No, No]),
     ("list_roles", "GET", "/v1/roles", "", [No, No, No]),
     ("list_tokens", "GET", "/v1/tokens", "", [Ok, Ok, Ok]),
     ("list_users", "GET", "/v1/users", "", [No, No, No]),
@@ -133,6 +136,7 @@ const PUBLIC: [&str; 5] =
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
+const RESTRICTION: &str = r#"{"name":"r","table":"none","using":"true"}"#;
 const GRANT: &str = r#"{"grantee":"none","actions":["select"],"object":"table:a.b"}"#;
 const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 

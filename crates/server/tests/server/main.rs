@@ -6,6 +6,7 @@
 mod access;
 mod access_matrix;
 mod access_projects;
+mod access_restrictions;
 mod api;
 mod attacks;
 mod clients;
@@ -73,6 +74,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(access::trials());
     trials.extend(access_matrix::trials());
     trials.extend(access_projects::trials());
+    trials.extend(access_restrictions::trials());
     trials.extend(attacks::trials());
     trials.extend(clients::trials());
     trials.extend(console::trials());

@@ -12,6 +12,7 @@ use headwater_tables::Table;
 use serde_json::Value;
 
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
+use crate::restriction::TableAt;
 
 /// A state of a table.
 #[derive(Debug, Clone)]
@@ -93,6 +94,7 @@ impl Iceberg {
         let Some(entry) = view.state().table(name).await.or_problem()? else {
             return Err(not_found(&view, name).await);
         };
+        self.0.check_unrestricted(principal, Action::Select, name, Some(&entry.id))?;
         let table = self.0.lake.tables().load(&entry.metadata_location).await.or_problem()?;
         LoadedTable::load(&self.0.lake, table).await
     }
@@ -107,7 +109,10 @@ impl Iceberg {
         self.0.authorize(principal, Action::Select, &Object::table(name))?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         match view.state().table(name).await.or_problem()? {
-            Some(entry) => Ok(entry.id.clone()),
+            Some(entry) => {
+                self.0.check_unrestricted(principal, Action::Select, name, Some(&entry.id))?;
+                Ok(entry.id.clone())
+            }
             None => Err(not_found(&view, name).await),
         }
     }
@@ -189,6 +194,8 @@ impl Iceberg {
         name: &TableName,
     ) -> ChangeResult<()> {
         self.0.authorize(principal, Action::Drop, &Object::table(name))?;
+        let at = TableAt { reference: &request.reference, table: name };
+        self.0.check_unrestricted_at(principal, Action::Drop, at).await?;
         let dropped = name.clone();
         self.change(principal, request, format!("drop table {name}"), move |transaction| {
             async move {
@@ -213,6 +220,8 @@ impl Iceberg {
             self.0.authorize(principal, action, &Object::table(&from))?;
         }
         self.0.authorize(principal, Action::Create, &Object::table(&to))?;
+        let at = TableAt { reference: &request.reference, table: &from };
+        self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         let description = format!("rename table {from} to {to}");
         self.change(principal, request, description, move |transaction| {
             async move {

@@ -4,9 +4,9 @@
 //! own limit counts nested brackets only. So the tokens are counted before parsing.
 
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use crate::error::{Error, Position, Result};
+use crate::token_rewrites::is_keyword;
 
 /// Maximum number of `AND` and `OR` in one condition.
 const CONDITIONS_MAX: usize = 2_000;
@@ -192,27 +192,32 @@ fn joins_nothing(token: &Token) -> bool {
     )
 }
 
+/// A statement whose tree would be too deep to plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooComplex {
+    /// The description of the counted parts.
+    pub what: &'static str,
+    /// Its limit.
+    pub most: usize,
+    /// The position of the token that exceeds it.
+    pub at: Location,
+}
+
 /// Rejects a statement whose tree would be too deep to plan.
-pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
+pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
     let mut levels = vec![Level::default()];
     for TokenWithSpan { token, span } in tokens {
         if let Some(level) = levels.last_mut() {
             level.take(token);
             if let Some((what, most)) = level.excess() {
-                return Err(Error::Invalid {
-                    message: format!("the statement has more than {most} {what}"),
-                    hint: Some(
-                        "Write `IN (…)`, a function of many values such as concat, or put the values into \
-                         a table and join it."
-                            .to_owned(),
-                    ),
-                    position: Some(Position { line: span.start.line, column: span.start.column }),
-                });
+                return Err(TooComplex { what, most, at: span.start });
             }
         }
         match (levels.last(), token) {
-            (Some(level), token) if says(token, Keyword::CASE) => levels.push(level.of_case()),
-            (Some(level), token) if level.is_case && says(token, Keyword::END) => {
+            (Some(level), token) if is_keyword(token, Keyword::CASE) => {
+                levels.push(level.of_case());
+            }
+            (Some(level), token) if level.is_case && is_keyword(token, Keyword::END) => {
                 end_case(&mut levels);
             }
             (_, Token::LParen | Token::LBracket | Token::LBrace) => levels.push(Level::default()),
@@ -241,8 +246,4 @@ fn close_bracket(levels: &mut Vec<Level>) {
     if let Some(outer) = levels.last_mut() {
         outer.place = Place::Behind;
     }
-}
-
-fn says(token: &Token, keyword: Keyword) -> bool {
-    matches!(token, Token::Word(word) if word.quote_style.is_none() && word.keyword == keyword)
 }

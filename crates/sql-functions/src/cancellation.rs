@@ -26,11 +26,11 @@ use datafusion::physical_plan::unnest::UnnestExec;
 
 /// Cancellation flag of a plan; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// Requests cancellation of the plan.
-    pub(crate) fn set(&self) {
+    pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
@@ -43,10 +43,7 @@ impl Stop {
 }
 
 /// Returns the same plan, which ends soon after `stop` is set or its task is aborted.
-pub(crate) fn stoppable(
-    plan: Arc<dyn ExecutionPlan>,
-    stop: &Stop,
-) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let wrap = |plan: Arc<dyn ExecutionPlan>| {
         if plan.children().len() < 2 && plan.downcast_ref::<UnnestExec>().is_none() {
             return Ok(Transformed::no(plan));

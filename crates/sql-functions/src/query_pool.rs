@@ -9,15 +9,16 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
-use headwater_sql_functions::{FunctionMemory, TotalMemory};
+use crate::bounds::FunctionMemory;
+use crate::memory::TotalMemory;
 
 /// Error message that marks the engine's limit, as opposed to a statement's.
-pub(crate) const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
+pub const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
 /// Memory pool of one statement. It divides the limit fairly among operators that can spill, and
 /// records the peak.
 #[derive(Debug)]
-pub(crate) struct QueryPool {
+pub struct QueryPool {
     fair: FairSpillPool,
     limit: usize,
     total: Arc<TotalMemory>,
@@ -28,7 +29,7 @@ pub(crate) struct QueryPool {
 
 impl QueryPool {
     /// Creates a pool with a limit in bytes, below a total.
-    pub(crate) fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
+    pub fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         QueryPool {
             fair: FairSpillPool::new(limit),
@@ -41,17 +42,17 @@ impl QueryPool {
     }
 
     /// Returns the peak bytes reserved by operators.
-    pub(crate) fn peak(&self) -> u64 {
+    pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed) as u64
     }
 
     /// Returns the bytes in use now, by operators and by results of functions.
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.used.load(Ordering::Relaxed).saturating_add(self.functions.used())
     }
 
     /// Returns the memory budget of the statement's function results.
-    pub(crate) fn functions(&self) -> &Arc<FunctionMemory> {
+    pub fn functions(&self) -> &Arc<FunctionMemory> {
         &self.functions
     }
 

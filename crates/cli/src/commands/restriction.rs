@@ -1,0 +1,52 @@
+//! `headwater restriction`.
+
+use headwater_model::{CreateRestriction, Restriction as Row};
+
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Restriction, RestrictionCreate};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::output::{self, Grid};
+
+/// Runs `headwater restriction`.
+pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -> Result<()> {
+    match arguments {
+        Restriction::Ls => list(context, api).await,
+        Restriction::Create(new) => create(context, api, new).await,
+        Restriction::Rm(named) => {
+            api.delete(format!("/v1/restrictions/{}", segment(&named.name))).await?;
+            crate::commands::branch::removed(context, "restriction", &named.name);
+            Ok(())
+        }
+    }
+}
+
+async fn create(context: &Context, api: &Api, arguments: RestrictionCreate) -> Result<()> {
+    let RestrictionCreate { name, on, column, using, to, replace } = arguments;
+    let table = on.parse().map_err(error::from_fault)?;
+    let new = CreateRestriction { name, table, column, using, to, replace, reference: None };
+    let created: Row = api.post("/v1/restrictions", &new).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&created);
+    } else {
+        context.style.say(format!("created {created} on {}", created.table));
+    }
+    Ok(())
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let all: Vec<Row> = api.get("/v1/restrictions").await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&all);
+        return Ok(());
+    }
+    let columns = ["NAME", "KIND", "TABLE", "COLUMN", "USING", "TO"];
+    let mut grid = Grid::new(context.answer_style, &columns);
+    for one in all {
+        let kind = one.kind().to_owned();
+        let (column, to) = (one.column.unwrap_or_default(), one.to.join(", "));
+        grid.row([one.name, kind, one.table.to_string(), column, one.using, to]);
+    }
+    grid.print("no row filters or column masks; see `headwater restriction create --help`");
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Row filters and column masks: SQL expressions that limit what users read of a table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{RefSpec, TableName, Timestamp};
+
+/// A row filter or a column mask of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Restriction {
+    /// The name, unique in the lake.
+    pub name: String,
+    /// The table, as it was named when the restriction was created.
+    #[schema(value_type = String)]
+    pub table: TableName,
+    /// Iceberg's id of that table, which a renamed table keeps.
+    pub table_id: String,
+    /// The masked column; none for a row filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// The SQL expression: the condition of visible rows, or the value in place of the column's.
+    pub using: String,
+    /// The columns that the restriction uses, with their Iceberg field ids.
+    pub columns: BTreeMap<String, i32>,
+    /// The users and roles that are restricted; empty: all but administrators.
+    #[serde(default)]
+    pub to: Vec<String>,
+    /// The time of its last change.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// The author of its last change.
+    pub by: String,
+}
+
+impl Restriction {
+    /// Returns the kind as SQL names it.
+    pub fn kind(&self) -> &'static str {
+        if self.column.is_some() { "column mask" } else { "row filter" }
+    }
+
+    /// Returns true if the restriction is one of a table, by its id or by its name in any case.
+    pub fn is_on(&self, table: &TableName, id: Option<&str>) -> bool {
+        id == Some(self.table_id.as_str())
+            || (self.table.name.eq_ignore_ascii_case(&table.name)
+                && self.table.namespace.eq_ignore_ascii_case(&table.namespace))
+    }
+}
+
+impl fmt::Display for Restriction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.kind(), self.name)?;
+        match &self.column {
+            Some(column) => write!(f, " of column `{column}`"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The restrictions of one table that apply to one user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restrictions {
+    /// The user: the value of `current_user`.
+    pub user: String,
+    /// The user and its roles, for which `is_member` is true.
+    pub members: BTreeSet<String>,
+    /// The row filters and column masks.
+    pub all: Vec<Restriction>,
+}
+
+/// A request for a row filter or a column mask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreateRestriction {
+    /// The name, unique in the lake.
+    pub name: String,
+    /// The table.
+    #[schema(value_type = String)]
+    pub table: TableName,
+    /// The column to mask; none for a row filter.
+    #[serde(default)]
+    pub column: Option<String>,
+    /// The SQL expression: the condition of visible rows, or the value in place of the column's.
+    pub using: String,
+    /// The users and roles to restrict; empty: all but administrators.
+    #[serde(default)]
+    pub to: Vec<String>,
+    /// Whether an existing restriction of the name is replaced.
+    #[serde(default)]
+    pub replace: bool,
+    /// The ref at which the table is looked up; by default `main`. The restriction applies at every
+    /// ref.
+    #[serde(default, rename = "ref")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<RefSpec>,
+}

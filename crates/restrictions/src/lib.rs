@@ -1,0 +1,14 @@
+//! Row filters and column masks on DataFusion: their expressions, and the table that applies them.
+//!
+//! [`RestrictionExpression`] is parsed and bound to a user. [`query`] is the SQL of a restricted
+//! table, which the engine plans. [`RestrictedTable`] runs that plan below a barrier: no expression
+//! of a statement is evaluated on a hidden row or value, and no statistics of them leave it.
+
+mod expression;
+mod query;
+mod scan;
+mod table;
+
+pub use expression::RestrictionExpression;
+pub use query::{Query, SOURCE, columns_used, query};
+pub use table::RestrictedTable;

@@ -1,0 +1,135 @@
+//! The barrier in an execution plan, below which a restricted table is read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
+    PlanProperties,
+};
+use futures::StreamExt;
+
+/// Metric of scans: the bytes that they read.
+const BYTES_SCANNED: &str = "bytes_scanned";
+
+/// Replaces an error below the barrier of the table with this name by one without hidden values.
+pub(crate) type Conceal = fn(&str, DataFusionError) -> DataFusionError;
+
+/// The scan of a restricted table.
+///
+/// It is a leaf: the optimiser sees no plan, filter, order or statistics below it, and EXPLAIN
+/// shows none.
+#[derive(Debug)]
+pub(crate) struct RestrictedScanExec {
+    scan: Arc<dyn ExecutionPlan>,
+    label: Arc<str>,
+    conceal: Conceal,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl RestrictedScanExec {
+    /// Creates a scan with the first columns of a plan, under the names of a schema.
+    pub(crate) fn new(
+        scan: Arc<dyn ExecutionPlan>,
+        schema: SchemaRef,
+        label: Arc<str>,
+        conceal: Conceal,
+    ) -> Self {
+        let below = scan.properties();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(scan.output_partitioning().partition_count()),
+            below.emission_type,
+            below.boundedness,
+        );
+        let metrics = ExecutionPlanMetricsSet::new();
+        RestrictedScanExec { scan, label, conceal, properties: Arc::new(properties), metrics }
+    }
+}
+
+impl DisplayAs for RestrictedScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RestrictedScanExec: table={}", self.label)
+    }
+}
+
+impl ExecutionPlan for RestrictedScanExec {
+    fn name(&self) -> &'static str {
+        "RestrictedScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() { Ok(self) } else { internal_err!("a restricted scan is a leaf") }
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let (label, conceal) = (Arc::clone(&self.label), self.conceal);
+        let rows = self.scan.execute(partition, context).map_err(|error| conceal(&label, error))?;
+        let schema = Arc::clone(self.properties.equivalence_properties().schema());
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let named = Arc::clone(&schema);
+        let rows = rows.map(move |batch| {
+            let batch = batch.and_then(|batch| renamed(&batch, &named));
+            let batch = batch.map_err(|error| conceal(&label, error))?;
+            baseline.record_output(batch.num_rows());
+            Ok(batch)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+
+    /// Returns the visible rows, and the bytes that were read for them.
+    fn metrics(&self) -> Option<MetricsSet> {
+        let mut metrics = self.metrics.clone_inner();
+        let count = Count::new();
+        count.add(bytes_scanned(self.scan.as_ref()));
+        let bytes = MetricValue::Count { name: BYTES_SCANNED.into(), count };
+        metrics.push(Arc::new(Metric::new(bytes, None)));
+        Some(metrics)
+    }
+}
+
+fn bytes_scanned(plan: &dyn ExecutionPlan) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name(BYTES_SCANNED));
+    let own = own.map_or(0, |value| value.as_usize());
+    own + plan.children().iter().map(|child| bytes_scanned(child.as_ref())).sum::<usize>()
+}
+
+/// Returns the first columns of a batch under the names of a schema.
+fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().take(schema.fields().len()).cloned().collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}

@@ -1,0 +1,228 @@
+//! Row filters and column masks: list, create, drop; administrators only. What a restricted
+//! principal cannot do outside SQL.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headwater_access::TableRestrictions;
+use headwater_engine::{change_forbidden, restricted_tables};
+use headwater_lake::View;
+use headwater_model::{
+    Action, ChangeKind, CommitId, CreateRestriction, ErrorCode, Object, OrProblem, Principal,
+    Problem, RefSpec, Restriction, RowsDiff, RowsKnown, Table, TableDiff, TableName, Timestamp,
+};
+
+use crate::access::table_access;
+use crate::service::Components;
+
+/// Operations on row filters and column masks.
+#[derive(Clone)]
+pub struct RestrictionList(pub(crate) Arc<Components>);
+
+impl RestrictionList {
+    /// Lists row filters and column masks by name.
+    pub fn list(&self, principal: &Principal) -> Result<Vec<Restriction>, Problem> {
+        self.0.administer(principal)?;
+        Ok(self.0.restrictions().list())
+    }
+
+    /// Creates or replaces a row filter or column mask. It applies at every ref from now on.
+    ///
+    /// Errors: its expression cannot be applied to the table at the ref.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        request: CreateRestriction,
+    ) -> Result<Restriction, Problem> {
+        self.0.administer(principal)?;
+        let CreateRestriction { name, table, column, using, to, replace, reference } = request;
+        let new = Restriction {
+            name,
+            table,
+            table_id: String::new(),
+            column,
+            using,
+            columns: BTreeMap::new(),
+            to,
+            created: Timestamp::UNIX_EPOCH,
+            by: String::new(),
+        };
+        let reference = reference.unwrap_or_else(RefSpec::main);
+        let view = self.0.lake.view(&reference).await.or_problem()?;
+        let checked = Box::pin(self.0.engine.check_restriction(&view, new)).await.or_problem()?;
+        self.0.restrictions().set(principal, checked, replace).await.or_problem()
+    }
+
+    /// Drops a row filter or column mask.
+    pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        self.0.administer(principal)?;
+        let known = self.0.restrictions().list().into_iter().find(|known| known.name == name);
+        let is_mask = known.is_some_and(|known| known.column.is_some());
+        self.0.restrictions().drop(principal, name, is_mask).await.or_problem()
+    }
+}
+
+/// A table at a ref.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TableAt<'a> {
+    pub(crate) reference: &'a RefSpec,
+    pub(crate) table: &'a TableName,
+}
+
+impl Components {
+    /// Returns the row filters and column masks.
+    pub(crate) fn restrictions(&self) -> TableRestrictions {
+        TableRestrictions::new(&self.access)
+    }
+
+    /// Returns true if a row filter or column mask of a table applies to a principal.
+    pub(crate) fn is_restricted(&self, principal: &Principal, table: &TableName, id: &str) -> bool {
+        self.restrictions().on(principal, table, Some(id)).is_some()
+    }
+
+    /// Checks that no row filter or column mask of a table applies to a principal.
+    ///
+    /// Errors: `forbidden`, with the names of the restrictions.
+    pub(crate) fn check_unrestricted(
+        &self,
+        principal: &Principal,
+        action: Action,
+        table: &TableName,
+        id: Option<&str>,
+    ) -> Result<(), Problem> {
+        match self.restrictions().on(principal, table, id) {
+            None => Ok(()),
+            Some(restrictions) => Err(change_forbidden(action, table, &restrictions)),
+        }
+    }
+
+    /// Checks like [`Components::check_unrestricted`] a table at a ref, or the name of a missing
+    /// one. The name matches in any case.
+    pub(crate) async fn check_unrestricted_at(
+        &self,
+        principal: &Principal,
+        action: Action,
+        at: TableAt<'_>,
+    ) -> Result<(), Problem> {
+        if self.restrictions().digest(principal).is_none() {
+            return Ok(());
+        }
+        let TableAt { reference, table } = at;
+        let view = self.lake.view(reference).await.or_problem();
+        let view = view.map_err(|problem| self.conceal(principal, problem))?;
+        let found = view.state().find(&table.namespace, &table.name).await.or_problem()?;
+        let (name, id) = match &found {
+            Some((_, entry)) if entry.is_view() => return Ok(()),
+            Some((name, entry)) => (name, Some(entry.id.as_str())),
+            None => (table, None),
+        };
+        let forbidden = self.check_unrestricted(principal, action, name, id);
+        forbidden.map_err(|mut problem| {
+            // The name as written does not reveal the stored spelling.
+            problem.message = problem.message.replace(&format!("`{name}`"), &format!("`{table}`"));
+            problem
+        })
+    }
+
+    /// Returns the tables of a branch, and of a commit if one is given, that have a row filter or
+    /// column mask for a principal.
+    pub(crate) async fn restricted_at(
+        &self,
+        principal: &Principal,
+        references: impl IntoIterator<Item = RefSpec>,
+    ) -> Result<BTreeSet<TableName>, Problem> {
+        let Some(access) = table_access(&self.access, principal, None) else {
+            return Ok(BTreeSet::new());
+        };
+        if access.restriction_digest().is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let mut views: Vec<View> = Vec::new();
+        for reference in references {
+            views.push(self.lake.view(&reference).await.or_problem()?);
+        }
+        restricted_tables(access.as_ref(), &views).await.or_problem()
+    }
+
+    /// Returns true if a principal may read all rows of a table that is not among the restricted
+    /// ones.
+    pub(crate) fn reads_all(
+        &self,
+        principal: &Principal,
+        restricted: &BTreeSet<TableName>,
+        table: &TableName,
+    ) -> bool {
+        self.allows(principal, Action::Select, &Object::table(table))
+            && !restricted.contains(table)
+            && self.restrictions().on(principal, table, None).is_none()
+    }
+
+    /// Removes from a description what depends on hidden rows, if the principal is restricted.
+    pub(crate) fn visible_table(&self, principal: &Principal, table: Table) -> Table {
+        if !self.is_restricted(principal, &table.name, &table.id) {
+            return table;
+        }
+        Table {
+            rows: 0,
+            files: 0,
+            bytes: 0,
+            snapshot: None,
+            metadata_location: String::new(),
+            restricted: true,
+            maintenance: None,
+            ..table
+        }
+    }
+}
+
+/// Returns the references of a merge report's conflicts: the target, and the merge base.
+pub(crate) fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
+    let base = base.map(|base| RefSpec::Commit(base.to_string()));
+    std::iter::once(RefSpec::Name(target.to_owned())).chain(base)
+}
+
+/// Returns a difference without the rows and numbers of a table that has hidden rows.
+pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
+    let kind = match diff.kind {
+        ChangeKind::Same => ChangeKind::Changed,
+        kind => kind,
+    };
+    let reason = "a row filter or column mask applies to the reader";
+    let rows = RowsDiff {
+        how: RowsKnown::NotCompared,
+        reason: Some(reason.to_owned()),
+        key: Vec::new(),
+        changed_columns: Vec::new(),
+        duplicate_keys: 0,
+        null_keys: 0,
+        not_compared: Vec::new(),
+        rows: Vec::new(),
+        next_page_token: None,
+    };
+    TableDiff {
+        kind,
+        files_added: 0,
+        files_removed: 0,
+        bytes_added: 0,
+        bytes_removed: 0,
+        rows_before: None,
+        rows_after: None,
+        rows_removed: None,
+        rows_added: None,
+        rows_changed: None,
+        rows_in_files_added: 0,
+        rows_in_files_removed: 0,
+        rows: Some(rows),
+        statistics: Vec::new(),
+        ..diff
+    }
+}
+
+/// Returns the error of a principal that may read only a part of a table where all of it would be
+/// shown.
+pub(crate) fn part_only(table: &TableName) -> Problem {
+    let message =
+        format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");
+    Problem::new(ErrorCode::Forbidden, message)
+        .with_hint("Compare the visible rows in SQL: `SELECT … EXCEPT SELECT … AT BRANCH dev`.")
+}
