@@ -334,7 +334,7 @@ async fn call(
 pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation {
         environment: environment.clone(),
-        files: Arc::new(BTreeMap::from([("m.py".to_owned(), source.to_owned())])),
+        files: Arc::new(BTreeMap::from([("m.py".to_owned(), source.into())])),
         module: "m.py".to_owned(),
         function: "f".to_owned(),
         arguments: Vec::new(),

@@ -180,3 +180,51 @@ fn a_program_must_be_declared_with_a_file_of_the_project() {
         assert!(told.code != 0 && told.stderr.contains(expected), "{declaration}: {}", told.stderr);
     }
 }
+
+/// A program that answers with its event in upper case and the content of a file.
+const PROGRAM: &str = r#"
+#include <ctype.h>
+#include <stdio.h>
+
+int main(void) {
+    int c;
+    while ((c = getchar()) != EOF) putchar(toupper(c));
+    FILE *data = fopen("data.bin", "rb");
+    while ((c = getc(data)) != EOF) printf(" %d", c);
+    return 0;
+}
+"#;
+
+#[test]
+fn a_compiled_program_and_binary_files_are_part_of_the_project() {
+    let workspace = Workspace::new();
+    let declared = "[project]\nname = \"test\"\n\
+                    [functions.upper]\ncommand = [\"./bin/upper\"]\nfiles = [\"data.bin\"]\n\
+                    [functions.plain]\ncommand = [\"./data.bin\"]\n";
+    workspace.write("headwater.toml", declared);
+    workspace.write("data.bin", [255, 0, 254]);
+    let source = workspace.write("upper.c", PROGRAM);
+    std::fs::create_dir(workspace.path().join("bin")).expect("a folder");
+    let mut compiler = std::process::Command::new("cc");
+    let compiled = compiler.arg("-o").arg(workspace.path().join("bin/upper")).arg(source).status();
+    assert!(compiled.expect("a C compiler").success());
+    workspace.ok(&["deploy"]);
+    for options in [&["--working-folder"][..], &[]] {
+        let call = [&["function", "invoke", "upper", "--arg", "event=\"ab\""], options].concat();
+        let found = workspace.ok(&call);
+        assert!(found.contains("AB") && found.contains(" 255 0 254"), "{found}");
+    }
+    let told = workspace.run(&["function", "invoke", "plain"]);
+    assert!(told.code != 0 && told.stderr.contains("it is not executable"), "{}", told.stderr);
+    // A deployed version is stored, and equal files are the same version.
+    let first = workspace.json(&["deployment", "get"]);
+    workspace.ok(&["deploy"]);
+    assert_eq!(workspace.json(&["deployment", "get"])["version"], first["version"]);
+    workspace.write("data.bin", vec![255; 33 << 20]);
+    let told = workspace.run(&["deploy"]);
+    assert!(told.code != 0 && told.stderr.contains("more than 32 MiB of files"), "{}", told.stderr);
+    workspace.write("bad.py", [255, 254]);
+    workspace.write("data.bin", [255]);
+    let told = workspace.run(&["deploy"]);
+    assert!(told.code != 0 && told.stderr.contains("bad.py` is not UTF-8"), "{}", told.stderr);
+}

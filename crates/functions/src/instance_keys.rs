@@ -1,8 +1,8 @@
 //! The identities of instances: which calls can use one another's instances.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_model::ProjectFiles;
 use parking_lot::Mutex;
 
 use crate::instance::reusable;
@@ -18,7 +18,7 @@ pub(crate) struct InstanceKeys(Mutex<Vec<(Identity, InstanceKey)>>);
 struct Identity {
     module: String,
     function: String,
-    files: Arc<BTreeMap<String, String>>,
+    files: Arc<ProjectFiles>,
     /// The environment's id and build.
     environment: String,
     build: String,

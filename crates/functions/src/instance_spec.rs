@@ -1,8 +1,10 @@
 //! The processes of instances: their sandboxes, environment variables and files.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use headwater_model::ProjectFile;
 use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, SandboxSpec};
 
 use crate::instance::Origin;
@@ -96,13 +98,14 @@ pub(crate) fn files(
     origin: &Origin,
     policy: Option<&EgressPolicy>,
 ) -> Result<MemoryFile> {
-    let own = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
+    let own =
+        worker::files().map(|(path, text)| (format!("headwater/{path}"), Cow::Owned(text.into())));
     let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
     let project = invocation.files.iter();
-    let project = project.map(|(path, text)| (format!("project/{path}"), text.as_str()));
+    let project = project.map(|(path, file)| (format!("project/{path}"), Cow::Borrowed(file)));
     let names = policy.map(EgressPolicy::files).unwrap_or_default();
-    let names = names.iter().map(|(path, text)| (path.clone(), text.as_str()));
-    let files: BTreeMap<String, &str> = own.chain(project).chain(names).collect();
+    let names = names.into_iter().map(|(path, text)| (path, Cow::Owned(text.into())));
+    let files: BTreeMap<String, Cow<'_, ProjectFile>> = own.chain(project).chain(names).collect();
     let bytes = serde_json::to_vec(&files)
         .map_err(|error| Error::io("write the project's files")(error.into()))?;
     MemoryFile::with("headwater-files", &bytes)

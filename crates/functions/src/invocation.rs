@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_model::{JobId, LogStream, Priority, Usage};
+use headwater_model::{JobId, LogStream, Priority, ProjectFiles, Usage};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ pub struct Invocation {
     /// Its packages.
     pub environment: Arc<Environment>,
     /// The project's files by relative path, mounted read-only at `/project`.
-    pub files: Arc<BTreeMap<String, String>>,
+    pub files: Arc<ProjectFiles>,
     /// The module that defines the function: a path such as `models/clean.py`, or `models.clean`.
     pub module: String,
     /// The function's name in that module.

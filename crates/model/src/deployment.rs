@@ -1,11 +1,9 @@
 //! Deployments: immutable versions of a project, one of which is active.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ChangeKind, ObjectId, Timestamp};
+use crate::{ChangeKind, ObjectId, ProjectFiles, Timestamp};
 
 /// Request for a deployment. It contains the project, so the deployed files are those that were
 /// sent.
@@ -13,8 +11,8 @@ use crate::{ChangeKind, ObjectId, Timestamp};
 #[serde(default)]
 pub struct DeployRequest {
     /// The project's files by path, relative to its root and separated by `/`: the project file,
-    /// SQL and Python files.
-    pub files: BTreeMap<String, String>,
+    /// SQL and Python files, and those that functions name.
+    pub files: ProjectFiles,
     /// Validate and compare only.
     pub dry_run: bool,
     /// The author; the header `x-headwater-author` by default.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::ProjectFiles;
+
 /// A callable function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionSummary {
@@ -119,7 +121,7 @@ pub struct InvokeRequest {
     /// The files of a project by path: the function is the one that they define. By default it is
     /// the deployed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<BTreeMap<String, String>>,
+    pub files: Option<ProjectFiles>,
     /// The author; the header `x-headwater-author` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,

@@ -85,7 +85,7 @@ pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use permission::{Action, Permission, PermissionError};
 pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, Principal};
-pub use project_file::{PROJECT_FILE, PROJECT_FILES};
+pub use project_file::{BinaryFile, PROJECT_FILE, PROJECT_FILES, ProjectFile, ProjectFiles};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};

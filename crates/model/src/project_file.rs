@@ -1,7 +1,120 @@
-//! Names of the files that mark a folder as a project.
+//! The files of a project: their content, and the names that mark a folder as a project.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// The project file of Headwater.
 pub const PROJECT_FILE: &str = "headwater.toml";
 
 /// All project files: Headwater's, and those of projects written for Bauplan.
 pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml"];
+
+/// The files of a project by path, relative to its root and separated by `/`.
+pub type ProjectFiles = BTreeMap<String, ProjectFile>;
+
+/// The content of a project's file: UTF-8 text, or an object with any bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ProjectFile {
+    /// UTF-8 text. A text that begins with `#!` is executable.
+    Text(String),
+    /// Other bytes.
+    Binary(BinaryFile),
+}
+
+/// A file that is not text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BinaryFile {
+    /// Its bytes in Base64.
+    #[serde(serialize_with = "encode", deserialize_with = "decode")]
+    #[schema(value_type = String)]
+    pub base64: Vec<u8>,
+    /// Whether it is a program.
+    #[serde(default)]
+    pub executable: bool,
+}
+
+impl ProjectFile {
+    /// Creates the content of a file from its bytes: text if they are UTF-8.
+    pub fn new(bytes: Vec<u8>, executable: bool) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => ProjectFile::Text(text),
+            Err(error) => {
+                ProjectFile::Binary(BinaryFile { base64: error.into_bytes(), executable })
+            }
+        }
+    }
+
+    /// Returns its text; empty if it is not text.
+    pub fn text(&self) -> &str {
+        match self {
+            ProjectFile::Text(text) => text,
+            ProjectFile::Binary(_) => "",
+        }
+    }
+
+    /// Returns its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            ProjectFile::Text(text) => text.as_bytes(),
+            ProjectFile::Binary(file) => &file.base64,
+        }
+    }
+
+    /// Returns true for a binary program, and for a script that names its interpreter.
+    pub fn is_executable(&self) -> bool {
+        match self {
+            ProjectFile::Text(text) => text.starts_with("#!"),
+            ProjectFile::Binary(file) => file.executable,
+        }
+    }
+}
+
+impl From<String> for ProjectFile {
+    fn from(text: String) -> Self {
+        ProjectFile::Text(text)
+    }
+}
+
+impl From<&str> for ProjectFile {
+    fn from(text: &str) -> Self {
+        ProjectFile::Text(text.to_owned())
+    }
+}
+
+fn encode<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
+}
+
+fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map_err(|_| serde::de::Error::custom("`base64` is not valid Base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_plain_json_and_other_bytes_are_base64() {
+        for (bytes, executable, expected) in [
+            (&b"#!/bin/sh\n"[..], false, r##""#!/bin/sh\n""##),
+            (b"\xff\x00", true, r#"{"base64":"/wA=","executable":true}"#),
+            (b"\xff\x00", false, r#"{"base64":"/wA=","executable":false}"#),
+        ] {
+            let file = ProjectFile::new(bytes.to_vec(), executable);
+            assert_eq!(file.bytes(), bytes);
+            let text = serde_json::to_string(&file).expect("JSON");
+            assert_eq!(text, expected);
+            assert_eq!(serde_json::from_str::<ProjectFile>(&text).expect("a file"), file);
+        }
+        for wrong in [r#"{"base64": "?"}"#, r#"{"base64": "", "mode": 7}"#, "7", "{}"] {
+            assert!(serde_json::from_str::<ProjectFile>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

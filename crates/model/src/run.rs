@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{CommitId, MergeReport, MergeRequest, Priority, Problem, RefSpec, StepStatus, Usage};
+use crate::{
+    CommitId, MergeReport, MergeRequest, Priority, Problem, ProjectFiles, RefSpec, StepStatus,
+    Usage,
+};
 
 /// Request for a run. It contains the project, so the files that run are those that were sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RunRequest {
     /// The project's files by path, relative to its root and separated by `/`: the project file,
-    /// SQL and Python files.
-    pub files: BTreeMap<String, String>,
+    /// SQL and Python files, and those that functions name.
+    pub files: ProjectFiles,
     /// The branch to run on; `main` by default.
     #[serde(rename = "ref")]
     #[schema(value_type = Option<String>)]

@@ -3,7 +3,7 @@
 //! | kind | name | value |
 //! |---|---|---|
 //! | object | its hash | one file of a project |
-//! | object | the version | a manifest: JSON of `{path: hash of the file}` |
+//! | object | the version | a manifest: JSON of `{path: hash of the file}`, or `{"program": hash}` |
 //! | journal `deployments` | version | the [`Record`] of its last deployment |
 //! | ref `deployments/active` | | the active version |
 //!
@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{
-    Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, Timestamp,
+    Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, ProjectFile,
+    ProjectFiles, Timestamp,
 };
 use headwater_store::{Append, Batch, Expected, KeyRange, RefChange, Store};
 use serde::{Deserialize, Serialize};
@@ -95,15 +96,17 @@ impl DeploymentStore {
     }
 
     /// Returns the files of a version, by path. Error: `corrupt` if one is missing.
-    pub async fn files(&self, version: ObjectId) -> Result<BTreeMap<String, String>> {
+    pub async fn files(&self, version: ObjectId) -> Result<ProjectFiles> {
         let manifest = self.objects(version, &[version]).await?.remove(0);
-        let manifest: BTreeMap<String, ObjectId> =
+        let manifest: BTreeMap<String, StoredFile> =
             serde_json::from_slice(&manifest).map_err(|_| corrupt(version))?;
-        let ids: Vec<ObjectId> = manifest.values().copied().collect();
-        let texts = self.objects(version, &ids).await?;
-        let text = |bytes: Bytes| String::from_utf8(bytes.into()).map_err(|_| corrupt(version));
-        let files = manifest.into_keys().zip(texts);
-        files.map(|(path, bytes)| Ok((path, text(bytes)?))).collect()
+        let ids: Vec<ObjectId> = manifest.values().map(StoredFile::id).collect();
+        let contents = self.objects(version, &ids).await?;
+        let files = manifest.into_iter().zip(contents);
+        let file = |((path, stored), bytes): ((String, StoredFile), Bytes)| {
+            (path, ProjectFile::new(bytes.into(), matches!(stored, StoredFile::Program { .. })))
+        };
+        Ok(files.map(file).collect())
     }
 
     async fn objects(&self, version: ObjectId, ids: &[ObjectId]) -> Result<Vec<Bytes>> {
@@ -204,12 +207,40 @@ impl DeploymentStore {
 
 /// Returns the manifest of a project, and its files.
 fn objects(project: &Project) -> (Bytes, Vec<Bytes>) {
-    let files: Vec<Bytes> =
-        project.files.values().map(|text| Bytes::from(text.clone().into_bytes())).collect();
-    let ids = files.iter().map(|text| ObjectId::of(text));
-    let manifest: BTreeMap<&String, ObjectId> = project.files.keys().zip(ids).collect();
+    let content = |file: &ProjectFile| Bytes::copy_from_slice(file.bytes());
+    let files: Vec<Bytes> = project.files.values().map(content).collect();
+    let entry = |((path, file), bytes)| (path, StoredFile::of(file, bytes));
+    let manifest: BTreeMap<&String, StoredFile> =
+        project.files.iter().zip(&files).map(entry).collect();
     let manifest = serde_json::json!(manifest).to_string();
     (Bytes::from(manifest.into_bytes()), files)
+}
+
+/// A file in a manifest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredFile {
+    Plain(ObjectId),
+    /// A binary program.
+    Program {
+        program: ObjectId,
+    },
+}
+
+impl StoredFile {
+    fn of(file: &ProjectFile, bytes: &Bytes) -> Self {
+        let id = ObjectId::of(bytes);
+        match file {
+            ProjectFile::Binary(file) if file.executable => StoredFile::Program { program: id },
+            ProjectFile::Binary(_) | ProjectFile::Text(_) => StoredFile::Plain(id),
+        }
+    }
+
+    fn id(&self) -> ObjectId {
+        match self {
+            StoredFile::Plain(id) | StoredFile::Program { program: id } => *id,
+        }
+    }
 }
 
 fn read_id(text: &[u8]) -> Option<ObjectId> {
@@ -228,9 +259,18 @@ pub fn deploy_changes(before: Option<&Project>, after: &Project) -> Vec<DeployCh
     let mut changes = Vec::new();
     changes.extend(compare(DeployedKind::Trigger, before.map(triggers), &triggers(after)));
     changes.extend(compare(DeployedKind::Function, before.map(functions), &functions(after)));
-    let files = |project: &Project| (*project.files).clone();
     changes.extend(compare(DeployedKind::File, before.map(files), &files(after)));
     changes
+}
+
+/// Returns the content of each file, as its hash.
+fn files(project: &Project) -> BTreeMap<String, String> {
+    let hashed = |(path, file): (&String, &ProjectFile)| {
+        let bytes = Bytes::copy_from_slice(file.bytes());
+        let id = StoredFile::of(file, &bytes);
+        (path.clone(), serde_json::json!(id).to_string())
+    };
+    project.files.iter().map(hashed).collect()
 }
 
 fn triggers(project: &Project) -> BTreeMap<String, String> {
@@ -244,7 +284,7 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
 /// Returns each function with its limits and the text of its file.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
-        let text = project.files.get(&*callable.at.file).map_or("", String::as_str);
+        let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);
         let summary = serde_json::json!(callable.summary(&project.defaults));
         (name.clone(), format!("{summary}\n{text}"))
     });
@@ -283,8 +323,8 @@ mod tests {
                         schedule = { cron = \"0 2 * * *\" }\nrun = true\n";
         let code = format!("import headwater\n@headwater.function()\ndef {function}(): pass\n");
         let files = [("headwater.toml", manifest), ("a.py", &code)];
-        let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
-        Project::parse(&BTreeMap::from(files)).expect("a project")
+        let files = files.map(|(path, text)| (path.to_owned(), text.into()));
+        Project::parse(&ProjectFiles::from(files)).expect("a project")
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@
 //! it is active, and active before the deployment is acknowledged. A rejected deployment changes
 //! nothing.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem, Problem,
+    Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem,
+    Problem, ProjectFiles,
 };
 use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
 use headwater_secrets::SecretStore;
@@ -180,7 +180,7 @@ impl Deployer {
     /// Errors: `invalid_project`, with every error of every file; nothing is changed.
     pub async fn deploy(
         &self,
-        files: BTreeMap<String, String>,
+        files: ProjectFiles,
         by: DeployedBy,
         dry_run: bool,
     ) -> Result<DeployReport, Problem> {
@@ -278,7 +278,7 @@ pub fn nothing_deployed() -> Problem {
 }
 
 /// Parses a whole project on a thread for blocking work.
-async fn parse(files: BTreeMap<String, String>) -> Result<Project, Problem> {
+async fn parse(files: ProjectFiles) -> Result<Project, Problem> {
     let parsed = move || {
         let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
         parsed.into_whole().map_err(|error| error.to_problem())

@@ -8,7 +8,7 @@ use headwater_functions::{Argument, Returned, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
     AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, Object,
-    OrProblem, Principal, Problem, nearest,
+    OrProblem, Principal, Problem, ProjectFiles, nearest,
 };
 use headwater_pipelines::{Callable, Parsed, Project};
 use headwater_triggers::NewCall;
@@ -98,7 +98,7 @@ impl Invocations {
     pub async fn find_in_files(
         &self,
         principal: &Principal,
-        files: BTreeMap<String, String>,
+        files: ProjectFiles,
         name: &str,
     ) -> Result<FoundFunction, Problem> {
         // The files are code of the caller, which no deployment has reviewed.

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem};
+use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem, ProjectFile, ProjectFiles};
 use headwater_pipelines::CommandPaths;
 
 /// Maximum size of a project's files, in bytes.
@@ -20,17 +21,17 @@ const DEPTH_MAX: usize = 8;
 
 /// Returns the project's files by path, relative to its root and separated by `/`.
 ///
-/// Errors: `file_not_found` without a project; `invalid_argument` if it is too large or a file is
-/// not UTF-8.
-pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
+/// Errors: `file_not_found` without a project; `invalid_argument` if it is too large, or if SQL or
+/// Python is not UTF-8.
+pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
     if !has_project_file(root) {
         let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());
         return Err(Problem::new(ErrorCode::FileNotFound, message)
             .with_hint("Create a project with `headwater init`."));
     }
-    let mut files = ProjectFiles { root, bytes: 0, texts: BTreeMap::new() };
+    let mut files = FileReader { root, bytes: 0, contents: BTreeMap::new() };
     files.add_code()?;
-    let named = files.texts.get(PROJECT_FILE).map(|text| CommandPaths::read(text));
+    let named = files.contents.get(PROJECT_FILE).map(|file| CommandPaths::read(file.text()));
     let CommandPaths { words, files: paths } = named.unwrap_or_default();
     for word in words.iter().filter(|word| root.join(word).is_file()) {
         files.add_tree(&root.join(word))?;
@@ -38,17 +39,17 @@ pub fn read_project(root: &Path) -> Result<BTreeMap<String, String>, Problem> {
     for path in &paths {
         files.add_tree(&root.join(path))?;
     }
-    Ok(files.texts)
+    Ok(files.contents)
 }
 
 /// The files of a project that were read so far.
-struct ProjectFiles<'a> {
+struct FileReader<'a> {
     root: &'a Path,
     bytes: u64,
-    texts: BTreeMap<String, String>,
+    contents: ProjectFiles,
 }
 
-impl ProjectFiles<'_> {
+impl FileReader<'_> {
     /// Adds the project file, SQL files, Python files and unit tests.
     fn add_code(&mut self) -> Result<(), Problem> {
         let mut folders = vec![(self.root.to_owned(), 0)];
@@ -89,10 +90,12 @@ impl ProjectFiles<'_> {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), Problem> {
-        if let Entry::Vacant(entry) = self.texts.entry(relative(self.root, path)) {
-            self.bytes += path.metadata().map_or(0, |metadata| metadata.len());
+        if let Entry::Vacant(entry) = self.contents.entry(relative(self.root, path)) {
+            let metadata = path.metadata().map_err(unreadable(path))?;
+            self.bytes += metadata.len();
             check_size(self.root, self.bytes)?;
-            entry.insert(read_text(path)?);
+            let is_executable = metadata.permissions().mode() & 0o111 != 0;
+            entry.insert(read(self.root, path, is_executable)?);
         }
         Ok(())
     }
@@ -106,17 +109,22 @@ fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {
     if bytes <= PROJECT_BYTES_MAX {
         return Ok(());
     }
-    let message = format!("the project in `{}` has more than 32 MiB of code", root.display());
-    Err(Problem::new(ErrorCode::InvalidArgument, message)
-        .with_hint("Move data out of the project, and import it into tables."))
+    let message = format!("the project in `{}` has more than 32 MiB of files", root.display());
+    Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(
+        "Move data out of the project, and import it into tables. Strip programs with `strip`.",
+    ))
 }
 
-fn read_text(path: &Path) -> Result<String, Problem> {
-    let text = std::fs::read(path).map_err(unreadable(path))?;
-    String::from_utf8(text).map_err(|_| {
+/// Reads a file. SQL, Python and the project file must be text.
+fn read(root: &Path, path: &Path, is_executable: bool) -> Result<ProjectFile, Problem> {
+    let bytes = std::fs::read(path).map_err(unreadable(path))?;
+    let file = ProjectFile::new(bytes, is_executable);
+    if matches!(file, ProjectFile::Binary(_)) && is_code_file(root, path) {
         let message = format!("`{}` is not UTF-8 text", path.display());
-        Problem::new(ErrorCode::InvalidArgument, message).with_hint("Save the file as UTF-8.")
-    })
+        let problem = Problem::new(ErrorCode::InvalidArgument, message);
+        return Err(problem.with_hint("Save the file as UTF-8."));
+    }
+    Ok(file)
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Problem {

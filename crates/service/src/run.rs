@@ -1,12 +1,11 @@
 //! Runs of a project: plan, or start as a job.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, ErrorCode, Job, JobKind, JobStatus, Object, OrProblem, Principal, Problem,
-    RunPlan, RunRequest,
+    ProjectFiles, RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
@@ -138,7 +137,7 @@ pub fn run_queue(project: &str, branch: &str) -> String {
 
 /// Returns the object of a project by its files. Without a readable name, only a grant on every
 /// project selects it.
-pub fn project_object(files: &BTreeMap<String, String>) -> Object {
+pub fn project_object(files: &ProjectFiles) -> Object {
     let settings = Project::read_settings(files);
     let name = settings.map_or_else(|_| EVERY.to_owned(), |settings| settings.name);
     Object::project(&name)

@@ -4,11 +4,10 @@
 //! The project file is read when the server starts, before operations that depend on it, and every
 //! two seconds. An unreadable file changes nothing.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use headwater_jobs::Jobs;
-use headwater_model::{ErrorCode, Fault, PROJECT_FILES, Problem, RateCard};
+use headwater_model::{ErrorCode, Fault, PROJECT_FILES, Problem, ProjectFiles, RateCard};
 use headwater_pipelines::Project;
 use parking_lot::Mutex;
 
@@ -24,7 +23,7 @@ pub struct Settings {
 }
 
 /// Texts of project files by name; empty without a project.
-type Files = BTreeMap<String, String>;
+type Files = ProjectFiles;
 
 impl Settings {
     /// Creates the settings of a project, or the defaults without one.
@@ -89,7 +88,7 @@ async fn read(project: &Path) -> Result<Files, Problem> {
         match tokio::fs::read_to_string(project.join(name)).await {
             Ok(text) if text.trim().is_empty() => {}
             Ok(text) => {
-                files.insert(name.to_owned(), text);
+                files.insert(name.to_owned(), text.into());
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreadable(name, &error)),

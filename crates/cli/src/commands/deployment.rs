@@ -190,7 +190,7 @@ pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) 
 }
 
 /// Reads the files of the working folder's project.
-pub fn working_files(context: &Context) -> Result<std::collections::BTreeMap<String, String>> {
+pub fn working_files(context: &Context) -> Result<headwater_model::ProjectFiles> {
     let root = project::locate(None, &context.lake()?)?;
     headwater_server::read_project(&root).map_err(error::from_fault)
 }

@@ -337,8 +337,8 @@ def f(data=headwater.Model('flights')):
 ";
     let mut invocation = ask(&environment, source);
     let files = Arc::make_mut(&mut invocation.files);
-    files.insert("models/helpers.py".to_owned(), "def seven():\n    return 7\n".to_owned());
-    files.insert("shared/names.py".to_owned(), "NAME = 'n'\n".to_owned());
+    files.insert("models/helpers.py".to_owned(), "def seven():\n    return 7\n".into());
+    files.insert("shared/names.py".to_owned(), "NAME = 'n'\n".into());
     invocation.arguments =
         vec![Argument { name: "data".to_owned(), value: ArgumentValue::Json(5.into()) }];
     holds(&functions, invocation).await;
@@ -549,7 +549,7 @@ async fn a_file_may_have_the_name_of_its_folder() {
     let mut invocation = ask(&environment, "");
     let source = "from helper import yes\ndef f():\n    return yes\n";
     let files = [("models/models.py", source), ("models/helper.py", "yes = True\n")];
-    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    let files = files.map(|(path, text)| (path.to_owned(), text.into()));
     invocation.files = Arc::new(files.into());
     invocation.module = "models/models.py".to_owned();
     holds(&functions, invocation).await;

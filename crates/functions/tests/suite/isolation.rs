@@ -100,7 +100,7 @@ def f():
 ";
     let mut invocation = ask(&environment, source);
     let files = std::sync::Arc::make_mut(&mut invocation.files);
-    files.insert("models/helpers.py".to_owned(), "def seven():\n    return 7\n".to_owned());
+    files.insert("models/helpers.py".to_owned(), "def seven():\n    return 7\n".into());
     let (outcome, lines) = run(&functions, invocation).await;
     outcome.unwrap();
     let (_, file, line, folder) = &lines[0];

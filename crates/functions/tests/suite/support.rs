@@ -102,7 +102,7 @@ pub async fn environment(functions: &Functions, packages: &[(&str, &str)]) -> Ar
 
 /// Creates a call of `f` in `models/m.py`.
 pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
-    let files = BTreeMap::from([("models/m.py".to_owned(), source.to_owned())]);
+    let files = BTreeMap::from([("models/m.py".to_owned(), source.into())]);
     Invocation {
         environment: environment.clone(),
         files: Arc::new(files),

@@ -137,7 +137,7 @@ async fn a_module_of_the_project_goes_before_a_package_of_its_name() {
     let source = "import pandas\ndef f():\n    return pandas.whose == 'mine'\n";
     let mut invocation = ask(&environment, source);
     let files = Arc::make_mut(&mut invocation.files);
-    files.insert("pandas.py".to_owned(), "whose = 'mine'\n".to_owned());
+    files.insert("pandas.py".to_owned(), "whose = 'mine'\n".into());
     holds(&functions, invocation).await;
     holds(&functions, ask(&environment, "import pandas\ndef f():\n    return True\n")).await;
 }

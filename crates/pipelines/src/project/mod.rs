@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{DEFAULT_NAMESPACE, Priority, RateCard, Trigger, name};
+use headwater_model::{DEFAULT_NAMESPACE, Priority, ProjectFiles, RateCard, Trigger, name};
 
 use crate::{Error, Location, Materialization, Result, Step};
 pub use callable::Callable;
@@ -46,9 +46,9 @@ pub struct Project {
     /// Callable functions by name.
     pub callables: BTreeMap<String, Callable>,
     /// All files by path.
-    pub files: Arc<BTreeMap<String, String>>,
+    pub files: Arc<ProjectFiles>,
     /// The files as copied into sandboxes, with the modules that start programs.
-    pub sandbox_files: Arc<BTreeMap<String, String>>,
+    pub sandbox_files: Arc<ProjectFiles>,
 }
 
 /// The settings of a project that apply without a run.
@@ -98,7 +98,7 @@ impl Default for Defaults {
 
 impl Project {
     /// Parses a project's files, given by path relative to its root. Returns the first error.
-    pub fn parse(files: &BTreeMap<String, String>) -> Result<Project> {
+    pub fn parse(files: &ProjectFiles) -> Result<Project> {
         match Parsed::read(files)?.into_whole() {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
             other => other,
@@ -108,7 +108,8 @@ impl Project {
     /// Returns the name and rates in a project's project file; no other file is parsed.
     ///
     /// Error: `invalid_project` if the file is missing or invalid.
-    pub fn read_settings(files: &BTreeMap<String, String>) -> Result<ProjectSettings> {
+    pub fn read_settings(files: &ProjectFiles) -> Result<ProjectSettings> {
+        let files = &parsed::texts(files);
         let manifest = manifest::parse(manifest::file_name(files)?, files)?;
         Ok(ProjectSettings { name: manifest.name, rates: manifest.rates })
     }

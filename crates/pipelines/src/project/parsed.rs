@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_model::{ProjectFile, ProjectFiles};
+
 use super::command::CommandFunction;
 use super::{Project, by_name, check_growing, check_names, deeply, manifest, overwrite};
 use super::{parameter, python, sql, trigger};
@@ -27,19 +29,20 @@ impl Parsed {
     /// Parses a project's files, given by path relative to its root.
     ///
     /// Fails with `invalid_project` if there is no project file, or more than one.
-    pub fn read(files: &BTreeMap<String, String>) -> Result<Parsed> {
-        let file = manifest::file_name(files)?;
+    pub fn read(files: &ProjectFiles) -> Result<Parsed> {
+        let texts = &texts(files);
+        let file = manifest::file_name(texts)?;
         let mut errors = Vec::new();
-        let mut manifest = manifest::parse(file, files).unwrap_or_else(|error| {
+        let mut manifest = manifest::parse(file, texts).unwrap_or_else(|error| {
             errors.push(error);
             manifest::Manifest::default()
         });
-        errors.extend(manifest.model_files.check(files).err());
+        errors.extend(manifest.model_files.check(texts).err());
         let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
         let defines_models =
             |path: &str| manifest.model_files.contains(path) && !is_in_function(&manifest, path);
-        for (path, text) in files.iter().filter(|(path, _)| defines_models(path)) {
-            match read_file(path, text, &manifest.defaults.namespace, files) {
+        for (path, text) in texts.iter().filter(|(path, _)| defines_models(path)) {
+            match read_file(path, text, &manifest.defaults.namespace, texts) {
                 Ok(found) => {
                     steps.extend(found.steps);
                     callables.extend(found.callables);
@@ -49,7 +52,7 @@ impl Parsed {
         }
         let mut sandbox_files = files.clone();
         for CommandFunction { callable, module, .. } in std::mem::take(&mut manifest.commands) {
-            sandbox_files.insert(callable.function.file.to_string(), module);
+            sandbox_files.insert(callable.function.file.to_string(), module.into());
             callables.push(callable);
         }
         errors.extend(check_names(&steps).err());
@@ -107,7 +110,8 @@ impl Parsed {
             (_, Some(file)) if file == project.file => true,
             // A file that does not parse may define any name in its text.
             (_, Some(file)) => {
-                found.is_none() && project.files.get(file).is_some_and(|text| text.contains(name))
+                found.is_none()
+                    && project.files.get(file).is_some_and(|file| file.text().contains(name))
             }
             (_, None) => false,
         };
@@ -116,6 +120,11 @@ impl Parsed {
             None => Ok((project, found)),
         }
     }
+}
+
+/// Returns the texts of files; those of files that are not text are empty.
+pub(super) fn texts(files: &ProjectFiles) -> BTreeMap<String, String> {
+    files.iter().map(|(path, file)| (path.clone(), file.text().to_owned())).collect()
 }
 
 /// Returns true if a file is in the folder of a function with a runtime.
@@ -128,7 +137,7 @@ fn is_in_function(manifest: &manifest::Manifest, path: &str) -> bool {
 /// files define functions, or nothing.
 fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let Some(file) = error.file() else { return true };
-    let text = project.files.get(file).map_or("", String::as_str);
+    let text = project.files.get(file).map_or("", ProjectFile::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
     // A misspelled decorator has neither word.

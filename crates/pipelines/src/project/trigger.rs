@@ -15,7 +15,7 @@ pub(super) fn check(
 ) -> Vec<Error> {
     let may_define = |error: &Error, name: &str| {
         let file = error.file().filter(|file| *file != project.file);
-        file.and_then(|file| project.files.get(file)).is_some_and(|text| text.contains(name))
+        file.and_then(|file| project.files.get(file)).is_some_and(|file| file.text().contains(name))
     };
     let check = |located: &LocatedTrigger| {
         let name = located.trigger.function.as_deref()?;

@@ -1,8 +1,7 @@
 //! Inputs that a function reads batch by batch, from tables and from other models.
 
-use std::collections::BTreeMap;
-
 use crate::support::{World, files};
+use headwater_model::ProjectFiles;
 
 const ROWS: i64 = 400_000;
 
@@ -16,7 +15,7 @@ async fn world(room: u64) -> World {
     world
 }
 
-fn project(source: &str) -> BTreeMap<String, String> {
+fn project(source: &str) -> ProjectFiles {
     let source = format!("import headwater\n\n{source}");
     files("[defaults]\npython = \"3.11\"\n", &[("models/m.py", &source)])
 }

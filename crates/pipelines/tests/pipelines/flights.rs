@@ -1,11 +1,10 @@
 //! The example that `headwater demo` runs, on its real data, and a minimal project.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_ingest::Importer;
-use headwater_model::{ErrorCode, ImportRequest, RefSpec, StepStatus};
+use headwater_model::{ErrorCode, ImportRequest, ProjectFiles, RefSpec, StepStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::World;
@@ -15,14 +14,14 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// Returns the example's files, as the command line sends them.
-fn code(folder: &Path) -> BTreeMap<String, String> {
-    let mut files = BTreeMap::new();
+fn code(folder: &Path) -> ProjectFiles {
+    let mut files = ProjectFiles::new();
     for (folder, prefix) in [(folder.to_owned(), ""), (folder.join("models"), "models/")] {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             if [".toml", ".sql", ".py"].iter().any(|ending| name.ends_with(ending)) {
                 let text = std::fs::read_to_string(entry.path()).unwrap();
-                files.insert(format!("{prefix}{name}"), text);
+                files.insert(format!("{prefix}{name}"), text.into());
             }
         }
     }
@@ -55,7 +54,7 @@ async fn the_flights_become_a_scorecard() {
     world.branch("dev").await;
     let project = code(&folder);
     let on_dev = |parameters: &[(&str, &str)]| {
-        let parameters: BTreeMap<String, String> =
+        let parameters: ProjectFiles =
             parameters.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let (world, project) = (&world, &project);
         async move {

@@ -20,12 +20,12 @@ fn a_project_without_its_file_or_name_is_none() {
         "invalid_project: the project has no `headwater.toml`\n  \
          hint: Run `headwater init` to create one."
     );
-    let nameless = BTreeMap::from([("headwater.toml".to_owned(), "[project]\n".to_owned())]);
+    let nameless = BTreeMap::from([("headwater.toml".to_owned(), "[project]\n".into())]);
     insta::assert_snapshot!(refusal(&nameless), @r#"
     invalid_project: the key `name` is missing here (headwater.toml:1)
       hint: Add `name = "…"`.
     "#);
-    let empty = BTreeMap::from([("headwater.toml".to_owned(), "# later\n".to_owned())]);
+    let empty = BTreeMap::from([("headwater.toml".to_owned(), "# later\n".into())]);
     insta::assert_snapshot!(refusal(&empty), @r#"
     invalid_project: the table `[project]` is missing (headwater.toml:1)
       hint: Add `[project]`, and `name = "NAME"` below it.

@@ -1,8 +1,6 @@
 //! Concurrent changes during a run, on its target and on its run branch.
 
-use std::collections::BTreeMap;
-
-use headwater_model::{ErrorCode, Fault, MergeOutcome, MergeRequest, RevertRequest};
+use headwater_model::{ErrorCode, Fault, MergeOutcome, MergeRequest, ProjectFiles, RevertRequest};
 
 use crate::support::{Ran, World, files};
 
@@ -152,7 +150,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
         world.lake.merge("main", request, "eva")
     };
     let world = &world;
-    let run_on = |branch: &'static str, files: BTreeMap<String, String>| async move {
+    let run_on = |branch: &'static str, files: ProjectFiles| async move {
         world.run_with(&files, |request| request.reference = Some(branch.parse().unwrap())).await
     };
     world.sql("dev", &["INSERT INTO t VALUES (2)"]).await;

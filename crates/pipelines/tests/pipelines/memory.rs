@@ -1,8 +1,7 @@
 //! Intermediate rows: in memory up to the quota, then on disk, and deleted when the run ends.
 
-use std::collections::BTreeMap;
-
 use crate::support::{World, files};
+use headwater_model::ProjectFiles;
 
 const MODELS: &str = r#"
 import headwater
@@ -28,7 +27,7 @@ def all_even(chosen=headwater.Model("chosen")):
     return set(pc.bit_wise_and(chosen["id"], 1).unique().to_pylist()) == {0}
 "#;
 
-fn project() -> BTreeMap<String, String> {
+fn project() -> ProjectFiles {
     let sum = "-- headwater: materialization = replace\n\
                SELECT count(*) AS n, sum(twice) AS twice, max(l.name) AS name, min(length(note)) AS note\n\
                FROM chosen AS c JOIN longer AS l ON c.id = l.id";

@@ -77,14 +77,14 @@ async fn another_projects_table_is_not_written_over() {
     let world = World::new().await;
     world.run(&files("", &[("kept.sql", KEPT)])).await.report();
     let mut other = files("", &[("kept.sql", &KEPT.replace('2', "5"))]);
-    other.insert("headwater.toml".to_owned(), "[project]\nname = \"other\"\n".to_owned());
+    other.insert("headwater.toml".to_owned(), "[project]\nname = \"other\"\n".into());
     let ran = world.run(&other).await;
     insta::assert_snapshot!(shown(ran.outcome.as_ref().unwrap_err()), @r"
     already_exists: model `kept` would write to a table that project `test` created at `main` (kept.sql:1)
       hint: Rename the model, or set `allow_takeover = true` on it.
     ");
     let takeover = format!("-- headwater: allow_takeover = true\n{}", KEPT.replace('2', "5"));
-    other.insert("kept.sql".to_owned(), takeover);
+    other.insert("kept.sql".to_owned(), takeover.into());
     world.run(&other).await.report();
     assert!(kept(&world).await.contains("| 5  |"));
     assert!(world.plan(&files("", &[("kept.sql", KEPT)])).await.contains("project `other`"));

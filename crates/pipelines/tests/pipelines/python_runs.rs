@@ -71,7 +71,7 @@ async fn functions_and_queries_read_each_other() {
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
     let mut other = project.clone();
     let slower = "def double(x):\n    return x + x\n";
-    other.insert("models/helpers.py".to_owned(), slower.to_owned());
+    other.insert("models/helpers.py".to_owned(), slower.into());
     let reasons = world.plan(&other).await;
     assert!(reasons.starts_with("doubled: changed code"), "{reasons}");
     let stricter = world

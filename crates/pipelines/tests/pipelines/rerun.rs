@@ -1,8 +1,6 @@
 //! Merges that recompute derived tables.
 
-use std::collections::BTreeMap;
-
-use headwater_model::{ErrorCode, MergeOutcome, MergeRequest, RefSpec, StepStatus};
+use headwater_model::{ErrorCode, MergeOutcome, MergeRequest, ProjectFiles, RefSpec, StepStatus};
 
 use crate::support::{Ran, World, files, shown};
 
@@ -20,7 +18,7 @@ def few(agg=headwater.Model("agg")):
     return agg.column("n")[0].as_py() < 4
 "#;
 
-fn project(query: &str) -> BTreeMap<String, String> {
+fn project(query: &str) -> ProjectFiles {
     files("", &[("agg.sql", &format!("{REPLACE}{query}"))])
 }
 
@@ -33,7 +31,7 @@ async fn world() -> World {
     world
 }
 
-async fn run_on(world: &World, branch: &str, files: &BTreeMap<String, String>) -> Ran {
+async fn run_on(world: &World, branch: &str, files: &ProjectFiles) -> Ran {
     world.run_with(files, |request| request.reference = Some(branch.parse().unwrap())).await
 }
 
@@ -42,7 +40,7 @@ fn merge(source: &str) -> MergeRequest {
 }
 
 /// Merges `feat` into `main` with a run.
-async fn rerun(world: &World, files: &BTreeMap<String, String>) -> Ran {
+async fn rerun(world: &World, files: &ProjectFiles) -> Ran {
     world.run_with(files, |request| request.merge = Some(merge("feat"))).await
 }
 
@@ -119,7 +117,7 @@ async fn a_check_that_fails_on_the_merged_state_leaves_the_target_and_a_branch()
     let world = world().await;
     let checked = |query: &str| {
         let mut project = project(query);
-        project.insert("few.py".to_owned(), POSITIVE.to_owned());
+        project.insert("few.py".to_owned(), POSITIVE.into());
         project
     };
     world.sql("feat", &["INSERT INTO t VALUES (10)"]).await;

@@ -1,7 +1,6 @@
 //! A lake in a temporary folder with everything that a run needs, and projects defined in the
 //! tests.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,8 +13,8 @@ use headwater_functions::{
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    CreateRef, Fault, JobEventKind, JobId, JobKind, Problem, RefSpec, RunReport, RunRequest,
-    StepReport, StepStatus, SystemClock,
+    CreateRef, Fault, JobEventKind, JobId, JobKind, Problem, ProjectFiles, RefSpec, RunReport,
+    RunRequest, StepReport, StepStatus, SystemClock,
 };
 use headwater_pipelines::{Project, Runner};
 use headwater_secrets::{KeySource, SecretStore};
@@ -24,17 +23,19 @@ use headwater_store::MemoryStore;
 use crate::gate::Gate;
 
 /// Returns a project's files: a manifest, and others by path.
-pub fn files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub fn files(manifest: &str, others: &[(&str, &str)]) -> ProjectFiles {
     let manifest = format!("[project]\nname = \"test\"\n{manifest}");
-    let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-    others.chain([("headwater.toml".to_owned(), manifest)]).collect()
+    let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).into()));
+    others.chain([("headwater.toml".to_owned(), manifest.into())]).collect()
 }
 
 /// Returns the files of a project for Bauplan: a manifest, and others by path.
-pub fn bauplan_files(manifest: &str, others: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub fn bauplan_files(manifest: &str, others: &[(&str, &str)]) -> ProjectFiles {
     let project = "project:\n  id: 6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11\n  name: taxis\n";
-    let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-    others.chain([("bauplan_project.yml".to_owned(), format!("{project}{manifest}"))]).collect()
+    let others = others.iter().map(|(path, text)| ((*path).to_owned(), (*text).into()));
+    others
+        .chain([("bauplan_project.yml".to_owned(), format!("{project}{manifest}").into())])
+        .collect()
 }
 
 /// Formats an error as the command line shows it.
@@ -53,7 +54,7 @@ pub fn shown(problem: &Problem) -> String {
 }
 
 /// Returns the error of parsing a project.
-pub fn refusal(files: &BTreeMap<String, String>) -> String {
+pub fn refusal(files: &ProjectFiles) -> String {
     match Project::parse(files) {
         Ok(_) => "nothing is wrong".to_owned(),
         Err(error) => shown(&error.to_problem()),
@@ -160,26 +161,26 @@ impl World {
         others.map(|branch| (branch.name, branch.quarantine.is_some())).collect()
     }
 
-    pub async fn run(&self, files: &BTreeMap<String, String>) -> Ran {
+    pub async fn run(&self, files: &ProjectFiles) -> Ran {
         self.run_with(files, |_| ()).await
     }
 
     pub async fn run_with(
         &self,
-        files: &BTreeMap<String, String>,
+        files: &ProjectFiles,
         change: impl FnOnce(&mut RunRequest),
     ) -> Ran {
         self.start(files, change, None).await
     }
 
     /// Runs a project and stops it once a step has started.
-    pub async fn run_and_stop(&self, files: &BTreeMap<String, String>) -> Ran {
+    pub async fn run_and_stop(&self, files: &ProjectFiles) -> Ran {
         self.start(files, |_| (), Some(|event| matches!(event, JobEventKind::StepStarted { .. })))
             .await
     }
 
     /// Runs a project and stops it once a function has printed something.
-    pub async fn run_and_stop_when_printed(&self, files: &BTreeMap<String, String>) -> Ran {
+    pub async fn run_and_stop_when_printed(&self, files: &ProjectFiles) -> Ran {
         let printed =
             |event: &JobEventKind| matches!(event, JobEventKind::Log { model: Some(_), .. });
         self.start(files, |_| (), Some(printed)).await
@@ -187,7 +188,7 @@ impl World {
 
     async fn start(
         &self,
-        files: &BTreeMap<String, String>,
+        files: &ProjectFiles,
         change: impl FnOnce(&mut RunRequest),
         stop: Option<fn(&JobEventKind) -> bool>,
     ) -> Ran {
@@ -209,7 +210,7 @@ impl World {
     }
 
     /// Returns the plan as `name: reason` lines.
-    pub async fn plan(&self, files: &BTreeMap<String, String>) -> String {
+    pub async fn plan(&self, files: &ProjectFiles) -> String {
         let request = RunRequest { files: files.clone(), ..RunRequest::default() };
         match self.runner.plan(&request).await {
             Err(error) => shown(&error.to_problem()),

@@ -13,6 +13,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use headwater_model::ProjectFiles;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::CapabilitySet;
@@ -188,9 +189,9 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
     }
 }
 
-pub(super) fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String, String>> {
-    let Some(files) = files else { return Ok(BTreeMap::new()) };
-    let read = || -> io::Result<BTreeMap<String, String>> {
+pub(super) fn read_files(files: Option<&OwnedFd>) -> StepResult<ProjectFiles> {
+    let Some(files) = files else { return Ok(ProjectFiles::new()) };
+    let read = || -> io::Result<ProjectFiles> {
         let mut file = fs::File::from(files.try_clone()?);
         let mut text = Vec::new();
         file.rewind()?;
@@ -201,11 +202,7 @@ pub(super) fn read_files(files: Option<&OwnedFd>) -> StepResult<BTreeMap<String,
 }
 
 /// Creates the sandbox of this process and drops every privilege.
-fn confine(
-    setup: &ProcessSetup,
-    sandbox: &SandboxSpec,
-    files: &BTreeMap<String, String>,
-) -> StepResult {
+fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) -> StepResult {
     let user = match setup.identity {
         Identity::Switch(user) | Identity::Mapped(user) => user,
         Identity::Shown(_) | Identity::Same => rustix::process::getuid().as_raw(),

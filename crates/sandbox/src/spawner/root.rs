@@ -1,13 +1,13 @@
 //! Root file system of a sandbox: a small file system in memory with the host's programs and
 //! libraries, an interpreter, an environment and the project, all read-only, and a private `/tmp`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
+use headwater_model::{ProjectFile, ProjectFiles};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use super::{mounts, system};
@@ -52,11 +52,7 @@ const CONFIGURATION: [&str; 9] = [
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Builds the root and enters it. This process is in new mount and pid namespaces.
-pub(super) fn enter(
-    sandbox: &SandboxSpec,
-    files: &BTreeMap<String, String>,
-    user: u32,
-) -> StepResult {
+pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> StepResult {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     step("make mounts private", mount_change("/", private))?;
     let size = size_for(files).to_string();
@@ -94,11 +90,11 @@ pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
 }
 
 /// Mounts the project and the files of name resolution for a clone, read-only.
-pub(super) fn show_files(files: &BTreeMap<String, String>) -> StepResult {
+pub(super) fn show_files(files: &ProjectFiles) -> StepResult {
     for name in ["project", CALL] {
-        let of_this = |(path, _): &(&String, &String)| path.starts_with(&format!("{name}/"));
-        let own = files.iter().filter(of_this).map(|(path, text)| (path.clone(), text.clone()));
-        let own: BTreeMap<String, String> = own.collect();
+        let of_this = |(path, _): &(&String, &ProjectFile)| path.starts_with(&format!("{name}/"));
+        let own = files.iter().filter(of_this).map(|(path, file)| (path.clone(), file.clone()));
+        let own: ProjectFiles = own.collect();
         if !own.is_empty() {
             show_folder(name, &own)?;
         }
@@ -106,7 +102,7 @@ pub(super) fn show_files(files: &BTreeMap<String, String>) -> StepResult {
     Ok(())
 }
 
-fn show_folder(name: &str, files: &BTreeMap<String, String>) -> StepResult {
+fn show_folder(name: &str, files: &ProjectFiles) -> StepResult {
     let options = [("size", size_for(files).to_string()), ("mode", "0755".to_owned())];
     let folder = step(format!("mount /{name}"), mounts::tmpfs(&options))?;
     step(format!("attach /{name}"), mounts::attach(&folder, &Path::new("/").join(name)))?;
@@ -124,8 +120,8 @@ fn temporary(bytes: u64) -> io::Result<OwnedFd> {
 }
 
 /// Returns the size of a file system for these files.
-fn size_for(files: &BTreeMap<String, String>) -> usize {
-    let bytes: usize = files.values().map(String::len).sum();
+fn size_for(files: &ProjectFiles) -> usize {
+    let bytes: usize = files.values().map(|file| file.bytes().len()).sum();
     (16 << 20) + 2 * bytes + 4096 * files.len()
 }
 
@@ -177,9 +173,9 @@ fn show(mount: &OwnedFd, target: &Path) -> io::Result<()> {
     mounts::attach(mount, target)
 }
 
-/// Writes text files below a folder. Rejects paths that lead out of it.
-pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, String>) -> io::Result<()> {
-    for (path, text) in files {
+/// Writes files below a folder. Rejects paths that lead out of it.
+pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
+    for (path, file) in files {
         let path = Path::new(path);
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             let message = format!("`{}` is not a path below the project", path.display());
@@ -189,8 +185,8 @@ pub(super) fn write_files(folder: &Path, files: &BTreeMap<String, String>) -> io
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(&path, text)?;
-        if text.starts_with("#!") {
+        fs::write(&path, file.bytes())?;
+        if file.is_executable() {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         }
     }
@@ -248,7 +244,7 @@ mod tests {
     #[test]
     fn files_stay_below_their_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let files = |path: &str| BTreeMap::from([(path.to_owned(), "x".to_owned())]);
+        let files = |path: &str| ProjectFiles::from([(path.to_owned(), "x".into())]);
         write_files(folder.path(), &files("models/a.py")).unwrap();
         assert!(folder.path().join("models/a.py").exists());
         for path in ["../a", "/etc/a", "a/../../b", "./a/.."] {

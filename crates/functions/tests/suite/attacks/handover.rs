@@ -35,7 +35,7 @@ ctypes.memmove(start, b'overwritten', 11)
 return fails(open, '/proc/self/mem', 'r+b')";
     let mut invocation = probe(&environment, body);
     let changed = source(body).replace("def f():", "def f(data):");
-    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed);
+    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed.into());
     invocation.arguments = vec![table("data", &input)];
     holds(&functions, invocation).await;
     assert_eq!(input.mapped(), before);
@@ -60,7 +60,7 @@ for name in os.listdir('/proc/self/fd'):
 return fails(open, '/proc/self/mem', 'r+b')";
     let mut invocation = probe(&environment, body);
     let changed = super::source(body).replace("def f():", "def f(data):");
-    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed);
+    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed.into());
     invocation.arguments = vec![table("data", &input)];
     holds(&functions, invocation).await;
     assert_eq!(input.mapped(), before);

@@ -29,7 +29,7 @@ fn source(body: &str) -> String {
 fn probe(environment: &std::sync::Arc<headwater_functions::Environment>, body: &str) -> Invocation {
     let mut invocation = ask(environment, &source(body));
     let files = std::sync::Arc::make_mut(&mut invocation.files);
-    files.insert("models/probe.py".to_owned(), PROBE.to_owned());
+    files.insert("models/probe.py".to_owned(), PROBE.into());
     invocation
 }
 

@@ -120,7 +120,7 @@ fn with(body: &str, mark: &str, name: &str, pids: &[i32]) -> String {
 fn neighbour(environment: &Arc<Environment>, body: &str, input: &SharedTable) -> Invocation {
     let mut invocation = probe(environment, body);
     let changed = source(body).replace("def f():", "def f(data):");
-    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed);
+    Arc::make_mut(&mut invocation.files).insert("models/m.py".to_owned(), changed.into());
     invocation.arguments = vec![table("data", input)];
     invocation
 }
