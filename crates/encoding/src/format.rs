@@ -1,6 +1,6 @@
 //! The format of a response, selected by `Accept`.
 
-use headwater_model::{ErrorCode, Problem};
+use headwater_model::{ErrorCode, FileFormat, Problem};
 use hyper::HeaderMap;
 use hyper::header::ACCEPT;
 
@@ -58,6 +58,17 @@ impl Format {
             "application/x-parquet" | "application/parquet" => Some(Format::Parquet),
             "application/ndjson" | "application/jsonl" => Some(Format::Ndjson),
             _ => Format::ALL.into_iter().find(|format| format.media_type() == item),
+        }
+    }
+}
+
+impl From<FileFormat> for Format {
+    fn from(format: FileFormat) -> Self {
+        match format {
+            FileFormat::Arrow => Format::Arrow,
+            FileFormat::Ndjson => Format::Ndjson,
+            FileFormat::Csv => Format::Csv,
+            FileFormat::Parquet => Format::Parquet,
         }
     }
 }

@@ -45,8 +45,8 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use external_rows::StoredRows;
 pub use headwater_sql::{
-    AccessStatement, IntoStatement, Parameter, Parameters, Prepared, RestrictionStatement,
-    check_condition, placeholders, split_script,
+    AccessStatement, CopyFile, IntoStatement, Parameter, Parameters, Prepared,
+    RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
 pub use referenced_tables::{TableRef, parents};

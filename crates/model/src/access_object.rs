@@ -48,7 +48,7 @@ pub enum ObjectKind {
     Environment,
     /// A secret.
     Secret,
-    /// A location of files to import, and the files and folders below it.
+    /// A location of files outside the lake, and the files and folders below it.
     Location,
     /// A bucket of objects, or an object of it, `BUCKET/KEY`, and the objects below it.
     Bucket,
@@ -112,7 +112,8 @@ impl ObjectKind {
             ObjectKind::Trigger => &[Read, Run],
             ObjectKind::Environment => &[Read, Drop],
             ObjectKind::Secret => &[Set, Use],
-            ObjectKind::Location | ObjectKind::Usage => &[Read],
+            ObjectKind::Location => &[Read, Write],
+            ObjectKind::Usage => &[Read],
             ObjectKind::Bucket => &[Read, Write, List, Delete, Create, Drop],
             ObjectKind::Lake => &[Maintain, Audit, Administer],
         }

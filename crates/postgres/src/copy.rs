@@ -37,7 +37,8 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Parses a statement; none if it is not COPY.
+    /// Parses a statement; none if it is not COPY between the client and a table. COPY to a file of
+    /// the server is a statement like any other.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
         let first = sql.split_whitespace().next()?;
         if !first.eq_ignore_ascii_case("copy") {
@@ -47,6 +48,7 @@ impl Copy {
         let text = format!("{};", sql.trim_end().trim_end_matches(';'));
         let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &text);
         Some(match parsed.as_deref() {
+            Ok([Statement::Copy { to: true, target: CopyTarget::File { .. }, .. }]) => return None,
             Ok([statement @ Statement::Copy { .. }]) => Self::new(statement),
             Ok(_) => Err(unsupported("this form of COPY")),
             Err(error) => Err(Problem::new(ErrorCode::InvalidSql, error.to_string())),
@@ -266,6 +268,7 @@ mod tests {
         let header = CopyFormat { has_header: true, ..CopyFormat::csv() };
         check("COPY  t FROM STDIN CSV HEADER", "INSERT INTO t", header);
         assert_eq!(Copy::parse("SELECT 1"), None);
+        assert_eq!(Copy::parse("COPY t TO '/tmp/t.csv'"), None);
         for sql in ["COPY t FROM '/etc/passwd'", "COPY t TO STDOUT (FORMAT binary)", "COPY"] {
             assert!(matches!(Copy::parse(sql), Some(Err(_))), "{sql}");
         }

@@ -22,9 +22,10 @@ use headwater_model::{
 use serde_json::{Value, json};
 
 use crate::access::table_access;
-use crate::access_statement;
+use crate::copy_to::Target;
 use crate::service::Components;
 use crate::transaction::{OpenTransaction, Transactions};
+use crate::{access_statement, copy_to};
 
 /// Maximum length of a statement's summary, in characters.
 const SUMMARY_CHARACTERS_MAX: usize = 2_000;
@@ -132,6 +133,11 @@ impl Statements {
             let columns = access_statement::columns(statement);
             return Ok(Description { parameters: Vec::new(), columns });
         }
+        let copy = statement.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
+        if let Some((query, _)) = copy {
+            let described = Box::pin(self.describe(principal, request, &query)).await?;
+            return Ok(Description { columns: Some(copy_to::columns()), ..described });
+        }
         let author = principal.author().to_owned();
         let mut options = session_options(request, author, BTreeMap::new());
         options.access = self.access(principal, None);
@@ -198,6 +204,10 @@ impl Statements {
             session.register(COPIED_ROWS, rows).or_problem()?;
         }
         let prepared = self.run_access_statement(principal, request, &session, prepared).await?;
+        let copy = prepared.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
+        let (prepared, file) = copy.map_or((prepared, None), |(query, file)| (query, Some(file)));
+        let target = file.map(|file| Target::check(&self.components, principal, file));
+        let target = target.transpose()?;
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {
@@ -206,7 +216,13 @@ impl Statements {
             () = cancelled.cancelled() => return Err(stopped()),
         };
         running.metrics = Some(answer.metrics.clone());
-        Ok(answer)
+        match target {
+            Some(target) => tokio::select! {
+                copied = target.write(answer) => copied,
+                () = cancelled.cancelled() => Err(stopped()),
+            },
+            None => Ok(answer),
+        }
     }
 
     /// Executes a statement on roles and grants, and returns a query for its rows. Returns any

@@ -8,6 +8,7 @@ mod access_statement;
 pub mod alter_table;
 pub mod change;
 mod condition;
+mod copy_to;
 pub mod create_table;
 pub mod create_view;
 pub mod data_type;
@@ -41,6 +42,7 @@ pub mod values;
 
 pub use access_statement::AccessStatement;
 pub use condition::check_condition;
+pub use copy_to::CopyFile;
 pub use error::{At, Error, Position, Result};
 pub use headwater_sql_tokens::is_keyword;
 pub use parameters::{Parameter, Parameters, placeholders};

@@ -10,6 +10,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::access_statement::AccessStatement;
 use super::alter_table::TableChange;
+use super::copy_to::{CopyFile, copy_to, is_copy_to};
 use super::create_view::offset;
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
@@ -114,12 +115,21 @@ impl Prepared {
         }
     }
 
+    /// Returns the query and the file of COPY … TO, which the engine does not execute; none for any
+    /// other statement.
+    pub fn copy_to(&self) -> Result<Option<(Prepared, CopyFile)>> {
+        let Parsed::Other { statement, .. } = &self.parsed else { return Ok(None) };
+        let Some((parsed, file)) = copy_to(statement)? else { return Ok(None) };
+        Ok(Some((Prepared { parsed, ..self.clone() }, file)))
+    }
+
     /// Returns the name of the statement, such as `SELECT`. Fails if it is not supported.
     pub fn name(&self) -> Result<&'static str> {
-        if let Parsed::Access(statement) = &self.parsed {
-            return Ok(statement.name());
+        match &self.parsed {
+            Parsed::Access(statement) => Ok(statement.name()),
+            Parsed::Other { statement, .. } if is_copy_to(statement) => Ok("COPY"),
+            Parsed::Alter(_) | Parsed::Other { .. } => Ok(self.clone().command()?.name()),
         }
-        Ok(self.clone().command()?.name())
     }
 
     /// Casts parameters to SQL types, so that their values can be bound as text.

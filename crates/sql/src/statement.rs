@@ -414,8 +414,12 @@ pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
 /// Returns the error for an unsupported statement.
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
+        Statement::Copy { to: true, .. } => {
+            let hint = "Write `COPY (query) TO 'file.parquet'` as a statement of its own.";
+            ("COPY here".to_owned(), Some(hint))
+        }
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {
-            ("COPY".to_owned(), Some("Import files with `headwater table import`."))
+            ("COPY FROM".to_owned(), Some("Import files with `headwater table import`."))
         }
         Statement::StartTransaction { .. }
         | Statement::Commit { .. }

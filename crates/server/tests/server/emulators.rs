@@ -67,10 +67,27 @@ async fn live_in(url: &str, cloud: &CloudSettings) {
     let job = server.post("/v1/branches/main/tables/small/maintain", maintenance).await;
     let id = job["id"].as_str().expect("an id").to_owned();
     server.until(&format!("/v1/jobs/{id}"), |job| job["status"] == "succeeded").await;
+    copy_to_bucket(&server, url).await;
     server.running.shutdown().await;
     let again = TestServer { running: support::start(config()).await, ..server };
     let ids = again.rows("SELECT id FROM small ORDER BY id").await;
     assert_eq!(ids, json!([{"id": 2}, {"id": 3}, {"id": 4}]));
     let counted = again.rows("SELECT count(*) AS n, sum(v % 1000) AS s FROM large").await;
     assert_eq!(counted[0]["n"], 2_000_000, "{counted}");
+}
+
+/// Checks that a query's rows are written to an object outside the warehouse, and imported again.
+async fn copy_to_bucket(server: &TestServer, warehouse: &str) {
+    let (bucket, _) = warehouse.rsplit_once('/').expect("a bucket");
+    let object = format!("{bucket}/out/large.parquet");
+    let copied = server.rows(&format!("COPY large TO '{object}'")).await;
+    assert_eq!(copied[0]["rows"], 2_000_000, "{copied}");
+    let body = json!({"table": "copied", "sources": [object]});
+    let job = server.post("/v1/imports", body).await;
+    let job = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
+    server.until(&job, |job| job["status"] == "succeeded").await;
+    let counted = server.rows("SELECT count(*) AS n FROM copied").await;
+    assert_eq!(counted, json!([{"n": 2_000_000}]));
+    let refused = server.rows(&format!("COPY large TO '{warehouse}/large.parquet'")).await;
+    assert_eq!(refused["code"], "invalid_argument", "{refused}");
 }

@@ -11,6 +11,7 @@ mod api;
 mod attacks;
 mod clients;
 mod console;
+mod copy_to;
 mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
@@ -78,6 +79,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(attacks::trials());
     trials.extend(clients::trials());
     trials.extend(console::trials());
+    trials.extend(copy_to::trials());
     trials.extend(listeners::trials());
     trials.extend(emulators::trials());
     trials.extend(deployments::trials());

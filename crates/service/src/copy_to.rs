@@ -1,0 +1,159 @@
+//! COPY … TO a file: checks the target and writes the rows of the query.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use futures::StreamExt;
+use headwater_encoding::Encoder;
+use headwater_engine::{Answer, CopyFile};
+use headwater_model::{Action, ErrorCode, FileFormat, Object, OrProblem, Principal, Problem};
+use headwater_tables::CloudUrl;
+
+use crate::access::EVERY;
+use crate::export_file::ExportFile;
+use crate::service::Components;
+
+/// Returns the columns of the result: the file, its rows and its bytes.
+pub fn columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("file", DataType::Utf8, false),
+        Field::new("rows", DataType::Int64, false),
+        Field::new("bytes", DataType::Int64, false),
+    ]))
+}
+
+/// A file that a statement may write.
+pub struct Target {
+    file: ExportFile,
+    location: String,
+    format: FileFormat,
+}
+
+impl Target {
+    /// Checks that a principal may write a file, and that the file is outside the lake.
+    ///
+    /// Errors: `forbidden`; `invalid_argument` for a file of the lake or an unknown URL scheme.
+    pub fn check(
+        components: &Components,
+        principal: &Principal,
+        file: CopyFile,
+    ) -> Result<Self, Problem> {
+        let CopyFile { location, format } = file;
+        let location = absolute(components, &location)?;
+        let parent = Path::new(&location).components().any(|part| part == Component::ParentDir);
+        let granted = if parent { EVERY } else { &location };
+        components.authorize(principal, Action::Write, &Object::location(granted))?;
+        let file = if CloudUrl::is_meant(&location) {
+            cloud_file(components, &location)?
+        } else {
+            local_file(components, &location)?
+        };
+        Ok(Target { file, location, format })
+    }
+
+    /// Writes the rows of an answer to the file. Returns one row that describes the file. If it
+    /// fails or is dropped, the file does not exist, or is as it was.
+    pub async fn write(self, answer: Answer) -> Result<Answer, Problem> {
+        let Answer { schema, mut stream, metrics, .. } = answer;
+        let mut encoder = Encoder::new(self.format.into(), &schema).map_err(|e| encoding(&e))?;
+        let mut output = self.file.create().await?;
+        let (mut rows, mut bytes) = (0_usize, 0_usize);
+        while let Some(batch) = stream.next().await {
+            let mut rest = Some(batch.or_problem()?);
+            while let Some(batch) = rest {
+                let all = batch.num_rows();
+                let (piece, left) = encoder.piece(batch).map_err(|e| encoding(&e))?;
+                rows += all - left.as_ref().map_or(0, RecordBatch::num_rows);
+                bytes += piece.len();
+                output.write(piece).await?;
+                rest = left;
+            }
+        }
+        // The end of the stream makes the usage final.
+        drop(stream);
+        let end = encoder.end().map_err(|e| encoding(&e))?;
+        bytes += end.len();
+        output.write(end).await?;
+        output.finish().await?;
+        let row = row(&self.location, rows, bytes).map_err(|e| encoding(&e))?;
+        let stream = futures::stream::iter([Ok(row)]).boxed();
+        Ok(Answer { schema: columns(), stream, metrics, commit: None })
+    }
+}
+
+/// Returns a location with a relative path resolved against the folder that contains the lake.
+fn absolute(components: &Components, location: &str) -> Result<String, Problem> {
+    if CloudUrl::is_meant(location) {
+        return Ok(location.to_owned());
+    }
+    if let Some((scheme, _)) = location.split_once("://") {
+        let message = format!("`{location}` cannot be written: unknown URL scheme `{scheme}`");
+        let hint = "Use a path, or a URL with `s3://`, `gs://`, `az://` or `abfss://`.";
+        return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+    }
+    let lake = &components.config.lake_dir;
+    let base = lake.parent().unwrap_or(lake);
+    let path = base.join(location);
+    let path = std::path::absolute(&path).unwrap_or(path);
+    Ok(path.to_string_lossy().into_owned())
+}
+
+fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
+    if components.lake.tables().path_of(location).is_ok() {
+        return Err(of_the_lake(location));
+    }
+    let url = CloudUrl::parse(location).or_problem()?;
+    ExportFile::object(&url, &components.config.warehouse.cloud)
+}
+
+fn local_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
+    let path = Path::new(location);
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(not_written(location, "it is not a file name"));
+    };
+    let folder = folder.canonicalize().map_err(|error| {
+        let hint = format!("Create the folder `{}` first.", folder.display());
+        not_written(location, &error.to_string()).with_hint(hint)
+    })?;
+    let path = folder.join(name);
+    if path.is_dir() {
+        return Err(not_written(location, "it is a folder"));
+    }
+    let in_warehouse = components.lake.tables().path_of(&path.to_string_lossy()).is_ok();
+    if in_warehouse || is_of_the_lake(&components.config.lake_dir, &path) {
+        return Err(of_the_lake(location));
+    }
+    Ok(ExportFile::local(path))
+}
+
+/// Returns true for files of the lake's folder, and for files next to it that have its name, such
+/// as the key of its secrets.
+fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
+    let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
+    path.starts_with(&lake) || path.with_extension("") == lake
+}
+
+fn of_the_lake(location: &str) -> Problem {
+    not_written(location, "the lake owns the files there")
+        .with_hint("Name a file outside the lake.")
+}
+
+/// Returns the error of a file that cannot be written.
+pub fn not_written(location: &str, reason: &str) -> Problem {
+    let message = format!("`{location}` cannot be written: {reason}");
+    Problem::new(ErrorCode::InvalidArgument, message)
+}
+
+fn encoding(error: &ArrowError) -> Problem {
+    let message = format!("the rows cannot be encoded: {error}");
+    Problem::new(ErrorCode::InvalidArgument, message).with_hint("Cast the column to text.")
+}
+
+fn row(location: &str, rows: usize, bytes: usize) -> Result<RecordBatch, ArrowError> {
+    let count = |count| Arc::new(Int64Array::from(vec![i64::try_from(count).unwrap_or(i64::MAX)]));
+    let file: ArrayRef = Arc::new(StringArray::from(vec![location]));
+    RecordBatch::try_new(columns(), vec![file, count(rows), count(bytes)])
+}

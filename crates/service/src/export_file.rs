@@ -1,0 +1,136 @@
+//! Files written outside the lake. A file appears under its name when it is complete, so a reader
+//! never sees half of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_lake::CloudSettings;
+use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_tables::CloudUrl;
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+
+use crate::copy_to::not_written;
+
+/// A file to write.
+pub(crate) enum ExportFile {
+    /// A file on disk.
+    Local(PathBuf),
+    /// An object in a bucket.
+    Object { store: Arc<dyn ObjectStore>, path: object_store::path::Path, url: String },
+}
+
+/// A file that is being written. Dropping it before [`Output::finish`] leaves no file.
+pub(crate) enum Output {
+    /// A temporary file in the folder of the target.
+    Local { file: Option<NamedTempFile>, path: PathBuf },
+    /// An upload.
+    Object { upload: BufWriter, url: String },
+}
+
+impl ExportFile {
+    /// Returns a file on disk; its folder must exist.
+    pub fn local(path: PathBuf) -> Self {
+        ExportFile::Local(path)
+    }
+
+    /// Returns an object in a bucket.
+    pub fn object(url: &CloudUrl, settings: &CloudSettings) -> Result<Self, Problem> {
+        let text = url.as_str().to_owned();
+        let path = object_store::path::Path::parse(url.key())
+            .map_err(|error| not_written(&text, &error.to_string()))?;
+        if url.key().is_empty() {
+            return Err(not_written(&text, "it names a bucket, not an object"));
+        }
+        let store = url.open_bucket(settings).or_problem()?;
+        Ok(ExportFile::Object { store, path, url: text })
+    }
+
+    /// Starts writing.
+    pub async fn create(&self) -> Result<Output, Problem> {
+        match self {
+            ExportFile::Local(path) => {
+                let path = path.clone();
+                blocking(move || {
+                    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+                    let file = temporary(&folder).map_err(|error| failed(&path, &error))?;
+                    Ok(Output::Local { file: Some(file), path })
+                })
+                .await
+            }
+            ExportFile::Object { store, path, url } => {
+                let upload = BufWriter::new(store.clone(), path.clone());
+                Ok(Output::Object { upload, url: url.clone() })
+            }
+        }
+    }
+}
+
+impl Output {
+    /// Appends bytes.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Problem> {
+        match self {
+            Output::Local { file, path } => {
+                let (Some(mut temporary), target) = (file.take(), path.clone()) else {
+                    return Err(not_written(&path.to_string_lossy(), "it was closed"));
+                };
+                let written = blocking(move || {
+                    let written = temporary.write_all(&bytes);
+                    written.map_err(|error| failed(&target, &error))?;
+                    Ok(temporary)
+                });
+                *file = Some(written.await?);
+                Ok(())
+            }
+            Output::Object { upload, url } => {
+                upload.put(bytes).await.map_err(|error| not_written(url, &error.to_string()))
+            }
+        }
+    }
+
+    /// Makes the file durable and visible under its name.
+    pub async fn finish(self) -> Result<(), Problem> {
+        match self {
+            Output::Local { file, path } => {
+                let Some(file) = file else {
+                    return Err(not_written(&path.to_string_lossy(), "it was closed"));
+                };
+                blocking(move || publish(file, &path).map_err(|error| failed(&path, &error))).await
+            }
+            Output::Object { mut upload, url } => {
+                upload.shutdown().await.map_err(|error| not_written(&url, &error.to_string()))
+            }
+        }
+    }
+}
+
+/// Creates a temporary file with the permissions of a new file.
+fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let permissions = std::fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(".copy-").permissions(permissions).tempfile_in(folder)
+}
+
+fn publish(file: NamedTempFile, path: &Path) -> std::io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Problem {
+    not_written(&path.to_string_lossy(), &error.to_string())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Problem::new(ErrorCode::Internal, format!("the file was not written: {error}")))
+    })
+}
