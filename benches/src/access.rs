@@ -24,20 +24,21 @@ pub fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
     let (open, limited) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (without, with) = (start(open.path())?, start(limited.path())?);
     let token = create_user(limited.path(), &with)?;
-    let mut owner = without.connect()?;
-    let mut user = Connection::open(with.address(), &token)?;
     let bounds = [Duration::from_micros(50), Duration::from_micros(200)];
     let parts = [
         ("warm call, authorised with 1,000 grants", INVOKE, "{}"),
         ("query, authorised with 1,000 grants", QUERY, STATEMENT),
     ];
     for ((name, path, body), bound) in parts.into_iter().zip(bounds) {
+        // The servers close connections that are idle for as long as this may take.
+        wait_until_quiet()?;
+        let mut owner = without.connect()?;
+        let mut user = Connection::open(with.address(), &token)?;
         // The first requests create the environment and fill caches.
         for _ in 0..10 {
             owner.request("POST", path, body)?;
             user.request("POST", path, body)?;
         }
-        wait_until_quiet()?;
         let (mut references, mut taken) = (Vec::new(), Vec::new());
         for _ in 0..samples {
             references.push(owner.request("POST", path, body)?);
