@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::ProjectFile;
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,7 @@ impl BuildRecord {
     fn add_files(&mut self, plan: &Plan, function: &Function) {
         let mut own = function.code.len();
         for path in &function.modules {
-            let text = plan.project.files.get(&**path).map_or("", String::as_str);
+            let text = plan.project.files.get(&**path).map_or("", ProjectFile::text);
             // The code has a line with the path before each module.
             own = own.saturating_sub(text.len() + path.len() + "\n# \n".len());
             self.files.insert(path.to_string(), short_hash(text));

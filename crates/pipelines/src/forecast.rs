@@ -40,11 +40,16 @@ impl Plan {
         let mut plan = self.listed();
         let costs = self.last_costs(runner).await?;
         let rates = &self.project.rates;
+        // The number of rows of a table reveals those that a row filter hides.
+        let hidden = runner.access.as_ref().and_then(|access| access.restriction_digest());
         for (index, listed) in self.listed_steps().zip(&mut plan.steps) {
             if self.steps[index].reason.is_none() {
                 continue;
             }
-            let volume = self.volume(index).await?;
+            let volume = match hidden {
+                Some(_) => Volume::default(),
+                None => self.volume(index).await?,
+            };
             let reading = Usage { bytes_read: volume.bytes, ..Usage::default() };
             let known = costs.get(&self.project.steps[index].name);
             let cost = known.copied().unwrap_or_else(|| rates.cost(&reading));
@@ -69,7 +74,7 @@ impl Plan {
         let mut volume = Volume::default();
         for (number, input) in step.inputs.iter().enumerate() {
             if let Some(files) = increments.new.get(&number) {
-                volume.add(files.rows(), files.bytes());
+                volume.add(files.files.rows(), files.files.bytes());
                 continue;
             }
             match self.graph.model(input) {

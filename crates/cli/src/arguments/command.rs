@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use super::{
     Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
     Environment, Event, Function, Grant, Init, Job, Key, Log, Login, Logout, Namespace,
-    OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag, Test, Token,
-    Trigger, Usage, User, View,
+    OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag,
+    Test, Token, Trigger, Usage, User, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:

@@ -4,11 +4,10 @@
 //! The files are compared by content, so saving a file without a change starts no round. Editors
 //! write several files, or one in several steps: a round waits until the files stay the same.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use headwater_model::{ErrorCode, RunRequest};
+use headwater_model::{ErrorCode, ProjectFiles, RunRequest};
 
 use crate::api::Api;
 use crate::commands::run;
@@ -21,7 +20,7 @@ use crate::terminal::Tone;
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A project's files, or the error of reading them.
-type Files = Result<BTreeMap<String, String>>;
+type Files = Result<ProjectFiles>;
 
 /// Runs a project after each edit. Errors of a round are printed, and the next edit is awaited.
 pub async fn watch(
@@ -74,6 +73,6 @@ async fn edited(root: &Path, known: &Files) -> Files {
 }
 
 /// Returns a form in which two reads can be compared.
-fn text(files: &Files) -> std::result::Result<BTreeMap<String, String>, String> {
+fn text(files: &Files) -> std::result::Result<ProjectFiles, String> {
     files.clone().map_err(|problem| problem.message)
 }

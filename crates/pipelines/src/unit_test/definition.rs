@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headwater_model::ProjectFiles;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -69,9 +70,10 @@ pub(super) enum Expected {
 }
 
 /// Returns the tests in the folder `tests` of a project.
-pub(super) fn read(files: &BTreeMap<String, String>) -> Result<Vec<UnitTest>> {
+pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     let mut tests: Vec<UnitTest> = Vec::new();
-    for (path, text) in files.iter().filter(|(path, _)| is_test_file(path)) {
+    for (path, file) in files.iter().filter(|(path, _)| is_test_file(path)) {
+        let text = file.text();
         let parsed: Vec<UnitTest> = serde_saphyr::from_str(text).map_err(|error| {
             let error = error.without_snippet();
             let line = error.location().map_or(1, |location| location.line());

@@ -1,5 +1,6 @@
 //! The example that `headwater demo` runs, on its real data, and a minimal project.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ async fn the_flights_become_a_scorecard() {
     world.branch("dev").await;
     let project = code(&folder);
     let on_dev = |parameters: &[(&str, &str)]| {
-        let parameters: ProjectFiles =
+        let parameters: BTreeMap<String, String> =
             parameters.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let (world, project) = (&world, &project);
         async move {

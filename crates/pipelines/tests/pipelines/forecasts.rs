@@ -1,8 +1,6 @@
 //! Plans that say what a run will do: what changed, what it reads, costs, installs and affects.
 
-use std::collections::BTreeMap;
-
-use headwater_model::{PlannedStep, RunPlan, RunRequest};
+use headwater_model::{PlannedStep, ProjectFiles, RunPlan, RunRequest};
 
 use crate::support::{World, files};
 
@@ -15,7 +13,7 @@ async fn world() -> World {
     world
 }
 
-fn shop(daily: &str, clean: &str) -> BTreeMap<String, String> {
+fn shop(daily: &str, clean: &str) -> ProjectFiles {
     let daily = format!("{KEPT}{daily}");
     let weekly = format!("{KEPT}SELECT sum(amount) AS amount FROM daily");
     let manifest = "[parameters.least]\ntype = \"int\"\ndefault = 0\n";
@@ -27,7 +25,7 @@ const CLEAN: &str = "SELECT id, amount FROM orders WHERE amount > $least";
 
 async fn plan(
     world: &World,
-    files: &BTreeMap<String, String>,
+    files: &ProjectFiles,
     change: impl FnOnce(&mut RunRequest),
 ) -> RunPlan {
     let mut request = RunRequest { files: files.clone(), ..RunRequest::default() };

@@ -174,7 +174,9 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     assert_eq!(report.outcome, MergeOutcome::Merged);
     // The run of another project did not check this state.
     let other = files("", &[("c.sql", &first)]);
-    let other = other.into_iter().map(|(path, text)| (path, text.replace("\"test\"", "\"other\"")));
+    let other = other
+        .into_iter()
+        .map(|(path, text)| (path, text.text().replace("\"test\"", "\"other\"").into()));
     let ran = run_on("main", other.collect()).await;
     assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::BranchProtected);
     let unprotected = catalog.protect_branch("main", false).await.unwrap();

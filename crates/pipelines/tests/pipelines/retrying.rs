@@ -1,16 +1,14 @@
 //! Retries of failed runs: what the failed run computed is kept, and the result is that of an
 //! unbroken run.
 
-use std::collections::BTreeMap;
-
-use headwater_model::{Fault, RunRequest};
+use headwater_model::{Fault, ProjectFiles, RunRequest};
 
 use crate::support::{Ran, World, files, shown};
 
 const KEPT: &str = "-- headwater: materialization = replace\n";
 
 /// Returns a project whose model `bad` reads `good` and fails with the divisor 0.
-fn project(good: &str, divisor: u8) -> BTreeMap<String, String> {
+fn project(good: &str, divisor: u8) -> ProjectFiles {
     let bad = format!("{KEPT}SELECT id / {divisor} AS id FROM good");
     let checks = "import headwater\n\n\n@headwater.expectation()\n\
                   def bad_has_rows(bad=headwater.Model(\"bad\")):\n    return bad.num_rows > 0\n";
@@ -27,7 +25,7 @@ async fn world() -> World {
     world
 }
 
-async fn retry(world: &World, files: &BTreeMap<String, String>, failed: &Ran) -> Ran {
+async fn retry(world: &World, files: &ProjectFiles, failed: &Ran) -> Ran {
     let id = failed.id.to_string();
     world.run_with(files, |request| request.retry = Some(id)).await
 }
@@ -134,7 +132,7 @@ async fn a_run_that_wrote_nothing_is_retried_as_a_new_run() {
 }
 
 /// Returns a model that fails until a time in seconds, for which `{until}` stands.
-fn flaky(settings: &str, exception: &str) -> BTreeMap<String, String> {
+fn flaky(settings: &str, exception: &str) -> ProjectFiles {
     let model = format!(
         "import headwater\n\n\n@headwater.model(materialization=\"replace\", {settings})\n\
          def flaky(t=headwater.Model(\"t\", batches=True)):\n    \
@@ -151,11 +149,10 @@ async fn a_function_with_retries_is_repeated_with_the_same_inputs() {
     let world = world().await;
     let soon = std::time::SystemTime::now() + std::time::Duration::from_millis(2_500);
     let soon = soon.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64().to_string();
-    let project: BTreeMap<String, String> =
-        flaky("retries=20, backoff=\"200ms\"", "ConnectionError")
-            .into_iter()
-            .map(|(path, text)| (path, text.replace("{until}", &soon)))
-            .collect();
+    let project: ProjectFiles = flaky("retries=20, backoff=\"200ms\"", "ConnectionError")
+        .into_iter()
+        .map(|(path, text)| (path, text.text().replace("{until}", &soon).into()))
+        .collect();
     let ran = world.run(&project).await;
     assert_eq!(ran.steps(), "flaky succeeded");
     let attempts =
@@ -167,8 +164,11 @@ async fn a_function_with_retries_is_repeated_with_the_same_inputs() {
 #[tokio::test]
 async fn errors_of_the_program_and_functions_without_retries_are_not_repeated() {
     let world = world().await;
-    let never = |project: BTreeMap<String, String>| -> BTreeMap<String, String> {
-        project.into_iter().map(|(path, text)| (path, text.replace("{until}", "1e18"))).collect()
+    let never = |project: ProjectFiles| -> ProjectFiles {
+        project
+            .into_iter()
+            .map(|(path, text)| (path, text.text().replace("{until}", "1e18").into()))
+            .collect()
     };
     for (project, attempts) in [
         (flaky("retries=2, backoff=\"10ms\"", "TypeError"), 1),

@@ -1,16 +1,14 @@
 //! Runs of selected models: dbt's selection syntax, the checks of the selection, and tables of
 //! other models that are read as they are.
 
-use std::collections::BTreeMap;
-
-use headwater_model::{Fault, RunRequest};
+use headwater_model::{Fault, ProjectFiles, RunRequest};
 
 use crate::support::{Ran, World, files, shown};
 
 const KEPT: &str = "-- headwater: materialization = replace\n";
 
 /// Returns a shop: `orders` -> `clean` (not stored) -> `daily` -> `weekly`, and `people` -> `vips`.
-fn shop(daily: &str) -> BTreeMap<String, String> {
+fn shop(daily: &str) -> ProjectFiles {
     let daily = format!("{KEPT}-- headwater: tags = sales, core\n{daily}");
     let checks = "import headwater\n\n\n@headwater.expectation(tags=[\"quick\"])\n\
                   def daily_has_rows(daily=headwater.Model(\"daily\")):\n    \
@@ -60,7 +58,7 @@ async fn listed(world: &World, select: &[&str], exclude: &[&str]) -> String {
     }
 }
 
-async fn run(world: &World, files: &BTreeMap<String, String>, select: &[&str]) -> Ran {
+async fn run(world: &World, files: &ProjectFiles, select: &[&str]) -> Ran {
     let select: Vec<String> = select.iter().map(|one| (*one).to_owned()).collect();
     world.run_with(files, |request| request.select = select).await
 }
@@ -164,7 +162,7 @@ async fn modified_models_are_those_whose_code_differs_from_the_last_build() {
     // An edit of an intermediate model, and its undoing, both count.
     let mut edited = changed.clone();
     let clean = "SELECT id, amount FROM orders WHERE amount > 1".to_owned();
-    edited.insert("models/staging/clean.sql".to_owned(), clean);
+    edited.insert("models/staging/clean.sql".to_owned(), clean.into());
     assert_eq!(run(&world, &edited, &["state:modified+"]).await.steps(), expected);
     assert_eq!(run(&world, &edited, &["state:modified+"]).await.steps(), "");
     assert_eq!(run(&world, &changed, &["state:modified+"]).await.steps(), expected);

@@ -1,9 +1,7 @@
 //! Unit tests of models on given rows, which read and write no table of the lake.
 
-use std::collections::BTreeMap;
-
 use headwater_jobs::NewJob;
-use headwater_model::{Fault, JobKind, RunReport, RunRequest, StepStatus};
+use headwater_model::{Fault, JobKind, ProjectFiles, RunReport, RunRequest, StepStatus};
 
 use crate::support::{World, files, shown};
 
@@ -17,7 +15,7 @@ const PYTHON: &str = "import headwater\n\n\n@headwater.model()\n\
     @headwater.expectation()\ndef some(large=headwater.Model(\"large\")):\n    \
     return large.num_rows > 0\n";
 
-fn project(tests: &str) -> BTreeMap<String, String> {
+fn project(tests: &str) -> ProjectFiles {
     let manifest = "[parameters.least]\ntype = \"int\"\ndefault = 1\n";
     let sql = ("models/daily.sql", DAILY);
     files(manifest, &[sql, ("models/large.py", PYTHON), ("tests/all.yaml", tests)])

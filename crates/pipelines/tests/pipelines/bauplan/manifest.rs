@@ -70,7 +70,7 @@ fn defaults_are_those_of_bauplan() {
     let project = parse("");
     assert_eq!(project.defaults.namespace, "bauplan");
     let nameless = "project: {id: 6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11}\nparameters:\ndefaults:\n";
-    let files = BTreeMap::from([("bauplan_project.yaml".to_owned(), nameless.to_owned())]);
+    let files = BTreeMap::from([("bauplan_project.yaml".to_owned(), nameless.into())]);
     let project = Project::parse(&files).unwrap();
     assert_eq!(project.name, "6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11");
 }
@@ -161,7 +161,7 @@ fn a_project_has_one_file_with_an_id() {
     let mut both = bauplan_files("", &[]);
     both.extend(files("", &[]));
     assert!(refusal(&both).contains("`headwater.toml` and `bauplan_project.yml`"));
-    let one = |text: &str| BTreeMap::from([("bauplan_project.yml".to_owned(), text.to_owned())]);
+    let one = |text: &str| BTreeMap::from([("bauplan_project.yml".to_owned(), text.into())]);
     assert!(refusal(&one("project: {name: x}")).contains("the key `id` is missing here"));
     assert!(
         refusal(&one("project: {id: seven}")).contains("the project's `id` is a UUID, not `seven`")
