@@ -1,4 +1,4 @@
-//! Access keys, which sign requests by SigV4: create, list, revoke, authenticate.
+//! Access keys, which sign requests by `SigV4`: create, list, revoke, authenticate.
 //!
 //! A signature is checked with the secret itself, so the secret is stored encrypted, by the caller,
 //! and not as a hash.

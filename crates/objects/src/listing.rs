@@ -93,12 +93,11 @@ impl Objects {
                     page.next = page.entries.last().map(|last| last.name().to_owned());
                     return Ok(page);
                 }
-                let entry = match list.group(key) {
-                    Some(group) => Listed::Group(group.to_owned()),
-                    None => {
-                        let info = Box::new(decode(&name, &value)?);
-                        Listed::Object { key: key.to_owned(), info }
-                    }
+                let entry = if let Some(group) = list.group(key) {
+                    Listed::Group(group.to_owned())
+                } else {
+                    let info = Box::new(decode(&name, &value)?);
+                    Listed::Object { key: key.to_owned(), info }
                 };
                 skipped = list.group(key).map(str::to_owned);
                 page.entries.push(entry);

@@ -158,7 +158,7 @@ impl Objects {
         self.check_bucket(&path.bucket).await?;
         for _ in 0..ATTEMPTS {
             let stored = self.stored(path).await?;
-            let current = self.decoded(path, stored.as_ref())?;
+            let current = decoded(path, stored.as_ref())?;
             condition.check(&path.key, current.as_ref())?;
             let (Some(stored), Some(current)) = (stored, current) else { return Ok(()) };
             let mut refs = self.removal(&current).await?;
@@ -183,7 +183,7 @@ impl Objects {
             let _creating = self.0.buckets.read().await;
             let bucket = self.bucket_record(&path.bucket).await?;
             let stored = self.stored(path).await?;
-            let current = self.decoded(path, stored.as_ref())?;
+            let current = decoded(path, stored.as_ref())?;
             condition.check(&path.key, current.as_ref())?;
             let mut refs = changes.clone();
             refs.push(unchanged(bucket_ref(&path.bucket), bucket));
@@ -211,17 +211,16 @@ impl Objects {
     pub(crate) async fn find(&self, path: &ObjectPath) -> Result<Option<ObjectInfo>> {
         check_key(&path.key)?;
         let stored = self.stored(path).await?;
-        self.decoded(path, stored.as_ref())
+        decoded(path, stored.as_ref())
     }
 
     async fn stored(&self, path: &ObjectPath) -> Result<Option<Bytes>> {
         Ok(self.0.store.reference(&object_ref(&path.bucket, &path.key)).await?)
     }
+}
 
-    fn decoded(&self, path: &ObjectPath, stored: Option<&Bytes>) -> Result<Option<ObjectInfo>> {
-        let decoded = stored.map(|value| decode(&object_ref(&path.bucket, &path.key), value));
-        decoded.transpose()
-    }
+fn decoded(path: &ObjectPath, stored: Option<&Bytes>) -> Result<Option<ObjectInfo>> {
+    stored.map(|value| decode(&object_ref(&path.bucket, &path.key), value)).transpose()
 }
 
 /// Checks a key: any text of at most 1,024 bytes without NUL.

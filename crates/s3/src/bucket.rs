@@ -20,7 +20,7 @@ pub(crate) async fn create(
     let bucket = &request.input.bucket;
     service.buckets().create(&principal(&request), bucket).await.map_err(s3_error_of)?;
     let location = Some(format!("/{bucket}"));
-    Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
+    Ok(S3Response::new(CreateBucketOutput { location }))
 }
 
 pub(crate) async fn delete(

@@ -78,14 +78,13 @@ impl S3Protocol {
     pub async fn call(&self, mut request: HttpRequest, peer: &Peer) -> HttpResponse {
         let key = claimed_key(&request);
         request.extensions_mut().insert(peer.clone());
-        let response = match self.s3.call(request).await {
-            Ok(response) => response,
-            Err(_) => {
-                tracing::error!("an S3 response cannot be encoded");
-                let mut response = HttpResponse::new(s3s::Body::empty());
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response
-            }
+        let response = if let Ok(response) = self.s3.call(request).await {
+            response
+        } else {
+            tracing::error!("an S3 response cannot be encoded");
+            let mut response = HttpResponse::new(s3s::Body::empty());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
         };
         if let Some(key) = key
             && response.status() == StatusCode::FORBIDDEN
