@@ -197,7 +197,7 @@ class Client(Refs, Tables):
             time.sleep(0.02)
         hint = "Look at what became of it with `headwater job ls`; then ask again."
         cause = str(cut) or type(cut).__name__
-        return make("unavailable", "the response was truncated", hint, causes=[cause])
+        return make("unavailable", "the response was cut off", hint, causes=[cause])
 
     # Functions.
 
