@@ -154,7 +154,7 @@ fn an_unsupported_statement_is_rejected_by_name() {
     for (sql, name) in [
         ("CREATE INDEX i ON numbers (x)", "CREATE INDEX"),
         ("CREATE SEQUENCE eva", "CREATE SEQUENCE"),
-        ("COPY numbers TO 'x.csv'", "COPY"),
+        ("COPY numbers FROM 'x.csv'", "COPY FROM"),
     ] {
         let text = workspace.fails(2, &["query", sql]);
         assert!(text.contains(name), "{sql}\n{text}");
