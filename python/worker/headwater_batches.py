@@ -234,8 +234,7 @@ class Feed:
             forked = number in self._forked
             self._forked.discard(number)
             (lost if forked else free).append(number)
-        # Limits the size of a message; only a function that kept many batches drops so many at
-        # once.
+        # Limits the size of a message; more are pending only after many batches were kept.
         while len(free) + len(lost) > 2000:
             self._socket.send(json.dumps({"free": free[:1000], "lost": lost[:1000]}).encode())
             free, lost = free[1000:], lost[1000:]
