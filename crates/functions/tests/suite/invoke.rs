@@ -577,7 +577,7 @@ async fn too_many_open_files_and_threads_are_told_by_their_limits() {
         "def f():\n    held = []\n    while True:\n        held.append(open('/dev/null'))\n";
     let (outcome, _) = run(&functions, call(&environment, files)).await;
     let hint = headwater_model::Fault::hint(&outcome.unwrap_err()).unwrap();
-    assert!(hint.starts_with("Close files") && hint.contains(" open at a time"), "{hint}");
+    assert!(hint.starts_with("Close unused files") && hint.contains("open at a time"), "{hint}");
     let threads = "def f():\n    raise RuntimeError(\"can't start new thread\")\n";
     let (outcome, _) = run(&functions, call(&environment, threads)).await;
     let hint = headwater_model::Fault::hint(&outcome.unwrap_err()).unwrap();
