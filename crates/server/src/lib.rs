@@ -13,6 +13,7 @@ mod auth;
 mod config;
 mod console;
 mod error;
+mod expect_continue;
 mod handle;
 mod http;
 mod iceberg;

@@ -14,7 +14,7 @@ use headwater_service::S3Operations;
 
 use crate::auth::{TcpPeer, client_address};
 use crate::state::App;
-use crate::{activity, panic};
+use crate::{activity, expect_continue, panic};
 
 /// Returns the router of the listener.
 pub fn router(app: &App) -> Router {
@@ -22,6 +22,7 @@ pub fn router(app: &App) -> Router {
     Router::new()
         .fallback(answer)
         .layer(from_fn(panic::catch))
+        .layer(from_fn(expect_continue::close_if_unread))
         .layer(from_fn_with_state(app.activity.clone(), activity::count))
         .with_state(Shared { app: app.clone(), protocol })
 }
