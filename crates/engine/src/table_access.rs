@@ -28,8 +28,8 @@ pub trait TableAccess: Debug + Send + Sync {
     /// table's id, if one is given, and by its name.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
-    /// Returns a digest of all row filters and column masks that apply to the session. Results of
-    /// sessions with another digest are not reused.
+    /// Returns a digest of all row filters and column masks that apply to the session. Results
+    /// are reused only between sessions with the same digest.
     fn restriction_digest(&self) -> Option<String>;
 }
 

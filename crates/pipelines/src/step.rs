@@ -241,7 +241,7 @@ pub struct ParameterInput {
 pub struct Retries {
     /// Maximum number of repetitions.
     pub count: u32,
-    /// Wait before the first repetition; it doubles with each one.
+    /// The wait before the first retry; it doubles before each further retry.
     pub backoff: Duration,
 }
 

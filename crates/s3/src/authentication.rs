@@ -27,7 +27,7 @@ impl S3Auth for KeyAuth {
     }
 }
 
-/// The principal of a signed request, which the request's extensions have from here on.
+/// The check of each request: puts the principal that signed it into the request's extensions.
 pub(crate) struct SignerAccess(pub(crate) S3Operations);
 
 #[async_trait]

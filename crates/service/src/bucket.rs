@@ -28,7 +28,7 @@ impl Buckets {
         self.0.access.remove_owner(principal, &object).await.or_problem()
     }
 
-    /// Checks that a bucket exists whose objects the principal may list.
+    /// Checks that a bucket exists and that the principal may list its objects.
     pub async fn check(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::List, &Object::bucket(name))?;
         self.0.buckets.objects.check_bucket(name).await.or_problem()

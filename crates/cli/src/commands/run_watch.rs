@@ -1,5 +1,5 @@
 //! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Unchanged models
-//! are skipped, so a round runs what the edit touched.
+//! are skipped, so only the models that the edit affects run.
 //!
 //! The files are compared by content, so saving a file without a change starts no round. Editors
 //! write several files, or one in several steps: a round waits until the files stay the same.

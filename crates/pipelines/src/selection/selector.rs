@@ -52,7 +52,7 @@ pub(super) enum Method {
     State(State),
 }
 
-/// Comparison with the state that the target branch was last built with.
+/// The state of a model, compared with the last build on the target branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Never built, or its code changed.
