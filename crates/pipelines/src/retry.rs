@@ -27,8 +27,8 @@ pub(crate) struct KeptBranch {
 }
 
 impl Runner {
-    /// Returns the branch that the failed run kept; `None` if it wrote nothing. Without a branch, the
-    /// retry is an ordinary run. Fails with `BranchMoved` if another client committed to it.
+    /// Returns the branch that the failed run kept; `None` if it wrote nothing. Without a branch,
+    /// the retry is an ordinary run. Fails with `BranchMoved` if another client committed to it.
     pub(crate) async fn kept_branch(
         &self,
         request: &RunRequest,

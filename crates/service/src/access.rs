@@ -135,8 +135,8 @@ impl TableAccess for SessionAccess {
 }
 
 impl SessionAccess {
-    /// Rejects changes of a table if row filters or column masks on its name apply to the principal.
-    /// Callers that know the table's id check those on the id as well.
+    /// Rejects changes of a table if row filters or column masks on its name apply to the
+    /// principal. Callers that know the table's id check those on the id as well.
     fn check_restrictions(&self, action: Action, object: &Object) -> Result<(), Problem> {
         if object.kind() != ObjectKind::Table || !is_change(action) {
             return Ok(());
