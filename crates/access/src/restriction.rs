@@ -94,6 +94,14 @@ impl TableRestrictions {
         self.applying(principal, &directory, on)
     }
 
+    /// Returns a restriction that applies to a table by its name only. The table would lose it under
+    /// another name.
+    pub fn by_name_only(&self, table: &TableName, id: &str) -> Option<Restriction> {
+        let directory = self.0.directory();
+        let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
+        on.find(|one| one.table_id != id).cloned()
+    }
+
     /// Returns a digest of all restrictions that apply to a principal; none if there are none. Two
     /// principals with the same digest read the same rows.
     pub fn digest(&self, principal: &Principal) -> Option<String> {

@@ -83,6 +83,11 @@ impl TableChange {
         }
     }
 
+    /// Returns true if the change is of a view.
+    pub fn is_view(&self) -> bool {
+        self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
+    }
+
     /// Returns the operation: `created`, `appended`, `replaced`, `changed` or `dropped`.
     pub fn word(&self) -> &str {
         match (&self.from, &self.to) {

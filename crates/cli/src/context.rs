@@ -92,8 +92,8 @@ impl Context {
             return Ok(());
         }
         let message = format!(
-            "`--output {form}` is only for `headwater query`, `headwater table diff` and \
-             `headwater function invoke`"
+            "`--output {form}` is only for `headwater query`, `headwater table diff`, \
+             `headwater function invoke` and `headwater audit`"
         );
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }

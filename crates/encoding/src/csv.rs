@@ -1,33 +1,32 @@
-//! Rows as CSV: a header, then the rows. Null is the empty field. Lists, structs and maps are JSON.
+//! Rows as CSV: a header, then the rows. Null is an empty field, and the empty text is `""`. Lists,
+//! structs and maps are JSON.
+//!
+//! Arrow's writer has no option to write null and the empty text differently.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow::csv::{Writer, WriterBuilder};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema};
 use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 
 use super::calendar;
 use super::json::json_texts;
-use super::output::Output;
 
 /// A writer of CSV.
 pub struct CsvWriter {
-    schema: SchemaRef,
-    writer: Writer<Output>,
-    output: Output,
+    output: Vec<u8>,
 }
 
 impl CsvWriter {
     /// Creates a writer, which writes the header.
-    pub fn new(schema: &Schema) -> Result<Self, ArrowError> {
-        let fields: Vec<FieldRef> = schema.fields().iter().map(flat_field).collect();
-        let schema = Arc::new(Schema::new(fields));
-        let output = Output::default();
-        let mut writer = WriterBuilder::new().with_header(true).build(output.clone());
-        writer.write(&RecordBatch::new_empty(schema.clone()))?;
-        Ok(CsvWriter { schema, writer, output })
+    pub fn new(schema: &Schema) -> Self {
+        let mut output = Vec::new();
+        let names = schema.fields().iter().map(|field| Some(field.name().as_str()));
+        line(&mut output, names);
+        CsvWriter { output }
     }
 
     /// Encodes a batch.
@@ -36,37 +35,60 @@ impl CsvWriter {
         let columns = fields.iter().zip(batch.columns());
         let columns: Result<Vec<_>, _> = columns.map(|(field, array)| flat(field, array)).collect();
         let columns = columns?;
-        self.writer.write(&RecordBatch::try_new(self.schema_of(&columns), columns)?)?;
-        Ok(self.output.take())
-    }
-
-    /// Returns the schema, with text for columns whose times Arrow's encoders do not support.
-    fn schema_of(&self, columns: &[ArrayRef]) -> SchemaRef {
-        let fields = self.schema.fields().iter().zip(columns);
-        if fields.clone().all(|(field, column)| field.data_type() == column.data_type()) {
-            return self.schema.clone();
+        let options = FormatOptions::default();
+        let formatters = columns.iter().map(|column| ArrayFormatter::try_new(column, &options));
+        let formatters = formatters.collect::<Result<Vec<_>, _>>()?;
+        let mut texts = vec![String::new(); columns.len()];
+        for row in 0..batch.num_rows() {
+            for (text, formatter) in texts.iter_mut().zip(&formatters) {
+                text.clear();
+                write!(text, "{}", formatter.value(row)).map_err(|_| not_formatted())?;
+            }
+            let values = columns.iter().zip(&texts);
+            let values =
+                values.map(|(column, text)| column.is_valid(row).then_some(text.as_str()));
+            line(&mut self.output, values);
         }
-        let fields = fields
-            .map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
-        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+        Ok(self.end())
     }
 
     /// Returns the remaining bytes: the header, if there was no batch.
     pub fn end(&mut self) -> Bytes {
-        self.output.take()
+        std::mem::take(&mut self.output).into()
     }
+}
+
+fn not_formatted() -> ArrowError {
+    ArrowError::CsvError("a value cannot be written as text".to_owned())
+}
+
+/// Appends a line. A line of one null is `""`, because readers skip empty lines.
+fn line<'a>(output: &mut Vec<u8>, mut values: impl ExactSizeIterator<Item = Option<&'a str>>) {
+    let is_single = values.len() == 1;
+    let mut separator: &[u8] = b"";
+    for value in &mut values {
+        output.extend_from_slice(separator);
+        separator = b",";
+        match value {
+            None if is_single => output.extend_from_slice(b"\"\""),
+            None => {}
+            Some(text) if needs_quotes(text) => {
+                output.push(b'"');
+                output.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+                output.push(b'"');
+            }
+            Some(text) => output.extend_from_slice(text.as_bytes()),
+        }
+    }
+    output.push(b'\n');
+}
+
+fn needs_quotes(text: &str) -> bool {
+    text.is_empty() || text.contains([',', '"', '\n', '\r'])
 }
 
 fn has_parts(data_type: &DataType) -> bool {
     data_type.is_nested()
-}
-
-fn flat_field(field: &FieldRef) -> FieldRef {
-    if has_parts(field.data_type()) {
-        Arc::new(Field::new(field.name(), DataType::Utf8, true))
-    } else {
-        field.clone()
-    }
 }
 
 fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
@@ -95,8 +117,21 @@ mod tests {
         lists.append_null();
         let array: ArrayRef = Arc::new(lists.finish());
         let batch = RecordBatch::try_from_iter([("l", array)]).expect("a batch");
-        let mut writer = CsvWriter::new(batch.schema_ref()).expect("a writer");
+        let mut writer = CsvWriter::new(batch.schema_ref());
         let text = writer.batch(&batch).expect("bytes");
         assert_eq!(&text[..], b"l\n\"[1,null]\"\n\"\"\n");
+    }
+    #[test]
+    fn null_and_the_empty_text_differ() {
+        let texts = |values: Vec<Option<&str>>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([
+            ("a,b", texts(vec![Some(""), None, Some("x\ny")])),
+            ("c", texts(vec![None, Some("say \"no\""), Some("plain")])),
+        ]);
+        let batch = batch.expect("a batch");
+        let mut writer = CsvWriter::new(batch.schema_ref());
+        let text = writer.batch(&batch).expect("bytes");
+        let expected = "\"a,b\",c\n\"\",\n,\"say \"\"no\"\"\"\n\"x\ny\",plain\n";
+        assert_eq!(text, expected.as_bytes());
     }
 }

@@ -52,7 +52,7 @@ impl Encoder {
             Format::Ndjson => {
                 Writer::Ndjson(names::distinct(schema), Box::new(json::lines_writer()))
             }
-            Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema)?)),
+            Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema))),
             Format::Parquet => Writer::Parquet(Box::new(parquet::ParquetWriter::new(schema)?)),
         };
         Ok(Encoder { writer, rows: PIECE_ROWS })

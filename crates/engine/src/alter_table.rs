@@ -97,6 +97,9 @@ impl Session {
         if new == table {
             return output::of_write(0, None, run.metrics);
         }
+        if let Some(entry) = view.state().table(&table).await? {
+            self.check_rename(&table, &entry)?;
+        }
         transaction.rename(&table, &new).await?;
         let message = format!("rename table {table} to {new}");
         self.finish_with(transaction, &message, 0, &run.metrics).await

@@ -50,7 +50,7 @@ pub use headwater_sql::{
 };
 pub use options::{EngineOptions, SessionOptions};
 pub use referenced_tables::{TableRef, parents};
-pub use restricted::{TableFiles, change_forbidden, restricted_tables};
+pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
 pub use session::{Description, ParameterType, Session};
 pub use system::SystemTable;
 pub use table_access::TableAccess;

@@ -76,6 +76,15 @@ impl Session {
         }
     }
 
+    /// Checks that a table keeps its row filters and column masks under another name.
+    pub(crate) fn check_rename(&self, table: &TableName, entry: &TableEntry) -> Result<()> {
+        let Some(access) = &self.options.access else { return Ok(()) };
+        match access.restriction_by_name(table, &entry.id) {
+            Some(restriction) => Err(Error::Problem(rename_forbidden(table, &restriction))),
+            None => Ok(()),
+        }
+    }
+
     /// Registers some data files of a table under a name, instead of the whole table.
     pub async fn register_files(&self, name: &str, files: TableFiles) -> Result<()> {
         let TableFiles { table, id, files } = files;
@@ -126,6 +135,17 @@ pub fn change_forbidden(action: Action, table: &TableName, restrictions: &Restri
     let message = format!("user `{user}` may not {action} table `{table}`: {}", names.join(", "));
     Problem::new(ErrorCode::Forbidden, message)
         .with_hint("Read the table or add rows to it: the rest needs a user without restrictions.")
+}
+
+/// Returns the error of a table that would lose a restriction under another name.
+pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem {
+    let message = format!(
+        "table `{table}` cannot be renamed: its {restriction} was created for an earlier table of \
+         this name"
+    );
+    let kind = if restriction.column.is_some() { "COLUMN MASK" } else { "ROW FILTER" };
+    Problem::new(ErrorCode::Forbidden, message)
+        .with_hint(format!("Ask an administrator to run `CREATE OR REPLACE {kind}` first."))
 }
 
 /// A whole table with its name.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use headwater_model::{Action, Object, Problem, Restrictions, TableName};
+use headwater_model::{Action, Object, Problem, Restriction, Restrictions, TableName};
 
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -27,6 +27,10 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns the row filters and column masks of a table that apply to the session: by the
     /// table's id, if one is given, and by its name.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
+
+    /// Returns a row filter or column mask, of any user, that applies to a table by its name only:
+    /// the table would lose it under another name.
+    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;
 
     /// Returns a digest of all row filters and column masks that apply to the session. Results
     /// are reused only between sessions with the same digest.

@@ -134,8 +134,10 @@ impl Shared {
         with: Vec<Append>,
     ) {
         let card = self.rate_card.read().clone();
-        if live.end(now, result, &card, with) {
-            self.unstored.fetch_add(1, Ordering::Relaxed);
+        // Counted before it ends: from then on the writer may store it, which counts down.
+        self.unstored.fetch_add(1, Ordering::Relaxed);
+        if !live.end(now, result, &card, with) {
+            self.unstored.fetch_sub(1, Ordering::Relaxed);
         }
         self.mark(live, true);
     }

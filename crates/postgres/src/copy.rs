@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use headwater_model::{ErrorCode, OrProblem, Problem};
 use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
 use sqlparser::ast::{
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Statement,
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, SetExpr,
+    Statement,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -65,6 +66,9 @@ impl Copy {
         }
         let format = format_of(options, legacy_options)?;
         let (sql, columns) = match source {
+            CopySource::Query(query) if is_change(&query.body) => {
+                return Err(unsupported("COPY of a statement that changes a table"));
+            }
             CopySource::Query(query) => (query.to_string(), 0),
             CopySource::Table { table_name, columns } => {
                 let names: Vec<String> = columns.iter().map(ToString::to_string).collect();
@@ -79,6 +83,15 @@ impl Copy {
             }
         };
         Ok(Copy { sql, is_to: *to, columns, format })
+    }
+}
+
+/// Returns true if a query is an INSERT, UPDATE, DELETE or MERGE, which the parser accepts there.
+fn is_change(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => true,
+        SetExpr::Query(query) => is_change(&query.body),
+        _ => false,
     }
 }
 

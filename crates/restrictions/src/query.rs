@@ -36,8 +36,14 @@ pub fn query(
             conditions.push(format!("({})", found.bind(restrictions)?));
             continue;
         };
-        // A column that was dropped needs no mask.
-        let Some(at) = found.position(column) else { continue };
+        let Some(at) = found.position(column) else {
+            // A column that was dropped needs no mask. In another table of the same name, the
+            // masked values may be in a column of another name.
+            if found.is_same {
+                continue;
+            }
+            return Err(format!("its {restriction} needs the column `{column}`, which is missing"));
+        };
         if masked[at] {
             return Err(format!("column `{}` has two column masks", columns[at].0));
         }
@@ -80,13 +86,12 @@ struct Found<'a> {
 
 impl Found<'_> {
     /// Returns the position of a column that the restriction uses: by its field id in the same
-    /// table, otherwise by its name.
+    /// table. If no column has that id, by its name: a column that was dropped and added again
+    /// has another id.
     fn position(&self, name: &str) -> Option<usize> {
-        if !self.is_same {
-            return at(self.columns, name);
-        }
-        let id = self.restriction.columns.get(name).copied()?;
-        self.columns.iter().position(|(_, other)| *other == Some(id))
+        let id = self.restriction.columns.get(name).filter(|_| self.is_same);
+        let by_id = id.and_then(|id| self.columns.iter().position(|(_, it)| *it == Some(*id)));
+        by_id.or_else(|| at(self.columns, name))
     }
 
     fn bind(&self, to: &Restrictions) -> Result<String, String> {

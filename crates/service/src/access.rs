@@ -11,7 +11,7 @@ use headwater_access::{Access, Credential, Decision, Denial, TableRestrictions};
 use headwater_engine::{TableAccess, change_forbidden};
 use headwater_model::{
     Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, OrProblem,
-    Principal, Problem, Restrictions, TableName,
+    Principal, Problem, Restriction, Restrictions, TableName,
 };
 use headwater_oidc::is_jwt;
 use headwater_pipelines::Callable;
@@ -127,6 +127,10 @@ impl TableAccess for SessionAccess {
 
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
         TableRestrictions::new(&self.access).on(&self.principal, table, id)
+    }
+
+    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
+        TableRestrictions::new(&self.access).by_name_only(table, id)
     }
 
     fn restriction_digest(&self) -> Option<String> {

@@ -16,6 +16,9 @@ use crate::access::EVERY;
 use crate::export_file::ExportFile;
 use crate::service::Components;
 
+/// Name of a lake's folder.
+const LAKE_FOLDER: &str = ".headwater";
+
 /// Returns the columns of the result: the file, its rows and its bytes.
 pub fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -119,8 +122,13 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
         not_written(location, &error.to_string()).with_hint(hint)
     })?;
     let path = folder.join(name);
-    if path.is_dir() {
-        return Err(not_written(location, "it is a folder"));
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => return Err(not_written(location, "it is a folder")),
+        Ok(found) if !found.is_file() => {
+            return Err(not_written(location, "it is a link, a device or a pipe")
+                .with_hint("Name a regular file, or one that does not exist."));
+        }
+        _ => {}
     }
     let in_warehouse = components.lake.tables().path_of(&path.to_string_lossy()).is_ok();
     if in_warehouse || is_of_the_lake(&components.config.lake_dir, &path) {
@@ -129,11 +137,15 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     Ok(ExportFile::local(path))
 }
 
-/// Returns true for files of the lake's folder, and for files next to it that have its name, such
-/// as the key of its secrets.
+/// Returns true for files of the lake's folder or of another lake's, and for files next to them
+/// that have their name, such as the key of the secrets.
 fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
     let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
-    path.starts_with(&lake) || path.with_extension("") == lake
+    let is_lake = |part: Component<'_>| {
+        let name = part.as_os_str().to_string_lossy();
+        name == LAKE_FOLDER || name.strip_prefix(LAKE_FOLDER).is_some_and(|it| it.starts_with('.'))
+    };
+    path.starts_with(&lake) || path.with_extension("") == lake || path.components().any(is_lake)
 }
 
 fn of_the_lake(location: &str) -> Problem {

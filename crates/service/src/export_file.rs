@@ -56,8 +56,7 @@ impl ExportFile {
             ExportFile::Local(path) => {
                 let path = path.clone();
                 blocking(move || {
-                    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-                    let file = temporary(&folder).map_err(|error| failed(&path, &error))?;
+                    let file = temporary(&path).map_err(|error| failed(&path, &error))?;
                     Ok(Output::Local { file: Some(file), path })
                 })
                 .await
@@ -108,12 +107,24 @@ impl Output {
     }
 }
 
-/// Creates a temporary file with the permissions of a new file.
-fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+/// Creates a temporary file beside a file, with its permissions if it exists, and otherwise those
+/// of a new file. Its name has that of the file, so that one left by a crash can be recognised.
+fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
 
-    let permissions = std::fs::Permissions::from_mode(0o666);
-    tempfile::Builder::new().prefix(".copy-").permissions(permissions).tempfile_in(folder)
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!(".{}.copy-", name.chars().take(100).collect::<String>());
+    let existing = std::fs::metadata(path).map(|found| found.permissions());
+    let new = std::fs::Permissions::from_mode(0o666);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).permissions(existing.as_ref().unwrap_or(&new).clone());
+    let file = builder.tempfile_in(folder)?;
+    if let Ok(permissions) = existing {
+        // The process's umask does not apply to an existing file.
+        file.as_file().set_permissions(permissions)?;
+    }
+    Ok(file)
 }
 
 fn publish(file: NamedTempFile, path: &Path) -> std::io::Result<()> {

@@ -12,6 +12,9 @@ use headwater_model::{
 use crate::restriction::{TableAt as Side, part_only, without_rows};
 use crate::service::Components;
 
+/// The message of a commit that changed a table or view that the reader may not read.
+const HIDDEN: &str = "(changes tables that you may not read)";
+
 /// Operations on refs.
 #[derive(Clone)]
 pub struct Refs(pub(crate) Arc<Components>);
@@ -44,7 +47,34 @@ impl Refs {
             self.0.authorize(principal, Action::Read, &Object::reference(&after))?;
         }
         let log = self.0.lake.catalog().log(reference, limit, after).await.or_problem();
-        log.map_err(|problem| self.0.conceal(principal, problem))
+        let mut log = log.map_err(|problem| self.0.conceal(principal, problem))?;
+        if !self.0.is_unlimited(principal) {
+            for commit in &mut log {
+                if !self.reads_changes(principal, commit).await? {
+                    HIDDEN.clone_into(&mut commit.message);
+                }
+            }
+        }
+        Ok(log)
+    }
+
+    /// Returns true if a principal may read every table and view that a commit changed, compared
+    /// with its first parent. A message may contain their names.
+    async fn reads_changes(
+        &self,
+        principal: &Principal,
+        commit: &Commit,
+    ) -> Result<bool, Problem> {
+        let Some(&parent) = commit.parents.first() else { return Ok(true) };
+        let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
+        Ok(changes.iter().all(|change| {
+            let object = if change.is_view() {
+                Object::view(&change.table)
+            } else {
+                Object::table(&change.table)
+            };
+            self.0.allows(principal, Action::Select, &object)
+        }))
     }
 
     /// Compares two refs, as a job.

@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{Column, DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 
 /// Aggregates of each column, in the order of the result.
 const AGGREGATES: [&str; 5] = ["min", "max", "approx_distinct", "avg", "count"];
@@ -25,7 +25,11 @@ pub fn aggregate(
     let mut values = vec![function("count")?.call(vec![lit(1_i64)]).alias("rows")];
     for (index, (qualifier, field)) in plan.schema().iter().enumerate() {
         for name in AGGREGATES {
-            let column = Expr::Column(Column::from((qualifier, field)));
+            let mut column = Expr::Column(Column::from((qualifier, field)));
+            // DataFusion's `approx_distinct` accepts no floating-point numbers.
+            if name == "approx_distinct" && field.data_type().is_floating() {
+                column = column.cast_to(&DataType::Utf8, plan.schema())?;
+            }
             let value = match name {
                 _ if applies(name, field.data_type()) => function(name)?.call(vec![column]),
                 _ => function("min")?.call(vec![lit(ScalarValue::Utf8(None))]),

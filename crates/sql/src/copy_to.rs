@@ -3,7 +3,7 @@
 //! The engine does not execute it: its caller runs the query and writes the rows.
 
 use headwater_model::FileFormat;
-use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, Statement};
+use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, SetExpr, Statement};
 
 use crate::error::{Error, Result};
 use crate::parse::parse_one;
@@ -35,6 +35,11 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)
     }
     let format = format_of(filename, options)?;
     let query = match source {
+        CopySource::Query(query) if is_change(&query.body) => {
+            let message = "COPY … TO of a statement that changes a table is not supported";
+            let hint = Some("Write a query between the parentheses.".to_owned());
+            return Err(Error::Invalid { message: message.to_owned(), hint, position: None });
+        }
         CopySource::Query(query) => {
             Parsed::Other { statement: Box::new(Statement::Query(query.clone())), view: None }
         }
@@ -45,6 +50,15 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)
         }
     };
     Ok(Some((query, CopyFile { location: filename.clone(), format })))
+}
+
+/// Returns true if a query is an INSERT, UPDATE, DELETE or MERGE, which the parser accepts there.
+pub fn is_change(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => true,
+        SetExpr::Query(query) => is_change(&query.body),
+        _ => false,
+    }
 }
 
 /// Returns the format that the options name, or that of the file's suffix.

@@ -219,6 +219,7 @@ impl Command {
         matches!(
             self,
             Command::Query(_)
+                | Command::Audit(_)
                 | Command::Sql(_)
                 | Command::Table(Table::Diff(_))
                 | Command::Function(Function::Invoke(_))

@@ -1,5 +1,7 @@
 //! Parses the command line; errors suggest the intended command.
 
+use std::ffi::OsString;
+
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ColorChoice, Command, CommandFactory, Error, FromArgMatches};
@@ -10,10 +12,25 @@ use super::Arguments;
 pub fn parse() -> Arguments {
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let parsed = command(&words).try_get_matches_from_mut(std::env::args_os());
+    let parsed = command(&words).try_get_matches_from_mut(std::env::args_os().map(statement));
     parsed
         .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches))
         .unwrap_or_else(|error| suggest(error, &words).exit())
+}
+
+/// Returns an argument, with a space before it if it starts with a comment of SQL, which would be
+/// taken for an option.
+fn statement(argument: OsString) -> OsString {
+    let is_comment = argument.to_str().and_then(|text| text.strip_prefix("--")).is_some_and(|rest| {
+        let name = rest.split('=').next().unwrap_or(rest);
+        name.contains(char::is_whitespace)
+    });
+    if !is_comment {
+        return argument;
+    }
+    let mut separated = OsString::from(" ");
+    separated.push(argument);
+    separated
 }
 
 fn command(words: &[String]) -> Command {

@@ -23,6 +23,9 @@ pub fn trials() -> Vec<Trial> {
         trial("access_restrictions::several_filters_and_roles_are_combined_by_and", combined),
         trial("access_restrictions::definitions_are_checked_and_audited", definitions),
         trial("access_restrictions::a_filter_that_cannot_be_applied_denies_the_read", fails_closed),
+        trial("access_restrictions::a_column_that_was_added_again_is_masked", added_again),
+        trial("access_restrictions::a_table_of_the_same_name_keeps_its_name", renamed_again),
+        trial("access_restrictions::messages_of_commits_show_no_hidden_table", messages),
     ]
 }
 
@@ -448,4 +451,54 @@ async fn fails_closed() {
     staff.owner("DROP ROW FILTER eu").await;
     let count = "SELECT count(*) AS n, count(salary) AS s FROM hr.staff";
     staff.check(count, json!([{"n": 6, "s": 0}])).await;
+}
+
+async fn added_again() {
+    let staff = Staff::start().await;
+    staff.owner("ALTER TABLE hr.staff DROP COLUMN salary").await;
+    staff.check("SELECT count(*) AS n FROM hr.staff", json!([{"n": 2}])).await;
+    staff.owner("ALTER TABLE hr.staff ADD COLUMN salary BIGINT").await;
+    staff.owner("UPDATE hr.staff SET salary = 100 WHERE id < 3").await;
+    let pay = "SELECT max(salary) AS m, count(salary) AS n FROM hr.staff";
+    staff.check(pay, json!([{"m": null, "n": 0}])).await;
+    assert_eq!(staff.owner(pay).await, json!([{"m": 100, "n": 2}]));
+}
+
+/// A table that was dropped and created again has its restrictions by its name only.
+async fn renamed_again() {
+    let staff = Staff::start().await;
+    staff.owner("CREATE TABLE hr.copy AS SELECT * FROM hr.staff").await;
+    staff.owner("DROP TABLE hr.staff").await;
+    staff.owner("CREATE TABLE hr.staff AS SELECT * FROM hr.copy").await;
+    staff.owner("DROP TABLE hr.copy").await;
+    let rename = "ALTER TABLE hr.staff RENAME TO people";
+    let (status, answer) = staff.users.sql_at(&staff.root, "main", rename).await;
+    assert_eq!(status, 403, "{answer}");
+    assert!(answer["hint"].as_str().is_some_and(|hint| hint.contains("OR REPLACE")), "{answer}");
+    // A mask whose column has another name there cannot be applied.
+    staff.owner("ALTER TABLE hr.staff RENAME COLUMN salary TO pay").await;
+    let answer = staff.refused("main", "SELECT * FROM hr.staff").await;
+    assert!(answer["message"].as_str().is_some_and(|text| text.contains("salary")), "{answer}");
+    staff.owner("ALTER TABLE hr.staff RENAME COLUMN pay TO salary").await;
+    for sql in [
+        "CREATE OR REPLACE ROW FILTER eu ON hr.staff USING (region = 'EU')",
+        "CREATE OR REPLACE COLUMN MASK pay ON hr.staff (salary) USING (NULL)",
+        rename,
+    ] {
+        staff.owner(sql).await;
+    }
+    staff.check("SELECT count(*) AS n FROM hr.people", json!([{"n": 2}])).await;
+}
+
+async fn messages() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["select on table:shop.items", "read on branch:*"]).await;
+    let root = users.user("root", &["administer on lake"]).await;
+    users.sql_at(&root, "main", "CREATE TABLE shop.layoffs AS SELECT 1 AS a").await;
+    users.sql_at(&root, "main", "INSERT INTO shop.items VALUES (7)").await;
+    let (_, log) = users.get(&ana, "/v1/refs/main/commits").await;
+    assert!(!log.to_string().contains("layoffs"), "{log}");
+    assert!(log.to_string().contains("shop.items"), "{log}");
+    let (_, log) = users.get(&root, "/v1/refs/main/commits").await;
+    assert!(log.to_string().contains("layoffs"), "{log}");
 }

@@ -18,6 +18,8 @@ pub fn trials() -> Vec<Trial> {
         trial("copy_to::a_stopped_copy_leaves_no_file", stopped),
         trial("copy_to::files_of_the_lake_are_not_overwritten", lake_files),
         trial("copy_to::a_user_needs_a_grant_on_the_location", rights),
+        trial("copy_to::only_regular_files_are_replaced_and_keep_their_mode", special_files),
+        trial("copy_to::a_statement_that_changes_a_table_is_rejected", changes),
     ]
 }
 
@@ -109,12 +111,15 @@ async fn lake_files() {
     let server = TestServer::start().await;
     server.rows("CREATE TABLE t AS SELECT 1 AS a").await;
     let outside = tempfile::tempdir().expect("a folder");
+    let other = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(other.path().join(".headwater")).expect("another lake");
     let link = outside.path().join("link");
     std::os::unix::fs::symlink(server.folder.path().join(".headwater"), &link).expect("a link");
     for path in [
         ".headwater/a.csv".to_owned(),
         ".headwater/../.headwater/a.csv".to_owned(),
         ".headwater.secret-key".to_owned(),
+        other.path().join(".headwater/a.csv").display().to_string(),
         link.join("a.csv").display().to_string(),
     ] {
         let answer = server.rows(&format!("COPY t TO '{path}' (FORMAT csv)")).await;
@@ -153,4 +158,46 @@ async fn rights() {
         assert_eq!(copy(path.clone()).await.0, 403, "{path}");
     }
     assert_eq!(names(&denied), Vec::<String>::new());
+}
+
+async fn special_files() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+
+    let server = TestServer::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("target.csv"), "before").expect("a file");
+    symlink(at("target.csv"), at("link.csv")).expect("a link");
+    symlink(at("absent.csv"), at("dangling.csv")).expect("a link");
+    let socket = std::os::unix::net::UnixListener::bind(at("socket.csv")).expect("a socket");
+    for name in ["link.csv", "dangling.csv", "socket.csv"] {
+        let answer = server.rows(&format!("COPY ({ROWS}) TO '{}'", at(name).display())).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(message.contains("a link, a device or a pipe"), "{name}: {answer}");
+    }
+    assert_eq!(std::fs::read_to_string(at("target.csv")).expect("a file"), "before");
+    let kind = std::fs::symlink_metadata(at("socket.csv")).expect("a socket").file_type();
+    assert!(kind.is_socket());
+    drop(socket);
+    let secret = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(at("target.csv"), secret).expect("a mode");
+    server.rows(&format!("COPY ({ROWS}) TO '{}'", at("target.csv").display())).await;
+    let written = std::fs::metadata(at("target.csv")).expect("a file");
+    assert!(written.len() > 1000);
+    assert_eq!(written.permissions().mode() & 0o777, 0o600);
+}
+
+async fn changes() {
+    let server = TestServer::start().await;
+    server.rows("CREATE TABLE t AS SELECT 1 AS a").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.csv");
+    for change in
+        ["DELETE FROM t", "UPDATE t SET a = 2", "INSERT INTO t VALUES (2)", "(DELETE FROM t)"]
+    {
+        let answer = server.rows(&format!("COPY ({change}) TO '{}'", path.display())).await;
+        assert!(answer["message"].is_string(), "{change}: {answer}");
+    }
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+    assert_eq!(server.rows("SELECT a FROM t").await, json!([{"a": 1}]));
 }

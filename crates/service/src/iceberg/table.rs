@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
+use headwater_engine::rename_forbidden;
 use headwater_lake::{Lake, View};
 use headwater_model::{
     Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
@@ -223,9 +224,13 @@ impl Iceberg {
         let at = TableAt { reference: &request.reference, table: &from };
         self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         let description = format!("rename table {from} to {to}");
+        let restrictions = self.0.restrictions();
         self.change(principal, request, description, move |transaction| {
             async move {
-                check_table(transaction.view(), &from).await?;
+                let id = check_table(transaction.view(), &from).await?;
+                if let Some(restriction) = restrictions.by_name_only(&from, &id) {
+                    return Err(rename_forbidden(&from, &restriction));
+                }
                 transaction.rename(&from, &to).await.or_problem()
             }
             .boxed()
@@ -249,9 +254,9 @@ impl Iceberg {
     }
 }
 
-async fn check_table(view: &View, name: &TableName) -> Result<(), Problem> {
+async fn check_table(view: &View, name: &TableName) -> Result<String, Problem> {
     match view.state().table(name).await.or_problem()? {
-        Some(_) => Ok(()),
+        Some(entry) => Ok(entry.id.to_string()),
         None => Err(not_found(view, name).await),
     }
 }
