@@ -171,9 +171,9 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::InvalidCredential => "Send a valid access token, or a user's name and password.",
-            Error::NoUser { .. } => "Create the user first.",
+            Error::NoUser { .. } => "List the users with `headwater user ls`.",
             Error::NoRole { .. } => "Create the role first.",
-            Error::NoGrantee { .. } => "Create the user or role first.",
+            Error::NoGrantee { .. } => "List them with `headwater user ls` and `headwater role ls`.",
             Error::NoToken { .. } => "List the user's tokens.",
             Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",

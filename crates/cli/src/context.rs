@@ -134,8 +134,12 @@ impl Context {
             Lake::Folder(folder) => Ok(folder),
             Lake::Remote(remote) => {
                 let url = &remote.profile.url;
-                Err(error::invalid(format!("the lake of `{url}` is on another machine"))
-                    .with_hint("Run this command there, or use `--lake DIR`."))
+                let name = &remote.name;
+                let message = format!(
+                    "profile `{name}` names the server `{url}`, and this command needs a lake's folder"
+                );
+                Err(error::invalid(message)
+                    .with_hint("Run it in the folder of a lake, or use `--lake DIR`."))
             }
         }
     }

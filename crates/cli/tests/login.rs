@@ -98,7 +98,7 @@ fn commands_use_the_server_of_the_last_login() {
     assert!(text.contains("is not a file on this machine"), "{text}");
     // A command that needs the lake's files says so.
     let text = user.fails(2, &["serve"]);
-    assert!(text.contains("is on another machine"), "{text}");
+    assert!(text.contains("needs a lake's folder"), "{text}");
     // A lake in the folder comes first, unless a profile is named.
     user.ok(&["init", "--name", "own"]);
     assert_eq!(user.json(&["table", "ls"]), json!([]));

@@ -187,6 +187,9 @@ fn an_unsupported_output_format_is_rejected() {
         }
     }
     assert_eq!(workspace.ok(&["query", "SELECT 1 AS n", "-o", "csv"]), "n\n1\n");
+    let comment = "-- a comment = no option\nSELECT 1 AS n, '' AS e";
+    assert_eq!(workspace.ok(&["query", comment, "-o", "csv"]), "n,e\n1,\"\"\n");
+    assert!(workspace.ok(&["audit", "-o", "csv"]).starts_with("time,"), "the header");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Signatures: the secrets of access keys, and the principal of a signed request.
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 use headwater_model::{ErrorCode, Principal};
 use headwater_service::S3Operations;
@@ -9,6 +11,9 @@ use s3s::{S3Request, S3Result, s3_error};
 
 use crate::error::s3_error_of;
 use crate::protocol::Peer;
+
+/// Maximum lifetime of a presigned URL, as in S3: 7 days.
+const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
 /// The secrets of access keys.
 pub(crate) struct KeyAuth(pub(crate) S3Operations);
@@ -37,6 +42,7 @@ impl S3Access for SignerAccess {
             return Err(s3_error!(AccessDenied, "the request has no signature"));
         };
         let key = credentials.access_key.clone();
+        check_lifetime(context.uri().query().unwrap_or_default())?;
         let peer = context.extensions_mut().get::<Peer>().cloned();
         let address = peer.as_ref().and_then(|peer| peer.address);
         let principal = self.0.signatures().signer(&key, address).await.map_err(s3_error_of)?;
@@ -48,7 +54,41 @@ impl S3Access for SignerAccess {
     }
 }
 
+/// Rejects a presigned URL that is valid for longer than S3 allows. Its signature is valid.
+fn check_lifetime(query: &str) -> S3Result<()> {
+    let value = |name: &str| {
+        let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        found.and_then(|text| text.parse::<u64>().ok())
+    };
+    // Version 4 has a duration, and version 2 a time.
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
+    let seconds = value("X-Amz-Expires").or_else(|| Some(value("Expires")?.saturating_sub(now())));
+    if seconds.is_some_and(|seconds| seconds > PRESIGNED_SECONDS_MAX) {
+        let message = "a presigned URL is valid for at most 7 days";
+        return Err(s3_error!(AuthorizationQueryParametersError, "{message}"));
+    }
+    Ok(())
+}
+
 /// Returns the principal of a request; without a valid signature, one that may do nothing.
 pub(crate) fn principal<T>(request: &S3Request<T>) -> Principal {
     request.extensions.get::<Principal>().cloned().unwrap_or_else(Principal::anonymous)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_presigned_url_is_valid_for_seven_days_at_most() {
+        for (query, is_accepted) in [
+            ("", true),
+            ("X-Amz-Expires=604800&X-Amz-Signature=0", true),
+            ("X-Amz-Signature=0&X-Amz-Expires=604801", false),
+            ("Expires=1&Signature=0", true),
+            ("Signature=0&Expires=99999999999", false),
+        ] {
+            assert_eq!(check_lifetime(query).is_ok(), is_accepted, "{query}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod multipart;
 mod object;
 mod operations;
 mod protocol;
+mod settings;
 
 pub use protocol::{Peer, S3Protocol};
 pub use s3s::{Body, HttpRequest, HttpResponse};

@@ -19,6 +19,7 @@ use crate::content::received;
 use crate::error::{s3_error_of, unsupported};
 use crate::listing::{Encoding, timestamp};
 use crate::object::{condition, source};
+use crate::settings::Settings;
 
 /// Parts of a page by default and at most.
 const PARTS_MAX: i32 = 1_000;
@@ -32,6 +33,9 @@ pub(crate) async fn create(
     if input.sse_customer_key.is_some() || input.tagging.is_some() {
         return Err(unsupported("encryption with a customer's key, or a tag"));
     }
+    let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
+    let encryption = input.server_side_encryption.as_ref();
+    Settings { acl, storage_class, encryption }.check()?;
     let new = NewUpload {
         path: ObjectPath { bucket: input.bucket.clone(), key: input.key.clone() },
         headers: Headers {

@@ -20,6 +20,7 @@ use crate::checksum::Checksums;
 use crate::content::{received, sent};
 use crate::error::{s3_error_of, unsupported};
 use crate::listing::timestamp;
+use crate::settings::Settings;
 
 /// Maximum number of keys of one request to delete.
 const DELETES_MAX: usize = 1_000;
@@ -40,6 +41,9 @@ pub(crate) async fn put(
     if input.object_lock_mode.is_some() || input.tagging.is_some() {
         return Err(unsupported("an object lock or tag"));
     }
+    let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
+    let encryption = input.server_side_encryption.as_ref();
+    Settings { acl, storage_class, encryption }.check()?;
     let new = NewObject {
         path: ObjectPath { bucket: input.bucket, key: input.key },
         headers: Headers {
@@ -247,6 +251,9 @@ pub(crate) async fn copy(
         cache_control: input.cache_control,
         metadata: input.metadata.unwrap_or_default().into_iter().collect(),
     });
+    let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
+    let encryption = input.server_side_encryption.as_ref();
+    Settings { acl, storage_class, encryption }.check()?;
     let from = source(&input.copy_source)?;
     let to = ObjectPath { bucket: input.bucket, key: input.key };
     if from == to && headers.is_none() {

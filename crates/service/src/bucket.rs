@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Action, Object, OrProblem, Principal, Problem};
+use headwater_model::{
+    Action, Identity, Object, ObjectKind, ObjectPattern, OrProblem, Permission, Principal, Problem,
+};
 use headwater_objects::Bucket;
 
 use crate::service::Components;
@@ -42,11 +44,26 @@ impl Buckets {
         if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
     }
 
-    /// Lists the buckets by name that the principal has a right on.
+    /// Lists the buckets by name that the principal has a right on, or within.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Bucket>, Problem> {
         self.0.authenticated(principal)?;
         let mut buckets = self.0.buckets.objects.buckets().await.or_problem()?;
-        buckets.retain(|it| self.0.access.may_see(principal, &Object::bucket(&it.name)));
+        buckets.retain(|it| {
+            let object = Object::bucket(&it.name);
+            self.0.access.may_see(principal, &object) || self.has_right_within(principal, &object)
+        });
         Ok(buckets)
+    }
+
+    /// Returns true if a principal has a right on some objects of a bucket.
+    fn has_right_within(&self, principal: &Principal, bucket: &Object) -> bool {
+        let Identity::User(user) = principal.identity() else { return false };
+        let is_within = |permission: &Permission| {
+            let name = permission.object.pattern().split('/').next().unwrap_or_default();
+            permission.object.kind() == ObjectKind::Bucket
+                && ObjectPattern::new(ObjectKind::Bucket, name).is_ok_and(|it| it.covers(bucket))
+        };
+        let is_in_scope = user.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(is_within));
+        is_in_scope && self.0.access.permissions(&user.name).iter().any(is_within)
     }
 }

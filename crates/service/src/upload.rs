@@ -93,7 +93,12 @@ impl Uploads {
             return Ok(());
         }
         let any = TableName { namespace: EVERY.to_owned(), name: EVERY.to_owned() };
-        self.0.authorize(principal, Action::Insert, &Object::table(&any))
+        let denied = self.0.authorize(principal, Action::Insert, &Object::table(&any));
+        denied.map_err(|problem| {
+            let message = format!("user `{}` may not send files to import", user.name);
+            Problem { message, ..problem }
+                .with_hint("Ask an administrator for `insert` on the table.")
+        })
     }
 }
 

@@ -50,7 +50,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
             arguments.join(" "),
             output::bytes(function.memory_bytes),
             output::milliseconds(function.timeout_ms),
-            if function.reuse { "reused" } else { "per call" }.to_owned(),
+            if function.reuse { "kept" } else { "per call" }.to_owned(),
             function.defined_at,
         ]);
     }

@@ -162,7 +162,7 @@ fn print_report(context: &Context, report: &RunReport) {
         report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);
     let hint = match report.commit {
         None if report.steps.is_empty() => {
-            "the project has no models: write NAME.sql or NAME.py in its folder"
+            "no model is selected: change the selection, or write NAME.sql or NAME.py"
         }
         None if modelled => {
             "no model that ran is stored: set `materialization = replace` in a model"

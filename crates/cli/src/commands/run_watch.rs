@@ -44,7 +44,8 @@ pub async fn watch(
             Err(problem) => context.style.print_problem(&problem),
             Ok(()) => {}
         }
-        let took = output::elapsed(began.elapsed());
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = output::milliseconds(took);
         let text = format!("round took {took}; waiting for edits, Ctrl-C ends");
         context.style.say(context.style.paint(Tone::Faint, text));
         files = tokio::select! {
