@@ -173,7 +173,9 @@ impl Fault for Error {
             Error::InvalidCredential => "Send a valid access token, or a user's name and password.",
             Error::NoUser { .. } => "List the users with `headwater user ls`.",
             Error::NoRole { .. } => "Create the role first.",
-            Error::NoGrantee { .. } => "List them with `headwater user ls` and `headwater role ls`.",
+            Error::NoGrantee { .. } => {
+                "List them with `headwater user ls` and `headwater role ls`."
+            }
             Error::NoToken { .. } => "List the user's tokens.",
             Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use headwater_model::{ErrorCode, MAIN_BRANCH, Problem};
 use headwater_server::{CloudSettings, KeySource};
 
-use crate::arguments::{Arguments, Command, OutputFormat};
+use crate::arguments::{Arguments, ColorArgument, Command, OutputFormat};
 use crate::error::{self, Result};
 use crate::lake::{Lake, RemoteLake};
 use crate::lake_folder::{self, LakeFolder};
@@ -169,7 +169,11 @@ impl Context {
 /// Returns the appearance that arguments and environment request.
 fn appearance(arguments: &Arguments) -> Appearance {
     Appearance {
-        color: arguments.color,
+        colors: match arguments.color {
+            ColorArgument::Auto => None,
+            ColorArgument::Always => Some(true),
+            ColorArgument::Never => Some(false),
+        },
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         is_dumb: std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
         expanded: arguments.expanded,

@@ -5,7 +5,6 @@
 
 mod api;
 mod arguments;
-mod cell;
 mod commands;
 mod connect;
 mod context;
@@ -15,20 +14,17 @@ mod events;
 mod example;
 #[cfg(test)]
 mod generated;
-mod graph;
-mod grid;
 mod lake;
 mod lake_folder;
 mod log_writer;
-mod output;
 mod profiles;
-mod progress;
 mod project;
 mod rows;
 mod secret_input;
-mod terminal;
 
 use std::process::ExitCode;
+
+use headwater_display::{cell, graph, grid, output, progress, terminal};
 
 use crate::arguments::Command;
 use crate::context::Context;

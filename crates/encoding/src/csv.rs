@@ -45,8 +45,7 @@ impl CsvWriter {
                 write!(text, "{}", formatter.value(row)).map_err(|_| not_formatted())?;
             }
             let values = columns.iter().zip(&texts);
-            let values =
-                values.map(|(column, text)| column.is_valid(row).then_some(text.as_str()));
+            let values = values.map(|(column, text)| column.is_valid(row).then_some(text.as_str()));
             line(&mut self.output, values);
         }
         Ok(self.end())

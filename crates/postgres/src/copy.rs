@@ -10,8 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use headwater_model::{ErrorCode, OrProblem, Problem};
 use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
 use sqlparser::ast::{
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, SetExpr,
-    Statement,
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, SetExpr, Statement,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;

@@ -61,7 +61,8 @@ fn check_lifetime(query: &str) -> S3Result<()> {
         found.and_then(|text| text.parse::<u64>().ok())
     };
     // Version 4 has a duration, and version 2 a time.
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
+    let now =
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let seconds = value("X-Amz-Expires").or_else(|| Some(value("Expires")?.saturating_sub(now())));
     if seconds.is_some_and(|seconds| seconds > PRESIGNED_SECONDS_MAX) {
         let message = "a presigned URL is valid for at most 7 days";

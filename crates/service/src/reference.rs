@@ -60,11 +60,7 @@ impl Refs {
 
     /// Returns true if a principal may read every table and view that a commit changed, compared
     /// with its first parent. A message may contain their names.
-    async fn reads_changes(
-        &self,
-        principal: &Principal,
-        commit: &Commit,
-    ) -> Result<bool, Problem> {
+    async fn reads_changes(&self, principal: &Principal, commit: &Commit) -> Result<bool, Problem> {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
         Ok(changes.iter().all(|change| {

@@ -30,19 +30,45 @@ Start with `headwater demo`, or with `headwater init`.";
 #[command(name = "headwater", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Arguments {
     /// The lake: a `.headwater` folder or its parent [default: the nearest in the parent folders]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR", env = "HEADWATER_LAKE")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "DIR",
+        env = "HEADWATER_LAKE"
+    )]
     pub lake: Option<PathBuf>,
 
     /// The server to use, by the name of its profile; see `headwater login`
-    #[arg(long, global = true, help_heading = "Global options", value_name = "NAME", env = "HEADWATER_PROFILE")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "NAME",
+        env = "HEADWATER_PROFILE"
+    )]
     pub profile: Option<String>,
 
     /// The output format; with `json`, standard output is one JSON document
-    #[arg(long, short, global = true, help_heading = "Global options", value_enum, default_value_t)]
+    #[arg(
+        long,
+        short,
+        global = true,
+        help_heading = "Global options",
+        value_enum,
+        default_value_t
+    )]
     pub output: OutputFormat,
 
     /// When to use colors; `auto` uses them on a terminal unless `NO_COLOR` is set
-    #[arg(long, global = true, help_heading = "Global options", value_enum, value_name = "WHEN", default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_enum,
+        value_name = "WHEN",
+        default_value_t
+    )]
     pub color: ColorArgument,
 
     /// Print each row as a list with one line per column

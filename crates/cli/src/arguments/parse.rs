@@ -21,10 +21,11 @@ pub fn parse() -> Arguments {
 /// Returns an argument, with a space before it if it starts with a comment of SQL, which would be
 /// taken for an option.
 fn statement(argument: OsString) -> OsString {
-    let is_comment = argument.to_str().and_then(|text| text.strip_prefix("--")).is_some_and(|rest| {
-        let name = rest.split('=').next().unwrap_or(rest);
-        name.contains(char::is_whitespace)
-    });
+    let is_comment =
+        argument.to_str().and_then(|text| text.strip_prefix("--")).is_some_and(|rest| {
+            let name = rest.split('=').next().unwrap_or(rest);
+            name.contains(char::is_whitespace)
+        });
     if !is_comment {
         return argument;
     }

@@ -5,13 +5,11 @@ use std::os::fd::AsFd;
 
 use headwater_model::Problem;
 
-use crate::arguments::ColorArgument;
-
 /// The appearance that the user and the environment request.
 #[derive(Debug, Clone, Copy)]
 pub struct Appearance {
-    /// `--color`.
-    pub color: ColorArgument,
+    /// Whether colors are used; none: on a terminal.
+    pub colors: Option<bool>,
     /// True if `NO_COLOR` is set.
     pub no_color: bool,
     /// True if the terminal has no escape codes: `TERM=dumb`.
@@ -24,11 +22,7 @@ impl Appearance {
     /// Returns the style of text on this stream.
     pub fn style(self, stream: &(impl IsTerminal + AsFd)) -> Style {
         let terminal = stream.is_terminal();
-        let colors = match self.color {
-            ColorArgument::Auto => terminal && !self.no_color && !self.is_dumb,
-            ColorArgument::Always => true,
-            ColorArgument::Never => false,
-        };
+        let colors = self.colors.unwrap_or(terminal && !self.no_color && !self.is_dumb);
         let size = rustix::termios::tcgetwinsize(stream).ok();
         let width = size.map(|size| size.ws_col).filter(|width| terminal && *width > 0);
         let animated = terminal && !self.is_dumb;
