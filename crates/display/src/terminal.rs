@@ -63,6 +63,11 @@ impl Style {
         Style { terminal: false, colors: false, animated: false, width: None, expanded: false }
     }
 
+    /// Returns the style for a terminal of a width.
+    pub const fn with_width(self, width: u16) -> Self {
+        Style { width: Some(width), ..self }
+    }
+
     /// Returns true if the stream is a terminal.
     pub fn is_terminal(self) -> bool {
         self.terminal
@@ -129,11 +134,8 @@ impl Style {
 
 #[cfg(test)]
 impl Style {
+    /// Returns the style of a terminal with colors.
     pub const fn colored() -> Self {
         Style { colors: true, ..Style::plain() }
-    }
-
-    pub const fn with_width(self, width: u16) -> Self {
-        Style { width: Some(width), ..self }
     }
 }

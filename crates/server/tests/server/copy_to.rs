@@ -45,8 +45,8 @@ async fn formats() {
         let body = json!({"table": table, "sources": [path]});
         let job = server.post("/v1/imports", body).await;
         let job = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
-        let job = server.until(&job, |job| job["status"] != "running").await;
-        assert_ne!(job["status"], "failed", "{job}");
+        let job = server.until(&job, |job| !job["ended"].is_null()).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
         let difference = format!(
             "SELECT count(*) AS rows, count(DISTINCT t) AS texts, min(n) AS low, max(n) AS high \
              FROM {table}"
