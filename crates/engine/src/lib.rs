@@ -49,7 +49,8 @@ pub use headwater_sql::{
     RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
-pub use referenced_tables::{TableRef, parents};
+pub use planner::version_constant;
+pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, restricted_tables};
 pub use session::{Description, ParameterType, Session};
 pub use system::SystemTable;

@@ -249,7 +249,7 @@ pub(crate) fn cast_rows(
 }
 
 /// Evaluates the version of a table reference; `None` if it is not constant.
-pub(crate) fn version_constant(expr: ast::Expr) -> Option<Constant> {
+pub fn version_constant(expr: ast::Expr) -> Option<Constant> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Some(match constant(expr, Some(chrono::Utc::now())).ok()? {
         ScalarValue::Utf8(Some(text))

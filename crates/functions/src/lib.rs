@@ -38,11 +38,10 @@ pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};
 pub use headwater_sandbox::{
-    Host, Network, SpawnCommand, answer_promptly, spawner_main, work_steadily,
+    Host, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main, work_steadily,
 };
 pub use invocation::{
-    Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns, Share,
-    Variables,
+    Argument, ArgumentValue, FunctionEvent, Invocation, Outcome, Returned, Returns, Share,
 };
 pub use memory::{SharedTable, TableQuota};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFile;
+use headwater_project::{Body, Function, Step};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{self, short_hash};
 use crate::plan::Plan;
-use crate::step::{Body, Function, Step};
 
 /// Snapshot property with the record as JSON.
 pub(crate) const BUILD: &str = "headwater.fingerprint.build";

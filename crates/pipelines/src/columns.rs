@@ -9,12 +9,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Prepared, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
+use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
 use headwater_tables::Tables;
 
 use crate::contract::type_differences;
 use crate::plan::{Plan, sql_error};
-use crate::step::{Body, Function, Input, Step};
-use crate::{Error, Location, Result, Runner, fingerprint, suggest};
+use crate::{Error, Location, Result, Runner, fingerprint};
 
 /// Known columns of a step's output.
 #[derive(Debug, Clone, Default)]
@@ -285,10 +285,9 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
         }
     }
     let Columns::Typed(schema) = columns else { return Ok(()) };
-    let refused = |at: &Location, error: headwater_tables::Error| Error::Invalid {
-        at: at.clone(),
-        message: format!("the table of `{}` cannot be created: {error}", step.name),
-        hint: error.hint(),
+    let refused = |at: &Location, error: headwater_tables::Error| {
+        let message = format!("the table of `{}` cannot be created: {error}", step.name);
+        ProjectError::Invalid { at: at.clone(), message, hint: error.hint() }.into()
     };
     Tables::check(schema, &[]).map_err(|error| refused(&step.at, error))?;
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
@@ -298,12 +297,12 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
 /// to a generated query, and is removed.
 fn without_position(error: Error, at: &Location) -> Error {
     match error {
-        Error::Sql { step, mut problem, .. } => {
+        Error::Project(ProjectError::Sql { step, mut problem, .. }) => {
             let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
             problem.message.truncate(place);
             problem.context.remove("column");
             problem.context.remove("excerpt");
-            Error::Sql { step, at: at.clone(), problem }
+            ProjectError::Sql { step, at: at.clone(), problem }.into()
         }
         other => other,
     }

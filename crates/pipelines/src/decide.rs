@@ -1,8 +1,9 @@
 //! Decides which steps run: models whose table is out of date, checks that have not passed on the
 //! current state, and the intermediate models that these need.
 
+use headwater_project::{Materialization, Step};
+
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
-use crate::step::{Materialization, Step};
 use crate::{Result, checks};
 
 /// Reason of a step whose output is not stored and is needed by a child.

@@ -324,7 +324,8 @@ mod tests {
         let code = format!("import headwater\n@headwater.function()\ndef {function}(): pass\n");
         let files = [("headwater.toml", manifest), ("a.py", &code)];
         let files = files.map(|(path, text)| (path.to_owned(), text.into()));
-        Project::parse(&ProjectFiles::from(files)).expect("a project")
+        let parsed = crate::parse_project(&ProjectFiles::from(files)).expect("a project");
+        parsed.into_whole().expect("a project without errors")
     }
 
     #[tokio::test]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use headwater_project::{Body, Step};
 use sha2::{Digest, Sha256};
 
-use crate::step::{Body, Step};
 use crate::{Defaults, Project};
 
 /// Version of the project format; a new value makes every step run again.

@@ -11,10 +11,10 @@ use headwater_model::{
     Action, AffectedReader, JobKind, JobStatus, Object, PlannedColumns, PlannedInstall, RunPlan,
     RunReport, StepStatus, TableName, Usage,
 };
+use headwater_project::{Input, Materialization};
 
 use crate::columns::Columns;
 use crate::plan::Plan;
-use crate::step::{Input, Materialization};
 use crate::{Error, Result, Runner, fingerprint};
 
 /// Number of earlier runs whose costs are considered.

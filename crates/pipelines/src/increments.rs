@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use headwater_engine::TableFiles;
 use headwater_lake::View;
 use headwater_model::TableName;
+use headwater_project::{Input, Materialization, Step};
 use headwater_tables::{READ_UP_TO, ScanPlan, Table};
 
 use crate::plan::Plan;
-use crate::step::{Input, Materialization, Step};
 use crate::{Error, Result};
 
 /// Incremental reads of a step.

@@ -8,6 +8,7 @@ use headwater_lake::View;
 use headwater_model::{
     Fault, PlannedStep, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName, nearest,
 };
+use headwater_project::{Body, Input, SourceText, Step};
 use headwater_tables::Table;
 use serde_json::Value;
 
@@ -15,8 +16,6 @@ use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::Columns;
 use crate::graph::Graph;
 use crate::selection::Selection;
-use crate::source::SourceText;
-use crate::step::{Body, Input, Step};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.
@@ -386,9 +385,10 @@ impl Owner {
 /// Converts an engine error to one with the location in the model's file.
 pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
-    let at = crate::project::located(&source, error);
+    let at = headwater_project::located(&source, error);
     let problem = error.to_problem().with_file_excerpt(&step.at.file, sql);
-    Error::Sql { step: step.name.clone(), at, problem: Box::new(problem) }
+    let step = step.name.clone();
+    headwater_project::Error::Sql { step, at, problem: Box::new(problem) }.into()
 }
 
 /// Returns the branch of a catalog state; fails for other refs.

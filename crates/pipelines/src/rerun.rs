@@ -17,8 +17,9 @@ use headwater_model::{
 };
 use headwater_tables::Table;
 
+use crate::parse::parse_project;
 use crate::runner::{Runner, Work};
-use crate::{Error, Materialization, Parsed, Project, Result};
+use crate::{Error, Materialization, Project, Result};
 
 /// A merge as part of a run.
 struct Merge {
@@ -100,7 +101,7 @@ impl Runner {
 
     /// Plans the merge and chooses a side for each derived table in conflict.
     async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<Merge> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
         let checks = Checks::unless(merge.unchecked);
         let plan = self.lake().catalog().merges().plan(target, &merge.source, checks).await;

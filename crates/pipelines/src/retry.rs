@@ -10,9 +10,10 @@ use headwater_model::{
     RunReport, RunRequest,
 };
 
+use crate::parse::parse_project;
 use crate::plan::Plan;
 use crate::runner::{Runner, Work, run_branch};
-use crate::{Error, Parsed, Result};
+use crate::{Error, Result};
 
 /// The branch that a failed run left.
 pub(crate) struct KeptBranch {
@@ -83,7 +84,7 @@ impl Runner {
     }
 
     async fn retry_plan(&self, request: &RunRequest, kept: &KeptBranch) -> Result<Plan> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let reference = RefSpec::Name(kept.name.clone());
         let plan = Box::pin(self.make_plan(project, request, &reference)).await?;
         self.check_repeatable(&plan, kept).await?;

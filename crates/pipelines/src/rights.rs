@@ -13,10 +13,10 @@ use headwater_model::{
     Action, MergeReport, Object, Problem, RefSpec, Restrictions, RunRequest, SYSTEM_NAMESPACE,
     TableName,
 };
+use headwater_project::{Materialization, Step};
 
 use crate::graph::Graph;
 use crate::plan::Plan;
-use crate::step::{Materialization, Step};
 use crate::{Error, Project, Result, Runner};
 
 /// The rights of a run's statements: those of its principal, and all on the run's own branch.

@@ -15,9 +15,10 @@ use headwater_model::{
 use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, Unique};
 
+use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Finished, Run};
-use crate::{Error, Parsed, Project, Result, checks, rerun};
+use crate::{Error, Project, Result, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -78,7 +79,7 @@ impl Runner {
                 return Box::pin(self.plan_retry(request, &kept)).await;
             }
         }
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         Box::pin(self.make_plan(project, request, &reference)).await?.forecast(self).await
     }
 
@@ -120,7 +121,7 @@ impl Runner {
                 return Box::pin(self.retry(kept, request, context)).await;
             }
         }
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let stopped = context.cancelled();
         let plan = tokio::select! {
             plan = Box::pin(self.make_plan(project, &request, &reference)) => Arc::new(plan?),

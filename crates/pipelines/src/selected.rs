@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use headwater_model::{ErrorCode, Problem};
+use headwater_project::{Input, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions};
 use crate::selection::{Candidates, Selection, Selectors, StepState};
-use crate::step::{Input, Step};
 use crate::{Error, Result, checks, fingerprint};
 
 impl Plan {

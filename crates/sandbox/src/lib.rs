@@ -11,6 +11,7 @@
 mod channel;
 mod client;
 mod error;
+mod limits;
 mod netlink;
 mod network;
 mod process_identity;
@@ -20,6 +21,7 @@ mod spawner;
 pub use channel::{Channel, Received};
 pub use client::{RunningProcess, SpawnCommand, Spawner};
 pub use error::{Error, Result};
+pub use limits::{Limits, Variables};
 pub use network::{
     ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets, nameservers,
     serve_proxy,

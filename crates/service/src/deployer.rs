@@ -14,7 +14,7 @@ use headwater_model::{
     Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem,
     Problem, ProjectFiles,
 };
-use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
+use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes, parse_project};
 use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
 use parking_lot::RwLock;
@@ -280,7 +280,7 @@ pub fn nothing_deployed() -> Problem {
 /// Parses a whole project on a thread for blocking work.
 async fn parse(files: ProjectFiles) -> Result<Project, Problem> {
     let parsed = move || {
-        let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
+        let parsed = parse_project(&files).map_err(|error| error.to_problem())?;
         parsed.into_whole().map_err(|error| error.to_problem())
     };
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
@@ -288,7 +288,7 @@ async fn parse(files: ProjectFiles) -> Result<Project, Problem> {
 
 /// Parses the project of the working folder, as far as its files are readable.
 pub async fn parse_folder(folder: PathBuf) -> Result<Parsed, Problem> {
-    let parsed = move || Parsed::read(&read_project(&folder)?).map_err(|error| error.to_problem());
+    let parsed = move || parse_project(&read_project(&folder)?).map_err(|error| error.to_problem());
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }
 

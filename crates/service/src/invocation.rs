@@ -10,7 +10,7 @@ use headwater_model::{
     AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, Object,
     OrProblem, Principal, Problem, ProjectFiles, nearest,
 };
-use headwater_pipelines::{Callable, Parsed, Project};
+use headwater_pipelines::{Callable, Project, parse_project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ impl Invocations {
         self.0.authorize(principal, Action::Run, &project_object(&files))?;
         let wanted = name.to_owned();
         let read = move || {
-            let parsed = Parsed::read(&files).or_problem()?;
+            let parsed = parse_project(&files).or_problem()?;
             parsed.into_callable(&wanted).or_problem()
         };
         let read = tokio::task::spawn_blocking(read).await.map_err(|error| {

@@ -43,6 +43,9 @@ pub enum Constant {
 /// Computes a constant expression; none if it is not constant.
 pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
+/// A function that computes constant expressions, as [`Evaluate`].
+pub type Constants = fn(Expr) -> Option<Constant>;
+
 /// Moves the version behind each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,

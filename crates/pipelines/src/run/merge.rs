@@ -8,10 +8,10 @@ use headwater_engine::Session;
 use headwater_functions::SharedTable;
 use headwater_lake::{new_columns, nullable};
 use headwater_model::{Action, TableName};
+use headwater_project::Step;
 
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
-use crate::step::Step;
 use crate::{Error, Result};
 
 /// Name of the rows in the MERGE statement.

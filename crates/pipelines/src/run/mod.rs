@@ -18,6 +18,7 @@ use headwater_jobs::JobContext;
 use headwater_model::{
     CommitId, ErrorCode, Fault, JobEventKind, Problem, RefSpec, StepReport, StepStatus, Usage,
 };
+use headwater_project::Severity;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use crate::increments::Increments;
 use crate::plan::Plan;
 use crate::runner::Runner;
-use crate::step::Severity;
 use crate::{Error, Result};
 use output::{Output, Outputs};
 

@@ -9,9 +9,9 @@ use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use headwater_engine::{Batches, Session, StoredRows};
 use headwater_functions::SharedTable;
+use headwater_project::{Materialization, Step};
 
 use crate::graph::Graph;
-use crate::step::{Materialization, Step};
 use crate::{Error, Result};
 
 /// Output of a step.

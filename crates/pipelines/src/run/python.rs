@@ -10,6 +10,7 @@ use headwater_functions::Error as FunctionError;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, Returned, Returns, Share, SharedTable, Streamed,
 };
+use headwater_project::{Function, Step};
 use tokio_util::sync::CancellationToken;
 
 use super::output::{self, Output};
@@ -18,7 +19,6 @@ use super::{Check, Done, Run, millis};
 use crate::contract::{has_nulls, null_column};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::step::{Function, Step};
 use crate::{Error, Location, ParameterKind, Result, fingerprint};
 
 impl Run {

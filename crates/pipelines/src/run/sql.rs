@@ -8,6 +8,7 @@ use headwater_engine::Prepared;
 use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
+use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::Output;
@@ -15,9 +16,6 @@ use super::step::{Cause, told};
 use super::{Done, Run};
 use crate::contract::{has_nulls, null_column};
 use crate::plan::sql_error;
-use crate::project::located;
-use crate::source::SourceText;
-use crate::step::Step;
 use crate::{Error, Result};
 
 impl Run {

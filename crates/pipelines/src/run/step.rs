@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem};
+use headwater_project::{Body, Step, StepKind};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -15,7 +16,6 @@ use super::output::{self, Output};
 use super::{Done, Run};
 use crate::columns::{check_declared, check_types};
 use crate::increments::Increments;
-use crate::step::{Body, Step, StepKind};
 use crate::{Error, Location, Result};
 
 impl Run {

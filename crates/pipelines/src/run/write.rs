@@ -6,13 +6,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
+use headwater_project::{Materialization, Step};
 
 use super::Run;
 use crate::Result;
 use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
-use crate::step::{Materialization, Step};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
 
 impl Run {

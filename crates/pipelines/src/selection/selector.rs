@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use crate::suggest;
+use headwater_project::suggest;
 
 /// Graph operators around a method.
 #[derive(Debug, Clone, PartialEq, Eq)]

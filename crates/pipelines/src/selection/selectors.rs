@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::Problem;
+use headwater_project::{Step, StepKind, suggest};
 
 use super::selector::{self, Method, Selector, State, invalid};
+use crate::Project;
 use crate::graph::Graph;
-use crate::step::{Step, StepKind};
-use crate::{Project, suggest};
 
 /// The steps of a run.
 #[derive(Debug, Clone)]

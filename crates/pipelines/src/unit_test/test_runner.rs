@@ -14,6 +14,7 @@ use headwater_model::{
     ErrorCode, Fault, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
     StepStatus, Usage,
 };
+use headwater_project::{Body, Function, Input, Step};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -22,9 +23,9 @@ use super::{compare, definition, rows};
 use crate::function_secrets::FunctionSecrets;
 use crate::graph::Graph;
 use crate::invocation::FunctionCall;
+use crate::parse::parse_project;
 use crate::selection::{Candidates, Selectors, StepState};
-use crate::step::{Body, Function, Input, Step};
-use crate::{Error, Parsed, Project, Result, Runner, fingerprint};
+use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// What a tested step returned.
 enum Actual {
@@ -45,7 +46,7 @@ impl Runner {
     /// Runs the unit tests of a project, or of its selected models. Fails with `expectation_failed`
     /// if one fails.
     pub async fn test(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let tests = selected(&project, definition::read(&project.files)?, &request)?;
         let mut reports = Vec::new();
         for test in &tests {

@@ -201,17 +201,3 @@ async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
       hint: Write it like `"fail"` or `"warn"`.
     "#);
 }
-
-#[test]
-fn tags_that_no_selector_can_name_are_refused() {
-    let sql = "-- headwater: tags = a b\nSELECT 1 AS a";
-    insta::assert_snapshot!(crate::support::refusal(&files("", &[("m.sql", sql)])), @r"
-    invalid_project: `a b` is not a tag (m.sql:1)
-      hint: Use letters, digits, `_`, `-`, `.` and `/`.
-    ");
-    let python = "import headwater\n@headwater.model(tags=[\"a,b\"])\ndef m(): pass\n";
-    insta::assert_snapshot!(crate::support::refusal(&files("", &[("m.py", python)])), @r"
-    invalid_project: `a,b` is not a tag (m.py:2)
-      hint: Use letters, digits, `_`, `-`, `.` and `/`.
-    ");
-}
