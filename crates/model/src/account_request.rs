@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind};
 
-/// A request for a user.
+/// A request to create a user.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateUser {
@@ -18,7 +18,7 @@ pub struct CreateUser {
 }
 
 impl std::fmt::Debug for CreateUser {
-    /// Writes no password: it must not be logged.
+    /// Omits the password, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreateUser").field("name", &self.name).finish_non_exhaustive()
     }
@@ -35,13 +35,13 @@ pub struct UpdateUser {
 }
 
 impl std::fmt::Debug for UpdateUser {
-    /// Writes no password: it must not be logged.
+    /// Omits the password, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UpdateUser").field("disabled", &self.disabled).finish_non_exhaustive()
     }
 }
 
-/// A request for an access token.
+/// A request to create an access token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateToken {
@@ -63,7 +63,7 @@ impl From<CreateToken> for NewToken {
     }
 }
 
-/// A request for a role.
+/// A request to create a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateRole {
     /// The name.

@@ -33,8 +33,8 @@ pub struct AuditEvent {
     /// The time.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// The user, `owner` or `anonymous`. At a failed login, the name that was sent, if it is a
-    /// user's.
+    /// The user, `owner` or `anonymous`. For a failed login, the name that the client sent, if a
+    /// user has it.
     pub principal: String,
     /// The kind of the credential.
     pub method: AuthMethod,
@@ -53,7 +53,7 @@ pub struct AuditEvent {
     pub outcome: AuditOutcome,
     /// The reason, for example the grant that decided.
     pub reason: String,
-    /// The job in which it happened; its commits name it.
+    /// The job in which the event occurred. The commits of the job contain its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,

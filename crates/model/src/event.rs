@@ -9,26 +9,27 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
 
-/// An occurrence, recorded before it is delivered.
+/// An event. It is recorded before it is delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Version of the CloudEvents specification.
     #[serde(default)]
     pub specversion: SpecVersion,
-    /// Id, unique in the lake. The commits that the event causes carry it.
+    /// Id, unique in the lake. The commits that the event causes contain it.
     pub id: String,
-    /// Origin, a URI reference: the folder, the trigger with the schedule, or the branch.
+    /// Origin as a URI reference: the folder, the scheduled trigger, or the branch.
     pub source: String,
     /// The file or table, if there is exactly one. A file's path is relative to the folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Scheduled time of a schedule; for others, time of detection.
+    /// For schedules, the scheduled time; for other events, the time of detection.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Type and data.
     #[serde(flatten)]
     pub data: EventData,
-    /// Names of the triggers whose events led to this one. None of them fires for its consequences.
+    /// Names of the triggers whose events led to this one. None of these triggers fires for this
+    /// event, which prevents loops.
     #[serde(default)]
     pub caused_by: Vec<String>,
 }
@@ -72,7 +73,7 @@ pub enum SpecVersion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum EventData {
-    /// Files are new in a folder, or have changed.
+    /// New or changed files in a folder.
     #[serde(rename = "headwater.file.arrived")]
     FileArrived {
         /// The files, oldest first.
@@ -113,7 +114,7 @@ pub struct ArrivedFile {
     pub path: String,
     /// The path as a `file` URI.
     pub uri: String,
-    /// Identifies the version: made of the file's modification time and size.
+    /// Identifier of the version, computed from the file's modification time and size.
     pub etag: String,
     /// Size in bytes.
     pub size: u64,

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::name::{NAME_BYTES_MAX, NameError};
 use crate::{CommitId, Timestamp};
 
-/// The default branch of a new lake.
+/// The branch that a new lake has.
 pub const MAIN_BRANCH: &str = "main";
 
 /// Minimum number of digits of a commit's hash.
@@ -55,7 +55,7 @@ pub enum RefSpec {
     },
     /// A commit.
     Commit(String),
-    /// A commit before another ref's, along the first parents: an earlier state of the branch.
+    /// An ancestor of another ref's commit along first parents: an earlier state of the branch.
     Before {
         /// The other ref.
         of: Box<RefSpec>,

@@ -27,13 +27,13 @@ pub struct Trigger {
     /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
-    /// Import the files into this table; first, where a run follows.
+    /// Imports the files into this table, before the run if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<TriggerImport>,
-    /// Run the project.
+    /// Runs the project.
     #[serde(default)]
     pub run: bool,
-    /// Call this function with the event as its only argument; in place of `import` and `run`.
+    /// Calls this function with the event as its only argument, instead of `import` and `run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// Parameters of the run; `{file}`, `{files}`, `{tables}`, `{commit}`, `{time}`, `{date}` and
@@ -43,8 +43,8 @@ pub struct Trigger {
     /// Retries before an event is kept as failed; 5 by default.
     #[serde(default = "retries_default")]
     pub retries: u32,
-    /// Age at which an event that failed or was throttled is kept as failed, such as `6h`; `24h`
-    /// by default. It is attempted at least once.
+    /// Maximum age of an event, such as `6h`; `24h` by default. An older event is not retried and
+    /// is kept as failed. Each event is attempted at least once.
     #[serde(default = "max_age_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub max_age: Duration,
@@ -116,7 +116,7 @@ fn max_age_default() -> Duration {
     Duration::from_hours(24)
 }
 
-/// Watches a folder.
+/// Fires when files arrive in a folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilesTrigger {
@@ -125,7 +125,7 @@ pub struct FilesTrigger {
     /// Pattern of file names; all by default.
     #[serde(default)]
     pub pattern: Option<String>,
-    /// Includes folders below.
+    /// Includes subfolders.
     #[serde(default)]
     pub recursive: bool,
     /// Time without a change before a file is complete, such as `500ms`; `1s` by default.
@@ -145,11 +145,11 @@ fn batch_default() -> usize {
     500
 }
 
-/// Fires by a cron pattern.
+/// Fires at the times of a cron expression.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTrigger {
-    /// Five fields, or six with seconds first.
+    /// The cron expression: five fields, or six with seconds first.
     pub cron: String,
     /// An IANA time zone; UTC by default.
     #[serde(default)]
@@ -172,14 +172,14 @@ pub enum CatchupPolicy {
     All,
 }
 
-/// Watches the commits of a branch.
+/// Fires when commits of a branch change tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TablesTrigger {
-    /// Names and patterns such as `raw.*`; without a namespace, in `public`.
+    /// Table names and patterns such as `raw.*`. Names without a namespace are in `public`.
     pub names: Vec<String>,
     /// Time without a further commit before an event is recorded, such as `500ms`; `1s` by default.
-    /// At most ten times as long in total.
+    /// The total delay is at most ten times as long.
     #[serde(default = "debounce_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub debounce: Duration,
@@ -267,7 +267,7 @@ mod duration_text {
     }
 }
 
-/// A trigger, as it is listed.
+/// A trigger with its status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TriggerStatus {
     /// The trigger.
@@ -291,7 +291,7 @@ pub struct TriggerStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerEventStatus {
-    /// Recorded; delivered when due.
+    /// Recorded, and not yet due or delivered.
     Pending,
     /// A job delivers it.
     Running,
