@@ -1,8 +1,8 @@
-//! The one place that decides what a principal may do.
+//! The only module that decides what a principal may do.
 //!
 //! Every operation calls [`Components::authorize`] with the action and the object it concerns. An
 //! operation without its own action needs [`Components::administer`]. Decisions are recorded in the
-//! audit log once a user exists; without users, only the owner reaches the service.
+//! audit log as soon as a user exists. Before that, every client is the owner.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::login::ShownToken;
 use crate::service::{Components, Service};
 use crate::visibility::is_change;
 
-/// A name that only a pattern for all names selects. It stands for all objects of a kind, and for
-/// one that does not exist.
+/// A name that only a pattern for all names selects. It stands for all objects of a kind, or for an
+/// object that does not exist.
 pub(crate) const EVERY: &str = "*";
 
 impl Components {
@@ -62,12 +62,13 @@ impl Components {
         self.access.decide(principal, action, object).is_allowed()
     }
 
-    /// Returns true if a principal may do everything, and so see every name.
+    /// Returns true if a principal may do everything, including see every name.
     pub(crate) fn is_unlimited(&self, principal: &Principal) -> bool {
         self.allows(principal, Action::Administer, &Object::lake())
     }
 
-    /// Removes suggestions from an error: they may be names that the principal must not see.
+    /// Removes suggestions from an error, since they may contain names that the principal must not
+    /// see.
     pub(crate) fn conceal(&self, principal: &Principal, mut problem: Problem) -> Problem {
         use ErrorCode::{NamespaceNotFound, RefNotFound, TableNotFound};
         let names = matches!(problem.code, NamespaceNotFound | RefNotFound | TableNotFound);
@@ -78,15 +79,15 @@ impl Components {
         problem
     }
 
-    /// Returns the decisions of a session that acts for a principal; none if it may do everything
-    /// by being the owner.
+    /// Returns the decisions of a session that acts for a principal; none for the owner, who may do
+    /// everything.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
         table_access(&self.access, principal, None)
     }
 }
 
-/// Returns the decisions of a session that acts for a principal; none if it may do everything by
-/// being the owner.
+/// Returns the decisions of a session that acts for a principal; none for the owner, who may do
+/// everything.
 pub(crate) fn table_access(
     access: &Access,
     principal: &Principal,
@@ -136,7 +137,7 @@ impl TableAccess for SessionAccess {
 
 impl SessionAccess {
     /// Rejects changes of a table if row filters or column masks on its name apply to the
-    /// principal. Callers that know the table's id check those on the id as well.
+    /// principal. Callers that know the table's id also check the restrictions on the id.
     fn check_restrictions(&self, action: Action, object: &Object) -> Result<(), Problem> {
         if object.kind() != ObjectKind::Table || !is_change(action) {
             return Ok(());
@@ -197,7 +198,8 @@ fn record(access: &Access, principal: &Principal, job: Option<JobId>, decided: &
     access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
 }
 
-/// Records that a call gets the secrets of its function, which the user that deployed it may use.
+/// Records that a call receives its function's secrets. The user that deployed the function may use
+/// them.
 pub(crate) fn record_secrets(
     access: &Access,
     principal: &Principal,

@@ -54,8 +54,8 @@ impl Target {
         Ok(Target { file, location, format })
     }
 
-    /// Writes the rows of an answer to the file. Returns one row that describes the file. If it
-    /// fails or is dropped, the file does not exist, or is as it was.
+    /// Writes the rows of a result to the file. Returns one row that describes the file. If the
+    /// write fails or the future is dropped, the file is unchanged.
     pub async fn write(self, answer: Answer) -> Result<Answer, Problem> {
         let Answer { schema, mut stream, metrics, .. } = answer;
         let mut encoder = Encoder::new(self.format.into(), &schema).map_err(|e| encoding(&e))?;
@@ -129,8 +129,8 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     Ok(ExportFile::local(path))
 }
 
-/// Returns true for files of the lake's folder, and for files next to it that have its name, such
-/// as the key of its secrets.
+/// Returns true for files of the lake's folder, and for files next to it whose names begin with the
+/// folder's name, such as the key of its secrets.
 fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
     let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
     path.starts_with(&lake) || path.with_extension("") == lake

@@ -39,7 +39,7 @@ pub struct DeployedBy {
     pub author: String,
     /// The identity whose rights the triggers have.
     pub actor: Actor,
-    /// Its decisions; none: everything is allowed.
+    /// The decisions about its rights; none: everything is allowed.
     pub access: Option<Arc<dyn TableAccess>>,
 }
 
@@ -78,7 +78,7 @@ impl Deployed {
     }
 }
 
-/// The owner of the active version, which replaces it.
+/// Replaces the active version.
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<Deployed>,
@@ -105,7 +105,7 @@ impl Deployer {
         Deployer { versions, deployed, triggers, lake, secrets, activation, triggers_outdated }
     }
 
-    /// Returns the holder of the active version.
+    /// Returns the shared active version.
     pub fn deployed(&self) -> &Deployed {
         &self.deployed
     }
@@ -154,7 +154,7 @@ impl Deployer {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
         }
-        // Triggers of a version that cannot be read keep their state.
+        // If the version cannot be read, its triggers keep their state.
         let Ok(version) = self.deployed.version() else { return None };
         let declared = version.map(|version| version.project.triggers.clone());
         if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
@@ -199,7 +199,7 @@ impl Deployer {
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that the secrets that functions name exist, and that they may be used.
+    /// Checks that the secrets named by functions exist, and that the principal may use them.
     async fn check_secrets(
         &self,
         project: &Project,
@@ -230,7 +230,8 @@ impl Deployer {
         Ok(self.report(before, version, Deployment { active: true, ..found }, false).await)
     }
 
-    /// Reloads the active version after an error, since the store may have the new one.
+    /// Reloads the active version after an error, since the new version may have been stored
+    /// nevertheless.
     async fn stored_or_reload<T>(
         &self,
         outcome: headwater_pipelines::Result<T>,

@@ -35,8 +35,8 @@ impl Deployments {
         found
     }
 
-    /// Checks that a principal may replace the active version by one of a project: it must have the
-    /// right to deploy both.
+    /// Checks that a principal may replace the active version by one of a project: it needs the
+    /// right to deploy both projects.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {
@@ -45,7 +45,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // The name of a version that cannot be read is unknown.
+            // The project's name is unknown, because the version cannot be read.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }
@@ -110,7 +110,7 @@ fn deployed_by_another(version: &Deployment) -> Problem {
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 
-/// Completes a change although its caller may disconnect: memory and store must agree.
+/// Completes a change even if its caller disconnects, so that memory and store agree.
 async fn complete(
     change: impl Future<Output = Result<DeployReport, Problem>> + Send + 'static,
 ) -> Result<DeployReport, Problem> {

@@ -28,7 +28,7 @@ pub struct ImportExecutor {
     pub lake: Lake,
     /// The threads of imports.
     pub runtime: MeteredRuntime,
-    /// What imports may read and write.
+    /// The rights of imports.
     pub rights: ImportRights,
 }
 
@@ -71,8 +71,8 @@ impl Executor for RunExecutor {
 }
 
 impl RunExecutor {
-    /// Runs a project within a job, with the rights of an identity. A user owns the branch that its
-    /// failed run leaves, so that it can read and delete it.
+    /// Runs a project within a job, with the rights of an identity. The user owns the branch of its
+    /// failed run, so that it can read and delete the branch.
     pub async fn run(
         &self,
         request: RunRequest,

@@ -56,7 +56,7 @@ impl Imports {
     }
 
     /// Checks that a principal may read the sources, write to the branch and add rows to the table.
-    /// The job checks it again, and whether it may add columns.
+    /// The job repeats these checks, and checks whether it may add columns.
     async fn check(&self, principal: &Principal, request: &ImportRequest) -> Result<(), Problem> {
         self.0.import_rights.check(principal, request)?;
         if self.0.is_unlimited(principal) {

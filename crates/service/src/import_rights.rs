@@ -15,7 +15,7 @@ use crate::access::{EVERY, authorize, table_access};
 /// Characters that begin the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
-/// Decides what an import may read and write.
+/// The rights of imports.
 #[derive(Debug, Clone)]
 pub struct ImportRights {
     /// The rights of users.
@@ -41,8 +41,7 @@ impl ImportRights {
         Ok(())
     }
 
-    /// Returns the check of each action on a table; none if the principal may do everything by
-    /// being the owner.
+    /// Returns the check of each action on a table; none for the owner, who may do everything.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
@@ -62,7 +61,7 @@ impl ImportRights {
     }
 }
 
-/// Returns the name of the folder of an upload, from which its user can be seen.
+/// Returns the name of the folder of an upload, which identifies its user.
 pub fn upload_folder(principal: &Principal) -> String {
     let id = Uuid::now_v7();
     principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))

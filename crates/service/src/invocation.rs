@@ -36,7 +36,7 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: Returns,
-    /// A quota that the arguments use until the call has ended.
+    /// The quota that the arguments use, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
 }
 
@@ -101,7 +101,8 @@ impl Invocations {
         files: ProjectFiles,
         name: &str,
     ) -> Result<FoundFunction, Problem> {
-        // The files are code of the caller, which no deployment has reviewed.
+        // The files are code of the caller that was not deployed, so the caller needs the right to
+        // run it.
         self.0.authorize(principal, Action::Run, &project_object(&files))?;
         let wanted = name.to_owned();
         let read = move || {

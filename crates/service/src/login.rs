@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use crate::ServiceConfig;
 use crate::access_control::AccessControl;
 
-/// Time after which a token is verified again, and the user's roles follow its groups again.
+/// Time after which a token is verified again, and the user's roles are updated from its groups.
 const VERIFIED_FOR: Duration = Duration::from_mins(5);
 
 /// Maximum number of tokens that are remembered.

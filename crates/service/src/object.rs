@@ -37,7 +37,7 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` returns the bytes of it, or an error.
+    /// Opens the content of an object. `range` returns the range of bytes to read, or an error.
     pub async fn open(
         &self,
         by: &Principal,
@@ -49,7 +49,7 @@ impl Objects {
         self.0.buckets.objects.open_object(path, range).await.or_problem()
     }
 
-    /// Opens a range of the content of an object; none is outside it.
+    /// Opens a range of an object's content; none if the range is outside the content.
     pub async fn open_range(
         &self,
         by: &Principal,

@@ -1,4 +1,5 @@
-//! SQL statements on row filters and column masks, executed by the operations on them.
+//! SQL statements on row filters and column masks, executed by the operations of the `restriction`
+//! module.
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_engine::RestrictionStatement;

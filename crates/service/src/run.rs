@@ -54,7 +54,7 @@ impl Runs {
         let new = NewJob::new(JobKind::Run, summary(&project, &request), author);
         let new = NewJob {
             event: request.event.clone(),
-            // Tests change nothing, so they wait for no run.
+            // Tests change nothing, so they do not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
             payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
@@ -64,7 +64,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// Completes a request that continues a failed run by the request of that run.
+    /// Completes a request that continues a failed run with the values of that run's request.
     async fn with_retried(
         &self,
         principal: &Principal,

@@ -225,7 +225,7 @@ pub(crate) struct Components {
     pub access: Access,
     /// Logins at an OpenID provider, if one is configured.
     pub oidc: Option<OidcLogins>,
-    /// What imports may read and write.
+    /// The rights of imports.
     pub import_rights: ImportRights,
     /// SHA-256 of the server's token, which authenticates the owner.
     pub owner_token: RwLock<Option<ObjectId>>,
@@ -333,8 +333,8 @@ impl Components {
         })
     }
 
-    /// Returns true if a text is the server's token. Hashes are compared, so that the time reveals
-    /// no part of the token.
+    /// Returns true if a text is the server's token. Hashes are compared, so that the duration of
+    /// the comparison does not reveal the token.
     pub fn is_owner_token(&self, shown: &str) -> bool {
         *self.owner_token.read() == Some(ObjectId::of(shown.as_bytes()))
     }
@@ -418,7 +418,7 @@ fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
 }
 
-/// Creates the storage quota for rows of runs that belong to no table: an eighth of the memory, and
+/// Creates the storage quota for rows of runs that are not in a table: an eighth of the memory, and
 /// as much of the disk as queries may spill.
 fn room(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");

@@ -1,8 +1,8 @@
 //! SQL statements: one job each, from the text to a schema and a stream of record batches. A
 //! request may have several.
 //!
-//! The caller pulls: nothing is computed faster than it is read. A caller that drops the rows stops
-//! the statement, which is recorded as cancelled with its usage until then.
+//! The caller pulls rows, so they are computed only as fast as they are read. A caller that drops
+//! the rows stops the statement, which is recorded as cancelled with its usage until then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Statements {
     rows: Option<Batches>,
 }
 
-/// The name by which a statement reads rows of its client.
+/// The table name under which a statement reads rows that its client sends.
 pub const COPIED_ROWS: &str = "rows of the client";
 
 /// A statement that was started.
@@ -65,7 +65,8 @@ impl Statements {
         Statements { transaction: transaction.cloned(), ..self.clone() }
     }
 
-    /// Returns the operations with rows of the client, which statements read as [`COPIED_ROWS`].
+    /// Returns the operations with rows that the client sends. Statements read them as
+    /// [`COPIED_ROWS`].
     #[must_use]
     pub fn with_rows(&self, rows: Option<Batches>) -> Self {
         Statements { rows, ..self.clone() }
@@ -84,7 +85,7 @@ impl Statements {
     /// last one. All are parsed before the first one starts. An error ends the request; earlier
     /// statements remain committed.
     ///
-    /// The error is that of a request that starts no job; an error of a statement is in
+    /// Returns an error only if no job was started; the error of a statement is in
     /// [`StartedStatement::rows`].
     pub async fn start(
         &self,
@@ -105,7 +106,7 @@ impl Statements {
         let mut started = None;
         for (index, statement) in script.into_iter().enumerate() {
             if let Some(StartedStatement { rows, job }) = started.take() {
-                // Only the rows of the last statement are returned.
+                // The rows of earlier statements are read and dropped.
                 if let Err(problem) = finish(rows).await {
                     let problem = in_script(problem, index, count);
                     return Ok(StartedStatement { job, rows: Err(problem) });
@@ -247,7 +248,7 @@ impl Statements {
         Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Rejects an unknown namespace, even if the statement contains no bare names.
+    /// Rejects an unknown namespace, even if the statement contains no unqualified names.
     async fn check_namespace(&self, request: &QueryRequest) -> Result<(), Problem> {
         let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
         let Some(namespace) = namespace else { return Ok(()) };
@@ -266,7 +267,7 @@ impl Statements {
 /// The job of a statement.
 struct Running {
     context: JobContext,
-    /// None once the end is recorded.
+    /// None after the end has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
 }
@@ -300,7 +301,7 @@ pub struct StatementRows {
     running: Running,
     schema: SchemaRef,
     stream: BatchStream,
-    /// Rows that may still be returned.
+    /// Number of rows that may still be returned; none: no limit.
     left: Option<u64>,
     result: Value,
 }
@@ -382,7 +383,7 @@ fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     problem
 }
 
-/// Rejects values without a parameter in any statement.
+/// Rejects values for parameters that no statement contains.
 fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), Problem> {
     let used = script.iter().flat_map(Prepared::parameters);
     let is_used = |name: &str| used.clone().any(|one| one.name == name);

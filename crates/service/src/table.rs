@@ -70,7 +70,7 @@ impl Tables {
         Ok(self.0.visible_table(principal, described))
     }
 
-    /// Drops a table from a branch, as a job. Commits and branches that have it keep it.
+    /// Drops a table from a branch, as a job. Other commits and branches that contain it keep it.
     pub async fn drop(
         &self,
         principal: &Principal,
@@ -90,7 +90,7 @@ impl Tables {
             .await
     }
 
-    /// Reads a table from an Arrow IPC stream that is not compressed, into the memory for rows.
+    /// Reads a table from an uncompressed Arrow IPC stream into memory of the row quota.
     pub async fn read_arrow(
         &self,
         principal: &Principal,

@@ -7,7 +7,7 @@ use chrono::SecondsFormat;
 use chrono_tz::Tz;
 use headwater_model::{Event, Trigger};
 
-/// Returns the trigger's parameters for this event.
+/// Returns the trigger's parameters with the values of an event.
 ///
 /// `{file}` is the first file that arrived, `{files}` all of them as a JSON array. `{tables}` are
 /// the tables that changed, as a JSON array, and `{commit}` is the last commit that changed them.

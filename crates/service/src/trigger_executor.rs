@@ -1,6 +1,6 @@
 //! Delivery of events to the targets of triggers: imports, runs and functions.
 //!
-//! Each commit carries the id of its part of the event. A part that an interrupted attempt has
+//! Each commit contains the id of its part of the event. A part that an interrupted attempt has
 //! committed is skipped, so that tables see every event once.
 
 use std::path::{Path, PathBuf};

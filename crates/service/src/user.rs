@@ -41,8 +41,8 @@ impl Users {
         self.0.access.create_user(principal, NewUser { name, kind, password }).await.or_problem()
     }
 
-    /// Sets a user's password, disables or enables it. A user may set its own password if it has
-    /// logged in with the old one.
+    /// Sets a user's password, disables or enables it. A user may set its own password only after a
+    /// login with the old password.
     pub async fn update(
         &self,
         principal: &Principal,

@@ -21,7 +21,7 @@ impl Components {
 
     /// Checks that a principal may act on a table or view at a ref. The name matches exactly, or
     /// else case-insensitively. The error contains the name as written, so it does not reveal
-    /// whether it exists.
+    /// whether the table exists.
     pub(crate) async fn check_named(
         &self,
         principal: &Principal,
@@ -131,7 +131,7 @@ impl Components {
     }
 }
 
-/// Returns true for an action that changes existing rows or the table.
+/// Returns true if an action changes existing rows or the table's definition.
 pub(crate) fn is_change(action: Action) -> bool {
     matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
 }

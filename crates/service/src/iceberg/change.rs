@@ -60,7 +60,7 @@ impl ChangeError {
     }
 }
 
-/// Changes in progress, by the digest of their requests.
+/// Changes in progress, by request digest.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveChanges(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
@@ -196,7 +196,7 @@ impl Change {
     }
 
     /// Determines whether a change that returned an error was committed nevertheless: by another
-    /// attempt of the same request, or by this one, whose response was lost.
+    /// attempt of the same request, or by this attempt if the store's response was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),
@@ -237,7 +237,7 @@ impl Components {
     }
 }
 
-/// Returns true if an error leaves it open whether a commit was made.
+/// Returns true if a commit may have been made despite an error.
 pub(super) fn is_inconclusive(problem: &Problem) -> bool {
     matches!(problem.code, ErrorCode::TooBusy | ErrorCode::Unavailable)
         || problem.code.http_status() >= 500

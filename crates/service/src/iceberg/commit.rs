@@ -113,8 +113,8 @@ impl Components {
         limited.collect()
     }
 
-    /// Returns the states of tables that a principal may read. A commit that creates a table needs
-    /// no right to read it, but another user may have changed it since.
+    /// Returns the states of tables that a principal may read. The right to create a table does not
+    /// include the right to read it, and another user may have changed the table since.
     fn readable(&self, principal: &Principal, mut states: States) -> States {
         states.retain(|name, _| self.allows(principal, Action::Select, &Object::table(name)));
         states
@@ -139,8 +139,8 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain the updates. Updates are applied together, so one recognised
-/// update proves that all were applied; but no recognisable one may be missing.
+/// Returns true if the tables contain the updates. Updates are applied atomically, so one update
+/// that is found proves that all were applied, unless a detectable one is missing.
 fn contains(states: &States, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());

@@ -36,7 +36,7 @@ impl LoadedTable {
         Ok(LoadedTable { table, last_column_id })
     }
 
-    /// Loads a table after a commit. A commit is answered even if the store cannot be read now.
+    /// Loads a table after a commit. The commit succeeds even if the store cannot be read now.
     pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
         let known = lake.last_column_id(&table).await;
         let last_column_id = known.unwrap_or(table.last_column_id());
@@ -186,7 +186,8 @@ impl Iceberg {
         self.loaded(principal, request, states, name).await
     }
 
-    /// Drops a table from the branch. Its files remain for the commits and branches that have it.
+    /// Drops a table from the branch. Its files remain, for the commits and branches that contain
+    /// it.
     pub async fn drop_table(
         &self,
         principal: &Principal,
@@ -234,7 +235,8 @@ impl Iceberg {
         .map(drop)
     }
 
-    /// Returns the table that a request created, or its current state if an earlier attempt did.
+    /// Returns the table that a request created, or its current state if an earlier attempt created
+    /// it.
     async fn loaded(
         &self,
         principal: &Principal,
@@ -275,7 +277,7 @@ fn exists(name: &TableName) -> Problem {
     Problem::new(ErrorCode::AlreadyExists, format!("`{name}` already exists"))
 }
 
-/// Converts the error of a change that creates a name that another request created meanwhile.
+/// Converts the error of creating a name that another request created meanwhile.
 pub(super) fn already_exists(error: ChangeError, name: &TableName) -> ChangeError {
     match error {
         ChangeError::Rejected(problem) if problem.code == ErrorCode::CommitConflict => {
