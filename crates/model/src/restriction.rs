@@ -36,7 +36,7 @@ pub struct Restriction {
 }
 
 impl Restriction {
-    /// Returns the kind in SQL's words: `ROW FILTER` or `COLUMN MASK`.
+    /// Returns the kind: `row filter` or `column mask`.
     pub fn kind(&self) -> &'static str {
         if self.column.is_some() { "column mask" } else { "row filter" }
     }
