@@ -5,8 +5,8 @@
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
 //! [`ServerHandle::call`] sends it a request without a listener.
 //!
-//! A handler parses a request, calls one method of the service, and encodes the result. Nothing
-//! here reads the environment or the home folder; the command line does, once.
+//! A handler parses a request, calls one method of the service, and encodes the result. This crate
+//! does not read environment variables or the home folder; the command line does.
 
 mod activity;
 mod auth;

@@ -1,4 +1,4 @@
-//! The router: all protocols, and the layers that every request passes.
+//! The router: all protocols, and the layers that apply to every request.
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};

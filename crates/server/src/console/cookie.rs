@@ -1,4 +1,4 @@
-//! The cookie of a session, and the header that a request shows in addition.
+//! The cookie of a session, and the header that a request must contain in addition.
 //!
 //! A browser sends cookies to every port of a host, so a cookie alone could be read by another
 //! server of the machine. The header's value is stored by origin, which includes the port, and a
@@ -27,7 +27,7 @@ pub fn expired_cookie(headers: &HeaderMap) -> String {
     format!("{}=; {ATTRIBUTES}; Max-Age=0", name(headers))
 }
 
-/// Returns the session that a request shows, by its cookie and its header.
+/// Returns the session secrets of a request, from its cookie and its header.
 pub fn shown_session(headers: &HeaderMap) -> Option<ShownSession<'_>> {
     let key = headers.get(SESSION_HEADER)?.to_str().ok()?;
     let name = name(headers);
@@ -40,7 +40,8 @@ pub fn shown_session(headers: &HeaderMap) -> Option<ShownSession<'_>> {
     Some(ShownSession { secret, key })
 }
 
-/// Returns the cookie's name, which contains the port: servers on two ports share their cookies.
+/// Returns the cookie's name, which contains the port: servers on different ports of a host share
+/// its cookies.
 fn name(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let port = host.rsplit_once(':').map_or("", |(_, port)| port);

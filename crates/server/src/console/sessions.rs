@@ -1,7 +1,7 @@
 //! The sessions of browsers, and the codes for their logins.
 //!
-//! Both are in memory: they end with the server, as its token does. The maps contain hashes of the
-//! secrets, so that a lookup takes the same time for every wrong secret.
+//! Both are kept in memory, so they end with the server, like its token. The maps contain hashes of
+//! the secrets, so that a lookup takes the same time for every wrong secret.
 
 use std::collections::HashMap;
 use std::io;
@@ -66,7 +66,7 @@ pub struct NewSession {
     pub lifetime: Duration,
 }
 
-/// The secrets that a request shows.
+/// The session secrets that a request contains.
 #[derive(Clone, Copy)]
 pub struct ShownSession<'a> {
     /// The value of its cookie.
@@ -93,7 +93,7 @@ impl Sessions {
         Ok(NewSession { secret, key, lifetime: LIFETIME })
     }
 
-    /// Returns the principal of a session, which this use prolongs.
+    /// Returns the principal of a session, and restarts its idle time.
     pub fn principal(&self, shown: ShownSession) -> Option<Principal> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -128,7 +128,7 @@ impl Sessions {
         Ok((code, CODE_LIFETIME))
     }
 
-    /// Returns the principal of a code, which is invalid from then on.
+    /// Returns the principal of a code, and invalidates the code.
     pub fn redeem(&self, code: &str) -> Option<Principal> {
         let code = self.state.lock().codes.remove(&hash(code))?;
         code.is_valid(Instant::now()).then_some(code.principal)

@@ -33,7 +33,7 @@ use crate::state::App;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The quota of bodies limits their length.
+    // The body quota limits the length instead.
     let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
 }
@@ -62,8 +62,8 @@ struct TableOptions {
 }
 
 /// Calls a function of the deployed version and returns its result. The body is JSON, or one table
-/// as `application/vnd.apache.arrow.stream`. With `files` in the JSON, the function is the one in
-/// these files.
+/// as `application/vnd.apache.arrow.stream`. If the JSON contains `files`, the function is taken
+/// from these files.
 ///
 /// A table is encoded in the format that `Accept` selects (see `query`), another result as JSON.
 /// The header `x-headwater-job` contains the id of the job, whose record is durable before the
@@ -187,7 +187,7 @@ async fn prepare_table(
     let read = super::rows::read_table(app, principal, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
-    // The table counts towards the memory for rows.
+    // The table's memory counts against the row quota.
     Ok(PreparedCall { function, arguments, author: None, permit: None })
 }
 
