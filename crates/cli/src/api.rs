@@ -24,7 +24,7 @@ const PART_BYTES: usize = 256 << 10;
 pub struct Api {
     endpoint: Endpoint,
     author: String,
-    /// The in-process server, which lives as long as its client.
+    /// The in-process server, which runs as long as this client exists.
     inner: Option<headwater_server::ServerHandle>,
 }
 
@@ -175,7 +175,7 @@ impl Call {
     }
 }
 
-/// Returns a body of bytes.
+/// Returns a complete body of bytes.
 fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }

@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The free bytes below which a disk counts as full.
+/// Minimum number of free bytes; a disk with fewer counts as full.
 const DISK_LEAST: u64 = 16 * 1024;
 
 /// The time limit for draining another server.
@@ -159,7 +159,7 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .stdout(log)
         .stderr(errors)
         .current_dir("/")
-        // A separate process group: Ctrl-C in this terminal must not end it.
+        // Use a separate process group, so that Ctrl-C in this terminal does not end the server.
         .process_group(0)
         .spawn()
         .map_err(error::from_io("start the lake's server"))
@@ -187,7 +187,7 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
     }
 }
 
-/// Returns the error for a server that failed to start without reporting a reason.
+/// Returns the error for a server that did not start and did not report a reason.
 fn no_start(lake: &LakeFolder) -> Problem {
     if is_disk_full(lake) {
         let message = format!("no space is left in `{}` to start a server", lake.path.display());

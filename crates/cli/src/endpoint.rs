@@ -74,8 +74,8 @@ impl Endpoint {
 impl UrlEndpoint {
     /// Creates the address of a profile's server.
     ///
-    /// Errors: `invalid_argument` for a URL that is none, or one without TLS to another machine,
-    /// which would send the token unencrypted.
+    /// Errors: `invalid_argument` for an invalid URL, or for a URL of another machine without TLS,
+    /// since the token would be sent unencrypted.
     pub fn new(profile: &Profile) -> Result<Self> {
         let url = profile.url.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| unusable(url))?;
@@ -153,7 +153,7 @@ fn connector(certificate: Option<&Path>) -> Result<TlsConnector> {
             }
         }
         None => {
-            // Without any certificate the connection fails with its reason.
+            // If no certificate is valid, the connection fails and reports the reason.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

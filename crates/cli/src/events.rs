@@ -33,7 +33,7 @@ pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
     into_result(api.job(&id).await?)
 }
 
-/// Returns the error for a server that ended before the job did.
+/// Returns the error for a server that ended before the job.
 fn cut_off(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
@@ -235,7 +235,7 @@ impl Printer {
         for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
             let waited = format!("  {name} {}", output::milliseconds(time));
             let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // `headwater job get` shows the times that do not fit.
+            // Times that do not fit are left out; `headwater job get` shows them.
             if longer.width() <= width {
                 line = longer;
             }

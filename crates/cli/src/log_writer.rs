@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The capacity of the queue, in lines.
 const QUEUE_LINES: usize = 4096;
 
-/// The time that a shutdown waits for a paused terminal.
+/// The maximum time that a shutdown waits for a paused terminal.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -49,7 +49,7 @@ impl LogWriter {
 fn write_all(messages: &Receiver<Message>) {
     for message in messages {
         match message {
-            // A closed standard error is not an error.
+            // Errors are ignored, because standard error may be closed.
             Message::Line(line) => drop(std::io::stderr().lock().write_all(&line)),
             Message::Flush(done) => drop(done.try_send(())),
         }

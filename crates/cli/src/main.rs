@@ -37,7 +37,8 @@ use crate::context::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The spawner must be small and single-threaded, so this check comes first.
+    // The spawner process must be small and single-threaded, so this check comes before everything
+    // else.
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
@@ -63,7 +64,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     let runtime =
         runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
     let outcome = runtime.block_on(commands::run(context, command));
-    // A blocking read of standard input must not delay the exit.
+    // Do not wait for threads: a blocking read of standard input must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

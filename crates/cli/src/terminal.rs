@@ -46,7 +46,7 @@ pub struct Style {
     expanded: bool,
 }
 
-/// The meaning of a piece of text, which determines its color.
+/// The meaning of text, which determines its color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// Success, or an addition.
@@ -114,7 +114,7 @@ impl Style {
     #[expect(clippy::unused_self, reason = "callers print messages through a style")]
     pub fn say(self, text: impl std::fmt::Display) {
         use std::io::Write;
-        // A closed standard error is not an error.
+        // Errors are ignored, because standard error may be closed.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 

@@ -129,7 +129,7 @@ pub struct BranchMerge {
     /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Merge the branch of a failed run too
+    /// Allow merging the branch of a failed run
     #[arg(long)]
     pub unchecked: bool,
     /// Recompute the project's models on the merged state
@@ -159,7 +159,7 @@ pub struct BranchCherryPick {
     /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Accept commits of a failed run too
+    /// Accept commits of a failed run
     #[arg(long)]
     pub unchecked: bool,
     #[command(flatten)]

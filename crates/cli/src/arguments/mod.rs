@@ -1,6 +1,7 @@
 //! The command line's syntax: every command with its arguments and examples.
 //!
-//! Each noun has one file here; the file of the same name in `commands/` executes it.
+//! Each noun has one file in this module; the file with the same name in `commands/` executes its
+//! commands.
 
 mod access_key;
 mod audit;

@@ -1,8 +1,8 @@
 //! `headwater console`: opens the console in a browser, logged in.
 //!
-//! The address contains a code that is valid once and for a minute, after `#`, which browsers do
-//! not send. Other users can read the arguments of processes, so the browser gets the path of a
-//! private file that leads to the address.
+//! The address contains a code, valid once and for one minute, after `#`, so that browsers do not
+//! send it to the server. Other users can read the arguments of processes, so the browser receives
+//! the path of a private file that redirects to the address.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
 use crate::output;
 
-/// The file in the lake's folder that leads to the address.
+/// The file in the lake's folder that redirects to the address.
 const REDIRECT_FILE: &str = "console.html";
 
 /// Opens the console of the running server; starts one in the foreground if none listens for HTTP.

@@ -26,7 +26,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
         }
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
-            // Closing the connection stops the function.
+            // The server stops the function when the connection closes.
             _ = tokio::signal::ctrl_c() => Err(Problem::new(ErrorCode::Cancelled, "stopped")),
         },
     }
@@ -92,7 +92,7 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     let call = Call::get(path).method(Method::POST).accept(accept).json(&request)?;
     let (job, answer) = api.send_as_job(call).await?;
     if let Some(job) = job {
-        // The result does not depend on the output.
+        // Printing the events is optional, so its error is ignored.
         let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
     }
     let answer = collect(answer?).await?;

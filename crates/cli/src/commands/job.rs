@@ -26,7 +26,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         }
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // The status before shows whether the job was still running.
+            // Read the status first, to report whether the job was still running.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
@@ -102,7 +102,7 @@ fn label(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Returns a job's summary and what it waits for.
+/// Returns a job's summary and the reasons why it waits.
 fn what(job: &JobRow) -> String {
     let mut what = first_line(&job.summary);
     if !job.waits_for.is_empty() {

@@ -56,10 +56,10 @@ fn api(context: &Context, profile: &Profile) -> Result<Api> {
     Ok(Api::new(endpoint, &context.author))
 }
 
-/// Returns an access token: that of a login at the server's OpenID provider, or the one that is
-/// typed or piped.
+/// Returns an access token: from a login at the server's OpenID provider, a prompt or standard
+/// input.
 async fn credential(context: &Context, arguments: &Login, profile: &Profile) -> Result<String> {
-    // A wrong URL is reported before the token is typed.
+    // A wrong URL is reported before the prompt for the token.
     let api = api(context, profile)?;
     if arguments.token || !(arguments.device || std::io::stdin().is_terminal()) {
         return secret_input::read("token");
@@ -84,7 +84,7 @@ async fn confirmed_in_browser(
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
     let token = login.wait().await.map_err(error::from_fault)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
-    // The server's clock may be behind.
+    // The lifetime is reduced, because the server's clock may be behind.
     let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
     let request = CreateToken {
         label: "headwater login".to_owned(),

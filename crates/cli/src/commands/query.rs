@@ -50,7 +50,7 @@ pub async fn execute(
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
-    // One extra row shows whether there are more.
+    // One extra row is requested, to detect whether there are more.
     let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
     let request = QueryRequest { limit, ..request };
     let call = Call::get("/v1/query").method(hyper::Method::POST);
@@ -61,7 +61,7 @@ pub async fn execute(
         outcome = watch.until_done(work) => {
             outcome.map_err(|problem| problem.with_excerpt(&request.sql))
         }
-        // Closing the connection cancels the statement.
+        // The server cancels the statement when the connection closes.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
 }
@@ -140,7 +140,7 @@ async fn answer(context: &Context, api: &Api, call: Call, to: Output<'_>) -> Res
         copy(context, response, to.watch).await
     };
     if let Err(cut) = outcome {
-        // The server cut the stream because the statement failed; the job has the error.
+        // The server aborted the stream because the statement failed; the job contains the error.
         return Err(api.job(&job).await.ok().and_then(|job| job.error).unwrap_or(cut));
     }
     Ok(())

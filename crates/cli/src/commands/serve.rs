@@ -22,7 +22,7 @@ pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
     serve_then(context, arguments, async || Ok(())).await
 }
 
-/// Serves like [`serve`], and calls `started` once requests are answered.
+/// Serves like [`serve`], and calls `started` when the server accepts requests.
 pub async fn serve_then(
     context: &Context,
     arguments: &Serve,
@@ -39,7 +39,8 @@ pub async fn serve_then(
 }
 
 /// Stores the error of a background server for the command that started it. That command waits for
-/// the file and must never read half of it, so the file is written under another name.
+/// the file and must not read an incomplete one, so the file is written under another name and
+/// renamed.
 fn leave_word(lake: &LakeFolder, problem: &Problem) {
     let Ok(text) = serde_json::to_vec(problem) else { return };
     let unfinished = lake.path.join("server.failed.new");
@@ -108,7 +109,7 @@ fn read_oidc(path: &Path) -> Result<OidcConfig> {
     OidcConfig::parse(&text).map_err(error::from_fault)
 }
 
-/// Binds the address, and then drains the lake's background server, if one runs.
+/// Binds the address, and then drains the lake's background server, if one is running.
 async fn replace_background(
     context: &Context,
     address: SocketAddr,
@@ -187,13 +188,13 @@ fn start_log(background: bool) -> LogWriter {
         // recorded anyway.
         "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
-        // `s3s` logs each refused request as an error.
+        // `s3s` logs each rejected request as an error.
         "warn,s3s=off,headwater=info"
     };
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // A process has one subscriber; a second one is ignored.
+    // A process has only one subscriber, so an error for a second one is ignored.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())

@@ -167,8 +167,8 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     Ok(())
 }
 
-/// Sends files of this machine to a server on another one. Returns the sources with their paths
-/// there; URLs are kept.
+/// Sends files of this machine to a server on another one. Returns the sources with their paths on
+/// that machine; URLs are kept.
 async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Vec<String>> {
     let mut there = Vec::with_capacity(sources.len());
     for source in sources {
@@ -223,7 +223,8 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
     })
 }
 
-/// Makes paths absolute, because the server has another working folder. Globs and URLs are kept.
+/// Makes paths absolute, because the server has a different working folder. Globs and URLs are
+/// kept.
 pub fn absolute(current: &Path, source: &str) -> String {
     if source.contains("://") {
         return source.to_owned();
@@ -255,7 +256,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     }
 }
 
-/// Prints the hint for a column that became text.
+/// Prints the hint for a column that was inferred as text.
 fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));

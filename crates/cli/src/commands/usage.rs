@@ -44,7 +44,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     ]);
     let total = total(&lines);
     for line in lines.into_iter().chain(total) {
-        // A run counts once per model, so the sum of jobs is wrong.
+        // A run is counted in the line of each of its models, so the sum of jobs would be wrong.
         let is_counted = by != "model" || line.group != TOTAL;
         let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
         grid.row([
