@@ -63,8 +63,8 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace.
-    /// Needs the right to read the table: its rows become readable under the new name.
+    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace. Needs
+    /// the right to read the table, because its rows become readable under the new name.
     async fn rename_table(
         &self,
         from: &ObjectName,

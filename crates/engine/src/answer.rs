@@ -18,7 +18,7 @@ use headwater_sql_functions::QueryPool;
 /// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 
-/// Rows in memory, such as a model's output.
+/// Record batches in memory, such as a model's output.
 #[derive(Debug, Clone)]
 pub struct Batches {
     /// Schema of the batches.
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Answer {
 pub struct Metrics {
     pool: Arc<QueryPool>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
-    /// Pinned commits: garbage collection keeps their files while these are held.
+    /// Pinned commits. Their files are not removed while the pins are held.
     reads: Mutex<Vec<View>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,
@@ -77,7 +77,7 @@ impl Metrics {
         &self.pool
     }
 
-    /// Pins the commits that the statement reads.
+    /// Keeps the pins of the commits that the statement reads.
     pub(crate) fn reads(&self, views: Vec<View>) {
         self.reads.lock().extend(views);
     }

@@ -55,8 +55,8 @@ impl Target {
         self.alter(sort).await
     }
 
-    /// Replaces the table. Properties are set first: the format version decides which column types
-    /// are allowed.
+    /// Replaces the table. Properties are set first, because the format version determines the
+    /// allowed column types.
     async fn replace(
         &mut self,
         schema: SchemaRef,

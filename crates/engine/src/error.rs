@@ -1,8 +1,8 @@
 //! Errors of statements, with code, hint and position.
 //!
 //! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors;
-//! none crosses the crate boundary unchanged. Messages name the wrong word in backticks and, if the
-//! text of the statement is known, its line and column.
+//! they never leave the crate unchanged. Messages name the wrong word in backticks and, if the text
+//! of the statement is known, its line and column.
 
 use std::collections::BTreeMap;
 
@@ -124,7 +124,7 @@ pub enum Error {
     Value {
         /// Description of the failure.
         message: String,
-        /// Position of the constant with this value, if it is one.
+        /// Position of the value, if it is a constant in the statement.
         position: Option<Position>,
     },
     /// A number out of range for its type.

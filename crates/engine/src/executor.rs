@@ -1,9 +1,9 @@
 //! Runs plans on the engine's compute threads, not on the network threads.
 //!
 //! Batches pass through a short queue, so a slow reader slows the plan down. A lazy plan starts
-//! when its first batch is requested, and uses no memory before. Dropping the reader cancels the
-//! plan. If a hash join runs out of memory before the first batch, the plan is created again with
-//! sort-merge joins, which can spill.
+//! when its first batch is requested, and uses no memory until then. Dropping the reader cancels
+//! the plan. If a hash join runs out of memory before the first batch, the plan is created again
+//! with sort-merge joins, which can spill.
 
 use std::sync::Arc;
 
@@ -174,8 +174,8 @@ struct Reader {
 impl Reader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
-            // The send fails if planning failed or panicked; that error is reported by `planned` or
-            // `failure`.
+            // The send fails only if planning failed or panicked. `planned` or `failure` reports
+            // that error.
             let _ = begin.send(());
         }
     }

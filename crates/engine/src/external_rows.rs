@@ -19,7 +19,7 @@ use futures::stream::{self, BoxStream};
 
 use crate::scan::view_schema;
 
-/// Maximum rows per batch, so that operators get batches of the size they are tuned for.
+/// Maximum number of rows per batch. Operators are tuned for batches of this size.
 const BATCH_ROWS: usize = 32_768;
 
 /// Rows that can be read repeatedly, such as a model's output on disk.

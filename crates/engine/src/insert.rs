@@ -42,7 +42,8 @@ impl Session {
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
-        // Writes go to the lake: registered tables and a pinned state are ignored.
+        // The target is always a table of the lake at the branch's head; registered tables and a
+        // pinned state are ignored.
         let head = transaction.view().clone();
         let mut target = Lookup::of_lake(self, &head);
         target
@@ -207,8 +208,8 @@ impl NewRowsInto {
         let Planning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
-            // DataFusion gives literals in VALUES the types of the target columns. It does the same
-            // to VALUES deep inside a query, where that is wrong.
+            // DataFusion gives literals in VALUES the types of the target columns. It also does so
+            // for VALUES nested in a query, where that is wrong.
             self.complete(&mut insert, query);
             let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
             planner::rows_of(plan, &self.columns(), &self.table)

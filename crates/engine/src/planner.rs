@@ -1,7 +1,7 @@
 //! Converts a resolved syntax tree to DataFusion's logical plan.
 //!
-//! DataFusion's own session looks up every table in async catalogs. Here the tables of a statement
-//! are known before planning, so planning does no I/O and sessions are cheap.
+//! DataFusion's own session looks up every table in async catalogs. This planner gets all tables of
+//! a statement before planning, so planning does no I/O and sessions are cheap.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -71,7 +71,7 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Planner of map types, which DataFusion supports only as values.
+/// Planner of map types in column definitions, which DataFusion's SQL planner does not support.
 #[derive(Debug)]
 struct Maps;
 
@@ -92,7 +92,8 @@ impl TypePlanner for Maps {
     }
 }
 
-/// Returns a state with every function and no session, for types, constants and hints.
+/// Returns a session state with all functions, independent of any session, for types, constants and
+/// hints.
 pub(crate) fn template() -> &'static SessionState {
     &STATE
 }

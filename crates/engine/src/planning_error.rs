@@ -151,8 +151,8 @@ impl Limits {
     }
 }
 
-/// Returns the file that the object store did not find. Only the message is available, because the
-/// footer reader drops the error's type.
+/// Returns the file that the object store did not find. The name is taken from the message, because
+/// the footer reader drops the error's type.
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
     rest.split_once(" not found").map(|(file, _)| file)

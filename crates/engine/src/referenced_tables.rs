@@ -23,8 +23,8 @@ pub struct TableRef {
 }
 
 /// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
-/// table expressions are excluded, and so are tables at an earlier time or snapshot, because no run
-/// can change them. Statements other than queries and unsupported clauses are errors.
+/// table expressions are excluded, and so are tables at an earlier time or snapshot, because runs
+/// cannot change them. Statements other than queries and unsupported clauses are errors.
 pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
     let source = parse(sql)?.into_query()?;
     let mut tables: Vec<TableRef> = Vec::new();

@@ -1,9 +1,10 @@
 //! Enforces the limit on the server's resident memory.
 //!
 //! Reservations in memory pools do not cover every allocation. A [`ResidentWatch`] therefore
-//! compares the resident memory of the process with the limit every few milliseconds. If it is
-//! exceeded, the statement that holds most memory is cancelled; the newest one on a tie. The thread
-//! sleeps while no statement runs. Mapped files and shared memory are not counted.
+//! compares the resident memory of the process with the limit every few milliseconds. If the limit
+//! is exceeded, the statement with the largest memory reservation is cancelled, or the newest of
+//! several. The thread sleeps while no statement runs. Mapped files and shared memory are not
+//! counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ pub(crate) struct ResidentWatch(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Bytes by which memory may grow if it already exceeds the limit before the first statement.
+    /// Number of bytes by which memory may grow if it exceeds the limit already before the first
+    /// statement.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,
@@ -149,7 +151,7 @@ impl Shared {
 }
 
 impl State {
-    /// Cancels the statement that holds most memory.
+    /// Cancels the statement with the largest memory reservation.
     fn end_one(&mut self) {
         let running = self.statements.iter().filter(|(_, it)| !it.ended.load(Ordering::Relaxed));
         let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.held(), **id)) else {

@@ -59,8 +59,8 @@ impl Session {
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
-    /// Checks that no restriction forbids changes of an existing table. A change of all rows would
-    /// count or reveal hidden ones.
+    /// Checks that no restriction forbids changes of an existing table. Changing hidden rows would
+    /// reveal their number or values.
     pub(crate) fn check_change(
         &self,
         actions: &[Action],
@@ -128,7 +128,7 @@ pub fn change_forbidden(action: Action, table: &TableName, restrictions: &Restri
         .with_hint("Read the table or add rows to it: the rest needs a user without restrictions.")
 }
 
-/// A whole table with its name.
+/// An unrestricted table with its name.
 struct Named<'a> {
     label: &'a str,
     all: Arc<LakeTable>,
@@ -179,8 +179,8 @@ fn denied(table: &str, reason: &str) -> Error {
     Error::Problem(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
-/// Replaces an error of a restricted table that may contain hidden values. Errors of the storage
-/// and of limits remain.
+/// Replaces an error of a restricted table that may contain hidden values. Errors of storage and of
+/// limits are kept.
 fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_)

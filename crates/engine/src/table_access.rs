@@ -42,7 +42,7 @@ impl Session {
 
     /// Checks that the session may act on a table or view that a statement names.
     ///
-    /// The error contains the name as written. So it does not reveal whether the table exists, or
+    /// The error contains the name as written, so it reveals neither whether the table exists nor
     /// the stored spelling of its name.
     pub(crate) fn authorize_found(
         &self,

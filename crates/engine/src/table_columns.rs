@@ -132,8 +132,8 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
 }
 
 /// Returns true if a query can return significant nanoseconds: it scans a column with nanoseconds,
-/// or casts to `TIMESTAMP(9)`. The plan's types are no evidence, because the planner gives its own
-/// functions and literals nanoseconds.
+/// or casts to `TIMESTAMP(9)`. The types of the plan are not sufficient, because the planner uses
+/// nanoseconds for its own functions and literals.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
@@ -162,7 +162,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // A field of a struct, which the table resolves.
+            // The table resolves a field of a struct.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;

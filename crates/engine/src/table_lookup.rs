@@ -46,7 +46,7 @@ pub(crate) struct Lookup<'s> {
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
-    /// Views that contain the names, outermost first.
+    /// Views being expanded whose queries contain the names, outermost first.
     chain: Chain,
     /// Commits that nested views read.
     below: Vec<View>,
@@ -183,7 +183,8 @@ impl<'s> Lookup<'s> {
                 let scans = self.session.engine.scans().clone();
                 let restrictions = self.session.restrictions(&name, &entry.id);
                 if let Some(restrictions) = restrictions.filter(|_| !self.writes) {
-                    // Row ids would reveal the number of hidden rows.
+                    // Lineage columns are not shown, because row ids would reveal the number of
+                    // hidden rows.
                     let all = Arc::new(LakeTable::new(plan, scans));
                     let visible = self.session.restricted(restrictions, &name, &entry.id, all);
                     let provider = visible.await?;
@@ -282,7 +283,7 @@ impl<'s> Lookup<'s> {
         }))
     }
 
-    /// Replaces the commit with the ref that the user wrote, in the state or in its error.
+    /// Replaces the commit with the ref that the user wrote, in the result or in its error.
     fn as_written(
         &self,
         written: &WrittenTable,
@@ -358,7 +359,8 @@ impl<'s> Lookup<'s> {
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
-        // The name as a statement must write it: unqualified only in the default namespace.
+        // The suggestion must be usable in the statement: unqualified only in the default
+        // namespace.
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {

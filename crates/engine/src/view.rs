@@ -66,7 +66,7 @@ impl Session {
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
-        // Access is checked as for a view, even if the name is new or that of a table.
+        // Access is checked for a view, even if the name is new or belongs to a table.
         self.authorize(Action::Create, &Object::view(&name))?;
         if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
             self.authorize(Action::Alter, &Object::view(&name))?;
@@ -294,8 +294,8 @@ fn fixed(
 pub struct Below {
     /// The tables and views, including the view itself, at the commit it is read at.
     pub entries: BTreeMap<TableName, TableEntry>,
-    /// True if the view also reads other refs or system tables, which this commit does not
-    /// determine.
+    /// True if the view also reads other refs or system tables, whose content does not depend on
+    /// this commit.
     pub elsewhere: bool,
 }
 

@@ -24,8 +24,8 @@ use crate::session::Session;
 use crate::table_access::name_as_written;
 use headwater_sql::table_name::{WrittenTable, position};
 
-/// First error of a stream of rows. It is kept here because the crates below return only an Arrow
-/// error.
+/// First error of a stream of rows. It is stored separately, because the crates that consume the
+/// rows return only an Arrow error.
 pub(crate) type KeptError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
@@ -156,7 +156,8 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // Actions that a view does not have fail later, on the kind of the object.
+            // Actions that do not apply to a view fail later, with an error about the kind of the
+            // object.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {
@@ -213,7 +214,7 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// Returns the kept error of the rows, or else the error of the write.
+/// Returns the stored error of the rows, or else the error of the write.
 pub(crate) fn first(kept: &KeptError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

@@ -200,7 +200,7 @@ impl Join {
         joined.project(exprs)?.build()
     }
 
-    /// Returns the expression of a column of the new rows, in the table's type.
+    /// Returns the expression for a column of the new rows, in the table's type.
     fn column(
         &self,
         index: usize,

@@ -1,5 +1,5 @@
-//! Applies the change of the rows that a query returned. Their files are rewritten without them
-//! (copy-on-write) or get delete files (merge-on-read). New versions of rows go to new files.
+//! Applies the change of the rows that a query returned. The data files are rewritten without these
+//! rows (copy-on-write) or get delete files (merge-on-read). New versions of rows go to new files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,10 +37,10 @@ pub(super) struct Kind {
     pub once: bool,
 }
 
-/// Number of columns before those of the new row: file, row index, and a flag for a new row.
+/// Number of columns before the columns of the new row: file, row index, and a flag for a new row.
 const COLUMNS_BEFORE: usize = 3;
 
-/// Minimum table format version with row ids.
+/// First table format version with row ids.
 const VERSION_OF_IDS: u8 = 3;
 
 impl Session {
@@ -137,7 +137,7 @@ impl Session {
     }
 }
 
-/// Consumer of the query's result, which separates positions from new rows.
+/// Reader of the query's result, which separates row positions from new rows.
 struct Taking {
     places: Arc<Mutex<Places>>,
     kept: KeptError,
@@ -163,8 +163,8 @@ impl KnownIds {
         KnownIds { files: HashMap::new(), memory }
     }
 
-    /// Caches the row ids of a file. If memory is short, all other entries are evicted first; they
-    /// are read again when needed.
+    /// Caches the row ids of a file. If the memory pool is full, all other entries are evicted
+    /// first; they are read again when needed.
     fn keep(&mut self, number: i32, ids: RowIds) -> PlanResult<&RowIds> {
         let bytes = ids.bytes();
         if self.memory.try_grow(bytes).is_err() {

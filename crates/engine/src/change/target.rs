@@ -33,10 +33,10 @@ use headwater_tables::{ScanPlan, Table, Unseen};
 /// Value of the table property `write.<statement>.isolation-level` for snapshot isolation.
 const SNAPSHOT_ISOLATION: &str = "snapshot";
 
-/// Value of the table property `write.<statement>.mode` for delete files.
+/// Value of the table property `write.<statement>.mode` that selects delete files.
 const MERGE_ON_READ: &str = "merge-on-read";
 
-/// Column that is true for a row with a new version.
+/// Column that is true if the row is replaced by a new version.
 pub(super) const COMES: &str = "\0n";
 
 /// Target table of a change.
@@ -53,7 +53,8 @@ pub(super) struct Target {
 
 impl Session {
     /// Begins a transaction that changes a table of the session's branch. `actions` must be allowed
-    /// on the table. They include `select`: a condition reveals values by what it matches.
+    /// on the table. They include `select`, because the rows that a condition matches reveal
+    /// values.
     pub(super) async fn begin_change(
         &self,
         name: &ObjectName,
@@ -65,7 +66,7 @@ impl Session {
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }
-        // A MERGE that only inserts reveals by its matches which rows exist.
+        // A MERGE that only inserts reveals which rows exist, because it skips them.
         if let Some(entry) = view.state().entry(&table_name).await? {
             self.check_change(&[Action::Update], &table_name, &entry)?;
         }

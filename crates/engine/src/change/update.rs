@@ -33,7 +33,7 @@ impl Session {
     }
 }
 
-/// Plans the updated rows in the table's types, after their positions.
+/// Plans the query that returns the positions and the updated rows, in the table's types.
 ///
 /// `assigned` holds the column index of each assignment, and whether the value is DEFAULT.
 fn new_rows(

@@ -27,7 +27,8 @@ pub(super) struct Compared {
     pub columns: Vec<ComparedColumn>,
     /// Columns that are not compared.
     pub left_out: Vec<String>,
-    /// If true, all files are compared, because files on both sides can have different values.
+    /// If true, all files are compared, because a file shared by both sides can have different
+    /// values on each.
     all_files: bool,
 }
 
@@ -99,8 +100,8 @@ impl Compared {
         let gone = one.fields().iter().enumerate();
         let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
-        // In the same table, old files have no values for a column that was dropped and created
-        // again.
+        // After a column was dropped and created again in the same table, old files have no values
+        // for the new column.
         let anew = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
         compared.all_files = anew && before.table().id() == after.table().id();
         compared
@@ -139,7 +140,7 @@ impl Compared {
         Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).into()
     }
 
-    /// Resolves the key of a request. Each key column must exist on both sides, if there are two.
+    /// Resolves the key of a request. Each key column must exist on every side that has the table.
     fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
         let find = |wanted: &String| {
             let now = |column: &&ComparedColumn| column.name == *wanted;
@@ -212,7 +213,7 @@ fn column(name: &str) -> Expr {
 fn compared_column(before: &Schema, field: &FieldRef, pair: SameColumn) -> Option<ComparedColumn> {
     let after = column(field.name());
     let Some(other) = pair.before.map(|place| before.field(place)) else {
-        // For rows of the first side, a missing column has its initial default.
+        // Rows of the first side have the initial default in a missing column.
         let value = initial_default(field).and_then(|value| {
             let value = ScalarValue::try_from_array(&value, 0).ok()?;
             value.cast_to(field.data_type()).ok()

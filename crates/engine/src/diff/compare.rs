@@ -1,4 +1,4 @@
-//! The comparison of two commits or tables, and the limits of one answer.
+//! The comparison of two commits or tables, and the limits of one response.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub const KEYS_PROPERTY: &str = "headwater.keys";
 pub(super) const READ_ROWS_MAX: u64 = 5_000_000;
 pub(super) const READ_BYTES_MAX: u64 = 512 << 20;
 
-/// Maximum bytes of rows in one response, over all tables; as JSON they are a few times larger.
+/// Maximum bytes of rows in one response, over all tables; the JSON is a few times larger.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Reason in the response if a table's rows are left out.
@@ -80,8 +80,8 @@ impl Engine {
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // Rows are compared one table at a time; the first tables use the response's byte limit
-        // first.
+        // Rows are compared one table at a time; the tables share the response's byte limit in this
+        // order.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {
@@ -214,7 +214,7 @@ impl Engine {
                     let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
                     (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
-                    // Without a sort order, there is no next page.
+                    // If rows are not read in order, there is no next page.
                     outcome.more = page.more && read;
                 }
                 Ok(outcome.numbered(window))

@@ -1,5 +1,5 @@
-//! Encoding of rows as bytes: equal rows have equal bytes, in the order of the rows. All types are
-//! supported, including NaN and null.
+//! Encoding of rows as bytes: equal rows have equal bytes, and the bytes sort like the rows. All
+//! types are supported, including NaN and null.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::scan::{plain_batch, plain_schema};
 
-/// First byte of an encoded row: 1 if any value is null.
+/// First byte of an encoded row without nulls; it is 1 if any value is null.
 const WHOLE: u8 = 0;
 const HAS_NULL: u8 = 1;
 
@@ -82,8 +82,8 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     LargeBinaryArray::try_new(ends, bytes.into(), None)
 }
 
-/// Replaces -0.0 by 0.0 at every level: they are equal, and a rewrite of a file may change one into
-/// the other.
+/// Replaces -0.0 by 0.0 at every level: they are equal, and rewriting a file may replace one by the
+/// other.
 fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Float32 => {

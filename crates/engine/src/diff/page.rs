@@ -11,10 +11,10 @@ use super::columns::Compared;
 use super::encode::{Codec, to_json};
 use super::pairing::{Change, Entry};
 
-/// Maximum encoded bytes of rows in one page; as JSON they are a few times larger.
+/// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum changed rows, and their bytes, whose columns are compared at once.
+/// Maximum number of changed rows, and of their bytes, whose columns are compared in one batch.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
@@ -23,7 +23,7 @@ const LOOKED_AT_BYTES: usize = 4 << 20;
 pub(super) struct Window {
     pub skip: u64,
     pub limit: usize,
-    /// Bytes after which the page ends.
+    /// Size in bytes at which the page ends.
     pub bytes_max: usize,
 }
 

@@ -29,7 +29,7 @@ const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";
 
-/// Maximum rows for which a page is found by a top-k in memory, without a full sort.
+/// Maximum number of rows up to which a page is computed by a top-k in memory, without a full sort.
 const HELD_ROWS_MAX: usize = 20_000;
 
 /// Page of rows that exist on one side only.
@@ -99,7 +99,7 @@ impl Engine {
         });
         let skipped = if sorts_all { window.skip } else { 0 };
         let mut page = Page::new(compared, Window { skip: skipped, ..window });
-        // Rows of one side cannot form pairs.
+        // Rows of one side need no pairing.
         self.run_diff(plan, (false, true), &mut page, options).await?;
         let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
         let rows = page.rows().map_err(failed)?;

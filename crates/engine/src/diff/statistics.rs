@@ -45,7 +45,7 @@ impl Engine {
         Ok(diffs.collect())
     }
 
-    /// Returns the statistics of one side's columns, by their names there; none for missing
+    /// Returns the statistics of one side's columns, by their names on that side; none for missing
     /// columns.
     async fn statistics(
         &self,

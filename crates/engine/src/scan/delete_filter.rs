@@ -1,6 +1,6 @@
 //! Removes the rows that delete files mark as deleted from a scan.
 //!
-//! The scan below adds the position of each row. The delete files of a data file are read when its
+//! The input scan adds the position of each row. The delete files of a data file are read when its
 //! first rows arrive, so a query that needs few rows reads few delete files.
 
 use std::fmt;
@@ -78,7 +78,7 @@ impl LiveRowsExec {
         let kept: Vec<usize> = (0..columns).collect();
         let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
-        // Operators above may rely on the sort order of the input.
+        // Keep the sort order of the input, since operators above may rely on it.
         let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
             below.equivalence_properties().project(&mapping, schema),

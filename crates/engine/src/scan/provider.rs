@@ -27,9 +27,8 @@ use super::row_locator::{file_field, row_field, with_places};
 use super::statistics::of_scan;
 use super::string_views::view_schema;
 
-/// Minimum number of columns from which the scan of a change filters during decoding. The other
-/// columns are then decoded only for matching rows: a change usually matches few rows and keeps
-/// most columns.
+/// Minimum number of columns for which the scan of a change filters rows during decoding. The
+/// remaining columns are then decoded only for matching rows, which are usually few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
 /// State shared by all scans of an engine.
@@ -50,7 +49,7 @@ pub(crate) struct LakeTable {
     plan: ScanPlan,
     environment: ScanEnvironment,
     places: bool,
-    /// Files to skip, by index in the plan; set after the provider was registered for planning.
+    /// Files to skip, by index in the plan. Set after planning with this provider.
     settled: OnceLock<Vec<bool>>,
 }
 
@@ -79,7 +78,7 @@ impl LakeTable {
         LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
     }
 
-    /// Skips the files marked `true` in later scans: the effect on all their rows is already known.
+    /// Marks files that later scans skip, because the effect on all their rows is already known.
     pub(crate) fn settle(&self, files: Vec<bool>) {
         let _ = self.settled.set(files);
     }
