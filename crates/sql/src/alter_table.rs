@@ -1,6 +1,6 @@
 //! ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
-//! moves of columns here, and its syntax tree has no nodes for them. So this module has its own
-//! parser, and calls sqlparser only for changes that it rejects by name.
+//! moves of columns in this statement, and its syntax tree has no nodes for them. So this module
+//! has its own parser, and calls sqlparser only for changes that it rejects by name.
 
 use std::ops::ControlFlow;
 
@@ -37,7 +37,7 @@ pub struct TableChange {
 pub enum WrittenAlteration {
     /// ADD COLUMN.
     Add {
-        /// The path of the struct that gets the column; empty for the table.
+        /// The path of the struct to which the column is added; empty for the table.
         within: Vec<Ident>,
         /// The new column.
         column: ColumnDef,
@@ -376,8 +376,8 @@ fn alter_column(parser: &mut Parser) -> Result<WrittenAlteration> {
     Err(expected(parser, changes).into())
 }
 
-/// Parses a change of the table's sort order or properties, or rejects changes that sqlparser
-/// parses.
+/// Parses a change of the table's sort order or properties, or rejects by name the other changes
+/// that sqlparser parses.
 fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
     if word(parser, "WRITE") {
         return order(parser);
@@ -403,7 +403,7 @@ fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
     }
 }
 
-/// Parses a word that need not be a keyword of sqlparser.
+/// Parses a word, which may not be a keyword of sqlparser.
 fn word(parser: &mut Parser, wanted: &str) -> bool {
     let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));

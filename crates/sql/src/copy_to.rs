@@ -1,6 +1,6 @@
 //! COPY … TO a file: the rows of a query or a table, written to a file outside the lake.
 //!
-//! The engine does not execute it: its caller runs the query and writes the rows.
+//! The engine does not execute this statement; its caller runs the query and writes the rows.
 
 use headwater_model::FileFormat;
 use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, Statement};
@@ -47,7 +47,7 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)
     Ok(Some((query, CopyFile { location: filename.clone(), format })))
 }
 
-/// Returns the format that the options name, or that of the file's suffix.
+/// Returns the format that the options name, or else the format for the file's suffix.
 fn format_of(location: &str, options: &[CopyOption]) -> Result<FileFormat> {
     let mut named = None;
     for option in options {

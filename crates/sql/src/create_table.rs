@@ -230,7 +230,8 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Adds one option. If `any`, every key is a property; otherwise only keys that look like one.
+    /// Adds one option. If `any`, every key is a property; otherwise only keys in the form of a
+    /// property.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

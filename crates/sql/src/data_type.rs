@@ -68,7 +68,7 @@ fn respell(data_type: &mut DataType) {
     }
 }
 
-/// Returns true if the type explicitly has nanoseconds.
+/// Returns true if the type has an explicit nanosecond precision.
 pub fn says_nanoseconds(data_type: &DataType) -> bool {
     let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
     each_part(&mut data_type.clone(), &mut |part| found |= says_nanoseconds(part));
@@ -84,7 +84,7 @@ pub struct Unkept {
     pub instead: &'static str,
 }
 
-/// Finds such a type, also within a nested type.
+/// Finds a type that tables cannot store, including within a nested type.
 pub fn find_unkept(data_type: &mut DataType) -> Option<Unkept> {
     let instead = match data_type {
         DataType::TinyInt(_)

@@ -32,7 +32,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// Formats an optional position as the end of a message.
+/// Formats an optional position, to append it to a message.
 #[derive(Debug)]
 pub struct At<'a>(pub &'a Option<Position>);
 
@@ -93,7 +93,7 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// A name that fits several objects.
+    /// A name that matches several objects.
     #[error("`{name}` could be {}{}", alternatives(candidates), At(position))]
     Ambiguous {
         /// The name as written.
@@ -103,7 +103,7 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// SQL that parses and has no plan.
+    /// SQL that can be parsed, but not planned.
     #[error("{message}{}", At(position))]
     Invalid {
         /// The description.
@@ -113,7 +113,7 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// A parameter without a value, or with a value that has no literal.
+    /// A parameter without a value, or with a value that cannot be written as a literal.
     #[error("parameter `${name}` {reason}{}", At(position))]
     Parameter {
         /// The parameter, without the dollar sign.
@@ -153,7 +153,7 @@ impl Error {
         Error::Unsupported { what: what.into(), hint: None, position: None }
     }
 
-    /// Creates an error for SQL that has no plan, with the reason.
+    /// Creates an error for SQL that cannot be planned, with the reason.
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::Invalid { message: message.into(), hint: None, position: None }
     }

@@ -203,7 +203,7 @@ fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     visit(Node::Expr(current))
 }
 
-/// Replaces an operator that is a function here.
+/// Replaces an operator by a call of the function that implements it.
 fn function_for_operator(expr: &mut Expr) {
     let Expr::BinaryOp { left, op, right } = expr else { return };
     let function = match op {
@@ -269,7 +269,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
         Op::HashArrow | Op::HashLongArrow => {
             Some("Write `json_extract(text, '$.a.b')` or `text -> 'a' ->> 'b'`.")
         }
-        // A power in PostgreSQL and DuckDB, but XOR in MySQL and BigQuery.
+        // `^` is the power operator in PostgreSQL and DuckDB, but XOR in MySQL and BigQuery.
         Op::BitwiseXor => Some("Write `a ** b` for a power, or `xor(a, b)`."),
         _ => None,
     };
@@ -282,7 +282,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
 
 fn field_access(access: &mut AccessExpr, visit: &mut Visit<'_>) -> Result<()> {
     match access {
-        // The planner resolves the name of a field; it is not a column.
+        // The name is that of a field, not a column; the planner resolves it.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
         AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
         AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
@@ -374,7 +374,7 @@ pub fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Visits the keys of an ORDER BY.
+/// Visits the expressions of an ORDER BY.
 pub fn order(keys: &mut [OrderByExpr], visit: &mut Visit<'_>) -> Result<()> {
     for key in keys {
         ordering(key)?;

@@ -2,7 +2,7 @@
 //! clauses, and resolution of names against the caller's tables.
 //!
 //! [`Prepared`] is a parsed statement; [`statement::Command`] is a checked one. Every unsupported
-//! clause is rejected by name. Nothing here reads the lake or plans.
+//! clause is rejected by name. This crate does not read the lake and does not plan.
 
 mod access_statement;
 pub mod alter_table;

@@ -77,7 +77,7 @@ fn take_length(data_type: &mut DataType) -> Option<u64> {
     }
 }
 
-/// Rewrites `a LIKE ANY (b, c)` as `(a LIKE b OR a LIKE c)`, and ALL by AND.
+/// Rewrites `a LIKE ANY (b, c)` as `(a LIKE b OR a LIKE c)`, and `LIKE ALL` with AND.
 fn like_several(expr: &mut Expr) {
     let (Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }) = expr else { return };
     let (op, patterns) = match (&**pattern, *any) {

@@ -67,7 +67,7 @@ pub struct Relation {
     pub columns: Columns,
 }
 
-/// Label of a subquery without an alias, which has no name in the plan.
+/// Label for messages of a subquery without an alias, which has no name in the plan.
 pub const UNNAMED: &str = "the subquery";
 
 impl Relation {
@@ -101,7 +101,8 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Join columns, those of the last join last.
     pub merged: Vec<Merged>,
-    /// True if a join is a RIGHT or FULL join, so its join columns need an explicit expression.
+    /// True if the scope has a RIGHT or FULL join, so that join columns need an explicit
+    /// expression.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,
@@ -205,7 +206,7 @@ pub enum Path {
     },
     /// A field of the struct column with this name.
     Field(String),
-    /// Known to the planner only.
+    /// A name that only the planner can resolve.
     Unknown,
 }
 
@@ -223,7 +224,8 @@ impl Scopes {
         self.0.iter().rev()
     }
 
-    /// Resolves an unqualified column name to its spelling; `None` if only the planner can.
+    /// Resolves an unqualified column name to its spelling; `None` if only the planner can resolve
+    /// it.
     pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
         for scope in self.outward() {
             match scope.bare(written) {

@@ -245,7 +245,7 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     }
 }
 
-/// Returns true if a query is a WITH before a DML statement.
+/// Returns true if a query is a WITH clause followed by a DML statement.
 fn writes(query: &Query) -> bool {
     matches!(
         *query.body,
@@ -312,7 +312,7 @@ fn explained(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Removes an option without a value from those of EXPLAIN, and returns true if it is there.
+/// Removes an option without a value from those of EXPLAIN, and returns true if it was present.
 fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
     let Some(options) = options else { return false };
     let count = options.len();

@@ -19,7 +19,7 @@ pub struct WrittenTable {
     pub name: String,
     /// Ref, if one was written.
     pub reference: Option<RefSpec>,
-    /// Offset back from the statement's state, if one was written.
+    /// Distance back from the statement's state, if one was written.
     pub back: Option<Back>,
     /// Snapshot id of the table, if one was written.
     pub snapshot: Option<i64>,
@@ -89,7 +89,7 @@ impl WrittenTable {
         parts.into_iter().flatten().collect()
     }
 
-    /// Creates an unqualified name.
+    /// Creates an unqualified name at the statement's state.
     pub fn here(name: &str) -> Self {
         WrittenTable {
             namespace: None,

@@ -99,7 +99,7 @@ impl Inspector {
                 let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
                 rows.into_iter().try_for_each(|expr| self.expr(expr))
             }
-            // `unsupported_clauses::set_expr` rejected the others.
+            // `unsupported_clauses::set_expr` has rejected all other kinds.
             _ => Ok(()),
         }
     }
@@ -181,7 +181,7 @@ impl Inspector {
                 self.factor(table)?;
                 columns.iter_mut().try_for_each(|column| self.expr(&mut column.expr))
             }
-            // `unsupported_clauses::table_factor` rejected the others.
+            // `unsupported_clauses::table_factor` has rejected all other kinds.
             _ => Ok(()),
         }
     }

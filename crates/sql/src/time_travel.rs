@@ -1,7 +1,7 @@
 //! Time travel in the syntax of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
 //! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and then
-//! reads the current table. Here each becomes a part of the table's name, so that only names need
-//! support.
+//! reads the current table. This module makes each version a part of the table's name, so that only
+//! names need support.
 
 use std::ops::ControlFlow;
 
@@ -43,7 +43,8 @@ pub enum Constant {
 /// Computes a constant expression; none if it is not constant.
 pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
-/// Moves the version behind each table of a query into the table's name, and returns these tables.
+/// Moves the version clause of each table of a query into the table's name, and returns these
+/// tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,
     constants: &Evaluate<'_>,

@@ -34,7 +34,7 @@ pub struct RowMerge {
     /// Query that returns the row position, the source marker if needed, and the conditions and
     /// values of each clause.
     pub source: Source,
-    /// True if the third column marks rows that the source has.
+    /// True if the third column marks rows that exist in the source.
     pub marked: bool,
 }
 
@@ -184,7 +184,8 @@ fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
     Ok(Action::Insert { columns, defaults })
 }
 
-/// Rejects a clause that is unreachable after one without a condition.
+/// Rejects a clause that follows a clause of the same kind without a condition, because it would
+/// never apply.
 fn check_reach(clauses: &[Clause]) -> Result<()> {
     for (index, clause) in clauses.iter().enumerate() {
         let takes_all = |other: &Clause| other.when == clause.when && !other.condition;

@@ -128,7 +128,8 @@ impl Resolver<'_> {
                 let columns = if *lateral {
                     self.query(subquery)?
                 } else {
-                    // Only a lateral subquery can refer to earlier relations of the same FROM.
+                    // The current scope is removed, because only a lateral subquery can refer to
+                    // earlier relations of the same FROM.
                     let here = self.scopes.0.pop();
                     let columns = self.query(subquery);
                     self.scopes.0.extend(here);

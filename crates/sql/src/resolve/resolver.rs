@@ -39,8 +39,8 @@ pub(super) fn join_names(expr: &mut Expr) {
 /// A table that a statement refers to.
 #[derive(Debug, Clone)]
 pub struct FoundTable {
-    /// The planner's namespace of the table: its own, unless the statement refers to two tables of
-    /// the same name.
+    /// The namespace under which the planner finds the table: its own, unless the statement refers
+    /// to two tables of the same name.
     pub source: String,
     /// The namespace in its stored spelling.
     pub namespace: String,
@@ -216,7 +216,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Resolves the WHERE of a SELECT, in which all aliases are visible.
+    /// Resolves the WHERE of a SELECT, in which all aliases of the select list are visible.
     fn condition(&mut self, select: &mut Select) -> Result<()> {
         let Some(condition) = &mut select.selection else { return Ok(()) };
         self.condition_by_pattern(condition)?;
@@ -364,8 +364,8 @@ pub(super) fn function_name(function: &Function) -> String {
     }
 }
 
-/// Rejects clauses of aggregate and window functions on other functions, where DataFusion ignores
-/// them.
+/// Rejects clauses that only aggregate and window functions support on other functions. DataFusion
+/// would ignore them.
 pub(super) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [
