@@ -81,8 +81,8 @@ impl Lake {
 
     /// Opens the lake in a folder, usually `.headwater`, and creates it if it is missing. The
     /// folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes can
-    /// open the lake, but only one of them may remove files, because it does not know the reads and
-    /// writes of other processes.
+    /// open the lake, but only one of them may remove files, because a process does not know the
+    /// reads and writes of others.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
@@ -173,13 +173,13 @@ impl Lake {
         &self.0.changed
     }
 
-    /// Records a write to a table, so that maintenance checks the table.
+    /// Records a write to a table, so that automatic maintenance checks the table.
     pub fn wrote(&self, branch: &str, table: &TableName) {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock that prevents file removal. Merges of historical states and commits with
-    /// foreign files hold it for reading.
+    /// Returns the lock that prevents file removal. Merges of historical states, and commits that
+    /// refer to files written by other engines, hold it for reading.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }

@@ -155,8 +155,8 @@ impl View {
     }
 }
 
-/// Returns the most similar table name: from the same namespace, else the same name in another
-/// namespace, else any. Names of other namespaces are returned qualified.
+/// Returns the most similar table name: from the same namespace, or else the same name in another
+/// namespace, or else any. Names of other namespaces are returned qualified.
 fn near_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,

@@ -1,6 +1,6 @@
 //! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! The database stores the location. It can only be changed while no commit has a table, because
+//! The database stores the location. It can be changed only while no commit has a table, because
 //! commits contain absolute file locations. A bucket prefix is marked as claimed by this lake,
 //! because another lake would remove its files as unreferenced.
 
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// The warehouse name of the folder next to the database.
 pub(crate) const LOCAL: &str = "local";
 
-/// The refs of the warehouse URL and of the lake id in the store.
+/// The names of the refs that store the warehouse URL and the lake id.
 const URL_REF: &str = "lake/warehouse";
 const ID_REF: &str = "lake/id";
 

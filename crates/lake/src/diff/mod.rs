@@ -68,7 +68,7 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns the files that the other side does not have, or has with other deletes, in plan
+    /// Returns the files that the other side does not have, or has with different deletes, in plan
     /// order.
     pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());

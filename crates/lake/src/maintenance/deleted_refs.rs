@@ -3,7 +3,7 @@
 //! The catalog records the commits of deleted refs. After a grace period, the files that only these
 //! commits reference are removed by name, so unknown files are never removed. Metadata is removed
 //! before the files it references, so the file names are recorded in a journal until all files are
-//! removed. The record of a deleted ref is removed when none of its files is left.
+//! removed. The record of a deleted ref is removed when all of its files are removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl UnreachableStates {
 }
 
 impl Maintenance<'_> {
-    /// Returns true if branches or tags were deleted before the grace period.
+    /// Returns true if branches or tags were deleted longer ago than the grace period.
     pub async fn has_freed(self) -> Result<bool> {
         let until = self.lake.clock().now() - ORPHANS_AFTER;
         Ok(!self.lake.catalog().deleted_refs().before(until).await?.is_empty())
@@ -62,7 +62,7 @@ impl Maintenance<'_> {
         let unreachable =
             UnreachableStates { until, states: self.unreachable_states(until).await? };
         if unreachable.states.is_empty() {
-            // Other refs reference all states, for example after a merge.
+            // All states are referenced by other refs, for example after a merge.
             if !dry_run {
                 self.forget_deleted_refs(&unreachable).await?;
             }
@@ -99,7 +99,7 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // Unreadable metadata references no files.
+                // The result is ignored: metadata that cannot be read contributes no files.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }

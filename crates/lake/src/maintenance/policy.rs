@@ -89,7 +89,7 @@ pub(super) fn has_many_deletes(table: &Table) -> bool {
 }
 
 impl Maintenance<'_> {
-    /// Waits until there are unchecked writes.
+    /// Waits until there are writes that maintenance has not checked.
     pub async fn written_to(self) {
         loop {
             let some = self.lake.changed().some.notified();

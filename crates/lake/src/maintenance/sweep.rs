@@ -82,7 +82,7 @@ impl Sweep {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // Only files that are known by name are removed.
+            // No majority check is needed, because only files that are known by name are removed.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -98,8 +98,8 @@ struct States {
 }
 
 impl States {
-    /// Returns the states in the order in which they are read. Current states come first, so that
-    /// their errors are the reported ones.
+    /// Returns the states in the order in which they are read. Current states are read first, so
+    /// that their errors are reported rather than those of old states.
     fn in_order(&self) -> Vec<&ReachedState> {
         let mut states: Vec<&ReachedState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
@@ -198,7 +198,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
         let _end = ScheduleGuard(self.lake);
-        // Taken before anything is read: files written later are younger.
+        // The time is taken before anything is read, so that files written later are newer.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -277,7 +277,7 @@ impl Maintenance<'_> {
 
     async fn states(self, sweep: &Sweep, now: Timestamp) -> Result<States> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
-        // All tables, because tables may share files.
+        // The states of all tables are needed, because tables may share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
         let expires = |state: &&ReachedState| {
@@ -316,13 +316,14 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // Files missing because of an earlier expiry reference nothing.
+                    // A missing metadata file was removed by an earlier expiry, and references
+                    // nothing.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)
             }
         });
-        // Collect all results before continuing: reads can wait for each other.
+        // Collect all results before processing them: reads can wait for each other.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -447,8 +448,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, and excludes files that were referenced meanwhile. From here no read
-    /// can start on an expiring state.
+    /// Schedules the removal, and excludes files that were referenced meanwhile. From then on, no
+    /// read can start on an expiring state.
     async fn exclude_newly_referenced(
         self,
         sweep: &Sweep,
@@ -468,7 +469,8 @@ impl Maintenance<'_> {
             tokio::time::sleep(MERGE_POLL).await;
             waited += MERGE_POLL;
         }
-        // Files referenced before count as referenced; the next sweep removes any excess.
+        // Files that were referenced at the first check are kept; the next sweep removes those that
+        // are unreferenced by then.
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
@@ -494,7 +496,7 @@ impl Maintenance<'_> {
     }
 }
 
-/// Returns the table folder of a metadata file, with a trailing slash.
+/// Returns the folder of the table that a metadata file belongs to, with a trailing slash.
 pub(super) fn folder_of(metadata: &str) -> Option<String> {
     let (folder, name) = metadata.rsplit_once("/metadata/")?;
     name.ends_with(".metadata.json").then(|| format!("{folder}/"))

@@ -2,7 +2,7 @@
 //!
 //! The catalog classifies tables as changed by one side or by both. A table changed by both is
 //! merged by content if the changes are compatible, such as two appends. Otherwise the conflict
-//! lists the files and rows. Merging takes no lock at first: if the target moves, the merge is
+//! lists the files and rows. The first attempts take no lock: if the target moves, the merge is
 //! planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
@@ -247,7 +247,7 @@ impl<'a> Merging<'a> {
         let forward = plan.is_forward() && self.options.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
         if self.request.dry_run {
-            // A dry run creates no merge commit: return the fast-forward commit or the current
+            // A dry run creates no merge commit, so return the fast-forward commit or the current
             // head.
             let head = if forward { plan.source } else { plan.head };
             return Ok(Some(self.report(&plan, outcome, head, &self.merged_tables())));
@@ -261,7 +261,7 @@ impl<'a> Merging<'a> {
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
-        // From here the files may belong to a commit, even if this future is dropped or the
+        // From this point the files may belong to a commit, even if this future is dropped or the
         // response is lost. They are removed only if the catalog reports that the commit failed.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
@@ -290,7 +290,7 @@ impl<'a> Merging<'a> {
         if passed.is_none() && self.request.unchecked {
             return Ok(());
         }
-        // True if the target becomes equal to the source.
+        // True if the target becomes identical to the source.
         let exact = match &self.change {
             Change::Branch => {
                 plan.is_forward() || self.lake.target_changed_only_by_maintenance(plan).await?
@@ -389,8 +389,8 @@ impl<'a> Merging<'a> {
         Ok(catalog.merges().end_stack(stack, &commit.with).await?.then_some(id))
     }
 
-    /// Checks that the source's files exist. A named ref protects its files; those of a plain
-    /// commit may have been removed.
+    /// Checks that the source's files exist. A branch or tag protects its files, but the files of
+    /// another commit may have been removed.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
         if matches!((&self.change, &self.request.source), (Change::Branch, RefSpec::Name(_))) {
             return Ok(());

@@ -35,7 +35,7 @@ impl Transaction {
             if self.is_groupable() {
                 return self.commit_small(small, message).await.map(Some);
             }
-            // Other changes were added after the small append.
+            // Other changes were added after the small append, so it cannot use group commit.
             self.append(&small.name().clone(), small.rows()).await?;
         }
         self.commit_whole(message).await.map(Some)
@@ -112,7 +112,7 @@ impl Transaction {
         changes.extend(self.view_changes(&state).await?);
         self.check_registered(&state).await?;
         let request = self.commit_request(changes, with, message);
-        // From here the files may belong to a commit, even if this future is dropped or the
+        // From this point the files may belong to a commit, even if this future is dropped or the
         // response is lost. They are removed only if the catalog reports that the commit failed.
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
@@ -192,7 +192,7 @@ impl Transaction {
     }
 
     /// Merges this transaction's changes of a table with concurrent maintenance. Returns `None` if
-    /// other commits did more than maintenance, or if both conflict.
+    /// other commits did more than maintenance, or if the changes conflict with the maintenance.
     async fn merge_with_maintenance(
         &mut self,
         lake: &Lake,

@@ -162,7 +162,7 @@ impl Transaction {
         let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
-                // These rows existed before.
+                // These rows are not new, so they do not count as written.
                 self.written.rows_written -= rest.rows();
                 Some((removed, rest))
             }

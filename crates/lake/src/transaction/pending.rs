@@ -51,7 +51,7 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// A commit request of another engine, with its own requirements.
+    /// A commit request of another engine, which contains its requirements.
     Apply(Arc<TableCommit>),
     RewriteManifests,
     ExpireSnapshots(Vec<i64>),
@@ -169,7 +169,7 @@ impl Pending {
 
     /// Returns true if the changes can be applied to a newer state of the table.
     pub fn can_rebase(&self) -> bool {
-        // A rewrite validates itself against the newer state.
+        // A rewrite is validated against the newer state when it is applied.
         let rebases = |change: &Change| {
             use Change::{
                 AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
@@ -192,7 +192,7 @@ impl Pending {
     }
 
     /// Returns true if the changes cannot be merged with concurrent maintenance: they are
-    /// maintenance themselves, or come from another engine, which retries.
+    /// themselves maintenance, or come from another engine, which retries them.
     pub fn yields_to_maintenance(&self) -> bool {
         use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
         let yields = |change: &Change| {
@@ -268,7 +268,7 @@ pub(super) struct Context<'a> {
     pub lake: &'a Lake,
     pub name: &'a TableName,
     pub snapshot_properties: &'a BTreeMap<String, String>,
-    /// True if the changes are applied to another commit's state.
+    /// True if the changes are applied to the state of a concurrent commit.
     pub is_rebase: bool,
 }
 
