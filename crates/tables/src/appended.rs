@@ -9,9 +9,9 @@ use crate::lineage::Lineage;
 use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
-    /// Returns the data files appended since a snapshot, oldest first. None if the new rows cannot
-    /// be determined by files, for example because rows were changed. Compacted files are returned
-    /// as they were appended.
+    /// Returns the data files appended since a snapshot, oldest first. None if the new rows are not
+    /// exactly the rows of new files, for example because rows were changed. For compacted files,
+    /// the originally appended files are returned.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
             // An intermediate state has expired.
@@ -32,8 +32,8 @@ impl TableHistory<'_> {
         Ok(Some(ScanPlan::new(table.schema(), files.into())))
     }
 
-    /// Returns the data files that the table has now but not at the snapshot, if all files of the
-    /// snapshot are still there unchanged. This handles reverted changes.
+    /// Returns the data files that the table has now but not at the snapshot, if the table still
+    /// has all files of the snapshot unchanged. This handles reverted changes.
     async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
             return Ok(None);
@@ -71,7 +71,8 @@ impl TableHistory<'_> {
     }
 }
 
-/// Returns the appending snapshots since one, oldest first; none if there was another operation.
+/// Returns the append snapshots since a snapshot, oldest first; none if there was another
+/// operation.
 async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
     let mut lineage = Lineage::of(table);
     let mut found = Vec::new();

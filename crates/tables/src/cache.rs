@@ -1,7 +1,7 @@
 //! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Iceberg's files never change, so entries never become stale. A commit inserts what it wrote, so
-//! that the next commit and the next plan read nothing. Each cache is limited in bytes.
+//! Iceberg's files never change, so entries never become stale. A commit inserts the files that it
+//! wrote, so that the next commit and the next plan need no reads. Each cache is limited in bytes.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Caches {
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// The first row ids of manifests, by location. Part of the manifest's cache key.
+    /// The first row ids of manifests, by location. They are part of the manifests' cache keys.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows, by data file and fingerprint of its delete files.

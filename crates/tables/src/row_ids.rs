@@ -1,9 +1,9 @@
 //! Row lineage: the id of each row of a table of format version 3, and the sequence number of the
 //! commit that last changed it.
 //!
-//! New rows store neither: the id is the file's first row id plus the row's position, the sequence
-//! number is the file's. Rewritten rows store both in two extra columns. The sequence number of a
-//! changed row is null and so becomes that of the new file.
+//! New rows store neither value: the id is the file's first row id plus the row's position, and the
+//! sequence number is the file's. Rewritten rows store both values in two extra columns. A changed
+//! row stores a null sequence number, so that the sequence number of the new file applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch.project(&(0..own).collect::<Vec<_>>())
 }
 
-/// The values that row ids and sequence numbers of a file's rows are derived from.
+/// The values from which the row ids and sequence numbers of a file's rows are derived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     first_row_id: Option<i64>,
@@ -123,7 +123,7 @@ impl RowIds {
 pub struct IdRuns {
     /// The first position of each run.
     starts: Vec<u64>,
-    /// The id at that position; negative if the rows have none.
+    /// The id at the first position of each run; negative if the rows have no ids.
     ids: Vec<i64>,
     rows: u64,
 }

@@ -37,7 +37,7 @@ pub(crate) struct StagedDelete {
 }
 
 /// Maximum bytes of data files that are synced together with the metadata files of their commit:
-/// the file system then writes its journal only once.
+/// this lets the file system write its journal only once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A sync of files that may still be running; none if it was not started.

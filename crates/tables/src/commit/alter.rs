@@ -58,7 +58,7 @@ pub enum Alteration {
     },
     /// A change of a column to optional.
     AllowNulls(ColumnPath),
-    /// A change of a column to required. The table must have no nulls in it.
+    /// A change of a column to required. The column must not contain nulls.
     RequireValues(ColumnPath),
     /// Sets or removes the write default of a column of a primitive type.
     SetDefault {
@@ -128,7 +128,8 @@ pub(crate) struct Altered {
 }
 
 impl Altered {
-    /// Applies alterations to a copy of the columns and layout. New columns get ids after `after`.
+    /// Applies alterations to a copy of the columns and layout. New columns get ids greater than
+    /// `after`.
     pub(crate) fn of(
         metadata: &TableMetadata,
         alterations: Vec<Alteration>,

@@ -29,7 +29,7 @@ pub struct Change {
     pub reach: Reach,
     /// Delete files that no longer apply to any data file.
     pub dangling: Vec<DeleteKey>,
-    /// Added to the snapshot's summary.
+    /// Properties to add to the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
 

@@ -109,7 +109,7 @@ impl Columns<'_> {
             check_names(self.metadata, &normal)?;
         }
         let mut new = self.ids.assign(normal.fields(), None)?;
-        // Existing rows have the default as well.
+        // The default also applies to existing rows.
         for field in new.iter_mut().filter(|field| field.write_default.is_some()) {
             let mut with_default = (**field).clone();
             with_default.initial_default.clone_from(&with_default.write_default);
@@ -314,7 +314,7 @@ fn edit_parts<const N: usize>(
 ) -> Result<[NestedFieldRef; N]> {
     let mut fields = parts.map(Arc::clone).to_vec();
     match change(&mut fields) {
-        // The change was to drop the only field or names a missing one.
+        // The change drops the only field, or names a field that does not exist.
         Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(invalid_part(of, path)),
         done => done?,
     }

@@ -155,7 +155,7 @@ fn upgrades(operation: &Operation) -> bool {
     matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
-/// Merges small manifests; returns the same state if there are few already.
+/// Merges small manifests; returns the same state if there are only few.
 async fn merge_manifests(
     tables: &Tables,
     table: &Table,

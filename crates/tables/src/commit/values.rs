@@ -1,4 +1,4 @@
-//! Validation that a column to be made required has no nulls, for top-level and nested columns.
+//! Checks that a column that becomes required has no nulls, for top-level and nested columns.
 //!
 //! A field of a null struct does not count as null.
 
@@ -40,7 +40,8 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // Other readers may read a file without applying its deletes.
+        // Deleted rows count too, because other readers may read a file without applying its
+        // deletes.
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
             with_deletes.map(|file| Arc::new(file.without_deletes())).collect();
@@ -69,7 +70,8 @@ async fn count_nulls(
     Ok(nulls)
 }
 
-/// Returns the steps from a column to the one with this id; none if it is not nested in it.
+/// Returns the steps from a column to the nested column with this id; none if the column does not
+/// contain it.
 fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     if field_id(field) == Some(id) {
         return Some(Vec::new());

@@ -1,7 +1,8 @@
 //! Writes deletion vectors: all vectors of a commit in one Puffin file.
 //!
-//! A data file has one vector with all its rows deleted by position. It includes the positions of
-//! older vectors and position delete files, and replaces those that apply to this data file only.
+//! A data file has one vector, which contains all its rows deleted by position. A new vector
+//! includes the positions of older vectors and position delete files, and replaces those that apply
+//! only to this data file.
 
 use std::sync::Arc;
 

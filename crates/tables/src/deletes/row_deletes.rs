@@ -63,7 +63,8 @@ impl RowDeletes<'_> {
         stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
     }
 
-    /// Adds the rows deleted by delete files of this data file only, and returns these files.
+    /// Adds the rows deleted by delete files that apply only to this data file, and returns these
+    /// files.
     pub(super) async fn own_deletes(
         self,
         file: &DataFile,
@@ -75,8 +76,8 @@ impl RowDeletes<'_> {
         Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
     }
 
-    /// Adds all rows deleted by position, and returns the delete files of this data file only. A
-    /// deletion vector replaces all other position deletes.
+    /// Adds all rows deleted by position, and returns the delete files that apply only to this data
+    /// file. A deletion vector replaces all other position deletes.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,

@@ -1,8 +1,8 @@
 //! Conversion of input rows to the table's schema: columns by name, values by type.
 //!
-//! Only lossless casts are made. A value that does not fit is an error that names the column, never
-//! a null, a wrapped or a rounded number. Two exceptions: fractions are rounded to the nearest
-//! float, and timestamps are truncated to microseconds.
+//! Only lossless casts are made. A value that does not fit causes an error that names the column;
+//! it never becomes null and is never wrapped or rounded. Two exceptions: fractions are rounded to
+//! the nearest float, and timestamps are truncated to microseconds.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Fit {
     }
 }
 
-/// Returns the index of each wanted field among the fields found. A missing field must be nullable
+/// Returns the index of each wanted field among the input fields. A missing field must be nullable
 /// or have a default; an extra field is an error.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];
@@ -87,7 +87,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // Case-insensitively, but only if the name is unambiguous on both sides.
+    // Otherwise match case-insensitively, if the name is unambiguous on both sides.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {
@@ -182,7 +182,7 @@ fn check_part(
 
 fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // Ignores values outside the offsets, which a sliced array may contain.
+    // A sliced array may contain values outside the offsets, which are ignored.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);

@@ -52,7 +52,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Running uploads must end before their files are deleted.
+            // Uploads are aborted first, because they must end before their files are deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -303,9 +303,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the files, which then remain.
+    /// Returns the files, so that dropping the writer does not delete them.
     fn finish(mut self) -> StagedFiles {
-        // In the order in which they were opened, which preserves the row order as far as possible.
+        // The files are in the order in which they were opened, to preserve the row order as far as
+        // possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

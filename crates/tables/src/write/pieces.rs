@@ -1,8 +1,8 @@
 //! Slices of batches whose values take little memory once they are materialised.
 //!
 //! A small batch can expand to many values: two billion nulls, one long string behind a million
-//! dictionary keys, a long run. Materialisation takes memory for every value, so a batch is sliced
-//! by the estimated memory of its rows beforehand.
+//! dictionary keys, a long run. Materialisation needs memory for every value, so a batch is first
+//! sliced by the estimated memory of its rows.
 
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ impl<'a> Pieces<'a> {
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // The size of a null column's values depends on the table's type only.
+        // The size of the values of an all-null column depends only on the table's type.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
@@ -59,7 +59,7 @@ impl Iterator for Pieces<'_> {
             let piece = self.batch.slice(self.at, rows);
             if rows == 1 || self.bytes(&piece) <= BYTES_MAX {
                 self.at += rows;
-                // The following rows may be smaller.
+                // The next slice may be larger, because its rows may be smaller.
                 self.rows = (self.rows * 2).min(ROWS_MAX);
                 return Some(piece);
             }
