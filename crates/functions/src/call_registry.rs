@@ -31,7 +31,7 @@ struct Call {
     runs: bool,
 }
 
-/// Maximum number of owners in the reason why a call waits.
+/// Maximum number of owners that the reason for waiting names.
 const NAMED_MAX: usize = 5;
 
 /// A registered call; dropping it removes it.

@@ -27,7 +27,7 @@ use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, 
 /// Time that a function has to end after a request.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Time limit for reading the remaining messages of a call that is being stopped.
+/// Time limit for reading the remaining messages of a call that is stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// The origin of an instance.
@@ -82,16 +82,16 @@ pub(crate) struct Instance {
     printed: [OutputReaders; 2],
     /// Aborts all readers.
     listening: AbortHandle,
-    /// Cancelled when the call has ended and its process remains.
+    /// Cancelled when the call has ended and its process is kept.
     pause: CancellationToken,
-    /// The usage of its feeds.
+    /// The usage of its streamed inputs.
     fed: Arc<FeedUsage>,
     feeding: Vec<JoinHandle<()>>,
     /// The usage of earlier calls of the process.
     cpu_us_before: u64,
     /// Allowed destinations, if it has network access.
     policy: Option<EgressPolicy>,
-    /// The inodes of its files, whose memory belongs to the server.
+    /// The inodes of its files, whose memory is charged to the server.
     inputs: Vec<u64>,
     /// Cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
@@ -139,7 +139,7 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // Output of processes that remain after their call is not read.
+        // A process that is reused may keep the file open for writing, so it does not get one.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -234,8 +234,8 @@ impl Instance {
         })
     }
 
-    /// Waits for the call, and ends the process if it must not remain. The result includes the
-    /// usage; an error means that it is unknown. A process that remains is returned; it may not be
+    /// Waits for the call, and ends the process unless it can be reused. The result includes the
+    /// usage; on an error the usage is unknown. A reusable process is returned, and may not be
     /// paused yet.
     pub(crate) async fn finish(
         mut self,
@@ -261,7 +261,7 @@ impl Instance {
                 }
                 said = &mut self.said, if heard.is_none() => {
                     let said = heard.insert(said.unwrap_or_default());
-                    // User code can send this message as well, so its process is watched until its
+                    // User code can also send this message, so the process is observed until its
                     // end.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
@@ -305,8 +305,8 @@ impl Instance {
         Ok((Outcome { returned, usage }, None))
     }
 
-    /// Waits for the messages and output of the call. If the receiver of lines is blocked, the call
-    /// ends anyway.
+    /// Waits for the messages and output of the call. The call ends even if the receiver of lines
+    /// is blocked.
     async fn hear_the_rest(
         &mut self,
         heard: &mut Option<WorkerMessages>,
@@ -369,7 +369,7 @@ impl Instance {
             let (running, zygote) = (self.running, self.zygote);
             Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: taken.cpu_us })
         } else {
-            // Without separate usage per call, its usage would be unknown.
+            // The process is not reused if its usage cannot be measured per call.
             let mut running = self.running;
             running.signal(Signal::Kill);
             ended = ProcessEnd { exit: Exit::Code(0), ..running.ended().await? };
@@ -406,7 +406,8 @@ fn inodes(files: &[WorkerFile]) -> Vec<u64> {
     files.iter().filter_map(of).collect()
 }
 
-/// Returns true if another call may use the process. It may keep streamed rows.
+/// Returns true if another call may use the process. A call with streamed rows cannot, because the
+/// process may keep these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse

@@ -33,9 +33,9 @@ pub struct Invocation {
     /// Memory and disk quota for the rows of a generator function; by default memory without a
     /// limit.
     pub room: Option<TableQuota>,
-    /// True if later calls of this function may reuse its process. They need the same files,
-    /// packages and limits, no network, and find an empty `/tmp`. Modules and globals keep their
-    /// state.
+    /// True if later calls of this function may reuse its process. Reuse requires the same files,
+    /// packages and limits, and no network access. `/tmp` is emptied between calls; modules and
+    /// globals keep their state.
     pub reuse: bool,
     /// Its owner and priority.
     pub share: Share,
@@ -50,7 +50,7 @@ pub struct Share {
     pub owner: Arc<str>,
     /// Its job.
     pub job: Option<JobId>,
-    /// Its priority, which precedes the fairness between owners.
+    /// Its priority, which takes precedence over fairness between owners.
     pub priority: Priority,
 }
 
@@ -63,7 +63,7 @@ impl Default for Share {
 
 impl Invocation {
     /// Returns the size of its arguments in bytes: of tables, and of values as text. Streamed rows
-    /// count when they arrive.
+    /// are counted when they are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
@@ -176,8 +176,8 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Limits {
-    /// Returns true if a sandbox for other limits suits these. The time limit and the variables do
-    /// not depend on the sandbox.
+    /// Returns true if a sandbox that was created for other limits can be used for these limits.
+    /// The time limit and the variables do not depend on the sandbox.
     pub(crate) fn as_made_for(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();

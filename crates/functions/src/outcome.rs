@@ -13,8 +13,8 @@ use crate::streaming_input::FeedUsage;
 use crate::worker::FinalMessage;
 use crate::{Error, Invocation, Result, Returned, Returns, SharedTable};
 
-/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions of the same name
-/// have other meanings.
+/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions with the same
+/// names have other meanings.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -43,7 +43,7 @@ pub(crate) fn usage(
 /// The end of a call.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
-    /// The reason for ending it, if it did not end by itself.
+    /// The reason for which the runtime ended the call, if it did not end by itself.
     pub(crate) stopped: Option<Stopped>,
     pub(crate) fed: &'a FeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,

@@ -17,7 +17,7 @@ use crate::memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use crate::streaming_input::Feed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
-/// Path of the worker below the folder with it and the SDK.
+/// Path of the worker program, below the folder of worker and SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
 /// Path of the zygote program.
@@ -26,11 +26,11 @@ pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Modules for tables and streamed rows, which both use.
+/// Modules for tables and streamed rows, which worker and zygote use.
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the time between two calls, and for the start of a zygote.
+/// Modules for the clean-up between two calls, and for the warm-up of a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
 
@@ -42,7 +42,7 @@ const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehe
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
-/// The package with the names that projects for Bauplan import.
+/// The package `bauplan`, with the names that projects written for Bauplan import.
 static BAUPLAN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/bauplan");
 
 /// Returns the files in every instance, by path below the worker's folder.
@@ -69,7 +69,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
 /// Maximum size of a task in a message, in bytes; the worker has the same limit.
 const SHORT_BYTES_MAX: usize = 8 << 10;
 
-/// Maximum number of descriptors in a message to the worker.
+/// Maximum number of descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
 /// Maximum size of a table that is sent in parts and becomes contiguous in memory, in bytes.
@@ -236,7 +236,7 @@ pub(crate) enum Message {
     /// A request for a file of the server for the result table.
     File,
     /// The result is a table. A memory file with its layout comes with the message, and the memory
-    /// file with its bytes unless the server provided one.
+    /// file with its bytes unless the server provided that file.
     Laid,
     /// The result is a table; its memory file, or that of its last part, comes with the message.
     Table,
@@ -292,7 +292,7 @@ pub(crate) enum FinalMessage {
     Nothing,
     /// The result is a table in this memory file.
     Table(OwnedFd),
-    /// The result is a table with this layout; some of its bytes may be in the other file.
+    /// The result is a table with this layout; some of its bytes may be in the second file.
     Laid(OwnedFd, Option<OwnedFd>),
     /// The result is a table that was combined from parts.
     MultipartTable(Result<SharedTable>),

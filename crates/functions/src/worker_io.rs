@@ -1,10 +1,10 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
 //!
-//! Nothing is buffered: each line goes to the sink at once. While the sink is full, nothing is
-//! read. So a function that prints endlessly blocks instead of filling memory.
+//! Lines are not buffered: each line is sent to the sink at once, and nothing is read while the
+//! sink is full. So a function that prints endlessly blocks instead of filling memory.
 //!
-//! Reading ends when the other end is closed by all processes, or shortly after the process has
-//! ended: without a sandbox, a child process may keep it open.
+//! Reading ends when all processes have closed the other end, or shortly after the process has
+//! ended, because without a sandbox a child process may keep it open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Lines {
         } else {
             return;
         };
-        // Without a reader the function continues.
+        // An error means that there is no reader; the function continues.
         let _ = self.sink.send(event).await;
     }
 }
@@ -86,11 +86,11 @@ impl Readers {
     }
 }
 
-/// Returns a future and a receiver, which gets the future's value as soon as it is known.
+/// Returns a future, and a receiver for its value.
 fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
     let (sender, told) = oneshot::channel();
     let tell = async {
-        // The receiver may be gone.
+        // An error means that the receiver was dropped.
         let _ = sender.send(coming.await);
     };
     (tell, told)
@@ -138,8 +138,8 @@ pub(crate) async fn listen(
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // The socket's buffer is large enough for the replies that a correct worker has not
-                // read.
+                // A failure is ignored: the socket's buffer can hold all replies that a correct
+                // worker has not read.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(Message::Table) if parts.any() => {
@@ -160,7 +160,7 @@ pub(crate) async fn listen(
             Ok(Message::Unfit { returned, reason, hint }) => {
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
-            // User code wrote to the worker's socket, which affects only itself.
+            // User code wrote to the worker's socket, which affects only its own call.
             Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
         }
     }
@@ -188,11 +188,12 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
         written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // The socket's buffer is large enough for the replies that a correct worker has not read.
+    // A failure is ignored: the socket's buffer can hold all replies that a correct worker has not
+    // read.
     let _ = channel.get_ref().send(b"file", &written);
 }
 
-/// Returns the next message, unless the process has ended and sends nothing.
+/// Returns the next message; none if the process has ended and sends no more messages.
 async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToken) -> Option<T> {
     let silent = async {
         over.cancelled().await;
@@ -207,7 +208,8 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 
 /// Returns the next message; none when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
-    // A continuous stream of messages would block this thread, and with it time limits.
+    // Yield regularly: a continuous stream of messages would block this thread, and so delay time
+    // limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await.ok()?;
@@ -224,8 +226,8 @@ pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
 }
 
-/// Reads a pipe until all holders have closed it, or until `pause` and the end of its contents:
-/// then it is returned.
+/// Reads a pipe until all writers have closed it. After `pause`, it is read until it is empty, and
+/// returned.
 pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,

@@ -83,7 +83,7 @@ impl Layout {
         })
     }
 
-    /// Returns a record batch; none if its block has none.
+    /// Returns a record batch; none if its block contains none.
     pub(super) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
@@ -110,8 +110,8 @@ impl Layout {
     }
 }
 
-/// Converts a panic of Arrow into an error. The validation leaves no known panic; an unknown one
-/// must not end the process.
+/// Converts a panic of Arrow into an error. No panic is known after the validation, but an unknown
+/// panic must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))

@@ -384,7 +384,7 @@ pub(super) mod tests {
     use super::super::{MemoryFile, SharedTable};
     use super::*;
 
-    /// Records panics of this process from here on.
+    /// Records panics of this process until [`assert_none`].
     pub(crate) fn note_panics() -> Arc<Mutex<Vec<String>>> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = seen.clone();

@@ -15,12 +15,12 @@ use super::table::{finish, writer};
 use super::{SharedTable, TableQuota};
 use crate::Result;
 
-/// The prefix of a message; old streams have only its length.
+/// The prefix of a message; old streams have only the length of the message.
 const MARKER: [u8; 4] = [0xff; 4];
 
 impl SharedTable {
-    /// Reads a complete stream within a quota. Compressed streams are rejected: a decompressor must
-    /// trust the declared size.
+    /// Reads a complete stream within a quota. Compressed streams are rejected, because a
+    /// decompressor allocates the declared size.
     pub fn read_stream(bytes: Bytes, room: &TableQuota) -> Result<SharedTable> {
         let end = walk(&bytes)?;
         let read = || -> Result<SharedTable> {
@@ -47,7 +47,8 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // The validation leaves no known panic of Arrow; an unknown one must not end the server.
+        // No panic of Arrow is known after the validation, but an unknown panic must not end the
+        // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
     }

@@ -97,8 +97,8 @@ impl SharedTable {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
-    /// Opens a table that a worker wrote: to its own memory file, or to the file that it was given.
-    /// `outline` describes which bytes are in this file, and which are in the files of its inputs.
+    /// Opens a table that a worker wrote to its own memory file, or to the file that it received.
+    /// `outline` describes the bytes that are in this file, and those in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -147,8 +147,8 @@ impl SharedTable {
         Ok(self)
     }
 
-    /// Charges a quota like [`SharedTable::claim`], and moves the table to disk if the quota is
-    /// exhausted.
+    /// Charges the table to a quota like [`SharedTable::claim`], or moves it to disk if the quota
+    /// is exhausted.
     pub async fn settle(self, room: &TableQuota) -> Result<Self> {
         match self.claim(room) {
             Ok(table) => Ok(table),
@@ -220,7 +220,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes that were written for it; others are in files of other tables.
+    /// Returns the number of bytes that were written for it; the other bytes are in files of other
+    /// tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),
@@ -278,7 +279,7 @@ impl Reader {
 
 /// Splits a batch into pieces that a reader can keep in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // A batch without values can declare any number of rows at no cost.
+    // Limited, because a batch without values can declare any number of rows at no cost.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
