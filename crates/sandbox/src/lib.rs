@@ -1,12 +1,11 @@
 //! Sandboxed processes: namespaces, control groups, system call filters and network access.
 //!
 //! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
-//! [`spawner_main`] and makes every other process as a [`ProcessSpec`] describes it. A zygote is
-//! cloned into a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured
-//! and killed. [`EgressPolicy`] and [`serve_proxy`] control what a sandbox reaches over the
-//! network.
+//! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
+//! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
+//! [`EgressPolicy`] and [`serve_proxy`] control what a sandbox reaches over the network.
 //!
-//! This crate knows nothing of Python, Arrow or tables.
+//! This crate does not depend on Python, Arrow or tables.
 
 mod channel;
 mod client;

@@ -27,11 +27,11 @@ pub(super) struct ManagedProcess {
     unread: Vec<u8>,
     /// True if the status pipe is closed.
     status_closed: bool,
-    /// Of a zygote: the namespaces in which sandboxes of clones are created.
+    /// For a zygote: the namespaces in which sandboxes of clones are created.
     pub(super) namespaces: Option<ZygoteNamespaces>,
-    /// Of a clone: its zygote.
+    /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// Of a clone: the socket that tells it to begin.
+    /// For a clone: the socket over which it is told to begin.
     pub(super) start_channel: Option<Channel>,
     /// True once a call uses the process.
     pub(super) begun: bool,
@@ -134,7 +134,7 @@ impl ManagedProcess {
         })
     }
 
-    /// Returns and resets the CPU time of a zygote that is not accounted for, in microseconds,
+    /// Returns and resets the CPU time of a zygote that is not charged to a clone, in microseconds,
     /// including that of unused clones.
     pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
         let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
@@ -161,7 +161,8 @@ impl ManagedProcess {
     /// Kills the process and its descendants.
     pub(super) fn kill(&self) {
         if self.folder.is_some() {
-            // Without control groups only the first process knows its descendants.
+            // Without control groups only the first process can find its descendants, so it kills
+            // them.
             self.signal(END_ALL);
         } else {
             self.signal(rustix::process::Signal::KILL);
@@ -197,7 +198,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket may hold a file that was not received yet.
+        // A second socket may contain a file that was not received yet.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);

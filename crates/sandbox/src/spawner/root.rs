@@ -22,7 +22,7 @@ pub(super) struct StepError {
 
 pub(super) type StepResult<T = ()> = Result<T, StepError>;
 
-/// Names the step that a result belongs to.
+/// Adds the name of the step to the error of a result.
 pub(super) fn step<T, E: Into<io::Error>>(
     name: impl Into<String>,
     result: Result<T, E>,
@@ -30,7 +30,7 @@ pub(super) fn step<T, E: Into<io::Error>>(
     result.map_err(|error| StepError { step: name.into(), error: error.into() })
 }
 
-/// Mount point of the new root until it becomes the root; any existing folder works.
+/// Mount point of the new root until it becomes the root; any existing folder can be used.
 const STAGE: &str = "/proc";
 
 /// System folders of the host, mounted if they exist; links are copied.
@@ -142,7 +142,7 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
         found.push((step(format!("show `{}`", path.display()), mount)?, path.to_owned()));
     }
     for path in CONFIGURATION.iter().map(Path::new).filter(|path| path.exists()) {
-        // Files that only root can read stay hidden.
+        // Files that this process cannot read are left out.
         if let Ok(mount) = mounts::clone_of(path, mounts::READ_ONLY) {
             found.push((mount, path.to_owned()));
         }
@@ -173,7 +173,7 @@ fn show(mount: &OwnedFd, target: &Path) -> io::Result<()> {
     mounts::attach(mount, target)
 }
 
-/// Writes files below a folder. Rejects paths that lead out of it.
+/// Writes files below a folder. Rejects paths outside the folder.
 pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
     for (path, file) in files {
         let path = Path::new(path);
@@ -193,7 +193,7 @@ pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()>
     Ok(())
 }
 
-/// Folder of the files for name resolution, which differ for each call.
+/// Name of the folder with the files for name resolution, which differ for each call.
 const CALL: &str = "call";
 
 fn configuration(stage: &Path, user: u32) -> io::Result<()> {

@@ -33,10 +33,10 @@ const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 /// First number of x32 calls on x86, which would bypass the list.
 const X32: u32 = 0x4000_0000;
 
-/// Every `CLONE_NEW…`.
+/// All `CLONE_NEW…` flags.
 const NAMESPACES: u32 = 0x7e02_0080;
 
-/// Denied with "not permitted".
+/// Calls that are denied with the error "not permitted".
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -95,8 +95,8 @@ const REFUSED_HERE: &[libc::c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[libc::c_long] = &[];
 
-/// Denied as if the kernel did not have them, so that callers fall back to older calls. The flags
-/// of `clone3` are in memory, which a filter cannot read.
+/// Calls that are denied as if the kernel did not have them, so that callers fall back to older
+/// calls. The flags of `clone3` are in memory, which a filter cannot read.
 const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_enter,
@@ -107,7 +107,7 @@ const ABSENT: &[libc::c_long] = &[
 /// Allowed socket families.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Terminal requests that inject input.
+/// Terminal requests that insert input into a terminal.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
 
 /// Kind of process that a filter is for.

@@ -17,7 +17,7 @@ use super::system::{self, Cloned};
 use crate::channel::Channel;
 use crate::protocol::{CloneSpec, Confinement, ProcessEnd, ProcessSpec};
 
-/// First user id of sandboxes when the spawner is root; no other user has these ids.
+/// First user id of sandboxes when the spawner is root; the ids are not used by other users.
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
@@ -71,7 +71,7 @@ impl MainLoop {
         Ok((own, ProcessEnds { go, status }))
     }
 
-    /// Starts a process that is no clone.
+    /// Starts a process that is not a clone of a zygote.
     fn start_fresh(
         &mut self,
         id: u64,
@@ -108,7 +108,8 @@ impl MainLoop {
         };
         let (pid, descriptor) = match system::clone_process(flags) {
             Ok(Cloned::Child) => {
-                // The child's copies of the spawner's ends would keep the pipes open.
+                // Dropped, because the child's copies of the spawner's ends would keep the pipes
+                // open.
                 drop(ends);
                 process_setup::run(setup)
             }

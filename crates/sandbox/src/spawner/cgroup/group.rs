@@ -28,7 +28,7 @@ pub(crate) struct Group {
 pub(crate) enum Weight {
     /// The weight of a call that has just begun.
     Boosted,
-    /// The weight by memory limit.
+    /// The weight derived from the memory limit.
     #[default]
     Normal,
 }
@@ -115,7 +115,7 @@ impl Group {
     pub(crate) fn set_weight(&mut self, weight: Weight) {
         let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
         let number = if weight == Weight::Boosted { share.boosted } else { share.normal };
-        // The file is missing if the controller is not delegated.
+        // An error is ignored, since the file is missing if the controller is not delegated.
         let _ = set(&share.file, number.to_string());
         self.weight = weight;
         self.apply_slice();
@@ -147,7 +147,7 @@ impl Group {
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
 
-    /// Returns the peak memory since the last reset.
+    /// Returns the peak memory since the last reset, in bytes.
     fn peak(&self, folder: &Path) -> Option<u64> {
         let Some(file) = self.peak.get() else { return number(folder, "memory.peak") };
         let mut text = [0; 32];
@@ -208,11 +208,11 @@ pub(super) fn share_out(
     let normal = match spec.memory_bytes.filter(|_| spec.serves_a_call()) {
         Some(memory) => (usual * memory / USUAL_MEMORY).clamp(usual / 16, boosted),
         None if spec.background => 2,
-        // Tools and zygotes.
+        // Tools and zygotes have no memory limit.
         None => usual / 8,
     };
     let share = Share { file: folder.join(file), boosted, normal };
-    // The file is missing if the controller is not delegated.
+    // An error is ignored, since the file is missing if the controller is not delegated.
     let _ = set(&share.file, share.normal.to_string());
     let share = Some(share);
     let Some(millis) = spec.cpu_millis else { return Ok(share) };
