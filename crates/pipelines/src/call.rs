@@ -12,7 +12,7 @@ use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, fingerprint};
 
-/// Interval at which the use of an environment is recorded.
+/// Interval after which the use of an environment is recorded again.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// Cache of function environments, so that a call does not look up a valid one again.
@@ -81,7 +81,7 @@ impl Runner {
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
-            // The table moves from the function's memory to the shared quota.
+            // The table is charged to the shared quota instead of the function's memory.
             Ok(Returned::Table(table)) => table.settle(&self.room).await.map(Returned::Table),
             other => other,
         };

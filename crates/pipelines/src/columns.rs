@@ -62,7 +62,7 @@ impl Plan {
         for index in self.graph.order.clone() {
             let columns = match self.steps[index].reason {
                 Some(_) => self.check_step(runner, index).await?,
-                // An unchanged step was checked when it ran.
+                // An unchanged step needs no check, because it was checked when it ran.
                 None => self.table_columns(index),
             };
             self.steps[index].columns = columns;
@@ -122,7 +122,7 @@ impl Plan {
         }
     }
 
-    /// Adds the existing columns of a table that accumulates rows.
+    /// Adds the existing columns of a table that keeps rows of earlier runs.
     fn with_table(&self, index: usize, given: Columns) -> Columns {
         let accumulates = self.project.steps[index].materialization.accumulates();
         let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {
@@ -203,7 +203,7 @@ impl Plan {
                 let names = schema.fields().iter().map(|field| field.name().clone());
                 Ok(Columns::Names(names.collect()))
             }
-            // Without types, only a missing column is a certain error.
+            // If types are unknown, only a missing column is certainly an error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok(Columns::Unknown)
             }
@@ -294,8 +294,8 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// Returns a condition's error with the location of the condition. The error's own position refers
-/// to a generated query, and is removed.
+/// Returns a condition's error with the location of the condition instead of the position in the
+/// generated query.
 fn without_position(error: Error, at: &Location) -> Error {
     match error {
         Error::Sql { step, mut problem, .. } => {

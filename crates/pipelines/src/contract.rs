@@ -21,8 +21,8 @@ pub struct DeclaredColumn {
     pub doc: Option<String>,
 }
 
-/// Type of a declared column. Arrow types with the same values are equal, such as both sizes of
-/// offsets.
+/// Type of a declared column. Arrow types that differ only in their representation, such as the
+/// size of offsets, are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants have the names of their Arrow types")]
 pub enum ColumnType {
@@ -125,7 +125,7 @@ pub(crate) fn with_docs(declared: &[DeclaredColumn], schema: SchemaRef) -> Schem
     Arc::new(Schema::new(schema.fields().iter().map(documented).collect::<Vec<_>>()))
 }
 
-/// Returns the first column that has nulls in these rows, and must not.
+/// Returns the first column with a null in these rows although its declaration allows none.
 pub(crate) fn null_column<'d>(
     declared: &'d [DeclaredColumn],
     rows: &RecordBatch,

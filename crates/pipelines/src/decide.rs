@@ -9,7 +9,8 @@ use crate::{Result, checks};
 const NEEDED: &str = "its child runs";
 
 impl Plan {
-    /// Returns the reason to run a step, ignoring its children. Its parents are decided before.
+    /// Returns the reason to run a step, ignoring its children. The decisions about its parents
+    /// must be made before.
     pub(crate) async fn own_reason(
         &self,
         index: usize,
@@ -56,7 +57,7 @@ impl Plan {
             if needed && !self.project.steps[index].is_materialized() && plan.reason.is_none() {
                 plan.reason = Some(NEEDED);
             }
-            // An intermediate model that is not selected runs only for its children.
+            // An intermediate model that is not selected runs only if a child needs it.
             if !needed && !self.selection.chosen[index] {
                 plan.reason = None;
             }
@@ -69,12 +70,12 @@ impl Plan {
         let current = table.summary().get(FINGERPRINT).cloned();
         let tables = self.view.lake().tables();
         let known = match step.materialization {
-            // Appended rows stay valid after later commits by others.
+            // Appended rows stay valid after later commits by other writers.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.history().find(table, FINGERPRINT, same).await.is_some()
             }
-            // Changes of these rows by others do not make the model out of date.
+            // Changes of the table by other writers do not make the model out of date.
             Materialization::Merge | Materialization::OverwritePartitions => {
                 let last = tables.history().find(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)

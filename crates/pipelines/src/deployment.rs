@@ -188,7 +188,7 @@ impl DeploymentStore {
         Ok(found)
     }
 
-    /// Returns the version with this id, or the only one with this id prefix.
+    /// Returns the version with this id, or the only version whose id has this prefix.
     ///
     /// Error: `deployment_not_found`.
     pub async fn get(&self, text: &str) -> Result<Deployment> {
@@ -263,7 +263,7 @@ pub fn deploy_changes(before: Option<&Project>, after: &Project) -> Vec<DeployCh
     changes
 }
 
-/// Returns the content of each file, as its hash.
+/// Returns the hash of each file's content, by path.
 fn files(project: &Project) -> BTreeMap<String, String> {
     let hashed = |(path, file): (&String, &ProjectFile)| {
         let bytes = Bytes::copy_from_slice(file.bytes());
@@ -281,7 +281,7 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     described.collect()
 }
 
-/// Returns each function with its limits and the text of its file.
+/// Returns a text for each function that changes with its limits or the text of its file.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
         let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);

@@ -53,7 +53,7 @@ pub enum Error {
     /// Models that depend on each other in a cycle.
     #[error("models depend on each other in a cycle: {}", cycle_text(path))]
     Cycle {
-        /// The models in dependency order, each with the location where it reads the next.
+        /// The models in dependency order, each with the location where it reads the next model.
         path: Vec<(String, Location)>,
     },
 
@@ -99,7 +99,7 @@ pub enum Error {
         table: String,
     },
 
-    /// The table of a model exists, and was not written by a model of this project.
+    /// The table of a model exists, but was not written by a model of this project.
     #[error("model `{step}` would write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
     NotOwned {
         /// Model name.
@@ -488,8 +488,8 @@ impl Fault for Error {
         context
     }
 
-    /// Converts to a problem. The causes of a failed run are those of its failures, with user
-    /// frames.
+    /// Converts to a problem. The causes of a failed run are its failures with their causes and
+    /// user frames.
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Run { failures, .. } => run_causes(failures),
@@ -523,7 +523,7 @@ fn owner_text(project: Option<&str>, reference: &str) -> String {
     }
 }
 
-/// Formats one of several errors as a line with message, causes and hint.
+/// Formats one error of a list as a line with message, causes and hint.
 fn listed(error: &Error) -> String {
     let problem = error.to_problem();
     let mut line = with_causes(&problem).join(": ");

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Function, Result};
 
-/// The values that a function names, for one call.
+/// The values of the secrets that a function names, for one call.
 #[derive(Clone, Default)]
 pub(crate) struct FunctionSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
@@ -18,7 +18,7 @@ pub(crate) struct FunctionSecrets {
 impl FunctionSecrets {
     /// Decrypts the secrets of a function.
     ///
-    /// Errors: `secret_not_found`, and those of the key.
+    /// Errors: `secret_not_found`, and errors of the encryption key.
     pub(crate) async fn read(store: &SecretStore, function: &Function) -> Result<Self> {
         if function.secrets.is_empty() {
             return Ok(FunctionSecrets::default());
@@ -34,8 +34,8 @@ impl FunctionSecrets {
         self.values.get(name).map(|value| value.as_str())
     }
 
-    /// Returns the limits with the values as environment variables. Instances with other values are
-    /// not reused for the call.
+    /// Returns the limits with the values as environment variables. Instances with different values
+    /// are not reused for the call.
     pub(crate) fn add_to(&self, mut limits: Limits) -> Limits {
         for (name, value) in &self.values {
             limits.variables.set(name.clone(), value.to_string());

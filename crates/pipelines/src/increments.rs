@@ -1,8 +1,8 @@
 //! Incremental inputs: the rows that were appended since the model last ran.
 //!
-//! When an incremental model writes its table, the snapshot records the input snapshots it has
-//! read. So each branch has its own read positions, and a run that fails or is not merged does not
-//! advance them.
+//! When an incremental model writes its table, the new snapshot records the input snapshots that
+//! the model has read. So each branch has its own read positions, and a run that fails or is not
+//! merged does not advance them.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ enum NewRows {
 }
 
 impl Plan {
-    /// Returns true if an incremental step is rebuilt from its whole input.
+    /// Returns true if an incremental step is rebuilt from its complete input.
     pub(crate) fn begins_anew(&self, index: usize) -> bool {
         self.full && self.project.steps[index].is_incremental()
     }
@@ -61,7 +61,8 @@ impl Plan {
     }
 
     /// Returns the new rows of one input. If they cannot be determined, a model with `merge` reads
-    /// all rows again; with `append`, this is an error, because rows would be duplicated.
+    /// all rows again. For a model with `append` this is an error, because rows would be
+    /// duplicated.
     async fn new_of(
         &self,
         view: &View,

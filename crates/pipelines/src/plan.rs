@@ -52,7 +52,7 @@ pub(crate) struct StepPlan {
     pub reason: Option<&'static str>,
     /// Details of the reason.
     pub why: Vec<String>,
-    /// What the output depends on.
+    /// Record of the inputs and code that the output depends on.
     pub record: BuildRecord,
     /// Lake tables that the step reads.
     pub tables: Vec<TableName>,
@@ -154,7 +154,7 @@ impl Plan {
             states.push((name, state));
             found.inputs.push(schema);
         }
-        // A user under a row filter or column mask computes other rows of the same inputs.
+        // A user with a row filter or column mask computes different rows from the same inputs.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         found.fingerprint = fingerprint::whole(&found.code, &states);
@@ -162,7 +162,7 @@ impl Plan {
         Ok(found)
     }
 
-    /// Adds a parent to a step's record; an intermediate one with all that it depends on.
+    /// Adds a parent to a step's record. An intermediate parent is added with all its dependencies.
     fn record_parent(&self, parent: usize, state: &str, record: &mut BuildRecord) {
         let (step, plan) = (&self.project.steps[parent], &self.steps[parent]);
         if step.is_materialized() {
@@ -202,8 +202,8 @@ impl Plan {
         written.map(|_| Owner(None))
     }
 
-    /// Returns a string that identifies a model's output: its fingerprint, and for a table that
-    /// accumulates rows also its snapshot, which other writers may change.
+    /// Returns a string that identifies a model's output: its fingerprint, and, for a table that
+    /// keeps rows of earlier runs, also its snapshot, which other writers may change.
     pub(crate) fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
@@ -261,7 +261,8 @@ impl Plan {
     }
 
     /// Returns a view's schema and its state, which combines the states of all tables it reads. A
-    /// view must not read a model of this project: it would return the rows from before the run.
+    /// view must not read a model of this project, because it would return the rows from before the
+    /// run.
     async fn lake_view(
         &self,
         view: &View,
@@ -284,7 +285,7 @@ impl Plan {
         let states = below.entries.values().map(|entry| entry.metadata_location.clone());
         let mut states: Vec<String> = states.collect();
         if below.elsewhere {
-            // Changes outside the commit cannot be detected, so the step always runs.
+            // Changes of other refs or system tables cannot be detected, so the step always runs.
             states.push(uuid::Uuid::new_v4().to_string());
         }
         let state = states.join(" ");
@@ -308,8 +309,8 @@ impl Plan {
         })
     }
 
-    /// Returns the tables that expectations check, as named at a catalog state. The checks hold
-    /// only for the rows in that state.
+    /// Returns the tables that expectations check, with their names at a catalog state. The checks
+    /// hold only for the rows in that state.
     pub async fn checked_tables(&self, view: &View) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =

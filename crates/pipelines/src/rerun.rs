@@ -118,8 +118,9 @@ impl Runner {
         Ok(Merge { request: merge, project, plan, whole })
     }
 
-    /// Returns the side to take for a table in conflict. If a model computes the table, it is the
-    /// side that has it; if its model was removed from the project, it is the side that dropped it.
+    /// Returns the side to take for a table in conflict. If a model of the project computes the
+    /// table, this is the side that has the table. If its model was removed from the project, it is
+    /// the side that dropped it.
     async fn choice(
         &self,
         project: &Project,
@@ -152,8 +153,8 @@ impl Runner {
         Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
     }
 
-    /// Merges on a branch. Fails with `Other`, which lists the conflicts, if tables without a model
-    /// conflict.
+    /// Merges on a branch. If tables without a model conflict, fails with `Other`, which lists the
+    /// conflicts.
     async fn merge_on(
         &self,
         branch: &str,
@@ -162,7 +163,7 @@ impl Runner {
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();
         let request = MergeRequest {
-            // The planned commit, even if the source has moved since.
+            // Merge the planned commit, even if the source has moved since.
             source: RefSpec::Commit(merge.plan.source.to_string()),
             message: Some(message(&merge.request, target)),
             dry_run: false,

@@ -1,6 +1,5 @@
-//! Retries of failed runs: a new run starts from the branch that the failed one left, so models
-//! whose tables are already there are unchanged. It then checks and merges as the failed run would
-//! have.
+//! Retries of failed runs: a new run starts from the branch that the failed run left, so models
+//! that have written their tables do not run again. The new run then checks and merges the result.
 
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ impl Runner {
         Ok(Some(KeptBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a run made a commit: the failed one, or one that it retried.
+    /// Returns true if a commit was created by the failed run or by a run that it retried.
     async fn is_by_run(&self, commit: &Commit) -> bool {
         let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         match job {
@@ -90,7 +89,8 @@ impl Runner {
         Ok(plan)
     }
 
-    /// Fails if a model would run again whose rows the failed run already added to its table.
+    /// Fails if a model would run again although the failed run already added its rows to its
+    /// table.
     async fn check_repeatable(&self, plan: &Plan, kept: &KeptBranch) -> Result<()> {
         let base = RefSpec::Commit(kept.base.to_string());
         let base = self.lake().view(&base).await.map_err(|error| Error::other(&error))?;

@@ -1,8 +1,8 @@
 //! Rights of runs: the tables that models read and write, the branches, and the secrets of
 //! functions.
 //!
-//! A run checks what it will do before its first step, so that a missing right wastes no work.
-//! Sessions and writes check it again, since the columns of a model are known only then.
+//! A run checks its rights before its first step, so that a missing right is reported early.
+//! Sessions and writes check them again, since the columns of a model are known only then.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::plan::Plan;
 use crate::step::{Materialization, Step};
 use crate::{Error, Project, Result, Runner};
 
-/// The rights of a run's statements: those of its principal, and all on the run's own branch.
+/// The rights of a run's statements: the rights of its principal, and all rights on the run's
+/// branch.
 #[derive(Debug)]
 struct RunAccess {
     access: Arc<dyn TableAccess>,
@@ -72,7 +73,7 @@ impl Runner {
         access.check(action, object).map_err(Error::from)
     }
 
-    /// Checks that a run may change its target, and merge what it is to merge.
+    /// Checks that a run may change its target, and merge the requested ref.
     pub(crate) async fn check_target(
         &self,
         reference: &RefSpec,
@@ -123,7 +124,7 @@ impl Runner {
                 continue;
             }
             if input.table.namespace == SYSTEM_NAMESPACE {
-                // The session checks the action that the table needs.
+                // Skipped here, because the session checks the action that the table needs.
                 continue;
             }
             match &input.reference {
@@ -156,8 +157,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Checks an action on a table or view. An error names it as written, so that it is the same
-    /// whether the table exists.
+    /// Checks an action on a table or view. The error contains the name as written, so that it does
+    /// not reveal whether the table exists.
     async fn check_table(&self, action: Action, written: &TableName, view: &View) -> Result<()> {
         let Some(access) = &self.access else { return Ok(()) };
         let found = view.state().find(&written.namespace, &written.name).await;
@@ -196,8 +197,7 @@ impl Runner {
         error
     }
 
-    /// Removes the tables from the report of a merge whose rows the runner may not read, or not all
-    /// of them.
+    /// Removes from the report of a merge the tables of which the runner may not read all rows.
     pub(crate) async fn visible(
         &self,
         target: &str,

@@ -187,7 +187,7 @@ impl Runner {
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
-    /// Returns true if the result is exactly the state that the checks saw, without concurrent
+    /// Returns true if the result is exactly the state that was checked, without concurrent
     /// commits.
     async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
         let Some(commit) = commit.filter(|commit| !run.made(*commit)) else { return Ok(true) };
@@ -279,7 +279,8 @@ impl Runner {
                 conflicts: report.conflicts,
             }),
             MergeOutcome::UpToDate => {
-                // No table changed, so there is no merge commit to store the checks with.
+                // If no table changed, there is no merge commit with which the checks could be
+                // stored.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))
@@ -288,8 +289,8 @@ impl Runner {
         }
     }
 
-    /// Stores a batch without a commit. If an earlier attempt stored the event, only the rest is
-    /// stored.
+    /// Stores a batch without a commit. If an earlier attempt stored the event, only the other
+    /// entries are stored.
     async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
         match self.lake().store().apply(with.clone()).await {
             Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
@@ -301,7 +302,7 @@ impl Runner {
     }
 
     /// Creates the namespaces of all models before the first step, so that steps do not create the
-    /// same one concurrently.
+    /// same namespace concurrently.
     async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<Option<CommitId>> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
         let steps = plan.planned_steps().filter(|step| step.is_materialized());
@@ -426,7 +427,7 @@ impl Work {
             commit,
             tables,
             merge: None,
-            // The sum of no floats would be `-0.0`.
+            // A fold from 0.0 is used, because the sum of no floats is `-0.0`.
             cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
             currency: plan.project.rates.currency.clone(),
             steps,

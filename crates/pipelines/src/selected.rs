@@ -78,8 +78,8 @@ impl Plan {
         readers
     }
 
-    /// Returns the output state of a parent. Of a model that is not selected it is the state of its
-    /// table, which must exist.
+    /// Returns the output state of a parent. For a model that is not selected, this is the state of
+    /// its table, which must exist.
     pub(crate) async fn parent_state(
         &self,
         step: &Step,
@@ -134,7 +134,8 @@ impl Plan {
         any && checks.all(|index| self.is_planned_check(index))
     }
 
-    /// Returns true if reports and lists contain a step: if it is selected, or runs for another.
+    /// Returns true if reports and lists contain a step, because it is selected or another step
+    /// needs it.
     pub fn is_listed(&self, index: usize) -> bool {
         self.selection.chosen[index] || self.steps[index].reason.is_some()
     }

@@ -17,7 +17,7 @@ use crate::{DeclaredColumn, Defaults, Location};
 pub struct Step {
     /// Display name: the model's table, or the expectation's function.
     pub name: String,
-    /// Table of a model. For an expectation, an unused name.
+    /// Table of a model. For an expectation, a placeholder that is not used.
     pub table: TableName,
     /// SQL model, Python model or expectation.
     pub kind: StepKind,
@@ -35,7 +35,8 @@ pub struct Step {
     pub allow_takeover: bool,
     /// Declared output columns, checked after the model ran.
     pub columns: Option<Vec<String>>,
-    /// True if other columns than the declared ones are a warning in a run that is not strict.
+    /// True if columns that differ from the declared ones cause only a warning in a run that is not
+    /// strict.
     pub lenient_columns: bool,
     /// Types and nullability of declared output columns, as far as they are declared.
     pub contract: Vec<DeclaredColumn>,
@@ -236,20 +237,20 @@ pub struct ParameterInput {
     pub at: Location,
 }
 
-/// Repetitions of a function after failures that may be transient.
+/// Retries of a function after failures that may be transient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries {
-    /// Maximum number of repetitions.
+    /// Maximum number of retries.
     pub count: u32,
     /// The wait before the first retry; it doubles before each further retry.
     pub backoff: Duration,
 }
 
 impl Retries {
-    /// Longest wait before a repetition.
+    /// Maximum wait before a retry.
     const WAIT_MAX: Duration = Duration::from_secs(300);
 
-    /// Returns the wait before a repetition, the first of which is 1.
+    /// Returns the wait before a retry; the first retry has the number 1.
     pub(crate) fn wait(&self, repetition: u32) -> Duration {
         let factor = 2u32.saturating_pow(repetition.saturating_sub(1));
         self.backoff.saturating_mul(factor).min(Self::WAIT_MAX.max(self.backoff))
@@ -305,11 +306,11 @@ pub struct Function {
     pub cpu_millis: Option<u32>,
     /// Environment variables.
     pub variables: Variables,
-    /// Names of secrets, which are environment variables too.
+    /// Names of secrets, whose values the function reads as environment variables.
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
-    /// Repetitions after failures that may be transient.
+    /// Retries after failures that may be transient.
     pub retries: Retries,
     /// Source that the code fingerprint covers: the file without other steps that it does not
     /// mention, and the helper modules that it imports.

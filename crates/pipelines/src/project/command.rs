@@ -30,7 +30,7 @@ use crate::{Error, Function, Location, Result, Retries};
 /// The folder of the modules that start programs.
 const FOLDER: &str = ".headwater/functions";
 
-/// The only argument of such a function.
+/// The only argument of a function that is a program.
 const EVENT: &str = "event";
 
 /// A program as a function, in the project file.
@@ -121,14 +121,15 @@ pub(super) fn read(
         arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
         memory_bytes,
         timeout,
-        // The worker of a program keeps nothing of a call, and a runtime is made for many.
+        // Reuse is safe: the worker keeps no state of a call, and Lambda runtimes are designed for
+        // many calls.
         reuse: function.network.is_off(),
         function,
     };
     Ok(CommandFunction { callable, module, folder })
 }
 
-/// Returns the start of a program that each call starts again.
+/// Returns the start of a program that is started for each call.
 fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location) -> Result<Start> {
     let keys = [
         ("handler", table.handler.is_some()),
@@ -159,8 +160,8 @@ fn function(name: &str, table: CommandTable, start: Start, at: &Location) -> Res
             return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
         }
     }
-    // A missing program is reported before the call, with its package. The programs of packages
-    // are in the environment.
+    // System programs are declared, so that a missing one is reported before the call. Programs of
+    // packages are in the environment.
     let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
@@ -255,7 +256,8 @@ pub struct CommandPaths {
 }
 
 impl CommandPaths {
-    /// Reads a project file. Returns nothing if it has errors, which parsing the project reports.
+    /// Reads a project file. Returns no paths if the file has errors; parsing the project reports
+    /// them.
     pub fn read(project_file: &str) -> Self {
         #[derive(Deserialize)]
         struct Commands {

@@ -259,7 +259,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     } else if message.starts_with("missing field") {
         (format!("the key `{first}` is missing here"), format!("Add `{first} = \"…\"`."))
     } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
-        // The text in the file, because the parser reads `3.10` as `3.1`.
+        // Use the text in the file, because the parser reads `3.10` as `3.1`.
         let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
         let message = format!("`{written}` is not text, which is expected here");
         (message, format!("Write `\"{written}\"`."))

@@ -212,8 +212,8 @@ fn check_growing(step: &Step) -> Result<()> {
 /// Stack size for parsing; untouched pages use no memory.
 const STACK_BYTES: usize = 1 << 30;
 
-/// Runs a parser on a thread with a large stack: deeply nested code must not overflow the server's
-/// stack.
+/// Runs a parser on a thread with a large stack: otherwise deeply nested code would overflow the
+/// server's stack.
 fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(

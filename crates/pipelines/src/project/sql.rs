@@ -189,7 +189,8 @@ enum Setting<'a> {
     Bauplan(&'a str),
 }
 
-/// Returns the settings above the query, with their locations; a later one is an error.
+/// Returns the settings above the query, with their locations; a setting after the query is an
+/// error.
 fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>> {
     let mut found = Vec::new();
     let mut begun = false;

@@ -1,5 +1,5 @@
-//! Executes a run: starts each step when its parents are done, in parallel, until all ended or one
-//! failed.
+//! Executes a run: starts each step when its parents have ended, in parallel, until all have ended
+//! or a model fails.
 
 mod merge;
 mod output;
@@ -66,7 +66,7 @@ struct Done {
     rows: Option<u64>,
     /// Usage without the step's queries.
     usage: Usage,
-    /// Metrics of the step's queries, which still change.
+    /// Metrics of the step's queries, which change while the queries run.
     queries: Vec<Arc<Metrics>>,
     /// Incremental reads.
     increments: Increments,
@@ -115,7 +115,7 @@ impl Run {
         }
     }
 
-    /// Runs every step that is out of date. A failed model cancels the run; after a failed check,
+    /// Runs every step that is out of date. A failed model cancels the run. After a failed check,
     /// the remaining checks still run.
     pub async fn execute(&self) -> Finished {
         let mut finished = Finished::default();

@@ -61,7 +61,7 @@ impl Run {
             Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
             Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),
             Ok(Returned::Table(table)) => Box::pin(self.keep(index, step, table, done)).await?,
-            // Models and expectations cannot return other values.
+            // The worker does not accept other values from models and expectations.
             Ok(Returned::Json(_)) => {}
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
@@ -89,7 +89,8 @@ impl Run {
         .await
     }
 
-    /// Returns the error of a failed call. If an input stream failed, it is the error of its query.
+    /// Returns the error of a failed call. If an input stream failed, this is the error of the
+    /// stream's query.
     fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<Reading>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<Reading>| Some((reading.at.clone(), reading.cause()?));
@@ -114,7 +115,7 @@ impl Run {
         if !step.is_materialized() && self.plan.graph.children[index].is_empty() {
             return Ok(());
         }
-        // Releases the function's memory: the rows are moved to the shared storage or to disk.
+        // Release the function's memory by moving the rows to the shared storage or to disk.
         let settled = table.settle(&self.runner.room).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         if self.writes_as_it_comes(index) {
@@ -164,7 +165,8 @@ impl Run {
                 priority,
             },
             reuse: false,
-            // A run that has started may finish while the server drains.
+            // The token is never cancelled, because a run that has started may finish while the
+            // server drains.
             start_until: CancellationToken::new(),
         }
     }
@@ -253,7 +255,7 @@ async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
     Ok(())
 }
 
-/// Exceptions that a repetition cannot avoid: errors of the program.
+/// Exceptions that a retry cannot avoid, because they are errors of the program.
 const PERMANENT: [&str; 10] = [
     "AssertionError",
     "AttributeError",

@@ -1,5 +1,5 @@
-//! Reads a function's input through a query. It runs once for a whole table, and once per attempt
-//! of the function for a stream of batches.
+//! Reads a function's input through a query. The query runs once for a whole table, and once per
+//! attempt of the function for a stream of batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,8 +31,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Plans the query. It starts when it is read: a call may be queued, and the query must not
-    /// hold memory meanwhile.
+    /// Plans the query. The query starts when its rows are first read, so that it uses no memory
+    /// while the call is queued.
     pub async fn new(
         session: Session,
         query: Prepared,

@@ -68,10 +68,10 @@ impl Run {
     }
 }
 
-/// The declared column that has nulls and must not, once found.
+/// The first declared column that contains a null although it must not, once it is found.
 type NullColumn = Arc<Mutex<Option<String>>>;
 
-/// Ends the rows at the first null of a declared column that must not have one.
+/// Ends the stream at the first null in a declared column that must not contain nulls.
 fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStream {
     if step.contract.iter().all(|column| column.nullable) {
         return rows;

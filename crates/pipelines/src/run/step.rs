@@ -19,7 +19,7 @@ use crate::step::{Body, Step, StepKind};
 use crate::{Error, Location, Result};
 
 impl Run {
-    /// Computes a step; `done` holds its progress, also after an error.
+    /// Computes a step; `done` contains its progress, even after an error.
     pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_incremental() {
@@ -125,10 +125,11 @@ impl Run {
     }
 }
 
-/// Error of a query, kept while its rows pass through crates that return only an Arrow error.
+/// Error of a query. It is stored separately, because crates through which the rows pass return
+/// only an Arrow error.
 pub(super) type Cause = Arc<Mutex<Option<headwater_engine::Error>>>;
 
-/// Converts a query's rows for another crate; keeps the first error.
+/// Converts a query's rows for another crate, and stores the first error.
 pub(super) fn told(
     rows: headwater_engine::BatchStream,
     cause: &Cause,
@@ -137,7 +138,7 @@ pub(super) fn told(
     rows.map_err(move |error| noted(error, &cause)).boxed()
 }
 
-/// Converts an error to an Arrow error, and keeps the original.
+/// Converts an error to an Arrow error, and stores the original.
 pub(super) fn noted(error: headwater_engine::Error, cause: &Cause) -> ArrowError {
     let failed = ArrowError::ComputeError(error.to_string());
     cause.lock().get_or_insert(error);

@@ -16,7 +16,7 @@ use crate::step::{Materialization, Step};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
 
 impl Run {
-    /// Logs a hint if a model appends the same rows in each run.
+    /// Logs a hint if a model seems to append the same rows in each run.
     fn hint_at_repetition(&self, step: &Step) {
         let appends = step.materialization == Materialization::Append;
         if !appends || step.is_incremental() || step.inputs.is_empty() {
@@ -30,7 +30,7 @@ impl Run {
         self.log(step, text);
     }
 
-    /// Returns true if a model's rows are streamed to its table. Rows to merge are stored first,
+    /// Returns true if a model's rows are streamed to its table. Rows to merge are collected first,
     /// unless the table is empty.
     pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
         let step = &self.plan.project.steps[index];

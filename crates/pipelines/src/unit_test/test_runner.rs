@@ -1,7 +1,7 @@
 //! Runs unit tests.
 //!
 //! Tests are defined in YAML files in the folder `tests` of a project. A test reads and writes no
-//! table of the lake: every table that its model reads must be given.
+//! table of the lake: the test must give the rows of every table that its model reads.
 
 use std::collections::BTreeMap;
 
@@ -175,7 +175,7 @@ impl Runner {
                     .map_err(|error| failed(&headwater_functions::Error::Arrow(error)))
             }
             Returned::Bool(passed) => Ok(Actual::Bool(passed)),
-            // Models and expectations cannot return other values.
+            // The worker does not accept other values from models and expectations.
             Returned::Json(_) => Ok(Actual::Rows(Vec::new())),
         }
     }

@@ -19,7 +19,7 @@ pub(in crate::project) fn parse(text: &str, at: &Location) -> Result<Materializa
     })
 }
 
-/// Parses a cache strategy; returns true if the model runs always.
+/// Parses a cache strategy; returns true if the model always runs.
 pub(in crate::project) fn parse_cache(text: &str) -> Option<bool> {
     let found = [("NONE", true), ("DEFAULT", false)]
         .into_iter()

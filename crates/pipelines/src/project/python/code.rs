@@ -2,8 +2,8 @@
 //!
 //! It consists of the function's file and of every project module imported from it, directly or
 //! not. Other steps and callable functions of the file are excluded unless the function mentions
-//! them. A change to one of several models in a file leaves the others unchanged. Imports by
-//! computed names are not detected.
+//! them. So a change to one of several models in a file does not change the fingerprints of the
+//! others. Imports by computed names are not detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 

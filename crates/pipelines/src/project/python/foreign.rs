@@ -48,7 +48,7 @@ fn refuse_function(
     Ok(())
 }
 
-/// Meaning of a name in the file.
+/// Meaning of an imported name in the file.
 enum Imported {
     /// A package, by `import`.
     Package(String),

@@ -59,7 +59,7 @@ pub(super) fn condition_parameters(
     Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
 }
 
-/// Returns a name that is in a list more than once.
+/// Returns the first name that occurs more than once in a list.
 pub(super) fn repeated(names: &[String]) -> Option<&String> {
     names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
 }
@@ -129,7 +129,8 @@ pub(super) fn variables(values: &Values) -> Result<Variables> {
     Ok(values.secret("env", read, form)?.unwrap_or_default().into())
 }
 
-/// Parses the names of secrets. They are environment variables, so none is in `env` too.
+/// Parses the names of secrets. Secrets are environment variables, so the same name in `env` is an
+/// error.
 pub(super) fn secrets(
     values: &Values,
     variables: &Variables,
@@ -160,7 +161,7 @@ pub(super) fn materialization(values: &Values) -> Result<Materialization> {
     Ok(values.get("materialization", read, form)?.unwrap_or_default())
 }
 
-/// Maximum number of repetitions.
+/// Maximum number of retries.
 const RETRIES_MAX: u32 = 100;
 
 pub(super) fn retries(values: &Values) -> Result<Retries> {

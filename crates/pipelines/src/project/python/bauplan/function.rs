@@ -235,7 +235,7 @@ fn strategy(values: &Values, at: &Location) -> Result<Materialization> {
     let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
     match (strategy, values.flag("materialize")?) {
         (Some(strategy), _) => Ok(strategy),
-        // The form of the first versions.
+        // The form used by the first versions of Bauplan.
         (None, Some(true)) => Ok(Materialization::Replace),
         (None, Some(false) | None) => Ok(Materialization::None),
     }
