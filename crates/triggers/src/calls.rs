@@ -1,8 +1,9 @@
 //! Asynchronous calls of functions: events that clients cause.
 //!
 //! The calls of a function have a queue like the events of a trigger, named `/functions/NAME`. The
-//! event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps
-//! idempotency keys, under the queue, to events; a unique key makes the first request win.
+//! event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the
+//! idempotency keys of each queue to events. A unique key of the store ensures that only the first
+//! request with a key is recorded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub struct NewCall {
     pub arguments: BTreeMap<String, Value>,
     /// Idempotency key.
     pub key: Option<String>,
-    /// The user whose key it is: different users may choose the same one. None: the owner's.
+    /// The user to whom the key belongs, since different users may choose the same key. None: the
+    /// owner.
     pub key_owner: Option<String>,
     /// Order key.
     pub order_key: Option<String>,
@@ -44,13 +46,13 @@ pub struct NewCall {
     pub author: String,
 }
 
-/// The source of a queue of calls, which detects nothing.
+/// The event source of a queue of calls. It detects no events, because clients cause them.
 pub(crate) struct CallSource;
 
 #[async_trait]
 impl EventSource for CallSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
-        // After an error of the store it is unknown whether a call was accepted.
+        // After an error of the store, a call may have been accepted without being queued.
         context.catch_up().await?;
         Ok(Polled::after(Duration::MAX))
     }
@@ -59,9 +61,9 @@ impl EventSource for CallSource {
 impl Triggers {
     /// Accepts an asynchronous call. The event is durable on return.
     ///
-    /// A call with the idempotency key of an earlier one of the same function and user is not
-    /// executed again; the answer names the earlier event. Errors: `too_busy` if the function's
-    /// queue is full; `invalid_argument` for an invalid key.
+    /// A call is not executed if an earlier call of the same function and user had the same
+    /// idempotency key; the response contains the earlier event. Errors: `too_busy` if the
+    /// function's queue is full; `invalid_argument` for an invalid key.
     pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
         for key in [&call.key, &call.order_key].into_iter().flatten() {
             check_key(key)?;
@@ -104,7 +106,7 @@ impl Triggers {
                 Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
             }
             (Err(error), _) => {
-                // The batch may have been applied.
+                // The batch may have been applied in spite of the error.
                 context.wake.notify_one();
                 Err(error.into())
             }

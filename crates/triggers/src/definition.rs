@@ -141,7 +141,7 @@ impl Source {
     }
 
     /// Returns the journal of positions that exist only while a trigger is deployed: a trigger that
-    /// is deployed again starts at the current time or commit.
+    /// is removed and deployed again starts at the current time or commit.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Calls => None,
@@ -195,7 +195,7 @@ impl Tables {
         }
         let matcher = |name: &String| {
             let name = name.trim();
-            // A name that is invalid for tables would never match.
+            // An invalid table name would never match, so it is rejected.
             let is_name = name.contains(['*', '?', '[', '{']) || name.parse::<TableName>().is_ok();
             let wrong = |reason: String| invalid(trigger, reason, hint);
             if !is_name {

@@ -1,8 +1,8 @@
 //! Delivery of events, with retries.
 //!
 //! The start and the end of an attempt are each one batch with the record of its job, so that
-//! delivery and job agree. An attempt that the process did not survive does not count, and neither
-//! does one that was throttled. An event is attempted at least once, and not after its maximum age.
+//! delivery and job agree. Attempts that were throttled, or interrupted by the end of the process,
+//! do not count. An event is attempted at least once, and not retried after its maximum age.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::{Error, Result, event_part, report};
 const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Deliveries of a trigger after which old ones are trimmed.
+/// Number of deliveries of a trigger after which old ones are removed.
 const TRIM_EVERY: u64 = 1_000;
 
 impl Worker {
@@ -135,7 +135,7 @@ enum Outcome {
     Done,
     /// The server stops; the attempt does not count.
     Interrupted,
-    /// A component was too busy; the attempt does not count.
+    /// A component rejected the attempt as too busy; it does not count.
     Throttled,
     /// A client stopped the job; there is no retry.
     Stopped(Problem),
@@ -231,7 +231,8 @@ impl RetryPolicy {
     }
 }
 
-/// Returns the error of an event that reached its maximum age; `last` is that of its last attempt.
+/// Returns the error of an event that reached its maximum age; `last` is the error of its last
+/// attempt.
 fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
     let age = age_text(age_max);
     let message = match last {

@@ -8,8 +8,9 @@
 //! | `trigger_counts` | trigger | number of deliveries that are done |
 //!
 //! The journals of positions belong to the sources. An event is recorded in one batch with its
-//! delivery, the position of its source, and unique keys of the occurrence. Two processes, or
-//! one that does not know whether its batch was applied, never record the same occurrence twice.
+//! delivery, the position of its source, and unique keys of the occurrence. So an occurrence is
+//! never recorded twice, even by two processes, or after an error that leaves open whether a batch
+//! was applied.
 
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ pub(crate) struct Delivery {
     /// Order key: deliveries with the same key start one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The principal that caused the event; none if a trigger's source did.
+    /// The principal that caused the event; none for an event that a source detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
     /// Time of the last replay.
@@ -198,7 +199,7 @@ impl DeliveryLog {
 
     /// Removes all events that are done but the newest.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Events recorded meanwhile have later ids.
+        // Events recorded during the removal have later ids.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;

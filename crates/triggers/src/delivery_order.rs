@@ -1,14 +1,15 @@
 //! The order in which the deliveries of a queue start.
 //!
-//! Deliveries with the same order key start one after the other, in the order of their events; the
-//! next one starts after the end of the last. All others start as soon as they are due. Pure.
+//! Deliveries with the same order key start one after the other, in the order of their events; each
+//! starts after the end of the previous one. All other deliveries start as soon as they are due.
+//! This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_model::Timestamp;
 
-/// The deliveries that are not running. Of each order key at most one is ready.
+/// The deliveries that are not running. For each order key at most one delivery is ready.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOrder {
     /// Deliveries that do not wait for another one.
@@ -31,7 +32,7 @@ pub(crate) enum Next<T> {
     Due(T),
     /// The next delivery is due after this time.
     NotDue(Duration),
-    /// There is none.
+    /// There is no delivery that could start.
     Idle,
 }
 

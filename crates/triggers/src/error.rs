@@ -29,12 +29,12 @@ pub enum Error {
         /// A trigger with a similar name.
         near: Option<String>,
     },
-    /// No event, or several, have the id.
+    /// The id matches no event, or several.
     #[error("there is {} event `{id}`", if *.several { "more than one" } else { "no" })]
     EventNotFound {
         /// The id as given.
         id: String,
-        /// True if there are several.
+        /// True if it matches several.
         several: bool,
     },
     /// The status of an event forbids another delivery.

@@ -36,7 +36,7 @@ impl Version {
 pub(crate) struct Listing {
     /// Files by absolute path.
     pub files: BTreeMap<String, Version>,
-    /// An error of a file or folder below.
+    /// An error of a file or subfolder.
     pub fault: Option<Problem>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn list(folder: &Folder) -> Result<Listing, Problem> {
     for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
         match entry {
             Ok(entry) => list_one(folder, &entry, &mut listing),
-            // A file that went away after the listing is no fault.
+            // A file that was removed after the listing is not a fault.
             Err(error) if error.io_error().is_none_or(is_gone) => {}
             Err(error) => listing.fault = Some(unreadable(&error)),
         }
@@ -123,7 +123,7 @@ fn unreadable(error: &walkdir::Error) -> Problem {
     problem
 }
 
-/// Files that are new or have changed, with the time of their last change.
+/// New and changed files, with the time of their last change.
 #[derive(Debug, Default)]
 pub(crate) struct Debounce {
     files: HashMap<String, (Version, Timestamp)>,

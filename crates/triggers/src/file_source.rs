@@ -23,14 +23,14 @@ use crate::source::{Detected, EventSource, NewEvent, POLL_PAUSE_MIN, Polled, Sou
 
 const TAKEN: &str = "trigger_files";
 
-/// Share of the time that listing a folder may take: one twentieth.
+/// Divisor of the share of time that listing a folder may take: one twentieth.
 const LISTING_SHARE: u32 = 20;
 
-/// The version of a file that was taken last.
+/// The version of a file that was recorded last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Taken {
     version: Version,
-    /// Number of versions that were taken before.
+    /// Number of earlier versions that were recorded.
     generation: u64,
 }
 
@@ -62,7 +62,7 @@ impl FileSource {
         let (wake, renamed) = (context.wake.clone(), self.renamed.clone());
         match FileWatcher::new(&self.folder.path, self.folder.recursive, wake, renamed) {
             Ok(watcher) => self.watcher = Some(watcher),
-            // The folder is still polled.
+            // Without notifications, the folder is only polled.
             Err(error) => tracing::debug!(trigger = context.trigger, %error, "cannot watch folder"),
         }
     }

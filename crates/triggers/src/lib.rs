@@ -2,8 +2,8 @@
 //! delivered to the targets of its trigger by a job.
 //!
 //! - An event is stored, in one batch with the position of its source, before it is delivered.
-//! - Imports and runs take the events of a trigger in order, one at a time. Functions take several
-//!   at the same time, and in order only for events with the same order key.
+//! - Imports and runs process the events of a trigger in order, one at a time. Functions process
+//!   several events at the same time, and only events with the same order key in order.
 //! - A failed delivery is retried with back-off. After the last retry the event is kept as failed.
 
 mod calls;

@@ -20,7 +20,7 @@ pub struct TriggersOptions {
     pub clock: Arc<dyn Clock>,
     /// Queue of the jobs that deliver events.
     pub jobs: Jobs,
-    /// Commits for triggers on tables. None by default: these triggers then never fire.
+    /// Commits for triggers on tables. None by default; then these triggers never fire.
     pub commits: Option<Arc<dyn Commits>>,
     /// The project's root, absolute; folders are relative to it.
     pub project: PathBuf,
@@ -66,7 +66,7 @@ pub struct TriggerEventFilter {
     pub statuses: Vec<TriggerEventStatus>,
     /// Only events of this trigger.
     pub trigger: Option<String>,
-    /// Largest number of events, the newest ones; 100 by default.
+    /// Maximum number of events, newest first; 100 by default.
     pub limit: usize,
 }
 

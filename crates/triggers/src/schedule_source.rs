@@ -18,7 +18,7 @@ use crate::source::{Detected, EventSource, NewEvent, Polled, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 
-/// Events that are recorded in one batch.
+/// Maximum number of events that are recorded in one batch.
 const BATCH: usize = 100;
 
 /// The position in a schedule.
@@ -26,7 +26,7 @@ const BATCH: usize = 100;
 struct Position {
     /// Scheduled times up to this one are recorded or skipped.
     at: Timestamp,
-    /// Pattern and time zone; positions of others do not count.
+    /// Pattern and time zone; a position of another schedule is ignored.
     schedule: String,
 }
 
@@ -72,7 +72,7 @@ impl ScheduleSource {
         Ok(at)
     }
 
-    /// Records events, and that no other scheduled time up to `at` is to be recorded.
+    /// Records events, and the position `at`, up to which no further scheduled time is recorded.
     async fn record(
         &mut self,
         context: &SourceContext,

@@ -23,7 +23,7 @@ pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error the source is replaced by
-    /// a new one, which reads its position from the store.
+    /// a new source, which reads its position from the store.
     async fn poll(&mut self, context: &SourceContext) -> Result<Polled>;
 }
 
@@ -53,7 +53,8 @@ pub(crate) struct Detected {
     pub events: Vec<NewEvent>,
     /// Entries with the new position.
     pub entries: Vec<Append>,
-    /// Keys that reject the batch if the same was recorded before.
+    /// Unique keys. They make the store reject the batch if the same occurrence was recorded
+    /// before.
     pub unique: Vec<Unique>,
 }
 
@@ -106,8 +107,8 @@ impl SourceContext {
         Ok(())
     }
 
-    /// Queues deliveries that are stored but not known to this process: after an error it is
-    /// unknown whether a batch was applied.
+    /// Queues deliveries that are stored but not yet queued. This is possible because a batch may
+    /// have been applied in spite of an error.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for delivery in self.log.unfinished().await? {
             if delivery.trigger == self.trigger {

@@ -21,7 +21,7 @@ use crate::worker::Worker;
 use crate::{Error, Result, TargetExecutor, TriggerEventFilter, TriggersOptions};
 use crate::{schedule_source, table_source};
 
-/// The triggers of a lake. Clones are handles to the same.
+/// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
 pub struct Triggers {
     inner: Arc<Inner>,
@@ -96,8 +96,8 @@ impl Triggers {
         Ok(queue.clone())
     }
 
-    /// Replaces the triggers. Unchanged ones keep running; the events of removed ones wait until a
-    /// trigger of that name is defined again.
+    /// Replaces the triggers. Unchanged triggers keep running. Events of removed triggers wait
+    /// until a trigger with the same name is defined again.
     ///
     /// Error: `invalid_project`; nothing changes then.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
@@ -111,7 +111,7 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // Their positions must be those at the deployment.
+            // The positions of new triggers must be those at the time of the deployment.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;
@@ -134,7 +134,7 @@ impl Triggers {
         Ok(definitions)
     }
 
-    /// Removes the positions of triggers that are not defined any more.
+    /// Removes the positions of triggers that are not defined.
     async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
         for journal in [schedule_source::POSITIONS, table_source::POSITIONS] {
             let has_position =
@@ -259,9 +259,10 @@ impl Triggers {
         self.inner.log.with_event(delivery).await
     }
 
-    /// Delivers an event again: a failed one starts over, a pending one is due at once.
+    /// Delivers an event again: a failed event is retried from the start, and a pending event is
+    /// due immediately.
     ///
-    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined any more;
+    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
     /// `invalid_argument` if it is running or done.
     pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
         let delivery = self.delivery(text).await?;
@@ -293,7 +294,7 @@ impl Triggers {
         Ok(worker.context.queue.clone())
     }
 
-    /// Removes an event that is pending or failed; it is not delivered any more.
+    /// Removes an event that is pending or failed; it is not delivered afterwards.
     ///
     /// Errors: `event_not_found`; `invalid_argument` if it is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
@@ -404,7 +405,7 @@ impl Triggers {
         Ok(self.current(delivery))
     }
 
-    /// Returns the delivery as this process knows it, which may be newer than the stored one.
+    /// Returns the delivery in memory, which may be newer than the stored one.
     fn current(&self, delivery: Delivery) -> Delivery {
         let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
         queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)

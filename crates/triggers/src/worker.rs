@@ -13,11 +13,11 @@ use crate::delivery_order::Next;
 use crate::event_queue::Taken;
 use crate::source::{EventSource, SourceContext};
 
-/// Longest sleep, in case the machine was suspended or its clock was set.
+/// Maximum sleep. It bounds the delay after the machine was suspended or its clock was set.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Time without notifications before a poll, and the longest wait for it.
+/// Time without notifications before a poll, and the maximum wait for such a time.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 
@@ -100,7 +100,8 @@ impl Worker {
         let mut source = self.source.lock().await;
         let mut before = self.before.lock().take();
         while let Some(worker) = before {
-            // Its last poll must be stored before this source reads its position.
+            // The last poll of the earlier worker must be stored before this source reads its
+            // position.
             drop(worker.source.lock().await);
             before = worker.before.lock().take();
         }
@@ -135,7 +136,7 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        // The worker of the next definition may not have seen the notification.
+        // Notify again, because the worker of the next definition may have missed the notification.
         self.context.queue.due.notify_one();
     }
 
