@@ -59,8 +59,8 @@ impl Inner {
         supervise(work, &live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Records the start before executing. Otherwise a job in progress would start again after a
-    /// restart.
+    /// Records the start before executing. Otherwise a job that was running would start again after
+    /// a restart of the server.
     async fn start(&self, live: &Arc<Live>) -> Result<Value> {
         let payload = self.shared.payload(live.id).await?.unwrap_or_default();
         live.begin(self.shared.clock.now());

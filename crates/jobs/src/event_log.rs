@@ -1,8 +1,9 @@
 //! The events of one active job: unstored events and a tail of stored ones.
 //!
-//! Sequences are dense from 1. Progress events are throttled: a stage that reports every row stores
-//! ten a second. Log text is limited, and a remark marks omitted lines. Nothing here blocks or does
-//! I/O: the writer stores the events of [`EventLog::unstored`], followers read [`EventLog::after`].
+//! Sequence numbers are consecutive from 1. Progress events are throttled to ten per second and
+//! stage. Log text is limited, and a remark marks omitted lines. This module does not block and
+//! does no I/O: the writer stores the events of [`EventLog::unstored`], followers read
+//! [`EventLog::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 pub(crate) enum Found {
     /// The next events; empty if there are none yet.
     Events(Vec<JobEvent>),
-    /// The next events are no longer in memory; the store has all events up to this sequence.
+    /// The next events are not in memory; the store has all events up to this sequence.
     Stored(u64),
 }
 
@@ -59,7 +60,7 @@ impl EventLog {
         EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
     }
 
-    /// Adds an event, except for throttled progress and text over the limit.
+    /// Adds an event, unless it is throttled progress or text over the limit.
     pub(crate) fn push(&mut self, time: Timestamp, event: JobEventKind) {
         match event {
             JobEventKind::Progress { .. } => self.push_progress(time, event),
@@ -137,7 +138,7 @@ impl EventLog {
         self.next += 1;
     }
 
-    /// Releases throttled progress, so that a stalled stage shows its last position.
+    /// Releases throttled progress, so that the last progress of a stalled stage is visible.
     pub(crate) fn release_held(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
@@ -184,15 +185,15 @@ impl EventLog {
         Found::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
     }
 
-    /// Returns the events in memory after a sequence. Sequences are dense, so a sequence gives the
-    /// index.
+    /// Returns the events in memory after a sequence. Sequence numbers are consecutive, so they
+    /// determine the index.
     fn from(&self, after: u64) -> impl Iterator<Item = &JobEvent> {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         let skipped = (after + 1).saturating_sub(first) as usize;
         self.events.range(skipped.min(self.events.len())..)
     }
 
-    /// Removes the last event, an end that must be replaced, and reuses its sequence.
+    /// Replaces the last event, which is an end, and reuses its sequence number.
     pub(crate) fn replace_last(&mut self, time: Timestamp, event: JobEventKind) {
         if self.events.pop_back().is_some() {
             self.next -= 1;
@@ -201,7 +202,7 @@ impl EventLog {
     }
 }
 
-/// Creates a remark: a line by Headwater itself.
+/// Creates a remark: a log line of Headwater itself.
 pub(crate) fn remark(text: String) -> JobEventKind {
     JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }

@@ -89,7 +89,8 @@ impl Follower {
             }
             let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
-            // Reads again, to find events between the read and the subscription.
+            // Read again, to find events that were added between the first read and the
+            // subscription.
             if self.fill().await? {
                 continue;
             }
@@ -114,7 +115,7 @@ impl Follower {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
-                    // The job has no stored events, or all precede the sequence.
+                    // The job has no stored events, or only events up to the sequence.
                     let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
@@ -132,8 +133,8 @@ impl Follower {
 }
 
 impl Shared {
-    /// Returns stored events after a sequence, up to and including `until`: at least one if any
-    /// exist.
+    /// Returns stored events after a sequence, up to and including `until`: at least one event if
+    /// any exist.
     async fn stored_events(
         &self,
         id: JobId,
@@ -143,7 +144,7 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry with the next event may begin before it.
+        // The entry that contains the next event may begin with an earlier event.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),

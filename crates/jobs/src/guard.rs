@@ -14,8 +14,8 @@ use crate::queue::Turn;
 
 /// A guard of work in progress.
 ///
-/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as if the client
-/// disconnected.
+/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as when a client
+/// disconnects.
 pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<Live>,

@@ -72,8 +72,8 @@ impl Jobs {
     /// Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // A separate task, so that a cancelled caller does not leave a job that is stored but not
-        // queued.
+        // Run in a separate task, so that a cancelled caller does not leave a job that is stored
+        // but not queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
     }
@@ -97,8 +97,9 @@ impl Jobs {
 
     /// Begins a job that the caller executes, when its kind has a free slot.
     ///
-    /// Its record is written in the background: a query costs its caller no transaction. Errors:
-    /// `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// Its record is written in the background: so the caller of a query does not wait for a
+    /// transaction. Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`]
+    /// has begun.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
@@ -166,13 +167,14 @@ impl Jobs {
 
     fn enqueue(&self, live: Arc<Live>, place: Place) {
         let inner = self.inner.clone();
-        // Before the first await, so that the queue has the order of the jobs.
+        // Called before the first await, so that the queue has the order of the calls.
         let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The job stays queued for the next process, unless it is stopped before this one ends.
+            // The job stays queued for the next process, unless it is stopped before this process
+            // ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -285,7 +287,7 @@ impl Inner {
         &self.lanes[&kind]
     }
 
-    /// Enters the queue of a job, if it has one.
+    /// Adds a job to its queue, if it has one.
     fn enter_queue(&self, live: &Live) -> Option<Turn> {
         live.queue.as_ref().map(|name| self.queues.enter(name, live.id))
     }
@@ -317,7 +319,7 @@ pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }
 
-/// Returns a batch with a job's current record and its ref of an open job.
+/// Returns a batch with a job's current record and the ref that marks it as open.
 pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
     Ok(Batch {
         entries: vec![record::record_entry(&live.record())?],

@@ -70,7 +70,7 @@ impl Lane {
         }
     }
 
-    /// Returns a permit for the queue, whose limit grows by the number of free slots.
+    /// Returns a permit for the queue, whose limit is increased by the number of free slots.
     pub(crate) fn place(&self) -> Result<Place> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let place = Place(self.waiting.clone());
@@ -80,8 +80,8 @@ impl Lane {
         Ok(place)
     }
 
-    /// Returns a permit of the caller's share. Function calls wait for environments and permits
-    /// elsewhere; the limit per caller leaves permits for others.
+    /// Returns a permit within the limit per caller. Function calls wait for environments and
+    /// permits in the function runtime; the limit ensures that one caller does not use all permits.
     pub(crate) fn share(&self, author: &str) -> Result<Option<Share>> {
         if self.kind != JobKind::Function {
             return Ok(None);

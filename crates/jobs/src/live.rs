@@ -49,7 +49,7 @@ pub(crate) struct Live {
 pub(crate) struct Seen {
     /// The last sequence.
     pub sequence: u64,
-    /// True if that is the end.
+    /// True if the last event is the end of the job.
     pub ended: bool,
 }
 
@@ -164,7 +164,7 @@ impl Live {
         state.log.push(now, JobEventKind::Started);
         self.show(&state);
         let job = report::is_enabled().then(|| state.record.job.clone());
-        // Released first: logging may be slow, and readers of the job need this lock.
+        // Release the lock first, because logging may be slow and readers of the job need the lock.
         drop(state);
         job.iter().for_each(report::began);
     }
@@ -186,7 +186,7 @@ impl Live {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
             state.record.steps.push(step);
-            // Stores the usage of a step early, in case the process ends before the run.
+            // Store the usage of a step early, in case the process ends before the run.
             state.changed = true;
         }
         state.log.push(now, event);
@@ -201,7 +201,7 @@ impl Live {
         }
     }
 
-    /// Requests the job to stop. The first reason counts.
+    /// Requests the job to stop. If it is called again, the first reason is kept.
     pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
         self.cancel.cancel();
@@ -211,7 +211,8 @@ impl Live {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries to store in the same batch. Returns false if it had ended.
+    /// Ends the job, with entries to store in the same batch. Returns false if it had already
+    /// ended.
     pub(crate) fn end(
         &self,
         now: Timestamp,
@@ -225,7 +226,7 @@ impl Live {
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
-        // The time of a call excludes queueing and installation; the runtime measures it.
+        // The runtime measures the time of a call, because it excludes queueing and installation.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
@@ -263,8 +264,8 @@ impl Live {
         }
         let mut collected =
             Collected { stored: None, record: state.changed, end: state.ended, durable: false };
-        // The client waits for a brief job, so its end need not be durable; a trigger's call would
-        // not be repeated.
+        // The client waits for a brief job, so its end need not be durable; but the end of a
+        // trigger's call must be, because its client does not wait.
         let is_awaited = self.kind.is_brief() && self.event.is_none();
         collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();

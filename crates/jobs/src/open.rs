@@ -15,7 +15,8 @@ use crate::live::Live;
 use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
 use crate::writer::Shared;
 
-/// Number of payloads that are kept after their jobs have ended, so that these can run again.
+/// Number of payloads that are kept after their jobs have ended, so that these jobs can be run
+/// again.
 const PAYLOADS_KEPT: usize = 100;
 
 /// The open jobs of the last process.
@@ -76,7 +77,8 @@ impl Shared {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
         let problem = interrupted(kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
-        // The time of the last event, because the job does not include the server's downtime.
+        // The end is the time of the last event, so that the job's duration excludes the server's
+        // downtime.
         let alive = last.as_ref().map(|event| event.time).or(record.job.started);
         let alive = alive.unwrap_or(record.job.created);
         let sequence = last.map_or(0, |event| event.sequence);

@@ -36,7 +36,7 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
 }
 
 fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
-    // A more specific error of the work is kept.
+    // Keep the error of the work if it is more specific.
     if problem.code == code {
         return problem;
     }
@@ -58,7 +58,7 @@ pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     problem
 }
 
-/// Returns the milliseconds since a job began, rounded up; 0 if it did not begin.
+/// Returns the milliseconds since a job began, rounded up; 0 if it did not start.
 pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
     let Some(started) = started else { return 0 };
     let micros = (now - started).num_microseconds().unwrap_or(0);
@@ -75,7 +75,7 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
 }
 
-/// Returns the problem of work without a result: it panicked or was dropped.
+/// Returns the problem of work that panicked or was dropped, and so has no result.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
         Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),

@@ -1,8 +1,9 @@
 //! Retention of query and function call records: old ones are aggregated by day, so that their
 //! number is limited and no usage is lost.
 //!
-//! The totals and the key up to which they count are written in one batch; then the records are
-//! deleted. Readers ignore records below that key, so a crash in between counts nothing twice.
+//! The totals and the key up to which they include records are written in one batch; then the
+//! records are deleted. Readers ignore records below that key, so after a crash between the two
+//! steps no record is counted twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,8 +31,8 @@ const DAYS: [(JobKind, &str); 7] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Number of records removed in one batch. A pause follows, so that other writes wait for at most
-/// one batch.
+/// Number of records removed in one batch. A pause follows each batch, so that other writes wait
+/// for at most one.
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -61,7 +62,7 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes them. `more` is the number of
     /// queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // An incomplete count is repeated.
+        // The count is taken, so that an interrupted one is repeated.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,

@@ -18,7 +18,7 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// One job; newest first. Removed queries and calls have no line.
+    /// One job; newest first. Queries and calls whose records were removed have no line.
     Job,
     /// A model or expectation, over all its runs.
     Model,
@@ -54,7 +54,7 @@ impl Jobs {
     /// Returns the usage of ended jobs that were recorded in `since..until`, by group name; jobs
     /// newest first.
     ///
-    /// Removed queries and calls count by whole days.
+    /// Removed queries and calls are counted only in whole days.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -67,7 +67,7 @@ impl Jobs {
     }
 
     /// Sums up like [`Jobs::usage`], over the jobs of some authors. Queries and calls that are no
-    /// longer kept are left out: their authors are not known.
+    /// longer kept are left out: because their authors are not known.
     pub async fn usage_of(
         &self,
         since: Option<Timestamp>,

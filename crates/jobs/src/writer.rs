@@ -4,8 +4,8 @@
 //! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
 //! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
 //! server never) unless it has the end of a background job. If the store fails, the jobs are
-//! written one by one, so that one job cannot block the others. The rest is retried until it is
-//! stored.
+//! written one by one, so that one job cannot block the others. Changes that were not stored are
+//! retried until they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive failed jobs after which the others are not tried.
+/// Number of consecutive failed jobs after which the write of the others is not attempted.
 const HOPELESS: usize = 3;
 /// Maximum pause after a failure of the store.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
     /// The key below which records of queries and calls are aggregated and removed.
     pub queries_from: RwLock<String>,
-    /// Number of ended jobs; waiters for several jobs watch it.
+    /// Number of ended jobs; observed by tasks that wait for several jobs.
     pub ends: watch::Sender<u64>,
     /// Cancelled when the last handle is dropped.
     pub closing: CancellationToken,
@@ -106,7 +106,7 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // The first query of a process triggers retention, because processes may be
+            // Set so that the first query of a process triggers retention, because processes may be
             // short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
@@ -318,7 +318,7 @@ impl Shared {
         {
             let more = self.queries_since.swap(0, Ordering::Relaxed);
             let shared = self.clone();
-            // A separate task, so that writes are not delayed.
+            // Run in a separate task, so that writes are not delayed.
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {
