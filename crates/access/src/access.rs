@@ -1,4 +1,4 @@
-//! The handle: the directory in memory, and the one way to change it.
+//! The handle: the directory in memory, and the only method that changes it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) used: Mutex<HashMap<String, Timestamp>>,
     pub(crate) audit: AuditLog,
     directory: RwLock<Arc<Directory>>,
-    /// Held during a change.
+    /// The lock held during a change.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -67,7 +67,7 @@ impl Access {
         })))
     }
 
-    /// Returns true if a user exists. Before that, only the owner uses the lake.
+    /// Returns true if a user exists. Before that, every client is the owner.
     pub fn has_users(&self) -> bool {
         !self.directory().users.is_empty()
     }

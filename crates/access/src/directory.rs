@@ -32,8 +32,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Reads all records. A change between the reads of the version and of the records makes the
-    /// records newer than the version; the next change then conflicts and reads again.
+    /// Reads all records. If a change happens between the reads of the version and of the records,
+    /// the records are newer than the version. The next change then conflicts, and the records are
+    /// read again.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
         let version = store.reference(VERSION).await?;
         let mut directory = Directory { version, ..Directory::default() };
@@ -119,7 +120,7 @@ impl Directory {
         self.users.keys().map(of).collect()
     }
 
-    /// Returns a grant of a user, its own or a role's, that contains an action on an object.
+    /// Returns a grant of a user, directly or by a role, that contains an action on an object.
     pub(crate) fn find_grant(&self, user: &str, action: Action, object: &Object) -> Option<&Grant> {
         self.effective.get(user)?.find(action, object).map(|grant| &**grant)
     }

@@ -12,8 +12,8 @@
 //! | journal `access-used` | `ID` | the time of the last use of a token or access key |
 //! | ref `access/version` | | a number that every change increments |
 //!
-//! A change is one batch that compares and swaps the version, so that it is made to the records
-//! that it was checked against.
+//! A change is one batch that compares and swaps the version, so that it applies to exactly the
+//! records that it was checked against.
 
 use std::collections::BTreeSet;
 

@@ -25,8 +25,8 @@ impl TableRestrictions {
         TableRestrictions(access.clone())
     }
 
-    /// Creates a restriction, or replaces the one of its name if `replace` is set. The time and the
-    /// author are set here.
+    /// Creates a restriction, or replaces the one of its name if `replace` is set. This method sets
+    /// the time and the author.
     ///
     /// Errors: the name exists; a user or role does not exist; the column has another mask.
     pub async fn set(
@@ -80,8 +80,8 @@ impl TableRestrictions {
         self.0.directory().restrictions.values().cloned().collect()
     }
 
-    /// Returns the restrictions of a table that apply to a principal; none if there are none. A
-    /// restriction is one of the table by its id, if one is given, or by its name.
+    /// Returns the restrictions of a table that apply to a principal; none if there are none.
+    /// Restrictions are found by the table's id, if one is given, and by its name.
     pub fn on(
         &self,
         principal: &Principal,
@@ -142,7 +142,7 @@ impl TableRestrictions {
     }
 }
 
-/// Selects the restrictions that apply to a user that is no administrator.
+/// Selects the restrictions that apply to a user that is not an administrator.
 fn select<'a>(
     directory: &Directory,
     user: &str,

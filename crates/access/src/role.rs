@@ -74,8 +74,8 @@ impl Access {
     }
 }
 
-/// Returns the entry that makes a user or role a member of a role, or no member; none if it is so
-/// already.
+/// Returns the entry that adds a user or role to a role, or removes it; none if that changes
+/// nothing.
 fn membership(
     directory: &Directory,
     grantee: &str,
