@@ -1,7 +1,7 @@
 //! Errors of table operations, with hints.
 //!
 //! Errors of the `iceberg` crate, Parquet and object stores are wrapped: each becomes a variant
-//! that names the column or the file it is about.
+//! that names the affected column or file.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -76,7 +76,7 @@ pub enum Error {
     /// A column that the table does not have.
     #[error("the table has no column `{column}`")]
     ColumnNotFound {
-        /// The column as asked for.
+        /// The column as requested.
         column: String,
         /// A column with a similar name.
         near: Option<String>,
@@ -92,7 +92,7 @@ pub enum Error {
     /// A partition field that the table does not have.
     #[error("the table has no partition field `{field}`")]
     PartitionNotFound {
-        /// The partition field as asked for.
+        /// The partition field as requested.
         field: String,
         /// A partition field with a similar name.
         near: Option<String>,
@@ -429,7 +429,7 @@ fn input_problem(error: &Error) -> Option<Problem> {
 }
 
 impl Fault for Error {
-    /// Returns an input stream's own problem unchanged.
+    /// Returns the problem of an input stream unchanged.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {
             code: self.code(),

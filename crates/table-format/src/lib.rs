@@ -1,9 +1,9 @@
-//! The files of Apache Iceberg tables, and the storage they are in: metadata files, manifests,
-//! Avro, types and schemas, partition specs, and the warehouse's object store.
+//! The files of Apache Iceberg tables, and their storage: metadata files, manifests, Avro, types
+//! and schemas, partition specs, and the warehouse's object store.
 //!
-//! Each module encodes, decodes or converts one part of the format. This crate knows no state of a
-//! table and caches nothing: `tables` reads, plans and commits with it. It works around what the
-//! `iceberg` crate lacks or refuses: foreign types, transforms, UUID partitions.
+//! Each module encodes, decodes or converts one part of the format. This crate keeps no state and
+//! caches nothing; the crate `tables` uses it to read, plan and commit. It also supports features
+//! that the `iceberg` crate lacks or rejects: foreign types, transforms, UUID partitions.
 
 mod avro;
 pub mod column_metrics;

@@ -363,8 +363,8 @@ pub fn describe(spec: &PartitionSpec, partition_type: &StructType, values: &Stru
     parts.join("/")
 }
 
-/// Returns the folders of a partition below the data folder. They are informative only: readers use
-/// the manifests. So values may be truncated and special characters replaced.
+/// Returns the folders of a partition below the data folder. Readers use the manifests, so the
+/// folders are only informative, and values may be truncated and special characters replaced.
 pub fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields

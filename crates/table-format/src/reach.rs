@@ -1,8 +1,8 @@
 //! The rows that a change was intended for, recorded in the snapshot's summary.
 //!
-//! Sets of files tell which files were added and removed, but not why. A snapshot that replaced all
-//! rows, or all rows of some partitions, means that no other row should exist there. Its summary
-//! records that under [`REACH`].
+//! The files that a snapshot added and removed do not show the intention of the change. If a change
+//! replaced all rows, or all rows of some partitions, then no other row should exist there, also
+//! after a merge. The summary records this under [`REACH`].
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ impl Reach {
             },
             None => {}
         }
-        // For snapshots of other engines, derived from their summaries.
+        // For snapshots of other engines, the value is derived from their summaries.
         if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
             return Reach::Rows;
         }
@@ -63,7 +63,7 @@ impl Reach {
         }
     }
 
-    /// Returns the reach of two changes combined.
+    /// Returns the combined reach of two changes.
     #[must_use]
     pub fn and(self, other: Reach) -> Reach {
         match (self, other) {

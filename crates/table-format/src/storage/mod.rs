@@ -27,7 +27,8 @@ use crate::{Error, Result};
 /// Maximum number of concurrent deletes.
 const DELETES_MAX: usize = 16;
 
-/// Maximum attempts of a request whose response was lost, where the store's client does not retry.
+/// Maximum attempts of a request whose response was lost, for requests that the store's client does
+/// not retry.
 const ATTEMPTS_MAX: usize = 3;
 
 /// Pause between these attempts.
@@ -96,8 +97,8 @@ impl Storage {
             let puts = new
                 .iter()
                 .map(|(location, content)| self.put_new(location, content.clone().into()));
-            // Waits for all of them: a file completed after its deletion would remain until the
-            // next clean-up.
+            // Wait for all uploads, even after an error, because a file completed after its
+            // deletion would remain.
             return join_all(puts).await.into_iter().collect();
         };
         let new =
@@ -135,7 +136,8 @@ impl Storage {
             let put = self.store.put_opts(&path, content.clone(), PutMode::Create.into()).await;
             let Err(error) = put else { return Ok(()) };
             if !supports_conditional_puts(&error) {
-                // File names are unique, so an unconditional put is safe.
+                // If conditional puts are not supported, an unconditional put is safe, because file
+                // names are unique.
                 let put = self.store.put(&path, content).await;
                 return put.map(drop).map_err(|error| Error::storage(location, error));
             }
@@ -150,7 +152,7 @@ impl Storage {
             match tokio::time::timeout(remaining, self.has_content(&path, &content)).await {
                 Ok(Some(true)) => return Ok(()),
                 Ok(None) if sent < ATTEMPTS_MAX => tokio::time::sleep(RETRY_PAUSE).await,
-                // Another file exists there, or the state is unknown.
+                // Another file exists at the location, or the state is unknown.
                 _ => return Err(Error::storage(location, error)),
             }
         }
@@ -175,7 +177,8 @@ impl Storage {
         Some(same && rest.is_empty())
     }
 
-    /// Creates a table's `data` and `metadata` folders in a local store: other writers expect them.
+    /// Creates a table's `data` and `metadata` folders in a local store: because other writers
+    /// expect these folders.
     pub async fn create_folders(&self, table_location: &str) -> Result<()> {
         let Some(folder) = &self.local else { return Ok(()) };
         for name in ["data", "metadata"] {
@@ -237,8 +240,8 @@ impl Storage {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Retries an idempotent request whose response was lost; some clouds' clients do not treat all
-    /// of these as idempotent.
+    /// Retries an idempotent request whose response was lost; some of the clients do not treat all
+    /// such requests as idempotent.
     async fn retry_if_lost<T, F>(&self, ask: impl Fn() -> F) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -276,7 +279,7 @@ pub fn normalised_location(location: &str) -> Cow<'_, str> {
     }
 }
 
-/// Deletes files when dropped, unless they are kept. Undoes a failed or cancelled write.
+/// Deletes files when dropped, unless they are kept. Used to undo a failed or cancelled write.
 #[derive(Debug)]
 pub struct Undo {
     storage: Arc<Storage>,
@@ -284,7 +287,7 @@ pub struct Undo {
 }
 
 impl Undo {
-    /// Creates an undo of nothing.
+    /// Creates a guard without files.
     pub fn new(storage: Arc<Storage>) -> Self {
         Undo { storage, locations: Vec::new() }
     }

@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Parts of error messages of failed credential requests: no key is set, and the machine is not in
-/// the cloud, where it could get one.
+/// Parts of error messages of failed credential requests: no key is set, and the machine does not
+/// run in the cloud, whose metadata service could provide one.
 const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
