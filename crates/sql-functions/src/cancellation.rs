@@ -1,4 +1,4 @@
-//! Makes every plan cancellable.
+//! Makes plans cancellable.
 //!
 //! A Tokio task can be aborted only where it yields. DataFusion's scans yield every few batches,
 //! but a join can produce millions of batches from one input batch. So each node that can output

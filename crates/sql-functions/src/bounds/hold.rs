@@ -1,4 +1,4 @@
-//! Keeps results charged while they are in memory.
+//! Keeps results charged to the statement while they are in memory.
 
 use std::sync::Arc;
 

@@ -69,10 +69,10 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub kind: Kind,
-    /// Minimum width: digits are padded with zeros on the left, names with spaces on the right.
+    /// Minimum width: numbers are padded with zeros on the left, names with spaces on the right.
     pub width: usize,
     pub case: Case,
-    /// The suffix `th` after a number, in its case.
+    /// The letter case of the suffix `th` after a number; none: no suffix.
     pub ordinal: Option<Case>,
 }
 

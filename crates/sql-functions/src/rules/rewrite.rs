@@ -75,7 +75,7 @@ pub(super) fn rewrite_values(
     plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
 }
 
-/// Grouping sets have no name, but their parts do.
+/// A grouping set has no name, so its parts are rewritten instead.
 fn rewrite_value(
     value: Expr,
     names: &NamePreserver,

@@ -57,7 +57,7 @@ pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     Ok(Transformed::yes(expr))
 }
 
-/// Returns true if a cast converts fractional numbers to integers, also within lists.
+/// Returns true if a cast converts fractional numbers to integers, including within lists.
 fn loses_fraction(from: &DataType, to: &DataType) -> bool {
     match (element(from), element(to)) {
         (Some(from), Some(to)) => loses_fraction(from.data_type(), to.data_type()),
@@ -141,7 +141,7 @@ impl ScalarUDFImpl for Rounded {
     }
 }
 
-/// Rounds numbers, also within lists.
+/// Rounds numbers, including within lists.
 fn rounded(values: &ArrayRef, half: Half) -> Result<ArrayRef> {
     let even = half == Half::ToEven;
     Ok(match values.data_type() {
