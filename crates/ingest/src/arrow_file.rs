@@ -22,7 +22,7 @@ use super::rows::Output;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
-/// Maximum bytes of a batch, both as stored and decompressed.
+/// Maximum size of a batch in bytes, both stored and decompressed.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
 
 /// Maximum rows of a batch.
@@ -237,7 +237,7 @@ fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> 
     if total > BATCH_BYTES_MAX { Err(too_large()) } else { Ok(()) }
 }
 
-/// Runs the decoder; it panics on some damaged files, which becomes an error here.
+/// Runs the decoder, and converts a panic, which some damaged files cause, to an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let damaged = |_| Err(ArrowError::IpcError("a message is damaged".to_owned()));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)

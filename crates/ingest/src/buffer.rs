@@ -1,4 +1,5 @@
-//! A window over a stream: the bytes of at least one row, contiguous, with bounded memory.
+//! A sliding buffer over a stream: it holds the bytes of at least one row, contiguously, with
+//! bounded memory.
 
 use std::io::{Read, Result};
 
@@ -57,7 +58,8 @@ impl<R: Read> Window<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        // Each read starts the scan of an unfinished row again, so reads are as large as possible.
+        // Reads are as large as possible, because the scan of an incomplete row starts again after
+        // each read.
         let count = read_up_to(&mut self.reader, &mut self.buffer[self.end..])?;
         self.end += count;
         self.ended = self.end < self.buffer.len();

@@ -1,8 +1,8 @@
 //! Builds one column of a record batch from texts or JSON values.
 //!
 //! A value that does not fit is an error and leaves the column unchanged. The caller can append a
-//! null instead and drop the row later. Nested columns recover from a row that failed after some of
-//! its fields were appended ([`Column::repair`]).
+//! null instead and drop the row later. [`Column::repair`] completes a nested column after a row
+//! failed with only some of its fields appended.
 
 use std::sync::Arc;
 
@@ -174,8 +174,8 @@ impl Column {
                 }
                 _ => return Err(Misfit),
             },
-            // A timestamp without a zone is UTC: the column's type was declared or inferred as
-            // such.
+            // A timestamp without a zone is interpreted as UTC, because the column has a type with
+            // a zone.
             Column::ZonedNanoseconds(builder) => {
                 let moment = parse_moment(trim(text)).ok_or(Misfit)?;
                 builder.append_value(moment.in_nanoseconds().ok_or(Misfit)?);
@@ -288,7 +288,7 @@ impl StructColumn {
 impl ListColumn {
     /// Ends the list of the elements appended last.
     pub fn close(&mut self, valid: bool) {
-        // A batch has far fewer than 2^31 elements: rows and batches are bounded in size.
+        // A batch has far fewer than 2^31 elements, because rows and batches are limited in size.
         self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));
         self.valid.push(valid);
     }
@@ -301,7 +301,7 @@ impl ListColumn {
     }
 }
 
-/// Parses a whole number. Leading zeros are allowed: the type is known here.
+/// Parses a whole number. Leading zeros are allowed, because the type is known to be a number.
 fn parse_long(text: &str) -> Result<i64, Misfit> {
     text.parse().map_err(|_| Misfit)
 }

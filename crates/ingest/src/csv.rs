@@ -36,7 +36,7 @@ pub(crate) struct CsvOptions {
 pub(crate) struct CsvFile<'a> {
     records: Records<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
-    /// Set if the record read last is the first data row and was not returned yet.
+    /// Set if the record read last is the first data row, which was not returned yet.
     replay: bool,
     header: bool,
     trouble: Trouble<'a>,
@@ -60,7 +60,8 @@ impl<'a> CsvFile<'a> {
         let mut records = Records::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             Next::End => return Ok(None),
-            // Without names, and without a width, no other row can be checked.
+            // The first row is an error of the file: without its names or its width, other rows
+            // cannot be checked.
             Next::Fault(fault) => {
                 return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
             }
@@ -153,7 +154,7 @@ pub(crate) fn read_rows(
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = header::places(&file.names, &index);
     if places.contains(&None) {
-        // The first pass saw the columns of all files: this file has changed since.
+        // The first pass found the columns of all files, so the file has changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
     let targets: Vec<Target> = places

@@ -21,7 +21,7 @@ struct Fit {
 }
 
 /// Returns the delimiter that splits the sample into rows of one width; the comma if none does.
-/// `whole` means that the sample is the complete file.
+/// `whole` is true if the sample is the complete file.
 pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
     let mut best = (Fit::default(), CANDIDATES[0]);
     for delimiter in CANDIDATES {
@@ -56,7 +56,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
             }
         }
     }
-    // The header has the width of the other rows, so its width wins a tie.
+    // Of equally frequent widths, the header's width is used, because the header has the width of
+    // the rows.
     let count = |width: usize| widths.iter().filter(|&&found| found == width).count();
     let width = widths.iter().copied().filter(|&width| width > 1).max_by_key(|&width| count(width));
     match width {

@@ -27,7 +27,7 @@ use crate::error::Result;
 /// Batches queued between the reader and a writer: enough for both to be busy.
 const BATCHES_WAITING: usize = 3;
 
-/// Objects of a bucket fetched ahead: for small objects, latency exceeds the time to read.
+/// Objects of a bucket fetched ahead: for small objects, the latency exceeds the time for reading.
 const OBJECTS_AHEAD: usize = 8;
 
 /// Maximum retries after a conflicting commit.
@@ -130,8 +130,8 @@ impl Importer {
         Ok(report)
     }
 
-    /// Reads all files and writes their rows; if the transaction ends without commit, they are
-    /// orphans.
+    /// Reads all files and writes their rows; if the transaction ends without commit, it removes
+    /// them.
     async fn transfer(
         &self,
         plan: &Plan,
@@ -160,8 +160,8 @@ impl Importer {
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(Transferred { staged, files, rejected, waiting_bytes });
             }
-            // If one side ended early, its error only reports that the other is gone. The other
-            // side has the cause.
+            // If one side ended because the other had ended, its error is only a consequence. The
+            // other side has the cause.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
             (_, Err(error), Ok(())) => (error.into(), None),
@@ -272,7 +272,7 @@ impl Reader {
         let mut files = Vec::with_capacity(self.files.len());
         let mut rows: Option<Rows> = None;
         let result = self.read_all(&mut output, &mut rows, &mut files);
-        // On cancellation, report the cancellation and not its consequence.
+        // After a cancellation, report the cancellation and not an error that it caused.
         let result = self.meter.check().and(result);
         output.finish(result).map(|rejected| (files, rejected))
     }

@@ -120,7 +120,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Returns the partition fields, with column names as the files write them.
+    /// Returns the partition fields, with column names in the spelling of the files.
     pub fn partition(
         &self,
         request: &ImportRequest,

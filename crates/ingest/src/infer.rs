@@ -51,8 +51,8 @@ pub(crate) struct FileColumns {
     pub stored: Option<Vec<Field>>,
 }
 
-/// Reads one file. Columns of known type are listed without a look at their values; a CSV file with
-/// only such columns is not read beyond its header.
+/// Reads one file. Columns of known type are listed without inspecting their values; a CSV file
+/// with only such columns is not read beyond its header.
 pub(crate) fn infer_file(
     source: &SourceFile,
     options: &InferOptions,
@@ -68,8 +68,8 @@ pub(crate) fn infer_file(
                 _ => parquet::schema_of(source)?,
             };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-            // New columns get microseconds; nanoseconds must be declared, since few values need
-            // them.
+            // New columns have microseconds. Nanoseconds must be declared, since they are rarely
+            // needed.
             let coarse = without_nanoseconds(&schema);
             let evidence = |field: &Field| Evidence::stored(field.data_type().clone());
             let coarse = coarse.fields().iter();
@@ -78,7 +78,7 @@ pub(crate) fn infer_file(
         }
     };
     meter.end_file();
-    // On cancellation, report the cancellation and not its consequence.
+    // After a cancellation, report the cancellation and not an error that it caused.
     meter.check().and(columns)
 }
 
@@ -177,7 +177,7 @@ fn infer_ndjson(
     Ok(FileColumns { columns: fields.into_vec(), stored: None })
 }
 
-/// Returns an error of the parser without its line, which counts within the row.
+/// Returns an error of the parser without its line number, which is relative to the row.
 fn syntax(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())

@@ -45,17 +45,18 @@ pub(crate) struct Evidence {
     /// Number of CSV values that are text, and of those that are not.
     texts: u64,
     others: u64,
-    /// Set if there are texts that were not counted, from files that distinguish texts from
-    /// numbers.
+    /// Set if there are texts that are not counted in `texts`, from files that distinguish texts
+    /// from numbers.
     uncounted: bool,
     /// Formats that those texts match.
     looks: Looks,
 }
 
-/// Minimum values of a column whose type a few texts do not change.
+/// Minimum number of values in a column for which a few texts do not change its type.
 const VALUES_MIN: u64 = 1_000;
 
-/// Values per text above which a text is a bad value, and no reason for a text column.
+/// Minimum number of values per text for which texts count as bad values instead of making the
+/// column text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
@@ -143,7 +144,7 @@ impl Evidence {
         }
     }
 
-    /// Records the first text that is not a null marker, replacing one that may be.
+    /// Records a text as the example, unless the current example is certainly not a null marker.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == Class::Text);
@@ -152,7 +153,7 @@ impl Evidence {
         }
     }
 
-    /// Merges evidence of the same column; returns false if no type holds both.
+    /// Merges evidence of the same column; returns false if no type can hold both.
     pub fn merge(&mut self, other: Evidence) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
@@ -472,7 +473,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// A type inferred from texts accepts all of them.
+        /// A type that was inferred from texts accepts all of these texts.
         #[test]
         fn inferred_types_accept_the_values(
             values in proptest::collection::vec(

@@ -1,7 +1,7 @@
 //! JSON: one object per line, or an array of objects; each field maps to its column.
 //!
-//! Values are taken as written: a text column keeps the digits of a number and the text of an
-//! object; a decimal loses nothing to floating point. Objects become structs, arrays lists.
+//! Values keep their text form: a text column preserves the digits of a number and the text of an
+//! object, and decimals are not converted to floating point. Objects become structs, arrays lists.
 
 use super::bad_row::RowFault;
 use super::header::NameIndex;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// Types inferred from lines accept all of them.
+        /// Types that were inferred from lines accept all of these lines.
         #[test]
         fn inferred_types_accept_the_values(
             rows in proptest::collection::vec(

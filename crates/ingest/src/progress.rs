@@ -152,7 +152,7 @@ impl Input {
         }
     }
 
-    /// Returns the current stamp; none if all bytes are known to come from one state.
+    /// Returns the current stamp; none for an object, whose bytes are known to come from one state.
     fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
         match self {
             Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
@@ -205,8 +205,8 @@ pub(crate) struct Content {
 }
 
 impl Tap {
-    /// Reads the rest and returns the content. Fails if the file changed since it was listed: its
-    /// rows may then come from different states.
+    /// Reads the rest and returns the content. Fails if the file changed since it was listed,
+    /// because its rows may come from different states.
     pub fn finish(mut self, source: &SourceFile) -> Result<Content> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];

@@ -1,7 +1,7 @@
 //! Formats of dates and numbers in a CSV file that differ from ISO 8601 and SQL.
 //!
 //! Formats are never guessed: `01.02.2026` is text until an option defines which number is the
-//! month. Detected formats only serve to name the option in a hint.
+//! month. Detected formats are used only to name the option in a hint.
 
 use crate::error::{Error, Result};
 
@@ -101,7 +101,8 @@ fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     (ends && full).then_some(([first, second, third], separator, rest))
 }
 
-/// Rewrites a number that has a decimal comma, and points between thousands, with a decimal point.
+/// Rewrites a number with a decimal comma and points as thousands separators as one with a decimal
+/// point.
 fn with_point(value: &str) -> Option<String> {
     let (whole, fraction) = match value.split_once(',') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -129,7 +130,7 @@ fn with_point(value: &str) -> Option<String> {
     })
 }
 
-/// Formats that the texts of a column match, to name the option that reads them.
+/// Formats that the texts of a column match, used to suggest the option for reading them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Looks {
     /// Number of texts that look like a date in another order.

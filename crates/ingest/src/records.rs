@@ -1,7 +1,7 @@
 //! The records of a CSV text, in order, with bounded memory.
 //!
 //! Every record has the physical line where it starts. A record that cannot be split is returned as
-//! a fault, and reading continues at the next physical line. A stray quote therefore costs one line
+//! a fault, and reading continues at the next physical line. So a misplaced quote affects one line
 //! and not the rest of the file.
 
 use std::io::Read;
@@ -106,7 +106,7 @@ impl<R: Read> Records<R> {
     fn skip_long_row(&mut self) -> std::io::Result<Next> {
         let reason = format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20);
         if memchr2(b'\n', b'\r', self.window.bytes()).is_some() {
-            // A quoted field with line ends in it: probably one without a closing quote.
+            // A quoted field that contains line ends probably lacks its closing quote.
             let reason = format!("{reason}; a quoted field may not have been closed");
             return Ok(self.skip_line(&reason));
         }
@@ -121,7 +121,7 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // The line end itself stays, and is read as a blank line.
+        // The line end itself is not consumed, and is read as a blank line.
         Ok(Next::Fault(fault))
     }
 }
@@ -281,7 +281,7 @@ mod tests {
             }
         }
 
-        /// No input makes the reader stop early, loop or panic.
+        /// The reader reads any input to its end, without a panic.
         #[test]
         fn any_bytes_terminate(bytes in proptest::collection::vec(0_u8..=255, 0..200)) {
             let mut records = Records::new(Window::new(bytes.as_slice()), b',');

@@ -1,10 +1,11 @@
-//! Finds one CSV record in a byte slice. Pure, and the innermost loop of an import.
+//! Finds one CSV record in a byte slice. This module does no I/O and is the innermost loop of an
+//! import.
 //!
 //! RFC 4180 with common extensions: any ASCII delimiter; rows end with LF, CRLF or CR; a quote
-//! opens a quoted field only as its first character and is text elsewhere. Stricter than the `csv`
-//! crate in two places where leniency loses rows: a quoted field must end, and only blanks may
-//! follow its closing quote. One of these two errors reports a stray quote that swallows the text
-//! after it, with the line where it starts.
+//! opens a quoted field only as its first character and is text elsewhere. The scanner is stricter
+//! than the `csv` crate in two cases in which rows would be lost: a quoted field must end, and only
+//! blanks may follow its closing quote. So a misplaced quote is reported with its line, instead of
+//! treating the following text as part of the field.
 
 use memchr::{memchr, memchr3};
 
@@ -31,10 +32,11 @@ pub(crate) enum Scan {
     TextAfterQuote,
 }
 
-/// Bytes to compare one by one before a vectorized search for a long field's end is faster.
+/// Number of bytes to compare one by one before the vectorized search, which is faster only for
+/// long fields.
 const SHORT_FIELD_BYTES: usize = 24;
 
-/// Finds the record at the start of `bytes`, and its fields. `ended` means that no input follows.
+/// Finds the record at the start of `bytes`, and its fields. `ended` is true if no input follows.
 pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Span>) -> Scan {
     fields.clear();
     let mut at = 0;

@@ -2,7 +2,7 @@
 //! disk and in buckets.
 //!
 //! Files are listed in natural order, without duplicates. In folders, names that start with `.` or
-//! `_` are skipped, and so are files with an unknown suffix unless the request names the format.
+//! `_` are skipped, as are files with an unknown suffix unless the request names the format.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, Metadata};
@@ -59,7 +59,8 @@ impl SourceFile {
         matches!(self.place, Place::Object(_))
     }
 
-    /// Returns the error of reading the file, in full if the object store has more details.
+    /// Returns the error of reading the file, with the details of the object store if there are
+    /// any.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
             Place::Object(object) => object.failure().unwrap_or(error),
@@ -68,7 +69,7 @@ impl SourceFile {
     }
 }
 
-/// The way a file was named; decides if an unknown format is an error.
+/// The way a file was named, which determines whether an unknown format is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
     /// By its own name or by a glob: its format must be detected.
@@ -128,7 +129,7 @@ impl Discovery {
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
         }
-        // A name with brackets or stars is first tried as a file, then as a pattern.
+        // A name with pattern characters is first tried as a file, then as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
             Ok(metadata) => self.add_file(path, &metadata, Named::Expressly),
@@ -183,7 +184,7 @@ impl Discovery {
         let url = CloudUrl::parse(source)?;
         let missing = |note| Error::NoFiles { path: source.to_owned(), note };
         let is_folder = url.key().is_empty() || source.ends_with('/');
-        // A name with brackets or stars is first tried as an object, then as a pattern.
+        // A name with pattern characters is first tried as an object, then as a pattern.
         if !is_folder && let Some(object) = self.clouds.find(&url)? {
             return self.add_object(object, Named::Expressly);
         }

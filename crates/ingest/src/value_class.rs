@@ -1,7 +1,7 @@
 //! Classes of values, detected from text alone.
 //!
-//! [`Classes`] is the set of classes of a column's values. The type that holds them all is chosen
-//! once, at the end, from the set. The order of rows and files therefore does not matter.
+//! [`Classes`] is the set of classes of a column's values. The type that holds all values is chosen
+//! once, at the end, from the set. So the order of rows and files does not matter.
 
 use super::temporal::parse_moment;
 
@@ -169,7 +169,7 @@ fn classify_number_or_date(text: &str) -> Class {
 
 fn classify_whole(text: &str, digits: &[u8], plus: bool) -> Class {
     if plus {
-        // Probably a telephone number; a number type would lose its plus sign.
+        // The value is probably a telephone number, whose plus sign a number type would lose.
         return Class::Text;
     }
     if digits.len() > 1 && digits[0] == b'0' {
