@@ -14,8 +14,8 @@ use crate::head_cache::HeadCache;
 use crate::objects::{Objects, Pending};
 use crate::{DeletedRefs, Error, Merges, Result, State, Tags};
 
-/// The maximum number of attempts of a change when concurrent changes of the same ref succeed
-/// first.
+/// The maximum number of attempts of a change that conflicts with concurrent changes of the same
+/// ref.
 pub(crate) const ATTEMPTS_MAX: usize = 200;
 
 /// The catalog of a lake. Clones share their caches.
@@ -143,7 +143,8 @@ impl Catalog {
         branch: &str,
         value: Option<Bytes>,
     ) -> Result<Option<()>> {
-        // If the store fails, the branch may have either value: remove it from the cache first.
+        // If the store fails, the branch may have the old or the new value, so remove it from the
+        // cache first.
         self.heads.set(branch, None);
         match self.store.apply(batch).await {
             Ok(_) => {

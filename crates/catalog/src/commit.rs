@@ -38,7 +38,7 @@ impl Catalog {
     /// Retries if the branch moved without changing these tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
-        // The cached head may be stale: only a success, or an error of the store, is final.
+        // The cached head may be stale, so only a success or an error of the store is final.
         if let Some(cached) = self.heads.get(&request.branch) {
             match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),
@@ -142,7 +142,8 @@ impl Catalog {
                 return Err(Error::NamespaceNotEmpty { name: name.clone(), tables });
             }
         }
-        // Checked after all drops, so that outer and inner namespaces can be dropped in any order.
+        // The check runs after all drops, so that outer and inner namespaces can be dropped in any
+        // order.
         for change in &request.namespaces {
             let NamespaceChange::Drop(outer) = change else { continue };
             let within = namespaces.keys().filter(|name| name::lies_within(name, outer));
@@ -180,7 +181,7 @@ impl Catalog {
         new: NewCommit,
         parents: &[Arc<CommitObject>],
     ) -> Result<(CommitId, Arc<CommitObject>)> {
-        // If the clock went back, the commit must still not be older than its parents.
+        // Even if the clock was set back, the commit must not be older than its parents.
         let latest = parents.iter().map(|parent| parent.time).max();
         let now = self.now();
         let generation = parents.iter().map(|parent| parent.generation + 1).max();

@@ -1,4 +1,5 @@
-//! Git for tables: commits of the whole lake, branches, tags, namespaces, diff and merge.
+//! Version control of tables, as git does for files: commits of the whole lake, branches, tags,
+//! namespaces, diff and merge.
 //!
 //! [`Catalog`] is the handle. A commit stores the state of all tables as a trie of
 //! content-addressed objects. A new commit writes only the nodes on the path to the changed tables,

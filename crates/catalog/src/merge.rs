@@ -219,7 +219,7 @@ impl<'a> Merges<'a> {
     }
 
     /// Plans to apply the changes between two commits on top of a stack, as a cherry-pick or revert
-    /// does. Neither commit needs to be in its history.
+    /// does. Neither commit needs to be in the stack's history.
     pub async fn plan_onto(self, stack: &Stack, from: CommitId, to: CommitId) -> Result<MergePlan> {
         let bases = vec![from];
         let (taken, contested) = self.compare(&bases, stack.head, to).await?;
@@ -291,9 +291,8 @@ impl<'a> Merges<'a> {
         self.catalog.swap(swap, record, Pending::default()).await
     }
 
-    /// Locks the branch against changes by other tasks of this process. While it holds the guard,
-    /// the caller must change the branch only by [`Merges::apply`] or
-    /// [`Merges::end_stack`].
+    /// Locks the branch against changes by other tasks of this process. While the caller holds the
+    /// guard, it must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
     pub async fn lock_branch(self, branch: &str) -> tokio::sync::MutexGuard<'a, ()> {
         self.catalog.heads.lock(branch).await
     }
@@ -367,7 +366,8 @@ impl<'a> Merges<'a> {
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
-        // The source's trie nodes are reused if the source is a parent, which keeps them reachable.
+        // The source's trie nodes are reused only if the source is a parent, because then they stay
+        // reachable.
         let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
         let tables =
             trie::update(&self.catalog.objects, pending, target.tables, reuse, changes).await?;
@@ -387,7 +387,7 @@ impl<'a> Merges<'a> {
     }
 
     /// Merges the namespaces of both sides. A dropped namespace is kept or restored if the merged
-    /// state has a table or namespace in it.
+    /// state contains a table or namespace in it.
     async fn merge_namespaces(
         self,
         plan: &MergePlan,

@@ -1,8 +1,8 @@
 //! Merge bases: the best common ancestors of two commits, and the values at them.
 //!
-//! Criss-cross merges leave several best common ancestors. If their values differ, the ancestors
-//! are merged first, as git's recursive merge does. A value that this cannot determine is returned
-//! as [`Base::Merged`] and needs a merge of the table contents.
+//! After criss-cross merges there are several best common ancestors. If their values differ, the
+//! ancestors are merged first, as in git's recursive merge. If that does not determine the value,
+//! it is returned as [`Base::Merged`], and the table contents must be merged.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use headwater_model::{CommitId, Timestamp};
 use crate::codec::CommitObject;
 use crate::{Catalog, Result, TableEntry};
 
-/// A sort key that orders every commit after its parents: its time is never before its parents'
-/// times, and its generation is always higher.
+/// A sort key that orders every commit after its parents: it uses the commit's time, which is never
+/// before its parents' times, and its generation, which is always higher.
 pub(crate) type Rank = (Timestamp, u64, CommitId);
 
 /// The sides that can be reached from a commit.
@@ -145,7 +145,7 @@ impl Catalog {
             if *head == ancestor {
                 return Ok(Some(index));
             }
-            // A commit older than the ancestor is not a descendant.
+            // A commit older than the ancestor cannot be a descendant.
             if rank > goal {
                 waiting.entry(rank).or_insert(index);
             }

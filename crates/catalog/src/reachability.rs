@@ -1,7 +1,6 @@
 //! Reachability: all table states in the history of some commits, and the time each was superseded.
 //!
-//! States at merge bases of these commits are marked, because the branches cannot be merged without
-//! them.
+//! States at merge bases of these commits are marked, because merging the branches needs them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -50,8 +49,8 @@ impl Reach {
     }
 }
 
-/// The last commit where paths from several heads met, or the head itself. Commits with different
-/// origins meet at a merge base.
+/// The last commit where paths from several heads met, or the head itself. A commit at which paths
+/// with different origins meet is a merge base.
 type Origin = CommitId;
 
 impl Catalog {
@@ -82,7 +81,7 @@ impl Catalog {
             {
                 for (table, entry) in self.state(id).await?.entries(None).await? {
                     if wanted(&entry) {
-                        // A state that is only at a merge base is superseded by the children.
+                        // The state was superseded at the time of this commit, unless it is a head.
                         let until = (!head_set.contains(&id)).then_some(commit.time);
                         found.add(table, entry, until, base);
                     }

@@ -48,8 +48,7 @@ impl Catalog {
             let commit = self.objects.commit(id).await?;
             let reached = match back {
                 Back::Commits(count) => steps == *count,
-                // Timestamps are displayed with microseconds, so they are compared with the same
-                // precision.
+                // Compare with microseconds, since timestamps are displayed with this precision.
                 Back::Time(time) => commit.time.timestamp_micros() <= time.timestamp_micros(),
             };
             if reached {

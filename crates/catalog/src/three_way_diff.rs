@@ -96,7 +96,7 @@ impl ThreeWayDiff {
             }
             (contested.table, contested.renamed) = (table, renamed);
         } else if !of_both && !untouched {
-            // The other side dropped it.
+            // The other side dropped the table.
             let TableChange { table, from: ours, to: theirs } = changes.remove(new);
             let base = Base::Known(Some(rename.base.clone()));
             self.contested.push(Contested { table, base, ours, theirs, renamed });

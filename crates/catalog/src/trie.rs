@@ -111,7 +111,7 @@ async fn leaves(
 }
 
 /// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another stored
-/// trie with at least the same lifetime; its equal nodes are not stored again.
+/// trie that exists at least as long; nodes that are equal to its nodes are not stored again.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut Pending,
@@ -188,7 +188,8 @@ fn update_node<'a>(
                 _ => inner(pending, children, tables).map(Some),
             };
         }
-        // The tables fit into one leaf again, and the shape must not depend on the history.
+        // The tables fit into one leaf again, and are moved to one because the shape must not
+        // depend on the history.
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {
@@ -237,7 +238,7 @@ fn inner(pending: &mut Pending, children: BTreeMap<u8, Child>, tables: u64) -> R
     Ok(Child { id, tables })
 }
 
-/// A different key, with its entries in the first and the second trie.
+/// A key whose entries differ, with its entries in the first and the second trie.
 pub(crate) type Difference = (String, Option<TableEntry>, Option<TableEntry>);
 
 /// Lists the differences between two tries, by key.
