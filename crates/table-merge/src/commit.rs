@@ -23,7 +23,7 @@ pub struct CommittedMerge {
 
 impl TableMerge {
     /// Commits the merge to our side; `summary` is added to its snapshot's summary. On failure,
-    /// deletes what it wrote.
+    /// deletes the files that it wrote.
     pub async fn commit(
         &self,
         tables: &Tables,

@@ -33,8 +33,8 @@ pub(crate) struct Files<'a> {
 pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the live rows of files that differ between the states: needed only there, to
-    /// distinguish compaction from changes.
+    /// Counts the live rows of files that differ between the states: only these counts are needed,
+    /// to distinguish compaction from changes.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
@@ -50,7 +50,7 @@ impl LiveRows {
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Most files have no deletes.
+        // Only files with deletes need to be counted by reading.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -76,11 +76,11 @@ pub(crate) struct FilePlan {
     pub files_to_remove: Vec<File>,
     /// Files changed on both sides, to merge by rows.
     pub groups: Vec<Group>,
-    /// Files replaced by each side outside these groups.
+    /// Files replaced by each side outside the groups.
     pub elsewhere: [Replaced; 2],
     /// Files replaced by each side, if it did more than append and compact.
     pub replaced: [Replaced; 2],
-    /// True if files of theirs replace ours in a group.
+    /// True if files of the other side replace files of our side in a group.
     pub settles: bool,
     /// The reach of their changes.
     pub reach: Reach,
@@ -137,8 +137,8 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// Returns the partitions in which the side left no file of the base, so that it may have
-    /// replaced them.
+    /// Returns the partitions in which the side kept no file of the base, and so may have replaced
+    /// all rows.
     fn possibly_replaced(&self, base: &'a [File]) -> Reach {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
@@ -166,7 +166,7 @@ impl<'a> Change<'a> {
         Replaced { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
     }
 
-    /// Returns the files with changed rows, without those that were only compacted.
+    /// Returns the files with changed rows, without files that were only compacted.
     fn changed(&self) -> Vec<&'a File> {
         let with_appended_rows = self.with_appended_rows();
         let counts = |file: &&&File| {
@@ -176,8 +176,8 @@ impl<'a> Change<'a> {
         added.chain(self.removed.iter().filter(counts)).copied().collect()
     }
 
-    /// Returns the partitions in which the replacing files have another number of rows than the
-    /// replaced ones, that is, rows that were appended before the compaction.
+    /// Returns the partitions in which the replacing files have a different number of rows than the
+    /// replaced files, which means that they contain rows appended before the compaction.
     fn with_appended_rows(&self) -> HashSet<Key> {
         let mut rows: HashMap<Key, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
@@ -210,7 +210,8 @@ impl<'a> Change<'a> {
             Reach::Rows => return None,
             Reach::All => None,
             Reach::Partitions(_) | Reach::ChangedPartitions => {
-                // The partition of a file of another spec does not tell whether it is affected.
+                // The partition of a file of another spec does not determine whether the file is
+                // affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -309,7 +310,8 @@ impl Group {
     /// Returns the side that only compacted the group's rows, if one did.
     fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // Rows appended before the compaction would change the count.
+        // Equal counts are required, because rows appended before the compaction would change the
+        // count.
         let only_compacts = |change: &Change<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };

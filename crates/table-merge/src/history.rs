@@ -3,10 +3,11 @@
 //! A merge snapshot records the merged snapshot, its second parent, under
 //! [`headwater_tables::MERGED`], and the [`Reach`] of the merged changes.
 //!
-//! A side need not descend from the base: a conflict may have been resolved by keeping one side's
-//! table, or a commit is reverted, or cherry-picked to another branch. Then the base's changes
-//! since the common ancestor are reverted first. If some snapshots are unknown, a side
-//! that kept no file of the table, or of a partition, may have replaced it as a whole.
+//! A side may not descend from the base, for example if a conflict was resolved by keeping one
+//! side's table, or for a revert or cherry-pick. Then the history consists of the reverse of the
+//! base's changes since the common ancestor, and the side's changes. If some snapshots are unknown,
+//! a side that kept no file of the table, or of a partition, is assumed to have replaced it as a
+//! whole.
 
 use std::collections::HashSet;
 
@@ -71,7 +72,7 @@ impl Past {
     }
 
     /// Returns the changes of both sides since the base, without the snapshots `same`, whose
-    /// changes the base contains as well.
+    /// changes the base also contains.
     pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
         self.sides.each_ref().map(|side| {
             let mut found = History::between(&self.base, side, same);
@@ -94,7 +95,7 @@ impl History {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // Files that are added again by reverting a removal contain no appended rows.
+            // Files that are added again by reverting a removal contain no new rows.
             found.only_appends_or_compacts &=
                 undone.only_appends_or_compacts && undone.appends.is_empty();
         }
@@ -114,7 +115,7 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // The part of a merge that both sides contain is not a change of this side.
+            // The part of a merge that both sides contain does not count as a change of this side.
             let merged = merged_by(snapshot);
             let is_shared = merged.is_some_and(|id| known.contains(&id));
             let reach = if is_shared { Reach::Rows } else { Reach::of(snapshot, before) };

@@ -4,7 +4,8 @@
 //! [`merge`] computes the result and writes nothing; [`TableMerge::commit`] commits it to our side.
 //! Incompatible changes are reported as [`Conflict`]es with the affected files and rows.
 //!
-//! This crate moves no ref and knows no branches: `lake` merges the tables of two commits with it.
+//! This crate does not move refs and does not depend on branches; the crate `lake` uses it to merge
+//! the tables of two commits.
 
 mod columns;
 mod commit;

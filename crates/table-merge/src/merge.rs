@@ -1,5 +1,5 @@
-//! The merge of two states of a table: a plan over files, and rows where both changed the same
-//! files.
+//! The merge of two states of a table: a plan over files, and over rows where both sides changed
+//! the same files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct TableMerge {
     pub(crate) base: Table,
     pub(crate) ours: Table,
     pub(crate) theirs: Table,
-    /// The merged table without its rows, to read and write rows for.
+    /// The merged table without its rows, with whose schema rows are read and written.
     pub(crate) merged_table: Table,
     pub(crate) shape: Shape,
     pub(crate) files_to_add: Vec<Arc<DataFile>>,
@@ -52,9 +52,10 @@ pub struct TableMerge {
     pub(crate) again: ReplayedChanges,
     /// True if the history is too incomplete to exclude that added rows already exist.
     pub(crate) doubtful: bool,
-    /// True if this merges two branches, not a branch and a commit's change.
+    /// True if this merges two branches, and does not apply one commit's change to a branch.
     pub(crate) of_branches: bool,
-    /// True if this is an ordinary change of our side.
+    /// True if the merge is committed as an ordinary change of our side, without recording the
+    /// other side.
     pub(crate) goes_on: bool,
     /// The side that has exactly the files of the merged table.
     pub(crate) rows_of: Option<Side>,
@@ -169,7 +170,8 @@ pub async fn merge(
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
     let compacts = histories[1].only_appends_or_compacts;
-    // If ours does not descend from the base, it may have assigned the same ids to its own rows.
+    // If our side does not descend from the base, it may have assigned the same ids to its own
+    // rows.
     let base_counters =
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
     let plan = match FilePlan::merge(&files, histories) {
@@ -225,8 +227,8 @@ async fn check_rows(
     Ok(conflicts)
 }
 
-/// Returns true if the changes since a state of a table only compacted rows; if `appends`, they
-/// may also have appended some.
+/// Returns true if the changes since a state of a table only compacted rows; with `appends`, they
+/// may also have appended rows.
 pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
     let (before, after) = (base.metadata(), now.metadata());
     let same_shape = before.uuid() == after.uuid()
@@ -295,7 +297,7 @@ impl TableMerge {
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
                 if only_deletes == Some(true) {
-                    // No row moved to another partition.
+                    // If no row moved to another partition, the groups can be merged separately.
                     let whole = Group { rows_may_move: false, ..group.clone() };
                     result = reader.merge_group(&whole, budget).await?;
                 }
@@ -472,8 +474,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. Rows that existed in other files are not added, even if no
-    /// file of ours is removed for them.
+    /// Returns the kind of the change. Rows that existed in other files do not count as added, even
+    /// if no file of our side is removed.
     fn kind(&self, compacts: bool, settles: bool) -> Kind {
         if !self.changes_files() {
             Kind::Compact

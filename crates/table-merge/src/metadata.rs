@@ -61,7 +61,7 @@ pub(crate) struct Required {
     pub name: String,
     /// The side that made it required.
     pub side: Side,
-    /// True if files without the column have a value by its default.
+    /// True if the column has a default, which files without the column use.
     pub has_default: bool,
 }
 
@@ -118,7 +118,7 @@ impl Shape {
     /// Returns the merged table's columns with the field ids of the base, of our side and of their
     /// side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // The base of a criss-cross merge may have the column under either side's id.
+        // The base of a criss-cross merge may have the column under the id of either side.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -166,7 +166,7 @@ impl Shape {
 }
 
 /// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
-/// files by it. Neither is allowed on a partition column.
+/// files by it. Neither change is allowed on a partition column.
 fn changed_partition_column(
     three: Three<'_>,
     merged: &Schema,
@@ -177,7 +177,8 @@ fn changed_partition_column(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Such files are rewritten with our ids, so their partitions do not remain.
+    // Files with renumbered columns are rewritten with our ids, so their partition values are not
+    // kept.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
     let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));

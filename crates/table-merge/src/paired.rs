@@ -1,8 +1,8 @@
 //! Finds the changed rows of each side for rows that both changed.
 //!
-//! Rows have no key, so a pair is only a guess for display and decides nothing: the most similar
-//! new row in the side's files is paired with the base row. A row without a similar one counts as
-//! deleted.
+//! Rows have no key, so a pair is only a guess for display, and does not affect the merge: the most
+//! similar new row in the side's files is paired with the base row. A row without a similar one
+//! counts as deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;

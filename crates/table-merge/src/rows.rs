@@ -2,9 +2,9 @@
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
 //! differences in the number of equal rows, so that file layout and compaction do not matter.
-//! Deletes of different rows merge. If both sides deleted the same row, they merge only if neither
-//! added any row, here or elsewhere, or if both results are equal: otherwise both sides may have
-//! updated the row, possibly into another partition.
+//! Deletes of different rows can be merged. Deletes of the same row by both sides can be merged
+//! only if neither side added any row, in these files or elsewhere, or if both results are equal.
+//! Otherwise both sides may have updated the row, possibly moving it to another partition.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::merge::BaseCounters;
 /// Maximum number of rows in a conflict's sample.
 pub(crate) const ROWS_SHOWN: usize = 10;
 
-/// A row by its values: half of their SHA-256, which is collision-resistant.
+/// A row identified by its values: half of their SHA-256, which is collision-resistant.
 pub(crate) type RowKey = [u8; 16];
 
 /// The number of equal rows in base, ours and theirs.
@@ -53,7 +53,8 @@ pub(crate) struct MergedGroup {
     theirs: Vec<Arc<DataFile>>,
     /// The wanted number of each row.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// The number of their rows, equal to one of ours, that may be skipped.
+    /// The number of rows of theirs, by row, that may be skipped because they are equal to rows of
+    /// ours.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Rows wanted but not in ours, and rows in ours but not wanted.
     pub rows_added: u64,
@@ -154,7 +155,7 @@ impl RowReader<'_> {
     }
 
     /// Returns true if no side added rows in files that replaced others, so that deleted rows were
-    /// not moved elsewhere. False if that would exceed the budget.
+    /// not moved to other files. False if the check would exceed the budget.
     pub async fn only_deletes(
         &self,
         groups: &[Group],
@@ -262,8 +263,8 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns how many of their rows may be skipped, for rows that ours has as well and theirs has
-/// more often than the base: as many as the base has.
+/// Returns the number of rows of theirs that may be skipped: for rows that ours has too, and theirs
+/// has more often than the base, the number in the base.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -363,14 +364,14 @@ fn decide(
     &Group { rows_may_move, only_appends_or_compacts, unclear, .. }: &Group,
 ) -> Decision {
     let all = || counts.values();
-    // A row that both sides only added is kept twice, even among other rows.
+    // A row that both sides added is kept twice if both sides only added rows.
     if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
     {
         return Decision::Ours;
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side kept some of several equal rows, it is unknown which ones it deleted.
+    // If a side kept some of several equal rows, it is unknown which of them it deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])

@@ -1,13 +1,14 @@
-//! Changes that both sides contain although no merge brought them: commits cherry-picked from one
+//! Changes that both sides contain without a merge between them: commits cherry-picked from one
 //! side to the other or to both, or reverted on both.
 //!
 //! Their rows are not a change of either side. So these changes are applied to the base as well,
 //! and later changes of their files, such as compaction, are handled as usual. A change is
 //! identified by the snapshot that made it first, which cherry-picks name in their summaries. It
-//! consists of the difference between that snapshot's files and its parent's. If these files are
-//! not in the base, because it changed files of its own branch only, the cherry-picking snapshot is
-//! used instead. If that is not possible either, and rows were added, both sides have these rows
-//! but it is unknown which they are; then other new rows must be clearly new.
+//! consists of the difference between the files of that snapshot and of its parent. If these files
+//! are not in the base, because the change affected only files of its own branch, the
+//! cherry-picking snapshot is used instead. If that is not possible either, both sides have the
+//! added rows, but it is unknown which rows these are. Then all other new rows must be
+//! distinguishable from them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::history::Past;
 pub(crate) struct Common {
     /// The files of the base, including the changes that both sides contain.
     pub base: Vec<File>,
-    /// The snapshots without other changes.
+    /// The snapshots that contain only changes shared by both sides.
     pub same: HashSet<i64>,
     /// The snapshots whose changes both sides contain, but whose files are unknown.
     pub unclear: HashSet<i64>,
@@ -70,7 +71,7 @@ impl Past {
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<Common, Error> {
         let mut shared = Shared::of(self);
         if !shared.is_empty() {
-            // An old snapshot of the base may contain them already.
+            // An old snapshot of the base may contain these changes already.
             while self.base.read_more(tables).await {}
             shared = Shared::of(self);
         }
@@ -154,7 +155,8 @@ impl Past {
         }
     }
 
-    /// Applies one of the changes as the snapshot that replayed it did; returns its index.
+    /// Applies a change with the files of the snapshot that replayed it; returns the index of the
+    /// change.
     async fn replay_other(
         &self,
         tables: &Tables,
@@ -238,11 +240,11 @@ struct Shared {
     /// Changes that both sides contain and the base does not, by the snapshots that made them
     /// first.
     all: HashSet<i64>,
-    /// The shared changes that are not part of another one.
+    /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
-    /// Changes of the base that neither side contains any more.
+    /// Changes of the base that neither side contains.
     undone: HashSet<i64>,
-    /// The reverted changes that are not part of another one.
+    /// The reverted changes that are not part of another reverted change.
     reverted: BTreeSet<i64>,
 }
 
@@ -317,7 +319,7 @@ impl Shared {
         parts
     }
 
-    /// Returns the snapshots of either side without a change that the other side lacks.
+    /// Returns the snapshots of either side all of whose changes the other side contains.
     fn same(&self, past: &Past) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
