@@ -115,7 +115,7 @@ fn content_name(content: DataContentType) -> &'static str {
 }
 
 /// Returns the type of a partition value, from the newest schema with its source column, which may
-/// be dropped since.
+/// have been dropped.
 fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
     let current = std::iter::once(metadata.current_schema());
     let mut others: Vec<_> = metadata.schemas_iter().collect();

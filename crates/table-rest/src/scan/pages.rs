@@ -126,7 +126,7 @@ impl RestTables<'_> {
         while let Some(id) = next
             && next != start
         {
-            // Guards against a cycle in a broken history.
+            // Prevents an endless loop if the history has a cycle.
             let snapshot = if seen.insert(id) { lineage.find(self.tables, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,

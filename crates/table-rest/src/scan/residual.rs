@@ -39,7 +39,8 @@ impl<'f> Residual<'f> {
         Residual { filter, transformed_values: RefCell::default() }
     }
 
-    /// Returns the rows of a file that satisfy the filter, as far as its partition tells.
+    /// Returns the rows of a file that satisfy the filter, as far as its partition values determine
+    /// them.
     pub(super) fn truth(&self, file: &DataFile) -> Truth {
         self.truth_of(self.filter, file)
     }
