@@ -18,7 +18,8 @@ use crate::{Error, Objects, Result};
 /// The content of an object, as parts of bytes.
 pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
 
-/// A written content, which no object has yet. Its file is garbage if this is dropped.
+/// A written content, which no object references yet. If this value is dropped, its file is
+/// garbage.
 pub(crate) struct Written {
     objects: Objects,
     /// The file; empty contents have none.
@@ -30,7 +31,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    /// Returns the ref that lists the file as garbage until an object has it.
+    /// Returns the ref that lists the file as garbage until an object references it.
     pub(crate) fn garbage(&self) -> String {
         garbage_ref(&self.name)
     }
@@ -83,7 +84,7 @@ impl Objects {
     async fn start(&self, name: &str) -> Result<Upload> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, Expected::Anything)?;
-        // A power failure that loses the record also leaves an unsynced file.
+        // This record may be lost in a power failure; the file is then not synced either.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
         Ok(Upload::new(self.0.storage.clone(), self.location(name)))

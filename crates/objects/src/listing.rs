@@ -6,7 +6,7 @@
 use crate::record::{ObjectInfo, decode, object_ref};
 use crate::{Objects, Result};
 
-/// Refs that are read at once where groups may be skipped.
+/// Number of refs of one read in a listing with groups.
 const CHUNK: usize = 200;
 
 /// Maximum number of results of a page.
@@ -22,7 +22,7 @@ pub struct List {
     pub bucket: String,
     /// The beginning of the keys.
     pub prefix: String,
-    /// Groups the keys that have it after the prefix.
+    /// If set, keys that contain it after the prefix are grouped.
     pub delimiter: Option<String>,
     /// Returns only keys and groups after this one.
     pub after: Option<String>,
@@ -40,7 +40,7 @@ pub enum Listed {
         /// The object.
         info: Box<ObjectInfo>,
     },
-    /// The keys that begin with this text, which ends with the delimiter.
+    /// A group: the keys that begin with this text, which ends with the delimiter.
     Group(String),
 }
 
@@ -121,7 +121,7 @@ impl List {
     }
 }
 
-/// Returns the ref to start after. After a group, its keys are skipped.
+/// Returns the ref to start after. If `after` is a group, the keys of the group are skipped.
 fn start_after(start: &str, list: &List, after: &str) -> String {
     if after.starts_with(&list.prefix) && list.group(after) == Some(after) {
         return format!("{start}{}", end_of(after));
@@ -129,7 +129,7 @@ fn start_after(start: &str, list: &List, after: &str) -> String {
     format!("{start}{after}")
 }
 
-/// Returns a text after every key that begins with a group: longer than any key.
+/// Returns a text that sorts after every key of a group: it is longer than any key.
 fn end_of(group: &str) -> String {
     format!("{group}{}", "\u{10FFFF}".repeat(LAST_CHARACTERS))
 }

@@ -18,7 +18,7 @@ const KEY_BYTES_MAX: usize = 1_024;
 /// Maximum length of the user metadata, in bytes.
 const METADATA_BYTES_MAX: usize = 2_048;
 
-/// Attempts of a change of an object that other requests change.
+/// Maximum number of attempts to change an object that other requests change concurrently.
 const ATTEMPTS: usize = 30;
 
 /// The bucket and the key of an object.
@@ -82,7 +82,7 @@ impl Objects {
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // A refusal before the content is received; the decision is that of the commit.
+            // An early check, before the content is received; the check at the commit is decisive.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
@@ -109,7 +109,8 @@ impl Objects {
         Err(Error::NoObject { key: path.key.clone() })
     }
 
-    /// Opens the content of an object. `range` returns the bytes of it for an object.
+    /// Opens the content of an object. `range` returns the range of bytes to read, given the
+    /// object.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NoObject`], [`Error::Range`]; those of `range`.
     pub async fn open_object(
@@ -171,7 +172,7 @@ impl Objects {
         Err(Error::Conflict { key: path.key.clone() })
     }
 
-    /// Stores an object whose content is written, in one batch with other changes.
+    /// Stores an object, whose content is already written, in one batch with other changes.
     pub(crate) async fn commit(
         &self,
         path: &ObjectPath,

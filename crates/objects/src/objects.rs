@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle to the buckets of a lake.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ pub(crate) struct Shared {
     pub(crate) storage: Arc<Storage>,
     /// URL of the folder with the contents.
     root: String,
-    /// The same folder in a local storage.
+    /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
     /// Files that are being written.
     pub(crate) active: Mutex<HashSet<String>>,
-    /// Held to write by the deletion of a bucket, to read by the creation of objects.
+    /// The deletion of a bucket holds the write lock; the creation of an object holds a read lock.
     pub(crate) buckets: tokio::sync::RwLock<()>,
 }
 
@@ -115,6 +115,6 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Returns the path of a file in the folder of contents: spread over 256 folders.
 pub(crate) fn relative(blob: &str) -> String {
-    // Random digits are at the end of a name.
+    // The last characters of a name are random.
     format!("{}/{blob}", &blob[blob.len().saturating_sub(2)..])
 }
