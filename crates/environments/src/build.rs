@@ -97,7 +97,7 @@ impl Environments {
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // A folder of an older layout without links.
+            // The older layout has a folder in place of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)
@@ -157,7 +157,7 @@ impl Environments {
         }
     }
 
-    /// Compiles what an earlier server did not finish.
+    /// Compiles the bytecode that an earlier server did not finish.
     pub(crate) fn resume_compiling(&self, interpreter: &Interpreter, folder: PathBuf) {
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
         let store = self.folder.join(BYTECODE);
@@ -171,7 +171,7 @@ impl Environments {
     }
 }
 
-/// Compiles packages that no environment had before.
+/// Compiles packages whose bytecode is not in the store.
 async fn compile(spawner: &Spawner, interpreter: &Interpreter, missing: &[Missing], folder: &Path) {
     if !missing.is_empty() {
         bytecode::compile(spawner, interpreter, missing).await;

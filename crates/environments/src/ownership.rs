@@ -128,7 +128,7 @@ impl User {
     }
 
     /// Checks the folder of an entry. With the sticky bit only the owner of an entry can replace
-    /// it, but anyone can add a program, or a link to one.
+    /// it, but any user can add a program, or a link to one.
     fn check_entry(&self, at: &Path, folder: &Metadata, entry: &Metadata) -> Result<(), Refused> {
         if folder.mode() & STICKY != 0 && entry.is_dir() {
             return Ok(());

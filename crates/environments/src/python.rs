@@ -38,12 +38,12 @@ impl Interpreter {
         libraries.into_iter().try_for_each(|library| ownership::resolve(library).map(drop))
     }
 
-    /// `python3.11`.
+    /// Returns the folder's name: `python3.11`.
     fn folder(&self) -> String {
         format!("python3.{}", self.minor)
     }
 
-    /// `3.11`.
+    /// Returns the minor version: `3.11`.
     pub(crate) fn short(&self) -> String {
         format!("3.{}", self.minor)
     }
@@ -98,8 +98,8 @@ fn patch_within(program: &[u8], minor: u32) -> Option<u32> {
     })
 }
 
-/// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; the first from 3.10 on if
-/// none.
+/// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; without a version, the
+/// first one from 3.10 on.
 pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpreter> {
     let found = all(search);
     let wanted = wanted.map(str::trim).filter(|wanted| !wanted.is_empty());
