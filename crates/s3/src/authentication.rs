@@ -27,7 +27,7 @@ impl S3Auth for KeyAuth {
     }
 }
 
-/// The check of each request: puts the principal that signed it into the request's extensions.
+/// The check of each request: adds the principal of the signature to the request's extensions.
 pub(crate) struct SignerAccess(pub(crate) S3Operations);
 
 #[async_trait]
@@ -48,7 +48,7 @@ impl S3Access for SignerAccess {
     }
 }
 
-/// Returns the principal of a request; without a valid signature, one that may do nothing.
+/// Returns the principal of a request; without a valid signature, a principal without rights.
 pub(crate) fn principal<T>(request: &S3Request<T>) -> Principal {
     request.extensions.get::<Principal>().cloned().unwrap_or_else(Principal::anonymous)
 }
