@@ -19,7 +19,7 @@ use sqlparser::parser::Parser;
 use crate::layout::CatalogTable;
 use crate::{empty, functions, information_schema, pg_catalog};
 
-/// Texts of which one is in every query that is rewritten.
+/// Every query that is rewritten contains at least one of these texts.
 const MARKS: [&str; 11] = [
     "pg_",
     "information_schema",
@@ -54,11 +54,11 @@ pub struct Identity {
 pub struct Translation {
     /// Its text.
     pub sql: String,
-    /// The names of the parameters that it had before: some may not be needed.
+    /// The names of the parameters of the original query, some of which the rewritten one may lack.
     pub parameters: Vec<String>,
 }
 
-/// Rewrites a query of PostgreSQL's catalogs; none if it is not one.
+/// Rewrites a query of PostgreSQL's catalogs; none for any other query.
 pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {
@@ -98,7 +98,7 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        // Before its expressions are rewritten, to aggregates among others.
+        // This precedes the rewriting of expressions, which may introduce aggregates.
         self.changed |= empty::fold_query(query);
         ControlFlow::Continue(())
     }
@@ -138,7 +138,7 @@ impl VisitorMut for Rewriter<'_> {
 }
 
 impl Rewriter<'_> {
-    /// Returns the expression to use in place of another, whose operands are rewritten already.
+    /// Returns the replacement for an expression whose operands are already rewritten.
     fn replacement(&self, expr: &mut Expr) -> Option<Expr> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
@@ -230,7 +230,8 @@ impl Rewriter<'_> {
     }
 }
 
-/// Names columns as PostgreSQL does: a function or cast by its name, any other `?column?`.
+/// Names columns as PostgreSQL does: a function or cast by its name, any other expression as
+/// `?column?`.
 fn name_columns(items: &mut [SelectItem]) {
     let mut names: Vec<String> = Vec::new();
     for item in items {
@@ -241,7 +242,7 @@ fn name_columns(items: &mut [SelectItem]) {
         };
         let is_repeated = names.contains(&name);
         if is_repeated {
-            // Names of columns differ in Headwater.
+            // Headwater requires distinct column names.
             name = format!("{name}_{}", names.len() + 1);
         }
         names.push(name.clone());
