@@ -36,7 +36,7 @@ impl SecretVersion<'_> {
 }
 
 impl Sealed {
-    /// Encrypts a value; none if it is too large for the cipher, which values of secrets never are.
+    /// Encrypts a value; none if it is too large for the cipher, which does not occur for secrets.
     pub(crate) fn seal(key: &Key, id: SecretVersion, value: &str) -> Option<Self> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
         let aad = id.associated_data();

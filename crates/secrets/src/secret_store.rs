@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(opened.as_str(), "topsecret");
         let moved = secrets.unseal("access key B", &sealed).await;
         assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
-        // A new key would make the value unreadable.
+        // A new key could not decrypt the value.
         let without = open(&store, &folder.path().join("lost"));
         assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }
