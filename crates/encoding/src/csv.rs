@@ -51,7 +51,7 @@ impl CsvWriter {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// Returns the remaining bytes: the header, if there was no batch.
+    /// Returns the remaining bytes: the header if no batch was written.
     pub fn end(&mut self) -> Bytes {
         self.output.take()
     }
