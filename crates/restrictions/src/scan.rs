@@ -22,7 +22,8 @@ use futures::StreamExt;
 /// Metric of scans: the bytes that they read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
-/// Replaces an error below the barrier of the table with this name by one without hidden values.
+/// Replaces an error below the barrier of the table with this name by an error without hidden
+/// values.
 pub(crate) type Conceal = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.

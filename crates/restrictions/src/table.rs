@@ -57,7 +57,7 @@ impl RestrictedTable {
         Ok(RestrictedTable { schema, plan, label: label.into(), conceal })
     }
 
-    /// Returns the plan of some columns; of none, one with the right number of rows.
+    /// Returns the plan of some columns; for no columns, a plan with the same number of rows.
     fn projected(&self, columns: Option<&Vec<usize>>) -> Result<LogicalPlan> {
         let Some(columns) = columns else { return Ok(self.plan.clone()) };
         let all = self.plan.schema().columns();
