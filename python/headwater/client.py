@@ -448,7 +448,7 @@ class Client(Refs, Tables):
         with self._connection.send(
             "GET", path, parameters=parameters, accept="application/x-ndjson"
         ) as response:
-            # A truncated line is invalid JSON, and is handled as a broken chunk.
+            # A truncated line is invalid JSON, and is handled like a broken chunk.
             while line := response.readline():
                 yield json.loads(line)
 

@@ -122,7 +122,7 @@ class Requests(WithServer):
         self.server.on("GET", "/v1/tags", Answer([]))
         self.client.tags()
         author = self.server.last().headers["x-headwater-author"]
-        # The standard library's server reads headers as Latin-1; what was sent is UTF-8.
+        # The standard library's server reads headers as Latin-1; the client sends UTF-8.
         self.assertEqual(author.encode("latin-1").decode(), "mø@here")
 
     def test_problems_are_raised_as_their_classes(self):
@@ -278,7 +278,7 @@ class Queries(WithServer):
                 self.body.close()
 
             def read_all(self):
-                # As the real one, it takes any end for the end.
+                # Like the method of pyarrow, this accepts any end of the data.
                 return b"".join(iter(lambda: self.body.read(3), b""))
 
         pyarrow = types.ModuleType("pyarrow")
