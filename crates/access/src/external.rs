@@ -57,7 +57,7 @@ impl ExternalLogin {
 
     /// Returns the principal of a person whose credential was accepted shortly before.
     ///
-    /// Errors: [`Error::InvalidCredential`] if the user is disabled or no longer bound to that
+    /// Errors: [`Error::InvalidCredential`] if the user is disabled or not bound to that
     /// person.
     pub fn resume(&self, access: &Access, address: Option<IpAddr>) -> Result<Principal> {
         let directory = access.directory();

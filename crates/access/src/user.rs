@@ -13,7 +13,7 @@ use crate::record::{
 use crate::restriction::check_unused;
 use crate::{Access, Error, Result};
 
-/// A request for a user.
+/// A request to create a user.
 #[derive(Clone, Default)]
 pub struct NewUser {
     /// The name.
@@ -25,7 +25,7 @@ pub struct NewUser {
 }
 
 impl std::fmt::Debug for NewUser {
-    /// Writes no password: it must not be logged.
+    /// Omits the password, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewUser").field("name", &self.name).finish_non_exhaustive()
     }

@@ -159,7 +159,7 @@ fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
 }
 
 /// Creates the huge-page file system for results, or returns the reason for memory files. Memory
-/// files are used if functions run as the server's user, who could make the files writable again.
+/// files are used if functions run as the server's user, which could make them writable.
 fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),

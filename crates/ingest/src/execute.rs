@@ -130,8 +130,8 @@ impl Importer {
         Ok(report)
     }
 
-    /// Reads all files and writes their rows; if the transaction ends without commit, it removes
-    /// them.
+    /// Reads all files and writes their rows. A transaction that ends without a commit removes
+    /// the written files.
     async fn transfer(
         &self,
         plan: &Plan,

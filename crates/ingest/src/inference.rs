@@ -144,7 +144,7 @@ impl Evidence {
         }
     }
 
-    /// Records a text as the example, unless the current example is certainly not a null marker.
+    /// Marks the type as settled, and replaces the example of text, which may be a null marker.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == Class::Text);

@@ -79,15 +79,15 @@ impl Components {
         problem
     }
 
-    /// Returns the decisions of a session that acts for a principal; none for the owner, who may do
-    /// everything.
+    /// Returns the decisions of a session that acts for a principal; none for the owner, whose
+    /// rights are unlimited.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
         table_access(&self.access, principal, None)
     }
 }
 
-/// Returns the decisions of a session that acts for a principal; none for the owner, who may do
-/// everything.
+/// Returns the decisions of a session that acts for a principal; none for the owner, whose
+/// rights are unlimited.
 pub(crate) fn table_access(
     access: &Access,
     principal: &Principal,

@@ -41,7 +41,7 @@ impl ImportRights {
         Ok(())
     }
 
-    /// Returns the check of each action on a table; none for the owner, who may do everything.
+    /// Returns the check of each action on a table; none for the owner, whose rights are unlimited.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))

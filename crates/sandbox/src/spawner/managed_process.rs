@@ -31,7 +31,7 @@ pub(super) struct ManagedProcess {
     pub(super) namespaces: Option<ZygoteNamespaces>,
     /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// For a clone: the socket over which it is told to begin.
+    /// For a clone: the socket with the signal to begin.
     pub(super) start_channel: Option<Channel>,
     /// True once a call uses the process.
     pub(super) begun: bool,

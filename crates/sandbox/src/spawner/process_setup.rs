@@ -78,7 +78,7 @@ pub(super) struct ProcessSetup {
     pub(super) files: Option<OwnedFd>,
     /// Socket of a zygote's orders.
     pub(super) orders: Option<OwnedFd>,
-    /// Socket over which the first process of a clone's sandbox is told to begin.
+    /// Socket with the signal to begin for the first process of a clone's sandbox.
     pub(super) start_channel: Option<Channel>,
     /// Files with which a clone joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,

@@ -45,7 +45,7 @@ struct Options {
 }
 
 /// Shuts the server down: it rejects new jobs and waits for running ones. The response is sent
-/// immediately. The shutdown is complete when `server.json` no longer exists.
+/// immediately. The shutdown is complete when `server.json` is removed.
 #[utoipa::path(post, path = "/v1/shutdown",
     operation_id = "shut_down", tag = "server",
     params(Options), responses(
