@@ -72,7 +72,7 @@ pub enum Error {
         restriction: String,
     },
     /// A row filter or column mask names the user or role to drop.
-    #[error("`{name}` is named by the {restriction}")]
+    #[error("`{name}` is used by the {restriction}")]
     Restricted {
         /// The user or role.
         name: String,
@@ -178,11 +178,11 @@ impl Fault for Error {
             Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",
             Error::NoRestriction { .. } => {
-                "List them with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
+                "List the restrictions with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
             }
             Error::RestrictionExists { .. } => "Choose another name, or write `OR REPLACE`.",
-            Error::Masked { .. } => "Replace or drop that mask: a column has one.",
-            Error::Restricted { .. } => "Replace or drop it first.",
+            Error::Masked { .. } => "Replace or drop the existing mask: a column has only one.",
+            Error::Restricted { .. } => "Replace or drop the restriction first.",
             Error::Name { .. } => "Use letters, digits and `.`, `_`, `-`, `@`, as in `ana`.",
             Error::Cycle { .. } => "Revoke the other role first.",
             Error::Password { .. } => "Choose another password.",

@@ -228,7 +228,7 @@ impl Fault for Error {
                  `headwater branch unprotect`."
             }
             Error::Quarantined { .. } => {
-                "Fix the cause and run again, or merge it anyway with `--unchecked`."
+                "Fix the cause and run again, or merge the branch with `--unchecked`."
             }
             Error::Name(error) => return error.hint(),
             Error::Store(error) => return error.hint(),

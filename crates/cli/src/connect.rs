@@ -132,7 +132,7 @@ pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
     while record.exists() {
         if Instant::now() > deadline {
             return Err(Problem::new(ErrorCode::TooBusy, "the server still has running jobs")
-                .with_hint("List them with `headwater job ls --status running`."));
+                .with_hint("List the jobs with `headwater job ls --status running`."));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -196,7 +196,7 @@ fn no_start(lake: &LakeFolder) -> Problem {
     }
     let log = lake.path.join("server.log");
     Problem::new(ErrorCode::Unavailable, "the lake's server does not start")
-        .with_hint(format!("Read its log, `{}`.", log.display()))
+        .with_hint(format!("Read the server's log, `{}`.", log.display()))
 }
 
 fn is_disk_full(lake: &LakeFolder) -> bool {

@@ -135,7 +135,7 @@ impl Context {
             Lake::Remote(remote) => {
                 let url = &remote.profile.url;
                 Err(error::invalid(format!("the lake of `{url}` is on another machine"))
-                    .with_hint("Run this command there, or use `--lake DIR`."))
+                    .with_hint("Run this command on that machine, or use `--lake DIR`."))
             }
         }
     }

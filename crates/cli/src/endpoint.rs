@@ -132,7 +132,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn unusable(url: &str) -> Problem {
     error::invalid(format!("`{url}` is not the URL of a server"))
-        .with_hint("Write it as `https://HOST:PORT`.")
+        .with_hint("Write the URL as `https://HOST:PORT`.")
 }
 
 /// Returns a TLS client that trusts a PEM file, or the system's certificates.

@@ -97,5 +97,5 @@ impl ProfileFile {
 /// Returns the error for an unknown profile.
 pub fn missing(name: &str) -> Problem {
     Problem::new(ErrorCode::FileNotFound, format!("there is no profile `{name}`"))
-        .with_hint("List them with `headwater profile ls`, or run `headwater login URL`.")
+        .with_hint("List the profiles with `headwater profile ls`, or run `headwater login URL`.")
 }

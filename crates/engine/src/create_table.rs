@@ -190,7 +190,7 @@ pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
             return Err(Error::Sql(SqlError::Invalid {
                 message: format!("there are two columns named `{}`", field.name()),
-                hint: Some("Give one of them another name with AS.".to_owned()),
+                hint: Some("Give one of the columns another name with AS.".to_owned()),
                 position: None,
             }));
         }

@@ -284,7 +284,7 @@ impl Error {
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
             }
-            Error::ViewChain { .. } => Some("Replace one of them with a query of tables."),
+            Error::ViewChain { .. } => Some("Replace one of the views with a query of tables."),
             Error::AlreadyExists { what: "view", .. } => {
                 Some("Use CREATE OR REPLACE VIEW, or choose another name.")
             }

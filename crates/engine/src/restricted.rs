@@ -125,7 +125,7 @@ pub fn change_forbidden(action: Action, table: &TableName, restrictions: &Restri
     let user = &restrictions.user;
     let message = format!("user `{user}` may not {action} table `{table}`: {}", names.join(", "));
     Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Read the table or add rows to it: the rest needs a user without restrictions.")
+        .with_hint("Only read the table or add rows to it, or use a user without restrictions.")
 }
 
 /// An unrestricted table with its name.

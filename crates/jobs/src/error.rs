@@ -36,7 +36,7 @@ pub enum Error {
         waiting: usize,
     },
     /// The server is shutting down and rejects new jobs.
-    #[error("the server is stopping and takes no more jobs")]
+    #[error("the server is stopping and does not accept jobs")]
     Stopping,
     /// The job was cancelled while it was queued.
     #[error("job `{id}` was stopped before it began")]
@@ -103,7 +103,7 @@ impl Fault for Error {
             }
             Error::AmbiguousJob { .. } => Some("Give more digits of the id.".into()),
             Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
-            Error::Stopping => Some("Try again when the server is back.".into()),
+            Error::Stopping => Some("Try again after the restart of the server.".into()),
             Error::Stopped { .. } | Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Store { hint, .. } => hint.clone(),
         }

@@ -125,18 +125,18 @@ impl Shared {
 fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
     let problem = Problem::new(ErrorCode::Interrupted, "the server ended while the job ran");
     if is_delivery {
-        return problem.with_hint("Do nothing: its event is delivered again.");
+        return problem.with_hint("Do nothing: the event is delivered again.");
     }
     match kind {
         JobKind::Maintenance => {
-            problem.with_hint("Do nothing: what is left is done the next time.")
+            problem.with_hint("Do nothing: the next maintenance continues the work.")
         }
         JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
-            problem.with_hint("Look at the branch's log, and start it again if it is not there.")
+            problem.with_hint("Start the job again if its commit is not in the branch's log.")
         }
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
-            problem.with_hint("Start it again.")
+            problem.with_hint("Start the job again.")
         }
-        JobKind::Function => problem.with_hint("Call it again, if what it did may be done twice."),
+        JobKind::Function => problem.with_hint("Call the function again if it may run twice."),
     }
 }

@@ -45,7 +45,7 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
         stopped.causes.push(problem.message);
         stopped.causes.extend(problem.causes);
     }
-    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start it again.".to_owned());
+    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start the job again.".to_owned());
     stopped
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn lost(error: JoinError) -> Problem {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
-                .with_hint("Report this: it is a fault of Headwater's own.");
+                .with_hint("Report this error: it is a defect of Headwater.");
             problem.causes.extend(text);
             problem
         }

@@ -61,8 +61,8 @@ impl Fault for NameError {
                 "Name a branch or a tag, a commit of one as in `main@3fa9c1d2`, or a commit alone as \
                  in `@3fa9c1d2`."
             }
-            "partition" => "Name a column, as in `origin`, or the day of one, as in `day(time)`.",
-            _ => "Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.",
+            "partition" => "Name a column, as in `origin`, or a transform, as in `day(time)`.",
+            _ => "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.",
         };
         Some(hint.into())
     }

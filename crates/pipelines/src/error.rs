@@ -129,7 +129,7 @@ pub enum Error {
     },
 
     /// Output rows of a model with null or duplicate keys.
-    #[error("model `{step}` gave {what} ({at})")]
+    #[error("model `{step}` returned {what} ({at})")]
     Keys {
         /// Model name.
         step: String,
@@ -369,9 +369,9 @@ impl Fault for Error {
             Error::NoManifest => Some("Run `headwater init` to create one.".into()),
             Error::Several { .. } => Some("Correct the files that are listed.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
-            Error::Duplicate { .. } => Some("Rename one of them.".into()),
+            Error::Duplicate { .. } => Some("Rename one of the two.".into()),
             Error::Cycle { .. } => {
-                Some("Read one of them under another name, or remove it from the cycle.".into())
+                Some("Rename a model, or remove one of the references between the models.".into())
             }
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
                 "Correct the query; `headwater table get TABLE` lists a table's columns.".to_owned()
@@ -405,7 +405,7 @@ impl Fault for Error {
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => Some("Create a branch from it and run there.".into()),
+            Error::NotABranch { .. } => Some("Create a branch from this ref and run there.".into()),
             Error::DeclaredColumns { .. } => {
                 Some("Change the declared columns or the result.".into())
             }
@@ -416,10 +416,10 @@ impl Fault for Error {
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
             Error::Cancelled { branch, .. } => branch.as_deref().map(where_to_read),
             Error::BranchMoved { .. } => {
-                Some("Run again, and write to another branch than the run's.".into())
+                Some("Run again, and do not write to the run's branch.".into())
             }
             Error::Overtaken { .. } | Error::Conflict { .. } => {
-                Some("Run again: the new state will be read.".into())
+                Some("Run again to read the new state.".into())
             }
         }
     }

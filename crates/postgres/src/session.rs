@@ -291,7 +291,7 @@ fn check_count(count: usize) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("the session has {count} statements or cursors (limit {NAMES_MAX})");
-    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close those that are not used."))
+    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close the unused ones."))
 }
 
 fn exists(what: &str, name: &str) -> Problem {

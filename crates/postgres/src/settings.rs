@@ -117,7 +117,7 @@ impl Settings {
             _ => {
                 let message = format!("the setting `{known}` cannot be `{value}`");
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint(format!("It is `{default}`.")));
+                    .with_hint(format!("Its only value is `{default}`.")));
             }
         }
         Ok(is_reported.then_some((known, &self.0[index])))

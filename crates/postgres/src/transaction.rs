@@ -70,7 +70,7 @@ impl Session {
     fn open_transaction(&mut self) -> Result<&mut OpenTransaction, Problem> {
         self.transaction.as_mut().ok_or_else(|| {
             let message = "savepoints need a transaction";
-            Problem::new(ErrorCode::InvalidArgument, message).with_hint("Send `BEGIN` before.")
+            Problem::new(ErrorCode::InvalidArgument, message).with_hint("Send `BEGIN` first.")
         })
     }
 

@@ -360,7 +360,7 @@ impl Components {
         resolved.or_problem()?.branch.ok_or_else(|| {
             let message = format!("`{reference}` is not a branch and is read-only");
             Problem::new(ErrorCode::InvalidArgument, message)
-                .with_hint("Create a branch from it and write there.")
+                .with_hint("Create a branch from this ref and write there.")
         })
     }
 }

@@ -297,7 +297,7 @@ pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, M
             if choices.insert(name, choice).is_some_and(|other| other != choice) {
                 let message = format!("both `--ours` and `--theirs` name `{table}`");
                 let problem = Problem::new(ErrorCode::InvalidArgument, message);
-                return Err(problem.with_hint("Use one of them."));
+                return Err(problem.with_hint("Use one of the two options."));
             }
         }
     }

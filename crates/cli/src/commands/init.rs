@@ -23,7 +23,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     if lake.exists() {
         let message = format!("`{}` already has a lake", folder.display());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
-            .with_hint("Use it, or choose another folder."));
+            .with_hint("Use the existing lake, or choose another folder."));
     }
     let name = project_name(arguments, &folder);
     let mut created = match arguments.example {

@@ -121,7 +121,7 @@ async fn replace_background(
     if !record.background {
         let message = format!("the lake already has a server: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
-            .with_hint("Use it, or run `headwater stop`."));
+            .with_hint("Use the running server, or run `headwater stop`."));
     }
     let listener = bind().await?;
     context.style.say("waiting for the jobs of the background server");

@@ -40,7 +40,7 @@ pub(super) fn request(arguments: TokenCreate) -> Result<CreateToken> {
 fn parse_permission(text: &str) -> Result<Permission> {
     let Some((actions, object)) = text.split_once(" on ") else {
         return Err(error::invalid(format!("`{text}` is not a permission"))
-            .with_hint("Write it as `select on table:sales.*`."));
+            .with_hint("Write the scope as `select on table:sales.*`."));
     };
     let parse = |word: &str| word.trim().parse().map_err(error::from_fault);
     let actions = actions.split(',').map(parse).collect::<Result<_>>()?;

@@ -138,7 +138,7 @@ fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Resu
         check_trigger_parameters(&trigger, &parameters, &at)?;
         if triggers.iter().any(|other| other.trigger.name == trigger.name) {
             let message = format!("two triggers are named `{}`", trigger.name);
-            return Err(Error::invalid(at, message, "Rename one of them."));
+            return Err(Error::invalid(at, message, "Rename one of the two."));
         }
         triggers.push(LocatedTrigger { at, trigger });
     }

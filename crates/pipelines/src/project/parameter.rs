@@ -169,7 +169,7 @@ fn check_given(
     if !used.contains(name) {
         let message =
             format!("parameter `{name}` is given, but no model and no expectation uses it");
-        let hint = format!("Leave out `--param {name}=…`, or use it in a model.");
+        let hint = format!("Remove `--param {name}=…`, or use the parameter in a model.");
         return Err(Error::Parameter { message, hint });
     }
     Ok(())
@@ -182,5 +182,5 @@ fn missing(name: &str, steps: &[Step]) -> Error {
         format!(", and `{}` uses it ({})", step.name, used.at)
     });
     let message = format!("parameter `{name}` has no value{user}");
-    Error::Parameter { message, hint: format!("Give it with `--param {name}=VALUE`.") }
+    Error::Parameter { message, hint: format!("Give its value with `--param {name}=VALUE`.") }
 }

@@ -204,7 +204,7 @@ fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>>
             continue;
         };
         if begun {
-            let hint = "Move it above the query.";
+            let hint = "Move the setting above the query.";
             return Err(Error::invalid(at, "a setting is below the beginning of the query", hint));
         }
         found.push((at, setting));

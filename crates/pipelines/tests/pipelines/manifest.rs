@@ -112,7 +112,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("[defaults]\nnamespace = \"a..b\"\n"), @r"
     invalid_project: `a..b` is not a usable namespace name: it has an empty level (headwater.toml:4)
-      hint: Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.
+      hint: Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"
     invalid_project: `integer` is not one of the values: `str`, `int`, `float`, `bool` (headwater.toml:4)
@@ -170,7 +170,7 @@ fn parameters_are_read_as_their_types() {
     );
     insta::assert_snapshot!(values(&[]), @r"
     invalid_argument: parameter `limit` has no value, and `m` uses it (m.sql:1)
-      hint: Give it with `--param limit=VALUE`.
+      hint: Give its value with `--param limit=VALUE`.
     ");
     insta::assert_snapshot!(values(&[("limit", "7.5")]), @r"
     invalid_argument: parameter `limit` is a whole number, not `7.5`
@@ -186,6 +186,6 @@ fn parameters_are_read_as_their_types() {
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("share", "1")]), @r"
     invalid_argument: parameter `share` is given, but no model and no expectation uses it
-      hint: Leave out `--param share=…`, or use it in a model.
+      hint: Remove `--param share=…`, or use the parameter in a model.
     ");
 }

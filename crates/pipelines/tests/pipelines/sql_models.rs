@@ -82,7 +82,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
     invalid_project: a setting is below the beginning of the query (models/m.sql:2)
-      hint: Move it above the query.
+      hint: Move the setting above the query.
     ");
     insta::assert_snapshot!(refused("-- headwater: name = t@dev\nSELECT 1"), @r#"
     invalid_project: `t@dev` is not a usable table name: it contains one of the characters / \ " ` @ # ~ * (models/m.sql:1)

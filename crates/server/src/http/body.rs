@@ -147,7 +147,7 @@ impl BodyQuotas {
                 Ok(Some(Ok(_))) => return Err(too_long(kind)),
                 Ok(Some(Err(error))) => {
                     let message = format!("the body is incomplete: {error}");
-                    return Err(ErrorResponse::invalid(message, "Send it again."));
+                    return Err(ErrorResponse::invalid(message, "Send the request again."));
                 }
             }
         }
@@ -236,7 +236,7 @@ fn too_long(kind: BodyKind) -> ErrorResponse {
 
 fn too_slow() -> ErrorResponse {
     let problem = Problem::new(ErrorCode::TimeLimit, "the request body was sent too slowly");
-    ErrorResponse(problem.with_hint("Send it again, or import the rows into a table."))
+    ErrorResponse(problem.with_hint("Send the request again, or import the rows into a table."))
 }
 
 /// Reads and discards a body up to a limit, because many clients read the response only after

@@ -128,7 +128,7 @@ pub fn parse_time(text: &str) -> HandlerResult<Timestamp> {
     midnight.ok_or_else(|| {
         ErrorResponse::invalid(
             format!("`{text}` is not a time"),
-            "Write it as `2026-01-31` or `2026-01-31T12:00:00Z`, with `+` percent-encoded.",
+            "Write the time as `2026-01-31` or `2026-01-31T12:00:00Z`, with `+` percent-encoded.",
         )
     })
 }

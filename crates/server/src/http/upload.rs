@@ -58,5 +58,5 @@ async fn create(
 fn incomplete(code: ErrorCode, cause: &str) -> Problem {
     let mut problem = Problem::new(code, "the file was not sent completely");
     problem.causes.push(cause.to_owned());
-    problem.with_hint("Send it again.")
+    problem.with_hint("Send the file again.")
 }

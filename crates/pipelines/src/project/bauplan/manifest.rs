@@ -122,7 +122,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
     let timeout = |text: Spanned<String>| {
         units::duration(&text.value).ok_or_else(|| {
             let message = format!("`{}` is not a time", text.value);
-            let hint = "Write a number of seconds, or one with a unit, such as `10min`.";
+            let hint = "Write a number of seconds, or a number with a unit, such as `10min`.";
             Error::invalid(at(source, &text), message, hint)
         })
     };

@@ -36,7 +36,7 @@ impl<'a> Values<'a> {
         for (position, argument) in arguments.args.iter().enumerate() {
             let Some(name) = names[..positional].get(position) else {
                 let message = format!("`{call}` has too many arguments without a name");
-                let hint = format!("Name them: `{}`.", names.join("=…, ") + "=…");
+                let hint = format!("Name the arguments: `{}`.", names.join("=…, ") + "=…");
                 return Err(Error::invalid(values.at(argument), message, hint));
             };
             values.add(name, argument)?;

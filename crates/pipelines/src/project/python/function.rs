@@ -190,7 +190,8 @@ impl<'a> Reader<'a> {
             if target.is_some_and(|target| self.names.resolve(target).is_some()) {
                 let name = argument.name();
                 let message = format!("the argument `{name}` of `{}` is an input", function.name);
-                let hint = "Give it in each call: only models and expectations have inputs.";
+                let hint =
+                    "Give the argument in each call: only models and expectations have inputs.";
                 return Err(Error::invalid(self.at(argument), message, hint));
             }
             let (name, required) = (argument.name().to_string(), default.is_none());
