@@ -28,7 +28,7 @@ struct Numbers {
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
-    /// The most bytes that the quota held.
+    /// The maximum number of bytes that the quota held.
     held: Arc<AtomicU64>,
 }
 
@@ -99,7 +99,7 @@ impl Numbers {
         Invocation { arguments, room, ..invocation }
     }
 
-    /// Returns true if no rows are produced or held any more.
+    /// Returns true if production has ended and no rows are held.
     fn is_over(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) == 0 && self.room.memory_bytes() == 0
     }
@@ -642,7 +642,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
-    // The function reads no replies until the socket is full.
+    // The function does not read replies, so the socket fills up.
     let source = source(
         "
     line, number = data._source._socket, 0
@@ -666,7 +666,7 @@ async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let room = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
-    // More than one batch, and then the stream never continues.
+    // The stream returns more than one batch, and then blocks.
     let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
     let streamed = Streamed::new(Numbers::schema(), rows).unwrap();
     let value = ArgumentValue::Streamed(streamed);

@@ -82,7 +82,7 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;
-    // On the file system of uv's cache, so that files can be linked.
+    // The folder is on the file system of uv's cache, so that files can be linked.
     let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
@@ -205,7 +205,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let explained = functions.explain(&made.id[..6]).await.unwrap();
     assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
 
-    // An environment is in use as long as it is held.
+    // An environment is in use while a handle to it exists.
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
     let id = made.id.clone();
@@ -234,7 +234,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
-    // The description is as if an older version had been resolved in the past.
+    // The test changes the description as if an older version had been resolved earlier.
     let description = made.python.parent().unwrap().parent().unwrap();
     let description = description.join("headwater-environment.json");
     let chosen = made.packages["six"].clone();

@@ -174,7 +174,7 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
         if warnings.iter().any(|warning| warning.contains("processors")) {
             not_checked("no control group shares out processors on this host");
         } else {
-            // With sixteen equal competitors, it would get a seventeenth.
+            // With equal shares among seventeen calls, the call would get one seventeenth.
             assert!(
                 victims > (hogs / 3.0).min(0.4),
                 "{what}: the victim {victims:.2}, the hog {hogs:.2}"

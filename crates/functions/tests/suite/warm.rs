@@ -111,7 +111,7 @@ async fn nobody_else_finds_what_a_call_has_left() {
         assert!(!answers(&functions, call).await.0, "{what}");
     }
     assert!(answers(&functions, base()).await.0);
-    // The server of another lake does not use it.
+    // The server of another lake does not use the idle process.
     assert!(!answers(&start().await, base()).await.0);
 }
 
@@ -248,7 +248,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
 async fn a_process_that_waits_does_nothing() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // It reports that it is idle, and continues to run.
+    // The process reports that it is idle, but continues to run.
     let name = format!("busy{}", std::process::id());
     let source = format!("import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n")
         + "

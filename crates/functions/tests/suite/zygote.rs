@@ -151,7 +151,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let call = functions.invoke(ask(&environment, source), sink, cancelled.clone());
     let looking = async {
         lines.recv().await.unwrap();
-        // Checked now, because on a busy machine it may end soon.
+        // This is checked immediately, because the zygote may end soon.
         assert!(!own_zygotes().is_empty());
         assert_eq!(functions.zygotes().len(), 1);
         cancelled.cancel();
@@ -161,7 +161,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     wait_until("its process lives on", || own_zygotes().is_empty());
 }
 
-/// A cancelled call leaves nothing, in any state of its sandbox.
+/// A cancelled call leaves no processes, whatever the state of its sandbox.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_given_up_leave_nothing() {
     let functions =
@@ -247,7 +247,8 @@ async fn a_zygote_that_dies_is_started_again() {
     assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
     assert!(outcome.is_cold());
-    // The first call may find it dying and use a new process; the next one starts another zygote.
+    // The first call may find the zygote ending and use a new process; the next call starts another
+    // zygote.
     works(&functions, &environment).await;
     assert!(!works(&functions, &environment).await.0.is_cold());
 }

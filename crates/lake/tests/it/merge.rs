@@ -497,7 +497,7 @@ async fn row_ids_of_another_branch_are_not_reused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
     let lake = Fixture::new().await;
-    // Without shared locks, like another process.
+    // The second lake shares no locks with the first, like another process.
     let other = crate::place::open_lake(&lake.lake_folder()).await;
     for round in 0..6 {
         let table = name(&format!("t{round}"));

@@ -134,7 +134,7 @@ async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
     let ran = run(&world, &shop(DAILY), &["weekly"]).await;
     assert_eq!(ran.steps(), "weekly succeeded");
 
-    // The parts add up to the whole: nothing is left to do.
+    // After the runs of all parts, a full run has nothing to do.
     let ran = world.run(&shop(DAILY)).await;
     assert!(ran.steps().split(", ").all(|step| step.ends_with("unchanged")), "{}", ran.steps());
     let total = world.sql("main", &["SELECT amount FROM weekly"]).await;

@@ -181,7 +181,7 @@ async fn matrix() {
     for row in &OPERATIONS {
         if !PUBLIC.contains(&row.0) {
             for invalid in ["", &revoked, &expired, "hwp_00"] {
-                // Many failures would lock the address.
+                // Many failed logins would lock the address.
                 let status = status(&users, row, invalid).await;
                 assert!(matches!(status, 401 | 429), "{} without a credential: {status}", row.0);
             }

@@ -128,7 +128,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
     held_within(with(Network::On), &body).await;
     held(&body).await;
     assert!(service.accept().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
-    // The host itself can connect.
+    // A process outside the sandbox can connect.
     let mut connected = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
     connected.set_nonblocking(true).unwrap();
     assert!(connected.read(&mut [0]).is_err());
@@ -206,7 +206,7 @@ async fn connections_leave_the_server_its_descriptors() {
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let (host, port) = (other.ip(), other.port());
-    // Each call opens as many connections as possible; together they are limited.
+    // Each call opens as many connections as possible; the total of all calls is limited.
     let body = format!(
         "held = []
 for _ in range(4):
