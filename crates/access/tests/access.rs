@@ -271,7 +271,7 @@ async fn a_decision_on_many_grants_is_fast() {
     for _ in 0..100 {
         assert!(!f.may(&ana, Action::Select, &object));
     }
-    // Much longer than expected: this detects a wrong order of growth.
+    // The limit is much longer than expected, and only detects a wrong order of growth.
     assert!(started.elapsed() / 100 < Duration::from_millis(5), "{:?}", started.elapsed() / 100);
 }
 
@@ -330,7 +330,7 @@ async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped(
     assert!(f.may(&signer, Action::Read, &object));
     f.keys().revoke(&f.owner, &first, Some("bob")).await.expect_err("the key of another user");
     f.keys().revoke(&f.owner, &first, None).await.expect("revoked");
-    // A request that was authenticated before has no rights any more.
+    // A request that was authenticated before has no rights afterwards.
     assert!(!f.may(&signer, Action::Read, &object) && !f.is_signer(&first).await);
 
     let expires = Some(f.clock.now() + Duration::from_secs(60));

@@ -45,7 +45,7 @@ impl Team {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
         let mut input = child.stdin.take().expect("standard input");
-        // A command that fails early reads nothing.
+        // A command that fails early does not read its input.
         let _ = writeln!(input, "{token}");
         drop(input);
         answer(child.wait_with_output().expect("the command ends"))
@@ -99,7 +99,7 @@ fn commands_use_the_server_of_the_last_login() {
     // A command that needs the lake's files says so.
     let text = user.fails(2, &["serve"]);
     assert!(text.contains("is on another machine"), "{text}");
-    // A lake in the folder comes first, unless a profile is named.
+    // A lake in the folder has precedence, unless a profile is named.
     user.ok(&["init", "--name", "own"]);
     assert_eq!(user.json(&["table", "ls"]), json!([]));
     assert_eq!(user.json(&["table", "ls", "--profile", "lab"])[0]["rows"], 2);

@@ -63,7 +63,7 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
         let end = if part == 3 { files } else { (part + 1) * quarter };
         land(workspace.path(), part * quarter, end);
         if part < 3 {
-            // The kill happens when some of the files are imported and others may be in progress.
+            // The server is killed when some files are imported and others may be in progress.
             let seen = i64::try_from(part * quarter).expect("a small count");
             until("more rows are in the table", || rows(&workspace) > seen);
             server.kill().expect("the server is killed");
@@ -116,7 +116,7 @@ fn soak_eight_writers_lose_no_commit() {
     let rows = rows.as_array().expect("rows");
     let distinct: BTreeSet<_> = rows.iter().map(ToString::to_string).collect();
     assert_eq!((rows.len(), distinct.len()), (8 * inserts, 8 * inserts));
-    // Concurrent inserts share a commit, which names all their jobs.
+    // Concurrent inserts share a commit, whose property lists all their jobs.
     let commits = workspace.json(&["log", "--limit", "1000"]);
     let commits = commits.as_array().expect("commits");
     let jobs = commits.iter().flat_map(|commit| {

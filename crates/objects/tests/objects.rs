@@ -71,7 +71,8 @@ async fn an_interrupted_write_changes_nothing_and_leaves_no_file() {
     let ended = tokio::time::timeout(Duration::from_millis(500), cancelled).await;
     assert!(ended.is_err(), "the content does not end");
     assert_eq!(read(&objects, "a").await, b"before");
-    // Another process, after a crash: it knows no write in progress.
+    // The folder is opened again, like by another process after a crash, which knows no writes in
+    // progress.
     let objects = open(folder.path()).await;
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 1);
@@ -85,7 +86,7 @@ async fn a_killed_writer_leaves_files_that_are_deleted_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let path = folder.path().to_owned();
-    // Neither the write nor its clean-up continues when the runtime ends.
+    // The write and its clean-up both stop when the runtime ends.
     runtime.spawn(async move {
         let objects = open(&path).await;
         objects.create_bucket("landing").await.expect("a bucket");

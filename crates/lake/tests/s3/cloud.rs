@@ -1,5 +1,5 @@
-//! A warehouse in a bucket: it is chosen once, belongs to one lake, and clear errors are returned
-//! if it cannot be used.
+//! A warehouse in a bucket: it is chosen once, it belongs to one lake, and errors are clear if it
+//! cannot be used.
 
 use std::path::Path;
 use std::time::Duration;
