@@ -101,7 +101,7 @@ impl Wire {
         std::future::pending::<()>().await;
     }
 
-    /// Sends the output if it exceeds [`OUTPUT_BYTES`].
+    /// Sends the output if it exceeds `OUTPUT_BYTES`.
     pub async fn send_if_full(&mut self) -> io::Result<()> {
         if self.output.len() >= OUTPUT_BYTES { self.send().await } else { Ok(()) }
     }

@@ -65,7 +65,7 @@ impl BucketState {
         Ok(BucketState { objects, key_secrets: KeySecrets::default(), collected: Mutex::default() })
     }
 
-    /// Deletes files that no object references, at most once per [`GARBAGE_INTERVAL`].
+    /// Deletes files that no object references, at most once per `GARBAGE_INTERVAL`.
     pub async fn collect_garbage(&self) {
         {
             let mut last = self.collected.lock();
