@@ -80,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with suppress(ConnectionError):
             self.answer(stand_in.find(seen))
 
-    do_GET = do_POST = do_DELETE = do_PATCH = handle_any
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
 
     def answer(self, answer):
         """Sends an answer."""

@@ -305,6 +305,14 @@ class Queries(WithServer):
             with self.assertRaisesRegex(ImportError, "pyarrow is not installed"):
                 self.client.query("SELECT 1")
 
+    def test_a_polars_frame_is_made_of_the_table(self):
+        package = types.SimpleNamespace(from_arrow=lambda table: ["frame", table])
+        with (
+            mock.patch.object(self.client, "query", return_value="table"),
+            mock.patch("headwater.client.import_package", return_value=package),
+        ):
+            self.assertEqual(self.client.query_polars("SELECT 1"), ["frame", "table"])
+
     def test_the_tail_of_a_body_is_found_over_short_reads(self):
         class Response:
             rest = b"x" + ARROW_END

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Action, Grant, Object, ObjectId, Restriction, Role, Timestamp};
+use headwater_model::{
+    Action, AuditRetention, Grant, Limit, Object, ObjectId, Restriction, Role, Timestamp,
+};
 use headwater_store::{Entry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
@@ -24,6 +26,10 @@ pub(crate) struct Directory {
     pub(crate) tokens: BTreeMap<String, TokenRecord>,
     pub(crate) keys: BTreeMap<String, KeyRecord>,
     pub(crate) restrictions: BTreeMap<String, Restriction>,
+    /// The limits of each user and role.
+    pub(crate) limits: BTreeMap<String, Limit>,
+    /// The time for which audit events are kept, if it is set.
+    pub(crate) audit_retention: Option<AuditRetention>,
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
@@ -72,6 +78,11 @@ impl Directory {
                 let owner: OwnerRecord = parse(entry)?;
                 self.owners.insert(owner.object.to_string(), owner.user);
             }
+            "limit" => {
+                let limit: Limit = parse(entry)?;
+                self.limits.insert(limit.name.clone(), limit);
+            }
+            "audit" => self.audit_retention = Some(parse(entry)?),
             "restriction" => {
                 let restriction: Restriction = parse(entry)?;
                 self.restrictions.insert(restriction.name.clone(), restriction);

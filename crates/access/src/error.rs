@@ -79,6 +79,21 @@ pub enum Error {
         /// The kind and name of the restriction.
         restriction: String,
     },
+    /// The user or role has no limits.
+    #[error("there are no limits of `{name}`")]
+    NoLimit {
+        /// The user or role.
+        name: String,
+    },
+    /// Audit events would be kept for less than a day.
+    #[error("audit events are kept for at least a day")]
+    Retention,
+    /// The limits are invalid.
+    #[error("the limit is not usable: {reason}")]
+    Limit {
+        /// The violated rule.
+        reason: &'static str,
+    },
     /// The name breaks the rules.
     #[error("`{name}` is not a usable name: {reason}")]
     Name {
@@ -151,6 +166,9 @@ impl Fault for Error {
             | Error::NoToken { .. }
             | Error::NoKey { .. }
             | Error::NoRestriction { .. }
+            | Error::NoLimit { .. }
+            | Error::Limit { .. }
+            | Error::Retention
             | Error::Restricted { .. }
             | Error::Cycle { .. }
             | Error::Password { .. }
@@ -179,6 +197,11 @@ impl Fault for Error {
             Error::Exists { .. } => "Choose another name.",
             Error::NoRestriction { .. } => {
                 "List them with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
+            }
+            Error::NoLimit { .. } => "List the limits with `headwater limit ls`.",
+            Error::Retention => "Write a longer time, such as `90d`.",
+            Error::Limit { .. } => {
+                "Limit jobs, memory, bytes or money; to reject every request of a user, disable it."
             }
             Error::RestrictionExists { .. } => "Choose another name, or write `OR REPLACE`.",
             Error::Masked { .. } => "Replace or drop that mask: a column has one.",

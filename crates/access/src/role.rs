@@ -5,7 +5,7 @@ use headwater_store::Append;
 
 use crate::access::Change;
 use crate::directory::Directory;
-use crate::record::{check_name, put, remove, role_key, user_key};
+use crate::record::{check_name, limit_key, put, remove, role_key, user_key};
 use crate::restriction::check_unused;
 use crate::user::grants_of;
 use crate::{Access, Error, Result};
@@ -39,6 +39,7 @@ impl Access {
             check_unused(directory, name)?;
             let mut entries = vec![remove(role_key(name))];
             entries.extend(grants_of(directory, name));
+            entries.extend(directory.limits.get(name).map(|_| remove(limit_key(name))));
             let users = directory.users.keys().chain(directory.roles.keys());
             for member in users.filter(|member| *member != name) {
                 entries.extend(membership(directory, member, name, false)?);

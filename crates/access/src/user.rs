@@ -8,7 +8,8 @@ use headwater_store::Append;
 use crate::access::Change;
 use crate::directory::Directory;
 use crate::record::{
-    UserRecord, check_name, grant_key, key_key, owner_key, put, remove, token_key, user_key,
+    UserRecord, check_name, grant_key, key_key, limit_key, owner_key, put, remove, token_key,
+    user_key,
 };
 use crate::restriction::check_unused;
 use crate::{Access, Error, Result};
@@ -94,7 +95,7 @@ impl Access {
         self.change_user(by, action, name, |user| user.disabled = disabled).await
     }
 
-    /// Drops a user with its tokens, access keys, grants and ownership.
+    /// Drops a user with its tokens, access keys, grants, limits and ownership.
     pub async fn drop_user(&self, by: &Principal, name: &str) -> Result<()> {
         self.change(by, |directory| {
             let user = directory.user(name)?;
@@ -108,6 +109,7 @@ impl Access {
             entries.extend(keys.map(|key| remove(key_key(&key.id))));
             let owned = directory.owned_by(name).filter_map(|it| it.parse::<ObjectPattern>().ok());
             entries.extend(owned.map(|object| remove(owner_key(&object))));
+            entries.extend(directory.limits.get(name).map(|_| remove(limit_key(name))));
             let Change { action, object, detail, .. } = user_change("drop_user", user, Vec::new());
             Ok(Change { entries, action, object, detail, result: () })
         })

@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::Datelike;
 use headwater_model::Usage;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::api::Api;
+use crate::arguments::OutputFormat;
 pub use crate::cell::Cell;
+use crate::context::Context;
+use crate::error::Result;
 pub use crate::grid::Grid;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
@@ -35,6 +40,32 @@ pub fn line(text: impl std::fmt::Display) {
 pub fn print_json(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
         line(text);
+    }
+}
+
+/// Gets a value of the API. Returns none after it has written it as JSON, if that is the format.
+pub async fn fetch<T: Serialize + DeserializeOwned>(
+    context: &Context,
+    api: &Api,
+    path: impl Into<String>,
+) -> Result<Option<T>> {
+    let value = api.get(path).await?;
+    Ok(if is_printed(context, &value) { None } else { Some(value) })
+}
+
+/// Writes a value as JSON if that is the output format. Returns false otherwise.
+pub fn is_printed(context: &Context, value: &impl Serialize) -> bool {
+    let is_json = context.output == OutputFormat::Json;
+    if is_json {
+        print_json(value);
+    }
+    is_json
+}
+
+/// Writes a result as JSON if that is the output format, and otherwise its message.
+pub fn answer(context: &Context, value: &impl Serialize, text: impl std::fmt::Display) {
+    if !is_printed(context, value) {
+        context.style.say(text);
     }
 }
 
@@ -134,6 +165,11 @@ pub fn waits(usage: &Usage) -> String {
 /// Formats a time in UTC.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Formats a time in UTC, or `never`.
+pub fn moment_or_never(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
+    time.map_or_else(|| "never".to_owned(), moment)
 }
 
 /// Formats a time in UTC, without the current year.

@@ -200,7 +200,8 @@ impl Session {
 
     /// Creates the context of a new statement.
     pub(crate) fn run(&self) -> StatementContext {
-        let memory_bytes = self.options.memory_bytes;
+        let own = self.options.access.as_ref().and_then(|access| access.limits().memory_bytes);
+        let memory_bytes = self.options.memory_bytes.into_iter().chain(own).min();
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let metrics = Arc::new(Metrics::new(pool));
         let limits = self.engine.limits(memory_bytes);

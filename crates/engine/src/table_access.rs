@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use headwater_model::{Action, Object, Problem, Restrictions, TableName};
+use headwater_model::{Action, Limits, Object, Problem, Restrictions, TableName};
 
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -31,6 +31,9 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns a digest of all row filters and column masks that apply to the session. Results
     /// are reused only between sessions with the same digest.
     fn restriction_digest(&self) -> Option<String>;
+
+    /// Returns the limits of the session's user.
+    fn limits(&self) -> Limits;
 }
 
 impl Session {
@@ -50,11 +53,9 @@ impl Session {
         found: &Object,
         written: &TableName,
     ) -> Result<()> {
-        let Some(access) = &self.options.access else { return Ok(()) };
-        if access.allows(action, found) {
-            return access.check(action, found).map_err(Error::Problem);
+        if self.options.access.as_ref().is_some_and(|access| !access.allows(action, found)) {
+            self.authorize(action, &Object::table(written))?;
         }
-        self.authorize(action, &Object::table(written))?;
         self.authorize(action, found)
     }
 

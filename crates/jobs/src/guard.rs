@@ -11,6 +11,7 @@ use crate::jobs::Inner;
 use crate::lane::Share;
 use crate::live::Live;
 use crate::queue::Turn;
+use crate::quota::JobPermit;
 
 /// A guard of work in progress.
 ///
@@ -23,12 +24,31 @@ pub struct JobGuard {
     /// The job's position in its queue, until its end is stored.
     pub(crate) turn: Option<Turn>,
     _share: Option<Share>,
+    _permit: Option<JobPermit>,
     finished: bool,
 }
 
+/// The permits of a job, until its end.
+#[derive(Default)]
+pub(crate) struct Admitted {
+    /// A part of what all callers of its kind may run.
+    pub share: Option<Share>,
+    /// One of the jobs of its user.
+    pub permit: Option<JobPermit>,
+}
+
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, share: Option<Share>) -> Self {
-        JobGuard { inner, live, slot: None, turn: None, _share: share, finished: false }
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, admitted: Admitted) -> Self {
+        let Admitted { share, permit } = admitted;
+        JobGuard {
+            inner,
+            live,
+            slot: None,
+            turn: None,
+            _share: share,
+            _permit: permit,
+            finished: false,
+        }
     }
 
     /// Returns the job's id.

@@ -9,9 +9,11 @@ use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
+use crate::guard::Admitted;
 use crate::lane::{Lane, Place};
 use crate::live::{Live, StopReason};
 use crate::queue::{Queues, Turn};
+use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
@@ -50,9 +52,9 @@ impl Jobs {
         let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
-        for live in reopened.queued {
+        for (live, permit) in reopened.queued {
             let place = jobs.inner.lane(live.kind).place_again();
-            jobs.enqueue(live, place);
+            jobs.enqueue(live, place, permit);
         }
         Ok(jobs)
     }
@@ -69,7 +71,8 @@ impl Jobs {
 
     /// Queues a job for its kind's executor. The job is durable when this returns.
     ///
-    /// Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// Errors: `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
+    /// `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
         // A separate task, so that a cancelled caller does not leave a job that is stored but not
@@ -80,6 +83,7 @@ impl Jobs {
 
     async fn submit_whole(&self, new: NewJob) -> Result<JobId> {
         let shared = &self.inner.shared;
+        let permit = shared.permit(&new).await?;
         let place = self.inner.admit(new.kind)?;
         let live = self.inner.new_live(shared.ids.next(), &new);
         let mut batch = record_batch(&live, false)?;
@@ -91,14 +95,15 @@ impl Jobs {
         live.set_stored();
         let id = live.id;
         shared.live.lock().insert(id, live.clone());
-        self.enqueue(live, place);
+        self.enqueue(live, place, permit);
         Ok(id)
     }
 
     /// Begins a job that the caller executes, when its kind has a free slot.
     ///
     /// Its record is written in the background: a query costs its caller no transaction. Errors:
-    /// `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
+    /// `unavailable` after [`Jobs::drain`] has begun.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
@@ -134,11 +139,12 @@ impl Jobs {
 
     async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<Live>, JobGuard)> {
         let inner = &self.inner;
+        let permit = inner.shared.permit(new).await?;
         let share = inner.lane(new.kind).share(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());
-        let mut guard = JobGuard::new(inner.clone(), live.clone(), share);
+        let mut guard = JobGuard::new(inner.clone(), live.clone(), Admitted { share, permit });
         let turn = inner.enter_queue(&live);
         let slot = async {
             if let Some(turn) = &turn {
@@ -164,11 +170,12 @@ impl Jobs {
         JobContext::new(live, self.inner.shared.clone())
     }
 
-    fn enqueue(&self, live: Arc<Live>, place: Place) {
+    fn enqueue(&self, live: Arc<Live>, place: Place, permit: Option<JobPermit>) {
         let inner = self.inner.clone();
         // Before the first await, so that the queue has the order of the jobs.
         let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
+            let _permit = permit;
             if inner.drive(&live, place, turn).await {
                 return;
             }
@@ -328,6 +335,11 @@ pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
 }
 
 impl Shared {
+    /// Returns the permit of a new job's user.
+    async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
+        self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
+    }
+
     /// Waits until no job is running.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();

@@ -39,6 +39,8 @@ pub(crate) struct Live {
     pub author: String,
     pub event: Option<String>,
     pub queue: Option<String>,
+    pub user: Option<String>,
+    pub created: Timestamp,
     pub cancel: CancellationToken,
     state: Mutex<State>,
     seen: watch::Sender<Seen>,
@@ -98,7 +100,8 @@ impl Live {
             waits_for: Vec::new(),
             result: Value::Null,
         };
-        let record = Record { job, steps: Vec::new(), queue: new.queue.clone() };
+        let record =
+            Record { job, steps: Vec::new(), queue: new.queue.clone(), user: new.user.clone() };
         Live::of(record, EventLog::new(log_bytes_max))
     }
 
@@ -132,6 +135,8 @@ impl Live {
             author: state.record.job.author.clone(),
             event: state.record.job.event.clone(),
             queue: state.record.queue.clone(),
+            user: state.record.user.clone(),
+            created: state.record.job.created,
             cancel: CancellationToken::new(),
             state: Mutex::new(state),
             seen: watch::Sender::new(seen),
@@ -211,17 +216,18 @@ impl Live {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries to store in the same batch. Returns false if it had ended.
+    /// Ends the job, with entries to store in the same batch. Returns its usage and cost; none if
+    /// it had ended.
     pub(crate) fn end(
         &self,
         now: Timestamp,
         result: Result<Value, Problem>,
         card: &RateCard,
         with: Vec<Append>,
-    ) -> bool {
+    ) -> Option<(Usage, f64)> {
         let mut state = self.state.lock();
         if state.ended {
-            return false;
+            return None;
         }
         let mut job = state.record.job.clone();
         settle(&mut job, result, state.stop);
@@ -236,6 +242,7 @@ impl Live {
         state.ended = true;
         state.changed = true;
         state.with = with;
+        let charged = (job.usage, job.cost);
         let reported = report::is_enabled().then(|| job.clone());
         state.end = Some(job);
         if self.kind == JobKind::Query {
@@ -244,7 +251,7 @@ impl Live {
         self.show(&state);
         drop(state);
         reported.iter().for_each(report::ended);
-        true
+        Some(charged)
     }
 
     fn show(&self, state: &State) {

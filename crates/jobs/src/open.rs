@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::live::Live;
+use crate::quota::JobPermit;
 use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
 use crate::writer::Shared;
 
@@ -22,7 +23,7 @@ const PAYLOADS_KEPT: usize = 100;
 #[derive(Default)]
 pub(crate) struct Reopened {
     /// The jobs that are queued again.
-    pub queued: Vec<Arc<Live>>,
+    pub queued: Vec<(Arc<Live>, Option<JobPermit>)>,
     /// The jobs that were running.
     pub interrupted: Vec<JobId>,
 }
@@ -82,9 +83,11 @@ impl Shared {
         let sequence = last.map_or(0, |event| event.sequence);
         let live = Arc::new(Live::reopened(record, sequence, self.options.log_bytes_max));
         self.live.lock().insert(id, live.clone());
+        let (user, created) = (live.user.as_deref(), live.created);
+        let permit = self.quotas.admit_again(&*self.store, user, created).await?;
         let waits = matches!(kind, JobKind::Import | JobKind::Run | JobKind::Maintenance);
         if status == JobStatus::Queued && waits {
-            reopened.queued.push(live);
+            reopened.queued.push((live, permit));
             return Ok(());
         }
         reopened.interrupted.push(id);

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ids::Ids;
 use crate::live::{Collected, Live};
+use crate::quota::Quotas;
 use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub ids: Ids,
     pub options: JobsOptions,
+    /// Limits of users, and their usage.
+    pub quotas: Quotas,
     pub rate_card: RwLock<RateCard>,
     /// Jobs that have not ended, or whose end is not stored.
     pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
@@ -96,6 +99,7 @@ impl Shared {
             ids: Ids::new(clock.clone()),
             clock,
             rate_card: RwLock::new(options.rate_card.clone()),
+            quotas: Quotas::default(),
             live: Mutex::default(),
             queries_from: RwLock::default(),
             ends: watch::Sender::new(0),
@@ -134,8 +138,11 @@ impl Shared {
         with: Vec<Append>,
     ) {
         let card = self.rate_card.read().clone();
-        if live.end(now, result, &card, with) {
+        if let Some((usage, cost)) = live.end(now, result, &card, with) {
             self.unstored.fetch_add(1, Ordering::Relaxed);
+            if let Some(user) = &live.user {
+                self.quotas.charge(user, live.created, &usage, cost);
+            }
         }
         self.mark(live, true);
     }
@@ -255,7 +262,7 @@ impl Shared {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
-        let mut applied = Ok(());
+        let mut applied = self.collect_days(lives, &mut batch);
         for live in lives {
             match live.collect(now, &mut batch) {
                 Ok(one) => {
@@ -278,6 +285,18 @@ impl Shared {
             }
         }
         applied
+    }
+
+    /// Adds the usage of the users whose jobs have ended.
+    fn collect_days(&self, lives: &[Arc<Live>], batch: &mut Batch) -> Result<()> {
+        let ended = lives.iter().filter(|live| live.is_over());
+        let users = ended.filter_map(|live| Some((live.user.as_deref()?, live.created)));
+        let days: BTreeMap<_, _> =
+            users.map(|(user, created)| ((created.date_naive(), user), created)).collect();
+        for ((_, user), created) in days {
+            batch.entries.extend(self.quotas.entry(user, created)?);
+        }
+        Ok(())
     }
 
     /// Keeps unwritten jobs for the next attempt.

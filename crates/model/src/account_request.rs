@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind};
+use crate::{
+    Action, AuthMethod, LimitUsage, NewToken, ObjectPattern, Permission, Timestamp, UserKind,
+};
 
 /// A request for a user.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -99,6 +101,9 @@ pub struct Whoami {
     pub scopes: Option<Vec<Permission>>,
     /// The permissions of the user and its roles. The owner has all.
     pub permissions: Vec<Permission>,
+    /// The limits of the user and its usage of today; none: the user has no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitUsage>,
 }
 
 /// The decision on an action, with its reason.

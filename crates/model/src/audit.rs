@@ -27,6 +27,21 @@ impl AuditOutcome {
     }
 }
 
+/// The time for which events of the audit log are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRetention {
+    /// The time in seconds; at least a day.
+    pub keep_seconds: u64,
+}
+
+impl Default for AuditRetention {
+    /// A year.
+    fn default() -> Self {
+        AuditRetention { keep_seconds: 365 * 86_400 }
+    }
+}
+
 /// An event of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEvent {

@@ -89,6 +89,8 @@ pub enum ErrorCode {
     EventExpired,
     /// A queue or another limited resource is full.
     TooBusy,
+    /// A limit of the user was reached.
+    QuotaExceeded,
     /// The disk is full, or a disk limit was reached.
     DiskFull,
     /// The job was stopped.
@@ -111,7 +113,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 47] = [
+const TABLE: [Row; 48] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -151,6 +153,7 @@ const TABLE: [Row; 47] = [
     (ErrorCode::TimeLimit, "time_limit", 422, "57014", 6),
     (ErrorCode::EventExpired, "event_expired", 422, "57014", 6),
     (ErrorCode::TooBusy, "too_busy", 429, "53300", 7),
+    (ErrorCode::QuotaExceeded, "quota_exceeded", 429, "53400", 7),
     (ErrorCode::DiskFull, "disk_full", 507, "53100", 6),
     (ErrorCode::Cancelled, "cancelled", 409, "57014", 130),
     (ErrorCode::Interrupted, "interrupted", 409, "57P01", 5),

@@ -22,6 +22,7 @@ mod function;
 mod health;
 mod import;
 mod job;
+mod limit;
 mod maintenance;
 mod merge;
 pub mod name;
@@ -49,7 +50,7 @@ pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKi
 pub use account_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
-pub use audit::{AuditEvent, AuditOutcome};
+pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
@@ -74,6 +75,7 @@ pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
 };
 pub use job::{Job, JobEvent, JobEventKind, JobId, JobKind, JobStatus, LogStream, StepStatus};
+pub use limit::{Limit, LimitUsage, Limits};
 pub use maintenance::{
     MaintainReport, MaintainRequest, MaintainedTable, RemovedFiles, SkippedTable, TableMaintenance,
 };

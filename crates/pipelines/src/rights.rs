@@ -10,8 +10,8 @@ use std::sync::Arc;
 use headwater_engine::{TableAccess, change_forbidden, restricted_tables};
 use headwater_lake::View;
 use headwater_model::{
-    Action, MergeReport, Object, Problem, RefSpec, Restrictions, RunRequest, SYSTEM_NAMESPACE,
-    TableName,
+    Action, Limits, MergeReport, Object, Problem, RefSpec, Restrictions, RunRequest,
+    SYSTEM_NAMESPACE, TableName,
 };
 
 use crate::graph::Graph;
@@ -48,6 +48,10 @@ impl TableAccess for RunAccess {
 
     fn restriction_digest(&self) -> Option<String> {
         self.access.restriction_digest()
+    }
+
+    fn limits(&self) -> Limits {
+        self.access.limits()
     }
 }
 
@@ -91,11 +95,14 @@ impl Runner {
     /// Checks that a run may read and write the tables of its models, and use the secrets of their
     /// functions.
     pub(crate) async fn check_rights(&self, plan: &Plan) -> Result<()> {
-        if self.access.is_none() {
-            return Ok(());
-        }
-        let (project, graph, view) = (&plan.project, &plan.graph, &plan.view);
+        let Some(access) = &self.access else { return Ok(()) };
+        let (limits, project, graph, view) =
+            (access.limits(), &plan.project, &plan.graph, &plan.view);
         for step in plan.planned_steps() {
+            if let Some(function) = step.function() {
+                let needed = function.limits(&project.defaults, step.memory_bytes, step.timeout);
+                limits.check_memory(&step.name, needed.memory_bytes)?;
+            }
             for secret in step.function().into_iter().flat_map(|function| &function.secrets) {
                 self.authorize(Action::Use, &Object::secret(secret))?;
             }
@@ -175,22 +182,15 @@ impl Runner {
         self.authorize(action, &object)?;
         let found = found.filter(|(_, entry)| !entry.is_view());
         let is_change = matches!(action, Action::Update | Action::Delete | Action::Alter);
-        match found.filter(|_| is_change).and_then(|(name, entry)| {
-            access.restrictions(&name, Some(&entry.id)).map(|restrictions| (name, restrictions))
-        }) {
-            None => Ok(()),
-            Some((name, restrictions)) => {
-                Err(change_forbidden(action, &name, &restrictions).into())
-            }
-        }
+        let Some((name, entry)) = found.filter(|_| is_change) else { return Ok(()) };
+        let restrictions = access.restrictions(&name, Some(&entry.id));
+        restrictions.map_or(Ok(()), |found| Err(change_forbidden(action, &name, &found).into()))
     }
 
     /// Removes the names of tables that the runner may not read from an error of a plan.
     pub(crate) fn conceal(&self, mut error: Error) -> Error {
         let is_limited = self.access.as_ref().is_some_and(|access| access.is_limited());
-        if let Error::TableMissing { nearest, .. } = &mut error
-            && is_limited
-        {
+        if is_limited && let Error::TableMissing { nearest, .. } = &mut error {
             *nearest = None;
         }
         error

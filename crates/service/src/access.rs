@@ -7,11 +7,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{Access, Credential, Decision, Denial, TableRestrictions};
+use headwater_access::{Access, Credential, Decision, Denial, TableRestrictions, UserLimits};
 use headwater_engine::{TableAccess, change_forbidden};
 use headwater_model::{
-    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, OrProblem,
-    Principal, Problem, Restrictions, TableName,
+    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
+    OrProblem, Principal, Problem, Restrictions, TableName,
 };
 use headwater_oidc::is_jwt;
 use headwater_pipelines::Callable;
@@ -132,6 +132,10 @@ impl TableAccess for SessionAccess {
     fn restriction_digest(&self) -> Option<String> {
         TableRestrictions::new(&self.access).digest(&self.principal)
     }
+
+    fn limits(&self) -> Limits {
+        limits(&self.access, &self.principal)
+    }
 }
 
 impl SessionAccess {
@@ -147,6 +151,12 @@ impl SessionAccess {
             Some(restrictions) => Err(change_forbidden(action, &table, &restrictions)),
         }
     }
+}
+
+/// Returns the limits of a principal; none for the owner.
+pub(crate) fn limits(access: &Access, principal: &Principal) -> Limits {
+    let user = principal.user_name();
+    user.map(|user| UserLimits::of(access).effective(user)).unwrap_or_default()
 }
 
 /// Checks that a principal may perform an action on an object, and records the decision.

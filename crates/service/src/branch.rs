@@ -199,7 +199,7 @@ impl Branches {
         principal: &Principal,
     ) -> Result<NewJob, Problem> {
         self.0.authorize(principal, Action::Merge, &Object::branch(target))?;
-        let new = NewJob::new(kind, summary, principal.author());
+        let new = NewJob::of(kind, summary, principal);
         Ok(NewJob { reference: Some(target.to_owned()), ..new })
     }
 

@@ -44,8 +44,8 @@ pub struct ServiceConfig {
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
-    /// Time for which an audit event is kept.
-    pub audit_kept: Duration,
+    /// Time for which an audit event is kept; none: the lake's setting.
+    pub audit_kept: Option<Duration>,
     /// The OpenID provider at which people log in; none: they have tokens and passwords.
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
@@ -72,7 +72,7 @@ impl ServiceConfig {
             functions_concurrency: threads,
             vend_credentials: false,
             secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
-            audit_kept: Duration::from_hours(365 * 24),
+            audit_kept: None,
             oidc: None,
             isolation: Isolation::Sandbox,
         }

@@ -41,10 +41,9 @@ impl Imports {
         mut request: ImportRequest,
     ) -> Result<Job, Problem> {
         self.check(principal, &request).await?;
-        let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
-        request.author = Some(author.clone());
-        let new = NewJob::new(JobKind::Import, summary(&request), author);
+        request.author = Some(principal.author().to_owned());
+        let new = NewJob::of(JobKind::Import, summary(&request), principal);
         let new = NewJob {
             reference: Some(branch),
             event: request.event.clone(),

@@ -14,7 +14,7 @@ use headwater_pipelines::{Callable, Parsed, Project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
-use crate::access::record_secrets;
+use crate::access::{limits, record_secrets};
 use crate::deployer::{nothing_deployed, parse_folder};
 use crate::operation::EndedJob;
 use crate::run::project_object;
@@ -134,7 +134,9 @@ impl Invocations {
     {
         let FoundFunction { project, callable } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
-        let new = NewJob::new(JobKind::Function, callable.name.clone(), principal.author());
+        let needed = callable.limits(&project.defaults).memory_bytes;
+        limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
+        let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
@@ -178,6 +180,8 @@ impl Invocations {
     ) -> Result<AcceptedEvent, Problem> {
         let function = self.find(principal, name).await?;
         function.check_arguments(&request.arguments, None)?;
+        let needed = function.callable.limits(&function.project.defaults).memory_bytes;
+        limits(&self.0.access, principal).check_memory(name, needed)?;
         let Some(triggers) = &self.0.triggers else {
             let message = "asynchronous calls are disabled on this server, like triggers";
             return Err(Problem::new(ErrorCode::Unavailable, message));
@@ -185,8 +189,11 @@ impl Invocations {
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;
         let author = principal.clone().with_author(author).author().to_owned();
         let function = function.callable.name;
-        let key_owner = principal.user_name().map(str::to_owned);
-        let call = NewCall { function, arguments, key, key_owner, order_key, author };
+        let user = principal.user_name().map(str::to_owned);
+        if let Some(user) = &user {
+            self.0.jobs.check_quota(user).await.or_problem()?;
+        }
+        let call = NewCall { function, arguments, key, user, order_key, author };
         triggers.accept(call).await.or_problem()
     }
 

@@ -30,6 +30,7 @@ mod import;
 mod import_rights;
 mod invocation;
 mod job;
+mod limit;
 mod login;
 mod maintenance;
 mod metered_runtime;

@@ -43,15 +43,14 @@ impl Runs {
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(&request)?;
         self.0.settings.refresh().await;
-        let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
         if !request.test {
             self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
         }
-        request.author = Some(author.clone());
+        request.author = Some(principal.author().to_owned());
         let project = project_name(&request);
-        let new = NewJob::new(JobKind::Run, summary(&project, &request), author);
+        let new = NewJob::of(JobKind::Run, summary(&project, &request), principal);
         let new = NewJob {
             event: request.event.clone(),
             // Tests change nothing, so they wait for no run.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_access::Access;
+use headwater_access::{Access, AuditRetentions, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::JobsOptions;
@@ -276,6 +276,8 @@ impl Components {
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
+        let limited = access.clone();
+        jobs.set_limits_of(Arc::new(move |user| UserLimits::of(&limited).effective(user)));
         let secrets =
             SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
         let (engine_of_runs, quota) = (engine.clone(), room(&config));
@@ -347,7 +349,9 @@ impl Components {
         if let Err(error) = self.access.audit().flush().await {
             tracing::warn!("audit events cannot be stored: {error}");
         }
-        if let Err(error) = self.access.audit().expire(self.config.audit_kept).await {
+        let kept = AuditRetentions::of(&self.access).get().keep_seconds;
+        let kept = self.config.audit_kept.unwrap_or(Duration::from_secs(kept));
+        if let Err(error) = self.access.audit().expire(kept).await {
             tracing::warn!("old audit events cannot be deleted: {error}");
         }
     }

@@ -170,7 +170,7 @@ impl Statements {
         prepared: Result<Prepared, headwater_engine::SqlError>,
     ) -> Result<StartedStatement, Problem> {
         let prepared = prepared.map_err(headwater_engine::Error::from);
-        let new = new_job(request, source, principal.author());
+        let new = new_job(request, source, principal);
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
         let mut running = Running { context, guard: Some(guard), metrics: None };
@@ -392,13 +392,13 @@ fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), P
     Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
 }
 
-fn new_job(request: &QueryRequest, source: &str, author: &str) -> NewJob {
+fn new_job(request: &QueryRequest, source: &str, principal: &Principal) -> NewJob {
     let words: Vec<_> = source.split_whitespace().collect();
     let summary = words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect::<String>();
     let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
     NewJob {
         reference: Some(reference.to_string()),
-        ..NewJob::new(JobKind::Query, summary, author)
+        ..NewJob::of(JobKind::Query, summary, principal)
     }
 }
 

@@ -134,7 +134,7 @@ impl Tables {
         let branch = self.0.branch_to_write(Some(&RefSpec::Name(target.branch))).await?;
         let author = principal.author().to_owned();
         let summary = format!("{} rows to {}", rows.rows(), target.table);
-        let new = NewJob::new(JobKind::Import, summary, author.clone());
+        let new = NewJob::of(JobKind::Import, summary, principal);
         let new = NewJob { reference: Some(branch.clone()), ..new };
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();

@@ -14,7 +14,7 @@ use headwater_engine::TableAccess;
 use headwater_jobs::NewJob;
 use headwater_lake::{Lake, conflict_problem};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object,
+    Action, CreateRef, ErrorCode, JobKind, Limits, MergeChoice, MergeOutcome, MergeRequest, Object,
     OrProblem, Principal, Problem, RefSpec, Restrictions, TRANSACTION_BRANCHES, TableName,
 };
 
@@ -110,6 +110,10 @@ impl TableAccess for TransactionAccess {
 
     fn restriction_digest(&self) -> Option<String> {
         self.access.restriction_digest()
+    }
+
+    fn limits(&self) -> Limits {
+        self.access.limits()
     }
 }
 
@@ -241,7 +245,7 @@ impl Transactions {
     ) -> Result<(), Problem> {
         self.check_target(principal, target).await?;
         let author = principal.author().to_owned();
-        let new = NewJob::new(JobKind::Merge, format!("transaction into {target}"), &author);
+        let new = NewJob::of(JobKind::Merge, format!("transaction into {target}"), principal);
         let new = NewJob { reference: Some(target.to_owned()), ..new };
         let request = MergeRequest {
             source: source.clone(),

@@ -36,8 +36,9 @@ pub struct NewCall {
     pub arguments: BTreeMap<String, Value>,
     /// Idempotency key.
     pub key: Option<String>,
-    /// The user whose key it is: different users may choose the same one. None: the owner's.
-    pub key_owner: Option<String>,
+    /// The user that calls, whose limits apply; none: the owner. Different users may choose the
+    /// same key.
+    pub user: Option<String>,
     /// Order key.
     pub order_key: Option<String>,
     /// The principal that calls.
@@ -85,10 +86,11 @@ impl Triggers {
         let delivery = Delivery {
             key: call.order_key,
             author: Some(call.author),
+            user: call.user.clone(),
             ..Delivery::new(event.id.clone(), &context.trigger, now)
         };
         let mut batch = Batch { entries: delivery.new_entries(&event)?, ..Batch::default() };
-        let owner = call.key_owner.map(|owner| format!("{owner}\n")).unwrap_or_default();
+        let owner = call.user.map(|owner| format!("{owner}\n")).unwrap_or_default();
         let stored_key = call.key.map(|key| format!("{}\n{owner}{key}", context.trigger));
         if let Some(key) = &stored_key {
             batch.entries.push(Append::put(KEYS, key, encode(&event.id)?));

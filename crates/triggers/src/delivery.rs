@@ -26,10 +26,24 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Deliveries of a trigger after which old ones are trimmed.
 const TRIM_EVERY: u64 = 1_000;
 
+/// Pause of a delivery whose user has reached the limit of its jobs at once, and of one whose user
+/// has reached a limit of the day, which may be raised before its end.
+const JOBS_PAUSE: Duration = Duration::from_secs(1);
+const DAY_PAUSE: Duration = Duration::from_secs(60);
+
 impl Worker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: Taken) -> Result<()> {
         match self.attempt(taken.delivery.clone()).await {
+            // Only the deliveries of this user wait.
+            Err(Error::Jobs(JobsError::JobQuota { .. })) => {
+                self.context.queue.update(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
+                Ok(())
+            }
+            Err(Error::Jobs(JobsError::DayQuota { .. })) => {
+                self.context.queue.update(self.postponed(taken.delivery.clone(), DAY_PAUSE));
+                Ok(())
+            }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
                 let now = self.context.now();
                 self.context.queue.throttle(now + THROTTLE_PAUSE, now);
@@ -90,6 +104,11 @@ impl Worker {
         Ok(())
     }
 
+    /// Returns the delivery with a later time of its next attempt.
+    fn postponed(&self, delivery: Delivery, pause: Duration) -> Delivery {
+        Delivery { due: self.context.now() + pause, ..delivery }
+    }
+
     /// Ends the delivery as failed before its job began.
     async fn give_up(&self, delivery: Delivery, problem: Problem) -> Result<()> {
         let error = Some(problem);
@@ -114,6 +133,7 @@ impl Worker {
         };
         NewJob {
             reference,
+            user: delivery.user.clone(),
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
             ..NewJob::new(kind, summary, author)

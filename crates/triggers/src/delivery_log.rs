@@ -50,6 +50,9 @@ pub(crate) struct Delivery {
     /// The principal that caused the event; none if a trigger's source did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// The user whose limits apply to the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Time of the last replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Timestamp>,
@@ -69,6 +72,7 @@ impl Delivery {
             error: None,
             key: None,
             author: None,
+            user: None,
             replayed: None,
         }
     }

@@ -18,6 +18,7 @@ mod function;
 mod grant;
 mod init;
 mod job;
+mod limit;
 mod log;
 mod login;
 mod namespace;
@@ -41,7 +42,7 @@ mod user;
 mod view;
 
 pub use self::access_key::Key;
-pub use self::audit::{Audit, AuditOutcome};
+pub use self::audit::Audit;
 pub use self::branch::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
     CreateRef, RemoveRef, RenameRef,
@@ -59,6 +60,7 @@ pub use self::function::{Function, FunctionInvoke};
 pub use self::grant::{Access, AccessExplain, Grant, Revoke};
 pub use self::init::{ExampleArgument, Init};
 pub use self::job::{Job, JobLogs, JobLs};
+pub use self::limit::Limit;
 pub use self::log::Log;
 pub use self::login::{Login, Logout, Profile};
 pub use self::namespace::Namespace;

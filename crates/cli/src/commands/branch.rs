@@ -20,7 +20,7 @@ use crate::arguments::{
 use crate::commands::{diff, reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::output::{self, Grid};
+use crate::output::{self, Grid, fetch};
 use crate::project;
 use crate::terminal::Tone;
 
@@ -96,28 +96,19 @@ async fn update(api: &Api, name: &str, change: &UpdateRef) -> Result<BranchRow> 
 }
 
 fn show(context: &Context, verb: &str, branch: &BranchRow) {
-    if context.output == OutputFormat::Json {
-        output::print_json(branch);
-    } else {
-        context.style.say(format!("{verb} branch {} at @{}", branch.name, branch.commit.short()));
-    }
+    let text = format!("{verb} branch {} at @{}", branch.name, branch.commit.short());
+    output::answer(context, branch, text);
 }
 
 /// Prints that an object was removed.
 pub fn removed(context: &Context, what: &str, name: &str) {
-    if context.output == OutputFormat::Json {
-        output::print_json(&json!({ "removed": name }));
-    } else {
-        context.style.say(format!("removed {what} {name}"));
-    }
+    output::answer(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
 async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> {
-    let mut branches: Vec<BranchRow> = api.get("/v1/branches").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&branches);
+    let Some(mut branches) = fetch::<Vec<BranchRow>>(context, api, "/v1/branches").await? else {
         return Ok(());
-    }
+    };
     let active = context.lake()?.active_branch();
     let found = branches.len();
     branches.retain(|branch| arguments.all || branch.name == active || !is_of_run(branch));
@@ -278,8 +269,7 @@ async fn described(api: &Api, reference: &str) -> Result<String> {
 }
 
 fn print_change(context: &Context, text: &str, source: &str, report: &MergeReport) {
-    if context.output == OutputFormat::Json {
-        output::print_json(report);
+    if output::is_printed(context, report) {
         return;
     }
     context.style.say(text);

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use headwater_model::{ErrorCode, Problem, SessionCode};
 
-use crate::arguments::{Console, OutputFormat};
+use crate::arguments::Console;
 use crate::commands::serve;
 use crate::connect;
 use crate::context::Context;
@@ -44,13 +44,9 @@ async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Resu
     };
     let code: SessionCode = api.post("/v1/session/codes", &serde_json::Value::Null).await?;
     let address = format!("{url}/#code={}", code.code);
-    if context.output == OutputFormat::Json {
-        output::print_json(&serde_json::json!({ "address": address, "expires": code.expires }));
-    } else {
-        context.style.say(format!(
-            "open the console with this link, which is valid once, for one minute:\n  {address}"
-        ));
-    }
+    let text = "open the console with this link, which is valid once, for one minute";
+    let value = serde_json::json!({ "address": address, "expires": code.expires });
+    output::answer(context, &value, format!("{text}:\n  {address}"));
     if !arguments.no_browser {
         open_browser(context, &redirect_file(&lake.path, &address)?);
     }

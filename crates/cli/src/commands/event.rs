@@ -7,7 +7,7 @@ use crate::api::{Api, segment};
 use crate::arguments::{Event as Arguments, EventId, EventLs, OutputFormat};
 use crate::context::Context;
 use crate::error::Result;
-use crate::output::{self, Cell, Grid};
+use crate::output::{self, Cell, Grid, fetch};
 use crate::terminal::Tone;
 
 /// Runs `headwater event`.
@@ -34,10 +34,8 @@ fn path(arguments: &EventId) -> String {
 }
 
 fn report(context: &Context, event: &TriggerEvent, outcome: &str) {
-    if context.output == OutputFormat::Json {
-        return output::print_json(event);
-    }
-    context.style.say(format!("event {} of {} {outcome}", event.event.id, event.trigger));
+    let text = format!("event {} of {} {outcome}", event.event.id, event.trigger);
+    output::answer(context, event, text);
 }
 
 fn show(context: &Context, event: &TriggerEvent) {
@@ -96,11 +94,7 @@ async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
             path.push_str(&format!("&{name}={}", segment(&value)));
         }
     }
-    let events: Vec<TriggerEvent> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&events);
-        return Ok(());
-    }
+    let Some(events) = fetch::<Vec<TriggerEvent>>(context, api, path).await? else { return Ok(()) };
     let style = context.answer_style;
     let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
     let mut grid = Grid::new(style, &headings).hide_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);

@@ -15,7 +15,7 @@ use crate::commands::{deployment, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
-use crate::output::{self, Grid};
+use crate::output::{self, Grid, fetch};
 
 /// Runs `headwater function`.
 pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
@@ -33,11 +33,10 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let functions: Vec<FunctionSummary> = api.get("/v1/functions").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&functions);
+    let Some(functions) = fetch::<Vec<FunctionSummary>>(context, api, "/v1/functions").await?
+    else {
         return Ok(());
-    }
+    };
     let headings = ["FUNCTION", "ARGUMENTS", ">MEMORY", ">TIMEOUT", "PROCESS", "DEFINED AT"];
     let mut grid = Grid::new(context.answer_style, &headings);
     for function in functions {
@@ -69,8 +68,7 @@ async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) 
     };
     let path = format!("/v1/functions/{}/invoke-async", segment(&arguments.name));
     let accepted: AcceptedEvent = api.post(path, &request).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&accepted);
+    if output::is_printed(context, &accepted) {
         return Ok(());
     }
     output::line(&accepted.event);

@@ -8,7 +8,7 @@ use crate::commands::run;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
-use crate::output::{self, Cell, Grid};
+use crate::output::{self, Cell, Grid, fetch};
 use crate::terminal::Tone;
 
 /// Runs `headwater job`.
@@ -36,18 +36,21 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
 
 /// Prints the result of stopping a job.
 fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
-    if context.output == OutputFormat::Json {
-        return output::print_json(job);
-    }
     let what = format!("{} {}", label(&job.kind), job.id);
-    context.style.say(match (before.is_final(), job.status) {
-        (true, status) => format!("{what} had already ended: {}", label(&status)),
-        (false, JobStatus::Cancelled) => format!("stopped {what}"),
-        (false, status) if status.is_final() => format!("{what} ended first: {}", label(&status)),
-        (false, _) => {
-            format!("stopping {what}; see `headwater job get {}`", job.id.short())
-        }
-    });
+    output::answer(
+        context,
+        job,
+        match (before.is_final(), job.status) {
+            (true, status) => format!("{what} had already ended: {}", label(&status)),
+            (false, JobStatus::Cancelled) => format!("stopped {what}"),
+            (false, status) if status.is_final() => {
+                format!("{what} ended first: {}", label(&status))
+            }
+            (false, _) => {
+                format!("stopping {what}; see `headwater job get {}`", job.id.short())
+            }
+        },
+    );
 }
 
 async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
@@ -57,11 +60,7 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
             path.push_str(&format!("&{name}={}", segment(&value)));
         }
     }
-    let jobs: Vec<JobRow> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&jobs);
-        return Ok(());
-    }
+    let Some(jobs) = fetch::<Vec<JobRow>>(context, api, path).await? else { return Ok(()) };
     let style = context.answer_style;
     let headings =
         ["JOB", "KIND", "STATUS", "STARTED", ">WAITED", "START", ">WALL", ">CPU", "WHAT"];

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use headwater_model::{Branch, Commit, CommitId, Tag};
 
 use crate::api::{Api, segment};
-use crate::arguments::{Log, OutputFormat};
+use crate::arguments::Log;
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
@@ -17,8 +17,7 @@ use crate::terminal::{Style, Tone};
 pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
     let at = reference(context, arguments.start.clone().or(arguments.at.reference.clone()))?;
     let commits = commits(api, &at, arguments.limit).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&commits);
+    if output::is_printed(context, &commits) {
         return Ok(());
     }
     let names = names(api).await?;

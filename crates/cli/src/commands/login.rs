@@ -7,7 +7,7 @@ use headwater_oidc::DeviceLogin;
 use serde_json::json;
 
 use crate::api::Api;
-use crate::arguments::{Login, Logout, OutputFormat, Profile as ProfileCommand};
+use crate::arguments::{Login, Logout, Profile as ProfileCommand};
 use crate::context::{Context, current_folder};
 use crate::endpoint::{Endpoint, UrlEndpoint};
 use crate::error::{self, Result};
@@ -36,8 +36,7 @@ pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
     all.profiles.insert(name.clone(), profile);
     all.default = Some(name.clone());
     file.write(&all)?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&json!({ "profile": name, "user": user.name }));
+    if output::is_printed(context, &json!({ "profile": name, "user": user.name })) {
         return Ok(());
     }
     context.style.say(format!("logged in to {} as {}; profile {name}", arguments.url, user.name));
@@ -110,13 +109,8 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
         all.default = None;
     }
     file.write(&all)?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&json!({ "removed": name }));
-    } else {
-        context.style.say(format!(
-            "removed profile {name}; its token remains valid until `headwater token revoke`"
-        ));
-    }
+    let text = "its token remains valid until `headwater token revoke`";
+    output::answer(context, &json!({ "removed": name }), format!("removed profile {name}; {text}"));
     Ok(())
 }
 
@@ -124,15 +118,15 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
 pub fn profile(context: &Context, arguments: ProfileCommand) -> Result<()> {
     match arguments {
         ProfileCommand::Ls => list(context),
-        ProfileCommand::Use(arguments) => {
+        ProfileCommand::Use { name } => {
             let file = file(context)?;
             let mut all = file.read()?;
-            if !all.profiles.contains_key(&arguments.name) {
-                return Err(profiles::missing(&arguments.name));
+            if !all.profiles.contains_key(&name) {
+                return Err(profiles::missing(&name));
             }
-            all.default = Some(arguments.name.clone());
+            all.default = Some(name.clone());
             file.write(&all)?;
-            context.style.say(format!("{} is the default profile", arguments.name));
+            context.style.say(format!("{name} is the default profile"));
             Ok(())
         }
     }
@@ -141,11 +135,11 @@ pub fn profile(context: &Context, arguments: ProfileCommand) -> Result<()> {
 fn list(context: &Context) -> Result<()> {
     let all = file(context)?.read()?;
     let is_default = |name: &String| all.default.as_ref() == Some(name);
-    if context.output == OutputFormat::Json {
-        let rows = all.profiles.iter().map(|(name, profile)| {
-            json!({ "name": name, "url": profile.url, "default": is_default(name) })
-        });
-        output::print_json(&rows.collect::<Vec<_>>());
+    let row = |(name, profile): (&String, &Profile)| {
+        let default = is_default(name);
+        json!({ "name": name, "url": profile.url, "default": default })
+    };
+    if output::is_printed(context, &all.profiles.iter().map(row).collect::<Vec<_>>()) {
         return Ok(());
     }
     let mut grid = Grid::new(context.answer_style, &["", "PROFILE", "URL", "BRANCH"]);

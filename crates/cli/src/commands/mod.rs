@@ -16,6 +16,7 @@ mod function;
 mod grant;
 mod init;
 mod job;
+mod limit;
 mod log;
 mod login;
 mod maintain;
@@ -100,6 +101,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Token(arguments) => token::token(context, api, arguments).await,
         Command::Key(arguments) => access_key::key(context, api, arguments).await,
         Command::Restriction(arguments) => restriction::restriction(context, api, arguments).await,
+        Command::Limit(arguments) => limit::limit(context, api, arguments).await,
         Command::Role(arguments) => role::role(context, api, arguments).await,
         Command::Grant(arguments) => grant::grant(context, api, arguments).await,
         Command::Revoke(arguments) => grant::revoke(context, api, arguments).await,

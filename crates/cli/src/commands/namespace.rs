@@ -22,11 +22,7 @@ pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Re
             let at = reference(context, arguments.on.reference)?;
             let path = format!("/v1/branches/{}/namespaces", segment(&at));
             let made: NamespaceRow = api.post(path, &json!({ "name": arguments.name })).await?;
-            if context.output == OutputFormat::Json {
-                output::print_json(&made);
-            } else {
-                context.style.say(format!("created namespace {} on {at}", made.name));
-            }
+            output::answer(context, &made, format!("created namespace {} on {at}", made.name));
         }
         Namespace::Rm(arguments) => {
             let at = segment(&reference(context, arguments.on.reference)?);

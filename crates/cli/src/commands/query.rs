@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use headwater_model::{QueryRequest, RefSpec, parse_size};
+use headwater_model::{QueryRequest, RefSpec};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -25,14 +25,13 @@ const ROWS_SHOWN: u64 = 100;
 /// Runs `headwater query`.
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
     let shown = shown(context.output, arguments.limit);
-    let memory = arguments.memory.as_deref().map(parse_bytes).transpose()?;
     let request = QueryRequest {
         sql: statement(&arguments)?,
         reference: Some(parse_ref(&reference(context, arguments.at.reference)?)?),
         parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,
         limit: None,
-        memory_bytes_max: memory,
+        memory_bytes_max: arguments.memory,
         author: None,
     };
     execute(context, api, request, shown).await
@@ -199,12 +198,4 @@ async fn print_table(
         context.style.say(context.style.paint(Tone::Faint, remark));
     }
     Ok(())
-}
-
-/// Parses a size such as `512MiB` into bytes.
-pub fn parse_bytes(text: &str) -> Result<u64> {
-    parse_size(text).map_err(|reason| {
-        error::invalid(format!("`{text}` is not a size: {reason}"))
-            .with_hint("Write a number with a unit, such as `512MiB` or `2GiB`.")
-    })
 }

@@ -66,8 +66,7 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
         return Ok(());
     }
     let job = events::follow(api, context.style, &job).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&job.result);
+    if output::is_printed(context, &job.result) {
         return Ok(());
     }
     if request.test {

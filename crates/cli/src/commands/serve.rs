@@ -8,8 +8,7 @@ use headwater_server::{HttpListener, Isolation, OidcConfig, ServerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{IsolationArgument, OutputFormat, Serve};
-use crate::commands::query::parse_bytes;
+use crate::arguments::{IsolationArgument, Serve};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -54,7 +53,6 @@ async fn serve_lake(
     lake: &LakeFolder,
     started: impl AsyncFnOnce() -> Result<()>,
 ) -> Result<()> {
-    let memory_bytes = arguments.memory.as_deref().map(parse_bytes).transpose()?;
     let mut listener = None;
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
@@ -63,9 +61,7 @@ async fn serve_lake(
         config.network = arguments.network.config();
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
-        if let Some(kept) = arguments.keep_audit {
-            config.service.audit_kept = kept;
-        }
+        config.service.audit_kept = arguments.keep_audit;
         config.service.oidc = arguments.oidc.as_deref().map(read_oidc).transpose()?;
         config.service.maintenance = !arguments.no_maintenance;
         config.postgres = arguments.postgres;
@@ -76,7 +72,7 @@ async fn serve_lake(
         listener = Some(replace_background(context, arguments.http, &config).await?);
         config
     };
-    if let Some(bytes) = memory_bytes {
+    if let Some(bytes) = arguments.memory {
         config.service.memory_bytes = bytes;
     }
     if arguments.isolation == IsolationArgument::Process {
@@ -221,9 +217,5 @@ pub async fn stop(context: &Context) -> Result<()> {
 }
 
 fn say_stopped(context: &Context, pid: Option<u32>, text: &str) {
-    if context.output == OutputFormat::Json {
-        output::print_json(&serde_json::json!({ "stopped": pid.is_some(), "pid": pid }));
-    } else {
-        context.style.say(text);
-    }
+    output::answer(context, &serde_json::json!({ "stopped": pid.is_some(), "pid": pid }), text);
 }

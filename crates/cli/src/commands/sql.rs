@@ -15,7 +15,7 @@ use crate::arguments::{
     Branch, BranchLs, Command, Namespace, OutputFormat, RefArgument, Sql, Table, TableGet, TableLs,
     View,
 };
-use crate::commands::query::{execute, parse_bytes, parse_ref};
+use crate::commands::query::{execute, parse_ref};
 use crate::commands::{dispatch, reference};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -105,7 +105,7 @@ impl<'a> Shell<'a> {
             context: context.clone(),
             api,
             namespace: arguments.namespace,
-            memory_bytes_max: arguments.memory.as_deref().map(parse_bytes).transpose()?,
+            memory_bytes_max: arguments.memory,
             limit: arguments.limit,
             timing: false,
             is_interactive: false,

@@ -15,7 +15,7 @@ use crate::commands::{as_other_noun, branch, diff, maintain, reference, run};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
 use crate::events;
-use crate::output::{self, Grid};
+use crate::output::{self, Grid, fetch};
 use crate::terminal::Tone;
 
 /// Runs `headwater table`.
@@ -36,11 +36,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     if let Some(namespace) = &arguments.namespace {
         path.push_str(&format!("?namespace={}", segment(namespace)));
     }
-    let tables: Vec<TableRow> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&tables);
-        return Ok(());
-    }
+    let Some(tables) = fetch::<Vec<TableRow>>(context, api, path).await? else { return Ok(()) };
     let mut grid =
         Grid::new(context.answer_style, &["TABLE", ">ROWS", ">FILES", ">SIZE", "UPDATED"]);
     for table in tables {
@@ -61,8 +57,7 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
     let table: TableRow = api.get(path).await.map_err(as_other_noun("view", "get"))?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&table);
+    if output::is_printed(context, &table) {
         return Ok(());
     }
     output::line(context.answer_style.paint(Tone::Strong, &table.name));
@@ -158,8 +153,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
         return Ok(());
     }
     let job = events::follow(api, context.style, &job).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&job.result);
+    if output::is_printed(context, &job.result) {
         return Ok(());
     }
     let report = serde_json::from_value(job.result).map_err(error::unexpected)?;

@@ -6,23 +6,23 @@ use headwater_model::{
 };
 
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Token, TokenCreate};
+use crate::arguments::{Token, TokenCreate};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::output::{self, Grid};
+use crate::output::{self, Grid, fetch};
 
 /// Runs `headwater token`.
 pub async fn token(context: &Context, api: &Api, arguments: Token) -> Result<()> {
     match arguments {
-        Token::Ls(arguments) => list(context, api, arguments.user.as_deref()).await,
+        Token::Ls { user } => list(context, api, user.as_deref()).await,
         Token::Create(arguments) => {
             let created: CreatedToken = api.post("/v1/tokens", &request(arguments)?).await?;
             show(context, &created);
             Ok(())
         }
-        Token::Revoke(arguments) => {
-            api.delete(format!("/v1/tokens/{}", segment(&arguments.id))).await?;
-            crate::commands::branch::removed(context, "token", &arguments.id);
+        Token::Revoke { id } => {
+            api.delete(format!("/v1/tokens/{}", segment(&id))).await?;
+            crate::commands::branch::removed(context, "token", &id);
             Ok(())
         }
     }
@@ -66,19 +66,19 @@ fn parse_expiry(text: &str) -> Result<Timestamp> {
 
 async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
-    let tokens: Vec<AccessToken> = api.get(format!("/v1/tokens{query}")).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&tokens);
+    let Some(tokens) =
+        fetch::<Vec<AccessToken>>(context, api, format!("/v1/tokens{query}")).await?
+    else {
         return Ok(());
-    }
+    };
     let columns = ["TOKEN", "USER", "LABEL", "SCOPES", "EXPIRES", "LAST USED", "STATE"];
     let mut grid = Grid::new(context.answer_style, &columns);
     for token in tokens {
-        let or_never = |time: Option<Timestamp>| time.map_or("never".to_owned(), output::moment);
         let scopes = token.scopes.unwrap_or_default();
         let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
         let state = if token.revoked.is_some() { "revoked" } else { "valid" };
-        let (expires, used) = (or_never(token.expires), or_never(token.last_used));
+        let (expires, used) =
+            (output::moment_or_never(token.expires), output::moment_or_never(token.last_used));
         let scopes = scopes.join("; ");
         grid.row([token.id, token.user, token.label, scopes, expires, used, state.to_owned()]);
     }
@@ -88,8 +88,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
 
 /// Prints the secret alone on standard output, so that a program can store it.
 fn show(context: &Context, created: &CreatedToken) {
-    if context.output == OutputFormat::Json {
-        output::print_json(created);
+    if output::is_printed(context, created) {
         return;
     }
     let token = &created.token;

@@ -19,9 +19,9 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
                 deployment::note_differences(context, api, DeployedKind::Trigger).await;
             }
         }
-        Trigger::Get(arguments) => {
+        Trigger::Get { trigger } => {
             let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await?;
-            show(context, find(&triggers, &arguments.trigger)?);
+            show(context, find(&triggers, &trigger)?);
         }
     }
     Ok(())

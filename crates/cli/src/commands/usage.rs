@@ -3,10 +3,10 @@
 use headwater_model::UsageLine;
 
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Usage, UsageBy};
+use crate::arguments::{Usage, UsageBy};
 use crate::context::Context;
 use crate::error::Result;
-use crate::output::{self, Grid};
+use crate::output::{self, Grid, fetch};
 
 /// The name of the total line.
 const TOTAL: &str = "total";
@@ -27,11 +27,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
         let since = chrono::Utc::now() - chrono::TimeDelta::days(days as i64);
         path.push_str(&format!("&since={}", segment(&since.to_rfc3339())));
     }
-    let lines: Vec<UsageLine> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&lines);
-        return Ok(());
-    }
+    let Some(lines) = fetch::<Vec<UsageLine>>(context, api, path).await? else { return Ok(()) };
     let heading = by.to_uppercase();
     let headings =
         [heading.as_str(), ">JOBS", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">COST"];

@@ -18,6 +18,7 @@ mod grant;
 mod health;
 mod import;
 mod job;
+mod limit;
 mod maintenance;
 mod namespace;
 mod query;
@@ -73,6 +74,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())
+        .merge(limit::routes())
         .merge(maintenance::routes())
         .merge(namespace::routes())
         .merge(query::routes())

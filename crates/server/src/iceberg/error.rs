@@ -103,6 +103,7 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
         Code::RouteNotFound => (404, "NotFoundException"),
         Code::Unavailable => (503, "ServiceUnavailableException"),
         Code::TooBusy => (503, "SlowDownException"),
+        Code::QuotaExceeded => (429, "TooManyRequestsException"),
         code if code.http_status() >= 500 => (500, "InternalServerError"),
         _ => (400, "BadRequestException"),
     }

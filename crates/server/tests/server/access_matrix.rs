@@ -37,7 +37,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 90] = [
+pub const OPERATIONS: [Row<'static>; 96] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -105,12 +105,15 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("create_token", "POST", "/v1/tokens", r#"{"user":"none","label":""}"#, [No, No, No]),
     ("create_upload", "POST", "/v1/uploads?name=x.csv", "", [No, No, Ok]),
     ("create_user", "POST", "/v1/users", r#"{"name":"u","kind":"person"}"#, [No, No, No]),
+    ("delete_limit", "DELETE", "/v1/limits/none", "", [No, No, No]),
     ("delete_restriction", "DELETE", "/v1/restrictions/none", "", [No, No, No]),
     ("delete_role", "DELETE", "/v1/roles/none", "", [No, No, No]),
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
     ("delete_user", "DELETE", "/v1/users/none", "", [No, No, No]),
     ("explain_access", "GET", EXPLAIN, "", [No, No, No]),
     ("export_audit", "GET", "/v1/audit", "", [No, No, No]),
+    ("get_audit_retention", "GET", "/v1/audit/retention", "", [No, No, No]),
+    ("get_limit", "GET", "/v1/limits/none", "", [No, No, No]),
     ("get_login_methods", "GET", "/v1/login", "", [Ok, Ok, Ok]),
     ("get_session", "GET", "/v1/session", "", [Ok, Ok, Ok]),
     ("get_user", "GET", "/v1/users/none", "", [No, No, No]),
@@ -118,6 +121,7 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("grant_role", "PUT", "/v1/roles/none/members/none", "", [No, No, No]),
     ("list_access_keys", "GET", "/v1/access-keys", "", [Ok, Ok, Ok]),
     ("list_grants", "GET", "/v1/grants", "", [No, No, No]),
+    ("list_limits", "GET", "/v1/limits", "", [Ok, Ok, Ok]),
     ("list_restrictions", "GET", "/v1/restrictions", "", [No, No, No]),
     ("list_roles", "GET", "/v1/roles", "", [No, No, No]),
     ("list_tokens", "GET", "/v1/tokens", "", [Ok, Ok, Ok]),
@@ -126,6 +130,8 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("revoke_access_key", "DELETE", "/v1/access-keys/none", "", [Ok, Ok, Ok]),
     ("revoke_role", "DELETE", "/v1/roles/none/members/none", "", [No, No, No]),
     ("revoke_token", "DELETE", "/v1/tokens/none", "", [Ok, Ok, Ok]),
+    ("set_audit_retention", "PUT", "/v1/audit/retention", RETENTION, [No, No, No]),
+    ("set_limit", "PUT", "/v1/limits/none", r#"{"jobs":1}"#, [No, No, No]),
     ("update_user", "PATCH", "/v1/users/none", r#"{"disabled":true}"#, [No, No, No]),
     ("whoami", "GET", "/v1/whoami", "", [Ok, Ok, Ok]),
 ];
@@ -137,6 +143,7 @@ const PUBLIC: [&str; 5] =
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
 const RESTRICTION: &str = r#"{"name":"r","table":"none","using":"true"}"#;
+const RETENTION: &str = r#"{"keep_seconds":86400}"#;
 const GRANT: &str = r#"{"grantee":"none","actions":["select"],"object":"table:a.b"}"#;
 const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 

@@ -24,6 +24,7 @@ mod functions;
 mod iceberg;
 mod iceberg_matrix;
 mod life_cycle;
+mod limits;
 mod listeners;
 mod maintenance;
 mod names;
@@ -88,6 +89,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(iceberg::trials());
     trials.extend(iceberg_matrix::trials());
     trials.extend(life_cycle::trials());
+    trials.extend(limits::trials());
     trials.extend(names::trials());
     trials.extend(network::trials());
     trials.extend(object_stores::trials());

@@ -156,7 +156,7 @@ impl Iceberg {
             return Ok(None);
         }
         let author = principal.author().to_owned();
-        let new = new_job(request, &description, &author);
+        let new = new_job(request, &description, principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let (components, request, job) = (self.0.clone(), request.clone(), context.id());
         let change = Arc::new(Change { components, request, description, author, job });
@@ -171,10 +171,10 @@ impl Iceberg {
     }
 }
 
-fn new_job(request: &ChangeRequest, description: &str, author: &str) -> NewJob {
+fn new_job(request: &ChangeRequest, description: &str, principal: &Principal) -> NewJob {
     let reference = request.reference.to_string();
     let summary = request.message(&format!("{description} on {reference}")).to_owned();
-    NewJob { reference: Some(reference), ..NewJob::new(JobKind::Commit, summary, author) }
+    NewJob { reference: Some(reference), ..NewJob::of(JobKind::Commit, summary, principal) }
 }
 
 impl Change {
