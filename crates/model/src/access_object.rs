@@ -38,7 +38,7 @@ pub enum ObjectKind {
     Namespace,
     /// A branch.
     Branch,
-    /// A function of the deployed project.
+    /// A function that is called by name.
     Function,
     /// A project.
     Project,
@@ -107,7 +107,7 @@ impl ObjectKind {
             }
             ObjectKind::View => &[Select, Create, Alter, Drop],
             ObjectKind::Branch => &[Read, Write, Merge, Create, Alter, Drop],
-            ObjectKind::Function => &[Invoke],
+            ObjectKind::Function => &[Invoke, Deploy],
             ObjectKind::Project => &[Run, Deploy],
             ObjectKind::Trigger => &[Read, Run],
             ObjectKind::Environment => &[Read, Drop],

@@ -11,6 +11,7 @@ mod branch;
 mod cherry_pick;
 mod clock;
 mod commit;
+mod deployed_function;
 mod deployment;
 mod did_you_mean;
 mod diff;
@@ -54,6 +55,9 @@ pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
+pub use deployed_function::{
+    DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion,
+};
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use did_you_mean::nearest;
 pub use diff::{

@@ -44,7 +44,7 @@ pub enum Action {
     Use,
     /// Run a project, or replay an event of a trigger.
     Run,
-    /// Deploy a version of a project.
+    /// Deploy a version of a project or function.
     Deploy,
     /// Maintain tables, stop jobs of others.
     Maintain,

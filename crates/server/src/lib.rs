@@ -45,7 +45,8 @@ pub use error::{Error, Result};
 pub use handle::ServerHandle;
 pub use headwater_service::{
     Access, CloudSettings, Credential, Isolation, KeySource, NewUser, OidcConfig, ServiceConfig,
-    SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_project, spawner_main,
+    SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_function, read_project,
+    spawner_main,
 };
 pub use http::openapi;
 pub use listeners::HttpListener;

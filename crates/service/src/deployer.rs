@@ -19,6 +19,7 @@ use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
 use parking_lot::RwLock;
 
+use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
 use crate::trigger::missing_branch;
 
@@ -85,6 +86,8 @@ pub struct Deployer {
     triggers: Option<Triggers>,
     lake: Lake,
     secrets: SecretStore,
+    /// The functions that are deployed without a project.
+    catalog: FunctionCatalog,
     /// Held while the active version is replaced.
     activation: tokio::sync::Mutex<()>,
     /// True if the triggers are still those of an earlier version.
@@ -98,11 +101,21 @@ impl Deployer {
         deployed: Arc<Deployed>,
         triggers: Option<Triggers>,
         secrets: SecretStore,
+        catalog: FunctionCatalog,
     ) -> Self {
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
-        Deployer { versions, deployed, triggers, lake, secrets, activation, triggers_outdated }
+        Deployer {
+            versions,
+            deployed,
+            triggers,
+            lake,
+            secrets,
+            catalog,
+            activation,
+            triggers_outdated,
+        }
     }
 
     /// Returns the holder of the active version.
@@ -146,7 +159,9 @@ impl Deployer {
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
         let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
-        Ok(Some(Version { id, project: Arc::new(parse(files).await?), actor }))
+        // A function that a trigger calls may be deleted since.
+        let project = parse(files, None).await?;
+        Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
     /// Loads the triggers of the active version if that is pending. Returns the reason if it fails.
@@ -184,7 +199,9 @@ impl Deployer {
         by: DeployedBy,
         dry_run: bool,
     ) -> Result<DeployReport, Problem> {
-        let project = parse(files).await?;
+        let functions = self.catalog.names().await?;
+        let project = parse(files, Some(functions.clone())).await?;
+        check_functions(&project, &functions, by.access.as_deref())?;
         self.check_secrets(&project, by.access.as_deref()).await?;
         let DeployedBy { author, actor, .. } = by;
         let _guard = self.activation.lock().await;
@@ -221,7 +238,7 @@ impl Deployer {
         let _guard = self.activation.lock().await;
         let found = self.versions.get(version).await.map_err(|error| error.to_problem())?;
         let files = self.versions.files(found.version).await;
-        let project = parse(files.map_err(|error| error.to_problem())?).await?;
+        let project = parse(files.map_err(|error| error.to_problem())?, None).await?;
         let before = self.deployed.version().ok().flatten();
         let actor = self.versions.actor(found.version).await;
         let actor = actor.map_err(|error| error.to_problem())?;
@@ -277,11 +294,38 @@ pub fn nothing_deployed() -> Problem {
     Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
 }
 
-/// Parses a whole project on a thread for blocking work.
-async fn parse(files: ProjectFiles) -> Result<Project, Problem> {
+/// Checks the functions that are deployed without a project: none has the name of one of the
+/// project, and those that triggers call may be called.
+fn check_functions(
+    project: &Project,
+    functions: &[String],
+    access: Option<&dyn TableAccess>,
+) -> Result<(), Problem> {
+    if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
+        let message = format!("function `{name}` is deployed without a project");
+        let hint = format!("Rename one of them, or run `headwater function rm {name}`.");
+        return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
+    }
+    let called = project.triggers.iter().filter_map(|trigger| trigger.function.as_ref());
+    for name in called.filter(|name| !project.callables.contains_key(*name)) {
+        let (name, _) = split_name(name);
+        if let Some(access) = access {
+            access.check(Action::Invoke, &Object::function(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Parses a whole project on a thread for blocking work. Triggers may call functions of the
+/// project and `functions`; any if that is none.
+async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
         let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
-        parsed.into_whole().map_err(|error| error.to_problem())
+        let exists = |name: &str| {
+            let (name, _) = split_name(name);
+            functions.as_ref().is_none_or(|functions| functions.iter().any(|one| one == name))
+        };
+        parsed.into_whole_with(exists).map_err(|error| error.to_problem())
     };
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }

@@ -15,7 +15,9 @@ use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::access::record_secrets;
+use crate::deployed_function;
 use crate::deployer::{nothing_deployed, parse_folder};
+use crate::function_catalog::{ParsedFunction, split_name};
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
@@ -24,10 +26,13 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Invocations(pub(crate) Arc<Components>);
 
-/// A function that was found, with its project.
+/// A function that was found, with its version.
 pub struct FoundFunction {
-    project: Arc<Project>,
-    callable: Callable,
+    function: ParsedFunction,
+    /// The version; none for a function of a project.
+    version: Option<String>,
+    /// The limit of concurrent calls.
+    concurrency: Option<u32>,
 }
 
 /// The input of a call.
@@ -41,6 +46,17 @@ pub struct CallInput {
 }
 
 impl FoundFunction {
+    fn of_project(project: Arc<Project>, callable: Callable) -> Self {
+        let function = ParsedFunction { project, callable };
+        FoundFunction { function, version: None, concurrency: None }
+    }
+
+    /// Returns the version that is called: a number or `$LATEST`; none for a function of a
+    /// project.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// Checks the names of a call's arguments; `table` is the one that receives a table.
     ///
     /// Errors: `invalid_argument`.
@@ -49,37 +65,49 @@ impl FoundFunction {
         values: &BTreeMap<String, Value>,
         table: Option<&str>,
     ) -> Result<(), Problem> {
-        self.callable.check(values, table).or_problem()
+        self.function.callable.check(values, table).or_problem()
     }
 
     /// Returns the argument that receives a table if the caller names none.
     ///
     /// Errors: `invalid_argument` if the function has several arguments.
     pub fn table_argument(&self) -> Result<&str, Problem> {
-        self.callable.table_argument().or_problem()
+        self.function.callable.table_argument().or_problem()
     }
 }
 
 impl Invocations {
-    /// Lists the functions of the deployed version by name.
-    pub fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
+    /// Lists the functions by name: those of the deployed version, and those without a project.
+    pub async fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
         self.0.authenticated(principal)?;
-        let Some(version) = self.0.deployer.deployed().version()? else { return Ok(Vec::new()) };
-        let project = version.project;
-        let summary = |callable: &Callable| callable.summary(&project.defaults);
+        let version = self.0.deployer.deployed().version()?;
+        let mut listed = version.map_or_else(Vec::new, |version| {
+            let defaults = &version.project.defaults;
+            version.project.callables.values().map(|one| one.summary(defaults)).collect()
+        });
+        let stored = self.0.catalog.store().list().await.or_problem()?;
+        listed.extend(stored.iter().map(deployed_function::summary));
         let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
-        Ok(project.callables.values().filter(|one| allows(&one.name)).map(summary).collect())
+        listed.retain(|one| allows(&one.name));
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(listed)
     }
 
-    /// Finds a function of the deployed version.
+    /// Finds a function of the deployed version, or one without a project. The name of the latter
+    /// may be followed by a version or alias, as in `resize:3`.
     pub async fn find(&self, principal: &Principal, name: &str) -> Result<FoundFunction, Problem> {
-        self.0.authorize(principal, Action::Invoke, &Object::function(name))?;
+        let object = Object::function(split_name(name).0);
+        self.0.authorize(principal, Action::Invoke, &object)?;
         let version = self.0.deployer.deployed().version()?;
         if let Some(version) = &version
             && let Some(callable) = version.project.callables.get(name)
         {
-            let (project, callable) = (version.project.clone(), callable.clone());
-            return Ok(FoundFunction { project, callable });
+            return Ok(FoundFunction::of_project(version.project.clone(), callable.clone()));
+        }
+        if let Some(called) = self.0.catalog.find(name).await? {
+            let (function, version) = (called.function, Some(called.version));
+            let concurrency = called.concurrency;
+            return Ok(FoundFunction { function, version, concurrency });
         }
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
             let message = format!("function `{name}` is in the working folder, but not deployed");
@@ -116,7 +144,7 @@ impl Invocations {
         for secret in &callable.function.secrets {
             self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
         }
-        Ok(FoundFunction { project: Arc::new(project), callable })
+        Ok(FoundFunction::of_project(Arc::new(project), callable))
     }
 
     /// Calls a function as a job and encodes its result. The job's record is stored before this
@@ -132,8 +160,10 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
-        let FoundFunction { project, callable } = function;
+        let FoundFunction { function, concurrency, .. } = function;
+        let ParsedFunction { project, callable } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
+        let running = self.0.catalog.permit(&callable.name, concurrency)?;
         let new = NewJob::new(JobKind::Function, callable.name.clone(), principal.author());
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
@@ -146,7 +176,7 @@ impl Invocations {
             let with = (&*project, &*components.given);
             let returned = components.runner.call(with, &callable, (arguments, returns), &context);
             let returned = returned.await;
-            drop(permit);
+            drop((permit, running));
             let result = match returned {
                 Ok(returned) => encode(returned).await,
                 Err(error) => Err(error).or_problem(),
@@ -184,7 +214,9 @@ impl Invocations {
         };
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;
         let author = principal.clone().with_author(author).author().to_owned();
-        let function = function.callable.name;
+        let function =
+            if function.version.is_some() { name } else { &function.function.callable.name };
+        let function = function.to_owned();
         let key_owner = principal.user_name().map(str::to_owned);
         let call = NewCall { function, arguments, key, key_owner, order_key, author };
         triggers.accept(call).await.or_problem()

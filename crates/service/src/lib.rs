@@ -18,12 +18,14 @@ mod bucket;
 mod commit_history;
 mod config;
 mod copy_to;
+mod deployed_function;
 mod deployer;
 mod deployment;
 mod environment;
 mod error;
 mod executors;
 mod export_file;
+mod function_catalog;
 mod grant;
 pub mod iceberg;
 mod import;
@@ -67,6 +69,7 @@ pub use audit_export::AuditExport;
 pub use branch::Branches;
 pub use bucket::Buckets;
 pub use config::ServiceConfig;
+pub use deployed_function::{DeployedFunctions, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
@@ -102,6 +105,10 @@ pub use headwater_access::{
 pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
     TableAt, split_script,
+};
+pub use headwater_function_store::{
+    ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, StoredFunction, StoredVersion,
+    read_source as read_function,
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,

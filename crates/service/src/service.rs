@@ -19,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use crate::access_control::AccessControl;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
+use crate::deployed_function::DeployedFunctions;
 use crate::deployer::{Deployed, Deployer};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
 use crate::executors::{ImportExecutor, RunExecutor};
+use crate::function_catalog::FunctionCatalog;
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
 use crate::import_rights::ImportRights;
@@ -97,6 +99,11 @@ impl Service {
     /// Returns the operations on functions.
     pub fn invocations(&self) -> Invocations {
         Invocations(self.0.clone())
+    }
+
+    /// Returns the operations on functions that are deployed without a project.
+    pub fn deployed_functions(&self) -> DeployedFunctions {
+        DeployedFunctions(self.0.clone())
     }
 
     /// Returns the operations on imports.
@@ -237,6 +244,8 @@ pub(crate) struct Components {
     pub runner: Runner,
     /// The function runtime.
     pub functions: Functions,
+    /// The functions that are deployed without a project.
+    pub catalog: FunctionCatalog,
     /// The triggers; none if the configuration disables them.
     pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
@@ -288,7 +297,9 @@ impl Components {
         let runs = run_executor(&lake, &runner, &access);
         let deployed = Arc::new(Deployed::default());
         let given = Arc::<Given>::default();
+        let catalog = FunctionCatalog::new(&lake);
         let targets = project_dir(&config).map(|project| TriggerExecutor {
+            catalog: catalog.clone(),
             imports: imports.clone(),
             runs: runs.clone(),
             runner: runner.clone(),
@@ -297,7 +308,9 @@ impl Components {
             deployed: deployed.clone(),
         });
         let triggers = start_triggers(&lake, &jobs, targets).await?;
-        let deployer = Deployer::new(lake.clone(), deployed, triggers.clone(), secrets.clone());
+        let (for_triggers, functions_of) = (triggers.clone(), catalog.clone());
+        let deployer =
+            Deployer::new(lake.clone(), deployed, for_triggers, secrets.clone(), functions_of);
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
@@ -320,6 +333,7 @@ impl Components {
             jobs,
             runner,
             functions,
+            catalog,
             triggers,
             settings,
             auto_maintenance,

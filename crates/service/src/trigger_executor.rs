@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
+    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
     RunRequest, Target, Trigger, TriggerImport,
 };
 use headwater_pipelines::{Callable, Given, Runner};
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::access::record_secrets;
 use crate::deployer::Deployed;
 use crate::executors::{ImportExecutor, RunExecutor};
+use crate::function_catalog::{FunctionCatalog, ParsedFunction};
 use crate::run::run_queue;
 use crate::template_params;
 
@@ -36,6 +37,8 @@ pub struct TriggerExecutor {
     pub project: PathBuf,
     /// Cache of the environments of function calls.
     pub given: Arc<Given>,
+    /// The functions that are deployed without a project.
+    pub catalog: FunctionCatalog,
     /// The version of the project that runs.
     pub deployed: Arc<Deployed>,
 }
@@ -48,24 +51,26 @@ impl TargetExecutor for TriggerExecutor {
         event: &Event,
         context: JobContext,
     ) -> Result<Value, Problem> {
-        let actor = &self.deployed.require()?.actor;
+        let deployed = self.deployed.version()?;
+        let actor = deployed.map_or(Actor::Anonymous, |version| version.actor);
         let mut result = serde_json::Map::new();
         for target in trigger.targets() {
             match target {
                 Target::Import(import) => {
                     let request = self.import_request(trigger, import, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.imports.import(request, actor, &context).await;
+                    let report = self.imports.import(request, &actor, &context).await;
                     result.insert("import".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Run => {
                     let request = self.run_request(trigger, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.runs.run(request, actor, &context).await;
+                    let report = self.runs.run(request, &actor, &context).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(name) => {
-                    result.insert("function".into(), self.call(name, event, &context).await?);
+                    let called = self.call(name, event, (&actor, &context)).await?;
+                    result.insert("function".into(), called);
                 }
             }
         }
@@ -80,25 +85,39 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
-    /// Calls a function of the deployed version with an event.
+    /// Calls a function with an event: one of the deployed version, or one without a project.
     async fn call(
         &self,
         name: &str,
         event: &Event,
-        context: &JobContext,
+        (actor, context): (&Actor, &JobContext),
     ) -> Result<Value, Problem> {
-        let project = self.deployed.require()?.project;
-        let callable = project.callables.get(name).ok_or_else(|| {
-            let message = format!("the deployed version has no function `{name}`");
-            Problem::new(ErrorCode::FunctionNotFound, message)
-                .with_hint("Define it and run `headwater deploy`.")
-        })?;
-        let actor = self.deployed.require()?.actor.principal();
-        record_secrets(&self.runs.access, &actor, callable, context.id());
-        let arguments = arguments(callable, event)?;
+        let version = self.deployed.version()?;
+        let declared = version.and_then(|version| {
+            let callable = version.project.callables.get(name)?.clone();
+            Some(ParsedFunction { project: version.project, callable })
+        });
+        let (ParsedFunction { project, callable }, concurrency) = match declared {
+            Some(function) => (function, None),
+            None => match self.catalog.find(name).await? {
+                Some(called) => (called.function, called.concurrency),
+                None => return Err(self.missing(name)?),
+            },
+        };
+        let _permit = self.catalog.permit(&callable.name, concurrency)?;
+        record_secrets(&self.runs.access, &actor.principal(), &callable, context.id());
+        let arguments = arguments(&callable, event)?;
         let with = (&*project, &*self.given);
-        let returned = self.runner.call(with, callable, (arguments, Returns::Any), context).await;
+        let returned = self.runner.call(with, &callable, (arguments, Returns::Any), context).await;
         kept(returned.or_problem()?, context)
+    }
+
+    /// Returns the error of a missing function, or else that no project is deployed.
+    fn missing(&self, name: &str) -> Result<Problem, Problem> {
+        self.deployed.require()?;
+        let message = format!("the deployed version has no function `{name}`");
+        Ok(Problem::new(ErrorCode::FunctionNotFound, message)
+            .with_hint("Define it and run `headwater deploy`."))
     }
 
     fn import_request(

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::api::{Api, Call, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::{deployment, run};
+use crate::commands::{deployed_function, deployment, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -21,6 +21,12 @@ use crate::output::{self, Grid};
 pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
     match arguments {
         Function::Ls => list(context, api).await,
+        Function::Deploy(arguments) => deployed_function::deploy(context, api, *arguments).await,
+        Function::Show(arguments) => deployed_function::show(context, api, &arguments).await,
+        Function::Versions(arguments) => {
+            deployed_function::versions(context, api, &arguments).await
+        }
+        Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await
         }

@@ -7,6 +7,7 @@ mod checkout;
 mod completions;
 mod console;
 mod demo;
+mod deployed_function;
 mod deployment;
 mod diff;
 mod diff_rows;

@@ -22,7 +22,7 @@ pub struct Parsed {
     /// Errors, those of the project file first.
     errors: Vec<Error>,
     /// Errors of triggers whose functions cannot be called; only deployments use triggers.
-    trigger_errors: Vec<Error>,
+    trigger_errors: Vec<trigger::TriggerError>,
 }
 
 impl Parsed {
@@ -84,8 +84,16 @@ impl Parsed {
 
     /// Returns the project if no file has an error, or else all errors.
     pub fn into_whole(self) -> Result<Project> {
+        self.into_whole_with(|_| false)
+    }
+
+    /// Like [`into_whole`](Self::into_whole), but triggers may call functions that exist outside
+    /// of the project.
+    pub fn into_whole_with(self, exists: impl Fn(&str) -> bool) -> Result<Project> {
         let mut errors = self.errors;
-        errors.extend(self.trigger_errors);
+        let is_error = |one: &trigger::TriggerError| !one.missing.as_deref().is_some_and(&exists);
+        let trigger_errors = self.trigger_errors.into_iter().filter(is_error);
+        errors.extend(trigger_errors.map(|one| one.error));
         match errors.len() {
             0 => Ok(self.project),
             1 => Err(errors.remove(0)),

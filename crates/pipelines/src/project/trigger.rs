@@ -6,13 +6,21 @@ use super::Project;
 use super::manifest::LocatedTrigger;
 use crate::{Error, suggest};
 
+/// An error of a trigger.
+#[derive(Debug)]
+pub(super) struct TriggerError {
+    pub(super) error: Error,
+    /// The function that the project does not define; it may be deployed without a project.
+    pub(super) missing: Option<String>,
+}
+
 /// Returns an error for each trigger whose function is missing or does not take exactly one
 /// argument. A function is not reported as missing if a file that may define it does not parse.
 pub(super) fn check(
     triggers: &[LocatedTrigger],
     project: &Project,
     errors: &[Error],
-) -> Vec<Error> {
+) -> Vec<TriggerError> {
     let may_define = |error: &Error, name: &str| {
         let file = error.file().filter(|file| *file != project.file);
         file.and_then(|file| project.files.get(file)).is_some_and(|file| file.text().contains(name))
@@ -22,10 +30,14 @@ pub(super) fn check(
         match project.callables.get(name).map(super::Callable::event_argument) {
             Some(argument) => argument.err().map(|error| {
                 let message = format!("trigger `{}`: {error}", located.trigger.name);
-                Error::Invalid { at: located.at.clone(), message, hint: error.hint() }
+                let error = Error::Invalid { at: located.at.clone(), message, hint: error.hint() };
+                TriggerError { error, missing: None }
             }),
             None if errors.iter().any(|error| may_define(error, name)) => None,
-            None => Some(missing(located, name, project)),
+            None => {
+                let error = missing(located, name, project);
+                Some(TriggerError { error, missing: Some(name.to_owned()) })
+            }
         }
     };
     triggers.iter().filter_map(check).collect()

@@ -47,7 +47,8 @@ pub struct Deletion {
 impl Deletion {
     /// Converts the result of a deletion into the response.
     pub fn response(&self, result: Result<(), Problem>) -> HandlerResult<StatusCode> {
-        const MISSING: [ErrorCode; 4] = [
+        const MISSING: [ErrorCode; 5] = [
+            ErrorCode::FunctionNotFound,
             ErrorCode::RefNotFound,
             ErrorCode::TableNotFound,
             ErrorCode::NamespaceNotFound,

@@ -46,7 +46,7 @@ async fn list(
     State(app): State<App>,
     Caller(principal): Caller,
 ) -> HandlerResult<Json<Vec<FunctionSummary>>> {
-    Ok(Json(app.service.invocations().list(&principal)?))
+    Ok(Json(app.service.invocations().list(&principal).await?))
 }
 
 /// Options of a call whose body is a table.

@@ -8,6 +8,7 @@ mod access_key;
 mod audit;
 pub(crate) mod body;
 mod branch;
+mod deployed_function;
 mod deployment;
 mod diff;
 mod environment;
@@ -65,6 +66,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(description())
         .merge(audit::routes())
         .merge(branch::routes())
+        .merge(deployed_function::routes())
         .merge(deployment::routes())
         .merge(diff::routes())
         .merge(environment::routes())

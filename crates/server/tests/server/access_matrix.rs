@@ -37,17 +37,19 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 90] = [
+pub const OPERATIONS: [Row<'static>; 94] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
+    ("delete_function", "DELETE", "/v1/functions/f", "", [No, No, Ok]),
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
     ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, Ok]),
     ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
     ("delete_trigger_event", "DELETE", "/v1/trigger-events/x", "", [No, No, Ok]),
+    ("deploy_function", "PUT", "/v1/functions/f", r#"{"files":{}}"#, [No, No, Ok]),
     ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, Ok]),
     ("diff_refs", "GET", "/v1/refs/main/diff/main", "", [No, Ok, Ok]),
     ("diff_table", "GET", "/v1/refs/main/diff/main/tables/sales.orders", "", [No, Ok, Ok]),
@@ -56,6 +58,7 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("explain_environment", "GET", "/v1/environments/x", "", [No, No, Ok]),
     ("get_branch", "GET", "/v1/branches/main", "", [No, Ok, Ok]),
     ("get_deployment", "GET", "/v1/deployments/x", "", [No, No, Ok]),
+    ("get_function", "GET", "/v1/functions/f", "", [No, No, Ok]),
     ("get_health", "GET", "/health", "", [Ok, Ok, Ok]),
     ("get_job", "GET", "/v1/jobs/x", "", [Ok, Ok, Ok]),
     ("get_ref", "GET", "/v1/refs/main", "", [No, Ok, Ok]),
@@ -71,6 +74,7 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("list_commits", "GET", "/v1/refs/main/commits", "", [No, Ok, Ok]),
     ("list_deployments", "GET", "/v1/deployments", "", [Ok, Ok, Ok]),
     ("list_environments", "GET", "/v1/environments", "", [Ok, Ok, Ok]),
+    ("list_function_versions", "GET", "/v1/functions/f/versions", "", [No, No, Ok]),
     ("list_functions", "GET", "/v1/functions", "", [Ok, Ok, Ok]),
     ("list_job_events", "GET", "/v1/jobs/x/events", "", [Ok, Ok, Ok]),
     ("list_jobs", "GET", "/v1/jobs", "", [Ok, Ok, Ok]),
@@ -149,7 +153,7 @@ pub const ALL: [&str; 13] = [
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
     "read,write,merge,create,alter,drop on branch:*",
-    "invoke on function:*",
+    "invoke,deploy on function:*",
     "run,deploy on project:*",
     "read,run on trigger:*",
     "read,drop on environment:*",

@@ -1,0 +1,116 @@
+//! `headwater function deploy`, `show`, `versions` and `rm`: functions without a project.
+
+use headwater_model::{DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion};
+use hyper::Method;
+
+use super::run;
+use crate::api::{Api, segment};
+use crate::arguments::{FunctionDeploy, FunctionName, FunctionRm, OutputFormat};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::grid::Grid;
+use crate::output;
+use crate::terminal::Tone;
+
+/// Deploys a function.
+pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
+    let request = headwater_server::read_function(&arguments.source).map_err(error::from_fault)?;
+    let milliseconds = |limit: std::time::Duration| limit.as_millis().try_into().ok();
+    let settings = FunctionSettings {
+        runtime: arguments.runtime,
+        handler: arguments.handler,
+        description: arguments.description,
+        memory_bytes: arguments.memory,
+        timeout_ms: arguments.timeout.and_then(milliseconds),
+        env: run::pairs(&arguments.env, "env")?,
+        secrets: arguments.secrets,
+        network: arguments.network,
+        system: arguments.system,
+    };
+    let request = DeployFunction { settings, ..request };
+    let path = format!("/v1/functions/{}", segment(&arguments.name));
+    let function: DeployedFunction = api.call(Method::PUT, path, &request).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&function);
+        return Ok(());
+    }
+    let version = version(&function.latest);
+    let (name, files) = (&function.name, output::count(function.files.len() as u64));
+    let mark = context.style.paint(Tone::Good, "✓");
+    context.style.say(format!("{mark} version {version} of {name} is deployed, {files} files"));
+    Ok(())
+}
+
+/// Shows a function.
+pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Result<()> {
+    let path = format!("/v1/functions/{}", segment(&arguments.name));
+    let function: DeployedFunction = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&function);
+        return Ok(());
+    }
+    let (style, latest) = (context.answer_style, &function.latest);
+    let settings = &latest.settings;
+    output::line(style.paint(Tone::Strong, &function.name));
+    let numbers: Vec<String> = function.versions.iter().map(u64::to_string).collect();
+    let list = |texts: Vec<&str>| match texts.is_empty() {
+        true => "none".to_owned(),
+        false => texts.join(", "),
+    };
+    let strings = |texts: &[String]| list(texts.iter().map(String::as_str).collect());
+    for (name, value) in [
+        ("runtime", settings.runtime.clone()),
+        ("handler", settings.handler.clone().unwrap_or_default()),
+        ("memory", settings.memory_bytes.map_or("default".to_owned(), output::bytes)),
+        ("timeout", settings.timeout_ms.map_or("default".to_owned(), output::milliseconds)),
+        ("env", list(settings.env.keys().map(String::as_str).collect())),
+        ("secrets", strings(&settings.secrets)),
+        ("network", strings(&settings.network)),
+        ("code", format!("{} {}", latest.code.short(), output::bytes(latest.code_bytes))),
+        ("files", strings(&function.files)),
+        ("versions", strings(&numbers)),
+        ("aliases", list(function.aliases.keys().map(String::as_str).collect())),
+        ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<9}"))));
+    }
+    Ok(())
+}
+
+/// Lists the versions of a function.
+pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) -> Result<()> {
+    let path = format!("/v1/functions/{}/versions", segment(&arguments.name));
+    let versions: Vec<FunctionVersion> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&versions);
+        return Ok(());
+    }
+    let headings = [">VERSION", "RUNTIME", "HANDLER", ">SIZE", "CODE", "DEPLOYED", "AUTHOR"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for one in versions {
+        grid.row([
+            version(&one),
+            one.settings.runtime,
+            one.settings.handler.unwrap_or_default(),
+            output::bytes(one.code_bytes),
+            one.code.short(),
+            output::moment(one.modified),
+            one.author,
+        ]);
+    }
+    grid.print("no version is published; `headwater function deploy` publishes one");
+    Ok(())
+}
+
+/// Deletes a function.
+pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
+    let name = segment(&arguments.name);
+    api.delete(format!("/v1/functions/{name}?if_exists={}", arguments.if_exists)).await?;
+    super::branch::removed(context, "function", &arguments.name);
+    Ok(())
+}
+
+/// Returns the number of a version.
+fn version(of: &FunctionVersion) -> String {
+    of.version.map_or_else(|| "$LATEST".to_owned(), |version| version.to_string())
+}
