@@ -17,6 +17,7 @@ mod expect_continue;
 mod handle;
 mod http;
 mod iceberg;
+mod lambda;
 mod listeners;
 mod lock;
 mod login_limit;

@@ -23,6 +23,7 @@ mod function_triggers;
 mod functions;
 mod iceberg;
 mod iceberg_matrix;
+mod lambda;
 mod life_cycle;
 mod listeners;
 mod maintenance;
@@ -87,6 +88,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
     trials.extend(iceberg_matrix::trials());
+    trials.extend(lambda::trials());
     trials.extend(life_cycle::trials());
     trials.extend(names::trials());
     trials.extend(network::trials());
