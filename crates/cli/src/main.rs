@@ -15,11 +15,9 @@ mod events;
 mod example;
 #[cfg(test)]
 mod generated;
-mod graph;
 mod grid;
 mod lake;
 mod lake_folder;
-mod log_writer;
 mod output;
 mod profiles;
 mod progress;

@@ -68,7 +68,7 @@ fn a_folder_is_deployed_called_and_removed() {
     }
     let error = workspace.fails(5, &["function", "invoke", "price", "--arg", "event=fail"]);
     assert!(error.contains("ValueError: not today"), "{error}");
-    // The server starts again with what is stored.
+    // A new server reads the stored function.
     workspace.kill_server();
     assert_eq!(invoke(&workspace, "price:1", &json!(1))["greeting"], "hello");
     assert!(workspace.ok(&["function", "ls"]).contains("version 2"));

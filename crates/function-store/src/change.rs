@@ -7,7 +7,7 @@ use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp};
 use serde_json::Value;
 
 use crate::function_store::Author;
-use crate::{Error, Result, StoredCode, StoredFunction, StoredVersion};
+use crate::{Error, FunctionFiles, Result, StoredCode, StoredFunction, StoredVersion};
 
 /// Maximum number of versions, aliases and tags of a function.
 const VERSIONS_MAX: usize = 10_000;
@@ -26,7 +26,7 @@ pub struct NewCode {
 /// A change of a function.
 #[derive(Debug, Clone)]
 pub enum FunctionChange {
-    /// Replaces the files.
+    /// Replaces the files, which are stored with the change.
     Code(StoredCode),
     /// Replaces the settings, and the values that a protocol keeps.
     Settings(Box<FunctionSettings>, BTreeMap<String, Value>),
@@ -47,6 +47,23 @@ pub enum FunctionChange {
     Tag(BTreeMap<String, String>),
     /// Removes tags.
     Untag(Vec<String>),
+}
+
+/// Changes of a function in one request: all are stored, or none.
+#[derive(Debug, Clone, Default)]
+pub struct FunctionUpdate {
+    /// New files.
+    pub files: Option<FunctionFiles>,
+    /// The other changes, in order.
+    pub changes: Vec<FunctionChange>,
+    /// The revision that the latest state must have, if any.
+    pub revision: Option<String>,
+}
+
+impl From<FunctionChange> for FunctionUpdate {
+    fn from(change: FunctionChange) -> Self {
+        FunctionUpdate { changes: vec![change], ..FunctionUpdate::default() }
+    }
 }
 
 /// The context of a change.

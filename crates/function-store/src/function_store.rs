@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::change::Applied;
 use crate::{
-    Error, FunctionChange, NewCode, Result, StoredCode, StoredFunction, StoredVersion, check_files,
+    Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredCode, StoredFunction,
+    StoredVersion, check_files,
 };
 
 /// Prefix of the refs.
@@ -211,22 +212,25 @@ impl FunctionStore {
         }
     }
 
-    /// Changes a function, with files if a change replaces them. `revision` is the one that the
-    /// latest state must have, if any. Durable when it returns.
+    /// Changes a function. Durable when it returns.
     ///
-    /// Errors: `function_not_found`, `precondition_failed`, `commit_conflict`; those of the changes.
+    /// Errors: `function_not_found`; `precondition_failed` for another revision;
+    /// `commit_conflict`; those of the changes.
     pub async fn change(
         &self,
         name: &str,
-        objects: &[Bytes],
-        changes: &[FunctionChange],
-        (author, revision): (&Author, Option<&str>),
+        update: &FunctionUpdate,
+        author: &Author,
     ) -> Result<StoredFunction> {
+        let code = update.files.as_ref().map(|files| &files.code);
+        let mut changes: Vec<FunctionChange> = Vec::new();
+        changes.extend(code.map(|code| FunctionChange::Code(code.code.clone())));
+        changes.extend(update.changes.iter().cloned());
         for _ in 0..ATTEMPTS {
             let (mut function, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
-            check_revision(&function, revision)?;
-            let mut objects = objects.to_vec();
-            self.apply_all(&mut function, changes, author, &mut objects).await?;
+            check_revision(&function, update.revision.as_deref())?;
+            let mut objects = code.map(|code| code.objects.clone()).unwrap_or_default();
+            self.apply_all(&mut function, &changes, author, &mut objects).await?;
             match self.store(&function, Expected::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
                 other => return other.map(|()| function),
@@ -348,14 +352,27 @@ mod tests {
     use headwater_store::MemoryStore;
 
     use super::*;
+    use crate::FunctionFiles;
 
     fn author() -> Author {
         Author { name: "ada".to_owned(), actor: Actor::Owner }
     }
 
-    fn code(text: &str) -> NewCode {
+    fn files(text: &str) -> FunctionFiles {
         let files = ProjectFiles::from([("app.py".to_owned(), text.into())]);
-        FunctionStore::code(&files, None).expect("files")
+        let code = FunctionStore::code(&files, None).expect("files");
+        FunctionFiles { files, code }
+    }
+
+    fn code(text: &str) -> NewCode {
+        files(text).code
+    }
+
+    /// Replaces the files and publishes a version.
+    async fn deploy(store: &FunctionStore, text: &str) {
+        let changes = vec![publish()];
+        let update = FunctionUpdate { files: Some(files(text)), changes, revision: None };
+        store.change("f", &update, &author()).await.expect("changed");
     }
 
     fn store() -> FunctionStore {
@@ -368,7 +385,7 @@ mod tests {
     }
 
     async fn change(store: &FunctionStore, change: FunctionChange) -> Result<StoredFunction> {
-        store.change("f", &[], &[change], (&author(), None)).await
+        store.change("f", &change.into(), &author()).await
     }
 
     #[tokio::test]
@@ -378,9 +395,7 @@ mod tests {
         assert_eq!(one.versions.keys().copied().collect::<Vec<_>>(), [1]);
         let same = change(&store, publish()).await.expect("unchanged");
         assert_eq!(same.versions.len(), 1);
-        let two = code("two");
-        let changes = [FunctionChange::Code(two.code.clone()), publish()];
-        store.change("f", &two.objects, &changes, (&author(), None)).await.expect("changed");
+        deploy(&store, "two").await;
         change(&store, FunctionChange::DeleteVersion(2)).await.expect("deleted");
         let published = change(&store, publish()).await.expect("published");
         assert_eq!(published.versions.keys().copied().collect::<Vec<_>>(), [1, 3]);
@@ -399,9 +414,7 @@ mod tests {
     async fn an_alias_selects_versions_by_weight_and_keeps_them() {
         let store = store();
         store.create("f", code("one"), &[publish()], &author()).await.expect("created");
-        let two = code("two");
-        let changes = [FunctionChange::Code(two.code.clone()), publish()];
-        store.change("f", &two.objects, &changes, (&author(), None)).await.expect("changed");
+        deploy(&store, "two").await;
         let weights = BTreeMap::from([(2, 0.25)]);
         let alias = FunctionAlias { version: Some(1), weights, ..FunctionAlias::default() };
         let create = || FunctionChange::CreateAlias("live".to_owned(), alias.clone());
@@ -442,7 +455,9 @@ mod tests {
             one.await.expect("no panic").expect("changed");
         }
         assert_eq!(store.get("f").await.expect("a function").tags.len(), 8);
-        let stale = store.change("f", &[], &[publish()], (&author(), Some("other"))).await;
+        let revision = Some("other".to_owned());
+        let stale = FunctionUpdate { revision, ..publish().into() };
+        let stale = store.change("f", &stale, &author()).await;
         assert_eq!(stale.expect_err("stale").code(), ErrorCode::PreconditionFailed);
         assert_eq!(store.list().await.expect("a list").len(), 1);
         store.delete("f").await.expect("deleted");

@@ -18,7 +18,7 @@ mod request;
 mod requirements;
 
 pub use archive::{ARCHIVE_BYTES_MAX, read_archive};
-pub use change::{FunctionChange, NewCode};
+pub use change::{FunctionChange, FunctionUpdate, NewCode};
 pub use error::{Error, Result};
 pub use folder::read_source;
 pub use function::{StoredCode, StoredFunction, StoredVersion};

@@ -93,9 +93,9 @@ pub(crate) async fn create(
         return Err(LambdaError::invalid("Name and FunctionVersion are required."));
     };
     let alias = body.apply(FunctionAlias::default())?;
-    let changes = (None, vec![FunctionChange::CreateAlias(name.clone(), alias)]);
-    let functions = service.deployed_functions();
-    let changed = functions.change(&request.principal, &function.name, changes, None).await?;
+    let change = FunctionChange::CreateAlias(name.clone(), alias).into();
+    let functions = service.invocations().deployed();
+    let changed = functions.change(&request.principal, &function.name, change).await?;
     shape(&changed, &name)
 }
 
@@ -105,7 +105,7 @@ pub(crate) async fn get(
     function: FunctionName,
     name: &str,
 ) -> Result<Value> {
-    shape(&service.deployed_functions().get(&request.principal, &function.name).await?, name)
+    shape(&service.invocations().deployed().get(&request.principal, &function.name).await?, name)
 }
 
 pub(crate) async fn list(
@@ -113,7 +113,7 @@ pub(crate) async fn list(
     request: &LambdaRequest,
     function: FunctionName,
 ) -> Result<Value> {
-    let function = service.deployed_functions().get(&request.principal, &function.name).await?;
+    let function = service.invocations().deployed().get(&request.principal, &function.name).await?;
     let of_version = request.query("FunctionVersion").map(number).transpose()?;
     let is_listed = |alias: &FunctionAlias| of_version.is_none_or(|wanted| alias.version == wanted);
     let names = function.aliases.iter().filter(|(_, alias)| is_listed(alias));
@@ -128,7 +128,7 @@ pub(crate) async fn update(
     name: String,
 ) -> Result<Value> {
     let body: AliasRequest = request.parse()?;
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let before = functions.get(&request.principal, &function.name).await?;
     // The error for an alias that does not exist.
     shape(&before, &name)?;
@@ -138,8 +138,8 @@ pub(crate) async fn update(
         return Err(LambdaError::new(412, "PreconditionFailedException", message));
     }
     let alias = body.apply(before.aliases.get(&name).cloned().unwrap_or_default())?;
-    let changes = (None, vec![FunctionChange::UpdateAlias(name.clone(), alias)]);
-    let changed = functions.change(&request.principal, &function.name, changes, None).await?;
+    let change = FunctionChange::UpdateAlias(name.clone(), alias).into();
+    let changed = functions.change(&request.principal, &function.name, change).await?;
     shape(&changed, &name)
 }
 
@@ -149,8 +149,8 @@ pub(crate) async fn delete(
     function: FunctionName,
     name: String,
 ) -> Result<()> {
-    let changes = (None, vec![FunctionChange::DeleteAlias(name)]);
-    let functions = service.deployed_functions();
-    functions.change(&request.principal, &function.name, changes, None).await?;
+    let change = FunctionChange::DeleteAlias(name).into();
+    let functions = service.invocations().deployed();
+    functions.change(&request.principal, &function.name, change).await?;
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let function = service.deployed_functions().get(&request.principal, &name.name).await?;
+    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
     Ok(match function.concurrency {
         Some(limit) => json!({"ReservedConcurrentExecutions": limit}),
         None => json!({}),
@@ -50,8 +50,8 @@ async fn set(
     name: &FunctionName,
     limit: Option<u32>,
 ) -> Result<()> {
-    let changes = (None, vec![FunctionChange::Concurrency(limit)]);
-    let functions = service.deployed_functions();
-    functions.change(&request.principal, &name.name, changes, None).await?;
+    let change = FunctionChange::Concurrency(limit).into();
+    let functions = service.invocations().deployed();
+    functions.change(&request.principal, &name.name, change).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, ProjectFiles};
-use headwater_service::{FunctionChange, Service, read_files};
+use headwater_service::{FunctionChange, FunctionUpdate, Service, read_files};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
         FunctionChange::Tag(create.tags),
     ];
     changes.extend(create.publish.then_some(FunctionChange::Publish(None)));
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let created = functions.create(&request.principal, &name, files, changes).await;
     let function = created.map_err(|problem| match problem.code {
         ErrorCode::AlreadyExists => {
@@ -94,13 +94,13 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
 }
 
 pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
-    let functions = service.deployed_functions().list(&request.principal).await?;
+    let functions = service.invocations().deployed().list(&request.principal).await?;
     let all_versions = request.query("FunctionVersion") == Some("ALL");
     let mut items = Vec::new();
     for function in functions {
         items.push(configuration(&function.name, &function.latest, Some("$LATEST")));
         if all_versions {
-            let stored = service.deployed_functions();
+            let stored = service.invocations().deployed();
             let (_, versions) = stored.stored_versions(&request.principal, &function.name).await?;
             let shown = |version| published(&function.name, version);
             items.extend(versions.iter().map(shown));
@@ -126,7 +126,7 @@ pub(crate) async fn get(
 ) -> Result<Value> {
     let name = name.qualified(request.query("Qualifier"))?;
     let qualifier = name.qualifier.as_deref();
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let (function, version) = functions.version(&request.principal, &name.name, qualifier).await?;
     let mut answer = json!({
         "Configuration": configuration(&name.name, &version, qualifier),
@@ -147,7 +147,7 @@ pub(crate) async fn configuration_of(
     name: &FunctionName,
 ) -> Result<Value> {
     let qualifier = name.qualifier.as_deref();
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let (_, version) = functions.version(&request.principal, &name.name, qualifier).await?;
     Ok(configuration(&name.name, &version, qualifier))
 }
@@ -166,13 +166,12 @@ pub(crate) async fn update_configuration(
     name: FunctionName,
 ) -> Result<Value> {
     let update: ConfigurationRequest = request.parse()?;
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let latest = functions.get(&request.principal, &name.name).await?.latest;
     let (settings, attributes) = update.apply(latest.settings, latest.attributes)?;
     let changes = vec![FunctionChange::Settings(Box::new(settings), attributes)];
-    let revision = update.revision.as_deref();
-    let with = (None, changes);
-    let changed = functions.change(&request.principal, &name.name, with, revision).await?;
+    let update = FunctionUpdate { files: None, changes, revision: update.revision };
+    let changed = functions.change(&request.principal, &name.name, update).await?;
     Ok(configuration(&name.name, &changed.latest, None))
 }
 
@@ -182,7 +181,7 @@ pub(crate) async fn update_code(
     name: FunctionName,
 ) -> Result<Value> {
     let update: UpdateCodeRequest = request.parse()?;
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let mut latest = functions.get(&request.principal, &name.name).await?.latest;
     let files = update.code.read().await?;
     if update.dry_run {
@@ -190,10 +189,14 @@ pub(crate) async fn update_code(
         return Ok(configuration(&name.name, &latest, None));
     }
     let publish = update.publish.then_some(FunctionChange::Publish(None));
-    let with = (Some(files), publish.into_iter().collect());
-    let revision = update.revision.as_deref();
-    let changed = functions.change(&request.principal, &name.name, with, revision).await?;
-    let version = changed.published.filter(|_| update.publish);
+    let is_published = publish.is_some();
+    let update = FunctionUpdate {
+        files: Some(files),
+        changes: publish.into_iter().collect(),
+        revision: update.revision,
+    };
+    let changed = functions.change(&request.principal, &name.name, update).await?;
+    let version = changed.published.filter(|_| is_published);
     let qualifier = version.map(|version| version.to_string());
     let mut latest = changed.latest;
     latest.version = version;
@@ -206,15 +209,15 @@ pub(crate) async fn delete(
     name: FunctionName,
 ) -> Result<()> {
     let name = name.qualified(request.query("Qualifier"))?;
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let Some(qualifier) = name.qualifier else {
         return Ok(functions.delete(&request.principal, &name.name).await?);
     };
     let version = qualifier.parse::<u64>().map_err(|_| {
         LambdaError::invalid("Only the number of a version can be deleted with a qualifier.")
     })?;
-    let changes = (None, vec![FunctionChange::DeleteVersion(version)]);
-    functions.change(&request.principal, &name.name, changes, None).await?;
+    let change = FunctionChange::DeleteVersion(version).into();
+    functions.change(&request.principal, &name.name, change).await?;
     Ok(())
 }
 
@@ -224,7 +227,7 @@ pub(crate) async fn publish(
     name: FunctionName,
 ) -> Result<Value> {
     let publish: PublishRequest = request.parse()?;
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     if let Some(expected) = &publish.code_sha256 {
         let latest = functions.get(&request.principal, &name.name).await?.latest;
         if latest.code.sha256 != *expected {
@@ -233,9 +236,9 @@ pub(crate) async fn publish(
         }
     }
     let description = publish.description.filter(|text| !text.is_empty());
-    let changes = (None, vec![FunctionChange::Publish(description)]);
-    let revision = publish.revision.as_deref();
-    let changed = functions.change(&request.principal, &name.name, changes, revision).await?;
+    let changes = vec![FunctionChange::Publish(description)];
+    let update = FunctionUpdate { files: None, changes, revision: publish.revision };
+    let changed = functions.change(&request.principal, &name.name, update).await?;
     let number = changed.published.map(|version| version.to_string());
     let name = FunctionName { qualifier: number, ..name };
     configuration_of(service, request, &name).await
@@ -246,7 +249,7 @@ pub(crate) async fn list_versions(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let functions = service.deployed_functions();
+    let functions = service.invocations().deployed();
     let (function, versions) = functions.stored_versions(&request.principal, &name.name).await?;
     let mut items = vec![published(&name.name, &function.latest)];
     items.extend(versions.iter().map(|version| published(&name.name, version)));
@@ -259,6 +262,6 @@ pub(crate) async fn code_signing(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    service.deployed_functions().get(&request.principal, &name.name).await?;
+    service.invocations().deployed().get(&request.principal, &name.name).await?;
     Ok(json!({"FunctionName": name.name, "CodeSigningConfigArn": ""}))
 }

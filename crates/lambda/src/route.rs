@@ -117,7 +117,7 @@ mod tests {
             (Method::GET, "/2015-03-31/functions/price", Operation::GetFunction(price())),
             (
                 Method::POST,
-                "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A0%3Afunction%3Aprice/invocations",
+                "/2015-03-31/functions/0%3Afunction%3Aprice/invocations",
                 Operation::Invoke(price()),
             ),
             (

@@ -40,7 +40,7 @@ pub(crate) async fn list(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let function = service.deployed_functions().get(&request.principal, &name.name).await?;
+    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
     Ok(json!({"Tags": function.tags}))
 }
 
@@ -50,7 +50,7 @@ async fn change(
     name: &FunctionName,
     change: FunctionChange,
 ) -> Result<()> {
-    let functions = service.deployed_functions();
-    functions.change(&request.principal, &name.name, (None, vec![change]), None).await?;
+    let functions = service.invocations().deployed();
+    functions.change(&request.principal, &name.name, change.into()).await?;
     Ok(())
 }

@@ -57,13 +57,12 @@ struct Record {
 impl Record {
     fn deployment(self, version: ObjectId, active: Option<ObjectId>) -> Deployment {
         let Record { project, deployed, author, functions, triggers, models, files, .. } = self;
-        let active = active == Some(version);
         Deployment {
             version,
             project,
             deployed,
             author,
-            active,
+            active: active == Some(version),
             functions,
             triggers,
             models,
@@ -175,14 +174,12 @@ impl DeploymentStore {
     /// Returns the versions, the most recently deployed first.
     pub async fn list(&self) -> Result<Vec<Deployment>> {
         let active = self.active().await?;
-        let range = KeyRange::default();
-        let entries = self.store.scan(JOURNAL, &range).await;
+        let entries = self.store.scan(JOURNAL, &KeyRange::default()).await;
         let mut found = Vec::new();
         for entry in entries.map_err(|error| Error::other(&error))? {
             let Some(version) = read_id(entry.key.as_bytes()) else { continue };
-            let record: Record =
-                serde_json::from_slice(&entry.value).map_err(|_| corrupt(version))?;
-            found.push(record.deployment(version, active));
+            let record = serde_json::from_slice::<Record>(&entry.value);
+            found.push(record.map_err(|_| corrupt(version))?.deployment(version, active));
         }
         found.sort_by_key(|one| std::cmp::Reverse((one.deployed, one.active)));
         Ok(found)
@@ -274,11 +271,9 @@ fn files(project: &Project) -> BTreeMap<String, String> {
 }
 
 fn triggers(project: &Project) -> BTreeMap<String, String> {
-    let described = project
-        .triggers
-        .iter()
-        .map(|trigger| (trigger.name.clone(), serde_json::json!(trigger).to_string()));
-    described.collect()
+    let text =
+        |one: &headwater_model::Trigger| (one.name.clone(), serde_json::json!(one).to_string());
+    project.triggers.iter().map(text).collect()
 }
 
 /// Returns each function with its limits and the text of its file.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, StoredFunction, StoredVersion, read_request,
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction, StoredVersion,
+    read_request,
 };
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
@@ -106,7 +107,10 @@ impl DeployedFunctions {
         ];
         let function = match exists {
             None => self.create(principal, name, files, changes).await?,
-            Some(_) => self.change(principal, name, (Some(files), changes), None).await?,
+            Some(_) => {
+                let update = FunctionUpdate { files: Some(files), changes, revision: None };
+                self.change(principal, name, update).await?
+            }
         };
         self.describe(function).await
     }
@@ -132,34 +136,26 @@ impl DeployedFunctions {
         store.create(name, files.code, &changes, &author(principal)).await.or_problem()
     }
 
-    /// Changes a function, with new files if there are any. `revision` is the one that its latest
-    /// state must have.
+    /// Changes a function.
     pub async fn change(
         &self,
         principal: &Principal,
         name: &str,
-        (files, mut changes): (Option<FunctionFiles>, Vec<FunctionChange>),
-        revision: Option<&str>,
+        update: FunctionUpdate,
     ) -> Result<StoredFunction, Problem> {
         let latest = self.get(principal, name).await?.latest;
         let store = self.0.catalog.store();
-        let settings = settings_of(&changes);
-        let mut objects = Vec::new();
-        let checked = match (files, &settings) {
-            (Some(FunctionFiles { files, code }), _) => {
-                changes.insert(0, FunctionChange::Code(code.code));
-                objects = code.objects;
-                Some(files)
-            }
+        let settings = settings_of(&update.changes);
+        let files = match (&update.files, &settings) {
+            (Some(files), _) => Some(files.files.clone()),
             (None, Some(_)) => Some(store.files(name, &latest.code).await.or_problem()?),
             (None, None) => None,
         };
-        if let Some(files) = checked {
+        if let Some(files) = files {
             let settings = settings.unwrap_or(latest.settings);
             self.check(principal, name, &settings, files).await?;
         }
-        let by = author(principal);
-        store.change(name, &objects, &changes, (&by, revision)).await.or_problem()
+        store.change(name, &update, &author(principal)).await.or_problem()
     }
 
     /// Deletes a function with its versions. Calls that run are not stopped.

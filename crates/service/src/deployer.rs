@@ -325,7 +325,7 @@ async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Pr
             let (name, _) = split_name(name);
             functions.as_ref().is_none_or(|functions| functions.iter().any(|one| one == name))
         };
-        parsed.into_whole_with(exists).map_err(|error| error.to_problem())
+        parsed.into_whole(exists).map_err(|error| error.to_problem())
     };
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }

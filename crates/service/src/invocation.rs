@@ -15,7 +15,7 @@ use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::access::record_secrets;
-use crate::deployed_function;
+use crate::deployed_function::{self, DeployedFunctions};
 use crate::deployer::{nothing_deployed, parse_folder};
 use crate::function_catalog::{ParsedFunction, split_name};
 use crate::operation::EndedJob;
@@ -77,6 +77,11 @@ impl FoundFunction {
 }
 
 impl Invocations {
+    /// Returns the operations on functions that are deployed without a project.
+    pub fn deployed(&self) -> DeployedFunctions {
+        DeployedFunctions(self.0.clone())
+    }
+
     /// Lists the functions by name: those of the deployed version, and those without a project.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
         self.0.authenticated(principal)?;
@@ -98,8 +103,8 @@ impl Invocations {
     pub async fn find(&self, principal: &Principal, name: &str) -> Result<FoundFunction, Problem> {
         let object = Object::function(split_name(name).0);
         self.0.authorize(principal, Action::Invoke, &object)?;
-        let version = self.0.deployer.deployed().version()?;
-        if let Some(version) = &version
+        let version = self.0.deployer.deployed().version();
+        if let Ok(Some(version)) = &version
             && let Some(callable) = version.project.callables.get(name)
         {
             return Ok(FoundFunction::of_project(version.project.clone(), callable.clone()));
@@ -109,6 +114,7 @@ impl Invocations {
             let concurrency = called.concurrency;
             return Ok(FoundFunction { function, version, concurrency });
         }
+        let version = version?;
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
             let message = format!("function `{name}` is in the working folder, but not deployed");
             let hint = "Run `headwater deploy`, or call it with `--working-folder`.";

@@ -107,8 +107,8 @@ pub use headwater_engine::{
     TableAt, split_script,
 };
 pub use headwater_function_store::{
-    ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, StoredFunction, StoredVersion,
-    read_source as read_function,
+    ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction,
+    StoredVersion, read_source as read_function,
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::access_control::AccessControl;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
-use crate::deployed_function::DeployedFunctions;
 use crate::deployer::{Deployed, Deployer};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
@@ -99,11 +98,6 @@ impl Service {
     /// Returns the operations on functions.
     pub fn invocations(&self) -> Invocations {
         Invocations(self.0.clone())
-    }
-
-    /// Returns the operations on functions that are deployed without a project.
-    pub fn deployed_functions(&self) -> DeployedFunctions {
-        DeployedFunctions(self.0.clone())
     }
 
     /// Returns the operations on imports.
@@ -285,14 +279,13 @@ impl Components {
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
-        let secrets =
-            SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
+        let secrets = secret_store(&lake, &config);
         let (engine_of_runs, quota) = (engine.clone(), room(&config));
         let runner =
             Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
-        let import_rights =
-            ImportRights { access: access.clone(), uploads: folder.join(upload::FOLDER) };
+        let uploads = folder.join(upload::FOLDER);
+        let import_rights = ImportRights { access: access.clone(), uploads };
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);
         let deployed = Arc::new(Deployed::default());
@@ -308,17 +301,19 @@ impl Components {
             deployed: deployed.clone(),
         });
         let triggers = start_triggers(&lake, &jobs, targets).await?;
-        let (for_triggers, functions_of) = (triggers.clone(), catalog.clone());
-        let deployer =
-            Deployer::new(lake.clone(), deployed, for_triggers, secrets.clone(), functions_of);
+        let deployer = Deployer::new(
+            lake.clone(),
+            deployed,
+            triggers.clone(),
+            secrets.clone(),
+            catalog.clone(),
+        );
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         jobs.register(JobKind::Import, Arc::new(imports));
         jobs.register(JobKind::Run, Arc::new(runs));
-        let maintenance =
-            MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
-        jobs.register(JobKind::Maintenance, Arc::new(maintenance));
+        jobs.register(JobKind::Maintenance, Arc::new(maintenance_executor(&lake)));
         let auto_maintenance = config
             .maintenance
             .then(|| auto_maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
@@ -388,6 +383,14 @@ async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     let (lake, rights) = (lake.clone(), rights.clone());
     ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
+}
+
+fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
+    SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone())
+}
+
+fn maintenance_executor(lake: &Lake) -> MaintenanceExecutor {
+    MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() }
 }
 
 fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {

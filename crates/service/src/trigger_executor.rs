@@ -69,7 +69,7 @@ impl TargetExecutor for TriggerExecutor {
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(name) => {
-                    let called = self.call(name, event, (&actor, &context)).await?;
+                    let called = self.call(name, event, &actor, &context).await?;
                     result.insert("function".into(), called);
                 }
             }
@@ -90,7 +90,8 @@ impl TriggerExecutor {
         &self,
         name: &str,
         event: &Event,
-        (actor, context): (&Actor, &JobContext),
+        actor: &Actor,
+        context: &JobContext,
     ) -> Result<Value, Problem> {
         let version = self.deployed.version()?;
         let declared = version.and_then(|version| {

@@ -15,8 +15,7 @@ pub enum Function {
     /// Deploy a function without a project, as a new version
     #[command(after_help = "Examples:
   headwater function deploy price price/ --runtime python3.11 --handler app.handler
-  headwater function deploy notify notify.zip --runtime nodejs20 --handler app.handler
-  headwater function deploy shout shout/ --runtime provided --memory 256MiB --timeout 30s")]
+  headwater function deploy shout shout.zip --runtime provided --memory 256MiB --timeout 30s")]
     Deploy(Box<FunctionDeploy>),
     /// Show a function without a project: its settings, files, versions and aliases
     #[command(after_help = "Example:\n  headwater function show price")]

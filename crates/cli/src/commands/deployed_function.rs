@@ -15,13 +15,12 @@ use crate::terminal::Tone;
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
     let request = headwater_server::read_function(&arguments.source).map_err(error::from_fault)?;
-    let milliseconds = |limit: std::time::Duration| limit.as_millis().try_into().ok();
     let settings = FunctionSettings {
         runtime: arguments.runtime,
         handler: arguments.handler,
         description: arguments.description,
         memory_bytes: arguments.memory,
-        timeout_ms: arguments.timeout.and_then(milliseconds),
+        timeout_ms: arguments.timeout.and_then(|limit| limit.as_millis().try_into().ok()),
         env: run::pairs(&arguments.env, "env")?,
         secrets: arguments.secrets,
         network: arguments.network,
@@ -34,9 +33,8 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
         output::print_json(&function);
         return Ok(());
     }
-    let version = version(&function.latest);
-    let (name, files) = (&function.name, output::count(function.files.len() as u64));
-    let mark = context.style.paint(Tone::Good, "✓");
+    let (version, files) = (version(&function.latest), function.files.len());
+    let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
     context.style.say(format!("{mark} version {version} of {name} is deployed, {files} files"));
     Ok(())
 }
@@ -49,27 +47,25 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         output::print_json(&function);
         return Ok(());
     }
-    let (style, latest) = (context.answer_style, &function.latest);
-    let settings = &latest.settings;
+    let (style, latest, settings) =
+        (context.answer_style, &function.latest, &function.latest.settings);
     output::line(style.paint(Tone::Strong, &function.name));
     let numbers: Vec<String> = function.versions.iter().map(u64::to_string).collect();
-    let list = |texts: Vec<&str>| match texts.is_empty() {
-        true => "none".to_owned(),
-        false => texts.join(", "),
-    };
-    let strings = |texts: &[String]| list(texts.iter().map(String::as_str).collect());
+    let list = |texts: &[String]| if texts.is_empty() { "none".into() } else { texts.join(", ") };
+    let names: Vec<String> = settings.env.keys().cloned().collect();
+    let aliases: Vec<String> = function.aliases.keys().cloned().collect();
     for (name, value) in [
         ("runtime", settings.runtime.clone()),
         ("handler", settings.handler.clone().unwrap_or_default()),
         ("memory", settings.memory_bytes.map_or("default".to_owned(), output::bytes)),
         ("timeout", settings.timeout_ms.map_or("default".to_owned(), output::milliseconds)),
-        ("env", list(settings.env.keys().map(String::as_str).collect())),
-        ("secrets", strings(&settings.secrets)),
-        ("network", strings(&settings.network)),
+        ("env", list(&names)),
+        ("secrets", list(&settings.secrets)),
+        ("network", list(&settings.network)),
         ("code", format!("{} {}", latest.code.short(), output::bytes(latest.code_bytes))),
-        ("files", strings(&function.files)),
-        ("versions", strings(&numbers)),
-        ("aliases", list(function.aliases.keys().map(String::as_str).collect())),
+        ("files", list(&function.files)),
+        ("versions", list(&numbers)),
+        ("aliases", list(&aliases)),
         ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<9}"))));

@@ -9,7 +9,6 @@ use crate::arguments::{Log, OutputFormat};
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
-use crate::graph;
 use crate::output::{self, Cell};
 use crate::terminal::{Style, Tone};
 
@@ -53,7 +52,7 @@ async fn names(api: &Api) -> Result<HashMap<CommitId, Vec<String>>> {
 
 /// Prints the commit graph.
 fn print_graph(style: Style, commits: &[Commit], names: &HashMap<CommitId, Vec<String>>) {
-    for line in graph::draw(commits) {
+    for line in headwater_shell::draw_graph(commits) {
         let lanes = Cell::toned(Tone::Faint, format!("{} ", line.lanes));
         print_line(style, lanes, line.commit, names);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
 use headwater_server::{HttpListener, Isolation, OidcConfig, ServerConfig};
+use headwater_shell::LogWriter;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -14,7 +15,6 @@ use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
-use crate::log_writer::LogWriter;
 use crate::output;
 
 /// Serves until a signal, a request or, in the background, the idle timeout.

@@ -99,7 +99,7 @@ impl Default for Defaults {
 impl Project {
     /// Parses a project's files, given by path relative to its root. Returns the first error.
     pub fn parse(files: &ProjectFiles) -> Result<Project> {
-        match Parsed::read(files)?.into_whole() {
+        match Parsed::read(files)?.into_whole(|_| false) {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
             other => other,
         }

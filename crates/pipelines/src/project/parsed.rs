@@ -21,8 +21,8 @@ pub struct Parsed {
     project: Project,
     /// Errors, those of the project file first.
     errors: Vec<Error>,
-    /// Errors of triggers whose functions cannot be called; only deployments use triggers.
-    trigger_errors: Vec<trigger::TriggerError>,
+    /// Errors of triggers by the functions that cannot be called; only deployments use triggers.
+    trigger_errors: Vec<(String, Error)>,
 }
 
 impl Parsed {
@@ -82,18 +82,13 @@ impl Parsed {
         Ok(Parsed { project, errors, trigger_errors })
     }
 
-    /// Returns the project if no file has an error, or else all errors.
-    pub fn into_whole(self) -> Result<Project> {
-        self.into_whole_with(|_| false)
-    }
-
-    /// Like [`into_whole`](Self::into_whole), but triggers may call functions that exist outside
-    /// of the project.
-    pub fn into_whole_with(self, exists: impl Fn(&str) -> bool) -> Result<Project> {
+    /// Returns the project if no file has an error, or else all errors. Triggers may call functions
+    /// that `exists` outside of the project.
+    pub fn into_whole(self, exists: impl Fn(&str) -> bool) -> Result<Project> {
         let mut errors = self.errors;
-        let is_error = |one: &trigger::TriggerError| !one.missing.as_deref().is_some_and(&exists);
-        let trigger_errors = self.trigger_errors.into_iter().filter(is_error);
-        errors.extend(trigger_errors.map(|one| one.error));
+        let is_error = |name: &String| self.project.callables.contains_key(name) || !exists(name);
+        let of_triggers = self.trigger_errors.into_iter().filter(|(name, _)| is_error(name));
+        errors.extend(of_triggers.map(|(_, error)| error));
         match errors.len() {
             0 => Ok(self.project),
             1 => Err(errors.remove(0)),

@@ -6,39 +6,29 @@ use super::Project;
 use super::manifest::LocatedTrigger;
 use crate::{Error, suggest};
 
-/// An error of a trigger.
-#[derive(Debug)]
-pub(super) struct TriggerError {
-    pub(super) error: Error,
-    /// The function that the project does not define; it may be deployed without a project.
-    pub(super) missing: Option<String>,
-}
-
-/// Returns an error for each trigger whose function is missing or does not take exactly one
-/// argument. A function is not reported as missing if a file that may define it does not parse.
+/// Returns an error, with the function's name, for each trigger whose function is missing or does
+/// not take exactly one argument. A function is not missing if a file that may define it does not
+/// parse.
 pub(super) fn check(
     triggers: &[LocatedTrigger],
     project: &Project,
     errors: &[Error],
-) -> Vec<TriggerError> {
+) -> Vec<(String, Error)> {
     let may_define = |error: &Error, name: &str| {
         let file = error.file().filter(|file| *file != project.file);
         file.and_then(|file| project.files.get(file)).is_some_and(|file| file.text().contains(name))
     };
     let check = |located: &LocatedTrigger| {
         let name = located.trigger.function.as_deref()?;
-        match project.callables.get(name).map(super::Callable::event_argument) {
+        let error = match project.callables.get(name).map(super::Callable::event_argument) {
             Some(argument) => argument.err().map(|error| {
                 let message = format!("trigger `{}`: {error}", located.trigger.name);
-                let error = Error::Invalid { at: located.at.clone(), message, hint: error.hint() };
-                TriggerError { error, missing: None }
+                Error::Invalid { at: located.at.clone(), message, hint: error.hint() }
             }),
             None if errors.iter().any(|error| may_define(error, name)) => None,
-            None => {
-                let error = missing(located, name, project);
-                Some(TriggerError { error, missing: Some(name.to_owned()) })
-            }
-        }
+            None => Some(missing(located, name, project)),
+        };
+        error.map(|error| (name.to_owned(), error))
     };
     triggers.iter().filter_map(check).collect()
 }

@@ -37,7 +37,7 @@ async fn deploy(
     Body(mut request): Body<DeployFunction>,
 ) -> HandlerResult<Json<DeployedFunction>> {
     let principal = principal.with_author(request.author.take());
-    Ok(Json(app.service.deployed_functions().deploy(&principal, &name, request).await?))
+    Ok(Json(app.service.invocations().deployed().deploy(&principal, &name, request).await?))
 }
 
 /// Returns a function that is deployed without a project.
@@ -50,7 +50,7 @@ async fn get(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
 ) -> HandlerResult<Json<DeployedFunction>> {
-    Ok(Json(app.service.deployed_functions().show(&principal, &name).await?))
+    Ok(Json(app.service.invocations().deployed().show(&principal, &name).await?))
 }
 
 /// Lists the versions of a function that is deployed without a project, by number.
@@ -63,7 +63,7 @@ async fn versions(
     Caller(principal): Caller,
     Segments(name): Segments<String>,
 ) -> HandlerResult<Json<Vec<FunctionVersion>>> {
-    Ok(Json(app.service.deployed_functions().versions(&principal, &name).await?))
+    Ok(Json(app.service.invocations().deployed().versions(&principal, &name).await?))
 }
 
 /// Deletes a function that is deployed without a project, with its versions. Calls that run are not
@@ -78,5 +78,5 @@ async fn remove(
     Segments(name): Segments<String>,
     Parameters(deletion): Parameters<Deletion>,
 ) -> HandlerResult<StatusCode> {
-    deletion.response(app.service.deployed_functions().delete(&principal, &name).await)
+    deletion.response(app.service.invocations().deployed().delete(&principal, &name).await)
 }
