@@ -207,10 +207,10 @@ async fn log(
     }
     let (duration, peak) = (job.usage.wall_ms, job.usage.memory_bytes_peak >> 20);
     let _ = writeln!(text, "END RequestId: {id}");
-    let _ = write!(
+    let _ = writeln!(
         text,
         "REPORT RequestId: {id}\tDuration: {duration}.00 ms\tBilled Duration: {duration} ms\t\
-         Max Memory Used: {peak} MB\t\n"
+         Max Memory Used: {peak} MB\t"
     );
     let from = text.len().saturating_sub(LOG_BYTES_MAX);
     Ok(text.into_bytes().split_off(from))

@@ -19,13 +19,13 @@ impl FunctionName {
     pub fn parse(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split(':').collect();
         let (name, qualifier) = match parts.as_slice() {
-            [name] => (*name, None),
-            ["function", name] => (*name, None),
-            [_, "function", name] => (*name, None),
-            [_, "function", name, qualifier] => (*name, Some(*qualifier)),
-            [name, qualifier] => (*name, Some(*qualifier)),
-            ["arn", _, "lambda", _, _, "function", name] => (*name, None),
-            ["arn", _, "lambda", _, _, "function", name, qualifier] => (*name, Some(*qualifier)),
+            [name]
+            | ["function", name]
+            | [_, "function", name]
+            | ["arn", _, "lambda", _, _, "function", name] => (*name, None),
+            [name, qualifier]
+            | [_, "function", name, qualifier]
+            | ["arn", _, "lambda", _, _, "function", name, qualifier] => (*name, Some(*qualifier)),
             _ => return Err(LambdaError::invalid(format!("{text} is not a function"))),
         };
         let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -127,15 +127,17 @@ impl LambdaProtocol {
         let answer = match operation {
             Op::Invoke(name) => return invoke::invoke(service, request, name).await,
             Op::InvokeAsync(name) => return invoke::invoke_async(service, request, name).await,
-            Op::CreateFunction => return created(function::create(service, request).await?),
+            Op::CreateFunction => return Ok(created(&function::create(service, request).await?)),
             Op::PublishVersion(name) => {
-                return created(function::publish(service, request, name).await?);
+                return Ok(created(&function::publish(service, request, name).await?));
             }
-            Op::CreateAlias(name) => return created(alias::create(service, request, name).await?),
+            Op::CreateAlias(name) => {
+                return Ok(created(&alias::create(service, request, name).await?));
+            }
             Op::ListFunctions => function::list(service, request).await?,
             Op::GetFunction(name) => function::get(service, request, name).await?,
             Op::DeleteFunction(name) => {
-                return no_content(function::delete(service, request, name).await?);
+                return Ok(no_content(function::delete(service, request, name).await?));
             }
             Op::GetConfiguration(name) => {
                 function::configuration_by_name(service, request, name).await?
@@ -149,11 +151,11 @@ impl LambdaProtocol {
             Op::GetAlias(name, alias) => alias::get(service, request, name, &alias).await?,
             Op::UpdateAlias(name, alias) => alias::update(service, request, name, alias).await?,
             Op::DeleteAlias(name, alias) => {
-                return no_content(alias::delete(service, request, name, alias).await?);
+                return Ok(no_content(alias::delete(service, request, name, alias).await?));
             }
             other => return self.execute_settings(other, request).await,
         };
-        json(StatusCode::OK, &answer)
+        Ok(json(StatusCode::OK, &answer))
     }
 
     /// Executes the operations on settings that belong to no version.
@@ -168,34 +170,34 @@ impl LambdaProtocol {
             Op::PutConcurrency(name) => concurrency::put(service, request, name).await?,
             Op::GetConcurrency(name) => concurrency::get(service, request, name).await?,
             Op::DeleteConcurrency(name) => {
-                return no_content(concurrency::delete(service, request, name).await?);
+                return Ok(no_content(concurrency::delete(service, request, name).await?));
             }
-            Op::Tag(name) => return no_content(tags::tag(service, request, name).await?),
-            Op::Untag(name) => return no_content(tags::untag(service, request, name).await?),
+            Op::Tag(name) => return Ok(no_content(tags::tag(service, request, name).await?)),
+            Op::Untag(name) => return Ok(no_content(tags::untag(service, request, name).await?)),
             Op::ListTags(name) => tags::list(service, request, name).await?,
             Op::GetCodeSigning(name) => function::code_signing(service, request, name).await?,
             _ => account::settings(service, request).await?,
         };
-        json(StatusCode::OK, &answer)
+        Ok(json(StatusCode::OK, &answer))
     }
 }
 
-fn created(answer: Value) -> Result<Response<Bytes>> {
-    json(StatusCode::CREATED, &answer)
+fn created(answer: &Value) -> Response<Bytes> {
+    json(StatusCode::CREATED, answer)
 }
 
-fn no_content((): ()) -> Result<Response<Bytes>> {
+fn no_content((): ()) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    Ok(response)
+    response
 }
 
-fn json(status: StatusCode, answer: &Value) -> Result<Response<Bytes>> {
+fn json(status: StatusCode, answer: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(answer.to_string()));
     *response.status_mut() = status;
     let media_type = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, media_type);
-    Ok(response)
+    response
 }
 
 /// Adds the id of the request, unless the response has one.

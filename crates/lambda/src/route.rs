@@ -38,8 +38,7 @@ pub(crate) enum Operation {
 impl Operation {
     /// Returns the operation of a request. `path` is still percent-encoded.
     pub fn of(method: &Method, path: &str) -> Result<Self> {
-        let parts: Vec<String> =
-            path.trim_matches('/').split('/').map(|part| decode(part)).collect();
+        let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let unknown = || {
             let message = format!("{method} {path} is not supported");

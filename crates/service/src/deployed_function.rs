@@ -105,12 +105,11 @@ impl DeployedFunctions {
             FunctionChange::Settings(Box::new(settings), attributes),
             FunctionChange::Publish(None),
         ];
-        let function = match exists {
-            None => self.create(principal, name, files, changes).await?,
-            Some(_) => {
-                let update = FunctionUpdate { files: Some(files), changes, revision: None };
-                self.change(principal, name, update).await?
-            }
+        let function = if exists.is_none() {
+            self.create(principal, name, files, changes).await?
+        } else {
+            let update = FunctionUpdate { files: Some(files), changes, revision: None };
+            self.change(principal, name, update).await?
         };
         self.describe(function).await
     }

@@ -101,7 +101,7 @@ impl FunctionCatalog {
     pub async fn find(&self, called: &str) -> Result<Option<CalledFunction>, Problem> {
         let (name, qualifier) = split_name(called);
         let Some(stored) = self.store.find(name).await.or_problem()? else { return Ok(None) };
-        let roll = (uuid::Uuid::new_v4().as_u128() as u32) as f64 / (f64::from(u32::MAX) + 1.0);
+        let roll = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / (f64::from(u32::MAX) + 1.0);
         let number = stored.resolve(qualifier.unwrap_or(LATEST), roll).or_problem()?;
         let version = self.store.version(&stored, number).await.or_problem()?;
         let function = self.parsed(name, &version).await?;
@@ -150,11 +150,9 @@ pub async fn parse_function(
     let (name, settings) = (name.to_owned(), settings.clone());
     let parse = move || {
         let files = project_files(&name, &settings, files).or_problem()?;
-        let parsed = Parsed::read(&files).and_then(|parsed| parsed.into_callable(&name));
-        let (project, callable) = parsed.map_err(|error| {
-            let problem = headwater_model::Fault::to_problem(&error);
-            Problem { code: ErrorCode::InvalidArgument, ..problem }
-        })?;
+        let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
+        let parsed = Parsed::read(&files).or_problem().map_err(invalid)?;
+        let (project, callable) = parsed.into_callable(&name).or_problem().map_err(invalid)?;
         let callable = callable.ok_or_else(|| {
             Problem::new(ErrorCode::Internal, format!("function `{name}` was not read"))
         })?;

@@ -272,8 +272,7 @@ impl Components {
         let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
         let lake = lake.map_err(|error| Error::component(&error))?;
         transaction::delete_interrupted(&lake).await;
-        let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
-        let access = access.map_err(|error| Error::component(&error))?;
+        let access = open_access(&lake).await?;
         let oidc = OidcLogins::of(&config)?;
         let buckets = BucketState::open(&config, &lake)?;
         let engine = start_engine(&config, &lake)?;
@@ -311,9 +310,7 @@ impl Components {
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
-        jobs.register(JobKind::Import, Arc::new(imports));
-        jobs.register(JobKind::Run, Arc::new(runs));
-        jobs.register(JobKind::Maintenance, Arc::new(maintenance_executor(&lake)));
+        register_executors(&jobs, imports, runs, &lake);
         let auto_maintenance = config
             .maintenance
             .then(|| auto_maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
@@ -389,8 +386,22 @@ fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
     SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone())
 }
 
-fn maintenance_executor(lake: &Lake) -> MaintenanceExecutor {
-    MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() }
+async fn open_access(lake: &Lake) -> Result<Access> {
+    let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
+    access.map_err(|error| Error::component(&error))
+}
+
+fn register_executors(
+    jobs: &headwater_jobs::Jobs,
+    imports: ImportExecutor,
+    runs: RunExecutor,
+    lake: &Lake,
+) {
+    jobs.register(JobKind::Import, Arc::new(imports));
+    jobs.register(JobKind::Run, Arc::new(runs));
+    let maintenance =
+        MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
+    jobs.register(JobKind::Maintenance, Arc::new(maintenance));
 }
 
 fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {
