@@ -269,8 +269,7 @@ impl Components {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
         clear_spill(&folder.join("spill"))?;
-        let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
-        let lake = lake.map_err(|error| Error::component(&error))?;
+        let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let access = open_access(&lake).await?;
         let oidc = OidcLogins::of(&config)?;
@@ -279,16 +278,14 @@ impl Components {
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
         let secrets = secret_store(&lake, &config);
-        let (engine_of_runs, quota) = (engine.clone(), room(&config));
-        let runner =
-            Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
+        let (of_runs, quota) = (engine.clone(), room(&config));
+        let runner = Runner::new(of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
         let uploads = folder.join(upload::FOLDER);
         let import_rights = ImportRights { access: access.clone(), uploads };
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);
-        let deployed = Arc::new(Deployed::default());
-        let given = Arc::<Given>::default();
+        let (deployed, given) = (Arc::<Deployed>::default(), Arc::<Given>::default());
         let catalog = FunctionCatalog::new(&lake);
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
@@ -384,6 +381,11 @@ fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
 
 fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
     SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone())
+}
+
+async fn open_lake(config: &ServiceConfig) -> Result<Lake> {
+    let lake = Lake::open_folder(&config.lake_dir, config.warehouse.clone()).await;
+    lake.map_err(|error| Error::component(&error))
 }
 
 async fn open_access(lake: &Lake) -> Result<Access> {

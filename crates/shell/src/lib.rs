@@ -1,6 +1,6 @@
 //! The parts of the command line that know no lake. For `headwater sql`: a line editor with
-//! history and completion, statements in text, and backslash commands. For others: the graph of commits, and
-//! the writer of a server's log.
+//! history and completion, statements in text, and backslash commands. For others: the graph of
+//! commits, and the writer of a server's log.
 
 mod backslash;
 mod completion;
