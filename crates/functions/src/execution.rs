@@ -59,6 +59,9 @@ impl Execution<'_> {
         log_system_line(self.sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
         self.outside.retries += 1;
+        if let Some(lake) = &invocation.lake {
+            lake.restart();
+        }
         let mut second = match self.run_once(&again, None).await {
             // A second process holds more memory than an idle instance may, so it ends.
             Ok((second, _)) => second,

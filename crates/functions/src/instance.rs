@@ -20,7 +20,7 @@ use crate::outcome::{CallEnd, conclude, usage};
 use crate::streaming_input::{Feed, FeedUsage};
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
-use crate::worker_io::{Lines, Readers, listen, listen_to_pipe, receiver};
+use crate::worker_io::{Lines, Readers, Supplies, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
@@ -205,8 +205,9 @@ impl Instance {
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
         ];
         let network = policy.clone().map(|policy| (policy, sink));
-        let room = invocation.room.clone();
-        let worker = listen(channel, lines, network, (room, pages), over.clone());
+        let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
+        let supplies = Supplies { quota, pages, lake };
+        let worker = listen(channel, lines, network, supplies, over.clone());
         let Readers { said, printed, end } = Readers::start(worker, pipes);
         let SentTask { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));

@@ -9,7 +9,7 @@ use headwater_model::{JobId, LogStream, Priority, ProjectFiles, Usage};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Environment, Network, Result, SharedTable, Streamed, TableQuota};
+use crate::{Environment, LakeAccess, Network, Result, SharedTable, Streamed, TableQuota};
 
 /// A call of a function.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct Invocation {
     pub share: Share,
     /// Cancels the call unless it has started.
     pub begins_until: CancellationToken,
+    /// Its access to the lake, for `headwater.lake`.
+    pub lake: Option<Arc<dyn LakeAccess>>,
 }
 
 /// The owner of a call, which determines its position in the queue.
@@ -88,6 +90,7 @@ impl Invocation {
             reuse: crate::instance::reusable(self),
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),
+            lake: self.lake.clone(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod instance_keys;
 mod instance_spec;
 mod invocation;
 mod invoke;
+mod lake_access;
 mod memory;
 mod options;
 mod outcome;
@@ -44,6 +45,7 @@ pub use invocation::{
     Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns, Share,
     Variables,
 };
+pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
 pub use memory::{SharedTable, TableQuota};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use streaming_input::{Rows, Streamed};

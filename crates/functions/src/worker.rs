@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
+use crate::lake_access::LakeMessage;
 use crate::memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use crate::streaming_input::Feed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
@@ -30,13 +31,15 @@ const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the time between two calls, and for the start of a zygote.
+/// Modules for the time between two calls, for requests to the lake, and for the start of a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
+const LAKE: &str = "worker/headwater_lake.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 const BETWEEN_TEXT: &str = include_str!("../../../python/worker/headwater_between.py");
+const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
 const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehearsal.py");
 
 /// The SDK, which user code imports as `headwater`.
@@ -61,6 +64,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (TABLES, TABLES_TEXT),
         (BATCHES, BATCHES_TEXT),
         (BETWEEN, BETWEEN_TEXT),
+        (LAKE, LAKE_TEXT),
         (REHEARSAL, REHEARSAL_TEXT),
     ];
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
@@ -231,6 +235,8 @@ pub(crate) enum Message {
         line: Option<u32>,
         text: String,
     },
+    /// A request to the lake; its content may come with the message.
+    Lake { request: LakeMessage },
     /// A part of the result table, in a memory file that comes with the message.
     Part,
     /// A request for a file of the server for the result table.

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::lake_access::{self, LakeAccess};
 use crate::memory::{HugePageFs, MultipartTable, ResultFile};
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{Error, FunctionEvent, Result, TableQuota};
@@ -96,16 +97,27 @@ fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, onesho
     (tell, told)
 }
 
+/// What the server provides to a call while it runs.
+pub(crate) struct Supplies {
+    /// The quota of its result.
+    pub(crate) quota: Option<TableQuota>,
+    /// Files with huge pages.
+    pub(crate) pages: Option<Arc<HugePageFs>>,
+    /// Its access to the lake.
+    pub(crate) lake: Option<Arc<dyn LakeAccess>>,
+}
+
 /// Reads the messages of a worker.
 pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: Lines,
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
-    (room, pages): (Option<TableQuota>, Option<Arc<HugePageFs>>),
+    supplies: Supplies,
     over: CancellationToken,
 ) -> WorkerMessages {
+    let Supplies { quota, pages, lake } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
-    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(room.clone()));
+    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
@@ -127,6 +139,12 @@ pub(crate) async fn listen(
             Ok(Message::Kept) => {
                 return WorkerMessages { begun, said, given, kept: Some(channel) };
             }
+            Ok(Message::Lake { request }) => {
+                let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
+                if unless_over(answer, &over).await.is_none() {
+                    break;
+                }
+            }
             Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
             Ok(Message::Laid) => {
                 said = file.map_or(FinalMessage::Nothing, |file| {
@@ -145,7 +163,7 @@ pub(crate) async fn listen(
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
                 // The remaining messages together have the same limit.
-                let whole = std::mem::replace(&mut parts, MultipartTable::new(room.clone()));
+                let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),

@@ -14,6 +14,7 @@ use headwater_tables::{BatchStream, StagedFiles};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::CancellationToken;
 
+use super::object::BucketStores;
 use super::plan::{Plan, blocking};
 use super::progress::{ImportStage, Meter, Progress, Tap};
 use super::rejected::{Rejected, rejected_name, rejected_schema};
@@ -38,18 +39,25 @@ const ATTEMPTS_MAX: u32 = 10;
 pub struct Importer {
     lake: Lake,
     pub(crate) rights: Rights,
+    pub(crate) buckets: BucketStores,
 }
 
 impl Importer {
     /// Creates an importer for a lake.
     pub fn new(lake: Lake) -> Self {
-        Importer { lake, rights: Rights::default() }
+        Importer { lake, rights: Rights::default(), buckets: BucketStores::new() }
     }
 
     /// Returns an importer that performs only the actions on tables that `check` allows.
     #[must_use]
     pub fn with_check(self, check: Option<TableCheck>) -> Self {
         Importer { rights: Rights(check), ..self }
+    }
+
+    /// Returns an importer that reads these buckets, by URL, from these stores instead of a cloud.
+    #[must_use]
+    pub fn with_buckets(self, buckets: BucketStores) -> Self {
+        Importer { buckets, ..self }
     }
 
     /// Returns the lake that the importer writes to.

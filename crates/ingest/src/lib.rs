@@ -48,5 +48,6 @@ mod widen;
 pub use bad_row::BadRow;
 pub use error::{Error, Result};
 pub use execute::Importer;
+pub use object::BucketStores;
 pub use progress::{ImportProgress, ImportStage, Progress};
 pub use table_check::TableCheck;

@@ -33,15 +33,19 @@ const READ_BYTES: u64 = 4 << 20;
 /// Bytes fetched first from a Parquet file's end; they contain most footers.
 const FOOTER_BYTES: usize = 64 << 10;
 
+/// Object stores by the URLs of their buckets.
+pub type BucketStores = HashMap<String, Arc<dyn ObjectStore>>;
+
 /// Cloud stores that files are imported from.
 pub(crate) struct Clouds {
     settings: CloudSettings,
-    buckets: HashMap<String, Arc<dyn ObjectStore>>,
+    buckets: BucketStores,
 }
 
 impl Clouds {
-    pub fn new(settings: CloudSettings) -> Self {
-        Clouds { settings, buckets: HashMap::new() }
+    /// Creates the stores with those that no cloud has.
+    pub fn new(settings: CloudSettings, buckets: BucketStores) -> Self {
+        Clouds { settings, buckets }
     }
 
     fn bucket(&mut self, url: &CloudUrl) -> Result<Arc<dyn ObjectStore>> {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gather::{Because, Columns};
 use super::infer::{InferOptions, infer_file};
+use super::object::Clouds;
 use super::progress::{ImportStage, Meter, Progress, Tap};
 use super::request::Checked;
 use super::source::{SourceFile, discover};
@@ -90,7 +91,8 @@ impl Importer {
         let view = self.import_target(checked, !request.dry_run).await?;
         let (sources, format) = (request.sources.clone(), request.format);
         let cloud = self.lake().tables().options().cloud.clone();
-        let files = blocking(move || discover(&sources, format, cloud)).await?;
+        let clouds = Clouds::new(cloud, self.buckets.clone());
+        let files = blocking(move || discover(&sources, format, clouds)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {
             Some((name, table)) => (name, Some(table)),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_lake::FileStamp;
 use headwater_model::FileFormat;
-use headwater_tables::{CloudSettings, CloudUrl};
+use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
 
 use super::compression::strip_suffix;
@@ -92,14 +92,14 @@ pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,
-    cloud: CloudSettings,
+    clouds: Clouds,
 ) -> Result<Vec<SourceFile>> {
     let mut found = Discovery {
         format,
         seen: HashSet::new(),
         folders: BTreeMap::new(),
         files: Vec::new(),
-        clouds: Clouds::new(cloud),
+        clouds,
     };
     for source in sources {
         found.add_source(source)?;
@@ -334,7 +334,14 @@ fn format_by_name(name: &str) -> Option<FileFormat> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_tables::CloudSettings;
+
     use super::*;
+    use crate::object::BucketStores;
+
+    fn clouds() -> Clouds {
+        Clouds::new(CloudSettings::default(), BucketStores::new())
+    }
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -351,7 +358,7 @@ mod tests {
             .iter()
             .map(|source| folder.join(source).to_string_lossy().into_owned())
             .collect();
-        let files = discover(&sources, None, CloudSettings::default()).unwrap();
+        let files = discover(&sources, None, clouds()).unwrap();
         let prefix = format!("{}/", folder.to_string_lossy());
         files.iter().map(|file| file.name.strip_prefix(&prefix).unwrap().to_owned()).collect()
     }
@@ -378,8 +385,7 @@ mod tests {
     #[test]
     fn a_source_without_files_is_an_error() {
         let folder = folder_with(&["notes.md"]);
-        let fail =
-            |source: String| discover(&[source], None, CloudSettings::default()).unwrap_err();
+        let fail = |source: String| discover(&[source], None, clouds()).unwrap_err();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         assert!(matches!(fail("data.csv".into()), Error::RelativeSource { .. }));
         assert!(matches!(fail(at("missing.csv")), Error::NoFiles { note: None, .. }));

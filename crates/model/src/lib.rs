@@ -65,7 +65,7 @@ pub use environment::{
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
-pub use event::{ArrivedFile, Event, EventData, SpecVersion};
+pub use event::{ArrivedFile, ChangedObject, Event, EventData, ObjectOperation, SpecVersion};
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
 };
@@ -98,8 +98,8 @@ pub use secret::{Secret, SetSecret};
 pub use session::{CreateSession, LoginMethods, OidcLogin, Session, SessionCode};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
-    CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,
-    TriggerEventStatus, TriggerImport, TriggerStatus,
+    BucketEvent, BucketTrigger, CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger,
+    TablesTrigger, Target, Trigger, TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};

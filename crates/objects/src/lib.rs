@@ -7,6 +7,8 @@
 //! file that no ref names is listed as garbage before it is written, and deleted later.
 
 mod bucket;
+mod bucket_store;
+mod change;
 mod condition;
 mod content;
 mod error;
@@ -17,7 +19,9 @@ mod object;
 mod objects;
 mod record;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, is_bucket_name};
+pub use bucket_store::BucketStore;
+pub use change::{ObjectChange, RecordedChange, Watch};
 pub use condition::Condition;
 pub use content::Content;
 pub use error::{Error, Result};

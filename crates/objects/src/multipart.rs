@@ -1,13 +1,14 @@
 //! Multipart uploads. Each part is a file. Completing an upload only stores their list as the
 //! content of the object, so that it takes no time and cannot end halfway.
 
-use headwater_model::Timestamp;
+use headwater_model::{ObjectOperation, Timestamp};
 use headwater_store::{Expected, RefChange};
 use md5::{Digest, Md5};
 use uuid::Uuid;
 
+use crate::change::Operation;
 use crate::content::Content;
-use crate::object::{check_headers, check_key};
+use crate::object::{Commit, check_headers, check_key};
 use crate::record::{
     Blob, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode, part_ref,
     parts_ref, put, remove, unchanged, upload_ref,
@@ -196,7 +197,9 @@ impl Objects {
         let unused = uploaded.iter().map(|(_, part)| &part.blob).filter(|it| !blobs.contains(it));
         let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
         refs.extend(self.discard(unused)?);
-        self.commit(&target.path, &info, condition, refs).await?;
+        let operation = Operation::new(ObjectOperation::CompleteMultipartUpload);
+        let commit = Commit { path: &target.path, info: &info, condition, operation };
+        self.commit(commit, refs).await?;
         Ok(info)
     }
 

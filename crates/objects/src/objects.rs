@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Timestamp};
-use headwater_store::{Batch, Expected, RefChange, Store};
+use headwater_store::{Append, Batch, Expected, RefChange, Store};
 use headwater_table_format::storage::{OBJECTS_FOLDER, Patience, Storage};
 use object_store::local::LocalFileSystem;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
+use crate::change::Watch;
 use crate::record::{Garbage, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
@@ -30,6 +32,10 @@ pub(crate) struct Shared {
     pub(crate) active: Mutex<HashSet<String>>,
     /// Held to write by the deletion of a bucket, to read by the creation of objects.
     pub(crate) buckets: tokio::sync::RwLock<()>,
+    /// The changes to record.
+    pub(crate) watches: RwLock<Vec<Watch>>,
+    /// Counts the recorded changes.
+    pub(crate) changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Objects {
@@ -72,8 +78,17 @@ impl Objects {
         root: String,
         folder: Option<PathBuf>,
     ) -> Self {
-        let (active, buckets) = (Mutex::default(), tokio::sync::RwLock::default());
-        Objects(Arc::new(Shared { store, clock, storage, root, folder, active, buckets }))
+        Objects(Arc::new(Shared {
+            store,
+            clock,
+            storage,
+            root,
+            folder,
+            active: Mutex::default(),
+            buckets: tokio::sync::RwLock::default(),
+            watches: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -95,11 +110,27 @@ impl Objects {
 
     /// Applies changes. Returns false if a ref has another value than expected.
     pub(crate) async fn apply(&self, refs: Vec<RefChange>) -> Result<bool> {
-        match self.0.store.apply(Batch { refs, ..Batch::default() }).await {
+        self.apply_recorded(refs, None).await
+    }
+
+    /// Like [`Objects::apply`], with the record of a change in the same batch.
+    pub(crate) async fn apply_recorded(
+        &self,
+        refs: Vec<RefChange>,
+        change: Option<Append>,
+    ) -> Result<bool> {
+        let is_recorded = change.is_some();
+        let batch = Batch { refs, entries: change.into_iter().collect(), ..Batch::default() };
+        let applied = match self.0.store.apply(batch).await {
             Ok(_) => Ok(true),
-            Err(headwater_store::Error::Conflict { .. }) => Ok(false),
+            Err(headwater_store::Error::Conflict { .. }) => return Ok(false),
+            // The batch may have been applied.
             Err(error) => Err(error.into()),
+        };
+        if is_recorded {
+            self.notify_change();
         }
+        applied
     }
 
     /// Returns the change that lists files as garbage, under the name of the first.

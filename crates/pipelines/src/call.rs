@@ -3,7 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use headwater_functions::{Argument, Environment, EnvironmentSpec, Returned, Returns, Share};
+use headwater_functions::{
+    Argument, Environment, EnvironmentSpec, LakeAccess, Returned, Returns, Share,
+};
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
 use parking_lot::Mutex;
@@ -18,6 +20,16 @@ const ASKED_EVERY: Duration = Duration::from_secs(60);
 /// Cache of function environments, so that a call does not look up a valid one again.
 #[derive(Debug, Default)]
 pub struct Given(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
+
+/// The input of a call.
+pub struct CallInput {
+    /// The arguments.
+    pub arguments: Vec<Argument>,
+    /// The expected kind of result.
+    pub returns: Returns,
+    /// Its access to the lake, for `headwater.lake`.
+    pub lake: Option<Arc<dyn LakeAccess>>,
+}
 
 impl Given {
     fn find(&self, runner: &Runner, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
@@ -42,9 +54,10 @@ impl Runner {
         &self,
         (project, given): (&Project, &Given),
         callable: &Callable,
-        (arguments, kind): (Vec<Argument>, Returns),
+        input: CallInput,
         context: &JobContext,
     ) -> Result<Returned> {
+        let CallInput { arguments, returns, lake } = input;
         let (cancelled, draining) = (context.cancelled(), context.draining());
         let (asked, label) = (Instant::now(), callable.name.clone());
         let environment = tokio::select! {
@@ -65,7 +78,7 @@ impl Runner {
             function: &callable.function,
             environment,
             arguments,
-            returns: kind,
+            returns,
             limits: callable.limits(&project.defaults),
             secrets,
             label: &callable.name,
@@ -77,6 +90,7 @@ impl Runner {
             },
             reuse: callable.reuse,
             start_until: context.draining(),
+            lake,
         };
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    Argument, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation, Limits,
-    Outcome, Returns, Share,
+    Argument, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation,
+    LakeAccess, Limits, Outcome, Returns, Share,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -40,6 +40,8 @@ pub(crate) struct FunctionCall<'a> {
     pub reuse: bool,
     /// Rejects the call once cancelled, unless the call has started.
     pub start_until: CancellationToken,
+    /// Its access to the lake, for `headwater.lake`.
+    pub lake: Option<Arc<dyn LakeAccess>>,
 }
 
 impl Runner {
@@ -86,6 +88,7 @@ impl Runner {
             reuse: call.reuse,
             share: call.share,
             begins_until: call.start_until,
+            lake: call.lake,
         };
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
         let forward_lines = async {

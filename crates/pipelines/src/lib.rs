@@ -38,7 +38,7 @@ mod suggest;
 mod unit_test;
 mod units;
 
-pub use call::Given;
+pub use call::{CallInput, Given};
 pub use contract::{ColumnType, DeclaredColumn};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};

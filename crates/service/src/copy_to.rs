@@ -10,6 +10,7 @@ use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{Answer, CopyFile};
 use headwater_model::{Action, ErrorCode, FileFormat, Object, OrProblem, Principal, Problem};
+use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
 use crate::access::EVERY;
@@ -36,12 +37,20 @@ impl Target {
     /// Checks that a principal may write a file, and that the file is outside the lake.
     ///
     /// Errors: `forbidden`; `invalid_argument` for a file of the lake or an unknown URL scheme.
-    pub fn check(
+    pub async fn check(
         components: &Components,
         principal: &Principal,
         file: CopyFile,
     ) -> Result<Self, Problem> {
         let CopyFile { location, format } = file;
+        let objects = &components.buckets.objects;
+        if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
+            let object = Object::object_in(&path.bucket, &path.key);
+            components.authorize(principal, Action::Write, &object)?;
+            let store = BucketStore::new(objects.clone(), &path.bucket);
+            let file = ExportFile::in_store(Arc::new(store), &path.key, &location)?;
+            return Ok(Target { file, location, format });
+        }
         let location = absolute(components, &location)?;
         let parent = Path::new(&location).components().any(|part| part == Component::ParentDir);
         let granted = if parent { EVERY } else { &location };

@@ -14,6 +14,7 @@ use headwater_model::{
     Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem,
     Problem, ProjectFiles,
 };
+use headwater_objects::Objects;
 use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
 use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
@@ -78,11 +79,27 @@ impl Deployed {
     }
 }
 
+/// What detects the events of triggers.
+pub struct TriggerSources {
+    /// The triggers; none if they are disabled.
+    pub triggers: Option<Triggers>,
+    /// The buckets, which record changes for triggers.
+    pub objects: Objects,
+}
+
+impl TriggerSources {
+    /// Returns handles to both.
+    pub fn of(triggers: &Option<Triggers>, objects: &Objects) -> Self {
+        TriggerSources { triggers: triggers.clone(), objects: objects.clone() }
+    }
+}
+
 /// The owner of the active version, which replaces it.
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<Deployed>,
     triggers: Option<Triggers>,
+    objects: Objects,
     lake: Lake,
     secrets: SecretStore,
     /// Held while the active version is replaced.
@@ -96,13 +113,23 @@ impl Deployer {
     pub fn new(
         lake: Lake,
         deployed: Arc<Deployed>,
-        triggers: Option<Triggers>,
+        sources: TriggerSources,
         secrets: SecretStore,
     ) -> Self {
+        let TriggerSources { triggers, objects } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
-        Deployer { versions, deployed, triggers, lake, secrets, activation, triggers_outdated }
+        Deployer {
+            versions,
+            deployed,
+            triggers,
+            objects,
+            lake,
+            secrets,
+            activation,
+            triggers_outdated,
+        }
     }
 
     /// Returns the holder of the active version.
@@ -157,6 +184,10 @@ impl Deployer {
         // Triggers of a version that cannot be read keep their state.
         let Ok(version) = self.deployed.version() else { return None };
         let declared = version.map(|version| version.project.triggers.clone());
+        if let (None, Some(declared)) = (&self.triggers, &declared) {
+            // A later server delivers them.
+            self.objects.watch(headwater_triggers::bucket_watches(declared));
+        }
         if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
             && let Err(error) = triggers.reload(declared).await
         {

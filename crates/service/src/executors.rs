@@ -116,9 +116,9 @@ impl ImportExecutor {
         context: &JobContext,
     ) -> Result<ImportReport, Problem> {
         let (principal, context) = (actor.principal(), context.clone());
-        self.rights.check(&principal, &request)?;
+        let buckets = self.rights.check(&principal, &request).await?;
         let check = self.rights.table_check(&principal, Some(context.id()));
-        let importer = Importer::new(self.lake.clone()).with_check(check);
+        let importer = Importer::new(self.lake.clone()).with_check(check).with_buckets(buckets);
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();

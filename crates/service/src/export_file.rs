@@ -40,14 +40,18 @@ impl ExportFile {
 
     /// Returns an object in a bucket.
     pub fn object(url: &CloudUrl, settings: &CloudSettings) -> Result<Self, Problem> {
-        let text = url.as_str().to_owned();
-        let path = object_store::path::Path::parse(url.key())
-            .map_err(|error| not_written(&text, &error.to_string()))?;
-        if url.key().is_empty() {
-            return Err(not_written(&text, "it names a bucket, not an object"));
-        }
         let store = url.open_bucket(settings).or_problem()?;
-        Ok(ExportFile::Object { store, path, url: text })
+        Self::in_store(store, url.key(), url.as_str())
+    }
+
+    /// Returns an object in an object store; `url` is its name in messages.
+    pub fn in_store(store: Arc<dyn ObjectStore>, key: &str, url: &str) -> Result<Self, Problem> {
+        if key.is_empty() {
+            return Err(not_written(url, "it names a bucket, not an object"));
+        }
+        let path = object_store::path::Path::parse(key)
+            .map_err(|error| not_written(url, &error.to_string()))?;
+        Ok(ExportFile::Object { store, path, url: url.to_owned() })
     }
 
     /// Starts writing.

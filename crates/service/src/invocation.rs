@@ -4,21 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, Returned, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, Object,
-    OrProblem, Principal, Problem, ProjectFiles, nearest,
+    AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, MAIN_BRANCH,
+    Object, OrProblem, Principal, Problem, ProjectFiles, nearest,
 };
-use headwater_pipelines::{Callable, Parsed, Project};
+use headwater_pipelines::{CallInput as PipelineInput, Callable, Parsed, Project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
-use crate::access::record_secrets;
+use crate::access::{record_secrets, table_access};
 use crate::deployer::{nothing_deployed, parse_folder};
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
+use crate::trigger_executor::commit_appended;
 
 /// Operations on functions.
 #[derive(Clone)]
@@ -138,18 +140,30 @@ impl Invocations {
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
+        let scope = CallScope {
+            access: table_access(&self.0.access, principal, Some(job)),
+            author: principal.author().to_owned(),
+            job,
+            branch: MAIN_BRANCH.to_owned(),
+            event: None,
+            caused_by: Vec::new(),
+        };
+        let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
         // A caller that disconnects stops the function; its usage until then is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = tokio::spawn(async move {
             let CallInput { arguments, returns, permit } = input;
             let with = (&*project, &*components.given);
-            let returned = components.runner.call(with, &callable, (arguments, returns), &context);
-            let returned = returned.await;
+            let input = PipelineInput { arguments, returns, lake: Some(lake.clone()) };
+            let returned = components.runner.call(with, &callable, input, &context).await;
             drop(permit);
-            let result = match returned {
-                Ok(returned) => encode(returned).await,
-                Err(error) => Err(error).or_problem(),
+            let result = match returned.or_problem() {
+                Ok(returned) => match commit_appended(&lake, &context).await {
+                    Ok(()) => encode(returned).await,
+                    Err(problem) => Err(problem),
+                },
+                Err(problem) => Err(problem),
             };
             let outcome = result.as_ref().map(|_| Value::Null).map_err(Clone::clone);
             match guard.finish_stored(outcome).await {

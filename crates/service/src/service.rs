@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headwater_access::Access;
 use headwater_engine::{Engine, EngineOptions};
+use headwater_function_lake::LakeParts;
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access_control::AccessControl;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
-use crate::deployer::{Deployed, Deployer};
+use crate::deployer::{Deployed, Deployer, TriggerSources};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
 use crate::executors::{ImportExecutor, RunExecutor};
@@ -282,8 +283,8 @@ impl Components {
         let runner =
             Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
-        let import_rights =
-            ImportRights { access: access.clone(), uploads: folder.join(upload::FOLDER) };
+        let (objects, uploads) = (buckets.objects.clone(), folder.join(upload::FOLDER));
+        let import_rights = ImportRights { access: access.clone(), uploads, objects };
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);
         let deployed = Arc::new(Deployed::default());
@@ -292,12 +293,14 @@ impl Components {
             imports: imports.clone(),
             runs: runs.clone(),
             runner: runner.clone(),
+            parts: lake_parts(&lake, &engine, &buckets),
             given: given.clone(),
             project,
             deployed: deployed.clone(),
         });
-        let triggers = start_triggers(&lake, &jobs, targets).await?;
-        let deployer = Deployer::new(lake.clone(), deployed, triggers.clone(), secrets.clone());
+        let triggers = start_triggers(&lake, &jobs, &buckets.objects, targets).await?;
+        let sources = TriggerSources::of(&triggers, &buckets.objects);
+        let deployer = Deployer::new(lake.clone(), deployed, sources, secrets.clone());
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
@@ -333,6 +336,11 @@ impl Components {
         })
     }
 
+    /// Returns what functions reach of the lake.
+    pub fn lake_parts(&self) -> LakeParts {
+        lake_parts(&self.lake, &self.engine, &self.buckets)
+    }
+
     /// Returns true if a text is the server's token. Hashes are compared, so that the time reveals
     /// no part of the token.
     pub fn is_owner_token(&self, shown: &str) -> bool {
@@ -363,6 +371,11 @@ impl Components {
                 .with_hint("Create a branch from it and write there.")
         })
     }
+}
+
+fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeParts {
+    let objects = buckets.objects.clone();
+    LakeParts { lake: lake.clone(), engine: engine.clone(), objects }
 }
 
 async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
@@ -454,6 +467,7 @@ fn project_dir(config: &ServiceConfig) -> Option<PathBuf> {
 async fn start_triggers(
     lake: &Lake,
     jobs: &headwater_jobs::Jobs,
+    objects: &headwater_objects::Objects,
     targets: Option<TriggerExecutor>,
 ) -> Result<Option<headwater_triggers::Triggers>> {
     let Some(targets) = targets else { return Ok(None) };
@@ -461,6 +475,7 @@ async fn start_triggers(
     let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
     let options = TriggersOptions {
         commits: Some(commits),
+        objects: Some(objects.clone()),
         ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)
     };
     let triggers = headwater_triggers::Triggers::start(options, Arc::new(targets)).await;

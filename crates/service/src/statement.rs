@@ -206,8 +206,10 @@ impl Statements {
         let prepared = self.run_access_statement(principal, request, &session, prepared).await?;
         let copy = prepared.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
         let (prepared, file) = copy.map_or((prepared, None), |(query, file)| (query, Some(file)));
-        let target = file.map(|file| Target::check(&self.components, principal, file));
-        let target = target.transpose()?;
+        let target = match file {
+            Some(file) => Some(Target::check(&self.components, principal, file).await?),
+            None => None,
+        };
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {

@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use headwater_function_lake::{Appended, CallScope, FunctionLake, LakeParts};
 use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
     ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
-    RunRequest, Target, Trigger, TriggerImport,
+    RunRequest, Target, Trigger, TriggerImport, Usage,
 };
-use headwater_pipelines::{Callable, Given, Runner};
-use headwater_triggers::{TargetExecutor, event_part};
+use headwater_pipelines::{CallInput, Callable, Given, Runner};
+use headwater_triggers::{TargetExecutor, event_part, function_argument};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::access::record_secrets;
+use crate::access::{record_secrets, table_access};
 use crate::deployer::Deployed;
 use crate::executors::{ImportExecutor, RunExecutor};
 use crate::run::run_queue;
@@ -32,6 +33,8 @@ pub struct TriggerExecutor {
     pub runs: RunExecutor,
     /// The runner of functions.
     pub runner: Runner,
+    /// What functions reach of the lake.
+    pub parts: LakeParts,
     /// The folder that paths of triggers are relative to.
     pub project: PathBuf,
     /// Cache of the environments of function calls.
@@ -65,7 +68,8 @@ impl TargetExecutor for TriggerExecutor {
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(name) => {
-                    result.insert("function".into(), self.call(name, event, &context).await?);
+                    let called = self.call(name, trigger, event, &context).await?;
+                    result.insert("function".into(), called);
                 }
             }
         }
@@ -84,6 +88,7 @@ impl TriggerExecutor {
     async fn call(
         &self,
         name: &str,
+        trigger: &Trigger,
         event: &Event,
         context: &JobContext,
     ) -> Result<Value, Problem> {
@@ -95,10 +100,21 @@ impl TriggerExecutor {
         })?;
         let actor = self.deployed.require()?.actor.principal();
         record_secrets(&self.runs.access, &actor, callable, context.id());
-        let arguments = arguments(callable, event)?;
-        let with = (&*project, &*self.given);
-        let returned = self.runner.call(with, callable, (arguments, Returns::Any), context).await;
-        kept(returned.or_problem()?, context)
+        let scope = CallScope {
+            access: table_access(&self.runs.access, &actor, Some(context.id())),
+            author: context.author().to_owned(),
+            job: context.id(),
+            branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
+            event: Some(event_part(&event.id, "function")),
+            caused_by: event.caused_by.iter().chain([&trigger.name]).cloned().collect(),
+        };
+        let lake = Arc::new(FunctionLake::new(self.parts.clone(), scope));
+        let arguments = arguments(callable, trigger, event)?;
+        let input = CallInput { arguments, returns: Returns::Any, lake: Some(lake.clone()) };
+        let returned = self.runner.call((&*project, &*self.given), callable, input, context).await;
+        let kept = kept(returned.or_problem()?, context)?;
+        commit_appended(&lake, context).await?;
+        Ok(kept)
     }
 
     fn import_request(
@@ -108,7 +124,9 @@ impl TriggerExecutor {
         event: &Event,
         context: &JobContext,
     ) -> Result<ImportRequest, Problem> {
-        let sources = if event.files().is_empty() {
+        let sources = if let Some(object) = event.object() {
+            vec![source_of(&object.uri)]
+        } else if event.files().is_empty() {
             import.sources.iter().map(|source| absolute(&self.project, source)).collect()
         } else {
             event.files().iter().map(|file| file.path.clone()).collect()
@@ -142,10 +160,15 @@ impl TriggerExecutor {
 }
 
 /// Returns the arguments of a call: those that a client gave, or else the event.
-fn arguments(callable: &Callable, event: &Event) -> Result<Vec<Argument>, Problem> {
+fn arguments(
+    callable: &Callable,
+    trigger: &Trigger,
+    event: &Event,
+) -> Result<Vec<Argument>, Problem> {
     let EventData::FunctionInvoked { arguments, .. } = &event.data else {
         let name = callable.event_argument().or_problem()?.to_owned();
-        return Ok(vec![Argument { name, value: ArgumentValue::Json(json!(event)) }]);
+        let value = ArgumentValue::Json(function_argument(trigger, event));
+        return Ok(vec![Argument { name, value }]);
     };
     callable.check(arguments, None).or_problem()?;
     let argument = |(name, value): (&String, &Value)| Argument {
@@ -153,6 +176,16 @@ fn arguments(callable: &Callable, event: &Event) -> Result<Vec<Argument>, Proble
         value: ArgumentValue::Json(value.clone()),
     };
     Ok(arguments.iter().map(argument).collect())
+}
+
+/// Commits the rows that a function appended, and records its usage.
+pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Result<(), Problem> {
+    let Appended { rows, bytes, is_repeated } = lake.commit().await?;
+    if is_repeated {
+        context.log_system("an earlier attempt had committed the rows that this one appended");
+    }
+    context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
+    Ok(())
 }
 
 /// The largest result of a function that is kept with its job, in bytes.
@@ -196,6 +229,12 @@ fn absolute(project: &Path, source: &str) -> String {
     // The source may be a pattern, but not the path of the project.
     let project = if is_pattern { globset::escape(&project) } else { project.into_owned() };
     Path::new(&project).join(source).to_string_lossy().into_owned()
+}
+
+/// Returns the source of an import that reads exactly one object.
+fn source_of(uri: &str) -> String {
+    // An object that was deleted meanwhile must not be taken for a pattern.
+    if uri.contains(['*', '?', '[', '{']) { globset::escape(uri) } else { uri.to_owned() }
 }
 
 /// Returns the report of a part; null if an earlier attempt had committed it.

@@ -8,6 +8,7 @@ use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
 
+use crate::bucket_source::{self, BucketSource, Selection};
 use crate::calls::{CALLS, CallSource};
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
@@ -36,6 +37,7 @@ pub(crate) struct Definition {
 #[derive(Debug)]
 pub(crate) enum Source {
     Files(Folder),
+    Bucket(Selection),
     Schedule(Box<Schedule>),
     Tables(Tables),
     /// Asynchronous calls of a function.
@@ -97,20 +99,7 @@ impl Definition {
             let hint = "Remove `parameters`; the function receives the event.";
             return Err(invalid(trigger, "parameters are only for runs", hint));
         }
-        let source = match (&trigger.files, &trigger.schedule, &trigger.tables) {
-            (Some(files), None, None) => Source::Files(Folder::new(trigger, files, project)?),
-            (None, None, Some(tables)) => Source::Tables(Tables::new(trigger, tables)?),
-            (None, Some(schedule), None) => {
-                let schedule = Schedule::new(schedule);
-                let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
-                Source::Schedule(Box::new(schedule.map_err(invalid)?))
-            }
-            _ => {
-                let hint = "Give the trigger either `files`, `schedule` or `tables`.";
-                let reason = "it needs exactly one of `files`, `schedule` and `tables`";
-                return Err(invalid(trigger, reason, hint));
-            }
-        };
+        let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
         Ok(Definition { trigger: trigger.clone(), source, concurrency, order_by })
     }
@@ -130,10 +119,30 @@ impl Definition {
 }
 
 impl Source {
+    fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
+        let Trigger { files, bucket, schedule, tables, .. } = trigger;
+        Ok(match (files, bucket, schedule, tables) {
+            (Some(files), None, None, None) => Source::Files(Folder::new(trigger, files, project)?),
+            (None, Some(bucket), None, None) => Source::Bucket(Selection::new(trigger, bucket)?),
+            (None, None, None, Some(tables)) => Source::Tables(Tables::new(trigger, tables)?),
+            (None, None, Some(schedule), None) => {
+                let schedule = Schedule::new(schedule);
+                let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
+                Source::Schedule(Box::new(schedule.map_err(invalid)?))
+            }
+            _ => {
+                let hint = "Give the trigger either `files`, `bucket`, `schedule` or `tables`.";
+                let reason = "it needs exactly one of `files`, `bucket`, `schedule` and `tables`";
+                return Err(invalid(trigger, reason, hint));
+            }
+        })
+    }
+
     /// Opens the source at its stored position.
     pub(crate) fn open(&self) -> Box<dyn EventSource> {
         match self {
             Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
+            Source::Bucket(selection) => Box::new(BucketSource::new(selection.clone())),
             Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
             Source::Calls => Box::new(CallSource),
@@ -145,16 +154,23 @@ impl Source {
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Calls => None,
+            Source::Bucket(_) => Some(bucket_source::POSITIONS),
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
         }
+    }
+
+    /// Returns true if a poll waits until notifications pause. Changes of objects are complete when
+    /// they are notified.
+    pub(crate) fn waits_for_quiet(&self) -> bool {
+        !matches!(self, Source::Bucket(_))
     }
 
     /// Returns the next scheduled time.
     pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match self {
             Source::Schedule(schedule) => schedule.next_after(time),
-            Source::Files(_) | Source::Tables(_) | Source::Calls => None,
+            Source::Files(_) | Source::Bucket(_) | Source::Tables(_) | Source::Calls => None,
         }
     }
 }
@@ -258,7 +274,7 @@ fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-fn invalid(trigger: &Trigger, reason: impl Into<String>, hint: &str) -> Error {
+pub(crate) fn invalid(trigger: &Trigger, reason: impl Into<String>, hint: &str) -> Error {
     Error::InvalidTrigger {
         trigger: trigger.name.clone(),
         reason: reason.into(),
@@ -314,6 +330,17 @@ mod tests {
         let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
         check(ordered, "only for functions");
         check(json!({"name": "", "run": true, "files": files}), "name is empty");
+        for (bucket, expected) in [
+            (json!({"name": ""}), "no valid bucket"),
+            (json!({"name": "Landing"}), "no valid bucket"),
+            (json!({"name": "landing", "events": []}), "names no events"),
+            (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
+        ] {
+            check(json!({"name": "a", "function": "f", "bucket": bucket}), expected);
+        }
+        let removed = json!({"name": "landing", "events": ["created", "removed"]});
+        let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
+        check(import, "imports removed objects");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [

@@ -111,8 +111,8 @@ impl DeliveryLog {
         detected: Detected,
     ) -> Result<Vec<Delivery>> {
         let (trigger, now) = (context.trigger.as_str(), context.now());
-        let Detected { events, entries, unique } = detected;
-        let mut batch = Batch { entries, unique, ..Batch::default() };
+        let Detected { events, entries, unique, is_durable } = detected;
+        let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
         let new_id = || self.jobs.new_id().to_string();
         let events: Vec<Event> = events.into_iter().map(|event| event.with_id(new_id())).collect();
         let mut deliveries = Vec::with_capacity(events.len());

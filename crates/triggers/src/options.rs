@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headwater_jobs::Jobs;
 use headwater_model::{Clock, TriggerEventStatus};
+use headwater_objects::Objects;
 use headwater_store::Store;
 
 use crate::Commits;
@@ -22,6 +23,8 @@ pub struct TriggersOptions {
     pub jobs: Jobs,
     /// Commits for triggers on tables. None by default: these triggers then never fire.
     pub commits: Option<Arc<dyn Commits>>,
+    /// Buckets for triggers on objects. None by default: these triggers then never fire.
+    pub objects: Option<Objects>,
     /// The project's root, absolute; folders are relative to it.
     pub project: PathBuf,
     /// Pause before the first retry; it doubles with each further one. 1 s by default.
@@ -49,6 +52,7 @@ impl TriggersOptions {
             clock,
             jobs,
             commits: None,
+            objects: None,
             project: project.into(),
             retry_pause: Duration::from_secs(1),
             retry_pause_max: Duration::from_mins(5),

@@ -18,6 +18,8 @@ pub(crate) fn summary(data: &EventData) -> String {
     match data {
         EventData::FileArrived { files } if files.len() == 1 => "1 file".to_owned(),
         EventData::FileArrived { files } => format!("{} files", files.len()),
+        EventData::ObjectCreated { object } => format!("{} created", object.uri),
+        EventData::ObjectRemoved { object } => format!("{} removed", object.uri),
         EventData::ScheduleFired { scheduled } => {
             scheduled.format("%Y-%m-%d %H:%M:%S UTC").to_string()
         }

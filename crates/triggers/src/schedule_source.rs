@@ -95,6 +95,7 @@ impl ScheduleSource {
             events: times.iter().map(event).collect(),
             entries: vec![Append::put(POSITIONS, &context.trigger, encode(&position)?)],
             unique: times.iter().map(unique).collect(),
+            is_durable: false,
         };
         context.record(detected).await?;
         self.at = Some(at);

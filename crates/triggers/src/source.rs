@@ -19,7 +19,7 @@ pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// A source of events: a folder, a schedule or tables.
+/// A source of events: a folder, a bucket, a schedule or tables.
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error the source is replaced by
@@ -55,6 +55,8 @@ pub(crate) struct Detected {
     pub entries: Vec<Append>,
     /// Keys that reject the batch if the same was recorded before.
     pub unique: Vec<Unique>,
+    /// The occurrences are durable themselves, so that the batch need not be synced.
+    pub is_durable: bool,
 }
 
 /// An event without id.

@@ -399,6 +399,7 @@ impl Position {
             events: event.into_iter().collect(),
             entries: vec![Append::put(POSITIONS, &context.trigger, encode(self)?)],
             unique: vec![step],
+            is_durable: false,
         })
     }
 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::bucket_source::bucket_watches;
 use crate::calls::CALLS;
 use crate::definition::Definition;
 use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN};
@@ -19,7 +20,7 @@ use crate::record::decode;
 use crate::source::SourceContext;
 use crate::worker::Worker;
 use crate::{Error, Result, TargetExecutor, TriggerEventFilter, TriggersOptions};
-use crate::{schedule_source, table_source};
+use crate::{bucket_source, schedule_source, table_source};
 
 /// The triggers of a lake. Clones are handles to the same.
 #[derive(Clone)]
@@ -103,6 +104,10 @@ impl Triggers {
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let definitions = self.define(&triggers)?;
+        if let Some(objects) = &self.inner.options.objects {
+            // Before the new triggers read their first positions.
+            objects.watch(bucket_watches(&triggers));
+        }
         self.forget_positions(&definitions).await;
         let mut queues = BTreeMap::new();
         for name in definitions.keys() {
@@ -136,7 +141,9 @@ impl Triggers {
 
     /// Removes the positions of triggers that are not defined any more.
     async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
-        for journal in [schedule_source::POSITIONS, table_source::POSITIONS] {
+        let journals =
+            [bucket_source::POSITIONS, schedule_source::POSITIONS, table_source::POSITIONS];
+        for journal in journals {
             let has_position =
                 |definition: &Definition| definition.source.position_journal() == Some(journal);
             let kept = definitions.iter().filter(|(_, definition)| has_position(definition));
@@ -144,6 +151,11 @@ impl Triggers {
             if let Err(error) = self.inner.log.retain(journal, &kept).await {
                 tracing::warn!(%error, "cannot remove the positions of removed triggers");
             }
+        }
+        if let Some(objects) = &self.inner.options.objects
+            && let Err(error) = bucket_source::forget_consumed(&self.inner.log, objects).await
+        {
+            tracing::warn!(%error, "cannot remove the changes of removed triggers");
         }
     }
 

@@ -77,7 +77,11 @@ impl Worker {
             let pause = self.poll().await.min(SLEEP_MAX);
             tokio::select! {
                 () = self.stop().cancelled() => {}
-                () = self.context.wake.notified() => self.until_quiet().await,
+                () = self.context.wake.notified() => {
+                    if self.definition.source.waits_for_quiet() {
+                        self.until_quiet().await;
+                    }
+                }
                 () = self.context.queue.capacity.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }

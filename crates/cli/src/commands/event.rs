@@ -1,6 +1,6 @@
 //! `headwater event`: lists, shows, replays and removes events.
 
-use headwater_model::{Event, EventData, TriggerEvent, TriggerEventStatus};
+use headwater_model::{TriggerEvent, TriggerEventStatus};
 use hyper::Method;
 
 use crate::api::{Api, segment};
@@ -49,7 +49,7 @@ fn show(context: &Context, event: &TriggerEvent) {
     let (status, tone) = status_cell(event.status);
     for (name, value) in [
         ("trigger", event.trigger.clone()),
-        ("what", describe(&event.event)),
+        ("what", event.event.data.subjects()),
         ("status", style.paint(tone, status)),
         ("recorded", output::moment(event.created)),
         ("tries", event.attempts.to_string()),
@@ -76,19 +76,6 @@ fn status_cell(status: TriggerEventStatus) -> (&'static str, Tone) {
     }
 }
 
-/// Describes an event: its files, its tables or its scheduled time.
-fn describe(event: &Event) -> String {
-    match &event.data {
-        EventData::FileArrived { files } => match files.as_slice() {
-            [file] => file.path.rsplit('/').next().unwrap_or(&file.path).to_owned(),
-            files => format!("{} files", output::count(files.len() as u64)),
-        },
-        EventData::ScheduleFired { scheduled } => output::moment(*scheduled),
-        EventData::TableChanged { tables, .. } => tables.join(", "),
-        EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
-    }
-}
-
 async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
     let mut path = format!("/v1/trigger-events?limit={}", arguments.limit);
     for (name, value) in [("trigger", arguments.trigger), ("status", arguments.status)] {
@@ -106,7 +93,7 @@ async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
     let mut grid = Grid::new(style, &headings).hide_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
     for event in events {
         let (word, tone) = status_cell(event.status);
-        let what = describe(&event.event);
+        let what = event.event.data.subjects();
         grid.row([
             Cell::from(event.event.id),
             event.trigger.into(),

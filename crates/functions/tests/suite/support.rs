@@ -116,6 +116,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         reuse: false,
         share: Share::default(),
         begins_until: CancellationToken::new(),
+        lake: None,
     }
 }
 

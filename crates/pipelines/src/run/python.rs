@@ -166,6 +166,7 @@ impl Run {
             reuse: false,
             // A run that has started may finish while the server drains.
             start_until: CancellationToken::new(),
+            lake: None,
         }
     }
 

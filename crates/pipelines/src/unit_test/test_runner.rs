@@ -165,6 +165,7 @@ impl Runner {
             },
             reuse: false,
             start_until: CancellationToken::new(),
+            lake: None,
         };
         let outcome = Box::pin(self.invoke(call, context, context.cancelled())).await;
         usage.add(&outcome.usage);

@@ -131,8 +131,8 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Correct the file; docs/projects.md shows its keys.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nrun = true\n"), @r"
-    invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `schedule` and `tables` (headwater.toml:3)
-      hint: Give the trigger either `files`, `schedule` or `tables`.
+    invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `bucket`, `schedule` and `tables` (headwater.toml:3)
+      hint: Give the trigger either `files`, `bucket`, `schedule` or `tables`.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { foldr = \"in\" }\nrun = true\n"), @r"
     invalid_project: there is no key `foldr` here (headwater.toml:5)

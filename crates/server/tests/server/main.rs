@@ -9,6 +9,7 @@ mod access_projects;
 mod access_restrictions;
 mod api;
 mod attacks;
+mod bucket_triggers;
 mod clients;
 mod console;
 mod copy_to;
@@ -19,6 +20,7 @@ mod emulators;
 #[path = "../../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod front;
+mod function_lake;
 mod function_triggers;
 mod functions;
 mod iceberg;
@@ -77,12 +79,14 @@ fn trials() -> Vec<Trial> {
     trials.extend(access_projects::trials());
     trials.extend(access_restrictions::trials());
     trials.extend(attacks::trials());
+    trials.extend(bucket_triggers::trials());
     trials.extend(clients::trials());
     trials.extend(console::trials());
     trials.extend(copy_to::trials());
     trials.extend(listeners::trials());
     trials.extend(emulators::trials());
     trials.extend(deployments::trials());
+    trials.extend(function_lake::trials());
     trials.extend(function_triggers::trials());
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
