@@ -75,8 +75,7 @@ impl FunctionLake {
         if opened.info.size > LAKE_CONTENT_BYTES_MAX {
             return Err(too_large(&format!("object `{}`", path.key)));
         }
-        let parts: Vec<Bytes> = opened.content.try_collect().await?;
-        let content = Bytes::from(parts.concat());
+        let content: Vec<Bytes> = opened.content.try_collect().await?;
         Ok(LakeAnswer { value: json!(opened.info.etag), content })
     }
 
@@ -86,7 +85,7 @@ impl FunctionLake {
         let (headers, condition) = (Headers::default(), Condition::Always);
         let new = NewObject { path, headers, condition, content };
         let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
-        Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Bytes::new() })
+        Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Vec::new() })
     }
 
     async fn query(&self, sql: &str) -> Result<LakeAnswer, Problem> {
@@ -98,20 +97,21 @@ impl FunctionLake {
         let session = self.parts.engine.session(options).or_problem()?;
         let answer = Box::pin(session.select(sql)).await.or_problem()?;
         let mut encoder = Encoder::new(Format::Arrow, &answer.schema).map_err(|e| encoding(&e))?;
-        let (mut rows, mut content) = (answer.stream, Vec::new());
+        let (mut rows, mut content, mut bytes) = (answer.stream, Vec::new(), 0);
         while let Some(batch) = rows.next().await {
             let mut rest = Some(batch.or_problem()?);
             while let Some(batch) = rest {
                 let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
-                content.extend_from_slice(&piece);
-                if content.len() as u64 > LAKE_CONTENT_BYTES_MAX {
+                bytes += piece.len() as u64;
+                content.push(piece);
+                if bytes > LAKE_CONTENT_BYTES_MAX {
                     return Err(too_large("the result of the query"));
                 }
                 rest = left;
             }
         }
-        content.extend_from_slice(&encoder.end().map_err(|error| encoding(&error))?);
-        Ok(LakeAnswer { value: json!(null), content: content.into() })
+        content.push(encoder.end().map_err(|error| encoding(&error))?);
+        Ok(LakeAnswer { value: json!(null), content })
     }
 
     fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
@@ -130,7 +130,7 @@ impl FunctionLake {
         }
         let count = rows.rows();
         appends.push((table, rows));
-        Ok(LakeAnswer { value: json!(count), content: Bytes::new() })
+        Ok(LakeAnswer { value: json!(count), content: Vec::new() })
     }
 }
 

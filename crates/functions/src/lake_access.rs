@@ -4,6 +4,7 @@
 //! answer, which is a memory file: a line of JSON, and the content. This crate only carries them;
 //! an implementation of [`LakeAccess`] decides what a function may do.
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::memory::{MemoryFile, aside};
-use crate::{Result, SharedTable};
+use crate::{Error, Result, SharedTable};
 
 /// Largest content of a request or an answer, in bytes.
 pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
@@ -68,8 +69,8 @@ pub enum LakeRequest {
 pub struct LakeAnswer {
     /// A short value.
     pub value: Value,
-    /// The content of an object, or the rows of a query as an Arrow IPC stream.
-    pub content: Bytes,
+    /// The content of an object, or the rows of a query as an Arrow IPC stream, in parts.
+    pub content: Vec<Bytes>,
 }
 
 /// A request as the worker sends it. It may come from any code of the function.
@@ -96,14 +97,10 @@ pub(crate) async fn answer(
     };
     let (head, content) = match answered {
         Ok(LakeAnswer { value, content }) => (json!({ "value": value }), content),
-        Err(problem) => (json!({ "error": problem }), Bytes::new()),
+        Err(problem) => (json!({ "error": problem }), Vec::new()),
     };
     let head = format!("{head}\n");
-    let written = aside(move || {
-        let whole = [head.as_bytes(), &content].concat();
-        MemoryFile::with("headwater-lake", &whole)
-    })
-    .await;
+    let written = aside(move || write(&head, content)).await;
     let written = written.inspect_err(|error| tracing::warn!(%error, "no answer for a function"));
     let written = written.ok();
     let files: Vec<_> = written.iter().map(MemoryFile::descriptor).collect();
@@ -138,6 +135,17 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
             LakeRequest::Append { table, rows: rows.map_err(|error| error.to_problem())? }
         }
     })
+}
+
+/// Writes an answer to a sealed memory file. Each part is freed once it is written.
+fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
+    let failed = || Error::io("write a memory file");
+    let mut file = MemoryFile::create("headwater-lake")?;
+    file.write_all(head.as_bytes()).map_err(failed())?;
+    for part in content {
+        file.write_all(&part).map_err(failed())?;
+    }
+    MemoryFile::seal(file.into())
 }
 
 /// Copies the content of a memory file, which is sealed first; none if it is too large.
