@@ -228,7 +228,7 @@ pub enum EventFormat {
     /// The notification of S3, with one record.
     #[default]
     Aws,
-    /// The event as a CloudEvent.
+    /// The event in the form of CloudEvents.
     CloudEvents,
 }
 

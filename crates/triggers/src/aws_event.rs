@@ -9,7 +9,7 @@ const PRINCIPAL: &str = "headwater";
 const REGION: &str = "us-east-1";
 
 /// Returns the event as a function receives it: for objects, the notification of S3 unless the
-/// trigger asks for a CloudEvent; otherwise the CloudEvent.
+/// trigger asks for CloudEvents; for all others, the form of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let format = trigger.bucket.as_ref().map(|bucket| bucket.format);
     match (event.object(), format) {
